@@ -1,0 +1,44 @@
+# `make demo` and `make test` work on a fresh machine: they set .venv up first, and skip that the next time.
+# A build of torch other than pip's own choice (CPU only, another CUDA): see install_dependencies in
+# bundle/setup_environment.py.
+
+# Any Python from 3.10 on: make demo PYTHON=python3.12
+PYTHON ?= python3
+# Added to the command's own arguments: make test ARGS="-k geodesic"
+ARGS ?=
+
+VENV_PYTHON := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test coverage lint format clean
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: ## Create .venv with the pinned dependencies (the others do this themselves)
+	@command -v "$(PYTHON)" >/dev/null || \
+		{ echo "set-up: no '$(PYTHON)' here: install Python 3.10 or newer, or name one: make PYTHON=/path/to/python" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "set-up: Python 3.10 or newer is needed, '$(PYTHON)' is $$("$(PYTHON)" -V 2>&1); name another: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -I bundle/setup_environment.py
+
+demo: setup ## Run the whole method on an embedded synthetic cohort; results in demo/
+	$(VENV_PYTHON) -m bundle demo $(ARGS)
+
+test: setup ## Run all tests, the slow ones too
+	$(VENV_PYTHON) -m pytest $(ARGS)
+
+coverage: setup ## Run all tests and fail when they reach less than 90 % of the lines of scripts/
+	$(VENV_PYTHON) -m pytest --cov=scripts --cov-report=term-missing:skip-covered --cov-fail-under=90 $(ARGS)
+
+lint: setup ## Check style and formatting
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check .
+
+format: setup ## Apply the formatting
+	$(VENV_PYTHON) -m ruff check --fix .
+	$(VENV_PYTHON) -m ruff format .
+
+clean: ## Remove .venv and caches; results (demo/, runs/) stay
+	rm -rf .venv .pytest_cache .ruff_cache .coverage
+	find bundle scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

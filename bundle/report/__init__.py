@@ -1,0 +1,9 @@
+"""The report of a run: one self-contained HTML page that says how far to trust each case.
+
+`collect` reads the work directory, `trouble` ranks the cases, `pictures` and `charts` draw, `sections`, `cases` and
+`page` write.
+"""
+
+from bundle.report.page import write_report
+
+__all__ = ["write_report"]

@@ -1,0 +1,111 @@
+"""Training curves and label flips as small multiples (matplotlib, Agg)."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from bundle.report.markup import Markup, escape
+from bundle.report.pictures import data_uri
+from bundle.report.trouble import spoken
+
+DPI = 150
+PANEL_INCHES = (3.5, 2.3)
+PANELS_PER_ROW = 3
+MAXIMUM_PANELS = 9
+INK, MUTED, GRID = "#22303c", "#5d6b78", "#e3e7eb"
+LINE, SECOND = "#0072B2", "#D55E00"
+NOT_A_CURVE = ("epoch", "seconds")
+WORDS = {"val": "validation", "train": "training", "mm": "(mm)", "lr": "learning rate"}
+
+
+def curves(columns: Mapping[str, np.ndarray], classes: Sequence[str]) -> str:
+    """One panel per measured quantity over epochs; columns that differ only by a class name share a panel."""
+    panels = list(_grouped([column for column in columns if column not in NOT_A_CURVE], classes).items())
+    panels = [(title, lines) for title, lines in panels if any(np.isfinite(columns[c]).any() for c in lines.values())]
+    figure, axes = _figure(min(len(panels), MAXIMUM_PANELS))
+    epochs = columns.get("epoch", np.arange(1, 1 + len(next(iter(columns.values())))))
+    for axis, (title, lines) in zip(axes, panels, strict=False):
+        _plot_lines(axis, epochs, {name: columns[column] for name, column in lines.items()})
+        _decorate(axis, title, "epoch")
+    return _picture(figure, "training curves: " + ", ".join(title for title, _ in panels))
+
+
+def flips(rounds: Sequence[Mapping[str, Any]], colours: Mapping[str, str]) -> str:
+    """One panel per class: voxels added (up) and removed (down) in every round."""
+    names = list(dict.fromkeys(name for entry in rounds for name in entry.get("flips", {})))
+    figure, axes = _figure(len(names))
+    x = [entry["round"] for entry in rounds]
+    for axis, name in zip(axes, names, strict=False):
+        counts = [entry.get("flips", {}).get(name, {}) for entry in rounds]
+        axis.bar(x, [count.get("added", 0) for count in counts], color=LINE, label="added", width=0.8)
+        axis.bar(x, [-count.get("removed", 0) for count in counts], color=SECOND, label="removed", width=0.8)
+        axis.axhline(0, color=INK, linewidth=0.6)
+        axis.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.0f}")
+        axis.legend(frameon=False, fontsize=7, labelcolor=MUTED, ncols=2)
+        _decorate(axis, f"{spoken(name)}, voxels", "round")
+    return _picture(figure, "label flips per round")
+
+
+def _grouped(columns: Sequence[str], classes: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Panel title -> {line name: column}."""
+    panels: dict[str, dict[str, str]] = {}
+    for column in columns:
+        name = next((name for name in sorted(classes, key=len, reverse=True) if column.endswith(f"_{name}")), "")
+        quantity = column.removesuffix(f"_{name}") if name else column
+        title = " ".join(WORDS.get(word, word) for word in quantity.split("_"))
+        panels.setdefault(title, {})[spoken(name)] = column
+    return panels
+
+
+def _figure(panels: int) -> tuple[Figure, list[Axes]]:
+    columns = min(max(panels, 1), PANELS_PER_ROW)
+    rows = math.ceil(max(panels, 1) / columns)
+    figure = Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axis in axes[panels:]:
+        axis.set_axis_off()
+    return figure, axes
+
+
+def _plot_lines(axis: Axes, epochs: np.ndarray, lines: Mapping[str, np.ndarray]) -> None:
+    for name, values in lines.items():
+        known = np.isfinite(values)
+        marker = "o" if known.sum() < 30 else None
+        colour = {"color": LINE} if len(lines) == 1 else {}
+        axis.plot(epochs[known], values[known], linewidth=1.4, marker=marker, markersize=2.5, label=name, **colour)
+        if len(lines) == 1 and known.any():
+            axis.annotate(
+                f"{values[known][-1]:.3g}", (epochs[known][-1], values[known][-1]), (0, 6), textcoords="offset points",
+                ha="right", fontsize=8, color=INK, fontweight="bold",
+            )  # fmt: skip
+    if len(lines) > 1:
+        axis.legend(frameon=False, fontsize=7, labelcolor=MUTED)
+
+
+def _decorate(axis: Axes, title: str, x_label: str) -> None:
+    axis.set_title(title, fontsize=9, color=INK, loc="left", fontweight="bold")
+    axis.set_xlabel(x_label, fontsize=8, color=MUTED)
+    axis.tick_params(labelsize=8, colors=MUTED, length=0)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.grid(axis="y", color=GRID, linewidth=0.7)
+    axis.set_axisbelow(True)
+    axis.margins(y=0.15)
+    for side in ("top", "right", "left"):
+        axis.spines[side].set_visible(False)
+    axis.spines["bottom"].set_color(GRID)
+
+
+def _picture(figure: Figure, description: str) -> Markup:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    picture = Image.open(buffer).convert("RGB").quantize(128)
+    width = round(figure.get_figwidth() * 110)
+    return Markup(f'<img src="{data_uri(picture, "PNG")}" width="{width}" alt="{escape(description)}"/>\n')

@@ -1,0 +1,84 @@
+"""Checkpoints that survive a kill at any moment, and resuming from the newest whole one."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from scripts.files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+_NAME = re.compile(r"epoch_(\d+)\.pt")
+
+
+class ResumableCheckpoint:
+    """Ignite handler: resume from the newest whole checkpoint, then save one every `save_interval` epochs.
+
+    A damaged checkpoint is skipped with a warning and the one before it is used. Checkpoints are flat in the sense of
+    `torch.load(weights_only=True)`: state dicts of tensors and plain numbers.
+
+    Args:
+        directory: where `epoch_NNNN.pt` files live.
+        objects: name -> object with `state_dict` and `load_state_dict` (network, optimizer, schedule).
+        save_interval: epochs between two checkpoints; the last epoch is always saved.
+        keep: how many of the newest checkpoints stay on disk.
+    """
+
+    def __init__(self, directory: str | Path, objects: dict[str, Any], save_interval: int = 1, keep: int = 2) -> None:
+        self.directory = Path(directory)
+        self.objects = objects
+        self.save_interval = save_interval
+        self.keep = keep
+
+    def attach(self, engine: Engine) -> None:
+        """Register on the training engine, as its last handler: what the others change in an epoch is then saved."""
+        engine.add_event_handler(Events.STARTED, self.resume)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def resume(self, engine: Engine) -> None:
+        """Load the newest checkpoint that is whole; leave everything untouched when there is none."""
+        for path in reversed(checkpoint_files(self.directory)):
+            content = self._read(path)
+            if content is None:
+                continue
+            for name, target in self.objects.items():
+                target.load_state_dict(content[name])
+            engine.state.epoch = content["epoch"]
+            engine.state.iteration = content["iteration"]
+            logger.info("resuming from %s after epoch %d", path, content["epoch"])
+            return
+
+    def save(self, engine: Engine) -> None:
+        """Save after an epoch, if its turn has come, and remove checkpoints beyond `keep`."""
+        epoch = engine.state.epoch
+        if epoch % self.save_interval and epoch != engine.state.max_epochs:
+            return
+        content = {name: target.state_dict() for name, target in self.objects.items()}
+        content |= {"epoch": epoch, "iteration": engine.state.iteration}
+        with atomic_path(self.directory / f"epoch_{epoch:04d}.pt") as temporary:
+            torch.save(content, temporary)
+        for path in checkpoint_files(self.directory)[: -self.keep]:
+            path.unlink(missing_ok=True)
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            missing = {*self.objects, "epoch", "iteration"} - set(content)
+        except Exception as error:  # torch.load raises many types for a damaged file
+            logger.warning("checkpoint %s is damaged (%s); using the one before it", path, error)
+            return None
+        if missing:
+            logger.warning("checkpoint %s lacks %s; using the one before it", path, sorted(missing))
+            return None
+        return content
+
+
+def checkpoint_files(directory: Path) -> list[Path]:
+    """Checkpoints in `directory`, oldest first."""
+    return sorted(path for path in directory.glob("epoch_*.pt") if _NAME.fullmatch(path.name))

@@ -1,0 +1,322 @@
+"""The cohort: which volumes, which support, which classes, and where each volume's cache lies."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scripts.errors import BundleError
+from scripts.files import atomic_path, read_json, write_json, write_nifti
+from scripts.stroke_classes import StrokeClasses, drawn_values, known_labels, parse_classes, resolve_classes
+from scripts.volume_cache import CachedCase, Case, VolumeCache, as_spacing, fingerprint
+from scripts.volume_io import Volume, case_id, find_volumes, is_nifti, peek_grid, read_labels, read_volume
+
+__all__ = ["Case", "Cohort", "load_cohort", "parse_classes", "prepare_cohort"]
+
+logger = logging.getLogger(__name__)
+
+STAGE = "cohort"
+ALIGNMENT_TOLERANCE_MM = 1e-3
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """All cases with their cache, and what the support's scribbles mean.
+
+    Args:
+        output_dir: the work directory.
+        spacing_mm: spacing of the cached volumes, X, Y, Z.
+        cases: good cases by identifier, sorted.
+        rejected: identifier -> {"file", "reason"} of the volumes left out.
+        support: identifier of the scribbled case.
+        scribbles: NIfTI on the support's own grid.
+        classes: name -> value in the scribbles and in all label maps.
+        background: value of the background strokes.
+        assumptions: sentences about what nobody said.
+    """
+
+    output_dir: Path
+    spacing_mm: tuple[float, float, float]
+    cases: dict[str, Case]
+    rejected: dict[str, dict[str, str]]
+    support: str | None
+    scribbles: Path | None
+    classes: dict[str, int]
+    background: int | None
+    assumptions: tuple[str, ...]
+
+    def cached_image(self, case_id: str) -> Path:
+        """float32 in [0, 1] (`normalise_hu`), RAS axes, at `spacing_mm`."""
+        return VolumeCache(self.output_dir, self.spacing_mm).image(case_id)
+
+    def cached_body(self, case_id: str) -> Path:
+        """uint8 body mask on the cached image's grid."""
+        return VolumeCache(self.output_dir, self.spacing_mm).body(case_id)
+
+    def items(self, case_ids: Iterable[str] | None = None) -> list[dict[str, str]]:
+        """MONAI data list: {"case", "image", "body"} for each case, all cases by default."""
+        ids = list(self.cases) if case_ids is None else list(case_ids)
+        return [{"case": i, "image": str(self.cached_image(i)), "body": str(self.cached_body(i))} for i in ids]
+
+    def split(self, validation_count: int) -> tuple[list[str], list[str]]:
+        """(training, validation) identifiers; validation is spread evenly over the sorted cases, never the support.
+
+        Raises:
+            BundleError: no case would be left for training.
+        """
+        ids = sorted(self.cases)
+        candidates = [i for i in ids if i != self.support]
+        most = min(len(candidates), len(ids) - 1)
+        if not 0 <= validation_count <= most:
+            raise BundleError(
+                "the number of validation cases does not fit",
+                stage=STAGE,
+                expected=f"0 to {most}",
+                found=validation_count,
+            )
+        step = len(candidates) / max(validation_count, 1)
+        validation = [candidates[int((n + 0.5) * step)] for n in range(validation_count)]
+        return [i for i in ids if i not in validation], validation
+
+
+def load_cohort(output_dir: str | Path) -> Cohort:
+    """Read the work directory's `cohort.json`, as `prepare_cohort` left it.
+
+    Raises:
+        BundleError: there is none, or it is damaged.
+    """
+    path = Path(output_dir) / "cohort.json"
+    content = read_json(path)
+    try:
+        scribbles = content["scribbles"]
+        return Cohort(
+            output_dir=Path(output_dir),
+            spacing_mm=as_spacing(content["spacing_mm"]),
+            cases={name: Case.from_json(case) for name, case in content["cases"].items()},
+            rejected=content["rejected"],
+            support=content["support"],
+            scribbles=None if scribbles is None else Path(scribbles),
+            classes=content["classes"],
+            background=content["background"],
+            assumptions=tuple(content["assumptions"]),
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BundleError("the cohort file is damaged; delete it", stage=STAGE, file=path, found=repr(error)) from error
+
+
+def prepare_cohort(
+    images: str | Path,
+    output_dir: str | Path,
+    spacing_mm: Sequence[float],
+    support: str | Path | None = None,
+    scribbles: str | Path | None = None,
+    classes: Mapping[str, int] | str | None = None,
+    background: int | None = None,
+    minimum_cases: int = 2,
+) -> Cohort:
+    """Check everything, cache every good volume at `spacing_mm` (X, Y, Z) and write `cohort.json`.
+
+    Run again it does only what is missing or changed. One volume is in memory at a time. Bad volumes are recorded in
+    `rejected`; a bad support is an error.
+
+    Args:
+        images: folder of volumes (see `find_volumes`).
+        output_dir: the work directory.
+        spacing_mm: spacing of the cache.
+        support: the scribbled volume; added to the cohort if the folder lacks it.
+        scribbles: strokes on the support's own grid, 0 where unmarked, any readable format.
+        classes: name -> stroke value, or "name:value,..."; by default those of the `dataset.json` beside the images
+            folder, else every value but the largest.
+        background: value of the background strokes; by default from `dataset.json`, else the largest value.
+        minimum_cases: fewer good volumes than this are an error.
+
+    Raises:
+        BundleError: one for each thing that is wrong, before any volume but the support is read.
+    """
+    cache = VolumeCache(Path(output_dir).absolute(), as_spacing(spacing_mm))
+    classes = parse_classes(classes) if isinstance(classes, str) else classes
+    sources = {name: path.absolute() for name, path in find_volumes(images).items()}
+    if scribbles is not None and support is None:
+        raise BundleError("scribbles were given without their support", stage=STAGE, file=scribbles)
+    support_id, assumptions = (None, []) if support is None else _place_support(sources, Path(support).absolute())
+    _check_count(len(sources), minimum_cases, images, {})
+    _check_output(cache, sources)
+
+    support_case = None if support_id is None else _cached(cache, support_id, sources[support_id])
+    strokes_file, strokes = None, StrokeClasses(dict(classes or {}), background, ())
+    if scribbles is not None and support_case is not None:
+        strokes_file, strokes = _read_strokes(
+            Path(scribbles).absolute(), support_case.case, cache, images, classes, background
+        )
+    cases, rejected, dropped = _cache_all(cache, sources, support_case)
+    _check_count(len(cases), minimum_cases, images, rejected)
+    cohort = Cohort(
+        output_dir=cache.output_dir,
+        spacing_mm=cache.spacing_mm,
+        cases=cases,
+        rejected=rejected,
+        support=support_id,
+        scribbles=strokes_file,
+        classes=strokes.classes,
+        background=strokes.background,
+        assumptions=(*assumptions, *strokes.assumptions, *dropped),
+    )
+    for sentence in cohort.assumptions:
+        logger.info("assumed: %s", sentence)
+    _write(cohort)
+    return cohort
+
+
+def _place_support(sources: dict[str, Path], support: Path) -> tuple[str, list[str]]:
+    """Find the support among `sources`, or add it there; its identifier, and a sentence if it was added."""
+    if not support.exists():
+        raise BundleError("the support is missing", stage=STAGE, file=support, expected="a CT volume")
+    for name, source in sources.items():
+        if source.resolve() == support.resolve():
+            return name, []
+    name = case_id(support)
+    if name not in sources:
+        sources[name] = support
+        return name, [f"The support {name} was not in the images folder and was added to the cohort."]
+    if fingerprint(sources[name]) != fingerprint(support):
+        raise BundleError(
+            "the images folder holds another volume of the support's name",
+            case=name,
+            stage=STAGE,
+            file=sources[name],
+            expected=f"the same content as {support}",
+        )
+    return name, []
+
+
+def _cache_all(
+    cache: VolumeCache, sources: Mapping[str, Path], support: CachedCase | None
+) -> tuple[dict[str, Case], dict[str, dict[str, str]], list[str]]:
+    """Cache every source: good cases, rejected ones, and a sentence for each copy of the support that was dropped."""
+    cases: dict[str, Case] = {}
+    rejected: dict[str, dict[str, str]] = {}
+    dropped: list[str] = []
+    for name, source in sorted(sources.items()):
+        if support is not None and name == support.case.id:
+            cases[name] = support.case
+            continue
+        try:
+            volume = None if (cached := cache.find(name, source)) else read_volume(source)
+        except BundleError as error:
+            rejected[name] = {"file": str(source), "reason": f"{error.problem} ({error.found})"}
+            logger.warning("left out: %s", error)
+            continue
+        cached = cached or cache.store(name, source, volume)
+        if support is not None and cached.voxels == support.voxels:
+            dropped.append(f"{name} is a copy of the support {support.case.id} and was dropped.")
+            continue
+        cases[name] = cached.case
+    return cases, rejected, dropped
+
+
+def _cached(cache: VolumeCache, name: str, source: Path) -> CachedCase:
+    return cache.find(name, source) or cache.store(name, source, read_volume(source))
+
+
+def _read_strokes(
+    scribbles: Path,
+    support: Case,
+    cache: VolumeCache,
+    images: str | Path,
+    classes: Mapping[str, int] | None,
+    background: int | None,
+) -> tuple[Path, StrokeClasses]:
+    """Check the scribbles against the support's grid and decide what their values mean."""
+    strokes = read_labels(scribbles)
+    _check_alignment(strokes, support, scribbles)
+    meaning = resolve_classes(drawn_values(strokes.array), classes, background, known_labels(images), scribbles)
+    if is_nifti(scribbles) and len(peek_grid(scribbles)[0]) == 3:
+        return scribbles, meaning
+    converted = cache.output_dir / "images" / f"{support.id}_scribbles.nii.gz"
+    write_nifti(converted, strokes.array, np.asarray(support.affine))
+    return converted, meaning
+
+
+def _check_alignment(strokes: Volume, support: Case, scribbles: Path) -> None:
+    if strokes.array.shape != support.shape:
+        raise BundleError(
+            "the scribbles are not on the support's grid",
+            case=support.id,
+            stage=STAGE,
+            file=scribbles,
+            expected=" x ".join(map(str, support.shape)),
+            found=" x ".join(map(str, strokes.array.shape)),
+        )
+    corners = np.indices((2, 2, 2)).reshape(3, -1).T * (np.asarray(support.shape) - 1)
+    corners = np.column_stack([corners, np.ones(len(corners))])
+    offsets = corners @ (strokes.affine - np.asarray(support.affine)).T
+    offset_mm = float(np.linalg.norm(offsets[:, :3], axis=1).max())
+    if offset_mm > ALIGNMENT_TOLERANCE_MM:
+        raise BundleError(
+            "the scribbles' affine is not the support's",
+            case=support.id,
+            stage=STAGE,
+            file=scribbles,
+            expected=f"corners within {ALIGNMENT_TOLERANCE_MM:g} mm",
+            found=f"{offset_mm:.4g} mm apart",
+        )
+
+
+def _check_count(count: int, minimum: int, images: str | Path, rejected: Mapping[str, Any]) -> None:
+    if count >= minimum:
+        return
+    found = f"{count}" + (f", rejected: {', '.join(rejected)}" if rejected else "")
+    raise BundleError("too few good volumes", stage=STAGE, file=images, expected=f"at least {minimum}", found=found)
+
+
+def _check_output(cache: VolumeCache, sources: Mapping[str, Path]) -> None:
+    try:
+        with atomic_path(cache.output_dir / "cache" / "writable") as temporary:
+            temporary.write_bytes(bytes(1 << 16))
+        (cache.output_dir / "cache" / "writable").unlink()
+        free = shutil.disk_usage(cache.output_dir).free
+    except (BundleError, OSError) as error:
+        raise BundleError(
+            "the output folder cannot be written",
+            stage=STAGE,
+            file=cache.output_dir,
+            expected="a writable folder with free space",
+            found=getattr(error, "found", error),
+        ) from error
+    needed = cache.missing_bytes(sources)
+    if needed > free:
+        raise BundleError(
+            "the output folder has too little free space",
+            stage=STAGE,
+            file=cache.output_dir,
+            expected=f"{needed / 1e6:.1f} MB for the cache",
+            found=f"{free / 1e6:.1f} MB",
+        )
+
+
+def _write(cohort: Cohort) -> None:
+    """Write `cohort.json` unless it says the same already."""
+    path = cohort.output_dir / "cohort.json"
+    content = {
+        "output_dir": str(cohort.output_dir),
+        "spacing_mm": list(cohort.spacing_mm),
+        "cases": {name: case.to_json() for name, case in cohort.cases.items()},
+        "rejected": cohort.rejected,
+        "support": cohort.support,
+        "scribbles": None if cohort.scribbles is None else str(cohort.scribbles),
+        "classes": cohort.classes,
+        "background": cohort.background,
+        "assumptions": list(cohort.assumptions),
+    }
+    try:
+        unchanged = load_cohort(cohort.output_dir) == cohort
+    except BundleError:
+        unchanged = False
+    if not unchanged:
+        write_json(path, content)

@@ -1,0 +1,12 @@
+"""Sharing a cohort among the processes of one launcher."""
+
+from __future__ import annotations
+
+import torch.distributed
+
+
+def rank_and_world() -> tuple[int, int]:
+    """This process's rank and the number of processes: (0, 1) outside a distributed run."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

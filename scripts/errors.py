@@ -1,0 +1,40 @@
+"""The one exception users see: it names the case, the stage, the file, what was expected and what was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class BundleError(Exception):
+    """A problem the user can act on.
+
+    Args:
+        problem: one sentence in plain words.
+        case: the case's identifier, if one case is to blame.
+        stage: the pipeline stage that noticed.
+        file: the file to look at.
+        expected: what would have been right.
+        found: what was there instead.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        case: str | None = None,
+        stage: str | None = None,
+        file: str | Path | None = None,
+        expected: object = None,
+        found: object = None,
+    ) -> None:
+        self.problem, self.case, self.stage = problem, case, stage
+        self.file = None if file is None else str(file)
+        self.expected, self.found = expected, found
+        super().__init__(self._message())
+
+    def _message(self) -> str:
+        where = [f"{name} {value}" for name, value in (("stage", self.stage), ("case", self.case)) if value]
+        lines = [f"[{', '.join(where)}] {self.problem}" if where else self.problem]
+        details = (("file", self.file), ("expected", self.expected), ("found", self.found))
+        lines += [f"  {name}: {value}" for name, value in details if value is not None]
+        return "\n".join(lines)

@@ -1,0 +1,91 @@
+"""Files that appear whole or not at all, and fingerprints of files and settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+
+from scripts.errors import BundleError
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` when the block ends, remove it if the block fails.
+
+    The temporary name keeps the suffix, because writers such as nibabel choose the format by it.
+
+    Raises:
+        BundleError: the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise BundleError(
+            "cannot write the file", file=path, expected="a writable folder with free space", found=error
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write `content` as JSON, atomically. Keys keep their order; non-finite numbers are refused."""
+    text = json.dumps(content, indent=2, allow_nan=False)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        BundleError: the file is missing or is no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError("cannot read the JSON file", file=path, found=error) from error
+
+
+def write_nifti(path: str | Path, array: np.ndarray, affine: np.ndarray, like: nib.Nifti1Image | None = None) -> None:
+    """Write (X, Y, Z) `array` as NIfTI, atomically; with `like`, that image's sform/qform codes and units are kept."""
+    image = nib.Nifti1Image(np.ascontiguousarray(array), affine)
+    image.header.set_xyzt_units("mm")
+    if like is not None:
+        image.header.set_sform(affine, code=max(int(like.header["sform_code"]), 1))
+        image.header.set_qform(affine, code=int(like.header["qform_code"]))
+    with atomic_path(path) as temporary:
+        nib.save(image, temporary)
+
+
+def write_weights(path: str | Path, network: torch.nn.Module) -> None:
+    """Write the weights as a flat state dict of CPU tensors (loadable with `weights_only=True`), atomically."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    with atomic_path(path) as temporary:
+        torch.save(weights, temporary)
+
+
+def sha256_of_file(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_of_settings(settings: Any) -> str:
+    """Hexadecimal SHA-256 of a JSON-serialisable value, independent of key order."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,210 @@
+"""Geodesic distance from several seeds at once, by plane sweeps in torch or by GeodisTK."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch.nn.functional import pad
+
+from scripts.errors import BundleError
+
+EPSILON = 1e-5
+DEFAULT_TOLERANCE = 1e-5
+MAX_ITERATIONS = 100
+GEODISTK_UNREACHED = 1e9
+
+
+def geodesic_distance(
+    image: torch.Tensor | np.ndarray,
+    seeds: torch.Tensor | np.ndarray,
+    spacing_mm: Sequence[float],
+    lam: float = 1.0,
+    max_iterations: int = MAX_ITERATIONS,
+    truncation: float | None = None,
+    tolerance: float = DEFAULT_TOLERANCE,
+    backend: str = "torch",
+    device: torch.device | str | None = None,
+) -> torch.Tensor:
+    """Geodesic distance of every voxel from each of K seed sets, over the 26 neighbours.
+
+    An edge of length `len` (mm) with intensity step |dI| costs `len / ((1 - lam) + lam / (|dI| + 1e-5))`, the cost of
+    GeodisTK: lam = 1 gives `len * |dI|`, lam = 0 the length alone (GeoS step of the paper, whose code has lam = 1).
+
+    Args:
+        image: (X, Y, Z) intensities.
+        seeds: (K, X, Y, Z), true where the distance is zero.
+        spacing_mm: voxel size along X, Y, Z.
+        lam: weight of intensity against length, 0 to 1.
+        max_iterations: upper limit of rounds; a round sweeps along +-x, +-y and +-z (torch), or once forward and once
+            backward (GeodisTK).
+        truncation: distances above are reported as `truncation`, and do not delay the end (None: no limit).
+        tolerance: the torch sweeps stop once the three axes have changed nothing by more than this.
+        backend: "torch" (CPU and GPU, all seeds at once) or "geodistk" (CPU, one thread, never checks convergence).
+        device: where torch computes (default: where `image` is).
+
+    Returns:
+        (K, X, Y, Z) float32; infinite for a seed set without a voxel.
+
+    Raises:
+        BundleError: shapes disagree, a setting is out of range, the image is not finite, or GeodisTK is not installed.
+    """
+    image = torch.as_tensor(image)
+    device = torch.device(device) if device is not None else image.device
+    image = image.to(device, torch.float32)
+    seeds = torch.as_tensor(seeds).to(device) != 0
+    _check(image, seeds, spacing_mm, lam, max_iterations, truncation)
+    empty = ~seeds.flatten(1).any(dim=1)
+    distance = torch.full(seeds.shape, torch.inf, device=device)
+    if not empty.all():
+        solve = {"torch": _plane_sweeps, "geodistk": _geodistk}.get(backend)
+        if solve is None:
+            raise BundleError("unknown geodesic backend", expected="torch or geodistk", found=backend)
+        spacing_mm = tuple(float(step) for step in spacing_mm)
+        solved = solve(image, seeds[~empty], spacing_mm, lam, max_iterations, truncation, tolerance)
+        distance[~empty] = solved if truncation is None else solved.clamp_(max=truncation)
+    return distance
+
+
+def _check(
+    image: torch.Tensor,
+    seeds: torch.Tensor,
+    spacing_mm: Sequence[float],
+    lam: float,
+    max_iterations: int,
+    truncation: float | None,
+) -> None:
+    if image.ndim != 3 or image.numel() == 0:
+        raise BundleError("the geodesic image must be one volume", expected="(X, Y, Z)", found=tuple(image.shape))
+    if seeds.ndim != 4 or seeds.shape[1:] != image.shape:
+        expected = f"(K, {', '.join(map(str, image.shape))})"
+        raise BundleError("the seeds do not fit the image", expected=expected, found=tuple(seeds.shape))
+    if len(spacing_mm) != 3 or not all(np.isfinite(step) and step > 0 for step in spacing_mm):
+        raise BundleError("the voxel spacing is not usable", expected="three lengths above 0 mm", found=spacing_mm)
+    if not 0.0 <= lam <= 1.0:
+        raise BundleError("lambda weighs intensity against length", expected="0 to 1", found=lam)
+    if max_iterations < 1:
+        raise BundleError("too few geodesic iterations", expected="at least 1", found=max_iterations)
+    if truncation is not None and not truncation > 0:
+        raise BundleError("the truncation must be a distance", expected="above 0, or null", found=truncation)
+    if not torch.isfinite(image).all():
+        raise BundleError("the geodesic image holds values that are not finite", expected="finite numbers")
+
+
+def _plane_sweeps(
+    image: torch.Tensor,
+    seeds: torch.Tensor,
+    spacing_mm: tuple[float, ...],
+    lam: float,
+    max_iterations: int,
+    truncation: float | None,
+    tolerance: float,
+) -> torch.Tensor:
+    """Relax plane after plane along each axis, both ways, until a whole round changes nothing."""
+    swept_axes = [_SweptAxis(image, seeds.shape[0], spacing_mm, axis, lam) for axis in range(3)]
+    distance = torch.full(seeds.shape, torch.inf, device=image.device).masked_fill_(seeds, 0.0)
+    limit = torch.inf if truncation is None else truncation
+    quiet = 0
+    with _one_thread():
+        for step in range(3 * max_iterations):
+            before, distance = distance, swept_axes[step % 3].sweep(distance)
+            quiet = 0 if _changed(before, distance, limit, tolerance) else quiet + 1
+            if quiet == 3:
+                break
+    return distance
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch's CPU threads out: a plane is too little work for them, and waiting for each other costs far more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _changed(before: torch.Tensor, after: torch.Tensor, limit: float, tolerance: float) -> bool:
+    """Whether any distance below the limit fell by more than the tolerance; one seed set at a time to spare memory."""
+    pairs = zip(before, after, strict=True)
+    return any(bool((new < old.clamp(max=limit) - tolerance).any()) for old, new in pairs)
+
+
+class _SweptAxis:
+    """Distances and intensities laid out so that planes across one axis lie together, framed by unreachable voxels.
+
+    `neighbours[i]` and `intensities[i]` show plane i shifted by the nine in-plane steps, as views of the same memory.
+    """
+
+    def __init__(self, image: torch.Tensor, count: int, spacing_mm: tuple[float, ...], axis: int, lam: float) -> None:
+        planes = image.movedim(axis, 0)
+        length, height, width = planes.shape
+        self.axis, self.lam = axis, lam
+        self.image = planes.contiguous()
+        self.distance = torch.full((length, count, height + 2, width + 2), torch.inf, device=image.device)
+        self.neighbours = self.distance.unfold(2, height, 1).unfold(3, width, 1)
+        self.intensities = pad(self.image, (1, 1, 1, 1)).unfold(1, height, 1).unfold(2, width, 1)
+        self.step_mm = _step_lengths_mm(spacing_mm, axis).to(image.device)[:, :, None, None]
+        self.cost = torch.empty(3, 3, height, width, device=image.device)
+        self.path = torch.empty(count, 3, 3, height, width, device=image.device)
+        self.best = torch.empty(count, height, width, device=image.device)
+
+    def sweep(self, distance: torch.Tensor) -> torch.Tensor:
+        """Carry (K, X, Y, Z) distances along the axis, up and then down; the result is a view of this object's."""
+        inner = self.distance[:, :, 1:-1, 1:-1]
+        inner.copy_(distance.movedim(self.axis + 1, 0))
+        length = len(inner)
+        for plane in range(1, length):
+            self._relax(inner[plane], plane, plane - 1)
+        for plane in range(length - 2, -1, -1):
+            self._relax(inner[plane], plane, plane + 1)
+        return inner.movedim(0, self.axis + 1)
+
+    def _relax(self, distance: torch.Tensor, plane: int, neighbour: int) -> None:
+        """Shorten the distances of a plane by paths over its nine neighbours in the plane beside it."""
+        self._edge_costs(plane, neighbour)
+        torch.add(self.neighbours[neighbour], self.cost, out=self.path)
+        torch.amin(self.path, dim=(1, 2), out=self.best)
+        torch.minimum(distance, self.best, out=distance)
+
+    def _edge_costs(self, plane: int, neighbour: int) -> None:
+        torch.sub(self.image[plane], self.intensities[neighbour], out=self.cost)
+        self.cost.abs_().add_(EPSILON)
+        if self.lam < 1:
+            self.cost.div_(self.cost * (1 - self.lam) + self.lam)
+        self.cost.mul_(self.step_mm)
+
+
+def _step_lengths_mm(spacing_mm: tuple[float, ...], axis: int) -> torch.Tensor:
+    """(3, 3) lengths of the edges to the nine voxels of the plane beside, in the order of the in-plane axes."""
+    across = [spacing for index, spacing in enumerate(spacing_mm) if index != axis]
+    first, second = torch.meshgrid(*(torch.tensor([-step, 0.0, step]) for step in across), indexing="ij")
+    return torch.sqrt(spacing_mm[axis] ** 2 + first**2 + second**2)
+
+
+def _geodistk(
+    image: torch.Tensor,
+    seeds: torch.Tensor,
+    spacing_mm: tuple[float, ...],
+    lam: float,
+    max_iterations: int,
+    truncation: float | None,
+    tolerance: float,
+) -> torch.Tensor:
+    """GeodisTK's raster scan, one seed set after the other. It checks no shapes: the arrays are made to fit here."""
+    try:
+        import GeodisTK
+    except ImportError as error:
+        raise BundleError(
+            "GeodisTK is not installed", expected="GeodisTK, or the backend torch", found=error
+        ) from error
+    intensities = np.ascontiguousarray(image.cpu().numpy(), dtype=np.float32)
+    distances = np.empty(seeds.shape, dtype=np.float32)
+    for distance, seed in zip(distances, seeds.cpu().numpy(), strict=True):
+        mask = np.ascontiguousarray(seed, dtype=np.uint8)
+        distance[...] = GeodisTK.geodesic3d_raster_scan(intensities, mask, spacing_mm, lam, max_iterations)
+    distances[distances >= GEODISTK_UNREACHED] = np.inf
+    return torch.from_numpy(distances).to(image.device)

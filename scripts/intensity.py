@@ -1,0 +1,69 @@
+"""From Hounsfield units to network input, and where the body is."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from monai.utils import convert_data_type, convert_to_dst_type
+from scipy import ndimage
+
+HU_KNOTS = (-500.0, -100.0, 200.0, 1500.0)
+NORMALISED_KNOTS = (0.0, 0.2, 0.8, 1.0)
+
+AIR_HU = -500.0  # tissue lies above, air and lung below
+CLIPPED_AIR_MARGIN_HU = 12.0  # in volumes clipped above AIR_HU: tissue lies this far above the minimum
+TABLE_THICKNESS_MM = 8.0  # thinner sheets touching the skin (table, blanket) are cut off
+
+
+def normalise_hu(hu: np.ndarray) -> np.ndarray:
+    """Map Hounsfield units of any shape to [0, 1], piecewise linearly; float32.
+
+    -500 -> 0, -100 -> 0.2, 200 -> 0.8, 1500 -> 1, constant beyond (pre-processing of arXiv 2111.10773).
+    """
+    return np.interp(hu, HU_KNOTS, NORMALISED_KNOTS).astype(np.float32)
+
+
+class NormaliseHUd(MapTransform):
+    """`normalise_hu` as a dictionary transform; a MetaTensor keeps its affine and meta data."""
+
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+
+    def __call__(self, data: Mapping[Hashable, object]) -> dict[Hashable, object]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            hu, *_ = convert_data_type(result[key], np.ndarray)
+            result[key], *_ = convert_to_dst_type(normalise_hu(hu), dst=result[key], dtype=np.float32)
+        return result
+
+
+def body_mask(hu: np.ndarray, spacing_mm: Sequence[float] = (4.0, 4.0, 4.0)) -> np.ndarray:
+    """Where the body is: (X, Y, Z) bool for (X, Y, Z) HU whose third axis runs along the body.
+
+    The largest connected part that is denser than air, without the table, its holes (lungs, bowel gas) filled slice
+    by slice. Works for air of any value, and for volumes clipped so that air is their minimum (say -125 HU).
+    """
+    lowest = float(hu.min())
+    if lowest <= AIR_HU:
+        tissue = hu > AIR_HU
+    else:
+        tissue = ndimage.uniform_filter(hu, size=3) > lowest + CLIPPED_AIR_MARGIN_HU
+    opened = _open_in_plane(tissue, spacing_mm)
+    parts, count = ndimage.label(opened)
+    if count == 0:
+        return tissue
+    largest = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    for k in range(largest.shape[2]):
+        largest[:, :, k] = ndimage.binary_fill_holes(largest[:, :, k])
+    return largest
+
+
+def _open_in_plane(mask: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Remove sheets thinner than the table, slice by slice."""
+    radius_x, radius_y = (max(1, round(TABLE_THICKNESS_MM / 2 / step)) for step in spacing_mm[:2])
+    x, y = np.ogrid[-radius_x : radius_x + 1, -radius_y : radius_y + 1]
+    disc = (x / radius_x) ** 2 + (y / radius_y) ** 2 <= 1
+    return ndimage.binary_opening(mask, structure=disc[:, :, None])

@@ -1,0 +1,76 @@
+"""Label maps on the image's own grid."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from ignite.engine import Engine, Events
+from monai.utils import CommonKeys, convert_data_type
+
+from scripts.errors import BundleError
+from scripts.files import atomic_path
+from scripts.volume_io import case_id
+
+logger = logging.getLogger(__name__)
+
+
+class SaveLabelMaps:
+    """Ignite handler: writes each post-processed prediction as uint8 NIfTI with the image's affine, bit for bit.
+
+    A handler and no transform, because MONAI Label runs the transforms of this bundle and writes files itself.
+
+    Args:
+        output_dir: receives `ID.nii.gz`.
+    """
+
+    def __init__(self, output_dir: str | Path) -> None:
+        self.output_dir = Path(output_dir)
+
+    def attach(self, engine: Engine) -> None:
+        """Register on an evaluator that decollates and inverts its predictions."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+            source = Path(item[CommonKeys.IMAGE].meta["filename_or_obj"])
+            self.save(item.get("case") or case_id(source), output[CommonKeys.PRED], source)
+
+    def save(self, case: str, prediction: Any, source: Path) -> Path:
+        """Write (1, X, Y, Z) label values for the image file `source`.
+
+        Raises:
+            BundleError: the prediction is not on the image's grid.
+        """
+        image = nib.load(source)
+        array, *_ = convert_data_type(prediction, np.ndarray)
+        if array.shape[1:] != image.shape[:3]:
+            raise BundleError(
+                "the prediction is not on the image's grid",
+                case=case,
+                stage="inference",
+                file=source,
+                expected=image.shape[:3],
+                found=array.shape[1:],
+            )
+        path = self.output_dir / f"{case}.nii.gz"
+        write_label_map(path, array[0], image)
+        logger.info("%s: wrote %s", case, path)
+        return path
+
+
+def write_label_map(path: str | Path, label: np.ndarray, image: nib.Nifti1Image) -> None:
+    """Write (X, Y, Z) label values as uint8 NIfTI, atomically, with the header of the image they belong to.
+
+    The header is copied and not made from the affine: where only a quaternion is stored, writing the affine as a matrix
+    would round it.
+    """
+    header = image.header.copy()
+    header.set_data_dtype(np.uint8)
+    header.set_slope_inter(1, 0)
+    header["cal_min"] = header["cal_max"] = 0
+    with atomic_path(path) as temporary:
+        nib.save(nib.Nifti1Image(np.ascontiguousarray(label, dtype=np.uint8), None, header), temporary)

@@ -1,0 +1,98 @@
+"""The corrected labels on disk, one round after another: a kill at any moment leaves the last whole round intact."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from scripts.errors import BundleError
+from scripts.files import read_json, write_json, write_nifti
+
+logger = logging.getLogger(__name__)
+
+STAGE = "label correction"
+_NAME = re.compile(r"round_(\d+)")
+
+
+class LabelStore:
+    """Label maps `directory/round_NNN/ID.nii.gz`, where NNN is the epoch after which they were written.
+
+    A round counts only once its `manifest.json` exists, which is written last. Nothing is kept in memory, so worker
+    processes and other ranks see the same labels.
+
+    Args:
+        directory: made when the first round is written.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+
+    def rounds(self) -> list[int]:
+        """Whole rounds, oldest first."""
+        return [number for number, folder in self._folders() if (folder / "manifest.json").is_file()]
+
+    def read(self, case: str) -> np.ndarray | None:
+        """(X, Y, Z) uint8 class indices of the newest whole round; None if no round has the case.
+
+        Raises:
+            BundleError: the file is missing or damaged although the round is whole.
+        """
+        rounds = self.rounds()
+        if not rounds:
+            return None
+        folder = self._folder(rounds[-1])
+        if case not in read_json(folder / "manifest.json")["cases"]:
+            return None
+        path = folder / f"{case}.nii.gz"
+        try:
+            return np.asarray(nib.load(path).dataobj, dtype=np.uint8)
+        except Exception as error:  # nibabel and gzip raise many types for a damaged file
+            raise BundleError(
+                "the corrected labels cannot be read",
+                case=case,
+                stage=STAGE,
+                file=path,
+                expected="the label map this round wrote (delete the segmentation folder to train anew)",
+                found=error,
+            ) from error
+
+    def write(self, epoch: int, case: str, label: np.ndarray, affine: np.ndarray) -> None:
+        """Write one case of a round: (X, Y, Z) class indices on the training grid with its affine."""
+        write_nifti(self._folder(epoch) / f"{case}.nii.gz", label.astype(np.uint8), affine)
+
+    def finish(self, epoch: int, cases: list[str], notes: dict[str, Any] | None = None) -> None:
+        """Declare a round whole, after all its cases were written."""
+        write_json(self._folder(epoch) / "manifest.json", {"round": epoch, "cases": sorted(cases), **(notes or {})})
+
+    def rollback(self, epoch: int) -> None:
+        """Forget unfinished rounds and those written after `epoch`: training continues from there."""
+        whole = self.rounds()
+        for number, _ in self._folders():
+            if number > epoch or number not in whole:
+                logger.info("removing label round %d, training continues after epoch %d", number, epoch)
+                self._remove(number)
+
+    def prune(self, epoch: int) -> None:
+        """Remove rounds that a checkpoint of `epoch` or later does not need."""
+        needed = max((number for number in self.rounds() if number <= epoch), default=0)
+        for number in self.rounds():
+            if number < needed:
+                self._remove(number)
+
+    def _remove(self, number: int) -> None:
+        folder = self._folder(number)
+        (folder / "manifest.json").unlink(missing_ok=True)  # first, so that a half removed round does not count
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _folder(self, number: int) -> Path:
+        return self.directory / f"round_{number:03d}"
+
+    def _folders(self) -> list[tuple[int, Path]]:
+        matches = ((_NAME.fullmatch(folder.name), folder) for folder in self.directory.glob("round_*"))
+        return sorted((int(match[1]), folder) for match, folder in matches if match)

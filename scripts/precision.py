@@ -1,0 +1,38 @@
+"""Inferers that run the network in bfloat16 autocast, on the CPU and on the GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.inferers import SimpleInferer, SlidingWindowInferer
+
+
+class AutocastInferer(SimpleInferer):
+    """`SimpleInferer` under bfloat16 autocast. bfloat16 has float32's range, so no gradient scaler is needed."""
+
+    def __init__(self, enabled: bool = True) -> None:
+        super().__init__()
+        self.enabled = enabled
+
+    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run `network(inputs)`; see the base class."""
+        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.enabled):
+            return super().__call__(inputs, network, *args, **kwargs)
+
+
+class AutocastSlidingWindowInferer(SlidingWindowInferer):
+    """`SlidingWindowInferer` under bfloat16 autocast; windows are summed in float32."""
+
+    def __init__(self, *args: Any, enabled: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.enabled = enabled
+
+    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run `network` over the windows of `inputs`; see the base class."""
+
+        def window(patch: torch.Tensor, *window_args: Any, **window_kwargs: Any) -> torch.Tensor:
+            with torch.autocast(patch.device.type, dtype=torch.bfloat16, enabled=self.enabled):
+                return network(patch, *window_args, **window_kwargs).float()
+
+        return super().__call__(inputs, window, *args, **kwargs)

@@ -1,0 +1,137 @@
+"""PRNet: where a patch lies in the body (position) and what tissue it shows (reconstruction)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+LEVELS = ("m1", "m2", "m3", "m4")
+DOWNSAMPLINGS = 4
+
+
+class ConvBlock(nn.Sequential):
+    """3x3x3 convolution, instance norm without affine parameters, ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.Conv3d(in_channels, out_channels, kernel_size=3, padding=1),
+            nn.InstanceNorm3d(out_channels),
+            nn.ReLU(inplace=True),
+        )
+
+
+class DoubleBlock(nn.Sequential):
+    """Two ConvBlocks in a row."""
+
+    def __init__(self, in_channels: int, middle_channels: int, out_channels: int) -> None:
+        super().__init__(ConvBlock(in_channels, middle_channels), ConvBlock(middle_channels, out_channels))
+
+
+class PRNet(nn.Module):
+    """Position and reconstruction network (paper, section 2.1, Fig. 2).
+
+    Four conv-blocks-and-downsampling, a bottleneck m0, a fully connected head to the anatomical coordinate p of the
+    patch centre, and a plain U-Net decoder m1..m4 with skips and a reconstruction head. The three fully connected
+    layers have no activation between them, as in the official code.
+
+    Args:
+        patch_size: (X, Y, Z) voxels, each a multiple of 16; the fully connected head is tied to it.
+        width: channels of the first stage (16 in the paper's configuration).
+        in_channels: image channels.
+
+    Raises:
+        ValueError: `patch_size` is not three multiples of 16.
+    """
+
+    def __init__(self, patch_size: Sequence[int] = (128, 128, 48), width: int = 16, in_channels: int = 1) -> None:
+        super().__init__()
+        self.patch_size = tuple(int(size) for size in patch_size)
+        self.width = width
+        step = 2**DOWNSAMPLINGS
+        if len(self.patch_size) != 3 or any(size < step or size % step for size in self.patch_size):
+            raise ValueError(f"patch_size must be three multiples of {step}, got {self.patch_size}")
+        w = width
+        self.encoder = nn.ModuleList(
+            [
+                DoubleBlock(in_channels, w, w),
+                DoubleBlock(w, w, 2 * w),
+                DoubleBlock(2 * w, 2 * w, 4 * w),
+                DoubleBlock(4 * w, 4 * w, 8 * w),
+            ]
+        )
+        self.downsample = nn.MaxPool3d(2)
+        self.bottleneck = DoubleBlock(8 * w, 8 * w, 16 * w)
+        self.decoder = nn.ModuleList(
+            [
+                DoubleBlock(16 * w + 8 * w, 8 * w, 8 * w),
+                DoubleBlock(8 * w + 4 * w, 4 * w, 4 * w),
+                DoubleBlock(4 * w + 2 * w, 2 * w, w),
+                DoubleBlock(w + w, w, w),
+            ]
+        )
+        self.upsample = nn.Upsample(scale_factor=2, mode="trilinear", align_corners=False)
+        self.reconstruction_head = nn.Conv3d(w, in_channels, kernel_size=1)
+        cells = self.patch_size[0] * self.patch_size[1] * self.patch_size[2] // step**3
+        self.position_head = nn.Sequential(
+            nn.Linear(cells * 16 * w, 128),
+            nn.Linear(128, 64),
+            nn.Linear(64, 3),
+        )
+
+    def position(self, patches: Tensor) -> Tensor:
+        """Anatomical coordinate p of each patch centre: (B, C, X, Y, Z) -> (B, 3). Runs no decoder."""
+        bottleneck, _ = self._encode(patches)
+        return self._head(bottleneck)
+
+    def describe(self, patches: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Position (B, 3) and the features f1..f4 of the centre voxel, {"m1": (B, 8w), ..., "m4": (B, w)}.
+
+        The centre voxel is index size // 2 of each axis at every level: for a patch cropped from c - size / 2 to
+        c + size / 2, that is voxel c itself at full resolution.
+        """
+        bottleneck, skips = self._encode(patches)
+        maps = self._decode(bottleneck, skips)
+        features = {level: _centre_voxel(feature_map) for level, feature_map in zip(LEVELS, maps, strict=True)}
+        return self._head(bottleneck), features
+
+    def forward(self, patches: Tensor) -> dict[str, Tensor]:
+        """Everything training needs: {"position": (B, 3), "reconstruction": (B, C, X, Y, Z) in [0, 1]}."""
+        bottleneck, skips = self._encode(patches)
+        last = self._decode(bottleneck, skips)[-1]
+        return {
+            "position": self._head(bottleneck),
+            "reconstruction": torch.sigmoid(self.reconstruction_head(last).float()),
+        }
+
+    def dense_features(self, patches: Tensor) -> Tensor:
+        """Last decoder map m4, (B, C, X, Y, Z) -> (B, width, X, Y, Z), for boundary refinement."""
+        return self._decode(*self._encode(patches))[-1]
+
+    def _encode(self, patches: Tensor) -> tuple[Tensor, list[Tensor]]:
+        skips = []
+        features = patches
+        for stage in self.encoder:
+            features = stage(features)
+            skips.append(features)
+            features = self.downsample(features)
+        # float32 always: torch 2.13's bfloat16 weight gradients of 3x3x3 convolutions on 2x2x2 maps are wrong on CPUs.
+        with torch.autocast(features.device.type, enabled=False):
+            return self.bottleneck(features.float()), skips
+
+    def _decode(self, bottleneck: Tensor, skips: list[Tensor]) -> list[Tensor]:
+        maps = []
+        features = bottleneck
+        for stage, skip in zip(self.decoder, reversed(skips), strict=True):
+            features = stage(torch.cat([self.upsample(features), skip], dim=1))
+            maps.append(features)
+        return maps
+
+    def _head(self, bottleneck: Tensor) -> Tensor:
+        return self.position_head(bottleneck.flatten(1)).float()
+
+
+def _centre_voxel(feature_map: Tensor) -> Tensor:
+    x, y, z = (size // 2 for size in feature_map.shape[2:])
+    return feature_map[:, :, x, y, z].float()

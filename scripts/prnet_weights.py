@@ -1,0 +1,76 @@
+"""PRNet weights on disk: a flat state dict and a JSON card that says what they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scripts.errors import BundleError
+from scripts.files import read_json, write_json, write_weights
+from scripts.prnet import PRNet
+
+
+@dataclass(frozen=True)
+class TrainedPRNet:
+    """A PRNet with what is needed to use it."""
+
+    network: PRNet
+    spacing_mm: tuple[float, float, float]
+    max_offset_mm: tuple[float, float, float]
+
+
+def write_model(folder: str | Path, network: torch.nn.Module, card: dict[str, Any]) -> None:
+    """Write `model.pt` and `model.json` into `folder`, the card last: with it the model counts as finished."""
+    folder = Path(folder)
+    write_weights(folder / "model.pt", getattr(network, "module", network))
+    write_json(folder / "model.json", card)
+
+
+def load_prnet(
+    folder: str | Path,
+    spacing_mm: Sequence[float] | None = None,
+    patch_size: Sequence[int] | None = None,
+    device: str | torch.device = "cpu",
+) -> TrainedPRNet:
+    """Load a trained PRNet in eval mode.
+
+    Args:
+        folder: holds `model.pt` and `model.json`.
+        spacing_mm: what the caller works with; None takes what the card says.
+        patch_size: likewise.
+        device: where the network goes.
+
+    Raises:
+        BundleError: no weights, damaged weights, or weights for another patch size or spacing.
+    """
+    folder = Path(folder)
+    for name in ("model.pt", "model.json"):
+        if not (folder / name).is_file():
+            raise BundleError("no PRNet weights here", stage="weights", file=folder / name, expected="a trained PRNet")
+    card = read_json(folder / "model.json")
+    _demand_equal("spacing_mm", spacing_mm, card, folder)
+    _demand_equal("patch_size", patch_size, card, folder)
+    network = PRNet(card["patch_size"], card["width"])
+    try:
+        network.load_state_dict(torch.load(folder / "model.pt", map_location="cpu", weights_only=True))
+    except Exception as error:  # torch.load raises many types for a damaged file
+        raise BundleError(
+            "the PRNet weights do not load", stage="weights", file=folder / "model.pt", expected=card, found=error
+        ) from error
+    network.to(device).eval()
+    return TrainedPRNet(network, tuple(card["spacing_mm"]), tuple(card["max_offset_mm"]))
+
+
+def _demand_equal(key: str, wanted: Sequence[float] | None, card: dict[str, Any], folder: Path) -> None:
+    if wanted is not None and [float(v) for v in wanted] != [float(v) for v in card[key]]:
+        raise BundleError(
+            f"the PRNet weights were trained with another {key}",
+            stage="weights",
+            file=folder / "model.json",
+            expected=list(wanted),
+            found=card[key],
+        )

@@ -1,0 +1,180 @@
+"""Scribble propagation: every support point is located in a query volume (paper, section 2.2; coarse-to-fine of the
+official code).
+
+Positions inside this module are voxels of the working grid; offsets are millimetres along its axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scripts.denoising import cosine_similarities
+from scripts.patches import extract_patches, pad_for_patches
+from scripts.prnet_weights import TrainedPRNet
+from scripts.relative_position import predicted_offset_mm
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class PropagationSettings:
+    """How points are located.
+
+    Attributes:
+        start_points: starting points of the coarse step, spread over the body.
+        fine_steps: most fine steps per point (1 in mode `paper`).
+        settled_mm: a point whose fine offset is shorter stays where it is.
+        batch_size: patches per forward pass.
+        bfloat16: run the networks in bfloat16 autocast.
+        seed: of the starting points.
+    """
+
+    start_points: int = 16
+    fine_steps: int = 1
+    settled_mm: float = 1.0
+    batch_size: int = 64
+    bfloat16: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SupportPoints:
+    """What the networks say of N support points: coarse and fine positions (N, 3), features {level: (N, channels)}."""
+
+    coarse: Tensor
+    fine: Tensor
+    features: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class LocatedPoints:
+    """Where N points were found: fractional voxels (N, 3) inside the volume, and cosines {level: (N,)}."""
+
+    voxels: np.ndarray
+    similarities: dict[str, np.ndarray]
+
+
+class Propagator:
+    """Locates support points in query volumes with a coarse and a fine PRNet.
+
+    Args:
+        coarse: network trained on pairs from the whole body.
+        fine: network trained on pairs within a box.
+        settings: see `PropagationSettings`.
+        device: where the networks run; they are expected there.
+    """
+
+    def __init__(
+        self,
+        coarse: TrainedPRNet,
+        fine: TrainedPRNet,
+        settings: PropagationSettings | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.coarse, self.fine = coarse, fine
+        self.settings = settings or PropagationSettings()
+        self.device = torch.device(device)
+
+    def describe_support(self, volume: Tensor, voxels: Tensor) -> SupportPoints:
+        """Positions and features of the support points; needed once per support.
+
+        Args:
+            volume: (1, X, Y, Z) in [0, 1].
+            voxels: (N, 3) integer voxels.
+        """
+        fine, features = self._describe(volume, voxels)
+        return SupportPoints(self._position(self.coarse, volume, voxels), fine, features)
+
+    def locate(self, volume: Tensor, body: Tensor, support: SupportPoints) -> LocatedPoints:
+        """Locate every support point in a query volume (Eq. 4).
+
+        Args:
+            volume: (1, X, Y, Z) in [0, 1].
+            body: (X, Y, Z) body mask; starting points lie in it.
+            support: the result of `describe_support`.
+        """
+        last = torch.tensor(volume.shape[1:]) - 1
+        voxels = _clamp(self._coarse_step(volume, body, support), last)
+        for _ in range(self.settings.fine_steps):
+            target, moved_mm = self._fine_step(volume, voxels, support)
+            moving = moved_mm >= self.settings.settled_mm
+            voxels = torch.where(moving[:, None], _clamp(target, last), voxels)
+            if not moving.any():
+                break
+        _, features = self._describe(volume, voxels.round().long())
+        similarities = cosine_similarities(support.features, features)
+        return LocatedPoints(
+            voxels.double().numpy(), {level: value.double().numpy() for level, value in similarities.items()}
+        )
+
+    def _coarse_step(self, volume: Tensor, body: Tensor, support: SupportPoints) -> Tensor:
+        """Median over the starting points of start + offset: (N, 3) voxels."""
+        starts = starting_points(body, self.settings.start_points, self.settings.seed)
+        positions = self._position(self.coarse, volume, starts)
+        offsets_mm = predicted_offset_mm(support.coarse[:, None], positions[None], _tensor(self.coarse.max_offset_mm))
+        candidates = starts + offsets_mm / _tensor(self.coarse.spacing_mm)
+        return candidates.quantile(0.5, dim=1)
+
+    def _fine_step(self, volume: Tensor, voxels: Tensor, support: SupportPoints) -> tuple[Tensor, Tensor]:
+        """One fine step from the nearest voxels: the new places (N, 3) in voxels and the step lengths (N,) in mm."""
+        centres = voxels.round().long()
+        positions = self._position(self.fine, volume, centres)
+        offsets_mm = predicted_offset_mm(support.fine, positions, _tensor(self.fine.max_offset_mm))
+        return centres + offsets_mm / _tensor(self.fine.spacing_mm), offsets_mm.norm(dim=1)
+
+    def _position(self, trained: TrainedPRNet, volume: Tensor, voxels: Tensor) -> Tensor:
+        results = self._in_batches(trained, trained.network.position, volume, voxels)
+        return torch.cat(results)
+
+    def _describe(self, volume: Tensor, voxels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        results = self._in_batches(self.fine, self.fine.network.describe, volume, voxels)
+        positions = torch.cat([position for position, _ in results])
+        levels = results[0][1].keys()
+        return positions, {level: torch.cat([features[level] for _, features in results]) for level in levels}
+
+    def _in_batches(
+        self, trained: TrainedPRNet, call: Callable[[Tensor], Result], volume: Tensor, voxels: Tensor
+    ) -> list[Result]:
+        patch_size = trained.network.patch_size
+        padded = pad_for_patches(volume, patch_size).to(self.device)
+        results = []
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, self.settings.bfloat16):
+            for centres in voxels.split(self.settings.batch_size):
+                results.append(_to_cpu(call(extract_patches(padded, centres, patch_size))))
+        return results
+
+
+def starting_points(body: Tensor, count: int, seed: int) -> Tensor:
+    """`count` voxels (count, 3) spread over the body: farthest-point sampling among random body voxels."""
+    candidates = torch.nonzero(body)
+    if len(candidates) == 0:
+        candidates = torch.nonzero(torch.ones_like(body))
+    generator = torch.Generator().manual_seed(seed)
+    candidates = candidates[torch.randperm(len(candidates), generator=generator)[: 50 * count]]
+    distance = torch.full((len(candidates),), torch.inf)
+    chosen = [0]
+    while len(chosen) < min(count, len(candidates)):
+        distance = torch.minimum(distance, (candidates - candidates[chosen[-1]]).float().norm(dim=1))
+        chosen.append(int(distance.argmax()))
+    return candidates[chosen]
+
+
+def _clamp(voxels: Tensor, last: Tensor) -> Tensor:
+    return voxels.clamp(min=torch.zeros(3), max=last.float())
+
+
+def _tensor(values: tuple[float, float, float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def _to_cpu(result: Result) -> Result:
+    if isinstance(result, Tensor):
+        return result.float().cpu()
+    position, features = result
+    return position.float().cpu(), {level: feature.float().cpu() for level, feature in features.items()}

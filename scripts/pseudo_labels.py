@@ -1,0 +1,353 @@
+"""Pseudo labels (GeoS): every voxel goes to the class whose kept points are geodesically nearest."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.transforms import KeepLargestConnectedComponent
+from scipy import ndimage
+from tqdm import tqdm
+
+from scripts.boundary_refinement import dense_features, refine_boundary
+from scripts.cohort import Case, Cohort
+from scripts.errors import BundleError
+from scripts.files import read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
+from scripts.geodesic import geodesic_distance
+from scripts.intensity import normalise_hu
+from scripts.prnet_weights import load_prnet
+from scripts.resampling import canonical, resample
+from scripts.scribbles import draw_points
+from scripts.volume_cache import HU_RANGE
+from scripts.volume_io import Volume, read_volume, spacing_of
+
+logger = logging.getLogger(__name__)
+
+STAGE = "pseudo_labels"
+RELATIVE_TOLERANCE = 0.01  # of the truncation: further sweeps move hardly a label
+RAS = np.array([[0, 1], [1, 1], [2, 1]])
+
+
+@dataclass(frozen=True)
+class GeodesicSettings:
+    """How pseudo labels grow from points.
+
+    Args:
+        lam: weight of intensity against length, 0 to 1 (see `geodesic_distance`).
+        truncation: distance from which on a class has no affinity.
+        max_iterations: limit of the distance's rounds.
+        largest_component: keep each class's largest connected part only.
+        spacing_mm: grid the distances are computed on, X, Y, Z of the canonical axes; None is the case's own.
+        backend: "torch" or "geodistk".
+        refine: redraw the borders with the fine PRNet's features; the spacing must be the network's.
+    """
+
+    lam: float = 1.0
+    truncation: float = 1.0
+    max_iterations: int = 32
+    largest_component: bool = True
+    spacing_mm: tuple[float, float, float] | None = None
+    backend: str = "torch"
+    refine: bool = False
+
+    def __post_init__(self) -> None:
+        if self.spacing_mm is not None:
+            object.__setattr__(self, "spacing_mm", tuple(float(step) for step in self.spacing_mm))
+
+
+@dataclass(frozen=True)
+class PseudoLabel:
+    """A label map with the distances behind it.
+
+    Args:
+        label: (X, Y, Z) uint8, 0 background, 1..K the classes.
+        distances: (K + 1, X, Y, Z) float32 up to the truncation, background first.
+    """
+
+    label: np.ndarray
+    distances: np.ndarray
+
+
+def geodesic_pseudo_label(
+    image: np.ndarray | torch.Tensor,
+    seeds: np.ndarray | torch.Tensor,
+    spacing_mm: Sequence[float],
+    settings: GeodesicSettings,
+    device: torch.device | str | None = None,
+) -> PseudoLabel:
+    """Label every voxel by the nearest seeds (GeoS step of the paper).
+
+    The distance to each class is cut at `truncation` T; the affinity is 1 - distance / T; the class of the highest
+    affinity wins. Background wins ties with it and where nothing is near; of classes that tie, the first wins. A class
+    without a seed stays absent.
+
+    Args:
+        image: (X, Y, Z) in [0, 1].
+        seeds: (K + 1, X, Y, Z) bool, background first.
+        spacing_mm: voxel size along X, Y, Z.
+        settings: see `GeodesicSettings`; its `spacing_mm` and `refine` are not looked at here.
+        device: where the distances are computed.
+
+    Raises:
+        BundleError: as `geodesic_distance`.
+    """
+    distances = geodesic_distance(
+        image,
+        seeds,
+        spacing_mm,
+        lam=settings.lam,
+        max_iterations=settings.max_iterations,
+        truncation=settings.truncation,
+        tolerance=RELATIVE_TOLERANCE * settings.truncation,
+        backend=settings.backend,
+        device=device,
+    )
+    distances = distances.clamp_(max=settings.truncation).cpu().numpy()
+    label = _nearest_class(distances)
+    return PseudoLabel(_largest_parts(label) if settings.largest_component else label, distances)
+
+
+class PseudoLabeller:
+    """Makes `pseudo_labels/ID.nii.gz` and `ID.json` from `propagation/ID.json`, on each case's own grid.
+
+    Under `torch.distributed` every rank takes its share of the cases.
+
+    Args:
+        cohort: cases and classes.
+        output_dir: the work directory.
+        settings: see `GeodesicSettings`.
+        fine_dir: folder of the fine PRNet; needed with `settings.refine` only.
+        device: where distances and features are computed.
+
+    Raises:
+        BundleError: refinement is on and the network is missing or works at another spacing.
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        output_dir: str | Path,
+        settings: GeodesicSettings | None = None,
+        fine_dir: str | Path | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.cohort = cohort
+        self.output_dir = Path(output_dir)
+        self.settings = settings or GeodesicSettings()
+        self.device = torch.device(device)
+        self.network, self.network_hash = None, None
+        if self.settings.refine:
+            self._load_network(fine_dir)
+
+    def run(self, case_ids: Iterable[str] | None = None) -> list[str]:
+        """Label the cases (default: all that have propagated points) that are not up to date; returns their names.
+
+        Raises:
+            BundleError: no points at all, damaged files, or points of other classes.
+        """
+        cases = sorted(name for name in self.cohort.cases if self._points_file(name).exists())
+        cases = list(case_ids) if case_ids is not None else cases
+        if not cases:
+            raise BundleError(
+                "no case has propagated points", stage=STAGE, file=self.output_dir / "propagation", expected="ID.json"
+            )
+        rank, world = _rank_and_world()
+        written = []
+        for case in tqdm(cases[rank::world], desc="pseudo labels", unit="case", disable=rank > 0):
+            record = read_json(self._points_file(case))
+            inputs = self._inputs(case, record)
+            if not self._up_to_date(case, inputs):
+                self._label_case(case, record, inputs)
+                written.append(case)
+        return written
+
+    def _label_case(self, name: str, record: Mapping[str, Any], inputs: str) -> None:
+        start = time.perf_counter()
+        case = self._case(name)
+        working = self._working_image(case)
+        seeds = self._seeds(name, record, working)
+        pseudo = geodesic_pseudo_label(
+            working.array, seeds, spacing_of(working.affine), self.settings, device=self.device
+        )
+        distances = self._refined(pseudo, working.array) if self.network is not None else pseudo.distances
+        original = nib.load(case.image)
+        label = _label_on_grid(distances, working.affine, case.shape, original.affine)
+        if self.settings.largest_component:
+            label = _largest_parts(label)
+        values = np.array([0, *self.cohort.classes.values()], dtype=np.uint8)
+        write_nifti(self._label_file(name), values[label], original.affine, like=original)
+        classes = self.cohort.classes
+        write_json(
+            self._record_file(name),
+            {
+                "case": name,
+                "classes": classes,
+                "not_located": [c for c, seed in zip(classes, seeds[1:], strict=True) if not seed.any()],
+                "volume_ml": _volumes_ml(label, classes, original.affine),
+                "settings": asdict(self.settings),
+                "inputs": inputs,
+                "seconds": round(time.perf_counter() - start, 3),
+            },
+        )
+
+    def _working_image(self, case: Case) -> Volume:
+        """The normalised image in canonical orientation at the settings' spacing."""
+        if self.settings.spacing_mm == self.cohort.spacing_mm:
+            cached = nib.load(self.cohort.cached_image(case.id))
+            return Volume(np.asarray(cached.dataobj, dtype=np.float32), cached.affine)
+        volume = canonical(read_volume(case.image))
+        if self.settings.spacing_mm is not None:
+            volume = resample(Volume(np.clip(volume.array, *HU_RANGE), volume.affine), self.settings.spacing_mm)
+        return Volume(normalise_hu(volume.array), volume.affine)
+
+    def _seeds(self, name: str, record: Mapping[str, Any], working: Volume) -> np.ndarray:
+        """(K + 1, X, Y, Z) bool of the kept points; on a shared voxel a class beats background, then the score decides."""
+        channel_of = {0: 0} | {value: index for index, value in enumerate(self.cohort.classes.values(), start=1)}
+        kept = [point for point in record["points"] if point["kept"]]
+        unknown = sorted({point["label"] for point in kept} - set(channel_of))
+        if unknown:
+            raise BundleError(
+                "the propagated points are of other classes",
+                case=name,
+                stage=STAGE,
+                file=self._points_file(name),
+                expected=self.cohort.classes,
+                found=unknown,
+            )
+        places_mm = np.array([point["located_mm"] for point in kept], dtype=float).reshape(-1, 3)
+        channels = np.array([channel_of[point["label"]] for point in kept], dtype=int)
+        scores = np.array([point["score"] for point in kept], dtype=float)
+        order = np.where(channels == 0, -np.inf, scores)
+        drawn = draw_points(places_mm, channels + 1, order, working.affine, working.array.shape)
+        return np.stack([drawn == channel for channel in range(1, len(channel_of) + 1)])
+
+    def _refined(self, pseudo: PseudoLabel, image: np.ndarray) -> np.ndarray:
+        """The distances; where refinement changed the label, 0 to the new class and the truncation to all others."""
+        box = _box_of(pseudo.label, margins=[size // 2 for size in self.network.patch_size])
+        if box is None:
+            return pseudo.distances
+        features = dense_features(self.network, image[box], self.network.patch_size, device=self.device)
+        label = pseudo.label.copy()
+        label[box] = refine_boundary(label[box], features)
+        changed = label != _nearest_class(pseudo.distances)
+        distances = pseudo.distances.copy()
+        distances[:, changed] = np.where(
+            np.arange(len(distances))[:, None] == label[changed], 0.0, self.settings.truncation
+        )
+        return distances
+
+    def _load_network(self, fine_dir: str | Path | None) -> None:
+        if fine_dir is None:
+            raise BundleError("refinement needs the fine PRNet", stage=STAGE, expected="its folder as fine_dir")
+        if self.settings.spacing_mm != self.cohort.spacing_mm:
+            raise BundleError(
+                "refinement works on the cached volumes' grid",
+                stage=STAGE,
+                expected=f"geodesic spacing {list(self.cohort.spacing_mm)} mm",
+                found=self.settings.spacing_mm,
+            )
+        self.network = load_prnet(fine_dir, spacing_mm=self.cohort.spacing_mm, device=self.device).network
+        self.network_hash = sha256_of_file(Path(fine_dir) / "model.pt")
+
+    def _inputs(self, name: str, record: Mapping[str, Any]) -> str:
+        """Fingerprint of all the label map depends on."""
+        return sha256_of_settings(
+            {
+                "settings": asdict(self.settings),
+                "points": record["points"],
+                "classes": list(self.cohort.classes.items()),
+                "image": self._case(name).sha256,
+                "network": self.network_hash,
+            }
+        )
+
+    def _up_to_date(self, name: str, inputs: str) -> bool:
+        if not self._label_file(name).exists() or not self._record_file(name).exists():
+            return False
+        try:
+            return read_json(self._record_file(name)).get("inputs") == inputs
+        except (BundleError, AttributeError):
+            logger.warning("%s: the pseudo label's record is damaged, labelling again", name)
+            return False
+
+    def _case(self, name: str) -> Case:
+        if name not in self.cohort.cases:
+            raise BundleError("the case is not in the cohort", case=name, stage=STAGE, expected=list(self.cohort.cases))
+        return self.cohort.cases[name]
+
+    def _points_file(self, name: str) -> Path:
+        return self.output_dir / "propagation" / f"{name}.json"
+
+    def _label_file(self, name: str) -> Path:
+        return self.output_dir / "pseudo_labels" / f"{name}.nii.gz"
+
+    def _record_file(self, name: str) -> Path:
+        return self.output_dir / "pseudo_labels" / f"{name}.json"
+
+
+def _nearest_class(distances: Iterable[np.ndarray]) -> np.ndarray:
+    """uint8 index of the smallest of the (X, Y, Z) maps; the first of equals."""
+    label, nearest = None, None
+    for index, distance in enumerate(distances):
+        if label is None:
+            label, nearest = np.zeros(distance.shape, dtype=np.uint8), distance.copy()
+            continue
+        closer = distance < nearest
+        label[closer] = index
+        nearest[closer] = distance[closer]
+    return label
+
+
+def _label_on_grid(
+    distances: np.ndarray, working_affine: np.ndarray, shape: Sequence[int], affine: np.ndarray
+) -> np.ndarray:
+    """Index map on the grid of `shape` and `affine` from (K + 1, X, Y, Z) canonical distances, interpolated linearly."""
+    orientation = nib.io_orientation(affine)
+    canonical_affine = affine @ nib.orientations.inv_ornt_aff(orientation, shape)
+    canonical_shape = tuple(int(shape[axis]) for axis in np.argsort(orientation[:, 0]))
+    to_working = np.linalg.inv(working_affine) @ canonical_affine
+    label = _nearest_class(_sampled(distance, to_working, canonical_shape) for distance in distances)
+    back = nib.orientations.ornt_transform(RAS, orientation)
+    return np.ascontiguousarray(nib.apply_orientation(label, back))
+
+
+def _sampled(distance: np.ndarray, to_distance: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Linear interpolation on a grid with parallel axes; (4, 4) `to_distance` maps its voxels to those of the map."""
+    if distance.shape == shape and np.allclose(to_distance, np.eye(4), atol=1e-6):
+        return distance
+    scale, offset = np.diag(to_distance)[:3], to_distance[:3, 3]
+    return ndimage.affine_transform(distance, scale, offset, output_shape=shape, order=1, mode="nearest")
+
+
+def _largest_parts(label: np.ndarray) -> np.ndarray:
+    """Each class's largest part whose voxels share faces, on an index map."""
+    keep = KeepLargestConnectedComponent(is_onehot=False, independent=True, connectivity=1)
+    return np.asarray(keep(label[None])[0], dtype=np.uint8)
+
+
+def _box_of(label: np.ndarray, margins: Sequence[int]) -> tuple[slice, ...] | None:
+    """Bounding box of everything labelled, grown by the margins; None if nothing is."""
+    boxes = ndimage.find_objects((label > 0).astype(np.uint8))
+    if not boxes:
+        return None
+    sides = zip(boxes[0], margins, label.shape, strict=True)
+    return tuple(slice(max(0, side.start - margin), min(size, side.stop + margin)) for side, margin, size in sides)
+
+
+def _volumes_ml(label: np.ndarray, classes: Mapping[str, int], affine: np.ndarray) -> dict[str, float]:
+    counts = np.bincount(label.ravel(), minlength=len(classes) + 1)[1:]
+    voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
+    return {name: round(float(count * voxel_ml), 3) for name, count in zip(classes, counts, strict=True)}
+
+
+def _rank_and_world() -> tuple[int, int]:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

@@ -1,0 +1,67 @@
+"""Offsets between patches in millimetres (paper, Eqs. 1, 2 and 4) and the loss that learns them (Eq. 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.utils import CommonKeys
+from torch import Tensor, nn
+
+
+def offset_mm(centre_0: Tensor, centre_1: Tensor, spacing_mm: Tensor) -> Tensor:
+    """Offset d = (c0 - c1) * spacing, pointing from patch 1 to patch 0; centres in voxels, result in mm, (..., 3).
+
+    Eq. 1 of the paper is printed with the opposite sign; Eqs. 2 and 4 need this one.
+    """
+    return (centre_0 - centre_1) * spacing_mm
+
+
+def predicted_offset_mm(position_0: Tensor, position_1: Tensor, max_offset_mm: Tensor) -> Tensor:
+    """Predicted offset d' = r * tanh(p0 - p1) in mm (Eq. 2); `max_offset_mm` is r, per axis."""
+    return max_offset_mm * torch.tanh(position_0 - position_1)
+
+
+class RelativePositionLoss(nn.Module):
+    """L = L_dis + L_rec (Eq. 3): mean squared offset error in mm^2 plus mean squared reconstruction error.
+
+    Args:
+        max_offset_mm: r per axis (X, Y, Z) in mm.
+        distance_weight, reconstruction_weight: both 1 in the paper.
+    """
+
+    def __init__(
+        self, max_offset_mm: Sequence[float], distance_weight: float = 1.0, reconstruction_weight: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.register_buffer("max_offset_mm", torch.tensor(max_offset_mm, dtype=torch.float32))
+        self.distance_weight = distance_weight
+        self.reconstruction_weight = reconstruction_weight
+
+    def forward(self, output: dict[str, Tensor], target: dict[str, Tensor]) -> Tensor:
+        """Loss of one batch of B pairs.
+
+        Args:
+            output: PRNet's output for 2B patches, patch 0 of every pair first.
+            target: {"offset_mm": (B, 3), "patches": (2B, C, X, Y, Z) unmasked}.
+        """
+        position_0, position_1 = output["position"].chunk(2)
+        predicted = predicted_offset_mm(position_0, position_1, self.max_offset_mm)
+        distance = nn.functional.mse_loss(predicted, target["offset_mm"])
+        # Eq. 3 sums the mean squared errors of the two patches.
+        reconstruction = 2 * nn.functional.mse_loss(output["reconstruction"], target["patches"])
+        return self.distance_weight * distance + self.reconstruction_weight * reconstruction
+
+
+class OffsetErrorMm:
+    """Mean Euclidean error in mm of the predicted offsets of one engine output, for `ignite.metrics.Average`."""
+
+    def __init__(self, max_offset_mm: Sequence[float]) -> None:
+        self.max_offset_mm = torch.tensor(max_offset_mm, dtype=torch.float32)
+
+    def __call__(self, output: dict[str, Any]) -> float:
+        """`output` is the state output of a MONAI engine whose prediction and label are those of the loss above."""
+        position_0, position_1 = output[CommonKeys.PRED]["position"].chunk(2)
+        predicted = predicted_offset_mm(position_0, position_1, self.max_offset_mm.to(position_0.device))
+        return float((predicted - output[CommonKeys.LABEL]["offset_mm"]).norm(dim=1).mean())

@@ -1,0 +1,53 @@
+"""Canonical orientation and resampling to the working spacing, with voxel centres kept at their world position."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from scripts.volume_io import Volume
+
+
+def canonical(volume: Volume) -> Volume:
+    """The same voxels with axes flipped and permuted to the closest RAS order; an oblique grid stays oblique."""
+    orientation = nib.io_orientation(volume.affine)
+    array = nib.apply_orientation(volume.array, orientation)
+    return Volume(array, volume.affine @ nib.orientations.inv_ornt_aff(orientation, volume.array.shape))
+
+
+def resampled_shape(shape: Sequence[int], from_mm: Sequence[float], to_mm: Sequence[float]) -> tuple[int, ...]:
+    """Voxels along each axis once (X, Y, Z) `shape` at `from_mm` is resampled to `to_mm`."""
+    return tuple(max(1, round(count * old / new)) for count, old, new in zip(shape, from_mm, to_mm, strict=True))
+
+
+def resample(volume: Volume, spacing_mm: Sequence[float]) -> Volume:
+    """Resample along the volume's own axes to `spacing_mm` (X, Y, Z): Gaussian low-pass, then linear interpolation.
+
+    The new grid has the centre of the old one. An axis made coarser by a factor r is smoothed first with a standard
+    deviation of (r - 1) / 2 voxels, so that nothing aliases. Both steps are linear and separable, hence one small
+    matrix an axis: scipy's own response to the unit vectors.
+    """
+    array = volume.array.astype(np.float32, copy=False)
+    shape = resampled_shape(array.shape, volume.spacing_mm, spacing_mm)
+    step_to_new = np.eye(4)
+    for axis, (old_mm, new_mm) in enumerate(zip(volume.spacing_mm, spacing_mm, strict=True)):
+        ratio = new_mm / old_mm
+        first = ((array.shape[axis] - 1) - ratio * (shape[axis] - 1)) / 2
+        step_to_new[axis, axis], step_to_new[axis, 3] = ratio, first
+        matrix = _axis_matrix(array.shape[axis], shape[axis], ratio, first)
+        array = np.moveaxis(np.tensordot(matrix, array, axes=(1, axis)), 0, axis)
+    return Volume(np.ascontiguousarray(array), volume.affine @ step_to_new)
+
+
+def _axis_matrix(old_count: int, new_count: int, ratio: float, first: float) -> np.ndarray:
+    """(new_count, old_count) float32: what smoothing and sampling at `first + ratio * i` make of each old voxel."""
+    response = np.eye(old_count)
+    if ratio > 1:
+        response = ndimage.gaussian_filter1d(response, sigma=0.5 * (ratio - 1), axis=0, mode="nearest")
+    places = np.clip(first + ratio * np.arange(new_count), 0, old_count - 1)
+    columns = np.arange(old_count)
+    grid = np.meshgrid(places, columns, indexing="ij")
+    return ndimage.map_coordinates(response, grid, order=1).astype(np.float32)

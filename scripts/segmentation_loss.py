@@ -1,0 +1,67 @@
+"""Dice and cross-entropy on logits, for cases in which some classes could not be located."""
+
+from __future__ import annotations
+
+import torch
+from monai.losses import DiceLoss
+from monai.networks.utils import one_hot
+
+ABSENT_LOGIT = -1e4  # softmax gives exactly 0 in float32
+
+
+def merge_unlocated(logits: torch.Tensor, located: torch.Tensor) -> torch.Tensor:
+    """Add the probability of classes that were not located to the background (marginal probability), in logits.
+
+    Args:
+        logits: (B, K + 1, ...) with the background first.
+        located: (B, K) bool or 0/1; 0 where the class gives no supervision in that sample.
+
+    Returns:
+        (B, K + 1, ...) float32 logits whose softmax has p0' = p0 + sum of the unlocated p_k, and p_k' = 0 for those.
+    """
+    logits = logits.float()
+    unlocated = ~located.bool()
+    if not unlocated.any():
+        return logits
+    unlocated = unlocated.reshape(*unlocated.shape, *[1] * (logits.ndim - 2)).to(logits.device)
+    foreground = logits[:, 1:]
+    hidden = foreground.masked_fill(~unlocated, ABSENT_LOGIT)
+    background = torch.logsumexp(torch.cat([logits[:, :1], hidden], dim=1), dim=1, keepdim=True)
+    return torch.cat([background, foreground.masked_fill(unlocated, ABSENT_LOGIT)], dim=1)
+
+
+class LocatedDiceCELoss(torch.nn.Module):
+    """Dice loss plus cross-entropy, equally weighted (section 2.4 of arXiv 2111.10773), softmax applied once.
+
+    Both terms see the marginal probabilities of `merge_unlocated`. Dice is taken over the whole batch and averaged over
+    the background and the classes located in at least one of its samples.
+
+    Args:
+        dice_weight: factor of the Dice term.
+        ce_weight: factor of the cross-entropy.
+        smooth: added to Dice's numerator and denominator, in voxels.
+    """
+
+    def __init__(self, dice_weight: float = 1.0, ce_weight: float = 1.0, smooth: float = 1.0) -> None:
+        super().__init__()
+        self.dice_weight, self.ce_weight = dice_weight, ce_weight
+        self.dice = DiceLoss(softmax=True, batch=True, reduction="none", smooth_nr=smooth, smooth_dr=smooth)
+        self.cross_entropy = torch.nn.CrossEntropyLoss()
+
+    def forward(self, logits: torch.Tensor, target: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Scalar loss.
+
+        Args:
+            logits: (B, K + 1, X, Y, Z).
+            target: "label" (B, 1, X, Y, Z) class indices 0..K, and "located" (B, K), 0 where not located.
+        """
+        located = target["located"].to(logits.device).bool()
+        supervised = torch.nn.functional.pad(located, (1, 0), value=True)
+        label = target["label"].long()
+        seen = supervised.gather(1, label.flatten(1)).reshape(label.shape)
+        label = label * seen
+        logits = merge_unlocated(logits, located)
+        dice = self.dice(logits, one_hot(label, num_classes=logits.shape[1])).flatten()
+        counted = supervised.any(dim=0)
+        dice_term = (dice * counted).sum() / counted.sum()
+        return self.dice_weight * dice_term + self.ce_weight * self.cross_entropy(logits, label[:, 0])

@@ -1,0 +1,179 @@
+"""What the values of a scribble map mean: which class, which background, and what was assumed about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scripts.errors import BundleError
+from scripts.files import read_json
+
+STAGE = "cohort"
+LARGEST_LABEL = 254  # label maps are uint8, 255 stands for undecided
+
+
+@dataclass(frozen=True)
+class StrokeClasses:
+    """Meaning of stroke values.
+
+    Args:
+        classes: name -> value.
+        background: value of the background strokes.
+        assumptions: sentences about what nobody said.
+    """
+
+    classes: dict[str, int]
+    background: int
+    assumptions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class KnownLabels:
+    """What a `dataset.json` says: class name -> value, and the value of background strokes if it names one."""
+
+    file: Path
+    classes: dict[str, int]
+    background: int | None
+
+
+def parse_classes(text: str) -> dict[str, int]:
+    """Read "spleen:1,left_kidney:3" as {"spleen": 1, "left_kidney": 3}.
+
+    Raises:
+        BundleError: bad syntax, a name or a value given twice.
+    """
+    classes: dict[str, int] = {}
+    for part in text.split(","):
+        name, _, value = (piece.strip() for piece in part.rpartition(":"))
+        if not name or ":" in name or not (value.isascii() and value.isdecimal()):
+            raise BundleError(
+                "cannot read the classes", stage=STAGE, expected='such as "spleen:1,liver:6"', found=f'"{text}"'
+            )
+        if name in classes or int(value) in classes.values():
+            raise BundleError(
+                "a class name or value is given twice", stage=STAGE, found=f'"{part.strip()}" in "{text}"'
+            )
+        classes[name] = int(value)
+    return classes
+
+
+def known_labels(images: str | Path) -> KnownLabels | None:
+    """Labels of the `dataset.json` beside the images folder, None if it is missing or names none.
+
+    Both {"1": "spleen"} and {"spleen": 1} are read; the value 0 is no class.
+    """
+    file = Path(images).absolute().parent / "dataset.json"
+    if not file.is_file():
+        return None
+    content = read_json(file)
+    labels = content.get("labels") if isinstance(content, dict) else None
+    if not isinstance(labels, dict):
+        return None
+    try:
+        pairs = [(name, int(value)) if isinstance(value, int) else (value, int(name)) for name, value in labels.items()]
+    except (TypeError, ValueError) as error:
+        raise BundleError(
+            "cannot read the labels", stage=STAGE, file=file, expected='such as {"1": "spleen"}', found=labels
+        ) from error
+    classes = {str(name): value for name, value in pairs if value != 0}
+    return KnownLabels(file, classes, content.get("background_scribble")) if classes else None
+
+
+def resolve_classes(
+    drawn: Sequence[int],
+    classes: Mapping[str, int] | None,
+    background: int | None,
+    known: KnownLabels | None,
+    scribbles: Path,
+) -> StrokeClasses:
+    """Decide classes and background from the stroke values `drawn` (without 0) and what was said about them.
+
+    Raises:
+        BundleError: no strokes, a class named but not drawn or unknown, no background stroke, a value out of range.
+    """
+    assumptions: list[str] = []
+    if not drawn:
+        raise _error("the scribbles are empty", scribbles, "strokes of each class and of the background", "none")
+    if min(drawn) < 0 or max(drawn) > LARGEST_LABEL + 1:
+        raise _error("a scribble value is out of range", scribbles, f"0 to {LARGEST_LABEL + 1}", list(drawn))
+    background = _background(drawn, classes, background, known, scribbles, assumptions)
+    if classes is None:
+        classes = _assumed_classes(drawn, background, known, assumptions)
+    _check_classes(drawn, classes, background, known, scribbles)
+    others = [value for value in drawn if value != background and value not in classes.values()]
+    if others:
+        names = {value: name for name, value in known.classes.items()} if known else {}
+        listed = ", ".join(f"{value} ({names[value]})" if value in names else str(value) for value in others)
+        assumptions.append(f"Strokes of classes that were not named count as background: {listed}.")
+    return StrokeClasses(dict(classes), background, tuple(assumptions))
+
+
+def _background(
+    drawn: Sequence[int],
+    classes: Mapping[str, int] | None,
+    background: int | None,
+    known: KnownLabels | None,
+    scribbles: Path,
+    assumptions: list[str],
+) -> int:
+    named = set(classes.values()) if classes else set()
+    if background is not None:
+        clash = next((name for name, value in (classes or {}).items() if value == background), None)
+        if clash is not None:
+            raise _error(f"the class {clash} has the background's value", None, "different values", background)
+        if background not in drawn:
+            raise _error("there is no background stroke", scribbles, f"strokes of value {background}", list(drawn))
+        return background
+    if known and known.background in drawn and known.background not in named:
+        assumptions.append(f"The background strokes are those of value {known.background}, as {known.file.name} says.")
+        return int(known.background)
+    free = [value for value in drawn if value not in named]
+    if not free or (classes is None and len(drawn) == 1):
+        expected = "strokes of each class and, as another value, of the background"
+        raise _error("there is no background stroke", scribbles, expected, f"values {list(drawn)}")
+    assumptions.append(f"The background strokes are those of the largest value, {free[-1]}.")
+    return free[-1]
+
+
+def _assumed_classes(
+    drawn: Sequence[int], background: int, known: KnownLabels | None, assumptions: list[str]
+) -> dict[str, int]:
+    values = [value for value in drawn if value != background]
+    if known is None:
+        assumptions.append("No classes were named: each stroke value but the background's is a class, class_<value>.")
+        return {f"class_{value}": value for value in values}
+    assumptions.append(f"No classes were named: those of {known.file.name} that have strokes are used.")
+    return {name: value for name, value in known.classes.items() if value in values}
+
+
+def _check_classes(
+    drawn: Sequence[int], classes: Mapping[str, int], background: int, known: KnownLabels | None, scribbles: Path
+) -> None:
+    if not classes:
+        raise _error("no class has a stroke", scribbles, "strokes of at least one class", f"values {list(drawn)}")
+    if len(set(classes.values())) < len(classes):
+        raise _error("two classes have the same value", None, "different values", dict(classes))
+    for name, value in classes.items():
+        if not 1 <= value <= LARGEST_LABEL:
+            raise _error(f"the value of the class {name} is out of range", None, f"1 to {LARGEST_LABEL}", value)
+        if name == "background" or value == background:
+            raise _error(f"the class {name} is the background", None, "a class of its own", f"{name}:{value}")
+        if known and known.classes.get(name) != value:
+            expected = ", ".join(f"{other}:{number}" for other, number in known.classes.items())
+            raise _error(f"unknown class {name}", known.file, expected, f"{name}:{value}")
+        if value not in drawn:
+            expected = f"strokes of value {value}"
+            raise _error(f"the class {name} is named but not drawn", scribbles, expected, f"values {list(drawn)}")
+
+
+def drawn_values(strokes: np.ndarray) -> list[int]:
+    """Sorted values of the strokes, without 0."""
+    return [int(value) for value in np.unique(strokes) if value != 0]
+
+
+def _error(problem: str, file: Path | None, expected: object, found: Any) -> BundleError:
+    return BundleError(problem, stage=STAGE, file=file, expected=expected, found=found)

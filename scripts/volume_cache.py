@@ -1,0 +1,199 @@
+"""The cache of volumes at the working spacing: what is there, whether it still fits its source, making it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from scripts.errors import BundleError
+from scripts.files import read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
+from scripts.intensity import body_mask, normalise_hu
+from scripts.resampling import canonical, resample, resampled_shape
+from scripts.volume_io import Volume, is_nifti, peek_grid, source_files, spacing_of
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1  # raise it when the same source would be cached differently
+HU_RANGE = (-1024.0, 3071.0)  # padding below and metal above carry no anatomy
+
+
+@dataclass(frozen=True)
+class Case:
+    """One CT of the cohort.
+
+    Args:
+        id: name of the file or DICOM folder, without suffix.
+        image: 3-D NIfTI file: the input itself, or its conversion in `OUTPUT/images`.
+        source: the input.
+        shape: voxels along the image's own axes.
+        spacing_mm: voxel spacing along the image's own axes.
+        affine: rows of the image's (4, 4) affine, RAS+ millimetres.
+        orientation: axis codes, such as "LAS".
+        sha256: fingerprint of the source's bytes.
+    """
+
+    id: str
+    image: Path
+    source: Path
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    affine: tuple[tuple[float, ...], ...]
+    orientation: str
+    sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, paths as text."""
+        return {**asdict(self), "image": str(self.image), "source": str(self.source)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Case:
+        """The case `to_json` was called on."""
+        paths = {"image": Path(content["image"]), "source": Path(content["source"])}
+        rows = {"affine": tuple(tuple(row) for row in content["affine"])}
+        grid = {"shape": tuple(content["shape"]), "spacing_mm": tuple(content["spacing_mm"])}
+        return cls(**{**content, **paths, **rows, **grid})
+
+
+@dataclass(frozen=True)
+class CachedCase:
+    """A case whose cache is complete, and a fingerprint of its canonical voxels (equal for copies in other formats)."""
+
+    case: Case
+    voxels: str
+
+
+@dataclass(frozen=True)
+class VolumeCache:
+    """`OUTPUT/cache`: for each case `ID.nii`, `ID_body.nii` and `ID.json`, which says what they were made of."""
+
+    output_dir: Path
+    spacing_mm: tuple[float, float, float]
+
+    def image(self, case_id: str) -> Path:
+        """float32 in [0, 1], RAS axes, at the working spacing."""
+        return self.output_dir / "cache" / f"{case_id}.nii"
+
+    def body(self, case_id: str) -> Path:
+        """uint8 body mask on the image's grid."""
+        return self.output_dir / "cache" / f"{case_id}_body.nii"
+
+    def record(self, case_id: str) -> Path:
+        """JSON of the case, its source's size and time, the spacing; written last."""
+        return self.output_dir / "cache" / f"{case_id}.json"
+
+    def find(self, case_id: str, source: Path) -> CachedCase | None:
+        """The cached case if it was made of this source at this spacing, else None.
+
+        The source is only read if its path, size or time changed.
+        """
+        try:
+            record = read_json(self.record(case_id))
+            cached = CachedCase(Case.from_json(record["case"]), record["voxels"])
+        except (BundleError, KeyError, TypeError):
+            return None
+        if not all(path.exists() for path in (self.image(case_id), self.body(case_id), cached.case.image)):
+            return None
+        if record["version"] != VERSION or tuple(record["cache_spacing_mm"]) != self.spacing_mm:
+            logger.info("%s: the working spacing changed, caching the volume again", case_id)
+            return None
+        if record["stamp"] == _stamp(source):
+            return cached
+        if cached.case.sha256 != fingerprint(source):
+            logger.info("%s: the source changed, caching the volume again", case_id)
+            return None
+        image = source if cached.case.image == cached.case.source else cached.case.image
+        moved = CachedCase(replace(cached.case, source=source, image=image), cached.voxels)
+        self._write_record(moved)
+        return moved
+
+    def store(self, case_id: str, source: Path, volume: Volume) -> CachedCase:
+        """Cache `volume`, the content of `source`; convert it to NIfTI if it is none."""
+        image = source
+        if not is_nifti(source) or len(peek_grid(source)[0]) != 3:
+            image = self.output_dir / "images" / f"{case_id}.nii.gz"
+            write_nifti(image, _compact(volume.array), volume.affine)
+        case = Case(
+            id=case_id,
+            image=image,
+            source=source,
+            shape=volume.array.shape,
+            spacing_mm=volume.spacing_mm,
+            affine=tuple(tuple(row) for row in volume.affine.tolist()),
+            orientation="".join(nib.aff2axcodes(volume.affine)),
+            sha256=fingerprint(source),
+        )
+        volume = canonical(volume)
+        cached = CachedCase(case, _voxel_fingerprint(volume.array))
+        small = resample(Volume(np.clip(volume.array, *HU_RANGE), volume.affine), self.spacing_mm)
+        body = body_mask(small.array, spacing_of(small.affine))
+        write_nifti(self.body(case_id), body.astype(np.uint8), small.affine)
+        write_nifti(self.image(case_id), normalise_hu(small.array), small.affine)
+        self._write_record(cached)
+        return cached
+
+    def missing_bytes(self, sources: Mapping[str, Path]) -> int:
+        """Estimate of what caching (and converting) these sources will still write; unreadable ones count nothing."""
+        total = 0
+        for case_id, source in sources.items():
+            if self.record(case_id).exists():
+                continue
+            try:
+                shape, affine = peek_grid(source)
+            except Exception as error:  # reported when the volume is read
+                logger.debug("%s: no header to estimate from: %s", source, error)
+                continue
+            voxels = resampled_shape(shape[:3], spacing_of(affine), self.spacing_mm)
+            total += 5 * int(np.prod(voxels)) + (0 if is_nifti(source) else 2 * int(np.prod(shape)))
+        return total
+
+    def _write_record(self, cached: CachedCase) -> None:
+        content = {
+            "version": VERSION,
+            "cache_spacing_mm": self.spacing_mm,
+            "stamp": _stamp(cached.case.source),
+            "voxels": cached.voxels,
+            "case": cached.case.to_json(),
+        }
+        write_json(self.record(cached.case.id), content)
+
+
+def fingerprint(source: Path) -> str:
+    """SHA-256 of a source's bytes, whether one file or several."""
+    digests = [sha256_of_file(path) for path in source_files(source)]
+    return digests[0] if len(digests) == 1 else sha256_of_settings(digests)
+
+
+def _stamp(source: Path) -> list[Any]:
+    """What changes when a source is replaced, without reading it."""
+    stats = [path.stat() for path in source_files(source)]
+    return [str(source), len(stats), sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)]
+
+
+def _compact(hu: np.ndarray) -> np.ndarray:
+    """int16 if that loses nothing."""
+    limits = np.iinfo(np.int16)
+    integral = limits.min <= hu.min() and hu.max() <= limits.max and np.array_equal(hu, np.rint(hu))
+    return hu.astype(np.int16) if integral else hu
+
+
+def _voxel_fingerprint(hu: np.ndarray) -> str:
+    """SHA-256 of shape and whole-HU values; copies in another format or axis order have the same."""
+    whole = np.ascontiguousarray(np.clip(np.rint(hu), -32768, 32767).astype(np.int16))
+    return sha256(str(whole.shape).encode() + whole.tobytes()).hexdigest()
+
+
+def as_spacing(spacing_mm: Sequence[float]) -> tuple[float, float, float]:
+    """Three positive numbers, or a clear error."""
+    values = tuple(float(step) for step in spacing_mm)
+    if len(values) != 3 or not all(0 < step <= 20 for step in values):
+        raise BundleError(
+            "the working spacing is absurd", stage="cohort", expected="three steps of 0 to 20 mm", found=list(values)
+        )
+    return values

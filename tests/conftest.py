@@ -1,0 +1,42 @@
+"""Two fixtures most tests of geometry and files need: an affine from axis codes, and a volume on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+
+def _make_affine(codes: Sequence[str], spacing_mm: Sequence[float], oblique_deg: float = 0.0) -> np.ndarray:
+    ornt = nib.orientations.axcodes2ornt(tuple(codes))
+    affine = np.eye(4)
+    affine[:3, :3] = 0.0
+    for voxel_axis, (world_axis, sign) in enumerate(ornt):
+        affine[int(world_axis), voxel_axis] = sign * spacing_mm[voxel_axis]
+    angle = np.deg2rad(oblique_deg)
+    about_superior = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    affine[:3, :3] = about_superior @ affine[:3, :3]
+    affine[:3, 3] = (10.0, -20.0, 30.0)
+    return affine
+
+
+@pytest.fixture
+def make_affine() -> Callable[..., np.ndarray]:
+    """`make_affine("LPS", spacing_mm, oblique_deg=0)`: (4, 4) RAS+ affine, turned about the superior axis."""
+    return _make_affine
+
+
+@pytest.fixture
+def write_volume() -> Callable[..., Path]:
+    """`write_volume(folder, array, affine, name)`: save an array with its own dtype, return the file."""
+
+    def write(folder: Path, array: np.ndarray, affine: np.ndarray, name: str = "volume.nii.gz") -> Path:
+        stored = array.astype(np.uint8) if array.dtype == bool else array
+        image = nib.Nifti1Image(stored, affine, dtype=stored.dtype)
+        nib.save(image, folder / name)
+        return folder / name
+
+    return write

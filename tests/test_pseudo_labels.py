@@ -1,0 +1,277 @@
+"""Pseudo labels whose right answer is known voxel by voxel, and their way to the case's own grid."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from scripts.cohort import Case, Cohort
+from scripts.errors import BundleError
+from scripts.files import write_json
+from scripts.intensity import normalise_hu
+from scripts.prnet import PRNet
+from scripts.prnet_weights import write_model
+from scripts.pseudo_labels import GeodesicSettings, PseudoLabeller, geodesic_pseudo_label
+
+CLASSES = {"spleen": 1, "left_kidney": 3, "liver": 6}
+SPACING_MM = (2.0, 2.5, 3.0)
+SHAPE = (24, 20, 16)  # along right-left, anterior-posterior, superior-inferior
+FAT_HU, ORGAN_HU = -100.0, 200.0
+
+
+def _seeds(shape, *groups):
+    seeds = np.zeros((len(groups), *shape), dtype=bool)
+    for channel, voxels in enumerate(groups):
+        for voxel in voxels:
+            seeds[(channel, *voxel)] = True
+    return seeds
+
+
+def _blocks():
+    """Two bright blocks in a dark volume, with their index map."""
+    truth = np.zeros((12, 10, 8), dtype=np.uint8)
+    truth[1:5, 2:8, 2:6], truth[7:11, 2:8, 2:6] = 1, 2
+    return np.where(truth > 0, 0.8, 0.2).astype(np.float32), truth
+
+
+def test_each_block_goes_to_its_seed_and_the_rest_to_background():
+    image, truth = _blocks()
+    seeds = _seeds(image.shape, [(0, 0, 0)], [(2, 4, 3)], [(9, 5, 4)])
+    pseudo = geodesic_pseudo_label(image, seeds, (1.0, 2.0, 3.0), GeodesicSettings())
+    np.testing.assert_array_equal(pseudo.label, truth)
+    assert pseudo.label.dtype == np.uint8 and pseudo.distances.dtype == np.float32
+    assert pseudo.distances.shape == (3, 12, 10, 8) and pseudo.distances.max() <= 1.0
+
+
+def test_a_class_without_seed_stays_absent():
+    image, truth = _blocks()
+    pseudo = geodesic_pseudo_label(
+        image, _seeds(image.shape, [(0, 0, 0)], [(2, 4, 3)], []), (1, 1, 1), GeodesicSettings()
+    )
+    assert set(np.unique(pseudo.label)) == {0, 1}
+    np.testing.assert_array_equal(pseudo.distances[2], 1.0)
+
+
+def test_without_background_seeds_what_is_far_from_all_classes_is_background():
+    image, truth = _blocks()
+    seeds = _seeds(image.shape, [], [(2, 4, 3)], [(9, 5, 4)])
+    pseudo = geodesic_pseudo_label(image, seeds, (2.0, 2.0, 2.0), GeodesicSettings())
+    np.testing.assert_array_equal(pseudo.label, truth)  # a border step costs 2 mm * 0.6 = 1.2, above the truncation
+
+
+def test_ties_go_to_background():
+    image = np.zeros((5, 1, 1), dtype=np.float32)
+    seeds = _seeds(image.shape, [(0, 0, 0)], [(4, 0, 0)])
+    pseudo = geodesic_pseudo_label(image, seeds, (1, 1, 1), GeodesicSettings(lam=0.0, truncation=10.0))
+    assert pseudo.label.ravel().tolist() == [0, 0, 0, 1, 1]
+    near = geodesic_pseudo_label(image, seeds, (1, 1, 1), GeodesicSettings(lam=0.0, truncation=1.0))
+    assert near.label.ravel().tolist() == [0, 0, 0, 0, 1]  # at the truncation all affinities are zero
+
+
+def test_the_largest_component_is_a_setting():
+    image, _ = _blocks()
+    seeds = _seeds(image.shape, [(0, 0, 0)], [(2, 4, 3), (9, 5, 4), (6, 9, 7)])
+    both = geodesic_pseudo_label(image, seeds, (2, 2, 2), GeodesicSettings(largest_component=False)).label
+    image[1:5, 2:8, 6] = 0.8  # the first block gets larger
+    one = geodesic_pseudo_label(image, seeds, (2, 2, 2), GeodesicSettings()).label
+    assert both[9, 5, 4] == 1 and both[2, 4, 3] == 1
+    assert one[9, 5, 4] == 0 and one[6, 9, 7] == 0 and one[2, 4, 3] == 1
+
+
+@pytest.fixture
+def make_case(tmp_path, make_affine, write_volume):
+    """`make_case(codes, oblique_deg)`: a case with three bright blocks and the truth on its own grid."""
+
+    def make(codes="LAS", oblique_deg=0.0, name="case_1", spacing_mm=SPACING_MM, qform_only=False):
+        affine = make_affine(codes, spacing_mm, oblique_deg).astype(np.float32).astype(np.float64)
+        truth = np.zeros(SHAPE, dtype=np.uint8)
+        truth[3:10, 3:10, 3:12], truth[14:21, 3:10, 3:12], truth[8:16, 12:18, 3:12] = 1, 3, 6
+        hu = np.where(truth > 0, ORGAN_HU, FAT_HU).astype(np.float32)
+        path = write_volume(tmp_path, hu, affine, f"{name}.nii.gz")
+        case = Case(name, path, path, SHAPE, spacing_mm, tuple(map(tuple, affine.tolist())), codes, f"sha-{name}")
+        return case, truth, affine
+
+    return make
+
+
+def _cohort(folder, *cases, classes=CLASSES, spacing_mm=(4.0, 4.0, 4.0)):
+    by_name = {case.id: case for case in cases}
+    return Cohort(folder, spacing_mm, by_name, {}, cases[0].id, None, classes, 14, ())
+
+
+def _point(name, voxel, affine, score=1.0, kept=True):
+    located_mm = (affine @ [*voxel, 1])[:3].tolist()
+    label = CLASSES.get(name, 0)
+    return {"class": name, "label": label, "located_mm": located_mm, "score": score, "kept": kept}
+
+
+def _points(affine, without=()):
+    centres = {"spleen": (6, 6, 7), "left_kidney": (17, 6, 7), "liver": (12, 15, 7)}
+    points = [_point(name, voxel, affine, kept=name not in without) for name, voxel in centres.items()]
+    return points + [_point("background", voxel, affine, score=0.4) for voxel in [(0, 0, 0), (12, 1, 14), (22, 18, 1)]]
+
+
+def _propagated(folder, case, points):
+    write_json(
+        Path(folder) / "propagation" / f"{case.id}.json", {"case": case.id, "classes": CLASSES, "points": points}
+    )
+
+
+def _result(folder, name="case_1"):
+    image = nib.load(Path(folder) / "pseudo_labels" / f"{name}.nii.gz")
+    record = json.loads((Path(folder) / "pseudo_labels" / f"{name}.json").read_text())
+    return np.asarray(image.dataobj), image, record
+
+
+@pytest.mark.parametrize(
+    ("codes", "oblique_deg"), [("LAS", 0), ("LPS", 0), ("RAS", 0), ("PSL", 0), ("LPS", 12), ("SRA", -20)]
+)
+def test_labels_lie_on_the_cases_own_grid(tmp_path, make_case, codes, oblique_deg):
+    case, truth, affine = make_case(codes, oblique_deg)
+    _propagated(tmp_path, case, _points(affine))
+    assert PseudoLabeller(_cohort(tmp_path, case), tmp_path).run() == ["case_1"]
+    label, image, record = _result(tmp_path)
+    np.testing.assert_array_equal(label, truth)
+    assert image.get_data_dtype() == np.uint8
+    np.testing.assert_array_equal(image.affine, nib.load(case.image).affine)
+    assert record["not_located"] == [] and record["classes"] == CLASSES
+    assert record["volume_ml"]["spleen"] == pytest.approx(7 * 7 * 9 * 15 / 1000)
+
+
+@pytest.mark.parametrize(("codes", "oblique_deg"), [("LAS", 0), ("LPS", 0), ("PSL", 12)])
+def test_distances_of_a_coarser_grid_come_back_to_the_right_place(tmp_path, make_case, codes, oblique_deg):
+    case, truth, affine = make_case(codes, oblique_deg)
+    _propagated(tmp_path, case, _points(affine))
+    PseudoLabeller(_cohort(tmp_path, case), tmp_path, GeodesicSettings(spacing_mm=[3.0, 3.0, 3.5])).run()
+    label, image, _ = _result(tmp_path)
+    np.testing.assert_array_equal(image.affine, affine)
+    for value in CLASSES.values():
+        found, expected = label == value, truth == value
+        assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) > 0.85
+        centres = [(affine @ [*np.argwhere(mask).mean(axis=0), 1])[:3] for mask in (found, expected)]
+        assert np.linalg.norm(centres[0] - centres[1]) < 1.0
+
+
+def test_the_cached_volume_serves_at_the_cohorts_spacing(tmp_path, make_case, write_volume):
+    case, truth, affine = make_case("RAS")
+    _propagated(tmp_path, case, _points(affine))
+    (tmp_path / "cache").mkdir()
+    write_volume(tmp_path / "cache", normalise_hu(np.where(truth > 0, ORGAN_HU, FAT_HU)), affine, "case_1.nii")
+    case.image.write_bytes(
+        nib.load(write_volume(tmp_path, truth * 0, affine, "empty.nii.gz")).file_map["image"].filename
+        and (tmp_path / "empty.nii.gz").read_bytes()
+    )
+    PseudoLabeller(
+        _cohort(tmp_path, case, spacing_mm=SPACING_MM), tmp_path, GeodesicSettings(spacing_mm=SPACING_MM)
+    ).run()
+    np.testing.assert_array_equal(_result(tmp_path)[0], truth)
+
+
+def test_a_class_not_located_is_listed_and_absent(tmp_path, make_case):
+    case, truth, affine = make_case()
+    _propagated(tmp_path, case, _points(affine, without=["left_kidney"]))
+    PseudoLabeller(_cohort(tmp_path, case), tmp_path).run()
+    label, _, record = _result(tmp_path)
+    assert record["not_located"] == ["left_kidney"] and record["volume_ml"]["left_kidney"] == 0.0
+    assert set(np.unique(label)) == {0, 1, 6}
+
+
+def test_no_background_point_and_no_point_at_all_do_not_crash(tmp_path, make_case):
+    case, truth, affine = make_case()
+    _propagated(tmp_path, case, [point for point in _points(affine) if point["label"]])
+    cohort = _cohort(tmp_path, case)
+    PseudoLabeller(cohort, tmp_path).run()
+    np.testing.assert_array_equal(_result(tmp_path)[0], truth)
+    _propagated(tmp_path, case, [])
+    PseudoLabeller(cohort, tmp_path).run()
+    label, _, record = _result(tmp_path)
+    assert not label.any() and record["not_located"] == list(CLASSES)
+
+
+def test_on_a_shared_voxel_classes_beat_background_and_the_score_decides(tmp_path, make_case):
+    case, truth, affine = make_case()
+    disputed = [_point("liver", (6, 6, 7), affine, 0.3), _point("background", (6, 6, 7), affine, 0.9)]
+    outside = [_point("spleen", (-40, 6, 7), affine, 0.9), _point("background", (0, 6, 7), affine, 0.99)]
+    _propagated(tmp_path, case, [*_points(affine), *disputed, *outside])
+    PseudoLabeller(_cohort(tmp_path, case), tmp_path, GeodesicSettings(largest_component=False)).run()
+    label = _result(tmp_path)[0]
+    np.testing.assert_array_equal(label[3:10, 3:10, 3:12], 1)
+    assert label[0, 6, 7] == 1  # the point outside the volume was clamped to its edge
+
+
+def test_only_what_changed_is_labelled_again(tmp_path, make_case):
+    (first, _, affine), (second, _, _) = make_case(name="a"), make_case(name="b")
+    third, _, _ = make_case(name="c")
+    cohort = _cohort(tmp_path, first, second, third)
+    for case in (first, second):
+        _propagated(tmp_path, case, _points(affine))
+    assert PseudoLabeller(cohort, tmp_path).run() == ["a", "b"]
+    assert PseudoLabeller(cohort, tmp_path).run() == []
+    _propagated(tmp_path, second, _points(affine, without=["liver"]))
+    assert PseudoLabeller(cohort, tmp_path).run() == ["b"]
+    (tmp_path / "pseudo_labels" / "a.nii.gz").unlink()
+    assert PseudoLabeller(cohort, tmp_path).run() == ["a"]
+    (tmp_path / "pseudo_labels" / "a.json").write_text("{")
+    assert PseudoLabeller(cohort, tmp_path).run(["a"]) == ["a"]
+    assert PseudoLabeller(cohort, tmp_path, GeodesicSettings(lam=0.9)).run() == ["a", "b"]
+
+
+def test_ranks_share_the_cases(tmp_path, make_case, monkeypatch):
+    cases = [make_case(name=name) for name in "abc"]
+    for case, _, affine in cases:
+        _propagated(tmp_path, case, _points(affine))
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    labeller = PseudoLabeller(_cohort(tmp_path, *(case for case, _, _ in cases)), tmp_path)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+    assert labeller.run() == ["a", "c"]
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    assert labeller.run() == ["b"]
+
+
+def test_problems_are_named(tmp_path, make_case):
+    case, _, affine = make_case()
+    labeller = PseudoLabeller(_cohort(tmp_path, case), tmp_path)
+    with pytest.raises(BundleError, match="no case has propagated points"):
+        labeller.run()
+    _propagated(tmp_path, case, [_point("liver", (1, 1, 1), affine) | {"label": 9}])
+    with pytest.raises(BundleError, match=r"case case_1(?s:.*)other classes(?s:.*)found: \[9\]"):
+        labeller.run()
+    _propagated(tmp_path, case, _points(affine))
+    (tmp_path / "propagation" / "case_2.json").write_text('{"points": []}')
+    with pytest.raises(BundleError, match="not in the cohort"):
+        labeller.run(["case_2"])
+
+
+def test_refinement_needs_its_network_and_the_cached_grid(tmp_path, make_case):
+    case, _, _ = make_case()
+    cohort = _cohort(tmp_path, case)
+    with pytest.raises(BundleError, match="refinement needs the fine PRNet"):
+        PseudoLabeller(cohort, tmp_path, GeodesicSettings(refine=True))
+    with pytest.raises(BundleError, match=r"cached volumes' grid(?s:.*)\[4.0, 4.0, 4.0\] mm(?s:.*)found: \(3.0"):
+        PseudoLabeller(cohort, tmp_path, GeodesicSettings(refine=True, spacing_mm=(3, 3, 3)), fine_dir=tmp_path)
+
+
+def test_refinement_redraws_borders_on_the_cases_own_grid(tmp_path, make_case, write_volume, monkeypatch):
+    case, truth, affine = make_case("RAS")
+    _propagated(tmp_path, case, _points(affine))
+    (tmp_path / "cache").mkdir()
+    write_volume(tmp_path / "cache", normalise_hu(np.where(truth > 0, ORGAN_HU, FAT_HU)), affine, "case_1.nii")
+    card = {"patch_size": [16, 16, 16], "width": 2, "spacing_mm": SPACING_MM, "max_offset_mm": [9, 9, 9]}
+    write_model(tmp_path / "fine", PRNet((16, 16, 16), width=2), card)
+    smaller = truth.copy()
+    smaller[3], smaller[:, :, 11] = 0, 0  # what the features call an organ
+
+    def features(network, image, patch_size, **_):
+        assert image.shape == SHAPE and patch_size == (16, 16, 16)
+        return np.stack([smaller == value for value in (0, *CLASSES.values())]).astype(np.float32)
+
+    monkeypatch.setattr("scripts.pseudo_labels.dense_features", features)
+    settings = GeodesicSettings(spacing_mm=SPACING_MM, refine=True)
+    PseudoLabeller(_cohort(tmp_path, case, spacing_mm=SPACING_MM), tmp_path, settings, tmp_path / "fine").run()
+    np.testing.assert_array_equal(_result(tmp_path)[0], smaller)

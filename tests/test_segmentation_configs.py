@@ -1,0 +1,305 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+
+from scripts.label_correction import ProgressiveLabelCorrection
+from tests.segmentation_fixtures import CLASSES, LAS, LPS, TINY, make_work_dir, oblique, phantom
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = ROOT / "configs"
+
+
+@pytest.fixture(autouse=True)
+def _in_bundle_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def workflow(name, workflow_type, **override):
+    files = [str(CONFIGS / part) for part in name.split(",")]
+    config = ConfigWorkflow(
+        config_file=files,
+        meta_file=str(CONFIGS / "metadata.json"),
+        logging_file=str(CONFIGS / "logging.conf"),
+        workflow_type=workflow_type,
+        **override,
+    )
+    config.initialize()
+    return config
+
+
+def train(work, **override):
+    config = workflow("train.json", "train", output_dir=str(work), **{**TINY, **override})
+    config.run()
+    config.finalize()
+    return torch.load(work / "segmentation" / "model.pt", weights_only=True)
+
+
+def read(name):
+    return json.loads((CONFIGS / name).read_text())
+
+
+# ----------------------------------------------------------------------------------------------------------- training
+
+
+def test_training_writes_what_the_contract_says(tmp_path):
+    work = make_work_dir(tmp_path, not_located={"case_1": ["left_kidney"]})
+    config = workflow("train.json", "train", output_dir=str(work), **TINY)
+    assert config.check_properties() == []
+    config.run()
+    config.finalize()
+    folder = work / "segmentation"
+    weights = torch.load(folder / "model.pt", weights_only=True)
+    assert all(isinstance(tensor, torch.Tensor) for tensor in weights.values())
+    card = json.loads((folder / "model.json").read_text())
+    assert card["classes"] == CLASSES
+    assert card["spacing_mm"] == TINY["spacing_mm"]
+    assert card["training_cases"] == ["case_0", "case_1", "case_2"]
+    assert [row["round"] for row in json.loads((folder / "flips.json").read_text())] == [1, 2, 3]
+    rounds = sorted(path.name for path in (folder / "labels").iterdir())
+    assert rounds == ["round_001", "round_002", "round_003"]
+    stored = nib.load(folder / "labels" / "round_003" / "case_0.nii.gz")
+    assert nib.aff2axcodes(stored.affine) == ("R", "A", "S")
+    assert set(np.unique(stored.dataobj)) <= {0, 1, 2}
+
+
+def test_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
+    eager = {"plc_delta": {"_target_": "scripts.label_correction.DeltaSchedule", "start": 0.4, "floor": 0.4}}
+    whole, killed = make_work_dir(tmp_path / "whole"), make_work_dir(tmp_path / "killed")
+    expected = train(whole, **eager)
+    flips = json.loads((whole / "segmentation" / "flips.json").read_text())
+    assert sum(row["voxels"] for row in flips) > 0, "the test needs label corrections"
+
+    finish = ProgressiveLabelCorrection._finish
+
+    def kill(self, epoch, delta, counts):
+        if epoch == 2:
+            raise KeyboardInterrupt("killed when the round's labels are written but not its manifest")
+        finish(self, epoch, delta, counts)
+
+    monkeypatch.setattr(ProgressiveLabelCorrection, "_finish", kill)
+    with pytest.raises(KeyboardInterrupt):
+        train(killed, **eager)
+    monkeypatch.setattr(ProgressiveLabelCorrection, "_finish", finish)
+    resumed = train(killed, **eager)
+    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
+    assert json.loads((killed / "segmentation" / "flips.json").read_text()) == flips
+    last = [folder / "segmentation/labels/round_003/case_0.nii.gz" for folder in (whole, killed)]
+    assert np.array_equal(*(np.asarray(nib.load(path).dataobj) for path in last))
+
+
+def test_damaged_checkpoint_still_gives_the_same_weights(tmp_path):
+    work = make_work_dir(tmp_path)
+    expected = train(work, max_epochs=3)
+    newest = work / "segmentation" / "checkpoints" / "epoch_0003.pt"
+    newest.write_bytes(b"damaged")
+    again = train(work, max_epochs=3)
+    assert all(torch.equal(again[name], expected[name]) for name in expected)
+
+
+def test_plain_pairs_without_correction_as_monai_label_gives_them(tmp_path):
+    work = make_work_dir(tmp_path)
+    pairs = [
+        {"image": str(tmp_path / "images" / f"case_{n}.nii.gz"), "label": str(work / f"pseudo_labels/case_{n}.nii.gz")}
+        for n in range(3)
+    ]
+    output = tmp_path / "elsewhere"
+    train(output, use_plc=False, max_epochs=1, **{"train#dataset#data": pairs[:2], "validate#dataset#data": pairs[2:]})
+    assert not (output / "segmentation" / "labels").exists()
+    assert "val_dice_with_pseudo_labels" in (output / "segmentation" / "curve.csv").read_text()
+
+
+def test_training_from_the_command_line(tmp_path):
+    work = make_work_dir(tmp_path)
+    overrides = {"output_dir": str(work), **TINY, "device": "cpu", "max_epochs": 1}
+    arguments = [part for key, value in overrides.items() for part in (f"--{key}", str(value))]
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/train.json", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (work / "segmentation" / "model.pt").is_file()
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network(tmp_path):
+    work = make_work_dir(tmp_path)
+    overrides = {"output_dir": str(work), **TINY, "device": "cpu", "max_epochs": 2}
+    arguments = [part for key, value in overrides.items() for part in (f"--{key}", str(value))]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "monai.bundle", "run", "--config_file", "['configs/train.json','configs/multi_gpu_train.json']"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    weights = torch.load(work / "segmentation" / "model.pt", weights_only=True)
+    assert not any(name.startswith("module.") for name in weights)
+    manifest = json.loads((work / "segmentation/labels/round_002/manifest.json").read_text())
+    assert manifest["cases"] == ["case_0", "case_1", "case_2"]
+
+
+# ---------------------------------------------------------------------------------------------------------- inference
+
+
+def infer(images, output, **override):
+    settings = {"classes": CLASSES, "patch_size": [16, 16, 16], "device": torch.device("cpu"), **override}
+    config = workflow("inference.json", "infer", dataset_dir=str(images), output_dir=str(output), **settings)
+    assert config.check_properties() == []
+    config.run()
+    config.finalize()
+
+
+STUB = {
+    "network_def": {"_target_": "tests.segmentation_fixtures.ThresholdNetwork"},
+    "handlers#0#_disabled_": True,
+    "keep_largest": False,
+    "bfloat16": False,
+}
+
+
+def thresholded(hu):
+    from scripts.intensity import normalise_hu
+
+    normal = normalise_hu(hu)
+    return np.where(normal > 0.7, 3, np.where(normal > 0.5, 1, 0))
+
+
+def qform_only(hu, affine):
+    image = nib.Nifti1Image(hu, affine)
+    image.set_sform(None, code=0)
+    image.set_qform(affine, code=1)
+    return image
+
+
+@pytest.mark.parametrize("affine", [LAS, LPS, oblique()], ids=["LAS", "LPS", "oblique"])
+def test_prediction_lies_on_the_image(tmp_path, affine):
+    hu, _ = phantom(1, (24, 22, 20))
+    images = tmp_path / "images"
+    images.mkdir()
+    nib.save(nib.Nifti1Image(hu, affine), images / "a.nii.gz")
+    infer(images, tmp_path / "out", spacing_mm=[4.0, 4.0, 5.0], **STUB)
+    predicted = nib.load(tmp_path / "out" / "a.nii.gz")
+    assert predicted.affine.tobytes() == nib.load(images / "a.nii.gz").affine.tobytes()
+    assert predicted.get_data_dtype() == np.uint8
+    assert np.array_equal(np.asarray(predicted.dataobj), thresholded(hu))
+
+
+@pytest.mark.parametrize("affine", [LAS, LPS, oblique()], ids=["LAS", "LPS", "oblique"])
+def test_prediction_at_another_spacing_agrees_but_for_borders(tmp_path, affine):
+    _, label = phantom(1, (24, 22, 20))
+    hu = np.select([label == 1, label == 3], [100.0, 190.0], 0.0).astype(np.float32)
+    images = tmp_path / "images"
+    images.mkdir()
+    nib.save(qform_only(hu, affine), images / "a.nii.gz")
+    infer(images, tmp_path / "out", spacing_mm=[3.0, 3.0, 3.0], **STUB)
+    predicted = nib.load(tmp_path / "out" / "a.nii.gz")
+    assert predicted.affine.tobytes() == nib.load(images / "a.nii.gz").affine.tobytes()
+    array, expected = np.asarray(predicted.dataobj), thresholded(hu)
+    for lowest in (1, 2):  # everything bright, and the brighter box alone
+        ours, truth = array > lowest - 1, expected > lowest - 1
+        assert 2 * np.sum(ours & truth) / (ours.sum() + truth.sum()) > 0.85
+        middle = [np.mean(np.nonzero(mask), axis=1) for mask in (ours, truth)]
+        assert np.abs(middle[0] - middle[1]).max() < 0.2, "shifted"
+
+
+def test_largest_component_and_skipping(tmp_path):
+    hu = np.zeros((20, 20, 20), np.float32)
+    hu[3:8, 3:8, 3:8] = 100
+    hu[14:16, 14:16, 14:16] = 100
+    images = tmp_path / "images"
+    images.mkdir()
+    nib.save(nib.Nifti1Image(hu, LAS), images / "a.nii.gz")
+    settings = {**STUB, "spacing_mm": [4.0, 4.0, 5.0]}
+    infer(images, tmp_path / "out", **{**settings, "keep_largest": True})
+    file = tmp_path / "out" / "a.nii.gz"
+    assert np.sum(np.asarray(nib.load(file).dataobj) == 1) == 125
+    before = file.stat().st_mtime_ns
+    infer(images, tmp_path / "out", skip_existing=True, **settings)
+    assert file.stat().st_mtime_ns == before
+    infer(images, tmp_path / "out", **settings)
+    assert np.sum(np.asarray(nib.load(file).dataobj) == 1) == 133
+
+
+def test_trained_weights_are_used(tmp_path):
+    work = make_work_dir(tmp_path)
+    train(work, max_epochs=1)
+    settings = {key: TINY[key] for key in ("spacing_mm", "patch_size", "channels")}
+    infer(tmp_path / "images", tmp_path / "out", checkpoint=str(work / "segmentation" / "model.pt"), **settings)
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == [f"case_{n}.nii.gz" for n in range(3)]
+
+
+# ------------------------------------------------------------------------------------------------- the files themselves
+
+
+def test_inference_and_training_describe_the_same_network():
+    train_config, inference = read("train.json"), read("inference.json")
+    assert train_config["network_def"] == inference["network_def"]
+    for key in ("channels", "dropout", "classes", "spacing_mm", "patch_size"):
+        assert train_config[key] == inference[key], key
+    modes = {"mode": ["bilinear", "nearest"], "keys": ["image", "label"]}
+    steps = [step for step in train_config["train"]["deterministic_transforms"] if "Located" not in step["_target_"]]
+    for ours, theirs in zip(steps, inference["preprocessing"]["transforms"], strict=False):
+        assert ours["_target_"] == theirs["_target_"]
+        assert {**ours, **theirs} == {**theirs, **{k: theirs.get(k, v) for k, v in modes.items() if k in ours}}
+
+
+def test_inference_is_fit_for_monai_label():
+    text = (CONFIGS / "inference.json").read_text()
+    assert "_meta_" not in text
+    assert "@device." not in text
+    assert isinstance(read("inference.json")["network_def"], dict)
+
+
+def test_no_config_mirrors_left_and_right_or_names_a_machine():
+    for name in ("train.json", "multi_gpu_train.json", "inference.json", "evaluate.json"):
+        text = (CONFIGS / name).read_text()
+        assert "Flip" not in text
+        assert not any(path in text for path in ("/home/", "/Users/", "/work/", "/root/"))
+
+
+def test_evaluate_config(tmp_path, capsys):
+    for name in ("labels", "predictions"):
+        (tmp_path / name).mkdir()
+        nib.save(nib.Nifti1Image(phantom(0)[1], LAS), tmp_path / name / "a.nii.gz")
+    folders = {"predictions_dir": str(tmp_path / "predictions"), "labels_dir": str(tmp_path / "labels")}
+    config = workflow("evaluate.json", None, classes=CLASSES, **folders)
+    config.run()
+    assert "mean Dice over classes 1.000, 1 cases" in capsys.readouterr().out
+    assert json.loads((tmp_path / "predictions" / "metrics.json").read_text())["mean_dice"] == 1.0
+
+
+def test_metadata_has_what_the_schema_requires():
+    metadata = read("metadata.json")
+    required = [
+        "schema",
+        "version",
+        "monai_version",
+        "pytorch_version",
+        "numpy_version",
+        "required_packages_version",
+        "task",
+        "description",
+        "authors",
+        "copyright",
+        "network_data_format",
+    ]
+    assert all(metadata[key] for key in required)
+    assert metadata["version"] in metadata["changelog"]
+    for key in ("network_data_format", "prnet_data_format"):
+        for direction in ("inputs", "outputs"):
+            for tensor in metadata[key][direction].values():
+                assert {"type", "format", "num_channels", "spatial_shape", "dtype", "value_range"} <= set(tensor)
+    channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+    assert list(channels.values()) == ["background", *read("inference.json")["classes"]]
+    assert {name: int(k) for k, name in channels.items() if k != "0"} == read("inference.json")["classes"]
+    assert "not to be used for diagnostic purposes" in metadata["intended_use"]
+
+
+@pytest.mark.skipif("BUNDLE_META_SCHEMA" not in os.environ, reason="BUNDLE_META_SCHEMA does not name the schema file")
+def test_metadata_validates():
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.validate(read("metadata.json"), json.loads(Path(os.environ["BUNDLE_META_SCHEMA"]).read_text()))

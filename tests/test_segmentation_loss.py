@@ -1,0 +1,66 @@
+import math
+
+import pytest
+import torch
+
+from scripts.segmentation_loss import LocatedDiceCELoss, merge_unlocated
+
+# two voxels, background and two classes; probabilities chosen by hand
+P = torch.tensor([[[0.5, 0.2], [0.3, 0.2], [0.2, 0.6]]]).reshape(1, 3, 2, 1, 1)
+LABEL = torch.tensor([0, 2]).reshape(1, 1, 2, 1, 1)
+
+
+def target(located, label=LABEL):
+    return {"label": label, "located": torch.tensor([located])}
+
+
+def test_softmax_is_applied_once_and_terms_weigh_the_same():
+    ce = -(math.log(0.5) + math.log(0.6)) / 2
+    dice = [
+        1 - (2 * 0.5 + 1) / (0.7 + 1 + 1),
+        1 - (0 + 1) / (0.5 + 0 + 1),
+        1 - (2 * 0.6 + 1) / (0.8 + 1 + 1),
+    ]
+    expected = ce + sum(dice) / 3
+    assert LocatedDiceCELoss()(P.log(), target([1.0, 1.0])).item() == pytest.approx(expected, rel=1e-5)
+    logits_shifted = P.log() + 7  # softmax does not see a constant, a second softmax would
+    assert LocatedDiceCELoss()(logits_shifted, target([1.0, 1.0])).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_unlocated_class_is_merged_with_background_and_has_no_dice():
+    # class 2 not located: p0' = 0.7, 0.8; the voxel labelled 2 counts as background
+    ce = -(math.log(0.7) + math.log(0.8)) / 2
+    background = 1 - (2 * 1.5 + 1) / (1.5 + 2 + 1)
+    first = 1 - (0 + 1) / (0.5 + 0 + 1)
+    expected = ce + (background + first) / 2
+    assert LocatedDiceCELoss()(P.log(), target([1.0, 0.0])).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_merged_probabilities_and_their_gradient():
+    logits = P.log().requires_grad_()
+    merged = merge_unlocated(logits, torch.tensor([[True, False]]))
+    probability = torch.softmax(merged, dim=1)[0, :, :, 0, 0]
+    assert torch.allclose(probability, torch.tensor([[0.7, 0.8], [0.3, 0.2], [0.0, 0.0]]), atol=1e-6)
+    merged[:, 0].sum().backward()  # d logsumexp: each hidden class gets its share
+    shares = logits.grad[0, :, :, 0, 0]
+    assert torch.allclose(shares, torch.tensor([[5 / 7, 0.25], [0, 0], [2 / 7, 0.75]]), atol=1e-6)
+
+
+def test_a_sample_does_not_lose_a_class_because_another_lacks_it():
+    logits = torch.cat([P.log(), P.log()])
+    both = {"label": torch.cat([LABEL, LABEL]), "located": torch.tensor([[1.0, 1.0], [1.0, 0.0]])}
+    dice = [
+        1 - (2 * (0.5 + 1.5) + 1) / (0.7 + 1.5 + 3 + 1),
+        1 - (0 + 1) / (1.0 + 0 + 1),
+        1 - (2 * 0.6 + 1) / (0.8 + 1 + 1),  # the second sample contributes nothing
+    ]
+    ce = -(math.log(0.5) + math.log(0.6) + math.log(0.7) + math.log(0.8)) / 4
+    assert LocatedDiceCELoss()(logits, both).item() == pytest.approx(ce + sum(dice) / 3, rel=1e-5)
+
+
+def test_weights_and_bfloat16_logits():
+    only_ce = LocatedDiceCELoss(dice_weight=0.0)
+    expected = -(math.log(0.5) + math.log(0.6)) / 2
+    loss = only_ce(P.log().bfloat16(), target([1.0, 1.0]))
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(expected, rel=0.02)
