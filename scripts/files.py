@@ -16,6 +16,12 @@ import torch
 
 from scripts.errors import BundleError
 
+GEOMETRY_FIELDS = (
+    *("pixdim", "xyzt_units", "qform_code", "sform_code"),
+    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    *("srow_x", "srow_y", "srow_z"),
+)
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -60,12 +66,20 @@ def read_json(path: str | Path) -> Any:
 
 
 def write_nifti(path: str | Path, array: np.ndarray, affine: np.ndarray, like: nib.Nifti1Image | None = None) -> None:
-    """Write (X, Y, Z) `array` as NIfTI, atomically; with `like`, that image's sform/qform codes and units are kept."""
-    image = nib.Nifti1Image(np.ascontiguousarray(array), affine)
-    image.header.set_xyzt_units("mm")
-    if like is not None:
-        image.header.set_sform(affine, code=max(int(like.header["sform_code"]), 1))
-        image.header.set_qform(affine, code=int(like.header["qform_code"]))
+    """Write (X, Y, Z) `array` as NIfTI, atomically.
+
+    With `like`, all geometry fields of that image's header are copied, so that the affine read back is bit for bit the
+    same even where it is stored as a quaternion; `affine` is then not used.
+    """
+    header = nib.Nifti1Header()
+    header.set_data_dtype(array.dtype)
+    if like is None:
+        image = nib.Nifti1Image(np.ascontiguousarray(array), affine, header)
+        image.header.set_xyzt_units("mm")
+    else:
+        for field in GEOMETRY_FIELDS:
+            header[field] = like.header[field]
+        image = nib.Nifti1Image(np.ascontiguousarray(array), None, header)
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
 

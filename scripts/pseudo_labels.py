@@ -208,7 +208,7 @@ class PseudoLabeller:
         return Volume(normalise_hu(volume.array), volume.affine)
 
     def _seeds(self, name: str, record: Mapping[str, Any], working: Volume) -> np.ndarray:
-        """(K + 1, X, Y, Z) bool of the kept points; on a shared voxel a class beats background, then the score decides."""
+        """(K + 1, X, Y, Z) bool of the kept points; a shared voxel goes to the class of the highest score."""
         channel_of = {0: 0} | {value: index for index, value in enumerate(self.cohort.classes.values(), start=1)}
         kept = [point for point in record["points"] if point["kept"]]
         unknown = sorted({point["label"] for point in kept} - set(channel_of))
@@ -224,7 +224,7 @@ class PseudoLabeller:
         places_mm = np.array([point["located_mm"] for point in kept], dtype=float).reshape(-1, 3)
         channels = np.array([channel_of[point["label"]] for point in kept], dtype=int)
         scores = np.array([point["score"] for point in kept], dtype=float)
-        order = np.where(channels == 0, -np.inf, scores)
+        order = np.where(channels == 0, -np.inf, scores)  # background erases nothing
         drawn = draw_points(places_mm, channels + 1, order, working.affine, working.array.shape)
         return np.stack([drawn == channel for channel in range(1, len(channel_of) + 1)])
 
@@ -308,7 +308,7 @@ def _nearest_class(distances: Iterable[np.ndarray]) -> np.ndarray:
 def _label_on_grid(
     distances: np.ndarray, working_affine: np.ndarray, shape: Sequence[int], affine: np.ndarray
 ) -> np.ndarray:
-    """Index map on the grid of `shape` and `affine` from (K + 1, X, Y, Z) canonical distances, interpolated linearly."""
+    """Index map on the grid of `shape` and `affine` from (K + 1, X, Y, Z) canonical distances, made finer linearly."""
     orientation = nib.io_orientation(affine)
     canonical_affine = affine @ nib.orientations.inv_ornt_aff(orientation, shape)
     canonical_shape = tuple(int(shape[axis]) for axis in np.argsort(orientation[:, 0]))

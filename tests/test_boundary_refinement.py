@@ -109,15 +109,15 @@ def test_bad_arguments_are_named():
 
 
 def test_dense_features_of_one_window_are_the_networks_own():
-    network = PRNet((16, 16, 16), width=2).eval()
-    image = torch.rand(16, 16, 16)
+    network = PRNet((32, 16, 16), width=2).eval()
+    image = torch.rand(32, 16, 16)
     with torch.inference_mode():
         expected = network.dense_features(image[None, None])[0]
-    found = dense_features(network, image.numpy(), (16, 16, 16))
-    assert found.shape == (2, 16, 16, 16) and found.dtype == np.float32
+    found = dense_features(network, image.numpy(), (32, 16, 16))
+    assert found.shape == (2, 32, 16, 16) and found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_dense_features_cover_volumes_larger_and_smaller_than_the_window():
-    network = PRNet((16, 16, 16), width=2).eval()
-    assert dense_features(network, np.random.rand(20, 17, 9), (16, 16, 16)).shape == (2, 20, 17, 9)
+    network = PRNet((32, 16, 16), width=2).eval()
+    assert dense_features(network, np.random.rand(36, 17, 9), (32, 16, 16)).shape == (2, 36, 17, 9)

@@ -1,0 +1,210 @@
+"""Command line: each command is a thin driver of the configs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bundle.benchmark import limits, paper
+from bundle.demo import run_demo
+from bundle.inference import infer_folder
+from bundle.pipeline import MODES, Pipeline, RunSettings, weights_folder
+from bundle.report import write_report
+from scripts.cohort import parse_classes
+from scripts.errors import BundleError
+from scripts.evaluation import evaluate_folder, format_table
+from scripts.files import write_json
+
+logger = logging.getLogger("bundle")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; a problem the user can act on is printed as one error, exit status 2."""
+    options = _parser().parse_args(arguments)
+    _set_up_logging(options.verbose)
+    try:
+        options.run(options)
+    except BundleError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to continue", file=sys.stderr)
+        sys.exit(130)
+
+
+def _oneshot(options: argparse.Namespace) -> None:
+    pipeline = _pipeline(options)
+    pipeline.train_prnet()
+    pipeline.propagate()
+    pipeline.train_segmentation()
+    pipeline.infer()
+    print(f"label maps: {pipeline.output / 'predictions'}\nreport: {pipeline.report(options.labels)}")
+
+
+def _propagate(options: argparse.Namespace) -> None:
+    pipeline = _pipeline(options)
+    pipeline.propagate()
+    print(f"pseudo labels: {pipeline.output / 'pseudo_labels'}\nreport: {pipeline.report(options.labels)}")
+
+
+def _train(options: argparse.Namespace) -> None:
+    pipeline = _pipeline(options)
+    pipeline.train_segmentation()
+    pipeline.infer()
+    print(f"label maps: {pipeline.output / 'predictions'}\nreport: {pipeline.report(options.labels)}")
+
+
+def _infer(options: argparse.Namespace) -> None:
+    infer_folder(options.images, options.model, options.output, options.device)
+    print(f"label maps: {options.output}")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    result = evaluate_folder(options.predictions, options.labels, parse_classes(options.classes))
+    if options.json is not None:
+        write_json(options.json, result)
+    print(format_table(result))
+
+
+def _report(options: argparse.Namespace) -> None:
+    print(f"report: {write_report(options.output, options.labels)}")
+
+
+def _demo(options: argparse.Namespace) -> None:
+    run_demo(options.output)
+
+
+def _benchmark(options: argparse.Namespace) -> None:
+    if options.name == "limits":
+        limits.run(options.dataset, options.output)
+    else:
+        paper.run(options.dataset, options.output, options.page, small=not options.full, device=options.device)
+
+
+def _pipeline(options: argparse.Namespace) -> Pipeline:
+    settings = RunSettings(
+        output=options.output,
+        images=options.images,
+        support=options.support,
+        scribbles=options.scribbles,
+        classes=options.classes,
+        background=options.background,
+        mode=options.mode,
+        small=options.small,
+        device=options.device,
+        weights=_weights(options),
+        overrides=_overrides(options.set),
+    )
+    pipeline = Pipeline(settings)
+    cohort = pipeline.cohort
+    print(f"support: {cohort.support}; cases: {len(cohort.cases)}; classes: {cohort.classes}")
+    print(f"background strokes: {cohort.background}; mode: {options.mode}{', small' if options.small else ''}")
+    for sentence in cohort.assumptions:
+        print(f"assumed: {sentence}")
+    return pipeline
+
+
+def _weights(options: argparse.Namespace) -> Path | None:
+    if options.weights is not None:
+        return weights_folder(options.weights)
+    return weights_folder(str(options.output)) if options.needs_weights else None
+
+
+def _overrides(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """["segmentation.max_epochs=5"] -> {"segmentation": {"max_epochs": 5}}."""
+    overrides: dict[str, dict[str, Any]] = {}
+    for setting in settings:
+        place, equals, text = setting.partition("=")
+        stage, dot, key = place.partition(".")
+        if not (equals and dot and key):
+            raise BundleError("cannot read --set", stage="settings", expected="STAGE.KEY=VALUE", found=setting)
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        overrides.setdefault(stage, {})[key] = value
+    return overrides
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bundle", description="One scribbled CT volume in, a segmentation network out."
+    )
+    parser.add_argument("--verbose", action="store_true", help="log everything the libraries say")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    oneshot = commands.add_parser("oneshot", help="the whole method: train, propagate, segment, report")
+    _add_run_options(oneshot)
+    oneshot.set_defaults(run=_oneshot, needs_weights=False)
+
+    propagate = commands.add_parser("propagate", help="scribbles into every volume with trained PRNets; no training")
+    _add_run_options(propagate)
+    propagate.set_defaults(run=_propagate, needs_weights=True)
+
+    train = commands.add_parser("train", help="segmentation network from the pseudo labels in the output folder")
+    _add_run_options(train, from_output=True)
+    train.set_defaults(run=_train, needs_weights=False)
+
+    infer = commands.add_parser("infer", help="label maps of new volumes with a trained segmentation network")
+    infer.add_argument("--images", type=Path, required=True, help="folder of volumes")
+    infer.add_argument("--model", type=Path, required=True, help="folder with model.pt and model.json")
+    infer.add_argument("--output", type=Path, required=True, help="folder for the label maps")
+    infer.add_argument("--device", help="such as cpu or cuda:0")
+    infer.set_defaults(run=_infer)
+
+    evaluate = commands.add_parser("evaluate", help="Dice, HD95 and surface Dice against label maps")
+    evaluate.add_argument("--predictions", type=Path, required=True)
+    evaluate.add_argument("--labels", type=Path, required=True)
+    evaluate.add_argument("--classes", required=True, help='such as "spleen:1,liver:6"')
+    evaluate.add_argument("--json", type=Path, help="write the result there")
+    evaluate.set_defaults(run=_evaluate)
+
+    report = commands.add_parser("report", help="write the report of an output folder again")
+    report.add_argument("--output", type=Path, required=True)
+    report.add_argument("--labels", type=Path, help="folder of true label maps, to show them beside the results")
+    report.set_defaults(run=_report)
+
+    demo = commands.add_parser("demo", help="the whole method on an embedded synthetic cohort")
+    demo.add_argument("--output", type=Path, default=Path("demo"))
+    demo.set_defaults(run=_demo)
+
+    benchmark = commands.add_parser("benchmark", help="measure the method, or the limits on time and memory")
+    benchmark.add_argument("name", choices=["paper", "limits"])
+    benchmark.add_argument("--dataset", type=Path, required=True, help="folder with dataset.json")
+    benchmark.add_argument("--output", type=Path, help="work directory; default runs/NAME_DATASET")
+    benchmark.add_argument("--page", type=Path, default=Path("docs/benchmarks.md"), help="page to write the tables to")
+    benchmark.add_argument("--full", action="store_true", help="the full configuration instead of the small one")
+    benchmark.add_argument("--device", help="such as cpu or cuda:0")
+    benchmark.set_defaults(run=_benchmark)
+    return parser
+
+
+def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False) -> None:
+    parser.add_argument("--images", type=Path, required=not from_output, help="folder of volumes")
+    parser.add_argument("--support", type=Path, required=not from_output, help="the scribbled volume")
+    parser.add_argument("--scribbles", type=Path, required=not from_output, help="its scribbles, on its grid")
+    parser.add_argument("--output", type=Path, required=True, help="work directory; run again to continue")
+    parser.add_argument("--classes", help='such as "spleen:1,left_kidney:3,liver:6"')
+    parser.add_argument("--background", type=int, help="value of the background strokes")
+    parser.add_argument("--mode", choices=MODES, default="paper")
+    parser.add_argument("--small", action="store_true", help="a configuration for two CPU cores")
+    parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
+    parser.add_argument("--weights", help="a shipped set of PRNet weights by name, or a folder of weights")
+    parser.add_argument("--labels", type=Path, help="folder of true label maps, shown in the report, used nowhere else")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="change a config key of a stage"
+    )
+
+
+def _set_up_logging(verbose: bool) -> None:
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stdout)
+    for name in ("bundle", "scripts"):
+        logging.getLogger(name).setLevel(logging.INFO)
+    if not verbose:
+        warnings.filterwarnings("ignore")

@@ -1,0 +1,119 @@
+"""What a work directory has finished: `state.json`, and running a stage only when something it depends on changed."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.errors import BundleError
+from scripts.files import read_json, sha256_of_settings, write_json
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the pipeline.
+
+    Attributes:
+        name: key in `state.json`.
+        action: does the work; run again after a kill, it continues.
+        config: JSON-serialisable settings of the stage.
+        inputs: JSON-serialisable fingerprints of what it reads, besides the stages in `after`.
+        after: names of the stages whose results it reads.
+        folder: its results, removed when settings or inputs changed; None if the action keeps track of single cases.
+    """
+
+    name: str
+    action: Callable[[], None]
+    config: Any
+    inputs: Any
+    after: Sequence[str] = ()
+    folder: Path | None = None
+
+
+class WorkDirectory:
+    """Keeps `state.json` of one output folder.
+
+    Args:
+        path: the output folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).absolute()
+        self._file = self.path / "state.json"
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """Stage name -> {"inputs", "config", "done", "seconds", "peak_memory_mb"}; empty when nothing was run."""
+        if not self._file.exists():
+            return {}
+        try:
+            return read_json(self._file)
+        except BundleError as error:
+            logger.warning("the state file is damaged, every stage is checked again: %s", error)
+            return {}
+
+    def run(self, stage: Stage) -> bool:
+        """Run the stage unless it is done with the same settings and inputs; returns whether it ran."""
+        entry = {"inputs": self._inputs(stage), "config": sha256_of_settings(stage.config)}
+        before = self.state().get(stage.name)
+        if before is not None:
+            changed = [what for what in ("inputs", "config") if before.get(what) != entry[what]]
+            if not changed and before.get("done"):
+                logger.info("%s: done before", stage.name)
+                return False
+            if changed:
+                self._discard(stage, changed)
+            else:
+                logger.info("%s: continuing", stage.name)
+        else:
+            logger.info("%s: starting", stage.name)
+        seconds_before = before.get("seconds", 0.0) if before is not None and not before.get("done") else 0.0
+        self._record(stage.name, entry | {"done": False, "seconds": seconds_before})
+        start = time.monotonic()
+        peak_mb = _with_peak_memory(stage.action)
+        seconds = round(seconds_before + time.monotonic() - start, 1)
+        self._record(stage.name, entry | {"done": True, "seconds": seconds, "peak_memory_mb": peak_mb})
+        logger.info("%s: finished in %.0f s", stage.name, seconds)
+        return True
+
+    def _inputs(self, stage: Stage) -> str:
+        """Fingerprint of the stage's own inputs and, through the chain, of everything before it."""
+        state = self.state()
+        chain = [[name, state.get(name, {}).get("inputs"), state.get(name, {}).get("config")] for name in stage.after]
+        return sha256_of_settings([stage.inputs, chain])
+
+    def _discard(self, stage: Stage, changed: list[str]) -> None:
+        words = {"inputs": "inputs", "config": "settings"}
+        what = " and ".join(words[name] for name in changed)
+        logger.warning("%s: its %s changed since the last run, so it is done again", stage.name, what)
+        if stage.folder is not None and stage.folder.exists():
+            shutil.rmtree(stage.folder)
+
+    def _record(self, name: str, entry: dict[str, Any]) -> None:
+        write_json(self._file, self.state() | {name: entry})
+
+
+def _with_peak_memory(action: Callable[[], None]) -> float:
+    """Run `action`; peak resident memory in MB during it (of the whole process, where the system cannot reset it)."""
+    gc.collect()
+    reset = Path("/proc/self/clear_refs")
+    try:
+        reset.write_text("5")
+        status = Path("/proc/self/status")
+    except OSError:
+        status = None
+    action()
+    if status is not None:
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return round(int(line.split()[1]) / 1024, 1)
+    unit = 1024**2 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
