@@ -82,7 +82,7 @@ def _demo(options: argparse.Namespace) -> None:
 
 def _benchmark(options: argparse.Namespace) -> None:
     if options.name == "limits":
-        limits.run(options.dataset, options.output)
+        limits.run(options.dataset, options.page)
     else:
         paper.run(options.dataset, options.output, options.page, small=not options.full, device=options.device)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from bundle.run_config import BUNDLE_ROOT, check_keys, read_configs, run_config
 from bundle.work_directory import Stage, WorkDirectory
 from scripts.cohort import Cohort, prepare_cohort
 from scripts.errors import BundleError
-from scripts.files import read_json, sha256_of_file
+from scripts.files import sha256_of_file
+from scripts.prnet_weights import trained_spacing_mm
 
 logger = logging.getLogger(__name__)
 
@@ -111,14 +112,18 @@ class Pipeline:
         self._run("propagation", overrides | {"prnet_dir": str(prnet_dir)}, inputs, after)
         self._run("pseudo_labels", overrides | {"fine_dir": str(prnet_dir / "fine")}, inputs, ["propagation"])
 
-    def train_segmentation(self) -> None:
-        """Train the segmentation network on the pseudo labels."""
-        overrides = {
-            "output_dir": str(self.output),
-            "dataset_dir": str(self.output),
-            "classes": dict(self.cohort.classes),
-        }
-        self._run("segmentation", overrides, None, ["pseudo_labels"], self.output / "segmentation")
+    def train_segmentation(self, variant: str = "", changes: Mapping[str, Any] | None = None) -> Path:
+        """Train the segmentation network on the pseudo labels; returns its folder.
+
+        Args:
+            variant: name of another training on the same pseudo labels, kept in `OUTPUT/VARIANT/`.
+            changes: config key -> value of that variant.
+        """
+        root = self.output / variant
+        overrides = {"output_dir": str(root), "dataset_dir": str(self.output), "classes": dict(self.cohort.classes)}
+        folder = root / "segmentation"
+        self._run("segmentation", overrides, None, ["pseudo_labels"], folder, variant, changes)
+        return folder
 
     def infer(self) -> None:
         """Predict every case of the cohort with the trained network."""
@@ -137,16 +142,24 @@ class Pipeline:
         return write_report(self.output, labels)
 
     def _run(
-        self, stage: str, overrides: dict[str, Any], inputs: Any, after: Any = (), folder: Path | None = None
+        self,
+        stage: str,
+        overrides: dict[str, Any],
+        inputs: Any,
+        after: Sequence[str] = (),
+        folder: Path | None = None,
+        variant: str = "",
+        changes: Mapping[str, Any] | None = None,
     ) -> None:
-        wanted = dict(self.settings.overrides.get(stage, {}))
+        wanted = {**self.settings.overrides.get(stage, {}), **(changes or {})}
         names = self._names(stage)
         everything = overrides | wanted
         if self.settings.device is not None:
             everything["device"] = f"$torch.device('{self.settings.device}')"
         # Places and devices do not change a result, so they are left out of the fingerprint.
         config = [read_configs(names), wanted, overrides.get("classes")]
-        self.directory.run(Stage(stage, lambda: run_config(names, everything), config, inputs, after, folder))
+        name = f"{stage}_{variant}" if variant else stage
+        self.directory.run(Stage(name, lambda: run_config(names, everything), config, inputs, after, folder))
 
     def _names(self, stage: str) -> list[str]:
         names, small = CONFIGS[stage]
@@ -154,7 +167,7 @@ class Pipeline:
 
     def _working_spacing_mm(self) -> list[float]:
         if self.settings.weights is not None:
-            return read_json(self.settings.weights / "coarse" / "model.json")["spacing_mm"]
+            return trained_spacing_mm(self.settings.weights)
         chosen = [dict(self.settings.overrides.get(stage, {})).get("spacing_mm") for stage in PRNET_STAGES]
         if chosen[0] != chosen[1]:
             raise BundleError(

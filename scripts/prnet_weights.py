@@ -65,6 +65,15 @@ def load_prnet(
     return TrainedPRNet(network, tuple(card["spacing_mm"]), tuple(card["max_offset_mm"]))
 
 
+def trained_spacing_mm(prnet_dir: str | Path) -> list[float]:
+    """Spacing (X, Y, Z) that the coarse network in `prnet_dir` was trained at.
+
+    Raises:
+        BundleError: there is no such network.
+    """
+    return read_json(Path(prnet_dir) / "coarse" / "model.json")["spacing_mm"]
+
+
 def _demand_equal(key: str, wanted: Sequence[float] | None, card: dict[str, Any], folder: Path) -> None:
     if wanted is not None and [float(v) for v in wanted] != [float(v) for v in card[key]]:
         raise BundleError(

@@ -196,7 +196,8 @@ def _centre_words(found: ClassResult) -> str:
 def _position(world_mm: np.ndarray) -> str:
     letters = ("RL", "AP", "SI")
     return (
-        " ".join(f"{pair[int(value < 0)]} {abs(value):.0f}" for pair, value in zip(letters, world_mm, strict=True)) + " mm"
+        " ".join(f"{pair[int(value < 0)]} {abs(value):.0f}" for pair, value in zip(letters, world_mm, strict=True))
+        + " mm"
     )
 
 

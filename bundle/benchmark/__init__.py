@@ -1,0 +1,1 @@
+"""Measurements that the pages under `docs/` quote."""

@@ -1,0 +1,92 @@
+"""Time and memory of single steps on this machine, against the limits the project sets itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bundle.benchmark import pages
+from bundle.dataset import Dataset, read_dataset
+from bundle.pipeline import weights_folder
+from scripts.files import write_json
+from scripts.geodesic import geodesic_distance
+from scripts.intensity import body_mask, normalise_hu
+from scripts.prnet_weights import load_prnet
+from scripts.propagation import Propagator
+from scripts.resampling import canonical, resample
+from scripts.scribbles import draw_points, read_scribble_points
+from scripts.volume_io import Volume, read_volume, spacing_of
+
+POINTS = 1000
+REPEATS = 3
+
+
+def run(dataset_folder: Path, page: Path = Path("docs/benchmarks.md")) -> dict[str, Any]:
+    """Measure propagation and geodesic distance on the support volume; write JSON and the page's section."""
+    dataset = read_dataset(dataset_folder)
+    volume = read_volume(dataset.image(dataset.support))
+    coarse_grid = resample(canonical(volume), (4.0, 4.0, 4.0))
+    rows = [
+        _row("propagating 1,000 points into one 4 mm volume", 60, _seconds(_propagation(dataset, coarse_grid))),
+        _row("geodesic distance, four classes, 4 mm grid", 3, _seconds(_geodesic(dataset, coarse_grid))),
+        _row("geodesic distance, four classes, native grid", 60, _seconds(_geodesic(dataset, canonical(volume)), 1)),
+    ]
+    result = {"dataset": dataset.folder.name, "threads": torch.get_num_threads(), "rows": rows}
+    write_json(page.parent / "benchmarks" / f"limits_{dataset.folder.name}.json", result)
+    pages.replace_section(page, f"limits {dataset.folder.name}", _section(result))
+    return result
+
+
+def _propagation(dataset: Dataset, volume: Volume) -> Callable[[], Any]:
+    weights = weights_folder(dataset.folder.name)
+    propagator = Propagator(load_prnet(weights / "coarse"), load_prnet(weights / "fine"))
+    image = torch.from_numpy(normalise_hu(volume.array))[None]
+    body = torch.from_numpy(body_mask(volume.array))
+    candidates = torch.nonzero(body)
+    generator = torch.Generator().manual_seed(0)
+    points = candidates[torch.randperm(len(candidates), generator=generator)[:POINTS]]
+    described = propagator.describe_support(image, points)
+    return lambda: propagator.locate(image, body, described)
+
+
+def _geodesic(dataset: Dataset, volume: Volume) -> Callable[[], Any]:
+    points = read_scribble_points(dataset.scribbles(), dataset.classes)
+    channels = np.searchsorted([0, *sorted(dataset.classes.values())], points.labels)
+    order = np.where(channels == 0, 0, 1)
+    drawn = draw_points(points.world_mm, channels + 1, order, volume.affine, volume.array.shape)
+    seeds = np.stack([drawn == channel for channel in range(1, len(dataset.classes) + 2)])
+    image = normalise_hu(volume.array)
+    spacing_mm = spacing_of(volume.affine)
+    return lambda: geodesic_distance(image, seeds, spacing_mm, truncation=1.0, tolerance=0.01)
+
+
+def _seconds(action: Callable[[], Any], repeats: int = REPEATS) -> list[float]:
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        action()
+        seconds.append(round(time.perf_counter() - start, 2))
+    return seconds
+
+
+def _row(what: str, limit_s: float, seconds: list[float]) -> dict[str, Any]:
+    return {"what": what, "limit_s": limit_s, "seconds": seconds, "median_s": float(np.median(seconds))}
+
+
+def _section(result: dict[str, Any]) -> str:
+    lines = [
+        [row["what"], f"{row['limit_s']:.0f}", f"{row['median_s']:.1f}", ", ".join(map(str, row["seconds"]))]
+        for row in result["rows"]
+    ]
+    return "\n\n".join(
+        [
+            f"### Limits, {result['dataset']}",
+            f"`python -m bundle benchmark limits --dataset DIR/{result['dataset']}`; {result['threads']} CPU threads.",
+            pages.table(["step", "limit s", "median s", "runs s"], lines),
+        ]
+    )

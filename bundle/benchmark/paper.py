@@ -1,0 +1,134 @@
+"""Mode `paper` on a labelled cohort: points, pseudo labels, trained networks, time and memory.
+
+Labels score results here; they tune, select and stop nothing.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bundle.benchmark import pages
+from bundle.benchmark.points import sweep, write_redenoised
+from bundle.dataset import Dataset, read_dataset
+from bundle.inference import infer_folder
+from bundle.pipeline import Pipeline, RunSettings, link_images
+from bundle.run_config import BUNDLE_ROOT, read_configs
+from scripts.cohort import Cohort
+from scripts.denoising import denoising_rule
+from scripts.evaluation import evaluate_folder
+from scripts.files import write_json
+from scripts.pseudo_labels import GeodesicSettings, PseudoLabeller
+
+POINT_TAUS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
+MASK_TAUS = (0.0, 0.5, 0.9)
+
+
+def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, device: str | None) -> dict[str, Any]:
+    """Run everything (again: continue), write `docs/benchmarks/paper_NAME.json` and the cohort's part of the page.
+
+    Args:
+        dataset_folder: with `dataset.json`.
+        output: work directory; None for `runs/paper_NAME`.
+        page: the Markdown page.
+        small: the configuration for two CPU cores.
+        device: such as "cuda:0"; None takes a GPU if there is one.
+    """
+    dataset = read_dataset(dataset_folder)
+    name = dataset.folder.name
+    output = output or BUNDLE_ROOT / "runs" / f"paper_{name}"
+    pipeline = _train(dataset, output, small, device)
+    without_plc = pipeline.train_segmentation("without_plc", {"use_plc": False})
+    test = _propagate_to_test(dataset, output, small, device)
+    result = {
+        "dataset": name,
+        "classes": dataset.classes,
+        "support": dataset.support,
+        "test_cases": list(dataset.test),
+        "unlabelled_cases": list(dataset.unlabelled),
+        "configuration": "small" if small else "full",
+        "machine": _machine(),
+        "points": _score_points(dataset, test.output),
+        "pseudo_labels": _score_pseudo_labels(dataset, test.cohort, test.output, small),
+        "trained_without_plc": _score_network(
+            dataset, without_plc / "segmentation", output / "test_without_plc", device
+        ),
+        "trained_with_plc": _score_network(dataset, pipeline.output / "segmentation", output / "test_with_plc", device),
+        "stages": pipeline.directory.state(),
+        "stages_on_test": test.directory.state(),
+    }
+    pipeline.report(dataset.labels)
+    test.report(dataset.labels)
+    write_json(page.parent / "benchmarks" / f"paper_{name}.json", result)
+    pages.replace_section(page, f"paper {name}", pages.paper_section(result))
+    print(f"tables: {page}")
+    return result
+
+
+def _settings(dataset: Dataset, output: Path, images: Path, **changes: Any) -> RunSettings:
+    return RunSettings(
+        output=output,
+        images=images,
+        support=dataset.image(dataset.support),
+        scribbles=dataset.scribbles("a"),
+        classes=dataset.classes,
+        background=dataset.background,
+        **changes,
+    )
+
+
+def _train(dataset: Dataset, output: Path, small: bool, device: str | None) -> Pipeline:
+    images = link_images({case: dataset.image(case) for case in dataset.unlabelled}, output / "unlabelled")
+    pipeline = Pipeline(_settings(dataset, output, images, small=small, device=device))
+    pipeline.train_prnet()
+    pipeline.propagate()
+    pipeline.train_segmentation()
+    pipeline.infer()
+    return pipeline
+
+
+def _propagate_to_test(dataset: Dataset, output: Path, small: bool, device: str | None) -> Pipeline:
+    """One-shot, with the PRNets trained on the unlabelled cases: points and pseudo labels of the test cases."""
+    images = link_images({case: dataset.image(case) for case in dataset.test}, output / "test_images")
+    settings = _settings(dataset, output / "test", images, small=small, device=device, weights=output / "prnet")
+    pipeline = Pipeline(settings)
+    pipeline.propagate()
+    return pipeline
+
+
+def _score_points(dataset: Dataset, test: Path) -> list[dict[str, Any]]:
+    rules = [denoising_rule(rule, tau) for rule in ("dual", "multi") for tau in POINT_TAUS]
+    return sweep(test, dataset.labels, dataset.test, rules)
+
+
+def _score_pseudo_labels(dataset: Dataset, cohort: Cohort, test: Path, small: bool) -> dict[str, Any]:
+    names = ["pseudo_labels.json", *(["small_pseudo_labels.json"] if small else [])]
+    config = read_configs(names)
+    spacing_mm = config["geodesic_spacing_mm"]
+    settings = GeodesicSettings(
+        lam=config["lam"],
+        truncation=config["truncation"],
+        max_iterations=config["max_iterations"],
+        largest_component=config["largest_component"],
+        spacing_mm=None if spacing_mm is None else tuple(spacing_mm),
+    )
+    scores = {}
+    for tau in MASK_TAUS:
+        folder = test / f"dual_{tau}"
+        write_redenoised(test, folder, denoising_rule("dual", tau), dataset.test)
+        PseudoLabeller(cohort, folder, settings).run(dataset.test)
+        scores[str(tau)] = evaluate_folder(folder / "pseudo_labels", dataset.labels, dataset.classes, dataset.test)
+    return scores
+
+
+def _score_network(dataset: Dataset, model: Path, predictions: Path, device: str | None) -> dict[str, Any]:
+    infer_folder(predictions.parent / "test_images", model, predictions, device)
+    return evaluate_folder(predictions, dataset.labels, dataset.classes, dataset.test)
+
+
+def _machine() -> dict[str, Any]:
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"processor": platform.machine(), "threads": torch.get_num_threads(), "gpu": gpu}

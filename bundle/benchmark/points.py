@@ -1,0 +1,93 @@
+"""How many propagated points are kept, and how many of those lie in the right organ, at several thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scripts.denoising import KEPT, DenoisingRule, denoise, product_of_levels
+from scripts.files import read_json, write_json
+from scripts.scribbles import nearest_voxels, to_voxels
+from scripts.volume_io import Volume, read_labels
+
+
+def redenoise(record: Mapping[str, Any], rule: DenoisingRule) -> dict[str, Any]:
+    """A `propagation/ID.json` record as it would be under another rule; located positions stay.
+
+    Collisions are judged on the recorded spacing's grid.
+    """
+    points = record["points"]
+    levels = {level: np.array([point["similarity"][level] for point in points]) for level in rule.levels}
+    scores = product_of_levels(levels, rule.levels)
+    labels = np.array([point["label"] for point in points])
+    located_mm = np.array([point["located_mm"] for point in points])
+    voxels = np.rint(located_mm / np.array(record["spacing_mm"])).astype(int)
+    at_home = record["case"] == record["support"]
+    reasons = [KEPT] * len(points) if at_home else denoise(labels, voxels, scores, rule.tau)
+    changed = [
+        point | {"score": round(float(score), 4), "kept": reason == KEPT, "reason": reason}
+        for point, score, reason in zip(points, scores, reasons, strict=True)
+    ]
+    kept = {point["label"] for point in changed if point["kept"]}
+    not_located = [name for name, value in record["classes"].items() if value not in kept]
+    rules = {"rule": rule.name, "levels": list(rule.levels), "tau": rule.tau}
+    return {**record, **rules, "points": changed, "not_located": not_located}
+
+
+def write_redenoised(source: Path, target: Path, rule: DenoisingRule, cases: Sequence[str]) -> None:
+    """`propagation/ID.json` of `cases` under another rule, from work directory `source` into `target`."""
+    for case in cases:
+        record = read_json(source / "propagation" / f"{case}.json")
+        write_json(target / "propagation" / f"{case}.json", redenoise(record, rule))
+
+
+def count_points(record: Mapping[str, Any], truth: Volume) -> dict[str, dict[str, int]]:
+    """Per class: all points, kept points, and kept points in the right organ (background: in none of the classes)."""
+    classes = {**record["classes"], "background": 0}
+    located_mm = np.array([point["located_mm"] for point in record["points"]])
+    voxels = nearest_voxels(to_voxels(located_mm, truth.affine), truth.array.shape)
+    there = truth.array[tuple(voxels.T)].astype(int)
+    there = np.where(np.isin(there, list(record["classes"].values())), there, 0)
+    labels = np.array([point["label"] for point in record["points"]])
+    kept = np.array([point["kept"] for point in record["points"]])
+    return {
+        name: {
+            "all": int((labels == value).sum()),
+            "kept": int((kept & (labels == value)).sum()),
+            "right": int((kept & (labels == value) & (there == value)).sum()),
+        }
+        for name, value in classes.items()
+    }
+
+
+def sweep(work_dir: Path, labels: Path, cases: Sequence[str], rules: Sequence[DenoisingRule]) -> list[dict[str, Any]]:
+    """One row per rule and class: mean over cases of the share kept and of the share of kept points in the right organ.
+
+    A case in which a class keeps no point counts in the share kept (0) but not in the precision.
+    """
+    truths = {case: read_labels(labels / f"{case}.nii.gz") for case in cases}
+    rows = []
+    for rule in rules:
+        counts = [
+            count_points(redenoise(read_json(work_dir / "propagation" / f"{case}.json"), rule), truths[case])
+            for case in cases
+        ]
+        for name in counts[0]:
+            kept = [count[name]["kept"] / count[name]["all"] for count in counts]
+            right = [count[name]["right"] / count[name]["kept"] for count in counts if count[name]["kept"]]
+            rows.append(
+                {
+                    "rule": rule.name,
+                    "tau": rule.tau,
+                    "class": name,
+                    "kept_mean": float(np.mean(kept)),
+                    "kept_sd": float(np.std(kept)),
+                    "precision_mean": float(np.mean(right)) if right else None,
+                    "precision_sd": float(np.std(right)) if right else None,
+                    "cases_with_points": len(right),
+                }
+            )
+    return rows

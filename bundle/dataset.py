@@ -1,0 +1,68 @@
+"""A cohort on disk with labels for scoring: `images/`, `labels/`, `scribbles/` and `dataset.json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.errors import BundleError
+from scripts.files import read_json
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What `dataset.json` says.
+
+    Attributes:
+        folder: holds `images/`, `labels/` and `scribbles/`.
+        classes: name -> label value of the organ set to be segmented (`paper_classes`).
+        background: value of the background strokes.
+        support: the scribbled case.
+        unlabelled: cases to train on without labels, the support among them.
+        test: cases for the final score.
+        phantom: the volumes are synthetic.
+    """
+
+    folder: Path
+    classes: dict[str, int]
+    background: int
+    support: str
+    unlabelled: tuple[str, ...]
+    test: tuple[str, ...]
+    phantom: bool
+
+    def image(self, case: str) -> Path:
+        """The case's CT."""
+        return self.folder / "images" / f"{case}.nii.gz"
+
+    def scribbles(self, variant: str = "a") -> Path:
+        """The support's scribbles."""
+        return self.folder / "scribbles" / f"{self.support}_{variant}.nii.gz"
+
+    @property
+    def labels(self) -> Path:
+        """Folder of label maps, for scoring only."""
+        return self.folder / "labels"
+
+
+def read_dataset(folder: str | Path) -> Dataset:
+    """Read `dataset.json`.
+
+    Raises:
+        BundleError: the file is missing or lacks something.
+    """
+    folder = Path(folder).absolute()
+    content = read_json(folder / "dataset.json")
+    try:
+        values = {name: int(value) for value, name in content["labels"].items()}
+        return Dataset(
+            folder=folder,
+            classes={name: values[name] for name in content["paper_classes"]},
+            background=content["background_scribble"],
+            support=content["support"],
+            unlabelled=tuple(content["unlabelled"]),
+            test=tuple(content["test"]),
+            phantom=bool(content.get("phantom", False)),
+        )
+    except KeyError as error:
+        raise BundleError("dataset.json lacks something", file=folder / "dataset.json", expected=error) from error

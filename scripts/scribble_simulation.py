@@ -1,0 +1,211 @@
+"""Hand-like scribbles drawn from a label map: for phantoms, tests and experiments where nobody drew any."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import nibabel as nib
+import numpy as np
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+from scipy import ndimage
+from skimage.graph import MCP_Geometric
+
+from scripts.errors import BundleError
+
+CORONAL, AXIAL = 1, 2
+EDGE_MARGIN_MM = 3.0
+BACKGROUND_LENGTH_MM = (30.0, 90.0)
+NEAR_ORGAN_MM = 20.0
+EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+
+
+def simulate_scribbles(
+    label: np.ndarray,
+    affine: np.ndarray,
+    classes: Mapping[str, int],
+    background_value: int,
+    seed: int,
+    *,
+    body: np.ndarray | None = None,
+    axial_slices: int = 4,
+    coronal_slices: int = 1,
+    background_slices: int = 8,
+    background_strokes: int = 4,
+) -> np.ndarray:
+    """Draw curved strokes, one voxel wide, inside every class and in the background; the same seed draws the same.
+
+    A class gets one or two strokes in each of a few slices spread over its extent, along its interior. Background
+    strokes stay outside everything labelled, half of them close to an organ; each is connected within its slice.
+
+    Args:
+        label: (X, Y, Z) integer label map, 0 where nothing is labelled; any orientation.
+        affine: (4, 4) RAS+ affine of `label`; slices are chosen in patient axes, distances measured in mm.
+        classes: name -> value in `label`, the value the strokes get.
+        background_value: value of the background strokes.
+        seed: seed of all random choices.
+        body: (X, Y, Z) where background may be drawn; the box around everything labelled if left out.
+        axial_slices: axial slices per class.
+        coronal_slices: coronal slices per class.
+        background_slices: axial slices with background strokes.
+        background_strokes: background strokes in each of those.
+
+    Returns:
+        (X, Y, Z) uint8 map: 0 unmarked, a class's value, or `background_value`.
+
+    Raises:
+        BundleError: a class has no voxel, no voxel is left for the background, or its value is also a class's.
+    """
+    _check(label, classes, background_value)
+    to_ras = io_orientation(affine)
+    ras = np.ascontiguousarray(apply_orientation(label, to_ras))
+    ras_spacing_mm = nib.affines.voxel_sizes(affine @ inv_ornt_aff(to_ras, label.shape))
+    allowed = _labelled_box(ras) if body is None else apply_orientation(np.asarray(body, dtype=bool), to_ras)
+
+    rng = np.random.default_rng(seed)
+    scribbles = np.zeros(ras.shape, dtype=np.uint8)
+    for value in classes.values():
+        for axis, count in ((AXIAL, axial_slices), (CORONAL, coronal_slices)):
+            _draw_class(scribbles, ras == value, value, axis, count, ras_spacing_mm, rng)
+    _draw_background(
+        scribbles, ras != 0, allowed, background_value, background_slices, background_strokes, ras_spacing_mm, rng
+    )
+    if not (scribbles == background_value).any():
+        raise BundleError("no voxel is left for background strokes", stage="scribble simulation")
+    from_ras = nib.orientations.ornt_transform(io_orientation(np.eye(4)), to_ras)
+    return np.ascontiguousarray(apply_orientation(scribbles, from_ras))
+
+
+def _check(label: np.ndarray, classes: Mapping[str, int], background_value: int) -> None:
+    if background_value in classes.values() or background_value == 0:
+        raise BundleError(
+            "the background scribble needs a value of its own",
+            stage="scribble simulation",
+            expected=f"neither 0 nor one of {sorted(classes.values())}",
+            found=background_value,
+        )
+    for name, value in classes.items():
+        if not (label == value).any():
+            raise BundleError(
+                f"the class '{name}' is absent from the label map",
+                stage="scribble simulation",
+                expected=f"voxels with the value {value}",
+                found=f"values {np.unique(label).tolist()}",
+            )
+
+
+def _labelled_box(label: np.ndarray) -> np.ndarray:
+    box = np.zeros(label.shape, dtype=bool)
+    box[ndimage.find_objects((label != 0).astype(np.uint8))[0]] = True
+    return box
+
+
+def _draw_class(
+    scribbles: np.ndarray,
+    organ: np.ndarray,
+    value: int,
+    axis: int,
+    count: int,
+    spacing_mm: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
+    for index in _spread_slices(organ, axis, count, rng):
+        region = np.take(organ, index, axis)
+        drawing = np.moveaxis(scribbles, axis, 0)[index]  # a view
+        for _ in range(rng.integers(1, 3)):
+            drawing[_organ_stroke(region, np.delete(spacing_mm, axis), rng)] = value
+
+
+def _draw_background(
+    scribbles: np.ndarray,
+    labelled: np.ndarray,
+    body: np.ndarray,
+    value: int,
+    slices: int,
+    strokes: int,
+    spacing_mm: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
+    in_plane_mm = spacing_mm[:AXIAL]
+    for index in _spread_slices(body & ~labelled, AXIAL, slices, rng):
+        organs, drawing = labelled[:, :, index], scribbles[:, :, index]
+        free = body[:, :, index] & ~organs
+        organ_mm = ndimage.distance_transform_edt(~organs, in_plane_mm) if organs.any() else None
+        for number in range(strokes):
+            starts = free & (drawing == 0)
+            if organ_mm is not None and number % 2 == 0:
+                starts = starts & (organ_mm < NEAR_ORGAN_MM)
+            if starts.any():
+                drawing[_background_stroke(free, starts, drawing == value, in_plane_mm, rng)] = value
+
+
+def _spread_slices(mask: np.ndarray, axis: int, count: int, rng: np.random.Generator) -> list[int]:
+    """Slice indices at jittered, evenly spaced quantiles of the mask's volume along `axis`."""
+    area = mask.sum(axis=tuple(other for other in range(3) if other != axis))
+    quantiles = (np.arange(count) + rng.uniform(0.15, 0.85, count)) / count
+    return sorted({int(index) for index in np.searchsorted(area.cumsum(), quantiles * area.sum(), side="right")})
+
+
+def _organ_stroke(
+    region: np.ndarray, spacing_mm: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A wandering path between two far ends of one interior component of `region` (2-D), or most of such a path."""
+    depth_mm = ndimage.distance_transform_edt(np.pad(region, 1), spacing_mm)[1:-1, 1:-1]
+    interior = depth_mm > min(EDGE_MARGIN_MM, 0.5 * depth_mm.max())
+    components, _ = ndimage.label(interior, EIGHT_NEIGHBOURS)
+    first = _pick(interior, rng)
+    component = components == components[first]
+    cost = np.where(component, _wander(region.shape, spacing_mm, rng) / depth_mm.clip(1e-3), -1.0)
+    one_end = _farthest(component, first, spacing_mm)
+    path = _path(cost, one_end, _farthest(component, one_end, spacing_mm), spacing_mm)
+    kept = max(1, round(len(path) * rng.uniform(0.6, 0.95)))
+    start = rng.integers(0, len(path) - kept + 1)
+    return tuple(path[start : start + kept].T)
+
+
+def _background_stroke(
+    free: np.ndarray, starts: np.ndarray, drawn: np.ndarray, spacing_mm: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A wandering path of some centimetres through `free` (2-D), begun away from what is `drawn` already."""
+    candidates = [_pick(starts, rng) for _ in range(6)]
+    if drawn.any():
+        drawn_mm = ndimage.distance_transform_edt(~drawn, spacing_mm)
+        candidates.sort(key=lambda voxel: -drawn_mm[voxel])
+    start = candidates[0]
+    components, _ = ndimage.label(free, EIGHT_NEIGHBOURS)
+    component = components == components[start]
+    away_mm = _distance_mm(free.shape, start, spacing_mm)
+    length_mm = rng.uniform(*BACKGROUND_LENGTH_MM)
+    ends = component & (away_mm > 0.8 * length_mm) & (away_mm <= length_mm)
+    end = _pick(ends, rng) if ends.any() else _farthest(component & (away_mm <= length_mm), start, spacing_mm)
+    cost = np.where(component, _wander(free.shape, spacing_mm, rng), -1.0)
+    return tuple(_path(cost, start, end, spacing_mm).T)
+
+
+def _wander(shape: tuple[int, ...], spacing_mm: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Smooth positive random cost (2-D) that bends a shortest path the way a hand does."""
+    noise = ndimage.gaussian_filter(rng.standard_normal(shape), 6.0 / spacing_mm)
+    return np.exp(1.2 * noise / max(noise.std(), 1e-12))
+
+
+def _path(cost: np.ndarray, start: tuple[int, int], end: tuple[int, int], spacing_mm: np.ndarray) -> np.ndarray:
+    """(N, 2) voxels of the cheapest 8-connected path; voxels of negative cost are never entered."""
+    search = MCP_Geometric(cost, sampling=tuple(spacing_mm))
+    search.find_costs([start], [end])
+    return np.asarray(search.traceback(end))
+
+
+def _pick(mask: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
+    flat = np.flatnonzero(mask)
+    row, column = np.unravel_index(flat[rng.integers(len(flat))], mask.shape)
+    return int(row), int(column)
+
+
+def _farthest(mask: np.ndarray, start: tuple[int, int], spacing_mm: np.ndarray) -> tuple[int, int]:
+    away_mm = np.where(mask, _distance_mm(mask.shape, start, spacing_mm), -1.0)
+    row, column = np.unravel_index(int(away_mm.argmax()), mask.shape)
+    return int(row), int(column)
+
+
+def _distance_mm(shape: tuple[int, ...], start: tuple[int, int], spacing_mm: np.ndarray) -> np.ndarray:
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    return np.hypot((rows - start[0]) * spacing_mm[0], (columns - start[1]) * spacing_mm[1])
