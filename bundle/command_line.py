@@ -14,8 +14,9 @@ from typing import Any
 from bundle.benchmark import limits, paper
 from bundle.demo import run_demo
 from bundle.inference import infer_folder
-from bundle.pipeline import MODES, Pipeline, RunSettings, weights_folder
+from bundle.pipeline import MODES, Pipeline, weights_folder
 from bundle.report import write_report
+from bundle.run_settings import FILE_NAME, RunSettings, saved_settings
 from scripts.cohort import parse_classes
 from scripts.errors import BundleError
 from scripts.evaluation import evaluate_folder, format_table
@@ -88,26 +89,38 @@ def _benchmark(options: argparse.Namespace) -> None:
 
 
 def _pipeline(options: argparse.Namespace) -> Pipeline:
-    settings = RunSettings(
-        output=options.output,
-        images=options.images,
-        support=options.support,
-        scribbles=options.scribbles,
-        classes=options.classes,
-        background=options.background,
-        mode=options.mode,
-        small=options.small,
-        device=options.device,
-        weights=_weights(options),
-        overrides=_overrides(options.set),
-    )
-    pipeline = Pipeline(settings)
-    cohort = pipeline.cohort
+    if options.labels is not None and not options.labels.is_dir():
+        raise BundleError("the labels folder is missing", stage="report", file=options.labels, expected="a folder")
+    pipeline = Pipeline(_settings(options))
+    cohort, settings = pipeline.cohort, pipeline.settings
     print(f"support: {cohort.support}; cases: {len(cohort.cases)}; classes: {cohort.classes}")
-    print(f"background strokes: {cohort.background}; mode: {options.mode}{', small' if options.small else ''}")
+    print(f"background strokes: {cohort.background}; mode: {settings.mode}{', small' if settings.small else ''}")
     for sentence in cohort.assumptions:
         print(f"assumed: {sentence}")
     return pipeline
+
+
+def _settings(options: argparse.Namespace) -> RunSettings:
+    """What the options say; `train` takes what they leave open from the output folder."""
+    names = ("images", "support", "scribbles", "classes", "background", "mode", "device")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if (weights := _weights(options)) is not None:
+        given["weights"] = weights
+    saved = saved_settings(options.output) if options.from_output else {}
+    missing = [f"--{name}" for name in ("images", "support", "scribbles") if name not in saved | given]
+    if missing:
+        raise BundleError(
+            "nothing was run in this output folder yet",
+            stage="settings",
+            file=options.output / FILE_NAME,
+            expected="the file that `propagate` or `oneshot` leaves, or " + ", ".join(missing),
+            found="no such file",
+        )
+    overrides = {stage: dict(values) for stage, values in saved.get("overrides", {}).items()}
+    for stage, values in _overrides(options.set).items():
+        overrides[stage] = overrides.get(stage, {}) | values
+    small = options.small or saved.get("small", False)
+    return RunSettings(**saved | given | {"output": options.output, "small": small, "overrides": overrides})
 
 
 def _weights(options: argparse.Namespace) -> Path | None:
@@ -186,13 +199,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False) -> None:
+    parser.set_defaults(from_output=from_output)
     parser.add_argument("--images", type=Path, required=not from_output, help="folder of volumes")
     parser.add_argument("--support", type=Path, required=not from_output, help="the scribbled volume")
     parser.add_argument("--scribbles", type=Path, required=not from_output, help="its scribbles, on its grid")
     parser.add_argument("--output", type=Path, required=True, help="work directory; run again to continue")
     parser.add_argument("--classes", help='such as "spleen:1,left_kidney:3,liver:6"')
     parser.add_argument("--background", type=int, help="value of the background strokes")
-    parser.add_argument("--mode", choices=MODES, default="paper")
+    parser.add_argument("--mode", choices=MODES, help="configuration of the method; default: paper")
     parser.add_argument("--small", action="store_true", help="a configuration for two CPU cores")
     parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
     parser.add_argument("--weights", help="a shipped set of PRNet weights by name, or a folder of weights")

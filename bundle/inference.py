@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bundle.run_config import run_config
+import torch
+
+from bundle.run_config import device_override, run_config
 from scripts.errors import BundleError
 from scripts.files import read_json
 
@@ -24,17 +26,34 @@ def infer_folder(images: Path, model: Path, output: Path, device: str | None = N
     Raises:
         BundleError: no such network, or no usable volume.
     """
+    overrides = network_overrides(model) | device_override(device)
+    overrides |= {"dataset_dir": str(images), "output_dir": str(output), "skip_existing": True}
+    run_config(["inference.json"], overrides)
+
+
+def network_overrides(model: Path) -> dict[str, Any]:
+    """Keys of `configs/inference.json` that describe the network in the folder `model`.
+
+    Raises:
+        BundleError: no network there, its card lacks something, or its weights cannot be read.
+    """
     for name in ("model.pt", "model.json"):
         if not (model / name).is_file():
             raise BundleError("no segmentation network here", stage="inference", file=model / name)
     card = read_json(model / "model.json")
-    overrides: dict[str, Any] = {key: card[key] for key in CARD_KEYS}
-    overrides |= {
-        "dataset_dir": str(images),
-        "output_dir": str(output),
-        "checkpoint": str(model / "model.pt"),
-        "skip_existing": True,
-    }
-    if device is not None:
-        overrides["device"] = f"$torch.device('{device}')"
-    run_config(["inference.json"], overrides)
+    missing = [key for key in CARD_KEYS if not isinstance(card, dict) or key not in card]
+    if missing:
+        raise BundleError(
+            "the network's card lacks something",
+            stage="inference",
+            file=model / "model.json",
+            expected="a segmentation network's card with " + ", ".join(CARD_KEYS),
+            found="no " + ", ".join(missing),
+        )
+    try:
+        torch.load(model / "model.pt", map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many types for a damaged file
+        raise BundleError(
+            "the network's weights cannot be read", stage="inference", file=model / "model.pt", found=error
+        ) from error
+    return {key: card[key] for key in CARD_KEYS} | {"checkpoint": str(model / "model.pt")}

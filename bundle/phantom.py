@@ -1,4 +1,4 @@
-"""Synthetic torso CT, made by seed: the embedded cohort of `make demo`. It looks like CT; it proves software, not medicine.
+"""Synthetic torso CT, made by seed: the embedded cohort of `make demo`. It proves software, not medicine.
 
 The torso frame is in mm: x to the patient's right, y anterior, z superior, origin at the liver. Every structure is an
 implicit function of that frame; a patient is the frame bent by a smooth random field, scaled, shifted and tilted.
@@ -42,35 +42,12 @@ GRIDS: tuple[tuple[str, float], ...] = (
 AIR_HU, FAT_HU, MUSCLE_HU, LUNG_HU, HEART_HU, BOWEL_HU = -1000.0, -100.0, 58.0, -850.0, 120.0, 45.0
 SPONGY_BONE_HU, HARD_BONE_HU, DISC_HU, CANAL_HU = 190.0, 520.0, 85.0, 25.0
 
-# Enhancement in HU per contrast phase; a patient is a random mixture of the phases.
-PHASES: dict[str, dict[str, float]] = {
-    "arterial": {
-        "liver": 82,
-        "spleen": 118,
-        "cortex": 175,
-        "medulla": 110,
-        "aorta": 230,
-        "vein": 105,
-        "stomach": 70,
-    },
-    "portal": {
-        "liver": 112,
-        "spleen": 122,
-        "cortex": 168,
-        "medulla": 145,
-        "aorta": 160,
-        "vein": 155,
-        "stomach": 75,
-    },
-    "delayed": {
-        "liver": 94,
-        "spleen": 98,
-        "cortex": 138,
-        "medulla": 146,
-        "aorta": 118,
-        "vein": 120,
-        "stomach": 65,
-    },
+# HU of the enhancing tissues per contrast phase; a patient is a random mixture of the phases.
+TISSUES = ("liver", "spleen", "cortex", "medulla", "aorta", "vein", "stomach")
+PHASES: dict[str, tuple[float, ...]] = {
+    "arterial": (82, 118, 175, 110, 230, 105, 70),
+    "portal": (112, 122, 168, 145, 160, 155, 75),
+    "delayed": (94, 98, 138, 146, 118, 120, 65),
 }
 
 
@@ -115,7 +92,7 @@ ORGAN_PARTS: dict[str, tuple[Ellipsoid, ...]] = {
 }
 ORGAN_BITES: dict[str, tuple[Ellipsoid, ...]] = {
     "liver": (
-        Ellipsoid((6, 4, -78), (46, 110, 70), -25),  # visceral surface
+        Ellipsoid((4, 2, -78), (50, 72, 74), -25),  # visceral surface
         Ellipsoid((6, -42, 0), (44, 40, 120)),  # spine, cava, crura
         Ellipsoid((-90, 10, 10), (58, 60, 60)),  # stomach bed
     ),
@@ -124,6 +101,10 @@ ORGAN_BITES: dict[str, tuple[Ellipsoid, ...]] = {
     "left_kidney": (Ellipsoid((-36, -30, -46), (14, 12, 13)),),
     "stomach": (),
 }
+UNLABELLED_ORGANS: tuple[tuple[Ellipsoid, float], ...] = (
+    (Ellipsoid((-22, 8, -20), (56, 12, 14), -18), 88.0),  # pancreas
+    (Ellipsoid((36, 44, -62), (16, 22, 20), 10), 12.0),  # gallbladder
+)
 PLACE_SPREAD_MM: dict[str, Mm] = {
     "liver": (4, 4, 5),
     "spleen": (4, 6, 10),
@@ -199,7 +180,7 @@ def make_phantom(seed: int, spacing_mm: Mm | None = None) -> Phantom:
 
     Args:
         seed: chooses the patient, the scanner's grid and the noise.
-        spacing_mm: voxel spacing along the array's axes; random (1.9-2.5 mm in plane, 2.8-4.8 mm slices) if left out.
+        spacing_mm: voxel spacing along the array's axes; random (2.1-2.6 mm in plane, 2.8-4.8 mm slices) if left out.
             The anatomy does not depend on it.
 
     Returns:
@@ -215,6 +196,7 @@ def make_phantom(seed: int, spacing_mm: Mm | None = None) -> Phantom:
 
     _paint_body_wall(torso, fat_mm)
     _paint_bowel(torso)
+    _paint_unlabelled_organs(torso)
     _paint_chest(torso, enhancement)
     _paint_organs(torso, enhancement)
     _paint_vessels(torso, enhancement)
@@ -222,6 +204,7 @@ def make_phantom(seed: int, spacing_mm: Mm | None = None) -> Phantom:
     _paint_spine(torso)
     _paint_ribs(torso)
     _paint_pelvis(torso)
+    _drop_crumbs(torso)
     if rng.random() < 0.6:
         _paint_table(torso, fat_mm, size)
     return Phantom(_scan(torso), torso.label, view.affine)
@@ -229,10 +212,10 @@ def make_phantom(seed: int, spacing_mm: Mm | None = None) -> Phantom:
 
 def _draw_view(seed: int, size: np.ndarray, fat_mm: float, spacing_mm: Mm | None, rng: np.random.Generator) -> _View:
     """Field of view: the whole body in plane; along z the demo's organs and a random part of chest and pelvis."""
-    in_plane = rng.uniform(1.9, 2.5)
+    in_plane = rng.uniform(2.1, 2.6)
     drawn = np.array([in_plane, in_plane, rng.uniform(2.8, 4.8)])
     below_mm, above_mm = rng.uniform(8.0, 110.0), rng.uniform(8.0, 60.0)
-    margin_mm = rng.uniform(14.0, 30.0, 2)
+    margin_mm = rng.uniform(12.0, 22.0, 2)
     low, high = MAX_REACH_MM
     spare_mm = max(16.0, 88 * drawn[2] - (high - low) * size[2])
     shrink = min(1.0, spare_mm / (below_mm + above_mm))
@@ -267,12 +250,8 @@ def _to_torso(size: np.ndarray, tilt: Rotation, rng: np.random.Generator) -> np.
 
 
 def _draw_enhancement(rng: np.random.Generator) -> dict[str, float]:
-    shares = rng.dirichlet((0.6, 1.2, 0.6))
-    mixture = {
-        tissue: sum(share * phase[tissue] for share, phase in zip(shares, PHASES.values(), strict=True))
-        for tissue in PHASES["portal"]
-    }
-    return {tissue: float(hu + rng.normal(0.0, 5.0)) for tissue, hu in mixture.items()}
+    mixture = rng.dirichlet((0.6, 1.2, 0.6)) @ np.array(list(PHASES.values()))
+    return dict(zip(TISSUES, (mixture + rng.normal(0.0, 5.0, len(TISSUES))).tolist(), strict=True))
 
 
 def _outside_cavity_mm(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -287,10 +266,11 @@ def _outside_cavity_mm(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarra
 
 
 def _diaphragm_mm(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Height of the diaphragm: a dome on each side, falling steeply at the ribs, most at the back."""
+    """Height of the diaphragm: a dome on each side, a lower one under the heart, all falling steeply at the ribs."""
     right = 66 - 125 * np.hypot((x - 58) / 98, (y - 14) / 108) ** 2.6
     left = 60 - 125 * np.hypot((x + 58) / 98, (y - 10) / 104) ** 2.6
-    return np.maximum(right, left)
+    middle = 52 - 125 * np.hypot(x / 98, (y - 26) / 92) ** 2.6
+    return np.maximum(np.maximum(right, left), middle)
 
 
 def _paint_body_wall(torso: _Torso, fat_mm: float) -> None:
@@ -326,6 +306,14 @@ def _paint_bowel(torso: _Torso) -> None:
         torso.paint(below & (colon < 0.84), np.clip(faeces, -900, 120))
 
 
+def _paint_unlabelled_organs(torso: _Torso) -> None:
+    """Pancreas and gallbladder: neighbours that no class of the cohort names."""
+    for shape, hu in UNLABELLED_ORGANS:
+        place = torso.rng.uniform(-6.0, 6.0, 3)
+        moved = Ellipsoid(tuple(np.array(shape.centre_mm) + place), shape.radii_mm, shape.tilt_deg)
+        torso.paint(torso.cavity & (torso.inside(moved) + 0.12 * torso.field(25.0) < 1), hu)
+
+
 def _paint_chest(torso: _Torso, enhancement: dict[str, float]) -> None:
     """Diaphragm, lungs with vessels, and the heart in the mediastinum."""
     above = torso.z - torso.diaphragm_mm
@@ -355,7 +343,6 @@ def _paint_organs(torso: _Torso, enhancement: dict[str, float]) -> None:
     _paint_liver_vessels(torso, enhancement)
     for name in ("right_kidney", "left_kidney"):
         _paint_kidney(torso, name, organs[name], enhancement)
-    _keep_whole(torso, ("stomach",))
 
 
 def _clear_of_kidneys(organs: dict[str, np.ndarray]) -> np.ndarray:
@@ -394,7 +381,7 @@ def _paint_liver_vessels(torso: _Torso, enhancement: dict[str, float]) -> None:
     """Thin branching vessels: where two smooth random fields cross zero together. They stay liver in the label map."""
     liver = torso.label == LABELS["liver"]
     crossing = np.hypot(torso.field(34.0), torso.field(34.0))
-    torso.paint(liver & (crossing < 0.14), enhancement["vein"])
+    torso.paint(liver & (crossing < 0.22), enhancement["vein"])
 
 
 def _paint_kidney(torso: _Torso, name: str, radius: np.ndarray, enhancement: dict[str, float]) -> None:
@@ -472,11 +459,11 @@ def _paint_ribs(torso: _Torso) -> None:
 def _paint_pelvis(torso: _Torso) -> None:
     """Iliac wings, shells that open upwards, and the sacrum."""
     for side in (1, -1):
-        bowl = torso.inside(Ellipsoid((side * 55, -2, -225), (68, 82, 72), side * 16))
-        wing = (np.abs(bowl - 1) < 0.09) & (side * torso.x > 45 - 0.5 * (torso.y + 60)) & (torso.z < -158)
-        wing &= (torso.y < 35) & (torso.outside_cavity_mm < WALL_MM - 2)
+        bowl = torso.inside(Ellipsoid((side * 30, 20, -265), (78, 100, 170), side * -14))
+        crest_mm = -152 - 0.012 * (torso.y + 20) ** 2
+        wing = (np.abs(bowl - 1) < 0.075) & (side * torso.x > 42) & (torso.z < crest_mm) & (torso.y < 35)
         torso.paint(wing, 0.9 * HARD_BONE_HU)
-        torso.paint(wing & (np.abs(bowl - 1) < 0.05), SPONGY_BONE_HU)
+        torso.paint(wing & (np.abs(bowl - 1) < 0.04) & (torso.z < crest_mm - 4), SPONGY_BONE_HU)
     sacrum = torso.inside(Ellipsoid((0, -66, -212), (50, 24, 42)))
     torso.paint(sacrum < 1, 0.7 * HARD_BONE_HU)
     torso.paint(sacrum < 0.85, SPONGY_BONE_HU)
@@ -493,9 +480,9 @@ def _paint_table(torso: _Torso, fat_mm: float, size: np.ndarray) -> None:
     torso.paint(((np.abs(height) < 2.2)[:, :, None]) & (torso.hu < -900), -250.0)
 
 
-def _keep_whole(torso: _Torso, names: tuple[str, ...]) -> None:
-    """Drop crumbs of organs that others cut off; in the image they stay what they are."""
-    for name in names:
+def _drop_crumbs(torso: _Torso) -> None:
+    """Leave every organ in one piece: unlabel what others cut off (in the image it stays what it is)."""
+    for name in ORGAN_PARTS:
         mask = torso.label == LABELS[name]
         torso.label[mask & ~_largest(mask)] = 0
 

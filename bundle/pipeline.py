@@ -4,63 +4,33 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bundle.inference import network_overrides
 from bundle.report import write_report
-from bundle.run_config import BUNDLE_ROOT, check_keys, read_configs, run_config
+from bundle.run_config import BUNDLE_ROOT, check_values, device_override, read_configs, run_config
+from bundle.run_settings import RunSettings, save_settings
 from bundle.work_directory import Stage, WorkDirectory
 from scripts.cohort import Cohort, prepare_cohort
 from scripts.errors import BundleError
 from scripts.files import sha256_of_file
-from scripts.prnet_weights import trained_spacing_mm
+from scripts.prnet_weights import load_prnet, trained_spacing_mm
 
 logger = logging.getLogger(__name__)
 
 MODES = ("paper",)
-# Stage -> its configs, and the patch that fits it to two CPU cores.
-CONFIGS = {
+# Stage -> its configs, and the patch that fits it to two CPU cores. Inference takes what the network's card says.
+CONFIGS: dict[str, tuple[list[str], str | None]] = {
     "prnet_coarse": (["train_prnet.json"], "small.json"),
     "prnet_fine": (["train_prnet.json", "train_prnet_fine.json"], "small.json"),
     "propagation": (["propagate.json"], "small_propagate.json"),
     "pseudo_labels": (["pseudo_labels.json"], "small_pseudo_labels.json"),
     "segmentation": (["train.json"], "small_segmentation.json"),
-    "inference": (["inference.json"], "small_segmentation.json"),
+    "inference": (["inference.json"], None),
 }
 PRNET_STAGES = ("prnet_coarse", "prnet_fine")
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """What the user asked for.
-
-    Attributes:
-        output: the work directory.
-        images: folder of volumes.
-        support: the scribbled volume.
-        scribbles: its scribbles.
-        classes: name -> value, "name:value,..." or None for what dataset.json or the scribbles say.
-        background: value of the background strokes, or None.
-        mode: which configuration of the method.
-        small: patch every stage for two CPU cores.
-        device: for the networks; None takes a GPU if there is one.
-        weights: a trained PRNet's folder instead of training one.
-        overrides: stage -> config key -> value, on top of everything.
-    """
-
-    output: Path
-    images: Path
-    support: Path
-    scribbles: Path
-    classes: Mapping[str, int] | str | None = None
-    background: int | None = None
-    mode: str = "paper"
-    small: bool = False
-    device: str | None = None
-    weights: Path | None = None
-    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -76,12 +46,7 @@ class Pipeline:
     def __init__(self, settings: RunSettings) -> None:
         self.settings = settings
         self.output = Path(settings.output).absolute()
-        if settings.mode not in MODES:
-            raise BundleError("unknown mode", stage="settings", expected=", ".join(MODES), found=settings.mode)
-        for stage, overrides in settings.overrides.items():
-            if stage not in CONFIGS:
-                raise BundleError("unknown stage", stage="settings", expected=", ".join(CONFIGS), found=stage)
-            check_keys(self._names(stage), overrides)
+        self._check_settings()
         self.directory = WorkDirectory(self.output)
         self.cohort: Cohort = prepare_cohort(
             images=settings.images,
@@ -91,8 +56,8 @@ class Pipeline:
             scribbles=settings.scribbles,
             classes=settings.classes,
             background=settings.background,
-            minimum_cases=1 if settings.weights else 2,
         )
+        save_settings(settings)
 
     def train_prnet(self) -> None:
         """Train the coarse and the fine PRNet, unless weights were given."""
@@ -100,17 +65,22 @@ class Pipeline:
             return
         for stage in PRNET_STAGES:
             folder = self.output / "prnet" / stage.removeprefix("prnet_")
-            overrides = {"dataset_dir": str(self.settings.images), "output_dir": str(self.output)}
-            self._run(stage, overrides, self._image_hashes(), folder=folder)
+            count = self._validation_count(stage)
+            overrides = {
+                "output_dir": str(self.output),
+                "cohort": {"_target_": "scripts.cohort.load_cohort", "output_dir": "@output_dir"},
+                "validation_count": count,
+            }
+            self._run(stage, lambda values=overrides: values, [self._image_hashes(), self.cohort.split(count)], folder)
 
     def propagate(self) -> None:
         """Locate the scribbles in every case and grow pseudo labels from them."""
         prnet_dir = self.settings.weights or self.output / "prnet"
-        after = () if self.settings.weights else PRNET_STAGES
-        inputs = [self._image_hashes(), self._scribble_hashes(), self._weight_hashes()]
-        overrides = {"output_dir": str(self.output)}
-        self._run("propagation", overrides | {"prnet_dir": str(prnet_dir)}, inputs, after)
-        self._run("pseudo_labels", overrides | {"fine_dir": str(prnet_dir / "fine")}, inputs, ["propagation"])
+        inputs = [self._image_hashes(), self._scribble_hashes(), _weight_hashes(prnet_dir)]
+        propagation = {"output_dir": str(self.output), "prnet_dir": str(prnet_dir)}
+        self._run("propagation", lambda: propagation, inputs)
+        labels = {"output_dir": str(self.output), "fine_dir": str(prnet_dir / "fine")}
+        self._run("pseudo_labels", lambda: labels, inputs, after=["propagation"])
 
     def train_segmentation(self, variant: str = "", changes: Mapping[str, Any] | None = None) -> Path:
         """Train the segmentation network on the pseudo labels; returns its folder.
@@ -122,20 +92,13 @@ class Pipeline:
         root = self.output / variant
         overrides = {"output_dir": str(root), "dataset_dir": str(self.output), "classes": dict(self.cohort.classes)}
         folder = root / "segmentation"
-        self._run("segmentation", overrides, None, ["pseudo_labels"], folder, variant, changes)
+        self._run("segmentation", lambda: overrides, None, folder, ["pseudo_labels"], variant, changes)
         return folder
 
     def infer(self) -> None:
-        """Predict every case of the cohort with the trained network."""
+        """Predict every case of the cohort with the trained network; label maps that exist are kept."""
         folder = self.output / "predictions"
-        cases = [case for case in self.cohort.cases.values() if not (folder / f"{case.id}.nii.gz").exists()]
-        overrides = {
-            "output_dir": str(folder),
-            "checkpoint": str(self.output / "segmentation" / "model.pt"),
-            "classes": dict(self.cohort.classes),
-            "dataset#data": [{"image": str(case.image), "case": case.id} for case in cases],
-        }
-        self._run("inference", overrides, self._image_hashes(), ["segmentation"], folder)
+        self._run("inference", self._cases_to_predict, self._image_hashes(), folder, ["segmentation"])
 
     def report(self, labels: Path | None = None) -> Path:
         """Write the report; quick, so always done again."""
@@ -144,26 +107,57 @@ class Pipeline:
     def _run(
         self,
         stage: str,
-        overrides: dict[str, Any],
+        overrides: Callable[[], dict[str, Any] | None],
         inputs: Any,
-        after: Sequence[str] = (),
         folder: Path | None = None,
+        after: Sequence[str] = (),
         variant: str = "",
         changes: Mapping[str, Any] | None = None,
     ) -> None:
-        wanted = {**self.settings.overrides.get(stage, {}), **(changes or {})}
+        """Run a stage's configs if something changed; `overrides` is asked then, and says None if nothing is left."""
         names = self._names(stage)
-        everything = overrides | wanted
-        if self.settings.device is not None:
-            everything["device"] = f"$torch.device('{self.settings.device}')"
-        # Places and devices do not change a result, so they are left out of the fingerprint.
-        config = [read_configs(names), wanted, overrides.get("classes")]
+        wanted = {**self.settings.overrides.get(stage, {}), **(changes or {})}
+
+        def action() -> None:
+            values = overrides()
+            if values is not None:
+                run_config(names, values | wanted | device_override(self.settings.device))
+
         name = f"{stage}_{variant}" if variant else stage
-        self.directory.run(Stage(name, lambda: run_config(names, everything), config, inputs, after, folder))
+        # Places and devices do not change a result, so they are left out of the fingerprint.
+        self.directory.run(Stage(name, action, [read_configs(names), wanted], inputs, after, folder))
+
+    def _cases_to_predict(self) -> dict[str, Any] | None:
+        folder = self.output / "predictions"
+        cases = [case for case in self.cohort.cases.values() if not (folder / f"{case.id}.nii.gz").exists()]
+        if not cases:
+            return None
+        items = [{"image": str(case.image), "case": case.id} for case in cases]
+        places = {"output_dir": str(folder), "dataset#data": items}
+        return network_overrides(self.output / "segmentation") | places
+
+    def _check_settings(self) -> None:
+        settings = self.settings
+        if settings.mode not in MODES:
+            raise BundleError("unknown mode", stage="settings", expected=", ".join(MODES), found=settings.mode)
+        for stage, overrides in settings.overrides.items():
+            if stage not in CONFIGS:
+                raise BundleError("unknown stage", stage="settings", expected=", ".join(CONFIGS), found=stage)
+            check_values(self._names(stage), overrides)
+        device_override(settings.device)
+        if settings.weights is not None:
+            self._check_weights(settings.weights)
+
+    def _check_weights(self, weights: Path) -> None:
+        """Both networks load, work at one spacing, and are what `--set` says they should be."""
+        for stage in PRNET_STAGES:
+            wanted = self.settings.overrides.get(stage, {})
+            spacing_mm = wanted.get("spacing_mm") or trained_spacing_mm(weights)
+            load_prnet(weights / stage.removeprefix("prnet_"), spacing_mm, wanted.get("patch_size"))
 
     def _names(self, stage: str) -> list[str]:
         names, small = CONFIGS[stage]
-        return [*names, small] if self.settings.small else list(names)
+        return [*names, small] if self.settings.small and small else list(names)
 
     def _working_spacing_mm(self) -> list[float]:
         if self.settings.weights is not None:
@@ -181,10 +175,17 @@ class Pipeline:
     def _scribble_hashes(self) -> list[Any]:
         return [sha256_of_file(self.cohort.scribbles), list(self.cohort.classes.items()), self.cohort.support]
 
-    def _weight_hashes(self) -> list[str]:
-        if self.settings.weights is None:
-            return []
-        return [sha256_of_file(self.settings.weights / name / "model.pt") for name in ("coarse", "fine")]
+    def _validation_count(self, stage: str) -> int:
+        """As configured; but where nobody asked for it, no more than a quarter of the cases."""
+        wanted = self.settings.overrides.get(stage, {})
+        if "validation_count" in wanted:
+            return wanted["validation_count"]
+        return min(read_configs(self._names(stage))["validation_count"], len(self.cohort.cases) // 4)
+
+
+def _weight_hashes(prnet_dir: Path) -> list[str]:
+    """Own or given networks alike: what follows depends on the weights, not on where they come from."""
+    return [sha256_of_file(prnet_dir / name / "model.pt") for name in ("coarse", "fine")]
 
 
 def weights_folder(name_or_folder: str) -> Path:
@@ -212,8 +213,9 @@ def link_images(files: Mapping[str, Path], folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, file in files.items():
         target = folder / f"{name}{''.join(file.suffixes[-2:]) if file.name.endswith('.nii.gz') else file.suffix}"
-        if target.exists():
+        if target.exists() and (not target.is_symlink() or target.resolve() == file.resolve()):
             continue
+        target.unlink(missing_ok=True)
         try:
             target.symlink_to(file.absolute())
         except OSError:

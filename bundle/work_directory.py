@@ -56,27 +56,30 @@ class WorkDirectory:
         if not self._file.exists():
             return {}
         try:
-            return read_json(self._file)
+            content = read_json(self._file)
         except BundleError as error:
-            logger.warning("the state file is damaged, every stage is checked again: %s", error)
-            return {}
+            return self._damaged(error)
+        if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
+            return self._damaged("not a table of stages")
+        return content
 
     def run(self, stage: Stage) -> bool:
         """Run the stage unless it is done with the same settings and inputs; returns whether it ran."""
         entry = {"inputs": self._inputs(stage), "config": sha256_of_settings(stage.config)}
         before = self.state().get(stage.name)
-        if before is not None:
-            changed = [what for what in ("inputs", "config") if before.get(what) != entry[what]]
-            if not changed and before.get("done"):
-                logger.info("%s: done before", stage.name)
-                return False
-            if changed:
-                self._discard(stage, changed)
-            else:
-                logger.info("%s: continuing", stage.name)
-        else:
+        seconds_before = 0.0
+        if before is None:
             logger.info("%s: starting", stage.name)
-        seconds_before = before.get("seconds", 0.0) if before is not None and not before.get("done") else 0.0
+        elif changed := [what for what in ("inputs", "config") if before.get(what) != entry[what]]:
+            self._discard(stage, changed)
+        elif not before.get("done"):
+            logger.info("%s: continuing", stage.name)
+            seconds_before = before.get("seconds", 0.0)
+        elif stage.folder is None or stage.folder.exists():
+            logger.info("%s: done before", stage.name)
+            return False
+        else:
+            logger.warning("%s: its results are gone, so it is done again", stage.name)
         self._record(stage.name, entry | {"done": False, "seconds": seconds_before})
         start = time.monotonic()
         peak_mb = _with_peak_memory(stage.action)
@@ -96,7 +99,15 @@ class WorkDirectory:
         what = " and ".join(words[name] for name in changed)
         logger.warning("%s: its %s changed since the last run, so it is done again", stage.name, what)
         if stage.folder is not None and stage.folder.exists():
-            shutil.rmtree(stage.folder)
+            # Away at once and then deleted: a kill in between leaves nothing that looks like a result.
+            leaving = stage.folder.with_name(f".discarded-{stage.folder.name}")
+            shutil.rmtree(leaving, ignore_errors=True)
+            stage.folder.rename(leaving)
+            shutil.rmtree(leaving)
+
+    def _damaged(self, found: object) -> dict[str, dict[str, Any]]:
+        logger.warning("%s is damaged (%s): every stage continues from the files it finds", self._file, found)
+        return {}
 
     def _record(self, name: str, entry: dict[str, Any]) -> None:
         write_json(self._file, self.state() | {name: entry})

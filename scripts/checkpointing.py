@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
+from scripts.distributed import rank_and_world
+from scripts.errors import BundleError
 from scripts.files import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -21,7 +23,8 @@ class ResumableCheckpoint:
     """Ignite handler: resume from the newest whole checkpoint, then save one every `save_interval` epochs.
 
     A damaged checkpoint is skipped with a warning and the one before it is used. Checkpoints are flat in the sense of
-    `torch.load(weights_only=True)`: state dicts of tensors and plain numbers.
+    `torch.load(weights_only=True)`: state dicts of tensors and plain numbers. In a distributed run every process loads
+    them and rank 0 alone writes them.
 
     Args:
         directory: where `epoch_NNNN.pt` files live.
@@ -42,13 +45,16 @@ class ResumableCheckpoint:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def resume(self, engine: Engine) -> None:
-        """Load the newest checkpoint that is whole; leave everything untouched when there is none."""
+        """Load the newest checkpoint that is whole; leave everything untouched when there is none.
+
+        Raises:
+            BundleError: the checkpoint does not fit the objects, so it is another training's.
+        """
         for path in reversed(checkpoint_files(self.directory)):
             content = self._read(path)
             if content is None:
                 continue
-            for name, target in self.objects.items():
-                target.load_state_dict(content[name])
+            self._restore(path, content)
             engine.state.epoch = content["epoch"]
             engine.state.iteration = content["iteration"]
             logger.info("resuming from %s after epoch %d", path, content["epoch"])
@@ -57,14 +63,28 @@ class ResumableCheckpoint:
     def save(self, engine: Engine) -> None:
         """Save after an epoch, if its turn has come, and remove checkpoints beyond `keep`."""
         epoch = engine.state.epoch
-        if epoch % self.save_interval and epoch != engine.state.max_epochs:
+        rank, _ = rank_and_world()
+        if rank > 0 or (epoch % self.save_interval and epoch != engine.state.max_epochs):
             return
         content = {name: target.state_dict() for name, target in self.objects.items()}
         content |= {"epoch": epoch, "iteration": engine.state.iteration}
-        with atomic_path(self.directory / f"epoch_{epoch:04d}.pt") as temporary:
-            torch.save(content, temporary)
+        with atomic_path(self.directory / f"epoch_{epoch:04d}.pt") as temporary, temporary.open("wb") as file:
+            torch.save(content, file)
         for path in checkpoint_files(self.directory)[: -self.keep]:
             path.unlink(missing_ok=True)
+
+    def _restore(self, path: Path, content: dict[str, Any]) -> None:
+        for name, target in self.objects.items():
+            try:
+                target.load_state_dict(content[name])
+            except (KeyError, RuntimeError, TypeError, ValueError) as error:
+                raise BundleError(
+                    "the checkpoint is of another network or other settings",
+                    stage="training",
+                    file=path,
+                    expected=f"a checkpoint of this training; to start anew, delete {self.directory}",
+                    found=f"{name}: {str(error).splitlines()[0]}",
+                ) from error
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         try:

@@ -7,12 +7,13 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
 
 from scripts.errors import BundleError
-from scripts.files import atomic_path, read_json, write_json, write_nifti
+from scripts.files import read_json, write_json, write_nifti
 from scripts.stroke_classes import StrokeClasses, drawn_values, known_labels, parse_classes, resolve_classes
 from scripts.volume_cache import CachedCase, Case, VolumeCache, as_spacing, fingerprint
 from scripts.volume_io import Volume, case_id, find_volumes, is_nifti, peek_grid, read_labels, read_volume
@@ -91,12 +92,12 @@ def load_cohort(output_dir: str | Path) -> Cohort:
     Raises:
         BundleError: there is none, or it is damaged.
     """
-    path = Path(output_dir) / "cohort.json"
+    path = Path(output_dir).absolute() / "cohort.json"
     content = read_json(path)
     try:
         scribbles = content["scribbles"]
         return Cohort(
-            output_dir=Path(output_dir),
+            output_dir=path.parent,
             spacing_mm=as_spacing(content["spacing_mm"]),
             cases={name: Case.from_json(case) for name, case in content["cases"].items()},
             rejected=content["rejected"],
@@ -123,7 +124,8 @@ def prepare_cohort(
     """Check everything, cache every good volume at `spacing_mm` (X, Y, Z) and write `cohort.json`.
 
     Run again it does only what is missing or changed. One volume is in memory at a time. Bad volumes are recorded in
-    `rejected`; a bad support is an error.
+    `rejected`; a bad support is an error. Called with images alone (as a training of PRNet does) it keeps the support,
+    scribbles and classes that the work directory already has for these images.
 
     Args:
         images: folder of volumes (see `find_volumes`).
@@ -142,6 +144,10 @@ def prepare_cohort(
     cache = VolumeCache(Path(output_dir).absolute(), as_spacing(spacing_mm))
     classes = parse_classes(classes) if isinstance(classes, str) else classes
     sources = {name: path.absolute() for name, path in find_volumes(images).items()}
+    known = _recall(cache.output_dir, sources) if support is None and scribbles is None and not classes else None
+    if known is not None:
+        support, scribbles = known.cases[known.support].source, known.scribbles
+        classes, background = known.classes or None, known.background
     if scribbles is not None and support is None:
         raise BundleError("scribbles were given without their support", stage=STAGE, file=scribbles)
     support_id, assumptions = (None, []) if support is None else _place_support(sources, Path(support).absolute())
@@ -156,6 +162,7 @@ def prepare_cohort(
         )
     cases, rejected, dropped = _cache_all(cache, sources, support_case)
     _check_count(len(cases), minimum_cases, images, rejected)
+    remembered = known.assumptions if known else ()
     cohort = Cohort(
         output_dir=cache.output_dir,
         spacing_mm=cache.spacing_mm,
@@ -165,12 +172,25 @@ def prepare_cohort(
         scribbles=strokes_file,
         classes=strokes.classes,
         background=strokes.background,
-        assumptions=(*assumptions, *strokes.assumptions, *dropped),
+        assumptions=tuple(dict.fromkeys([*remembered, *assumptions, *strokes.assumptions, *dropped])),
     )
     for sentence in cohort.assumptions:
         logger.info("assumed: %s", sentence)
     _write(cohort)
     return cohort
+
+
+def _recall(output_dir: Path, sources: Mapping[str, Path]) -> Cohort | None:
+    """The work directory's cohort, if its support is still there and it shares volumes with `sources`."""
+    if not (output_dir / "cohort.json").exists():
+        return None
+    known = load_cohort(output_dir)
+    if known.support is None or known.support not in known.cases:
+        return None
+    if not all(path.exists() for path in (known.cases[known.support].source, known.scribbles) if path is not None):
+        return None
+    shared = {case.source for case in known.cases.values()} & set(sources.values())
+    return known if shared else None
 
 
 def _place_support(sources: dict[str, Path], support: Path) -> tuple[str, list[str]]:
@@ -277,17 +297,18 @@ def _check_count(count: int, minimum: int, images: str | Path, rejected: Mapping
 
 def _check_output(cache: VolumeCache, sources: Mapping[str, Path]) -> None:
     try:
-        with atomic_path(cache.output_dir / "cache" / "writable") as temporary:
-            temporary.write_bytes(bytes(1 << 16))
-        (cache.output_dir / "cache" / "writable").unlink()
+        (cache.output_dir / "cache").mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=cache.output_dir, prefix=".probe-") as probe:
+            probe.write(bytes(1 << 16))
+            probe.flush()
         free = shutil.disk_usage(cache.output_dir).free
-    except (BundleError, OSError) as error:
+    except OSError as error:
         raise BundleError(
             "the output folder cannot be written",
             stage=STAGE,
             file=cache.output_dir,
             expected="a writable folder with free space",
-            found=getattr(error, "found", error),
+            found=error,
         ) from error
     needed = cache.missing_bytes(sources)
     if needed > free:

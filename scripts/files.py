@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             "cannot write the file", file=path, expected="a writable folder with free space", found=error
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # also raised where the folder itself is the problem
+            temporary.unlink()
 
 
 def write_json(path: str | Path, content: Any) -> None:
@@ -87,8 +88,9 @@ def write_nifti(path: str | Path, array: np.ndarray, affine: np.ndarray, like: n
 def write_weights(path: str | Path, network: torch.nn.Module) -> None:
     """Write the weights as a flat state dict of CPU tensors (loadable with `weights_only=True`), atomically."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with atomic_path(path) as temporary:
-        torch.save(weights, temporary)
+    # Through a file object a full disk is an OSError; torch.save(path) makes it a RuntimeError without the reason.
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(weights, file)
 
 
 def sha256_of_file(path: str | Path) -> str:

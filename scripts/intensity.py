@@ -14,7 +14,7 @@ HU_KNOTS = (-500.0, -100.0, 200.0, 1500.0)
 NORMALISED_KNOTS = (0.0, 0.2, 0.8, 1.0)
 
 AIR_HU = -500.0  # tissue lies above, air and lung below
-CLIPPED_AIR_MARGIN_HU = 12.0  # in volumes clipped above AIR_HU: tissue lies this far above the minimum
+CLIPPED_AIR_MARGIN_HU = 6.0  # in volumes clipped above AIR_HU: tissue lies this far above the minimum
 TABLE_THICKNESS_MM = 8.0  # thinner sheets touching the skin (table, blanket) are cut off
 
 
@@ -45,20 +45,26 @@ def body_mask(hu: np.ndarray, spacing_mm: Sequence[float] = (4.0, 4.0, 4.0)) -> 
 
     The largest connected part that is denser than air, without the table, its holes (lungs, bowel gas) filled slice
     by slice. Works for air of any value, and for volumes clipped so that air is their minimum (say -125 HU).
+
+    Args:
+        hu: Hounsfield units; with no tissue at all the mask is empty.
+        spacing_mm: voxel spacing along X, Y, Z, for the table's thickness.
     """
     lowest = float(hu.min())
-    if lowest <= AIR_HU:
-        tissue = hu > AIR_HU
-    else:
-        tissue = ndimage.uniform_filter(hu, size=3) > lowest + CLIPPED_AIR_MARGIN_HU
+    clipped = lowest > AIR_HU
+    tissue = hu > (lowest + CLIPPED_AIR_MARGIN_HU if clipped else AIR_HU)
+    if clipped:  # fat is hardly denser than clipped air, but the skin closes around it
+        tissue = _fill_slices(tissue)
     opened = _open_in_plane(tissue, spacing_mm)
     parts, count = ndimage.label(opened)
     if count == 0:
         return tissue
-    largest = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
-    for k in range(largest.shape[2]):
-        largest[:, :, k] = ndimage.binary_fill_holes(largest[:, :, k])
-    return largest
+    return _fill_slices(parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]))
+
+
+def _fill_slices(mask: np.ndarray) -> np.ndarray:
+    """Fill what each axial slice encloses: along the body's axis lungs and bowel are often open."""
+    return np.stack([ndimage.binary_fill_holes(mask[:, :, k]) for k in range(mask.shape[2])], axis=2)
 
 
 def _open_in_plane(mask: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:

@@ -37,22 +37,36 @@ class PRNet(nn.Module):
     layers have no activation between them, as in the official code.
 
     Args:
-        patch_size: (X, Y, Z) voxels, each a multiple of 16; the fully connected head is tied to it.
+        patch_size: (X, Y, Z) voxels, each a multiple of 16 * pooling, more than one such cell; the fully connected
+            head is tied to it.
         width: channels of the first stage (16 in the paper's configuration).
+        pooling: patches are averaged over pooling^3 voxels first: a wider field of view at the same cost (1 in the
+            paper's configuration).
         in_channels: image channels.
 
     Raises:
-        ValueError: `patch_size` is not three multiples of 16.
+        ValueError: `patch_size` is no such size; instance norm cannot take a single cell.
     """
 
-    def __init__(self, patch_size: Sequence[int] = (128, 128, 48), width: int = 16, in_channels: int = 1) -> None:
+    def __init__(
+        self,
+        patch_size: Sequence[int] = (128, 128, 48),
+        width: int = 16,
+        pooling: int = 1,
+        in_channels: int = 1,
+    ) -> None:
         super().__init__()
         self.patch_size = tuple(int(size) for size in patch_size)
         self.width = width
-        step = 2**DOWNSAMPLINGS
+        step = 2**DOWNSAMPLINGS * pooling
         if len(self.patch_size) != 3 or any(size < step or size % step for size in self.patch_size):
             raise ValueError(f"patch_size must be three multiples of {step}, got {self.patch_size}")
+        cells = self.patch_size[0] * self.patch_size[1] * self.patch_size[2] // step**3
+        if cells < 2:
+            raise ValueError(f"patch_size must be larger than {step} along one axis, got {self.patch_size}")
         w = width
+        self.pool = nn.AvgPool3d(pooling)
+        self.unpool = nn.Upsample(scale_factor=pooling, mode="trilinear", align_corners=False)
         self.encoder = nn.ModuleList(
             [
                 DoubleBlock(in_channels, w, w),
@@ -73,7 +87,6 @@ class PRNet(nn.Module):
         )
         self.upsample = nn.Upsample(scale_factor=2, mode="trilinear", align_corners=False)
         self.reconstruction_head = nn.Conv3d(w, in_channels, kernel_size=1)
-        cells = self.patch_size[0] * self.patch_size[1] * self.patch_size[2] // step**3
         self.position_head = nn.Sequential(
             nn.Linear(cells * 16 * w, 128),
             nn.Linear(128, 64),
@@ -102,16 +115,16 @@ class PRNet(nn.Module):
         last = self._decode(bottleneck, skips)[-1]
         return {
             "position": self._head(bottleneck),
-            "reconstruction": torch.sigmoid(self.reconstruction_head(last).float()),
+            "reconstruction": torch.sigmoid(self.unpool(self.reconstruction_head(last)).float()),
         }
 
     def dense_features(self, patches: Tensor) -> Tensor:
         """Last decoder map m4, (B, C, X, Y, Z) -> (B, width, X, Y, Z), for boundary refinement."""
-        return self._decode(*self._encode(patches))[-1]
+        return self.unpool(self._decode(*self._encode(patches))[-1])
 
     def _encode(self, patches: Tensor) -> tuple[Tensor, list[Tensor]]:
         skips = []
-        features = patches
+        features = self.pool(patches)
         for stage in self.encoder:
             features = stage(features)
             skips.append(features)

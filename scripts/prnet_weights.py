@@ -54,15 +54,16 @@ def load_prnet(
     card = read_json(folder / "model.json")
     _demand_equal("spacing_mm", spacing_mm, card, folder)
     _demand_equal("patch_size", patch_size, card, folder)
-    network = PRNet(card["patch_size"], card["width"])
     try:
+        network = PRNet(card["patch_size"], card["width"], card["pooling"])
         network.load_state_dict(torch.load(folder / "model.pt", map_location="cpu", weights_only=True))
+        trained = TrainedPRNet(network, tuple(card["spacing_mm"]), tuple(card["max_offset_mm"]))
     except Exception as error:  # torch.load raises many types for a damaged file
         raise BundleError(
             "the PRNet weights do not load", stage="weights", file=folder / "model.pt", expected=card, found=error
         ) from error
     network.to(device).eval()
-    return TrainedPRNet(network, tuple(card["spacing_mm"]), tuple(card["max_offset_mm"]))
+    return trained
 
 
 def trained_spacing_mm(prnet_dir: str | Path) -> list[float]:
@@ -75,11 +76,12 @@ def trained_spacing_mm(prnet_dir: str | Path) -> list[float]:
 
 
 def _demand_equal(key: str, wanted: Sequence[float] | None, card: dict[str, Any], folder: Path) -> None:
-    if wanted is not None and [float(v) for v in wanted] != [float(v) for v in card[key]]:
+    found = card.get(key)
+    if wanted is not None and (found is None or [float(v) for v in wanted] != [float(v) for v in found]):
         raise BundleError(
             f"the PRNet weights were trained with another {key}",
             stage="weights",
             file=folder / "model.json",
             expected=list(wanted),
-            found=card[key],
+            found=found,
         )

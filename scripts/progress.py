@@ -80,8 +80,13 @@ class ProgressReporter:
 
 
 def metrics_of(evaluator: Engine) -> Callable[[], dict[str, float]]:
-    """The evaluator's latest metrics as an `extra` for `ProgressReporter`."""
-    return lambda: dict(evaluator.state.metrics)
+    """The evaluator's metrics as an `extra` for `ProgressReporter`; nothing for epochs in which it did not run."""
+
+    def take() -> dict[str, float]:
+        metrics, evaluator.state.metrics = dict(evaluator.state.metrics), {}
+        return metrics
+
+    return take
 
 
 def _minutes(seconds: float) -> str:

@@ -100,7 +100,12 @@ class ScribblePropagation:
         """Propagate into the cases (default: all) that are not up to date; returns their names.
 
         Under torch.distributed every process takes its share.
+
+        Raises:
+            BundleError: a name that is not in the cohort.
         """
+        if unknown := [case for case in case_ids or () if case not in self.cohort.cases]:
+            raise BundleError("unknown case", stage=STAGE, expected=", ".join(self.cohort.cases), found=unknown[0])
         rank, world = rank_and_world()
         cases = sorted(self.cohort.cases) if case_ids is None else list(case_ids)
         todo = [case for case in cases[rank::world] if not self._up_to_date(case)]
@@ -192,8 +197,8 @@ class ScribblePropagation:
         if not path.exists() or not (self.folder / f"{case}_scribbles.nii.gz").exists():
             return False
         try:
-            return read_json(path).get("inputs") == self._inputs(case)
-        except BundleError:
+            return read_json(path)["inputs"] == self._inputs(case)
+        except (BundleError, KeyError, TypeError):
             logger.warning("the record of case %s is damaged and is made again", case)
             return False
 

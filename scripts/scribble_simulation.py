@@ -13,7 +13,7 @@ from skimage.graph import MCP_Geometric
 from scripts.errors import BundleError
 
 CORONAL, AXIAL = 1, 2
-EDGE_MARGIN_MM = 3.0
+EDGE_MARGIN_MM = 3.0  # a hand keeps this far from an organ's border, where there is room
 BACKGROUND_LENGTH_MM = (30.0, 90.0)
 NEAR_ORGAN_MM = 20.0
 EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
@@ -128,12 +128,17 @@ def _draw_background(
     in_plane_mm = spacing_mm[:AXIAL]
     for index in _spread_slices(body & ~labelled, AXIAL, slices, rng):
         organs, drawing = labelled[:, :, index], scribbles[:, :, index]
-        free = body[:, :, index] & ~organs
-        organ_mm = ndimage.distance_transform_edt(~organs, in_plane_mm) if organs.any() else None
+        organ_mm = (
+            ndimage.distance_transform_edt(~organs, in_plane_mm) if organs.any() else np.full(organs.shape, np.inf)
+        )
+        free = body[:, :, index] & (organ_mm > EDGE_MARGIN_MM)
+        if not free.any():
+            free = body[:, :, index] & ~organs
         for number in range(strokes):
             starts = free & (drawing == 0)
-            if organ_mm is not None and number % 2 == 0:
-                starts = starts & (organ_mm < NEAR_ORGAN_MM)
+            near = starts & (organ_mm < NEAR_ORGAN_MM)
+            if number % 2 == 0 and near.any():
+                starts = near
             if starts.any():
                 drawing[_background_stroke(free, starts, drawing == value, in_plane_mm, rng)] = value
 
@@ -141,6 +146,8 @@ def _draw_background(
 def _spread_slices(mask: np.ndarray, axis: int, count: int, rng: np.random.Generator) -> list[int]:
     """Slice indices at jittered, evenly spaced quantiles of the mask's volume along `axis`."""
     area = mask.sum(axis=tuple(other for other in range(3) if other != axis))
+    if not area.any():
+        return []
     quantiles = (np.arange(count) + rng.uniform(0.15, 0.85, count)) / count
     return sorted({int(index) for index in np.searchsorted(area.cumsum(), quantiles * area.sum(), side="right")})
 
@@ -166,7 +173,7 @@ def _background_stroke(
     free: np.ndarray, starts: np.ndarray, drawn: np.ndarray, spacing_mm: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """A wandering path of some centimetres through `free` (2-D), begun away from what is `drawn` already."""
-    candidates = [_pick(starts, rng) for _ in range(6)]
+    candidates = [_pick(starts, rng) for _ in range(3)]
     if drawn.any():
         drawn_mm = ndimage.distance_transform_edt(~drawn, spacing_mm)
         candidates.sort(key=lambda voxel: -drawn_mm[voxel])
@@ -184,7 +191,7 @@ def _background_stroke(
 def _wander(shape: tuple[int, ...], spacing_mm: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Smooth positive random cost (2-D) that bends a shortest path the way a hand does."""
     noise = ndimage.gaussian_filter(rng.standard_normal(shape), 6.0 / spacing_mm)
-    return np.exp(1.2 * noise / max(noise.std(), 1e-12))
+    return np.exp(1.2 * ((noise - noise.mean()) / max(noise.std(), 1e-12)).clip(-3.0, 3.0))
 
 
 def _path(cost: np.ndarray, start: tuple[int, int], end: tuple[int, int], spacing_mm: np.ndarray) -> np.ndarray:

@@ -16,11 +16,11 @@ from scripts.errors import BundleError
 from scripts.files import read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
 from scripts.intensity import body_mask, normalise_hu
 from scripts.resampling import canonical, resample, resampled_shape
-from scripts.volume_io import Volume, is_nifti, peek_grid, source_files, spacing_of
+from scripts.volume_io import Volume, check_grid, is_nifti, peek_grid, source_files, spacing_of
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1  # raise it when the same source would be cached differently
+VERSION = 2  # raise it when the same source would be cached differently
 HU_RANGE = (-1024.0, 3071.0)  # padding below and metal above carry no anatomy
 
 
@@ -96,25 +96,27 @@ class VolumeCache:
         try:
             record = read_json(self.record(case_id))
             cached = CachedCase(Case.from_json(record["case"]), record["voxels"])
+            version, spacing_mm, stamp = record["version"], tuple(record["cache_spacing_mm"]), record["stamp"]
         except (BundleError, KeyError, TypeError):
             return None
-        if not all(path.exists() for path in (self.image(case_id), self.body(case_id), cached.case.image)):
+        image = source if cached.case.image == cached.case.source else cached.case.image
+        if not all(path.exists() for path in (self.image(case_id), self.body(case_id), image)):
             return None
-        if record["version"] != VERSION or tuple(record["cache_spacing_mm"]) != self.spacing_mm:
-            logger.info("%s: the working spacing changed, caching the volume again", case_id)
+        if version != VERSION or spacing_mm != self.spacing_mm:
+            logger.info("%s: the working spacing or the cache's version changed, caching the volume again", case_id)
             return None
-        if record["stamp"] == _stamp(source):
+        if stamp == _stamp(source):
             return cached
         if cached.case.sha256 != fingerprint(source):
             logger.info("%s: the source changed, caching the volume again", case_id)
             return None
-        image = source if cached.case.image == cached.case.source else cached.case.image
         moved = CachedCase(replace(cached.case, source=source, image=image), cached.voxels)
         self._write_record(moved)
         return moved
 
     def store(self, case_id: str, source: Path, volume: Volume) -> CachedCase:
         """Cache `volume`, the content of `source`; convert it to NIfTI if it is none."""
+        self.record(case_id).unlink(missing_ok=True)  # so that a kill leaves nothing that looks complete
         image = source
         if not is_nifti(source) or len(peek_grid(source)[0]) != 3:
             image = self.output_dir / "images" / f"{case_id}.nii.gz"
@@ -146,8 +148,9 @@ class VolumeCache:
                 continue
             try:
                 shape, affine = peek_grid(source)
+                check_grid(source, shape[:3], affine)
             except Exception as error:  # reported when the volume is read
-                logger.debug("%s: no header to estimate from: %s", source, error)
+                logger.debug("%s: no size to estimate from: %s", source, error)
                 continue
             voxels = resampled_shape(shape[:3], spacing_of(affine), self.spacing_mm)
             total += 5 * int(np.prod(voxels)) + (0 if is_nifti(source) else 2 * int(np.prod(shape)))

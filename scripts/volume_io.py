@@ -21,6 +21,7 @@ DETACHED_SUFFIXES = (".nhdr", ".mhd")
 SPACING_RANGE_MM = (0.1, 20.0)
 MINIMUM_VOXELS = 8
 MINIMUM_EXTENT_MM = 20.0
+UNEVEN_SLICES_MM = 0.1
 ASSUMED_SLICE_SPACING_MM = 5.0  # of a DICOM series whose slices were not all read
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -97,7 +98,7 @@ def read_volume(path: str | Path) -> Volume:
     """
     path = Path(path)
     array, affine = _read(path)
-    _check_grid(path, array.shape, affine)
+    check_grid(path, array.shape, affine)
     array = np.ascontiguousarray(array, dtype=np.float32)
     lowest, highest = array.min(), array.max()
     if not np.isfinite(lowest) or not np.isfinite(highest):
@@ -116,7 +117,7 @@ def read_labels(path: str | Path) -> Volume:
     """
     path = Path(path)
     array, affine = _read(path)
-    _check_grid(path, array.shape, affine)
+    check_grid(path, array.shape, affine)
     if not np.all(np.isfinite(array)):
         raise _error("the label map has values that are not finite", path, "whole numbers", "NaN or infinite voxels")
     labels = np.rint(array)
@@ -169,14 +170,19 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     image = nib.load(path)
     if image.get_data_dtype().fields is not None or np.issubdtype(image.get_data_dtype(), np.complexfloating):
         raise _error("the volume has colours or complex values", path, "one number a voxel", image.get_data_dtype())
-    array = np.asanyarray(image.dataobj)
+    array = image.get_fdata(dtype=np.float32, caching="unchanged")
     if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]
     return array, image.affine
 
 
 def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    image = sitk.ReadImage(_series_files(path) if path.is_dir() else str(path))
+    if path.is_dir():
+        files = _series_files(path)
+        _check_slices(path, files)
+        image = sitk.ReadImage(files)
+    else:
+        image = sitk.ReadImage(str(path))
     if image.GetNumberOfComponentsPerPixel() != 1:
         found = f"{image.GetNumberOfComponentsPerPixel()} numbers a voxel"
         raise _error("the volume has colours or complex values", path, "one number a voxel", found)
@@ -208,7 +214,22 @@ def _series_files(folder: Path) -> list[str]:
     return files
 
 
-def _check_grid(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> None:
+def _check_slices(folder: Path, files: list[str]) -> None:
+    """A series with missing slices would be read as if it were evenly spaced."""
+    reader = sitk.ImageFileReader()
+    positions = []
+    for name in files:
+        reader.SetFileName(name)
+        reader.ReadImageInformation()
+        positions.append(reader.GetOrigin()[:3])
+    gaps_mm = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+    if len(gaps_mm) and gaps_mm.max() - gaps_mm.min() > UNEVEN_SLICES_MM:
+        found = f"{gaps_mm.min():.4g} to {gaps_mm.max():.4g} mm"
+        raise _error("the DICOM series has missing or uneven slices", folder, "one slice spacing", found)
+
+
+def check_grid(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> None:
+    """Raise BundleError unless shape and affine can be those of a CT volume."""
     size = " x ".join(map(str, shape))
     if len(shape) != 3:
         raise _error(f"the volume is {len(shape)}-D", path, "a 3-D volume", size)

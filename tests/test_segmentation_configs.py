@@ -121,7 +121,9 @@ def test_training_from_the_command_line(tmp_path):
     overrides = {"output_dir": str(work), **TINY, "device": "cpu", "max_epochs": 1}
     arguments = [part for key, value in overrides.items() for part in (f"--{key}", str(value))]
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/train.json", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert (work / "segmentation" / "model.pt").is_file()
 
@@ -134,7 +136,9 @@ def test_two_processes_train_one_network(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += ["-m", "monai.bundle", "run", "--config_file", "['configs/train.json','configs/multi_gpu_train.json']"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=240, env=environment
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     weights = torch.load(work / "segmentation" / "model.pt", weights_only=True)
     assert not any(name.startswith("module.") for name in weights)

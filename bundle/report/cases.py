@@ -16,7 +16,6 @@ from bundle.report.pictures import (
     colours_of,
     three_planes,
     view_around,
-    whole_view,
 )
 from bundle.report.trouble import Ranked, spoken
 from bundle.report.volumes import RasVolume, open_image
@@ -79,13 +78,19 @@ def _class_table(run: Run, result: CaseResult) -> Markup:
     """Numbers of every class; columns without any number are left out."""
     colours = colours_of(run.classes)
     levels = list(dict.fromkeys(level for found in result.classes.values() for level in found.similarity))
-    columns = ["Class", "Points kept", "Dropped", "Score of kept", *(f"Similarity {level}" for level in levels)]
+    columns = [
+        "Class",
+        "Points kept",
+        "Dropped",
+        "Score of kept",
+        *([f"Mean similarity {', '.join(levels)}"] if levels else []),
+    ]
     columns += ["Pseudo label", "Prediction", "Dice pseudo ~ prediction"]
     columns += ["Dice pseudo ~ true", "Dice prediction ~ true"] if "truth" in result.maps else []
     rows = []
     for name, found in result.classes.items():
         row: list[object] = [swatch(colours[name], spoken(name)), _kept(found), _dropped(found), number(found.score)]
-        row += [number(found.similarity.get(level)) for level in levels]
+        row += [" ".join(number(found.similarity.get(level)) for level in levels)] if levels else []
         row += [_volume(found, which) for which in ("pseudo", "prediction")]
         row.append(number(found.agreement))
         if "truth" in result.maps:
@@ -144,11 +149,16 @@ def _overview(
     points: Mapping[str, Points],
     pixels: int,
 ) -> Markup:
-    """The whole volume with all classes and their kept points, background points too."""
+    """All classes with their points, background points too, in the part of the body that they span."""
     centres = [found.centre for found in result.classes.values() if found.centre is not None]
-    kept = [group.voxel[group.kept] for group in points.values()]
-    fallback = np.concatenate(kept).mean(axis=0) if any(map(len, kept)) else np.array(image.array.shape) / 2
-    view = whole_view(image, np.mean(centres, axis=0) if centres else fallback)
+    corners = [corner for found in result.classes.values() for corner in (found.low, found.high) if corner is not None]
+    kept = np.concatenate([np.empty((0, 3)), *(group.voxel[group.kept] for group in points.values())])
+    extent = np.concatenate([np.array(corners).reshape(-1, 3), kept])
+    if not len(extent):
+        extent = np.array([[0, 0, 0], image.array.shape])
+    view = view_around(
+        extent.min(axis=0), extent.max(axis=0), np.mean(centres or extent, axis=0), image, SMALLEST_VIEW_MM
+    )
     final = next((name for name in ("prediction", "pseudo") if name in maps), None)
     colours = colours_of(run.classes)
     contours = [

@@ -21,7 +21,7 @@ PANEL_INCHES = (3.5, 2.3)
 PANELS_PER_ROW = 3
 MAXIMUM_PANELS = 9
 INK, MUTED, GRID = "#22303c", "#5d6b78", "#e3e7eb"
-LINE, SECOND = "#0072B2", "#D55E00"
+LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")  # Okabe and Ito
 NOT_A_CURVE = ("epoch", "seconds")
 WORDS = {"val": "validation", "train": "training", "mm": "(mm)", "lr": "learning rate"}
 
@@ -38,19 +38,19 @@ def curves(columns: Mapping[str, np.ndarray], classes: Sequence[str]) -> str:
     return _picture(figure, "training curves: " + ", ".join(title for title, _ in panels))
 
 
-def flips(rounds: Sequence[Mapping[str, Any]], colours: Mapping[str, str]) -> str:
+def flips(rounds: Sequence[Mapping[str, Any]]) -> str:
     """One panel per class: voxels added (up) and removed (down) in every round."""
-    names = list(dict.fromkeys(name for entry in rounds for name in entry.get("flips", {})))
+    names = list(dict.fromkeys(name for entry in rounds for name in entry.get("flips", {}) if name != "background"))
     figure, axes = _figure(len(names))
     x = [entry["round"] for entry in rounds]
     for axis, name in zip(axes, names, strict=False):
         counts = [entry.get("flips", {}).get(name, {}) for entry in rounds]
-        axis.bar(x, [count.get("added", 0) for count in counts], color=LINE, label="added", width=0.8)
-        axis.bar(x, [-count.get("removed", 0) for count in counts], color=SECOND, label="removed", width=0.8)
+        axis.bar(x, [count.get("added", 0) for count in counts], color=LINES[0], label="added", width=0.8)
+        axis.bar(x, [-count.get("removed", 0) for count in counts], color=LINES[1], label="removed", width=0.8)
         axis.axhline(0, color=INK, linewidth=0.6)
         axis.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.0f}")
         axis.legend(frameon=False, fontsize=7, labelcolor=MUTED, ncols=2)
-        _decorate(axis, f"{spoken(name)}, voxels", "round")
+        _decorate(axis, f"{spoken(name)}, voxels", "epoch")
     return _picture(figure, "label flips per round")
 
 
@@ -76,16 +76,15 @@ def _figure(panels: int) -> tuple[Figure, list[Axes]]:
 
 
 def _plot_lines(axis: Axes, epochs: np.ndarray, lines: Mapping[str, np.ndarray]) -> None:
+    axis.set_prop_cycle(color=LINES)
     for name, values in lines.items():
         known = np.isfinite(values)
         marker = "o" if known.sum() < 30 else None
-        colour = {"color": LINE} if len(lines) == 1 else {}
-        axis.plot(epochs[known], values[known], linewidth=1.4, marker=marker, markersize=2.5, label=name, **colour)
-        if len(lines) == 1 and known.any():
-            axis.annotate(
-                f"{values[known][-1]:.3g}", (epochs[known][-1], values[known][-1]), (0, 6), textcoords="offset points",
-                ha="right", fontsize=8, color=INK, fontweight="bold",
-            )  # fmt: skip
+        axis.plot(epochs[known], values[known], linewidth=1.4, marker=marker, markersize=2.5, label=name)
+        if len(lines) == 1:
+            last = values[known][-1]
+            text = f"{last:.0f}" if abs(last) >= 100 else f"{last:.3g}"
+            axis.set_title(f"last {text}", fontsize=8, color=MUTED, loc="right")
     if len(lines) > 1:
         axis.legend(frameon=False, fontsize=7, labelcolor=MUTED)
 

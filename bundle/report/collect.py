@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 MAPS = ("pseudo", "prediction", "truth")
 GRID_TOLERANCE_MM = 1e-2
+VIEW_PERCENTILES = (1, 99)
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ class ClassResult:
         not_located: the propagation says so.
         volume_ml: map name -> volume.
         dice: (map name, map name) -> Dice; absent where a map is missing or both are empty.
-        centre, low, high: canonical voxels: a voxel of the class near its centroid and its bounding box.
+        centre: a voxel of the class near its centroid, canonical axes.
+        low, high: canonical voxels between which the class lies in any map, stray voxels apart.
     """
 
     name: str
@@ -114,8 +116,8 @@ class ClassResult:
 
     @property
     def agreement(self) -> float | None:
-        """Dice of pseudo label and prediction."""
-        return self.dice.get(("pseudo", "prediction"))
+        """Dice of pseudo label and prediction; None where the class was not located, so has no pseudo label."""
+        return None if self.not_located else self.dice.get(("pseudo", "prediction"))
 
     @property
     def final_volume_ml(self) -> float | None:
@@ -149,15 +151,21 @@ def load_run(output_dir: Path, labels: Path | None = None) -> Run:
     return Run(output_dir, cohort, classes, case_ids, known, state, tuple(notes))
 
 
-def propagation_of(run: Run, case: str) -> dict[str, Any] | None:
-    """Content of `propagation/ID.json`, None if it is missing or damaged."""
-    return _json(run.output_dir / "propagation" / f"{case}.json", [])
+def propagation_of(run: Run, case: str, notes: list[str] | None = None) -> dict[str, Any] | None:
+    """Content of `propagation/ID.json`, None if it is missing or damaged; the latter goes to `notes`."""
+    notes = [] if notes is None else notes
+    path = run.output_dir / "propagation" / f"{case}.json"
+    content = _json(path, notes)
+    if content is not None and not (isinstance(content, dict) and isinstance(content.get("points"), list)):
+        notes.append(f"{path.name} holds no points and was left out.")
+        return None
+    return content
 
 
 def summarise_case(run: Run, case: str) -> CaseResult:
     """Count points, volumes and Dice of one case. Label maps are read once and dropped."""
     notes: list[str] = []
-    propagation = _json(run.output_dir / "propagation" / f"{case}.json", notes)
+    propagation = propagation_of(run, case, notes)
     maps = open_maps(run.label_maps(case), notes)
     boxes = {name: ndimage.find_objects(np.asarray(volume.array)) for name, volume in maps.items()}
     names = dict(run.classes)
@@ -272,14 +280,15 @@ def _measure(maps: Mapping[str, RasVolume], boxes: Mapping[str, list[Any]], labe
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     masks = {name: np.asarray(volume.array[box]) == label for name, volume in maps.items()}
     counts = {name: int(np.count_nonzero(mask)) for name, mask in masks.items()}
+    first, last = np.percentile(np.argwhere(np.any(list(masks.values()), axis=0)), VIEW_PERCENTILES, axis=0)
     voxel_ml = float(np.prod(next(iter(maps.values())).spacing_mm)) / 1000
     shown = next(masks[name] for name in ("prediction", "pseudo", "truth") if counts.get(name))
     return {
         "volume_ml": {name: count * voxel_ml for name, count in counts.items()},
         "dice": _dices(masks, counts),
         "centre": tuple(int(v) for v in low + _central_voxel(shown)),
-        "low": tuple(int(v) for v in low),
-        "high": tuple(int(v) - 1 for v in high),
+        "low": tuple(int(v) for v in low + np.floor(first)),
+        "high": tuple(int(v) for v in low + np.ceil(last)),
     }
 
 

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from bundle.report import sections
+from bundle.report import process
 from bundle.report.cases import case_section
 from bundle.report.collect import CaseResult, Run, load_run, summarise_case
+from bundle.report.header import header
 from bundle.report.markup import Markup, escape, paragraph
+from bundle.report.overview import classes_overview, look_first
 from bundle.report.pictures import NEAR_MM, WINDOW_HU
+from bundle.report.support import support
 from bundle.report.trouble import Ranked, rank_cases
 from scripts.files import atomic_path
 
@@ -75,17 +78,17 @@ def _page(run: Run, results: Mapping[str, CaseResult], ranking: Sequence[Ranked]
     anchors = {case: f"case-{n}-{re.sub(r'[^A-Za-z0-9]+', '-', case)}" for n, case in enumerate(sorted(results))}
     pixels = _tile_pixels(run)
     yield _head(run)
-    yield Markup(f'<div id="run">{sections.header(run, results)}</div>')
-    yield sections.look_first(ranking, anchors)
-    yield sections.support(run, pixels)
-    yield sections.classes_overview(run, results)
+    yield Markup(f'<div id="run">{header(run, results)}</div>')
+    yield look_first(ranking, anchors)
+    yield support(run, pixels)
+    yield classes_overview(run, results)
     yield '<section id="cases"><h2>Cases</h2>\n' + _conventions(anchors, ranking)
     yield from _cases(run, results, ranking, anchors, pixels)
     yield "</section>\n"
-    yield sections.trainings(run)
-    yield sections.label_correction(run)
-    yield sections.metrics(run)
-    yield sections.times(run)
+    yield process.trainings(run)
+    yield process.label_correction(run)
+    yield process.metrics(run)
+    yield process.times(run)
     yield "</main></body></html>\n"
 
 

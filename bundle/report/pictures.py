@@ -21,7 +21,7 @@ from bundle.report.volumes import RasVolume
 
 # Okabe and Ito's colours that stand out on grey, then Tol's light ones; hovering a contour names its class.
 PALETTE = (
-    "#E69F00", "#56B4E9", "#00B98A", "#F0E442", "#E8702A", "#D98CBF", "#99DDFF",
+    "#E69F00", "#56B4E9", "#00B98A", "#E58CC4", "#F0E442", "#E8702A", "#99DDFF",
     "#BBCC33", "#FFAABB", "#44BB99", "#EEDD88", "#77AADD", "#AAAA00",
 )  # fmt: skip
 BACKGROUND_COLOUR = "#C8C8C8"
@@ -102,12 +102,6 @@ def view_around(
     centre = np.clip((low + high) / 2, (shape - 1) / 2 - reach, (shape - 1) / 2 + reach)
     index = np.clip(np.rint(slices).astype(int), 0, shape - 1)
     return View(tuple(centre.tolist()), side_mm, tuple(index.tolist()))
-
-
-def whole_view(volume: RasVolume, slices: Sequence[int]) -> View:
-    """The whole volume, cut at `slices`."""
-    last = np.array(volume.array.shape) - 1
-    return view_around(np.zeros(3), last, slices, volume, smallest_mm=0.0)
 
 
 def three_planes(
@@ -242,7 +236,7 @@ def _points(frame: _Frame, group: Points) -> str:
 
 
 def _near_points(frame: _Frame, place: np.ndarray, indices: np.ndarray, layer: str, group: Points) -> list[str]:
-    radius = frame.view.side_mm * 0.0095
+    radius = frame.view.side_mm * (0.0105 if layer == "kept" else 0.0125)
     circles = []
     for index in _thinned(indices):
         x, y = place[index]
@@ -270,8 +264,9 @@ def _strokes(frame: _Frame, scribbles: RasVolume, colours: Mapping[int, str], ot
     layers = []
     present = np.unique(slab[slab > 0]).tolist()
     for label in sorted(present, key=lambda label: label in colours):  # classes over background
+        colour = colours.get(label, other)
         boxes = "".join(_run_box(frame, *run) for run in _runs((slab == label).any(axis=0)))
-        layers.append(f'<path class="stroke" fill="{colours.get(label, other)}" d="{boxes}"/>')
+        layers.append(f'<path class="stroke" fill="{colour}" stroke="{colour}" d="{boxes}"/>')
     return "".join(layers)
 
 

@@ -79,15 +79,15 @@ def _signs(result: ClassResult, volume_z: float | None, score_z: float | None) -
         yield Sign(f"{name}: only {result.kept} of {result.points} points kept", weight)
     if predicted == 0:
         yield Sign(f"{name}: the prediction is empty", 3.0)
-    elif result.agreement is not None and result.agreement < MINIMUM_AGREEMENT and not result.not_located:
+    elif result.agreement is not None and result.agreement < MINIMUM_AGREEMENT:
         weight = 3 * (1 - result.agreement / MINIMUM_AGREEMENT)
         yield Sign(f"{name}: pseudo label and prediction disagree, Dice {result.agreement:.2f}", weight)
     if score_z is not None and score_z < LOW_SCORE_Z:
-        yield Sign(f"{name}: kept points score low, mean {result.score:.2f} (z {score_z:+.1f})", 1.0)
+        yield Sign(f"{name}: kept points score low, mean {result.score:.2f} (z {_signed(score_z)})", 1.0)
     if volume_z is not None and abs(volume_z) > OUTLIER_Z:
         kind = "larger" if volume_z > 0 else "smaller"
         weight = 1 + min(1.0, abs(volume_z) / OUTLIER_Z - 1)
-        yield Sign(f"{name}: {result.final_volume_ml:.0f} ml, much {kind} than usual (z {volume_z:+.1f})", weight)
+        yield Sign(f"{name}: {result.final_volume_ml:.0f} ml, much {kind} than usual (z {_signed(volume_z)})", weight)
 
 
 def _cohort_z(
@@ -106,6 +106,10 @@ def _cohort_z(
         if len(by_case) >= MINIMUM_COHORT
         for case, z in zip(by_case, robust_z(np.array(list(by_case.values()))), strict=True)
     }
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")
 
 
 def _log(volume_ml: float | None) -> float | None:

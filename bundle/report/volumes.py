@@ -34,7 +34,7 @@ class RasVolume:
 
     def plane(self, axis: int, index: int) -> np.ndarray:
         """Values of one slice, (first, second remaining axis), float32, NaN and infinities as 0."""
-        stored = np.asarray(np.take(self.array, index, axis=axis), dtype=np.float32)
+        stored = np.asarray(np.moveaxis(self.array, axis, 0)[index], dtype=np.float32)
         return np.nan_to_num(stored * self.slope + self.intercept, nan=0.0, posinf=0.0, neginf=0.0)
 
     def to_voxel(self, world_mm: np.ndarray) -> np.ndarray:

@@ -1,0 +1,121 @@
+"""How the run went: training curves, label correction, scores, time and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bundle.report import charts
+from bundle.report.collect import Run, optional_json, read_curve
+from bundle.report.markup import MISSING, Markup, duration, number, paragraph, section, table
+from bundle.report.trouble import spoken
+
+TRAININGS = (
+    ("Coarse position network", "prnet/coarse"),
+    ("Fine position network", "prnet/fine"),
+    ("Segmentation network", "segmentation"),
+)
+SCORES = (("dice", "Dice", 3), ("hd95_mm", "HD95, mm", 1), ("surface_dice_2mm", "Surface Dice at 2 mm", 3))
+
+
+def trainings(run: Run) -> Markup:
+    """Training curves of the three networks."""
+    parts = []
+    for title, folder in TRAININGS:
+        columns = read_curve(run.output_dir / folder / "curve.csv")
+        parts.append(Markup(f"<h3>{title}</h3>\n"))
+        if not any(column not in charts.NOT_A_CURVE for column in columns):
+            parts.append(paragraph(f"No training curve in {folder}: this network was not trained in this run."))
+            continue
+        seconds = columns.get("seconds", np.array([np.nan]))[-1]
+        took = f" in {duration(seconds)}" if np.isfinite(seconds) else ""
+        parts += [
+            paragraph(f"{len(next(iter(columns.values())))} epochs{took}."),
+            charts.curves(columns, [*run.classes]),
+        ]
+    return section("training", "Training", *parts)
+
+
+def label_correction(run: Run) -> Markup:
+    """How many voxels the label correction flipped in each round."""
+    title = "Label correction"
+    rounds = optional_json(run.output_dir / "segmentation" / "flips.json")
+    if not rounds:
+        return section("flips", title, paragraph("Label correction did not run: no flips are recorded."))
+    columns = ("Epoch", "Confidence asked", "Added to a class", "Removed from a class", "Voxels changed")
+    rows = [_flip_row(entry) for entry in rounds]
+    details = Markup(f"<details><summary>All {len(rounds)} rounds</summary>{table(columns, rows)}</details>\n")
+    note = paragraph(
+        "Voxels of the pseudo labels changed by a confident prediction, at the training spacing, all cases together."
+    )
+    return section("flips", title, note, charts.flips(rounds), details)
+
+
+def _flip_row(entry: Mapping[str, Any]) -> tuple[object, ...]:
+    flips = [flip for name, flip in entry.get("flips", {}).items() if name != "background"]
+    added, removed = (sum(flip.get(way, 0) for flip in flips) for way in ("added", "removed"))
+    asked = sorted({f"{delta:.3f}" for delta in entry.get("delta", {}).values()})
+    return (
+        entry.get("round", MISSING),
+        " to ".join(dict.fromkeys([asked[0], asked[-1]])) if asked else MISSING,
+        added,
+        removed,
+        entry.get("voxels", MISSING),
+    )
+
+
+def times(run: Run) -> Markup:
+    """Time and peak memory of the stages."""
+    stages = {name: entry for name, entry in run.state.items() if isinstance(entry, dict) and "seconds" in entry}
+    if not stages:
+        return section("times", "Time and memory", paragraph("No times are recorded: there is no state.json."))
+    longest = max(float(entry["seconds"]) for entry in stages.values()) or 1.0
+    rows = []
+    for name, entry in stages.items():
+        seconds, memory = float(entry["seconds"]), entry.get("peak_memory_mb")
+        bar = Markup(f'<span class="bar-box"><span style="width:{100 * seconds / longest:.1f}%"></span></span>')
+        done = "done" if entry.get("done") else "unfinished"
+        rows.append((name, done, duration(seconds), bar, MISSING if memory is None else f"{memory:.0f} MB"))
+    total = duration(sum(float(entry["seconds"]) for entry in stages.values()))
+    peaks = [entry["peak_memory_mb"] for entry in stages.values() if entry.get("peak_memory_mb") is not None]
+    summary = f"{total} altogether" + (f", at most {max(peaks):.0f} MB of memory." if peaks else ".")
+    return section(
+        "times", "Time and memory", paragraph(summary), table(("Stage", "", "Time", "", "Peak memory"), rows)
+    )
+
+
+def metrics(run: Run) -> Markup:
+    """The scores of `report/metrics.json` (see `scripts.evaluation.evaluate_folder`), per class and per case."""
+    title = "Metrics"
+    content = optional_json(run.output_dir / "report" / "metrics.json")
+    if not isinstance(content, dict) or not content.get("classes"):
+        return section("metrics", title, paragraph("Nothing was scored with true labels: no report/metrics.json."))
+    summary = [(spoken(name), *_class_scores(row)) for name, row in content["classes"].items()]
+    rows = [
+        (case, spoken(name), *(number(row.get(key), digits) for key, _, digits in SCORES), row.get("status", ""))
+        for case, by_class in content.get("cases", {}).items()
+        for name, row in by_class.items()
+    ]
+    mean = content.get("mean_dice")
+    names = [title for _, title, _ in SCORES]
+    note = "Full original grid, mean ± standard deviation over the cases that have the class."
+    note += "" if mean is None else f" Mean Dice over classes {mean:.3f}."
+    details = table(("Case", "Class", *names, "Remark"), rows)
+    return section(
+        "metrics",
+        title,
+        paragraph(note),
+        table(("Class", *names, "Cases", "Absent", "Not predicted"), summary),
+        Markup(f"<details><summary>All {len(content.get('cases', {}))} cases</summary>{details}</details>\n"),
+    )
+
+
+def _class_scores(row: Mapping[str, Any]) -> list[object]:
+    cells: list[object] = []
+    for key, _, digits in SCORES:
+        stem, unit = (key.removesuffix("_mm"), "_mm") if key == "hd95_mm" else (key, "")
+        mean, sd = row.get(f"{stem}_mean{unit}"), row.get(f"{stem}_sd{unit}")
+        cells.append(number(mean, digits) + ("" if sd is None else f" ± {sd:.{digits}f}"))
+    return [*cells, *(row.get(key, MISSING) for key in ("n", "absent", "not_predicted"))]

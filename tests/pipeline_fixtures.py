@@ -1,0 +1,133 @@
+"""A tiny cohort, tiny networks and a stand-in for the stages, shared by the tests of what drives the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+
+from bundle.pipeline import Pipeline
+from bundle.run_settings import RunSettings
+from scripts.files import write_json
+from scripts.prnet import PRNet
+from scripts.prnet_weights import write_model
+
+SPACING_MM = 4.0
+SHAPE = (12, 11, 10)
+AFFINE = np.array([[-4.0, 0, 0, 20], [0, 4, 0, -30], [0, 0, 4, 7], [0, 0, 0, 1]])  # axes L, A, S
+CLASSES = {"spleen": 1, "liver": 6}
+BACKGROUND = 14
+
+
+def volume(seed: int) -> np.ndarray:
+    """(X, Y, Z) HU: air around a noisy body."""
+    hu = np.full(SHAPE, -1000, np.int16)
+    hu[2:-2, 2:-2] = np.random.default_rng(seed).integers(0, 90, (SHAPE[0] - 4, SHAPE[1] - 4, SHAPE[2]))
+    return hu
+
+
+def strokes(values: Sequence[int] = (1, 6, 3, BACKGROUND)) -> np.ndarray:
+    """(X, Y, Z): a stroke of three voxels per value."""
+    array = np.zeros(SHAPE, np.uint8)
+    for row, value in enumerate(values):
+        array[3:6, 3 + row, 5] = value
+    return array
+
+
+def save(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
+    """Write a NIfTI file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(array, affine), path)
+    return path
+
+
+def make_cohort(folder: Path, count: int = 3) -> Path:
+    """`images/case_0.nii.gz`, ... and `scribbles.nii.gz` of case_0; returns the folder."""
+    for number in range(count):
+        save(folder / "images" / f"case_{number}.nii.gz", volume(number))
+    save(folder / "scribbles.nii.gz", strokes())
+    return folder
+
+
+def input_options(folder: Path) -> list[str]:
+    """Command line options for the cohort of `make_cohort`."""
+    return [
+        *("--images", str(folder / "images"), "--support", str(folder / "images" / "case_0.nii.gz")),
+        *("--scribbles", str(folder / "scribbles.nii.gz"), "--classes", "spleen:1,liver:6", "--background", "14"),
+    ]
+
+
+def settings(folder: Path, **changes: Any) -> RunSettings:
+    """Settings of a small run over the cohort of `make_cohort`, in `folder/out`."""
+    values = {
+        "output": folder / "out",
+        "images": folder / "images",
+        "support": folder / "images" / "case_0.nii.gz",
+        "scribbles": folder / "scribbles.nii.gz",
+        "classes": CLASSES,
+        "background": BACKGROUND,
+        "small": True,
+    }
+    return RunSettings(**values | changes)
+
+
+def run_all(pipeline: Pipeline) -> None:
+    """Every stage in order."""
+    pipeline.train_prnet()
+    pipeline.propagate()
+    pipeline.train_segmentation()
+    pipeline.infer()
+
+
+def make_weights(folder: Path, spacing_mm: float = SPACING_MM, patch: int = 32, fine: Mapping[str, Any] = {}) -> Path:
+    """Untrained PRNets `coarse/` and `fine/` of width 1; `fine` changes the fine one's card only."""
+    for name in ("coarse", "fine"):
+        card = {
+            "kind": "prnet",
+            "patch_size": [patch] * 3,
+            "spacing_mm": [spacing_mm] * 3,
+            "width": 1,
+            "max_offset_mm": [100.0] * 3,
+        }
+        write_model(folder / name, PRNet([patch] * 3, 1), card | (fine if name == "fine" else {}))
+    return folder
+
+
+class FakeStages:
+    """Stands in for `run_config`: writes what each stage leaves, and remembers what it was asked.
+
+    Args:
+        weights: content of the PRNets it "trains".
+    """
+
+    def __init__(self, weights: str = "weights") -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.weights = weights
+        self.kill_after: int | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Which stages ran."""
+        return [name for name, _ in self.calls]
+
+    def __call__(self, names: Sequence[str], overrides: Mapping[str, Any]) -> None:
+        stage = "fine" if "train_prnet_fine.json" in names else names[0].removesuffix(".json")
+        self.calls.append((stage, dict(overrides)))
+        output = Path(overrides["output_dir"])
+        if stage in ("train_prnet", "fine"):
+            folder = output / "prnet" / stage.replace("train_prnet", "coarse")
+            write_json(folder / "model.json", {"spacing_mm": [SPACING_MM] * 3})
+            (folder / "model.pt").write_text(self.weights)
+        elif stage == "train":
+            card = {"classes": overrides["classes"], "spacing_mm": [9.0] * 3, "patch_size": [48] * 3, "channels": [5]}
+            write_json(output / "segmentation" / "model.json", card)
+            torch.save({}, output / "segmentation" / "model.pt")
+        elif stage == "inference":
+            for done, item in enumerate(overrides["dataset#data"]):
+                if done == self.kill_after:
+                    raise SystemExit("killed")
+                save(output / f"{item['case']}.nii.gz", np.zeros(SHAPE, np.uint8))

@@ -1,0 +1,76 @@
+"""Tiny cohorts and networks shared by the tests of PRNet and of propagation."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+
+from scripts.cohort import Cohort, prepare_cohort
+from scripts.files import write_nifti
+from scripts.prnet import PRNet
+from scripts.prnet_weights import write_model
+
+CLASSES = {"spleen": 1, "left_kidney": 3}
+BACKGROUND_VALUE = 8
+SPACING_MM = (4.0, 4.0, 5.0)
+PATCH_SIZE = (32, 16, 16)
+LAS = np.array([[-4.0, 0, 0, 40], [0, 4, 0, -30], [0, 0, 5, 7], [0, 0, 0, 1]])
+ROOT = Path(__file__).parent.parent
+
+
+def phantom(seed, shape=(24, 24, 24)):
+    """HU volume: smooth soft tissue with two organs; air at both ends of the first axis."""
+    rng = np.random.default_rng(seed)
+    x, y, z = np.indices(shape)
+    hu = 3.0 * y + 2.0 * z - 40 + rng.normal(0, 5, shape)
+    hu[(x - 8) ** 2 + (y - 9 - seed % 2) ** 2 + (z - 8) ** 2 < 20] = 120
+    hu[14:19, 14:19, 12 : 17 + seed % 2] = 190
+    hu[:2] = hu[-2:] = -1000
+    return hu.astype(np.float32)
+
+
+def strokes(shape=(24, 24, 24)):
+    """Scribbles: three voxels of the spleen, one of the kidney, ten of background."""
+    scribbles = np.zeros(shape, np.uint8)
+    scribbles[7:10, 9, 8] = CLASSES["spleen"]
+    scribbles[16, 16, 14] = CLASSES["left_kidney"]
+    scribbles[5:15, 20, 20] = BACKGROUND_VALUE
+    return scribbles
+
+
+def write_images(folder, count=2, affine=LAS):
+    """`folder/case_N.nii.gz`; returns the folder."""
+    for n in range(count):
+        write_nifti(folder / f"case_{n}.nii.gz", phantom(n), affine)
+    return folder
+
+
+def make_cohort(folder, count=2, affine=LAS) -> Cohort:
+    """A prepared cohort in `folder/work` with scribbles on case_0."""
+    images = write_images(folder / "images", count, affine)
+    write_nifti(folder / "scribbles.nii.gz", strokes(), affine)
+    return prepare_cohort(
+        images,
+        folder / "work",
+        SPACING_MM,
+        support=images / "case_0.nii.gz",
+        scribbles=folder / "scribbles.nii.gz",
+        classes=CLASSES,
+        background=BACKGROUND_VALUE,
+    )
+
+
+def write_prnets(folder, spacing_mm=SPACING_MM, seed=0):
+    """Untrained coarse and fine networks with their cards; returns `folder`."""
+    for n, name in enumerate(("coarse", "fine")):
+        torch.manual_seed(seed + n)
+        offset_mm = [[200.0, 200.0, 200.0], [40.0, 40.0, 40.0]][n]
+        card = {"patch_size": list(PATCH_SIZE), "width": 2, "spacing_mm": list(spacing_mm), "max_offset_mm": offset_mm}
+        write_model(folder / name, PRNet(PATCH_SIZE, width=2), card)
+    return folder
+
+
+def affine_of(path):
+    """Affine read back from a NIfTI file."""
+    return nib.load(path).affine

@@ -1,0 +1,86 @@
+"""Hounsfield normalisation and body mask."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from scripts.intensity import NormaliseHUd, body_mask, normalise_hu
+
+
+def test_knots_and_middles_are_mapped_linearly():
+    hu = np.array([-3000, -500, -300, -100, 50, 200, 850, 1500, 3071])
+    result = normalise_hu(hu)
+    np.testing.assert_allclose(result, [0, 0, 0.1, 0.2, 0.5, 0.8, 0.9, 1, 1], atol=1e-7)
+    assert result.dtype == np.float32
+
+
+def test_transform_keeps_affine_and_other_keys(make_affine):
+    affine = make_affine("LAS", (1, 2, 3))
+    image = MetaTensor(torch.full((1, 2, 2, 2), 50.0), affine=torch.as_tensor(affine))
+    result = NormaliseHUd(keys="image")({"image": image, "case": "a"})
+    assert isinstance(result["image"], MetaTensor) and result["case"] == "a"
+    np.testing.assert_array_equal(result["image"].affine, affine)
+    np.testing.assert_allclose(result["image"].numpy(), 0.5, atol=1e-6)
+    np.testing.assert_array_equal(image.numpy(), 50.0)
+
+
+def torso(air, lung, fat):
+    """Fat disc with a muscle core and a lung in it, a thin table below; and where the body truly is."""
+    x, y, _ = np.indices((40, 40, 6))
+    radius = np.hypot(x - 20, y - 22)
+    hu = np.full(x.shape, air, np.float32)
+    hu[radius < 14] = fat
+    hu[radius < 10] = 40
+    hu[radius < 5] = lung
+    hu[:, 3, :] = 300
+    return hu, radius < 14
+
+
+@pytest.mark.parametrize(
+    ("air", "lung", "fat"), [(-1000, -800, -100), (-1024, -1024, -90), (-125, -125, -105), (-3024, -850, -100)]
+)
+def test_body_without_table_and_with_lungs_whatever_air_is(air, lung, fat):
+    hu, body = torso(air, lung, fat)
+    found = body_mask(hu)
+    assert found.dtype == bool
+    assert not found[:, 3].any()
+    assert 2 * np.count_nonzero(found & body) / (found.sum() + body.sum()) > 0.99
+    assert found[20, 22].all()
+
+
+def test_table_touching_the_skin_is_cut_off_at_fine_spacing():
+    hu, body = torso(-1000, -800, -100)
+    hu[:, 7:9, :] = 100  # 2 voxels of 2 mm, thinner than a table, just below the skin
+    found = body_mask(hu, (2.0, 2.0, 2.0))
+    assert not found[:5, 7:9].any()
+    assert found[body].mean() > 0.97
+
+
+def test_clipped_air_with_fat_at_the_clipping_value_is_closed_by_the_skin():
+    hu, body = torso(-125, -125, -125)
+    radius = np.hypot(*(np.indices((40, 40)) - np.array([20, 22])[:, None, None]))
+    hu[(radius < 14) & (radius > 12.5)] = 0  # skin
+    assert body_mask(hu)[body].mean() > 0.99
+
+
+def test_nothing_but_air_gives_an_empty_mask():
+    hu = np.full((10, 10, 10), -1000.0, np.float32)
+    hu[5, 5, 5] = -990
+    assert not body_mask(hu).any()
+
+
+@pytest.mark.parametrize("cohort", ["abdomen_ct", "headneck_ct"])
+def test_real_support_lies_in_its_body_mask(cohort, request):
+    folder = request.config.rootpath.parent / "shared" / "data" / cohort
+    if not folder.is_dir():
+        pytest.skip(f"real CT is not on this machine: {folder}")
+    case = {"abdomen_ct": "abd_20", "headneck_ct": "han_00"}[cohort]
+    step = (slice(None, None, 4), slice(None, None, 4), slice(None, None, 2))
+    image = nib.load(folder / "images" / f"{case}.nii.gz")
+    hu = np.asarray(image.dataobj, dtype=np.float32)[step]
+    label = np.asarray(nib.load(folder / "labels" / f"{case}.nii.gz").dataobj)[step]
+    found = body_mask(hu, np.array(image.header.get_zooms()) * (4, 4, 2))
+    assert found[label > 0].mean() > 0.99
+    assert found.mean() < 0.8
