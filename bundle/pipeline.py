@@ -21,14 +21,14 @@ from scripts.prnet_weights import load_prnet, trained_spacing_mm
 logger = logging.getLogger(__name__)
 
 MODES = ("paper",)
-# Stage -> its configs, and the patch that fits it to two CPU cores. Inference takes what the network's card says.
-CONFIGS: dict[str, tuple[list[str], str | None]] = {
-    "prnet_coarse": (["train_prnet.json"], "small.json"),
-    "prnet_fine": (["train_prnet.json", "train_prnet_fine.json"], "small.json"),
-    "propagation": (["propagate.json"], "small_propagate.json"),
-    "pseudo_labels": (["pseudo_labels.json"], "small_pseudo_labels.json"),
-    "segmentation": (["train.json"], "small_segmentation.json"),
-    "inference": (["inference.json"], None),
+# Stage -> its configs, and the patches that fit it to two CPU cores. Inference takes what the network's card says.
+CONFIGS: dict[str, tuple[list[str], list[str]]] = {
+    "prnet_coarse": (["train_prnet.json"], ["small.json"]),
+    "prnet_fine": (["train_prnet.json", "train_prnet_fine.json"], ["small.json"]),
+    "propagation": (["propagate.json"], ["small_propagate.json"]),
+    "pseudo_labels": (["pseudo_labels.json"], ["small_pseudo_labels.json"]),
+    "segmentation": (["train.json"], ["small_segmentation.json"]),
+    "inference": (["inference.json"], []),
 }
 PRNET_STAGES = ("prnet_coarse", "prnet_fine")
 
@@ -157,7 +157,7 @@ class Pipeline:
 
     def _names(self, stage: str) -> list[str]:
         names, small = CONFIGS[stage]
-        return [*names, small] if self.settings.small and small else list(names)
+        return [*names, *small] if self.settings.small else list(names)
 
     def _working_spacing_mm(self) -> list[float]:
         if self.settings.weights is not None:

@@ -91,6 +91,7 @@ def make_weights(folder: Path, spacing_mm: float = SPACING_MM, patch: int = 32, 
             "patch_size": [patch] * 3,
             "spacing_mm": [spacing_mm] * 3,
             "width": 1,
+            "pooling": 1,
             "max_offset_mm": [100.0] * 3,
         }
         write_model(folder / name, PRNet([patch] * 3, 1), card | (fine if name == "fine" else {}))

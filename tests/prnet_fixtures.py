@@ -66,7 +66,7 @@ def write_prnets(folder, spacing_mm=SPACING_MM, seed=0):
     for n, name in enumerate(("coarse", "fine")):
         torch.manual_seed(seed + n)
         offset_mm = [[200.0, 200.0, 200.0], [40.0, 40.0, 40.0]][n]
-        card = {"patch_size": list(PATCH_SIZE), "width": 2, "spacing_mm": list(spacing_mm), "max_offset_mm": offset_mm}
+        card = {"patch_size": list(PATCH_SIZE), "width": 2, "pooling": 1, "spacing_mm": list(spacing_mm), "max_offset_mm": offset_mm}
         write_model(folder / name, PRNet(PATCH_SIZE, width=2), card)
     return folder
 

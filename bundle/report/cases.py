@@ -96,7 +96,8 @@ def _class_table(run: Run, result: CaseResult) -> Markup:
         if "truth" in result.maps:
             row += [number(found.dice.get((which, "truth")), 3) for which in ("pseudo", "prediction")]
         rows.append(row)
-    return table(columns, rows, "classes")
+    told = [n for n in range(len(columns)) if any(row[n] != MISSING for row in rows)]
+    return table([columns[n] for n in told], [[row[n] for n in told] for row in rows], "classes")
 
 
 def _kept(found: ClassResult) -> Markup | str:

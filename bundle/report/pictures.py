@@ -236,7 +236,7 @@ def _points(frame: _Frame, group: Points) -> str:
 
 
 def _near_points(frame: _Frame, place: np.ndarray, indices: np.ndarray, layer: str, group: Points) -> list[str]:
-    radius = frame.view.side_mm * (0.0105 if layer == "kept" else 0.0125)
+    radius = frame.view.side_mm * (0.0105 if layer == "kept" else 0.014)
     circles = []
     for index in _thinned(indices):
         x, y = place[index]

@@ -1,0 +1,393 @@
+"""The command line: what it tells the stages, and one clear error for each kind of bad input before any long work."""
+
+import json
+import logging
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bundle import command_line, pipeline
+from bundle.command_line import main
+from scripts.cohort import load_cohort
+from scripts.errors import BundleError
+from scripts.files import read_json
+from tests.pipeline_fixtures import AFFINE, FakeStages, input_options, make_cohort, make_weights, save, strokes, volume
+
+
+@pytest.fixture(autouse=True)
+def _leave_logging_as_it_was():
+    loggers = [logging.getLogger(name) for name in ("", "bundle", "scripts")]
+    before = [(logger.level, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, (level, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers = handlers
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return make_cohort(tmp_path)
+
+
+@pytest.fixture
+def stages(monkeypatch):
+    """The stages are replaced by ones that do no work; the report is not written."""
+    fake = FakeStages()
+    monkeypatch.setattr(pipeline, "run_config", fake)
+    monkeypatch.setattr(pipeline, "write_report", lambda output, labels: output / "report" / "index.html")
+    return fake
+
+
+@pytest.fixture
+def refused(stages, capsys):
+    """Run a command that must be refused before any stage runs; its message."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in arguments])
+        message = capsys.readouterr().err
+        assert caught.value.code == 2
+        assert message.startswith("error: ")
+        assert "Traceback" not in message
+        assert stages.calls == []
+        return message
+
+    return run
+
+
+def oneshot(folder, *more):
+    return ["oneshot", *input_options(folder), "--output", str(folder / "out"), "--small", *more]
+
+
+def test_oneshot_says_what_it_assumed_and_where_the_results_are(folder, stages, capsys):
+    main(oneshot(folder))
+    said = capsys.readouterr().out
+    assert stages.names == ["train_prnet", "fine", "propagate", "pseudo_labels", "train", "inference"]
+    assert "support: case_0; cases: 3; classes: {'spleen': 1, 'liver': 6}" in said
+    assert "background strokes: 14; mode: paper, small" in said
+    assert "assumed: Strokes of classes that were not named count as background: 3." in said
+    assert f"label maps: {folder / 'out' / 'predictions'}" in said
+    assert f"report: {folder / 'out' / 'report' / 'index.html'}" in said
+
+
+def test_settings_reach_their_stage(folder, stages):
+    main(oneshot(folder, "--set", "segmentation.max_epochs=3", "--set", "segmentation.channels=[4, 8]"))
+    told = dict(stages.calls)["train"]
+    assert told["max_epochs"] == 3
+    assert told["channels"] == [4, 8]
+
+
+def test_propagate_uses_given_weights_and_trains_nothing(folder, stages):
+    weights = make_weights(folder / "weights")
+    main(["propagate", *input_options(folder), "--output", str(folder / "out"), "--weights", str(weights)])
+    assert stages.names == ["propagate", "pseudo_labels"]
+    assert dict(stages.calls)["propagate"]["prnet_dir"] == str(weights)
+
+
+def test_propagate_finds_the_networks_in_the_output_folder(folder, stages):
+    make_weights(folder / "out" / "prnet")
+    main(["propagate", *input_options(folder), "--output", str(folder / "out")])
+    assert dict(stages.calls)["propagate"]["prnet_dir"] == str(folder / "out" / "prnet")
+
+
+def test_train_needs_nothing_but_the_output_folder(folder, stages):
+    weights = make_weights(folder / "weights", spacing_mm=5.0)
+    options = ["--weights", str(weights), "--small", "--set", "segmentation.batch_size=1"]
+    main(["propagate", *input_options(folder), "--output", str(folder / "out"), *options])
+    before = (folder / "out" / "cohort.json").read_bytes()
+    stages.calls.clear()
+    main(["train", "--output", str(folder / "out"), "--set", "segmentation.max_epochs=3"])
+    assert stages.names == ["train", "inference"]
+    told = stages.calls[0][1]
+    assert (told["max_epochs"], told["batch_size"], told["classes"]) == (3, 1, {"spleen": 1, "liver": 6})
+    assert (folder / "out" / "cohort.json").read_bytes() == before
+    kept = read_json(folder / "out" / "run.json")
+    assert (kept["small"], kept["weights"], kept["mode"]) == (True, str(weights), "paper")
+
+
+def test_train_after_oneshot_has_nothing_to_do(folder, stages):
+    main(oneshot(folder))
+    stages.calls.clear()
+    main(["train", "--output", str(folder / "out")])
+    assert stages.calls == []
+
+
+def test_train_without_any_run_before(folder, refused):
+    message = refused("train", "--output", folder / "out")
+    assert "nothing was run in this output folder yet" in message
+    assert "run.json" in message
+    assert "--images, --support, --scribbles" in message
+
+
+# ---------------------------------------------------------------------------------------------------------- bad input
+
+
+def test_scribbles_on_another_grid(folder, refused):
+    save(folder / "scribbles.nii.gz", strokes()[:-1])
+    message = refused(*oneshot(folder))
+    assert "stage cohort, case case_0] the scribbles are not on the support's grid" in message
+    assert "scribbles.nii.gz" in message
+    assert "expected: 12 x 11 x 10" in message
+    assert "found: 11 x 11 x 10" in message
+
+
+def test_scribbles_with_another_affine(folder, refused):
+    shifted = AFFINE.copy()
+    shifted[0, 3] += 0.5
+    save(folder / "scribbles.nii.gz", strokes(), shifted)
+    message = refused(*oneshot(folder))
+    assert "the scribbles' affine is not the support's" in message
+    assert "found: 0.5 mm apart" in message
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        ((), [], "the scribbles are empty"),
+        ((1, 14), [], "the class liver is named but not drawn"),
+        ((1, 6), [], "there is no background stroke"),
+        ((1, 6, 14), ["--classes", "spleen:1,heart:9"], "the class heart is named but not drawn"),
+        ((1, 6, 14), ["--classes", "spleen"], "cannot read the classes"),
+        ((1, 6, 14), ["--classes", "spleen:1,liver:14"], "the class liver has the background's value"),
+    ],
+)
+def test_scribbles_and_classes_that_do_not_agree(folder, refused, values, options, message):
+    save(folder / "scribbles.nii.gz", strokes(values))
+    assert message in refused(*oneshot(folder, *options))
+
+
+def test_unknown_class_of_a_known_dataset(folder, refused):
+    (folder / "dataset.json").write_text(json.dumps({"labels": {"1": "spleen", "6": "liver"}}))
+    message = refused(*oneshot(folder, "--classes", "spleen:1,lever:6"))
+    assert "unknown class lever" in message
+    assert "expected: spleen:1, liver:6" in message
+
+
+def bad_volumes(images):
+    """Nine files no CT can be read from: identifier -> part of the reason."""
+    tiny = np.diag([0.001, 4, 4, 1.0])
+    save(images / "b_2d.nii.gz", volume(0)[:, :, 0])
+    save(images / "b_4d.nii.gz", np.stack([volume(0)] * 2, axis=-1))
+    save(images / "b_nan.nii.gz", np.where(volume(0) > 50, np.nan, 0.0).astype(np.float32))
+    save(images / "b_constant.nii.gz", np.zeros((12, 12, 12), np.int16))
+    save(images / "b_spacing.nii.gz", volume(0), tiny)
+    (images / "b_nothing.nii.gz").touch()
+    (images / "b_garbage.nii.gz").write_bytes(b"garbage")
+    (images / "b_garbage2.nrrd").write_bytes(b"garbage")
+    cut = (images / "case_1.nii.gz").read_bytes()
+    (images / "b_cut.nii.gz").write_bytes(cut[: len(cut) // 2])
+    return {
+        **{"b_2d": "2-D", "b_4d": "4-D", "b_nan": "not finite", "b_constant": "constant"},
+        **{"b_spacing": "spacing is absurd", "b_nothing": "empty", "b_garbage": "cannot be read"},
+        **{"b_garbage2": "cannot be read", "b_cut": "cannot be read"},
+    }
+
+
+def test_bad_volumes_are_named_and_the_others_go_on(folder, stages, monkeypatch, caplog):
+    expected = bad_volumes(folder / "images")
+    main(oneshot(folder))
+    cohort = load_cohort(folder / "out")
+    assert list(cohort.cases) == ["case_0", "case_1", "case_2"]
+    assert set(cohort.rejected) == set(expected)
+    for case, reason in expected.items():
+        assert reason in cohort.rejected[case]["reason"], case
+        assert f"case {case}]" in caplog.text
+    assert len(dict(stages.calls)["inference"]["dataset#data"]) == 3
+    monkeypatch.undo()
+    main(["report", "--output", str(folder / "out")])
+    page = (folder / "out" / "report" / "index.html").read_text()
+    assert [case for case in expected if case not in page] == []
+
+
+def test_fewer_than_two_volumes(folder, refused):
+    for number in (1, 2):
+        (folder / "images" / f"case_{number}.nii.gz").unlink()
+    message = refused(*oneshot(folder))
+    assert "too few good volumes" in message
+    assert "expected: at least 2" in message
+    assert "found: 1" in message
+
+
+def test_fewer_than_two_volumes_once_the_bad_ones_are_left_out(folder, refused):
+    (folder / "images" / "case_1.nii.gz").write_bytes(b"garbage")
+    (folder / "images" / "case_2.nii.gz").write_bytes(b"garbage")
+    weights = make_weights(folder / "weights")
+    message = refused("propagate", *input_options(folder), "--output", folder / "out", "--weights", weights)
+    assert "found: 1, rejected: case_1, case_2" in message
+
+
+def test_no_images_folder(folder, refused):
+    options = oneshot(folder)
+    options[options.index("--images") + 1] = str(folder / "nowhere")
+    assert "the images folder is missing" in refused(*options)
+
+
+def test_support_outside_the_folder_is_added(folder, stages, capsys):
+    options = oneshot(folder)
+    (folder / "images" / "case_0.nii.gz").rename(folder / "mine.nii.gz")
+    options[options.index("--support") + 1] = str(folder / "mine.nii.gz")
+    main(options)
+    assert list(load_cohort(folder / "out").cases) == ["case_1", "case_2", "mine"]
+    assert (
+        "assumed: The support mine was not in the images folder and was added to the cohort." in capsys.readouterr().out
+    )
+
+
+def test_no_support_at_all(folder, refused):
+    options = oneshot(folder)
+    options[options.index("--support") + 1] = str(folder / "nowhere.nii.gz")
+    assert "the support is missing" in refused(*options)
+
+
+def test_bad_support(folder, refused):
+    save(folder / "images" / "case_0.nii.gz", np.zeros((12, 11, 10), np.int16))
+    assert "case case_0] the volume is constant" in refused(*oneshot(folder))
+
+
+def test_support_twice_is_used_once(folder, stages, capsys):
+    save(folder / "images" / "copy.nii.gz", volume(0))
+    main(oneshot(folder))
+    assert list(load_cohort(folder / "out").cases) == ["case_0", "case_1", "case_2"]
+    assert "copy is a copy of the support case_0 and was dropped" in capsys.readouterr().out
+
+
+def test_another_volume_of_the_supports_name(folder, refused):
+    save(folder / "elsewhere" / "case_0.nii.gz", volume(7))
+    options = oneshot(folder)
+    options[options.index("--support") + 1] = str(folder / "elsewhere" / "case_0.nii.gz")
+    assert "another volume of the support's name" in refused(*options)
+
+
+def test_output_that_cannot_be_written(folder, refused):
+    (folder / "out").write_text("a file")
+    message = refused(*oneshot(folder))
+    assert "the output folder cannot be written" in message
+    assert str(folder / "out") in message
+
+
+def test_output_disk_full(folder, refused, monkeypatch):
+    usage = type("Usage", (), {"free": 10})
+    monkeypatch.setattr("scripts.cohort.shutil.disk_usage", lambda _: usage)
+    assert "too little free space" in refused(*oneshot(folder))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("segmentation.nonsense=1", "unknown config key 'nonsense'"),
+        ("segmentation.train#nonsense=1", "unknown config key 'train#nonsense'"),
+        ("training.max_epochs=1", "unknown stage"),
+        ("segmentation.max_epochs=many", "config key 'max_epochs' cannot have this value"),
+        ("segmentation.max_epochs", "cannot read --set"),
+        ("max_epochs=3", "cannot read --set"),
+        ("segmentation.=3", "cannot read --set"),
+    ],
+)
+def test_settings_that_cannot_be(folder, refused, setting, message):
+    assert message in refused(*oneshot(folder, "--set", setting))
+    assert not (folder / "out").exists()
+
+
+def test_weights_that_are_not_there(folder, refused):
+    command = ["propagate", *input_options(folder), "--output", folder / "out"]
+    message = refused(*command, "--weights", folder / "nowhere")
+    assert "no PRNet weights of that name or in that folder" in message
+    assert str(folder / "nowhere") in message
+    assert "no PRNet weights" in refused(*command), "nothing trained in the output folder either"
+
+
+def test_weights_of_another_spacing(folder, refused):
+    weights = make_weights(folder / "weights", fine={"spacing_mm": [3.0] * 3})
+    message = refused(*oneshot(folder, "--weights", weights))
+    assert "stage weights] the PRNet weights were trained with another spacing_mm" in message
+    assert "expected: [4.0, 4.0, 4.0]" in message
+    assert "found: [3.0, 3.0, 3.0]" in message
+
+
+def test_labels_folder_that_is_not_there(folder, refused):
+    assert "the labels folder is missing" in refused(*oneshot(folder, "--labels", folder / "nowhere"))
+
+
+def test_device_that_is_not_there(folder, refused):
+    assert "this device cannot be used" in refused(*oneshot(folder, "--device", "gpu"))
+
+
+# ---------------------------------------------------------------------------------------------------- other commands
+
+
+def test_evaluate_prints_a_table_and_writes_json(folder, capsys):
+    for name in ("truth", "predicted"):
+        save(folder / name / "a.nii.gz", strokes())
+    options = ["--predictions", str(folder / "predicted"), "--labels", str(folder / "truth")]
+    main(["evaluate", *options, "--classes", "spleen:1,liver:6", "--json", str(folder / "scores.json")])
+    assert "mean Dice over classes 1.000, 1 cases" in capsys.readouterr().out
+    assert read_json(folder / "scores.json")["cases"]["a"]["spleen"]["dice"] == 1.0
+
+
+def test_evaluate_without_predictions(folder, refused):
+    options = ["--labels", folder / "images", "--classes", "spleen:1"]
+    assert "folder is missing" in refused("evaluate", "--predictions", folder / "nowhere", *options)
+
+
+def test_report_without_a_run(folder, refused):
+    assert "the work directory is missing" in refused("report", "--output", folder / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("card", "weights", "message"),
+    [
+        (None, None, "no segmentation network here"),
+        ({"classes": {}}, b"", "the network's card lacks something"),
+        ({"classes": {}, "spacing_mm": [], "patch_size": [], "channels": []}, b"damaged", "weights cannot be read"),
+    ],
+)
+def test_infer_without_a_usable_network(folder, refused, card, weights, message):
+    model = folder / "model"
+    model.mkdir()
+    if card is not None:
+        (model / "model.json").write_text(json.dumps(card))
+        (model / "model.pt").write_bytes(weights)
+    said = refused("infer", "--images", folder / "images", "--model", model, "--output", folder / "predicted")
+    assert message in said
+    assert str(model) in said
+
+
+def test_interruption_says_how_to_go_on(monkeypatch, capsys):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "run_demo", interrupt)
+    with pytest.raises(SystemExit) as caught:
+        main(["demo"])
+    assert caught.value.code == 130
+    assert "run the same command again to continue" in capsys.readouterr().err
+
+
+def test_demo_and_benchmark_are_passed_on(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(command_line, "run_demo", lambda output: calls.append(output))
+    monkeypatch.setattr(command_line.limits, "run", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(command_line.paper, "run", lambda *arguments, **options: calls.append((*arguments, options)))
+    main(["demo", "--output", str(tmp_path)])
+    main(["benchmark", "limits", "--dataset", "d", "--page", "p"])
+    main(["benchmark", "paper", "--dataset", "d", "--output", "o", "--page", "p", "--full", "--device", "cpu"])
+    main(["benchmark", "paper", "--dataset", "d"])
+    as_text = [str(call).replace("PosixPath", "").replace("WindowsPath", "") for call in calls]
+    assert as_text == [
+        str(tmp_path),
+        "(('d'), ('p'))",
+        "(('d'), ('o'), ('p'), {'small': False, 'device': 'cpu'})",
+        "(('d'), None, ('docs/benchmarks.md'), {'small': True, 'device': None})",
+    ]
+
+
+def test_errors_have_all_their_parts():
+    error = BundleError("problem", case="a", stage="s", file="f", expected="e", found="g")
+    assert str(error) == "[stage s, case a] problem\n  file: f\n  expected: e\n  found: g"
+
+
+def test_predictions_of_a_dry_run_have_the_images_affine(folder, stages):
+    main(oneshot(folder))
+    prediction = nib.load(folder / "out" / "predictions" / "case_1.nii.gz")
+    assert prediction.affine.tobytes() == nib.load(folder / "images" / "case_1.nii.gz").affine.tobytes()

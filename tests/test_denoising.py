@@ -1,0 +1,82 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from scripts.denoising import (
+    RULES,
+    classes_not_located,
+    cosine_similarities,
+    denoise,
+    denoising_rule,
+    product_of_levels,
+)
+
+
+def reasons(labels, voxels, scores, tau=0.5):
+    return denoise(np.array(labels), np.array(voxels), np.array(scores, dtype=float), tau)
+
+
+def test_cosines_by_hand():
+    support = {"m2": torch.tensor([[3.0, 4.0], [1.0, 0.0], [0.0, 0.0]]), "m4": torch.tensor([[1.0], [2.0], [1.0]])}
+    query = {"m2": torch.tensor([[4.0, 3.0], [0.0, 2.0], [1.0, 1.0]]), "m4": torch.tensor([[5.0], [0.1], [0.0]])}
+    found = cosine_similarities(support, query)
+    assert found["m2"].tolist() == pytest.approx([24 / 25, 0, 0]), "a dead feature vector agrees with nothing"
+    assert found["m4"].tolist() == pytest.approx([1, 1, 0])
+
+
+def test_score_is_the_product_of_the_rule_s_levels():
+    cosines = {"m1": [0.5, 1.0], "m2": [0.9, 0.8], "m3": [0.5, 1.0], "m4": [0.7, 0.6]}
+    dual = product_of_levels(cosines, RULES["dual"].levels)
+    multi = product_of_levels(cosines, RULES["multi"].levels)
+    assert dual.tolist() == pytest.approx([0.63, 0.48]) and multi.tolist() == pytest.approx([0.1575, 0.48])
+
+
+def test_rules():
+    assert (RULES["dual"].levels, RULES["dual"].tau) == (("m2", "m4"), 0.5)
+    assert (RULES["multi"].levels, RULES["multi"].tau) == (("m1", "m2", "m3", "m4"), 0.1)
+    assert denoising_rule("dual") is RULES["dual"]
+    assert denoising_rule("multi", 0).tau == 0 and denoising_rule("multi", 0).levels == RULES["multi"].levels
+    with pytest.raises(ValueError, match=r"unknown denoising rule 'triple', expected one of \['dual', 'multi'\]"):
+        denoising_rule("triple")
+
+
+def test_a_score_must_exceed_tau():
+    apart = [[n, 0, 0] for n in range(4)]
+    found = reasons([1, 1, 0, 0], apart, [0.5, math.nextafter(0.5, 1), 0.5, 0.6])
+    assert found == ["similarity", "", "similarity", ""], "background passes the same threshold"
+    assert reasons([1, 1, 0, 0], apart, [0.0, 0.1, 0.0, 1.0], tau=0) == [""] * 4
+    assert reasons([1], [[0, 0, 0]], [math.nan]) == ["similarity"]
+
+
+def test_foreground_is_never_erased_by_background():
+    here = [4, 5, 6]
+    assert reasons([0, 1], [here, here], [0.99, 0.51]) == ["collision", ""]
+    assert reasons([1, 0], [here, here], [0.51, 0.99]) == ["", "collision"]
+
+
+def test_the_higher_score_wins_between_classes():
+    here = [4, 5, 6]
+    assert reasons([1, 3, 1, 0], [here] * 4, [0.7, 0.8, 0.6, 0.9]) == ["collision", "", "collision", "collision"]
+    assert reasons([3, 1], [here, here], [0.7, 0.7]) == ["", "collision"], "a tie goes to the first point"
+
+
+def test_points_of_one_class_share_a_voxel():
+    here, there = [4, 5, 6], [4, 5, 7]
+    assert reasons([1, 1, 1, 0, 0], [here, here, there, [0, 0, 0], [0, 0, 0]], [0.9, 0.6, 0.7, 0.6, 0.8]) == [""] * 5
+
+
+def test_a_dropped_point_takes_no_voxel():
+    here = [4, 5, 6]
+    assert reasons([1, 0], [here, here], [0.4, 0.9]) == ["similarity", ""]
+
+
+def test_classes_not_located():
+    classes = {"spleen": 1, "left_kidney": 3, "liver": 6}
+    assert classes_not_located(classes, np.array([1, 1, 3, 0]), ["", "collision", "similarity", ""]) == [
+        "left_kidney",
+        "liver",
+    ]
+    assert classes_not_located(classes, np.array([1, 3, 6]), ["", "", ""]) == []
+    assert classes_not_located(classes, np.array([], dtype=int), []) == list(classes)

@@ -1,0 +1,144 @@
+import json
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from scripts.errors import BundleError
+from scripts.files import (
+    atomic_path,
+    read_json,
+    sha256_of_file,
+    sha256_of_settings,
+    write_json,
+    write_nifti,
+    write_weights,
+)
+
+SPACING_MM = (0.7, 1.3, 3.1)
+FULL_DEVICE = Path("/dev/full")
+
+
+def test_a_failing_writer_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError, match="halfway"), atomic_path(tmp_path / "a" / "b.txt") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("halfway")
+    assert list((tmp_path / "a").iterdir()) == []
+
+
+def test_a_failing_writer_leaves_the_old_file(tmp_path):
+    target = tmp_path / "a.json"
+    write_json(target, {"old": 1})
+    with pytest.raises(KeyboardInterrupt), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert read_json(target) == {"old": 1} and [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_the_temporary_name_keeps_the_suffix_and_is_on_the_same_disk(tmp_path):
+    with atomic_path(tmp_path / "a.nii.gz") as temporary:
+        assert temporary.parent == tmp_path and temporary.name.endswith(".nii.gz") and temporary.name.startswith(".")
+        temporary.write_text("x")
+        assert not (tmp_path / "a.nii.gz").exists()
+    assert (tmp_path / "a.nii.gz").read_text() == "x" and not temporary.exists()
+
+
+@pytest.mark.parametrize("below", ["a.json", "deeper/a.json"])
+def test_unwritable_folder(tmp_path, below):
+    """Below a regular file nobody can write, not even root."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BundleError, match="cannot write the file") as caught:
+        write_json(tmp_path / "file" / below, {})
+    assert caught.value.file == str(tmp_path / "file" / below)
+    assert caught.value.expected == "a writable folder with free space"
+
+
+@pytest.mark.skipif(not FULL_DEVICE.exists(), reason="no device that is always full")
+def test_full_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "with_name", lambda self, name: FULL_DEVICE)
+    monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: None)
+    for write in (lambda path: write_json(path, {}), lambda path: write_weights(path, torch.nn.Linear(300, 300))):
+        with pytest.raises(BundleError, match="No space left on device"):
+            write(tmp_path / "a")
+
+
+def test_json_round_trip(tmp_path):
+    content = {"z": [1, 2.5, None], "a": "ä"}
+    write_json(tmp_path / "deep" / "a.json", content)
+    assert read_json(tmp_path / "deep" / "a.json") == content
+    assert list(json.loads((tmp_path / "deep" / "a.json").read_text())) == ["z", "a"]
+
+
+def test_non_finite_numbers_are_refused_before_the_file_is_touched(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"dice": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", [None, "{half", b"\xff\xfe\x00"])
+def test_bad_json(tmp_path, text):
+    path = tmp_path / "a.json"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(BundleError, match="cannot read the JSON file"):
+        read_json(path)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+def test_nifti_keeps_type_and_values(tmp_path, make_affine, dtype):
+    array = (np.arange(24).reshape(2, 3, 4) * 3).astype(dtype)
+    affine = make_affine("LPS", SPACING_MM, 25)
+    write_nifti(tmp_path / "a.nii.gz", array, affine)
+    image = nib.load(tmp_path / "a.nii.gz")
+    assert image.get_data_dtype() == dtype and np.array_equal(np.asarray(image.dataobj), array)
+    np.testing.assert_allclose(image.affine, affine, atol=1e-5)
+    assert image.header.get_xyzt_units()[0] == "mm"
+
+
+def headers(affine, array):
+    """The same grid stored as quaternion alone, matrix alone, both, and both of different codes."""
+    for sform_code, qform_code in ((0, 1), (1, 0), (1, 1), (2, 4), (0, 0)):
+        image = nib.Nifti1Image(array, affine)
+        image.set_sform(affine, code=sform_code)
+        image.set_qform(affine, code=qform_code)
+        yield image
+
+
+@pytest.mark.parametrize(("codes", "degrees"), [("LAS", 0), ("LPS", 25), ("RAS", -40), ("ASL", 10)])
+def test_like_keeps_the_affine_bit_for_bit(tmp_path, make_affine, codes, degrees):
+    array = np.zeros((4, 5, 6), np.int16)
+    for number, image in enumerate(headers(make_affine(codes, SPACING_MM, degrees), array)):
+        source, target = tmp_path / f"{number}.nii.gz", tmp_path / f"{number}_label.nii.gz"
+        nib.save(image, source)
+        image = nib.load(source)
+        write_nifti(target, np.ones((4, 5, 6), np.uint8), image.affine, like=image)
+        written = nib.load(target)
+        assert written.affine.tobytes() == image.affine.tobytes()
+        assert written.header["qform_code"] == image.header["qform_code"]
+        assert written.header["sform_code"] == image.header["sform_code"]
+        assert written.header.get_zooms() == image.header.get_zooms()
+        assert written.get_data_dtype() == np.uint8 and written.dataobj.slope == 1
+
+
+def test_weights_are_flat_cpu_tensors(tmp_path):
+    network = torch.nn.Linear(3, 2)
+    write_weights(tmp_path / "model.pt", network)
+    weights = torch.load(tmp_path / "model.pt", weights_only=True)
+    assert set(weights) == {"weight", "bias"} and torch.equal(weights["weight"], network.weight)
+
+
+def test_fingerprints(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256_of_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_of_settings({"a": 1, "b": [2]}) == sha256_of_settings({"b": [2], "a": 1})
+    assert sha256_of_settings({"a": 1}) != sha256_of_settings({"a": 2})
+    assert sha256_of_settings({"file": Path("x")}) == sha256_of_settings({"file": "x"})
+
+
+def test_two_processes_do_not_share_a_temporary_name(tmp_path):
+    with atomic_path(tmp_path / "a") as temporary:
+        assert str(os.getpid()) in temporary.name
+        temporary.write_text("")

@@ -1,0 +1,297 @@
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+
+from bundle import pipeline as module
+from bundle.pipeline import Pipeline, link_images, weights_folder
+from bundle.run_settings import save_settings, saved_settings
+from scripts.cohort import load_cohort
+from scripts.errors import BundleError
+from scripts.files import read_json
+from tests.pipeline_fixtures import FakeStages, make_cohort, make_weights, run_all, save, settings, strokes, volume
+
+ALL = ["train_prnet", "fine", "propagate", "pseudo_labels", "train", "inference"]
+
+
+@pytest.fixture
+def stages(monkeypatch):
+    fake = FakeStages()
+    monkeypatch.setattr(module, "run_config", fake)
+    return fake
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return make_cohort(tmp_path)
+
+
+def again(stages, new_settings):
+    """Run everything with these settings; which stages ran."""
+    stages.calls.clear()
+    run_all(Pipeline(new_settings))
+    return stages.names
+
+
+def test_stages_run_once_in_order(folder, stages):
+    assert again(stages, settings(folder)) == ALL
+    assert again(stages, settings(folder)) == []
+    assert list(read_json(folder / "out" / "state.json")) == [
+        *("prnet_coarse", "prnet_fine", "propagation", "pseudo_labels", "segmentation", "inference")
+    ]
+
+
+def test_each_stage_is_told_where_and_what(folder, stages):
+    again(stages, settings(folder, device="cpu"))
+    told, out = dict(stages.calls), str(folder / "out")
+    assert all(overrides["device"] == "$torch.device('cpu')" for overrides in told.values())
+    assert told["train_prnet"]["cohort"] == {"_target_": "scripts.cohort.load_cohort", "output_dir": "@output_dir"}
+    assert told["propagate"]["prnet_dir"] == f"{out}/prnet"
+    assert told["pseudo_labels"]["fine_dir"] == f"{out}/prnet/fine"
+    assert told["train"]["classes"] == {"spleen": 1, "liver": 6}
+    assert told["inference"]["dataset#data"] == [
+        {"image": str(folder / "images" / f"case_{n}.nii.gz"), "case": f"case_{n}"} for n in range(3)
+    ]
+
+
+def test_training_prnet_keeps_the_cohorts_support(folder, stages):
+    run_all(Pipeline(settings(folder)))
+    assert load_cohort(folder / "out").support == "case_0"
+
+
+def test_inference_uses_the_trained_networks_own_settings(folder, stages):
+    again(stages, settings(folder))
+    told = dict(stages.calls)["inference"]
+    assert (told["spacing_mm"], told["patch_size"], told["channels"]) == ([9.0] * 3, [48] * 3, [5])
+    assert told["checkpoint"] == str(folder / "out" / "segmentation" / "model.pt")
+
+
+def test_users_settings_win(folder, stages):
+    again(stages, settings(folder, overrides={"inference": {"overlap": 0.25}, "segmentation": {"max_epochs": 3}}))
+    told = dict(stages.calls)
+    assert told["inference"]["overlap"] == 0.25
+    assert told["train"]["max_epochs"] == 3
+
+
+# ---------------------------------------------------------------------------------------------------- what is redone
+
+
+def test_changed_scribbles_redo_propagation_and_later_but_no_prnet(folder, stages):
+    again(stages, settings(folder))
+    save(folder / "scribbles.nii.gz", strokes((1, 3, 6, 14)))
+    assert again(stages, settings(folder)) == ALL[2:]
+
+
+def test_changed_classes_or_their_order_redo_propagation_and_later(folder, stages):
+    again(stages, settings(folder))
+    assert again(stages, settings(folder, classes={"liver": 6, "spleen": 1})) == ALL[2:]
+
+
+def test_a_changed_volume_redoes_everything(folder, stages):
+    again(stages, settings(folder))
+    save(folder / "images" / "case_1.nii.gz", volume(9))
+    assert again(stages, settings(folder)) == ALL
+
+
+@pytest.mark.parametrize(
+    ("stage", "overrides", "expected"),
+    [
+        ("propagation", {"tau": 0.7}, ALL[2:]),
+        ("pseudo_labels", {"lam": 0.5}, ALL[3:]),
+        ("segmentation", {"max_epochs": 3}, ALL[4:]),
+        ("inference", {"overlap": 0.25}, ALL[5:]),
+    ],
+)
+def test_changed_settings_redo_that_stage_and_later(folder, stages, stage, overrides, expected):
+    again(stages, settings(folder))
+    assert again(stages, settings(folder, overrides={stage: overrides})) == expected
+
+
+def test_a_retrained_prnet_redoes_what_follows_only_if_its_weights_changed(folder, stages):
+    again(stages, settings(folder))
+    longer = settings(folder, overrides={"prnet_fine": {"max_epochs": 99}})
+    assert again(stages, longer) == ["fine"]
+    stages.weights = "others"
+    assert again(stages, settings(folder)) == ALL[1:]
+
+
+def test_the_runs_own_prnet_given_as_weights_redoes_nothing(folder, stages, monkeypatch):
+    monkeypatch.setattr(Pipeline, "_check_weights", lambda *_: None)  # the fake networks do not load
+    again(stages, settings(folder))
+    assert again(stages, settings(folder, weights=folder / "out" / "prnet")) == []
+
+
+def test_retrained_network_predicts_every_case_again(folder, stages):
+    again(stages, settings(folder))
+    again(stages, settings(folder, overrides={"segmentation": {"max_epochs": 3}}))
+    assert len(dict(stages.calls)["inference"]["dataset#data"]) == 3
+    assert len(list((folder / "out" / "predictions").glob("*.nii.gz"))) == 3
+
+
+def test_killed_inference_predicts_only_what_is_missing(folder, stages):
+    stages.kill_after = 2
+    with pytest.raises(SystemExit):
+        run_all(Pipeline(settings(folder)))
+    before = (folder / "out" / "predictions" / "case_0.nii.gz").stat().st_mtime_ns
+    stages.kill_after = None
+    assert again(stages, settings(folder)) == ["inference"]
+    assert [item["case"] for item in stages.calls[0][1]["dataset#data"]] == ["case_2"]
+    assert (folder / "out" / "predictions" / "case_0.nii.gz").stat().st_mtime_ns == before
+
+
+def test_inference_killed_after_the_last_case_has_nothing_left(folder, stages):
+    again(stages, settings(folder))
+    directory = Pipeline(settings(folder)).directory
+    directory._record("inference", directory.state()["inference"] | {"done": False})
+    assert again(stages, settings(folder)) == []
+    assert directory.state()["inference"]["done"] is True
+
+
+def test_a_variant_trains_beside(folder, stages):
+    again(stages, settings(folder))
+    pipeline = Pipeline(settings(folder))
+    assert pipeline.train_segmentation("plain", {"use_plc": False}) == folder / "out" / "plain" / "segmentation"
+    told = stages.calls[-1][1]
+    assert (told["use_plc"], told["dataset_dir"]) == (False, str(folder / "out"))
+    assert again(stages, settings(folder)) == []
+
+
+def test_few_cases_leave_few_or_none_for_validation(tmp_path, stages):
+    for count, expected in ((2, 0), (4, 1), (9, 2)):
+        folder = make_cohort(tmp_path / str(count), count)
+        again(stages, settings(folder))
+        assert dict(stages.calls)["train_prnet"]["validation_count"] == expected
+    chosen = settings(folder, overrides={"prnet_coarse": {"validation_count": 3}})
+    again(stages, chosen)
+    assert dict(stages.calls)["train_prnet"]["validation_count"] == 3
+
+
+# ----------------------------------------------------------------------------------------------------------- settings
+
+
+def test_settings_are_kept(folder):
+    given = settings(folder, classes="spleen:1", overrides={"segmentation": {"max_epochs": 3}}, device="cpu")
+    save_settings(given)
+    kept = saved_settings(folder / "out")
+    assert "device" not in kept
+    assert module.RunSettings(output=folder / "out", **kept) == dataclasses.replace(given, device=None)
+    assert saved_settings(folder / "elsewhere") == {}
+
+
+@pytest.mark.parametrize("content", ["[]", '{"colour": "red"}', '{"overrides": 3}', "{"])
+def test_damaged_settings_are_an_error(folder, content):
+    save_settings(settings(folder))
+    (folder / "out" / "run.json").write_text(content)
+    with pytest.raises(BundleError) as caught:
+        saved_settings(folder / "out")
+    assert caught.value.file == str(folder / "out" / "run.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mode": "other"}, "unknown mode"),
+        ({"device": "gpu"}, "this device cannot be used"),
+        ({"overrides": {"training": {}}}, "unknown stage"),
+        ({"overrides": {"segmentation": {"nonsense": 1}}}, "unknown config key 'nonsense'"),
+        ({"overrides": {"segmentation": {"max_epochs": "x"}}}, "config key 'max_epochs' cannot have this value"),
+        ({"overrides": {"prnet_coarse": {"spacing_mm": [8, 8, 8]}}}, "both PRNets need one spacing"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_is_written(folder, changes, message):
+    with pytest.raises(BundleError, match=message):
+        Pipeline(settings(folder, **changes))
+    assert not (folder / "out").exists()
+
+
+# ------------------------------------------------------------------------------------------------------------ weights
+
+
+def test_given_weights_set_the_spacing_and_nothing_is_trained(folder, stages):
+    weights = make_weights(folder / "weights", spacing_mm=5.0)
+    assert again(stages, settings(folder, weights=weights)) == ALL[2:]
+    assert load_cohort(folder / "out").spacing_mm == (5.0, 5.0, 5.0)
+    assert dict(stages.calls)["propagate"]["prnet_dir"] == str(weights)
+
+
+@pytest.mark.parametrize(
+    ("fine", "overrides", "message"),
+    [
+        ({"spacing_mm": [3.0] * 3}, {}, "trained with another spacing_mm"),
+        ({"patch_size": [48] * 3}, {}, "do not load"),
+        ({}, {"patch_size": [48] * 3}, "trained with another patch_size"),
+        ({}, {"spacing_mm": [2.0] * 3}, "trained with another spacing_mm"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_first(folder, fine, overrides, message):
+    weights = make_weights(folder / "weights", fine=fine)
+    stages = dict.fromkeys(("prnet_coarse", "prnet_fine"), overrides)
+    with pytest.raises(BundleError, match=message) as caught:
+        Pipeline(settings(folder, weights=weights, overrides=stages))
+    assert caught.value.stage == "weights"
+    assert not (folder / "out").exists()
+
+
+def test_damaged_weights_are_refused_first(folder):
+    weights = make_weights(folder / "weights")
+    (weights / "fine" / "model.pt").write_bytes(b"damaged")
+    with pytest.raises(BundleError, match="do not load"):
+        Pipeline(settings(folder, weights=weights))
+
+
+def test_weights_by_name_or_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "BUNDLE_ROOT", tmp_path)
+    shipped = make_weights(tmp_path / "models" / "abdomen_ct")
+    assert weights_folder("abdomen_ct") == shipped
+    assert weights_folder(str(shipped)) == shipped
+    own = make_weights(tmp_path / "out" / "prnet")
+    assert weights_folder(str(tmp_path / "out")) == own
+    with pytest.raises(BundleError, match="no PRNet weights") as caught:
+        weights_folder("chest_ct")
+    assert "abdomen_ct" in caught.value.expected
+    assert caught.value.found == "chest_ct"
+
+
+# -------------------------------------------------------------------------------------------------------------- links
+
+
+def test_links_keep_names_and_suffixes(tmp_path):
+    files = {"a": tmp_path / "some.other.nii.gz", "b": tmp_path / "b.nrrd"}
+    for file in files.values():
+        file.write_text(file.name)
+    folder = link_images(files, tmp_path / "links")
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {
+        "a.nii.gz": "some.other.nii.gz",
+        "b.nrrd": "b.nrrd",
+    }
+    assert link_images(files, folder) == folder
+
+
+def test_links_follow_what_they_should_name(tmp_path):
+    for name in ("old.nii", "new.nii"):
+        (tmp_path / name).write_text(name)
+    folder = link_images({"a": tmp_path / "old.nii"}, tmp_path / "links")
+    link_images({"a": tmp_path / "new.nii"}, folder)
+    assert (folder / "a.nii").read_text() == "new.nii"
+    (tmp_path / "new.nii").unlink()
+    link_images({"a": tmp_path / "old.nii"}, folder)
+    assert (folder / "a.nii").read_text() == "old.nii"
+
+
+def test_copies_where_links_are_not_to_be_had(tmp_path, monkeypatch):
+    (tmp_path / "a.nii").write_text("content")
+
+    def refuse(*_, **__):
+        raise OSError
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    link_images({"a": tmp_path / "a.nii"}, tmp_path / "links")
+    link_images({"a": tmp_path / "a.nii"}, tmp_path / "links")
+    assert not (tmp_path / "links" / "a.nii").is_symlink()
+    assert (tmp_path / "links" / "a.nii").read_text() == "content"
+
+
+def test_volumes_of_the_fixture_are_what_the_tests_think(folder):
+    assert np.unique(strokes()).tolist() == [0, 1, 3, 6, 14]
+    assert volume(0).min() == -1000
