@@ -35,6 +35,7 @@ def stages(monkeypatch):
     """The stages are replaced by ones that do no work; the report is not written."""
     fake = FakeStages()
     monkeypatch.setattr(pipeline, "run_config", fake)
+    monkeypatch.setattr("bundle.work_directory.gc.collect", lambda: 0)  # slow, and there is nothing to collect
     monkeypatch.setattr(pipeline, "write_report", lambda output, labels: output / "report" / "index.html")
     return fake
 

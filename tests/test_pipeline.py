@@ -19,6 +19,7 @@ ALL = ["train_prnet", "fine", "propagate", "pseudo_labels", "train", "inference"
 def stages(monkeypatch):
     fake = FakeStages()
     monkeypatch.setattr(module, "run_config", fake)
+    monkeypatch.setattr("bundle.work_directory.gc.collect", lambda: 0)  # slow, and there is nothing to collect
     return fake
 
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from scripts.prnet import LEVELS, PRNet
 from scripts.relative_position import RelativePositionLoss
@@ -52,13 +53,28 @@ def test_single_cell_is_refused_before_instance_norm_does():
         PRNet((16, 16, 16))
 
 
-def test_every_parameter_learns():
+@pytest.mark.parametrize(("patch", "pooling"), [((32, 32, 32), 1), ((64, 64, 64), 2)])
+def test_every_parameter_learns(patch, pooling):
     torch.manual_seed(0)
-    found = gradients(PRNet((32, 32, 32), width=2), torch.rand(4, 1, 32, 32, 32), autocast=False)
+    found = gradients(PRNet(patch, width=2, pooling=pooling), torch.rand(4, 1, *patch), autocast=False)
     assert [name for name, gradient in found.items() if gradient is None] == []
     # The biases before an instance norm are redundant: their gradient is zero.
     expected = [name for name in found if name.endswith("weight") or "head" in name]
     assert [name for name in expected if not found[name].abs().max() > 0] == []
+
+
+def test_pooling_widens_the_patch_of_the_same_network():
+    patches = torch.rand(2, 1, 64, 32, 32)
+    network, pooled = PRNet(TINY, width=2), PRNet((64, 32, 32), width=2, pooling=2)
+    pooled.load_state_dict(network.state_dict())
+    with torch.inference_mode():
+        torch.testing.assert_close(pooled.position(patches), network.position(functional.avg_pool3d(patches, 2)))
+        assert pooled(patches)["reconstruction"].shape == patches.shape
+        assert pooled.dense_features(patches).shape == (2, 2, 64, 32, 32)
+    with pytest.raises(ValueError, match="patch_size must be three multiples of 32, got"):
+        PRNet((48, 64, 64), pooling=2)
+    with pytest.raises(ValueError, match="patch_size must be larger than 32 along one axis"):
+        PRNet((32, 32, 32), pooling=2)
 
 
 def test_shapes_and_ranges():
@@ -95,14 +111,12 @@ def test_bottleneck_gradients_survive_bfloat16_on_the_cpu():
     """torch 2.13's bfloat16 weight gradients of convolutions on 2x2x2 maps are garbage on CPUs."""
     torch.manual_seed(0)
     network = PRNet((32, 32, 32), width=8)
-    axes = torch.meshgrid(*[torch.linspace(-2, 2, 32)] * 3, indexing="ij")
-    waves = torch.stack([sum((n + 1 + k) * axis for k, axis in enumerate(axes)).sin() for n in range(4)])
-    patches = 0.5 + 0.4 * waves[:, None]
+    patches = torch.rand(4, 1, 32, 32, 32)
     exact, rough = (gradients(network, patches, autocast) for autocast in (False, True))
     for name, expected in exact.items():
         if name.startswith("bottleneck") and name.endswith("weight"):
             cosine = torch.cosine_similarity(rough[name].flatten(), expected.flatten(), dim=0)
-            assert cosine > 0.95, name
+            assert cosine > 0.9, name  # 0.65 and 0.77 without the remedy
             assert 0.9 < rough[name].norm() / expected.norm() < 1.1, name
 
 

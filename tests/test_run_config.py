@@ -59,7 +59,7 @@ def test_values_of_the_same_kind_pass(key, value):
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("max_epochs", "many", "a whole number, such as 36"),
+        ("max_epochs", "many", "a whole number, such as "),
         ("max_epochs", 1.5, "a whole number"),
         ("max_epochs", True, "a whole number"),
         ("learning_rate", "fast", "a number"),

@@ -46,7 +46,7 @@ def _propagation(dataset: Dataset, volume: Volume) -> Callable[[], Any]:
     weights = weights_folder(dataset.folder.name)
     propagator = Propagator(load_prnet(weights / "coarse"), load_prnet(weights / "fine"))
     image = torch.from_numpy(normalise_hu(volume.array))[None]
-    body = torch.from_numpy(body_mask(volume.array))
+    body = torch.from_numpy(body_mask(volume.array, volume.spacing_mm))
     candidates = torch.nonzero(body)
     generator = torch.Generator().manual_seed(0)
     points = candidates[torch.randperm(len(candidates), generator=generator)[:POINTS]]

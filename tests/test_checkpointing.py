@@ -1,0 +1,136 @@
+import logging
+
+import pytest
+import torch
+from ignite.engine import Engine
+
+from scripts import checkpointing
+from scripts.checkpointing import ResumableCheckpoint, checkpoint_files
+from scripts.errors import BundleError
+
+
+@pytest.fixture(autouse=True)
+def _hear_the_log(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("scripts.checkpointing"), "disabled", False)
+    caplog.set_level(logging.INFO, logger="scripts.checkpointing")
+
+
+def train(folder, epochs, features=2, stop_in_epoch=None, **settings):
+    """Two iterations per epoch of a linear layer; the data depend on the iteration alone. Returns its weights."""
+    torch.manual_seed(0)
+    network = torch.nn.Linear(features, 1)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
+
+    def step(engine, _):
+        if engine.state.epoch == stop_in_epoch and engine.state.iteration % 2 == 0:
+            raise KeyboardInterrupt
+        loss = (network(torch.full((1, features), float(engine.state.iteration))) - 3).square().sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    engine = Engine(step)
+    engine.add_event_handler("epoch_completed", lambda _: schedule.step())
+    objects = {"network": network, "optimizer": optimizer, "lr_scheduler": schedule}
+    ResumableCheckpoint(folder, objects, **settings).attach(engine)
+    engine.run(range(2), max_epochs=epochs)
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+def names(folder):
+    return [path.name for path in checkpoint_files(folder)]
+
+
+def test_resumed_equals_straight(tmp_path):
+    straight = train(tmp_path / "straight", 5)
+    train(tmp_path / "early", 2)
+    assert torch.equal(train(tmp_path / "early", 5), straight)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "killed", 5, stop_in_epoch=4)
+    assert names(tmp_path / "killed")[-1] == "epoch_0003.pt"
+    assert torch.equal(train(tmp_path / "killed", 5), straight)
+
+
+def test_a_finished_training_is_only_loaded(tmp_path):
+    weights = train(tmp_path, 3)
+    before = (tmp_path / "epoch_0003.pt").stat().st_mtime_ns
+    assert torch.equal(train(tmp_path, 3), weights)
+    assert (tmp_path / "epoch_0003.pt").stat().st_mtime_ns == before
+
+
+def test_keep_and_interval(tmp_path):
+    train(tmp_path / "two", 5)
+    assert names(tmp_path / "two") == ["epoch_0004.pt", "epoch_0005.pt"]
+    train(tmp_path / "one", 5, keep=1)
+    assert names(tmp_path / "one") == ["epoch_0005.pt"]
+    train(tmp_path / "interval", 5, save_interval=2, keep=9)
+    assert names(tmp_path / "interval") == ["epoch_0002.pt", "epoch_0004.pt", "epoch_0005.pt"], "the last is always saved"
+
+
+@pytest.mark.parametrize("damage", [b"", b"damaged", None])
+def test_damaged_checkpoint_falls_back(tmp_path, caplog, damage):
+    straight = train(tmp_path, 4)
+    newest = tmp_path / "epoch_0004.pt"
+    newest.write_bytes(newest.read_bytes()[:-200] if damage is None else damage)
+    assert torch.equal(train(tmp_path, 4), straight)
+    assert any("epoch_0004.pt is damaged" in message for message in caplog.messages)
+    assert any("resuming from" in message and "after epoch 3" in message for message in caplog.messages)
+    assert torch.load(newest, weights_only=True)["epoch"] == 4, "the damaged one was written again"
+
+
+def test_checkpoint_without_an_object_falls_back(tmp_path, caplog):
+    straight = train(tmp_path, 3)
+    content = torch.load(tmp_path / "epoch_0003.pt", weights_only=True)
+    del content["optimizer"]
+    torch.save(content, tmp_path / "epoch_0003.pt")
+    assert torch.equal(train(tmp_path, 3), straight)
+    assert any("lacks ['optimizer']" in message for message in caplog.messages)
+
+
+def test_all_damaged_starts_anew(tmp_path):
+    straight = train(tmp_path, 2)
+    for path in checkpoint_files(tmp_path):
+        path.write_bytes(b"damaged")
+    assert torch.equal(train(tmp_path, 2), straight)
+
+
+def test_content_loads_safely(tmp_path):
+    train(tmp_path, 1)
+    content = torch.load(tmp_path / "epoch_0001.pt", weights_only=True)
+    assert set(content) == {"network", "optimizer", "lr_scheduler", "epoch", "iteration"}
+    assert (content["epoch"], content["iteration"]) == (1, 2)
+
+
+def test_a_failed_save_leaves_the_older_checkpoints(tmp_path, monkeypatch):
+    train(tmp_path, 2)
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpointing.torch, "save", fail)
+    with pytest.raises(BundleError, match="No space left on device"):
+        train(tmp_path, 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch_0001.pt", "epoch_0002.pt"]
+
+
+def test_checkpoint_of_another_network(tmp_path):
+    train(tmp_path, 1)
+    with pytest.raises(BundleError, match="the checkpoint is of another network or other settings") as caught:
+        train(tmp_path, 2, features=3)
+    assert caught.value.file.endswith("epoch_0001.pt") and str(tmp_path) in caught.value.expected
+
+
+def test_only_rank_0_writes_and_all_ranks_resume(tmp_path, monkeypatch):
+    train(tmp_path / "shared", 2)
+    straight = train(tmp_path / "straight", 3)
+    monkeypatch.setattr(checkpointing, "rank_and_world", lambda: (1, 2))
+    assert torch.equal(train(tmp_path / "shared", 3), straight)
+    assert names(tmp_path / "shared") == ["epoch_0001.pt", "epoch_0002.pt"]
+
+
+def test_other_files_are_no_checkpoints(tmp_path):
+    for name in ("epoch_0002.pt", "epoch_0001.pt", ".writing-7-epoch_0003.pt", "epoch_last.pt"):
+        (tmp_path / name).touch()
+    assert names(tmp_path) == ["epoch_0001.pt", "epoch_0002.pt"]
+    assert checkpoint_files(tmp_path / "missing") == []

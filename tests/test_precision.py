@@ -1,0 +1,41 @@
+import torch
+from torch import nn
+
+from scripts.precision import AutocastInferer, AutocastSlidingWindowInferer
+
+
+class Recorder(nn.Module):
+    """A linear map per voxel that remembers in which precision it ran."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Conv3d(1, 2, kernel_size=1)
+        self.seen = set()
+
+    def forward(self, x):
+        y = self.layer(x)
+        self.seen.add(y.dtype)
+        return y
+
+
+def test_plain_inferer():
+    inputs, network = torch.rand(1, 1, 4, 4, 4), Recorder()
+    rough = AutocastInferer()(inputs, network)
+    exact = AutocastInferer(enabled=False)(inputs, network)
+    assert rough.dtype == torch.bfloat16 and exact.dtype == torch.float32
+    assert torch.equal(exact, network(inputs))
+    torch.testing.assert_close(rough.float(), exact, atol=0.01, rtol=0.01)
+    assert network.layer(inputs).dtype == torch.float32, "autocast ends with the call"
+
+
+def test_sliding_window_sums_in_float32():
+    inputs, network = torch.rand(1, 1, 10, 9, 8), Recorder()
+    settings = {"roi_size": (4, 4, 4), "sw_batch_size": 3, "overlap": 0.5, "mode": "gaussian"}
+    rough = AutocastSlidingWindowInferer(**settings)(inputs, network)
+    assert rough.dtype == torch.float32 and network.seen == {torch.bfloat16}
+    network.seen.clear()
+    exact = AutocastSlidingWindowInferer(**settings, enabled=False)(inputs, network)
+    assert network.seen == {torch.float32}
+    torch.testing.assert_close(exact, network(inputs), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(rough, exact, atol=0.01, rtol=0.01)

@@ -1,0 +1,92 @@
+import csv
+import logging
+
+import torch
+from ignite.engine import Engine, Events
+from monai.utils import CommonKeys
+
+from scripts import progress
+from scripts.progress import ProgressReporter, metrics_of
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def train(path, losses, first_epoch=0, extra=None, as_list=False):
+    """An engine whose iterations have these losses, epoch by epoch."""
+    queue = [loss for epoch in losses for loss in epoch]
+
+    def step(*_):
+        output = {CommonKeys.LOSS: torch.tensor(queue.pop(0))}
+        return [output] if as_list else output
+
+    engine = Engine(step)
+    ProgressReporter(path, "PRNet coarse", extra).attach(engine)
+    length = len(losses[0])
+    engine.state.epoch, engine.state.iteration = first_epoch, first_epoch * length
+    engine.state.max_epochs, engine.state.epoch_length = first_epoch + len(losses), length
+    engine.run(range(length), max_epochs=first_epoch + len(losses), epoch_length=length)
+
+
+def test_rows(tmp_path):
+    train(tmp_path / "deep" / "curve.csv", [[1.0, 3.0], [4.0, 5.0]])
+    rows = rows_of(tmp_path / "deep" / "curve.csv")
+    assert [(row["epoch"], row["train_loss"]) for row in rows] == [("1", "2"), ("2", "4.5")]
+    assert float(rows[0]["seconds"]) <= float(rows[1]["seconds"])
+    train(tmp_path / "list.csv", [[7.0]], as_list=True)
+    assert rows_of(tmp_path / "list.csv")[0]["train_loss"] == "7"
+
+
+def test_resuming_drops_the_rows_of_repeated_epochs(tmp_path):
+    path = tmp_path / "curve.csv"
+    train(path, [[1.0], [2.0], [3.0]])
+    train(path, [[20.0], [30.0]], first_epoch=1)
+    assert [(row["epoch"], row["train_loss"]) for row in rows_of(path)] == [("1", "1"), ("2", "20"), ("3", "30")]
+
+
+def test_starting_anew_drops_all_rows(tmp_path):
+    path = tmp_path / "curve.csv"
+    train(path, [[1.0], [2.0]])
+    train(path, [[5.0]])
+    assert [row["train_loss"] for row in rows_of(path)] == ["5"]
+
+
+def test_extra_columns_may_be_empty_at_first(tmp_path):
+    values = iter([{}, {"error_mm": 12.34567891}, {"error_mm": None}])
+    train(tmp_path / "curve.csv", [[1.0]] * 3, extra=lambda: next(values))
+    rows = rows_of(tmp_path / "curve.csv")
+    assert list(rows[0]) == ["epoch", "seconds", "train_loss", "error_mm"]
+    assert [row["error_mm"] for row in rows] == ["", "12.3457", ""]
+
+
+def test_metrics_belong_to_the_epoch_they_were_measured_in(tmp_path):
+    evaluator = Engine(lambda *_: None)
+    measured = iter([70.0, 60.0])
+
+    def validate(engine):
+        evaluator.state.metrics["error_mm"] = next(measured)
+
+    engine = Engine(lambda *_: {CommonKeys.LOSS: torch.tensor(1.0)})
+    engine.add_event_handler(Events.EPOCH_COMPLETED(every=2), validate)
+    ProgressReporter(tmp_path / "curve.csv", "net", metrics_of(evaluator)).attach(engine)
+    engine.run(range(1), max_epochs=4)
+    assert [row["error_mm"] for row in rows_of(tmp_path / "curve.csv")] == ["", "70", "", "60"]
+
+
+def test_log_line_and_remaining_time(tmp_path, monkeypatch, caplog):
+    clock = iter([0.0, 10.0, 10.0, 40.0])  # epochs of 10 and 30 seconds
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(logging.getLogger("scripts.progress"), "disabled", False)
+    reporter = ProgressReporter(tmp_path / "curve.csv", "PRNet coarse")
+    engine = Engine(lambda *_: None)
+    engine.state.max_epochs = 6
+    with caplog.at_level(logging.INFO, logger="scripts.progress"):
+        for epoch in (1, 2):
+            engine.state.epoch, engine.state.output = epoch, {CommonKeys.LOSS: torch.tensor(2.5)}
+            reporter.start_epoch(engine), reporter.add_loss(engine), reporter.finish_epoch(engine)
+    assert caplog.messages == [
+        "PRNet coarse: epoch 1/6, train_loss 2.5, about 0 min 50 s left",
+        "PRNet coarse: epoch 2/6, train_loss 2.5, about 1 min 20 s left",
+    ]
