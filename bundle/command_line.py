@@ -95,8 +95,6 @@ def _pipeline(options: argparse.Namespace) -> Pipeline:
     cohort, settings = pipeline.cohort, pipeline.settings
     print(f"support: {cohort.support}; cases: {len(cohort.cases)}; classes: {cohort.classes}")
     print(f"background strokes: {cohort.background}; mode: {settings.mode}{', small' if settings.small else ''}")
-    for sentence in cohort.assumptions:
-        print(f"assumed: {sentence}")
     return pipeline
 
 
@@ -221,4 +219,5 @@ def _set_up_logging(verbose: bool) -> None:
     for name in ("bundle", "scripts"):
         logging.getLogger(name).setLevel(logging.INFO)
     if not verbose:
+        logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
         warnings.filterwarnings("ignore")

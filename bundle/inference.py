@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,17 @@ import torch
 
 from bundle.run_config import device_override, run_config
 from scripts.errors import BundleError
-from scripts.files import read_json
+from scripts.files import read_json, sha256_of_file, write_json
+from scripts.volume_io import find_volumes
 
+logger = logging.getLogger(__name__)
+
+NETWORK_FILE = "network.json"  # beside the label maps: which network made them
 CARD_KEYS = ("classes", "spacing_mm", "patch_size", "channels")
 
 
 def infer_folder(images: Path, model: Path, output: Path, device: str | None = None) -> None:
-    """Run `configs/inference.json` with the settings of the network's card; label maps that exist are kept.
+    """Run `configs/inference.json` with the settings of the network's card; label maps it made before are kept.
 
     Args:
         images: folder of volumes.
@@ -27,6 +33,7 @@ def infer_folder(images: Path, model: Path, output: Path, device: str | None = N
         BundleError: no such network, or no usable volume.
     """
     overrides = network_overrides(model) | device_override(device)
+    drop_label_maps_of_other_networks(model, output, find_volumes(images))
     overrides |= {"dataset_dir": str(images), "output_dir": str(output), "skip_existing": True}
     run_config(["inference.json"], overrides)
 
@@ -57,3 +64,17 @@ def network_overrides(model: Path) -> dict[str, Any]:
             "the network's weights cannot be read", stage="inference", file=model / "model.pt", found=error
         ) from error
     return {key: card[key] for key in CARD_KEYS} | {"checkpoint": str(model / "model.pt")}
+
+
+def drop_label_maps_of_other_networks(model: Path, output: Path, cases: Iterable[str]) -> None:
+    """Remove `ID.nii.gz` of `cases` from `output` unless `OUTPUT/network.json` says this network made them."""
+    network = {name: sha256_of_file(model / name) for name in ("model.pt", "model.json")}
+    file = output / NETWORK_FILE
+    if file.exists() and read_json(file) == network:
+        return
+    stale = [path for path in (output / f"{case}.nii.gz" for case in cases) if path.exists()]
+    if stale:
+        logger.warning("%d label maps in %s are not of this network and are made again", len(stale), output)
+    for path in stale:
+        path.unlink()
+    write_json(file, network)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bundle.inference import network_overrides
+from bundle.inference import drop_label_maps_of_other_networks, network_overrides
 from bundle.report import write_report
 from bundle.run_config import BUNDLE_ROOT, check_values, device_override, read_configs, run_config
 from bundle.run_settings import RunSettings, save_settings
@@ -128,13 +128,14 @@ class Pipeline:
         self.directory.run(Stage(name, action, [read_configs(names), wanted], inputs, after, folder))
 
     def _cases_to_predict(self) -> dict[str, Any] | None:
-        folder = self.output / "predictions"
+        folder, network = self.output / "predictions", self.output / "segmentation"
+        overrides = network_overrides(network)
+        drop_label_maps_of_other_networks(network, folder, self.cohort.cases)
         cases = [case for case in self.cohort.cases.values() if not (folder / f"{case.id}.nii.gz").exists()]
         if not cases:
             return None
         items = [{"image": str(case.image), "case": case.id} for case in cases]
-        places = {"output_dir": str(folder), "dataset#data": items}
-        return network_overrides(self.output / "segmentation") | places
+        return overrides | {"output_dir": str(folder), "dataset#data": items}
 
     def _check_settings(self) -> None:
         settings = self.settings

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,23 @@ class ResumableCheckpoint:
         objects: name -> object with `state_dict` and `load_state_dict` (network, optimizer, schedule).
         save_interval: epochs between two checkpoints; the last epoch is always saved.
         keep: how many of the newest checkpoints stay on disk.
+        settings: what a training must have in common with its checkpoint to go on from it (JSON-serialisable); None
+            trusts that the objects' shapes tell.
     """
 
-    def __init__(self, directory: str | Path, objects: dict[str, Any], save_interval: int = 1, keep: int = 2) -> None:
+    def __init__(
+        self,
+        directory: str | Path,
+        objects: dict[str, Any],
+        save_interval: int = 1,
+        keep: int = 2,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         self.directory = Path(directory)
         self.objects = objects
         self.save_interval = save_interval
         self.keep = keep
+        self.settings = None if settings is None else json.dumps(dict(settings))
 
     def attach(self, engine: Engine) -> None:
         """Register on the training engine, as its last handler: what the others change in an epoch is then saved."""
@@ -48,7 +60,7 @@ class ResumableCheckpoint:
         """Load the newest checkpoint that is whole; leave everything untouched when there is none.
 
         Raises:
-            BundleError: the checkpoint does not fit the objects, so it is another training's.
+            BundleError: the checkpoint does not fit the settings or the objects, so it is another training's.
         """
         for path in reversed(checkpoint_files(self.directory)):
             content = self._read(path)
@@ -67,24 +79,32 @@ class ResumableCheckpoint:
         if rank > 0 or (epoch % self.save_interval and epoch != engine.state.max_epochs):
             return
         content = {name: target.state_dict() for name, target in self.objects.items()}
-        content |= {"epoch": epoch, "iteration": engine.state.iteration}
+        content |= {"epoch": epoch, "iteration": engine.state.iteration, "settings": self.settings}
         with atomic_path(self.directory / f"epoch_{epoch:04d}.pt") as temporary, temporary.open("wb") as file:
             torch.save(content, file)
         for path in checkpoint_files(self.directory)[: -self.keep]:
             path.unlink(missing_ok=True)
 
     def _restore(self, path: Path, content: dict[str, Any]) -> None:
+        if self.settings is not None and content.get("settings") is not None:
+            ours, theirs = json.loads(self.settings), json.loads(content["settings"])
+            changed = [f"{key} {theirs.get(key)}, now {ours[key]}" for key in ours if ours[key] != theirs.get(key)]
+            if changed:
+                raise self._misfit(path, "; ".join(changed))
         for name, target in self.objects.items():
             try:
                 target.load_state_dict(content[name])
             except (KeyError, RuntimeError, TypeError, ValueError) as error:
-                raise BundleError(
-                    "the checkpoint is of another network or other settings",
-                    stage="training",
-                    file=path,
-                    expected=f"a checkpoint of this training; to start anew, delete {self.directory}",
-                    found=f"{name}: {str(error).splitlines()[0]}",
-                ) from error
+                raise self._misfit(path, f"{name}: {' '.join(str(error).split())[:300]}") from error
+
+    def _misfit(self, path: Path, found: str) -> BundleError:
+        return BundleError(
+            "the checkpoint is of another network or other settings",
+            stage="training",
+            file=path,
+            expected=f"a checkpoint of this training; to start anew, delete {self.directory}",
+            found=found,
+        )
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         try:

@@ -115,7 +115,7 @@ class Propagator:
 
     def _coarse_step(self, volume: Tensor, body: Tensor, support: SupportPoints) -> Tensor:
         """Median over the starting points of start + offset: (N, 3) voxels."""
-        starts = starting_points(body, self.settings.start_points, self.settings.seed)
+        starts = starting_points(body, self.settings.start_points, self.settings.seed, self.coarse.spacing_mm)
         positions = self._position(self.coarse, volume, starts)
         offsets_mm = predicted_offset_mm(support.coarse[:, None], positions[None], _tensor(self.coarse.max_offset_mm))
         candidates = starts + offsets_mm / _tensor(self.coarse.spacing_mm)
@@ -150,17 +150,20 @@ class Propagator:
         return results
 
 
-def starting_points(body: Tensor, count: int, seed: int) -> Tensor:
-    """`count` voxels (count, 3) spread over the body: farthest-point sampling among random body voxels."""
+def starting_points(
+    body: Tensor, count: int, seed: int, spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+) -> Tensor:
+    """`count` voxels (count, 3) spread over the body: farthest-point sampling in mm among random body voxels."""
     candidates = torch.nonzero(body)
     if len(candidates) == 0:
         candidates = torch.nonzero(torch.ones_like(body))
     generator = torch.Generator().manual_seed(seed)
     candidates = candidates[torch.randperm(len(candidates), generator=generator)[: 50 * count]]
+    places_mm = candidates * _tensor(spacing_mm)
     distance = torch.full((len(candidates),), torch.inf)
     chosen = [0]
     while len(chosen) < min(count, len(candidates)):
-        distance = torch.minimum(distance, (candidates - candidates[chosen[-1]]).float().norm(dim=1))
+        distance = torch.minimum(distance, (places_mm - places_mm[chosen[-1]]).norm(dim=1))
         chosen.append(int(distance.argmax()))
     return candidates[chosen]
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import torch
 
@@ -17,6 +16,22 @@ SPACING_MM = (4.0, 4.0, 5.0)
 PATCH_SIZE = (32, 16, 16)
 LAS = np.array([[-4.0, 0, 0, 40], [0, 4, 0, -30], [0, 0, 5, 7], [0, 0, 0, 1]])
 ROOT = Path(__file__).parent.parent
+
+# Overrides of train_prnet.json for a training of a second.
+TINY = {
+    "device": torch.device("cpu"),
+    "spacing_mm": list(SPACING_MM),
+    "patch_size": list(PATCH_SIZE),
+    "width": 2,
+    "max_offset_mm": [200.0, 200.0, 200.0],
+    "max_epochs": 3,
+    "iterations_per_epoch": 2,
+    "volumes_per_batch": 2,
+    "pairs_per_volume": 1,
+    "lr_step_epochs": 1,
+    "validation_count": 1,
+    "validation_pairs": 2,
+}
 
 
 def phantom(seed, shape=(24, 24, 24)):
@@ -46,9 +61,9 @@ def write_images(folder, count=2, affine=LAS):
     return folder
 
 
-def make_cohort(folder, count=2, affine=LAS) -> Cohort:
-    """A prepared cohort in `folder/work` with scribbles on case_0."""
-    images = write_images(folder / "images", count, affine)
+def make_cohort(folder, count=2, affine=LAS, write=True) -> Cohort:
+    """A prepared cohort in `folder/work` with scribbles on case_0; `write` False takes the images that are there."""
+    images = write_images(folder / "images", count, affine) if write else folder / "images"
     write_nifti(folder / "scribbles.nii.gz", strokes(), affine)
     return prepare_cohort(
         images,
@@ -66,11 +81,12 @@ def write_prnets(folder, spacing_mm=SPACING_MM, seed=0):
     for n, name in enumerate(("coarse", "fine")):
         torch.manual_seed(seed + n)
         offset_mm = [[200.0, 200.0, 200.0], [40.0, 40.0, 40.0]][n]
-        card = {"patch_size": list(PATCH_SIZE), "width": 2, "pooling": 1, "spacing_mm": list(spacing_mm), "max_offset_mm": offset_mm}
+        card = {
+            "patch_size": list(PATCH_SIZE),
+            "width": 2,
+            "pooling": 1,
+            "spacing_mm": list(spacing_mm),
+            "max_offset_mm": offset_mm,
+        }
         write_model(folder / name, PRNet(PATCH_SIZE, width=2), card)
     return folder
-
-
-def affine_of(path):
-    """Affine read back from a NIfTI file."""
-    return nib.load(path).affine

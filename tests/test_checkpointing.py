@@ -2,7 +2,7 @@ import logging
 
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 
 from scripts import checkpointing
 from scripts.checkpointing import ResumableCheckpoint, checkpoint_files
@@ -31,7 +31,7 @@ def train(folder, epochs, features=2, stop_in_epoch=None, **settings):
         optimizer.step()
 
     engine = Engine(step)
-    engine.add_event_handler("epoch_completed", lambda _: schedule.step())
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda _: schedule.step())
     objects = {"network": network, "optimizer": optimizer, "lr_scheduler": schedule}
     ResumableCheckpoint(folder, objects, **settings).attach(engine)
     engine.run(range(2), max_epochs=epochs)
@@ -64,8 +64,8 @@ def test_keep_and_interval(tmp_path):
     assert names(tmp_path / "two") == ["epoch_0004.pt", "epoch_0005.pt"]
     train(tmp_path / "one", 5, keep=1)
     assert names(tmp_path / "one") == ["epoch_0005.pt"]
-    train(tmp_path / "interval", 5, save_interval=2, keep=9)
-    assert names(tmp_path / "interval") == ["epoch_0002.pt", "epoch_0004.pt", "epoch_0005.pt"], "the last is always saved"
+    train(tmp_path / "interval", 5, save_interval=2, keep=9)  # the last epoch is always saved
+    assert names(tmp_path / "interval") == ["epoch_0002.pt", "epoch_0004.pt", "epoch_0005.pt"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"damaged", None])
@@ -98,7 +98,7 @@ def test_all_damaged_starts_anew(tmp_path):
 def test_content_loads_safely(tmp_path):
     train(tmp_path, 1)
     content = torch.load(tmp_path / "epoch_0001.pt", weights_only=True)
-    assert set(content) == {"network", "optimizer", "lr_scheduler", "epoch", "iteration"}
+    assert set(content) == {"network", "optimizer", "lr_scheduler", "epoch", "iteration", "settings"}
     assert (content["epoch"], content["iteration"]) == (1, 2)
 
 
@@ -119,6 +119,17 @@ def test_checkpoint_of_another_network(tmp_path):
     with pytest.raises(BundleError, match="the checkpoint is of another network or other settings") as caught:
         train(tmp_path, 2, features=3)
     assert caught.value.file.endswith("epoch_0001.pt") and str(tmp_path) in caught.value.expected
+
+
+def test_checkpoint_of_other_settings(tmp_path):
+    """Weights that fit by chance: a network for another spacing has the same shapes."""
+    train(tmp_path, 1, settings={"spacing_mm": (4, 4, 4), "width": 8})
+    train(tmp_path, 2, settings={"spacing_mm": [4, 4, 4], "width": 8})
+    with pytest.raises(BundleError, match="the checkpoint is of another network or other settings") as caught:
+        train(tmp_path, 3, settings={"spacing_mm": (3, 3, 3), "width": 8})
+    assert caught.value.found == "spacing_mm [4, 4, 4], now [3, 3, 3]"
+    train(tmp_path, 3)
+    assert names(tmp_path)[-1] == "epoch_0003.pt", "without settings nothing is compared"
 
 
 def test_only_rank_0_writes_and_all_ranks_resume(tmp_path, monkeypatch):

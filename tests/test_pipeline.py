@@ -141,6 +141,16 @@ def test_killed_inference_predicts_only_what_is_missing(folder, stages):
     assert (folder / "out" / "predictions" / "case_0.nii.gz").stat().st_mtime_ns == before
 
 
+def test_label_maps_of_another_network_are_never_kept(folder, stages):
+    again(stages, settings(folder))
+    (folder / "out" / "state.json").unlink()  # nothing says any more what the label maps were made of
+    (folder / "out" / "predictions" / "network.json").unlink()
+    again(stages, settings(folder))
+    assert len(dict(stages.calls)["inference"]["dataset#data"]) == 3
+    (folder / "out" / "state.json").unlink()
+    assert "inference" not in again(stages, settings(folder)), "they are of this network"
+
+
 def test_inference_killed_after_the_last_case_has_nothing_left(folder, stages):
     again(stages, settings(folder))
     directory = Pipeline(settings(folder)).directory

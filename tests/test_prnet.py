@@ -86,7 +86,7 @@ def test_shapes_and_ranges():
         dense = network.dense_features(patches)
     assert output["position"].shape == (3, 3)
     assert output["reconstruction"].shape == patches.shape
-    assert 0 <= output["reconstruction"].min() and output["reconstruction"].max() <= 1
+    assert output["reconstruction"].min() >= 0 and output["reconstruction"].max() <= 1
     assert {level: tuple(values.shape) for level, values in features.items()} == {
         "m1": (3, 16),
         "m2": (3, 8),

@@ -39,7 +39,8 @@ class Steps:
 
 
 @pytest.fixture
-def steps(tmp_path):
+def steps(tmp_path, monkeypatch):
+    monkeypatch.setattr("bundle.work_directory.gc.collect", lambda: 0)  # slow, and there is nothing to collect
     return Steps(tmp_path / "out")
 
 

@@ -53,9 +53,7 @@ def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, devi
         "machine": _machine(),
         "points": _score_points(dataset, test.output),
         "pseudo_labels": _score_pseudo_labels(dataset, test.cohort, test.output, small),
-        "trained_without_plc": _score_network(
-            dataset, without_plc / "segmentation", output / "test_without_plc", device
-        ),
+        "trained_without_plc": _score_network(dataset, without_plc, output / "test_without_plc", device),
         "trained_with_plc": _score_network(dataset, pipeline.output / "segmentation", output / "test_with_plc", device),
         "stages": pipeline.directory.state(),
         "stages_on_test": test.directory.state(),

@@ -1,0 +1,79 @@
+import re
+import shutil
+
+import pytest
+
+from bundle import demo
+from bundle.demo import OVERRIDES, run_demo
+from bundle.phantom import write_phantom_cohort
+from bundle.pipeline import CONFIGS
+from bundle.run_config import check_values
+from scripts.files import read_json
+from tests.pipeline_fixtures import phantom_settings
+
+LAST_LINE = r"mean Dice (0|1)\.\d{3} on \d+ held-out phantom volumes"
+
+
+def tiny_phantoms(folder):
+    return write_phantom_cohort(folder, 5, 2, spacing_mm=(12.0, 12.0, 15.0))
+
+
+def test_settings_are_ones_the_configs_have():
+    for stage, overrides in OVERRIDES.items():
+        names, small = CONFIGS[stage]
+        check_values([*names, *small], overrides)
+
+
+class PerfectPipeline:
+    """Stands in for the pipeline: remembers its settings and in what order its stages ran."""
+
+    def __init__(self, settings):
+        self.settings, self.output, self.calls = settings, settings.output, []
+        PerfectPipeline.last = self
+
+    def __getattr__(self, name):
+        return lambda *_: self.calls.append(name)
+
+
+@pytest.fixture
+def perfect(monkeypatch):
+    def infer(images, model, output):
+        labels = images.parent / "cohort" / "labels"
+        output.mkdir()
+        for image in images.iterdir():
+            shutil.copyfile(labels / image.name, output / image.name)
+
+    monkeypatch.setattr(demo, "write_phantom_cohort", tiny_phantoms)
+    monkeypatch.setattr(demo, "Pipeline", PerfectPipeline)
+    monkeypatch.setattr(demo, "infer_folder", infer)
+
+
+def test_demo_scores_volumes_held_out_and_says_so_last(tmp_path, perfect, capsys):
+    assert run_demo(tmp_path) == 1.0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert "synthetic phantom" in lines[0]
+    assert lines[-1] == "mean Dice 1.000 on 2 held-out phantom volumes"
+    table = "\n".join(lines)
+    assert all(organ in table for organ in ("spleen", "left_kidney", "right_kidney", "liver"))
+    metrics = read_json(tmp_path / "held_out_metrics.json")
+    assert list(metrics["cases"]) == ["phantom_03", "phantom_04"]
+
+
+def test_demo_trains_without_the_volumes_held_out(tmp_path, perfect):
+    run_demo(tmp_path)
+    pipeline = PerfectPipeline.last
+    assert pipeline.calls == ["train_prnet", "propagate", "train_segmentation", "infer", "report"]
+    names = sorted(path.name for path in pipeline.settings.images.iterdir())
+    assert names == ["phantom_00.nii.gz", "phantom_01.nii.gz", "phantom_02.nii.gz"]
+    assert pipeline.settings.support.name == "phantom_00.nii.gz"
+    assert pipeline.settings.background == 7
+
+
+@pytest.mark.slow
+def test_demo_from_end_to_end_in_miniature(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "write_phantom_cohort", tiny_phantoms)
+    monkeypatch.setattr(demo, "OVERRIDES", phantom_settings(15.0))
+    first = run_demo(tmp_path)
+    assert re.fullmatch(LAST_LINE, capsys.readouterr().out.strip().splitlines()[-1])
+    assert (tmp_path / "run" / "report" / "index.html").is_file()
+    assert run_demo(tmp_path) == first, "it continues, and there is nothing left to do"

@@ -1,0 +1,89 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from scripts.errors import BundleError
+from scripts.prnet import PRNet
+from scripts.prnet_weights import load_prnet, trained_spacing_mm, write_model
+from tests.prnet_fixtures import PATCH_SIZE, SPACING_MM, write_prnets
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_prnets(tmp_path) / "coarse"
+
+
+def change_card(folder, **changes):
+    card = json.loads((folder / "model.json").read_text()) | changes
+    (folder / "model.json").write_text(json.dumps({key: value for key, value in card.items() if value is not None}))
+
+
+def test_round_trip(tmp_path, folder):
+    trained = load_prnet(folder, SPACING_MM, PATCH_SIZE)
+    assert not trained.network.training
+    assert (trained.spacing_mm, trained.max_offset_mm) == (SPACING_MM, (200.0, 200.0, 200.0))
+    weights = torch.load(folder / "model.pt", weights_only=True)
+    assert all(torch.equal(weights[name], value) for name, value in trained.network.state_dict().items())
+    assert load_prnet(folder).network.patch_size == PATCH_SIZE
+    assert trained_spacing_mm(tmp_path) == list(SPACING_MM)
+
+
+def test_a_wrapped_network_is_saved_without_its_wrapper(tmp_path):
+    network = PRNet(PATCH_SIZE, width=2)
+    write_model(tmp_path, torch.nn.DataParallel(network), {"kind": "prnet"})
+    assert set(torch.load(tmp_path / "model.pt", weights_only=True)) == set(network.state_dict())
+
+
+def test_the_card_is_written_last(tmp_path, monkeypatch):
+    monkeypatch.setattr("scripts.prnet_weights.write_weights", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        write_model(tmp_path, PRNet(PATCH_SIZE, width=2), {"kind": "prnet"})
+    assert not (tmp_path / "model.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "key", "expected", "found"),
+    [
+        ({"spacing_mm": (3, 3, 3)}, "spacing_mm", [3, 3, 3], [4.0, 4.0, 5.0]),
+        ({"patch_size": (48, 48, 48)}, "patch_size", [48, 48, 48], list(PATCH_SIZE)),
+    ],
+)
+def test_weights_for_something_else(folder, wanted, key, expected, found):
+    with pytest.raises(BundleError, match=f"the PRNet weights were trained with another {key}") as caught:
+        load_prnet(folder, **wanted)
+    assert (caught.value.expected, caught.value.found) == (expected, found)
+    assert caught.value.file == str(folder / "model.json")
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.json"])
+def test_missing_file(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(BundleError, match="no PRNet weights here") as caught:
+        load_prnet(folder)
+    assert Path(caught.value.file).name == name
+
+
+def test_damaged_weights(folder):
+    (folder / "model.pt").write_bytes(b"damaged")
+    with pytest.raises(BundleError, match="the PRNet weights do not load"):
+        load_prnet(folder)
+
+
+@pytest.mark.parametrize("changes", [{"width": 4}, {"width": None}, {"patch_size": [30, 30, 30]}])
+def test_card_that_does_not_fit_the_weights(folder, changes):
+    change_card(folder, **changes)
+    with pytest.raises(BundleError, match="the PRNet weights do not load"):
+        load_prnet(folder)
+
+
+def test_card_without_a_spacing(folder):
+    change_card(folder, spacing_mm=None)
+    with pytest.raises(BundleError, match="another spacing_mm"):
+        load_prnet(folder, SPACING_MM)
+
+
+def test_no_network_to_take_the_spacing_from(tmp_path):
+    with pytest.raises(BundleError, match="cannot read the JSON file"):
+        trained_spacing_mm(tmp_path)

@@ -1,0 +1,118 @@
+"""The README's commands, table and links hold."""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bundle.command_line import _parser
+from bundle.run_config import check_keys
+from tests.pipeline_fixtures import make_cohort
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = ".venv/bin/python"
+
+
+def commands():
+    """Lines of the code blocks, split as a shell would."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    return [shlex.split(line) for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def calls_of(module):
+    start = [PYTHON, "-m", module]
+    return [command[3:] for command in commands() if command[:3] == start]
+
+
+def config_calls():
+    """(config names, other options) of each `python -m monai.bundle run`."""
+    found = []
+    for arguments in calls_of("monai.bundle"):
+        assert arguments[0] == "run"
+        options = dict(zip(arguments[1::2], arguments[2::2], strict=True))
+        files = options.pop("--config_file")
+        names = re.findall(r"configs/([\w.]+)", files)
+        found.append((names, options))
+    return found
+
+
+def subcommands():
+    parser = _parser()
+    action = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return set(action.choices)
+
+
+def test_the_first_two_commands_are_targets_of_the_makefile():
+    assert commands()[:2] == [["make", "demo"], ["make", "test"]]
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in ("demo", "test"))
+
+
+def test_every_command_is_one_this_file_knows_how_to_check():
+    known = (["make"], [PYTHON, "-m", "bundle"], [PYTHON, "-m", "monai.bundle"])
+    assert [command for command in commands() if not any(command[: len(start)] == start for start in known)] == []
+
+
+def test_commands_of_the_bundle_parse():
+    assert calls_of("bundle")
+    for arguments in calls_of("bundle"):
+        options = _parser().parse_args(arguments)
+        assert callable(options.run)
+
+
+def test_the_table_names_every_command_and_no_other():
+    rows = set(re.findall(r"^\| `(\w+)` \|", README, flags=re.MULTILINE))
+    assert rows == subcommands()
+
+
+def test_options_named_in_the_text_exist():
+    helps = []
+    for name in subcommands():
+        action = next(action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
+        helps.append(action.choices[name].format_help())
+    named = set(re.findall(r"`(--[\w-]+)", README))
+    assert [option for option in named if not any(option in text for text in helps)] == []
+
+
+def test_settings_named_in_the_text_exist():
+    for stage, key in re.findall(r"--set (\w+)\.(\w+)=", README):
+        from bundle.pipeline import CONFIGS
+
+        check_keys(CONFIGS[stage][0], {key: None})
+
+
+def test_configs_of_plain_bundle_commands_exist_with_their_keys():
+    assert config_calls()
+    for names, options in config_calls():
+        assert all((ROOT / "configs" / name).is_file() for name in names)
+        check_keys(names, {key.removeprefix("--"): value for key, value in options.items()})
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
+def test_links_lead_somewhere(target):
+    assert (ROOT / target).exists()
+
+
+@pytest.mark.slow
+def test_the_plain_bundle_command_for_prnet_runs(tmp_path):
+    names, options = next(call for call in config_calls() if "train_prnet.json" in call[0])
+    folder = make_cohort(tmp_path)
+    places = {"--dataset_dir": str(folder / "images"), "--output_dir": str(folder / "out")}
+    assert set(options) == set(places)
+    tiny = {"patch_size": [32, 16, 16], "pooling": 1, "width": 1, "max_epochs": 1, "iterations_per_epoch": 1}
+    tiny |= {"validation_count": 0, "volumes_per_batch": 1, "pairs_per_volume": 1, "device": "cpu"}
+    arguments = [part for key, value in places.items() for part in (key, value)]
+    arguments += [part for key, value in tiny.items() for part in (f"--{key}", json.dumps(value).strip('"'))]
+    files = json.dumps([f"configs/{name}" for name in names])
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", files, *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (folder / "out" / "prnet" / "coarse" / "model.pt").is_file()
