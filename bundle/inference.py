@@ -67,12 +67,24 @@ def network_overrides(model: Path) -> dict[str, Any]:
 
 
 def drop_label_maps_of_other_networks(model: Path, output: Path, cases: Iterable[str]) -> None:
-    """Remove `ID.nii.gz` of `cases` from `output` unless `OUTPUT/network.json` says this network made them."""
+    """Remove `ID.nii.gz` of `cases` that another network made; `OUTPUT/network.json` says which network that was.
+
+    Raises:
+        BundleError: files of these names that no network of ours made; they may be anything, so they stay.
+    """
     network = {name: sha256_of_file(model / name) for name in ("model.pt", "model.json")}
     file = output / NETWORK_FILE
     if file.exists() and read_json(file) == network:
         return
     stale = [path for path in (output / f"{case}.nii.gz" for case in cases) if path.exists()]
+    if stale and not file.exists():
+        raise BundleError(
+            "the output folder holds files of the volumes' names that this command did not make",
+            stage="inference",
+            file=stale[0],
+            expected="another output folder",
+            found=f"{len(stale)} such files and no {NETWORK_FILE}",
+        )
     if stale:
         logger.warning("%d label maps in %s are not of this network and are made again", len(stale), output)
     for path in stale:

@@ -135,12 +135,18 @@ class ScribblePropagation:
             [KEPT] * len(scores) if at_home else denoise(self.points.labels, working_voxels, scores, self.rule.tau)
         )
         world_mm = self.points.world_mm if at_home else to_world(located.voxels, volume.affine)
-        record = self._record(case, located, scores, reasons, world_mm)
+        record = self._record(case, located, working_voxels, scores, reasons, world_mm)
         self._draw(case, world_mm, scores, reasons)
         write_json(self.folder / f"{case}.json", record | {"seconds": round(time.perf_counter() - start, 3)})
 
     def _record(
-        self, case: str, located: LocatedPoints, scores: np.ndarray, reasons: list[str], world_mm: np.ndarray
+        self,
+        case: str,
+        located: LocatedPoints,
+        working_voxels: np.ndarray,
+        scores: np.ndarray,
+        reasons: list[str],
+        world_mm: np.ndarray,
     ) -> dict[str, Any]:
         names = {value: name for name, value in self.cohort.classes.items()} | {0: BACKGROUND}
         points = [
@@ -150,6 +156,7 @@ class ScribblePropagation:
                 "support_voxel": [int(v) for v in self.points.voxels[n]],
                 "support_mm": [round(float(v), 3) for v in self.points.world_mm[n]],
                 "located_mm": [round(float(v), 3) for v in world_mm[n]],
+                "working_voxel": [int(v) for v in working_voxels[n]],
                 "similarity": {level: round(float(s[n]), 4) for level, s in located.similarities.items()},
                 "score": round(float(scores[n]), 4),
                 "kept": reasons[n] == KEPT,

@@ -22,7 +22,8 @@ AFFINE = np.diag([2.0, 3.0, 5.0, 1.0])
 
 def point(name, label, place_mm, m2, m4):
     similarity = {"m1": 1.0, "m2": m2, "m3": 1.0, "m4": m4}
-    return {"class": name, "label": label, "located_mm": place_mm, "similarity": similarity, "kept": True, "reason": ""}
+    places = {"located_mm": place_mm, "working_voxel": [round(v / 4) for v in place_mm]}
+    return {"class": name, "label": label, **places, "similarity": similarity, "kept": True, "reason": ""}
 
 
 def record(*points, case="b"):

@@ -9,7 +9,7 @@ from bundle.pipeline import Pipeline, link_images, weights_folder
 from bundle.run_settings import save_settings, saved_settings
 from scripts.cohort import load_cohort
 from scripts.errors import BundleError
-from scripts.files import read_json
+from scripts.files import read_json, write_json
 from tests.pipeline_fixtures import FakeStages, make_cohort, make_weights, run_all, save, settings, strokes, volume
 
 ALL = ["train_prnet", "fine", "propagate", "pseudo_labels", "train", "inference"]
@@ -144,11 +144,20 @@ def test_killed_inference_predicts_only_what_is_missing(folder, stages):
 def test_label_maps_of_another_network_are_never_kept(folder, stages):
     again(stages, settings(folder))
     (folder / "out" / "state.json").unlink()  # nothing says any more what the label maps were made of
-    (folder / "out" / "predictions" / "network.json").unlink()
+    write_json(folder / "out" / "predictions" / "network.json", {"model.pt": "another", "model.json": "another"})
     again(stages, settings(folder))
     assert len(dict(stages.calls)["inference"]["dataset#data"]) == 3
     (folder / "out" / "state.json").unlink()
     assert "inference" not in again(stages, settings(folder)), "they are of this network"
+
+
+def test_files_that_no_network_made_are_never_removed(folder, stages):
+    again(stages, settings(folder))
+    (folder / "out" / "state.json").unlink()
+    (folder / "out" / "predictions" / "network.json").unlink()
+    with pytest.raises(BundleError, match="did not make"):
+        run_all(Pipeline(settings(folder)))
+    assert len(list((folder / "out" / "predictions").glob("*.nii.gz"))) == 3
 
 
 def test_inference_killed_after_the_last_case_has_nothing_left(folder, stages):

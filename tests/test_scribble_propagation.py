@@ -26,7 +26,10 @@ from tests.prnet_fixtures import (
 )
 
 SETTINGS = PropagationSettings(start_points=3, batch_size=16, bfloat16=False)
-POINT_KEYS = ["class", "label", "support_voxel", "support_mm", "located_mm", "similarity", "score", "kept", "reason"]
+POINT_KEYS = [
+    *("class", "label", "support_voxel", "support_mm", "located_mm", "working_voxel"),
+    *("similarity", "score", "kept", "reason"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -208,21 +208,9 @@ def test_too_many_validation_cases(images, tmp_path):
     assert "the number of validation cases does not fit" in message and "expected: 0 to 2" in message
 
 
-def test_multi_gpu_patch_names_the_handlers_it_means():
-    config, patch = (
-        json.loads((ROOT / "configs" / name).read_text()) for name in ("train_prnet.json", "multi_gpu_train_prnet.json")
-    )
-    meant = {
-        "train#handlers#0#rank": "scripts.determinism.ReseedEachEpoch",
-        "train#handlers#3#_disabled_": "scripts.progress.ProgressReporter",
-        "train#handlers#4#_disabled_": "TensorBoardStatsHandler",
-        "train#handlers#5#objects#network": "scripts.checkpointing.ResumableCheckpoint",
-        "validate#handlers#0#_disabled_": "TensorBoardStatsHandler",
-    }
-    assert {key for key in patch if "#handlers#" in key} == set(meant)
-    for key, target in meant.items():
-        part, _, index = key.split("#")[:3]
-        assert config[part]["handlers"][int(index)]["_target_"] == target
+def test_a_checkpoint_of_another_field_of_view_is_refused(images, tmp_path):
+    train(images, tmp_path, max_epochs=1)
+    assert "pooling" in problem(images, tmp_path, max_epochs=2, pooling=2, patch_size=[64, 32, 32])
 
 
 @pytest.mark.slow

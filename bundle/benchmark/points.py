@@ -15,16 +15,12 @@ from scripts.volume_io import Volume, read_labels
 
 
 def redenoise(record: Mapping[str, Any], rule: DenoisingRule) -> dict[str, Any]:
-    """A `propagation/ID.json` record as it would be under another rule; located positions stay.
-
-    Collisions are judged on the recorded spacing's grid.
-    """
+    """A `propagation/ID.json` record as it would be under another rule; located positions stay."""
     points = record["points"]
     levels = {level: np.array([point["similarity"][level] for point in points]) for level in rule.levels}
     scores = product_of_levels(levels, rule.levels)
     labels = np.array([point["label"] for point in points])
-    located_mm = np.array([point["located_mm"] for point in points])
-    voxels = np.rint(located_mm / np.array(record["spacing_mm"])).astype(int)
+    voxels = np.array([point["working_voxel"] for point in points])
     at_home = record["case"] == record["support"]
     reasons = [KEPT] * len(points) if at_home else denoise(labels, voxels, scores, rule.tau)
     changed = [
