@@ -1,4 +1,4 @@
-"""PRNet weights on disk: a flat state dict and a JSON card that says what they fit."""
+"""Trained PRNets from disk, checked against what the caller works with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from scripts.errors import BundleError
-from scripts.files import read_json, write_json, write_weights
+from scripts.files import read_json
 from scripts.prnet import PRNet
 
 
@@ -21,13 +21,6 @@ class TrainedPRNet:
     network: PRNet
     spacing_mm: tuple[float, float, float]
     max_offset_mm: tuple[float, float, float]
-
-
-def write_model(folder: str | Path, network: torch.nn.Module, card: dict[str, Any]) -> None:
-    """Write `model.pt` and `model.json` into `folder`, the card last: with it the model counts as finished."""
-    folder = Path(folder)
-    write_weights(folder / "model.pt", getattr(network, "module", network))
-    write_json(folder / "model.json", card)
 
 
 def load_prnet(

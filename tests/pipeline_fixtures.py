@@ -13,8 +13,8 @@ import torch
 from bundle.pipeline import Pipeline
 from bundle.run_settings import RunSettings
 from scripts.files import write_json
+from scripts.model_files import write_model
 from scripts.prnet import PRNet
-from scripts.prnet_weights import write_model
 
 SPACING_MM = 4.0
 SHAPE = (12, 11, 10)

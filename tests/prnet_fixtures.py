@@ -7,8 +7,8 @@ import torch
 
 from scripts.cohort import Cohort, prepare_cohort
 from scripts.files import write_nifti
+from scripts.model_files import write_model
 from scripts.prnet import PRNet
-from scripts.prnet_weights import write_model
 
 CLASSES = {"spleen": 1, "left_kidney": 3}
 BACKGROUND_VALUE = 8

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from scripts.errors import BundleError
+from scripts.model_files import write_model
 from scripts.prnet import PRNet
-from scripts.prnet_weights import load_prnet, trained_spacing_mm, write_model
+from scripts.prnet_weights import load_prnet, trained_spacing_mm
 from tests.prnet_fixtures import PATCH_SIZE, SPACING_MM, write_prnets
 
 
@@ -37,7 +38,7 @@ def test_a_wrapped_network_is_saved_without_its_wrapper(tmp_path):
 
 
 def test_the_card_is_written_last(tmp_path, monkeypatch):
-    monkeypatch.setattr("scripts.prnet_weights.write_weights", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr("scripts.model_files.write_weights", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
         write_model(tmp_path, PRNet(PATCH_SIZE, width=2), {"kind": "prnet"})
     assert not (tmp_path / "model.json").exists()
@@ -87,3 +88,9 @@ def test_card_without_a_spacing(folder):
 def test_no_network_to_take_the_spacing_from(tmp_path):
     with pytest.raises(BundleError, match="cannot read the JSON file"):
         trained_spacing_mm(tmp_path)
+
+
+def test_the_card_says_what_made_the_network(folder):
+    made_with = json.loads((folder / "model.json").read_text())["made_with"]
+    assert made_with["torch"] == torch.__version__
+    assert set(made_with) == {"torch", "monai", "commit"}

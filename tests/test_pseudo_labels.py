@@ -15,8 +15,8 @@ from scripts.cohort import Case, Cohort, prepare_cohort
 from scripts.errors import BundleError
 from scripts.files import write_json
 from scripts.intensity import normalise_hu
+from scripts.model_files import write_model
 from scripts.prnet import PRNet
-from scripts.prnet_weights import write_model
 from scripts.pseudo_labels import GeodesicSettings, PseudoLabeller, geodesic_pseudo_label
 
 CONFIG = Path(__file__).parents[1] / "configs" / "pseudo_labels.json"
@@ -251,7 +251,7 @@ def test_refinement_of_an_empty_label_map_changes_nothing(tmp_path, make_case, w
     _propagated(tmp_path, case, [])
     (tmp_path / "cache").mkdir()
     write_volume(tmp_path / "cache", truth * 0.1, affine, "case_1.nii")
-    card = {"patch_size": [32, 16, 16], "width": 2, "spacing_mm": SPACING_MM, "max_offset_mm": [9, 9, 9]}
+    card = {"patch_size": [32, 16, 16], "width": 2, "pooling": 1, "spacing_mm": SPACING_MM, "max_offset_mm": [9, 9, 9]}
     write_model(tmp_path / "fine", PRNet((32, 16, 16), width=2), card)
     settings = GeodesicSettings(spacing_mm=SPACING_MM, refine=True)
     PseudoLabeller(_cohort(tmp_path, case, spacing_mm=SPACING_MM), tmp_path, settings, tmp_path / "fine").run()
@@ -272,13 +272,13 @@ def test_refinement_redraws_borders_on_the_cases_own_grid(tmp_path, make_case, w
     _propagated(tmp_path, case, _points(affine))
     (tmp_path / "cache").mkdir()
     write_volume(tmp_path / "cache", normalise_hu(np.where(truth > 0, ORGAN_HU, FAT_HU)), affine, "case_1.nii")
-    card = {"patch_size": [16, 16, 16], "width": 2, "spacing_mm": SPACING_MM, "max_offset_mm": [9, 9, 9]}
-    write_model(tmp_path / "fine", PRNet((16, 16, 16), width=2), card)
+    card = {"patch_size": [32, 16, 16], "width": 2, "pooling": 1, "spacing_mm": SPACING_MM, "max_offset_mm": [9, 9, 9]}
+    write_model(tmp_path / "fine", PRNet((32, 16, 16), width=2), card)
     smaller = truth.copy()
     smaller[3], smaller[:, :, 11] = 0, 0  # what the features call an organ
 
     def features(network, image, patch_size, **_):
-        assert image.shape == SHAPE and patch_size == (16, 16, 16)
+        assert image.shape == SHAPE and patch_size == (32, 16, 16)
         return np.stack([smaller == value for value in (0, *CLASSES.values())]).astype(np.float32)
 
     monkeypatch.setattr("scripts.pseudo_labels.dense_features", features)

@@ -1,0 +1,33 @@
+"""A trained network on disk: `model.pt`, a flat state dict, and `model.json`, a card that says what it is."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import monai
+import torch
+
+from scripts.files import write_json, write_weights
+
+
+def write_model(folder: str | Path, network: torch.nn.Module, card: dict[str, Any]) -> None:
+    """Write `model.pt` and `model.json` into `folder`, the card last: with it the model counts as finished.
+
+    The card is completed by the versions of torch and MONAI and, in a checkout, the commit.
+    """
+    folder = Path(folder)
+    write_weights(folder / "model.pt", getattr(network, "module", network))
+    made_with = {"torch": torch.__version__, "monai": monai.__version__, "commit": _commit()}
+    write_json(folder / "model.json", card | {"made_with": made_with})
+
+
+def _commit() -> str | None:
+    """The checkout's commit, with "-dirty" after it if tracked files differ; None outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
