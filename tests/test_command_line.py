@@ -371,13 +371,13 @@ def test_demo_and_benchmark_are_passed_on(monkeypatch, tmp_path):
     main(["demo", "--output", str(tmp_path)])
     main(["benchmark", "limits", "--dataset", "d", "--page", "p"])
     main(["benchmark", "paper", "--dataset", "d", "--output", "o", "--page", "p", "--full", "--device", "cpu"])
-    main(["benchmark", "paper", "--dataset", "d"])
+    main(["benchmark", "paper", "--dataset", "d", "--ship"])
     as_text = [str(call).replace("PosixPath", "").replace("WindowsPath", "") for call in calls]
     assert as_text == [
         str(tmp_path),
         "(('d'), ('p'))",
-        "(('d'), ('o'), ('p'), {'small': False, 'device': 'cpu'})",
-        "(('d'), None, ('docs/benchmarks.md'), {'small': True, 'device': None})",
+        "(('d'), ('o'), ('p'), False, 'cpu', False, {})",
+        "(('d'), None, ('docs/benchmarks.md'), True, None, True, {})",
     ]
 
 

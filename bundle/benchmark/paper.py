@@ -13,6 +13,7 @@ import torch
 
 from bundle.benchmark import pages
 from bundle.benchmark.points import sweep, write_redenoised
+from bundle.benchmark.shipping import ship_prnets
 from bundle.dataset import Dataset, read_dataset
 from bundle.inference import infer_folder
 from bundle.pipeline import Pipeline, RunSettings, link_images
@@ -27,7 +28,9 @@ POINT_TAUS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 MASK_TAUS = (0.0, 0.5, 0.9)
 
 
-def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, device: str | None) -> dict[str, Any]:
+def run(
+    dataset_folder: Path, output: Path | None, page: Path, small: bool, device: str | None, ship: bool = False
+) -> dict[str, Any]:
     """Run everything (again: continue), write `docs/benchmarks/paper_NAME.json` and the cohort's part of the page.
 
     Args:
@@ -36,6 +39,7 @@ def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, devi
         page: the Markdown page.
         small: the configuration for two CPU cores.
         device: such as "cuda:0"; None takes a GPU if there is one.
+        ship: copy the PRNets to `models/NAME` afterwards.
     """
     dataset = read_dataset(dataset_folder)
     name = dataset.folder.name
@@ -62,6 +66,8 @@ def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, devi
     test.report(dataset.labels)
     write_json(page.parent / "benchmarks" / f"paper_{name}.json", result)
     pages.replace_section(page, f"paper {name}", pages.paper_section(result))
+    if ship:
+        print(f"shipped: {ship_prnets(output, result)}")
     print(f"tables: {page}")
     return result
 

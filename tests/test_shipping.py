@@ -1,0 +1,27 @@
+import json
+
+from bundle.benchmark.shipping import ship_prnets
+
+
+def test_shipped_prnets_carry_data_and_scores(tmp_path):
+    for name in ("coarse", "fine"):
+        folder = tmp_path / "work" / "prnet" / name
+        folder.mkdir(parents=True)
+        (folder / "model.pt").write_bytes(name.encode())
+        (folder / "model.json").write_text('{"kind": "prnet"}')
+        (folder / "curve.csv").write_text("epoch,val_offset_error_mm\n1,30.5\n2,20.5\n3,\n")
+    rows = [
+        {"rule": rule, "tau": tau, "class": "liver", "kept_mean": 0.5, "precision_mean": tau}
+        for rule in ("dual", "multi")
+        for tau in (0.0, 0.5)
+    ]
+    stages = {"prnet_coarse": {"seconds": 60}, "prnet_fine": {"seconds": 61}}
+    target = ship_prnets(
+        tmp_path / "work", {"dataset": "abdomen_ct", "points": rows, "stages": stages}, tmp_path / "models"
+    )
+    assert target == tmp_path / "models" / "abdomen_ct"
+    assert (target / "fine" / "model.pt").read_bytes() == b"fine"
+    card = json.loads((target / "coarse" / "model.json").read_text())
+    assert card["kind"] == "prnet" and card["data"]["cohort"] == "abdomen_ct" and card["data"]["stage"]["seconds"] == 60
+    assert card["scores"]["val_offset_error_mm"] == 20.5, "the last epoch that was validated"
+    assert card["scores"]["points_tau_0.5"] == {"liver": {"kept": 0.5, "in_the_right_organ": 0.5}}
