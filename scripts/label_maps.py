@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 from monai.utils import CommonKeys, convert_data_type
 
 from scripts.errors import BundleError
-from scripts.files import atomic_path
+from scripts.files import write_nifti
 from scripts.volume_io import case_id
 
 logger = logging.getLogger(__name__)
@@ -57,20 +57,6 @@ class SaveLabelMaps:
                 found=array.shape[1:],
             )
         path = self.output_dir / f"{case}.nii.gz"
-        write_label_map(path, array[0], image)
+        write_nifti(path, array[0].astype(np.uint8), image.affine, like=image)
         logger.info("%s: wrote %s", case, path)
         return path
-
-
-def write_label_map(path: str | Path, label: np.ndarray, image: nib.Nifti1Image) -> None:
-    """Write (X, Y, Z) label values as uint8 NIfTI, atomically, with the header of the image they belong to.
-
-    The header is copied and not made from the affine: where only a quaternion is stored, writing the affine as a matrix
-    would round it.
-    """
-    header = image.header.copy()
-    header.set_data_dtype(np.uint8)
-    header.set_slope_inter(1, 0)
-    header["cal_min"] = header["cal_max"] = 0
-    with atomic_path(path) as temporary:
-        nib.save(nib.Nifti1Image(np.ascontiguousarray(label, dtype=np.uint8), None, header), temporary)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from scripts.boundary_refinement import dense_features, refine_boundary
 from scripts.cohort import Case, Cohort
+from scripts.distributed import rank_and_world
 from scripts.errors import BundleError
 from scripts.files import read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
 from scripts.geodesic import geodesic_distance
@@ -158,7 +159,7 @@ class PseudoLabeller:
             raise BundleError(
                 "no case has propagated points", stage=STAGE, file=self.output_dir / "propagation", expected="ID.json"
             )
-        rank, world = _rank_and_world()
+        rank, world = rank_and_world()
         written = []
         for case in tqdm(cases[rank::world], desc="pseudo labels", unit="case", disable=rank > 0):
             record = read_json(self._points_file(case))
@@ -345,9 +346,3 @@ def _volumes_ml(label: np.ndarray, classes: Mapping[str, int], affine: np.ndarra
     counts = np.bincount(label.ravel(), minlength=len(classes) + 1)[1:]
     voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
     return {name: round(float(count * voxel_ml), 3) for name, count in zip(classes, counts, strict=True)}
-
-
-def _rank_and_world() -> tuple[int, int]:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
