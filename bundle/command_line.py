@@ -41,10 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _oneshot(options: argparse.Namespace) -> None:
     pipeline = _pipeline(options)
-    pipeline.train_prnet()
-    pipeline.propagate()
-    pipeline.train_segmentation()
-    pipeline.infer()
+    pipeline.run()
     print(f"label maps: {pipeline.output / 'predictions'}\nreport: {pipeline.report(options.labels)}")
 
 

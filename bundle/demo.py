@@ -43,10 +43,7 @@ def run_demo(output: Path) -> float:
             overrides=OVERRIDES,
         )
     )
-    pipeline.train_prnet()
-    pipeline.propagate()
-    pipeline.train_segmentation()
-    pipeline.infer()
+    pipeline.run()
     predictions = output / "held_out_predictions"
     infer_folder(held_out, pipeline.output / "segmentation", predictions)
     result = evaluate_folder(predictions, dataset.labels, dataset.classes, cases=dataset.test)

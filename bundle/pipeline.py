@@ -59,6 +59,13 @@ class Pipeline:
         )
         save_settings(settings)
 
+    def run(self) -> None:
+        """Every stage, from PRNet to label maps; the report is the caller's to ask for."""
+        self.train_prnet()
+        self.propagate()
+        self.train_segmentation()
+        self.infer()
+
     def train_prnet(self) -> None:
         """Train the coarse and the fine PRNet, unless weights were given."""
         if self.settings.weights is not None:
@@ -157,8 +164,7 @@ class Pipeline:
             load_prnet(weights / stage.removeprefix("prnet_"), spacing_mm, wanted.get("patch_size"))
 
     def _names(self, stage: str) -> list[str]:
-        names, small = CONFIGS[stage]
-        return [*names, *small] if self.settings.small else list(names)
+        return config_names(stage, self.settings.small)
 
     def _working_spacing_mm(self) -> list[float]:
         if self.settings.weights is not None:
@@ -182,6 +188,12 @@ class Pipeline:
         if "validation_count" in wanted:
             return wanted["validation_count"]
         return min(read_configs(self._names(stage))["validation_count"], len(self.cohort.cases) // 4)
+
+
+def config_names(stage: str, small: bool) -> list[str]:
+    """The stage's config files, those that patch it for two CPU cores after them if `small`."""
+    names, patches = CONFIGS[stage]
+    return [*names, *patches] if small else list(names)
 
 
 def _weight_hashes(prnet_dir: Path) -> list[str]:

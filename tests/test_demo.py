@@ -6,7 +6,7 @@ import pytest
 from bundle import demo
 from bundle.demo import OVERRIDES, run_demo
 from bundle.phantom import write_phantom_cohort
-from bundle.pipeline import CONFIGS
+from bundle.pipeline import CONFIGS, Pipeline
 from bundle.run_config import check_values
 from scripts.files import read_json
 from tests.pipeline_fixtures import phantom_settings
@@ -26,6 +26,8 @@ def test_settings_are_ones_the_configs_have():
 
 class PerfectPipeline:
     """Stands in for the pipeline: remembers its settings and in what order its stages ran."""
+
+    run = Pipeline.run
 
     def __init__(self, settings):
         self.settings, self.output, self.calls = settings, settings.output, []

@@ -18,7 +18,6 @@ PAPER = {
         "0.9": 45.2,
         "trained_without_plc": 81.9,
         "trained_with_plc": 88.7,
-        "supervised": 93.0,
     },
     "headneck_ct": {
         "data": "StructSeg 2019 head and neck (brain stem, left and right parotid)",
@@ -27,7 +26,6 @@ PAPER = {
         "0.9": 32.0,
         "trained_without_plc": 74.8,
         "trained_with_plc": 75.3,
-        "supervised": 84.9,
     },
 }
 

@@ -16,7 +16,7 @@ from bundle.benchmark.points import sweep, write_redenoised
 from bundle.benchmark.shipping import ship_prnets
 from bundle.dataset import Dataset, read_dataset
 from bundle.inference import infer_folder
-from bundle.pipeline import Pipeline, RunSettings, link_images
+from bundle.pipeline import Pipeline, RunSettings, config_names, link_images
 from bundle.run_config import BUNDLE_ROOT, read_configs
 from scripts.cohort import Cohort
 from scripts.denoising import denoising_rule
@@ -87,10 +87,7 @@ def _settings(dataset: Dataset, output: Path, images: Path, **changes: Any) -> R
 def _train(dataset: Dataset, output: Path, small: bool, device: str | None) -> Pipeline:
     images = link_images({case: dataset.image(case) for case in dataset.unlabelled}, output / "unlabelled")
     pipeline = Pipeline(_settings(dataset, output, images, small=small, device=device))
-    pipeline.train_prnet()
-    pipeline.propagate()
-    pipeline.train_segmentation()
-    pipeline.infer()
+    pipeline.run()
     return pipeline
 
 
@@ -109,8 +106,7 @@ def _score_points(dataset: Dataset, test: Path) -> list[dict[str, Any]]:
 
 
 def _score_pseudo_labels(dataset: Dataset, cohort: Cohort, test: Path, small: bool) -> dict[str, Any]:
-    names = ["pseudo_labels.json", *(["small_pseudo_labels.json"] if small else [])]
-    config = read_configs(names)
+    config = read_configs(config_names("pseudo_labels", small))
     spacing_mm = config["geodesic_spacing_mm"]
     settings = GeodesicSettings(
         lam=config["lam"],
