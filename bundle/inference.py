@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ import torch
 from bundle.run_config import device_override, run_config
 from scripts.errors import BundleError
 from scripts.files import read_json, sha256_of_file, write_json
+from scripts.volume_cache import fingerprint
 from scripts.volume_io import find_volumes
 
 logger = logging.getLogger(__name__)
 
-NETWORK_FILE = "network.json"  # beside the label maps: which network made them
+RECORD_FILE = "made_of.json"  # beside the label maps: which network made them of which images
 CARD_KEYS = ("classes", "spacing_mm", "patch_size", "channels")
 
 
@@ -33,7 +34,8 @@ def infer_folder(images: Path, model: Path, output: Path, device: str | None = N
         BundleError: no such network, or no usable volume.
     """
     overrides = network_overrides(model) | device_override(device)
-    drop_label_maps_of_other_networks(model, output, find_volumes(images))
+    sources = {case: fingerprint(source) for case, source in find_volumes(images).items()}
+    drop_stale_label_maps(model, output, sources)
     overrides |= {"dataset_dir": str(images), "output_dir": str(output), "skip_existing": True}
     run_config(["inference.json"], overrides)
 
@@ -66,27 +68,33 @@ def network_overrides(model: Path) -> dict[str, Any]:
     return {key: card[key] for key in CARD_KEYS} | {"checkpoint": str(model / "model.pt")}
 
 
-def drop_label_maps_of_other_networks(model: Path, output: Path, cases: Iterable[str]) -> None:
-    """Remove `ID.nii.gz` of `cases` that another network made; `OUTPUT/network.json` says which network that was.
+def drop_stale_label_maps(model: Path, output: Path, images: Mapping[str, str]) -> None:
+    """Remove label maps made by another network or of another image; `OUTPUT/made_of.json` says what made them.
+
+    Args:
+        model: folder of the network.
+        output: folder of the label maps, `ID.nii.gz`.
+        images: case name -> fingerprint of its image.
 
     Raises:
         BundleError: files of these names that no network of ours made; they may be anything, so they stay.
     """
     network = {name: sha256_of_file(model / name) for name in ("model.pt", "model.json")}
-    file = output / NETWORK_FILE
-    if file.exists() and read_json(file) == network:
-        return
-    stale = [path for path in (output / f"{case}.nii.gz" for case in cases) if path.exists()]
+    file = output / RECORD_FILE
+    before = read_json(file) if file.exists() else {}
+    known = before.get("images", {}) if before.get("network") == network else {}
+    made = {case: output / f"{case}.nii.gz" for case in images}
+    stale = [path for case, path in made.items() if path.exists() and known.get(case) != images[case]]
     if stale and not file.exists():
         raise BundleError(
             "the output folder holds files of the volumes' names that this command did not make",
             stage="inference",
             file=stale[0],
             expected="another output folder",
-            found=f"{len(stale)} such files and no {NETWORK_FILE}",
+            found=f"{len(stale)} such files and no {RECORD_FILE}",
         )
     if stale:
-        logger.warning("%d label maps in %s are not of this network and are made again", len(stale), output)
+        logger.warning("%d label maps in %s are of another network or image and are made again", len(stale), output)
     for path in stale:
         path.unlink()
-    write_json(file, network)
+    write_json(file, {"network": network, "images": {**known, **images}})

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bundle.inference import drop_label_maps_of_other_networks, network_overrides
+from bundle.inference import drop_stale_label_maps, network_overrides
 from bundle.report import write_report
 from bundle.run_config import BUNDLE_ROOT, check_values, device_override, read_configs, run_config
 from bundle.run_settings import RunSettings, save_settings
@@ -137,7 +137,7 @@ class Pipeline:
     def _cases_to_predict(self) -> dict[str, Any] | None:
         folder, network = self.output / "predictions", self.output / "segmentation"
         overrides = network_overrides(network)
-        drop_label_maps_of_other_networks(network, folder, self.cohort.cases)
+        drop_stale_label_maps(network, folder, self._image_hashes())
         cases = [case for case in self.cohort.cases.values() if not (folder / f"{case.id}.nii.gz").exists()]
         if not cases:
             return None

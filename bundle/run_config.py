@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 
 from scripts.errors import BundleError
 
@@ -48,6 +48,12 @@ def read_configs(names: Sequence[str]) -> dict[str, Any]:
     for name in names:
         merged |= json.loads((CONFIGS / name).read_text(encoding="utf-8"))
     return merged
+
+
+def read_component(names: Sequence[str], key: str) -> Any:
+    """One component of `configs/NAME` files, later ones patching earlier ones, as a run would build it."""
+    parser = ConfigParser(read_configs(names))
+    return parser.get_parsed_content(key)
 
 
 def check_keys(names: Sequence[str], overrides: Mapping[str, Any]) -> None:

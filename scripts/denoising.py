@@ -6,24 +6,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 SIMILARITY = "similarity"
+TISSUE = "tissue"
 COLLISION = "collision"
 KEPT = ""
 
 
 @dataclass(frozen=True)
 class DenoisingRule:
-    """Levels whose cosines are multiplied, and the threshold tau the product must exceed."""
+    """Levels whose cosines are multiplied, and the threshold tau the product must exceed.
+
+    `tissue_tolerance` adds the tissue check: how far, in normalised intensity (0.08 is 40 HU in soft tissue), a point
+    may lie outside the range of its class's strokes; None, the paper's way, checks no tissue.
+    """
 
     name: str
     levels: tuple[str, ...]
     tau: float
+    tissue_tolerance: float | None = None
 
 
 RULES = {
@@ -32,8 +38,8 @@ RULES = {
 }
 
 
-def denoising_rule(name: str, tau: float | None = None) -> DenoisingRule:
-    """The rule of that name, with another threshold if `tau` is given.
+def denoising_rule(name: str, tau: float | None = None, tissue_tolerance: float | None = None) -> DenoisingRule:
+    """The rule of that name, with another threshold if `tau` is given, and with the tissue check if a tolerance is.
 
     Raises:
         ValueError: unknown rule.
@@ -41,7 +47,7 @@ def denoising_rule(name: str, tau: float | None = None) -> DenoisingRule:
     if name not in RULES:
         raise ValueError(f"unknown denoising rule {name!r}, expected one of {sorted(RULES)}")
     rule = RULES[name]
-    return rule if tau is None else DenoisingRule(rule.name, rule.levels, float(tau))
+    return replace(rule, tau=rule.tau if tau is None else float(tau), tissue_tolerance=tissue_tolerance)
 
 
 def cosine_similarities(support: Mapping[str, Tensor], query: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -54,7 +60,9 @@ def product_of_levels(similarities: Mapping[str, np.ndarray], levels: Sequence[s
     return np.prod([np.asarray(similarities[level], dtype=float) for level in levels], axis=0)
 
 
-def denoise(labels: np.ndarray, voxels: np.ndarray, scores: np.ndarray, tau: float) -> list[str]:
+def denoise(
+    labels: np.ndarray, voxels: np.ndarray, scores: np.ndarray, misfits: np.ndarray, rule: DenoisingRule
+) -> list[str]:
     """Why each point is dropped, or "" for a kept one.
 
     Background points (label 0) pass the same threshold. Where points of several classes share a voxel, foreground is
@@ -64,17 +72,23 @@ def denoise(labels: np.ndarray, voxels: np.ndarray, scores: np.ndarray, tau: flo
         labels: (N,) class values, 0 for background.
         voxels: (N, 3) integer working voxels.
         scores: (N,) products of cosines.
-        tau: a point is kept if its score exceeds it; 0 switches the threshold off.
+        misfits: (N,) of the tissue check (see `tissue_misfits`).
+        rule: a point is kept if its score exceeds tau, where 0 switches the threshold off, and if its misfit is within
+            the rule's tolerance.
     """
-    passed = scores > tau if tau > 0 else np.ones(len(scores), dtype=bool)
-    reasons = np.where(passed, KEPT, SIMILARITY).tolist()
+    reasons = np.full(len(scores), KEPT, dtype=object)
+    if rule.tissue_tolerance is not None:
+        reasons[~(misfits <= rule.tissue_tolerance)] = TISSUE
+    if rule.tau > 0:
+        reasons[~(scores > rule.tau)] = SIMILARITY
+    passed = reasons == KEPT
     owner: dict[tuple[int, ...], int] = {}
     # The strongest claim on a voxel comes first: foreground before background, then the higher score.
     for point in sorted(np.flatnonzero(passed), key=lambda n: (labels[n] == 0, -scores[n], n)):
         first = owner.setdefault(tuple(int(v) for v in voxels[point]), point)
         if labels[first] != labels[point]:
             reasons[point] = COLLISION
-    return reasons
+    return reasons.tolist()
 
 
 def classes_not_located(classes: Mapping[str, int], labels: np.ndarray, reasons: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -36,6 +37,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         yield temporary
         temporary.replace(path)
     except OSError as error:
@@ -45,6 +47,24 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # also raised where the folder itself is the problem
             temporary.unlink()
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed processes left half written of this file."""
+    for leftover in path.parent.glob(f".writing-*-{glob.escape(path.name)}"):
+        owner = leftover.name.removeprefix(".writing-").removesuffix(f"-{path.name}")
+        if owner.isdigit() and not _is_alive(int(owner)):
+            leftover.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's
+    return True
 
 
 def write_json(path: str | Path, content: Any) -> None:

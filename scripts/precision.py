@@ -21,6 +21,21 @@ class AutocastInferer(SimpleInferer):
             return super().__call__(inputs, network, *args, **kwargs)
 
 
+class PositionInferer(AutocastInferer):
+    """PRNet's positions alone, a few patches at a time: validation needs no decoder and little memory."""
+
+    def __init__(self, enabled: bool = True, patches: int = 16) -> None:
+        super().__init__(enabled)
+        self.patches = patches
+
+    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+        """{"position": (B, 3)} of (B, C, X, Y, Z) patches."""
+        parts = inputs.split(self.patches)
+        return {
+            "position": torch.cat([super(PositionInferer, self).__call__(part, network.position) for part in parts])
+        }
+
+
 class AutocastSlidingWindowInferer(SlidingWindowInferer):
     """`SlidingWindowInferer` under bfloat16 autocast; windows are summed in float32."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,13 @@ from scripts.prnet_weights import load_prnet
 from scripts.propagation import LocatedPoints, PropagationSettings, Propagator, SupportPoints
 from scripts.scribbles import (
     BACKGROUND,
-    ScribblePoints,
     draw_points,
     nearest_voxels,
     read_scribble_points,
     to_voxels,
     to_world,
 )
+from scripts.tissue_check import local_intensities, tissue_misfits
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,27 @@ class CachedVolume:
     image: torch.Tensor
     body: torch.Tensor
     affine: np.ndarray
+
+
+@dataclass(frozen=True)
+class DescribedSupport:
+    """The support's points as the networks and as the tissue check see them."""
+
+    points: SupportPoints
+    intensities: np.ndarray
+
+
+@dataclass(frozen=True)
+class JudgedPoints:
+    """Located points of one case: world_mm and working_voxels (N, 3), similarities per level, scores, misfits and the
+    reasons for dropping ("" is kept), N each."""
+
+    world_mm: np.ndarray
+    working_voxels: np.ndarray
+    similarities: dict[str, np.ndarray]
+    scores: np.ndarray
+    misfits: np.ndarray
+    reasons: list[str]
 
 
 class ScribblePropagation:
@@ -111,43 +132,45 @@ class ScribblePropagation:
         todo = [case for case in cases[rank::world] if not self._up_to_date(case)]
         if not todo:
             return []
-        described = self._describe_support()
+        support = self._describe_support()
         for case in tqdm(todo, desc="propagation", unit="case", disable=rank > 0):
-            self._propagate(case, described)
+            self._propagate(case, support)
         return todo
 
-    def _describe_support(self) -> SupportPoints:
-        support = self._cached(self.cohort.support)
-        voxels = nearest_voxels(to_voxels(self.points.world_mm, support.affine), support.body.shape)
-        return self.propagator.describe_support(support.image, torch.as_tensor(voxels))
+    def _describe_support(self) -> DescribedSupport:
+        volume = self._cached(self.cohort.support)
+        voxels = nearest_voxels(to_voxels(self.points.world_mm, volume.affine), volume.body.shape)
+        described = self.propagator.describe_support(volume.image, torch.as_tensor(voxels))
+        return DescribedSupport(described, local_intensities(volume.image[0].numpy(), voxels))
 
-    def _propagate(self, case: str, described: SupportPoints) -> None:
+    def _propagate(self, case: str, support: DescribedSupport) -> None:
         start = time.perf_counter()
         volume = self._cached(case)
         if case == self.cohort.support:
-            located = _at_home(self.points, volume.affine, described)
+            judged = self._at_home(volume, support)
         else:
-            located = self.propagator.locate(volume.image, volume.body, described)
-        scores = product_of_levels(located.similarities, self.rule.levels)
-        working_voxels = nearest_voxels(located.voxels, volume.body.shape)
-        at_home = case == self.cohort.support
-        reasons = (
-            [KEPT] * len(scores) if at_home else denoise(self.points.labels, working_voxels, scores, self.rule.tau)
-        )
-        world_mm = self.points.world_mm if at_home else to_world(located.voxels, volume.affine)
-        record = self._record(case, located, working_voxels, scores, reasons, world_mm)
-        self._draw(case, world_mm, scores, reasons)
-        write_json(self.folder / f"{case}.json", record | {"seconds": round(time.perf_counter() - start, 3)})
+            judged = self._judge(self.propagator.locate(volume.image, volume.body, support.points), volume, support)
+        self._draw(case, judged)
+        seconds = round(time.perf_counter() - start, 3)
+        write_json(self.folder / f"{case}.json", self._record(case, judged) | {"seconds": seconds})
 
-    def _record(
-        self,
-        case: str,
-        located: LocatedPoints,
-        working_voxels: np.ndarray,
-        scores: np.ndarray,
-        reasons: list[str],
-        world_mm: np.ndarray,
-    ) -> dict[str, Any]:
+    def _at_home(self, volume: CachedVolume, support: DescribedSupport) -> JudgedPoints:
+        """The support's own points: at their places, with similarity 1, all kept."""
+        ones = np.ones(len(self.points.labels))
+        places = to_voxels(self.points.world_mm, volume.affine)
+        judged = self._judge(LocatedPoints(places, dict.fromkeys(support.points.features, ones)), volume, support)
+        return replace(judged, world_mm=self.points.world_mm, reasons=[KEPT] * len(ones))
+
+    def _judge(self, located: LocatedPoints, volume: CachedVolume, support: DescribedSupport) -> JudgedPoints:
+        scores = product_of_levels(located.similarities, self.rule.levels)
+        voxels = nearest_voxels(located.voxels, volume.body.shape)
+        intensities = local_intensities(volume.image[0].numpy(), voxels)
+        misfits = tissue_misfits(self.points.labels, support.intensities, intensities)
+        reasons = denoise(self.points.labels, voxels, scores, misfits, self.rule)
+        world_mm = to_world(located.voxels, volume.affine)
+        return JudgedPoints(world_mm, voxels, located.similarities, scores, misfits, reasons)
+
+    def _record(self, case: str, judged: JudgedPoints) -> dict[str, Any]:
         names = {value: name for name, value in self.cohort.classes.items()} | {0: BACKGROUND}
         points = [
             {
@@ -155,12 +178,13 @@ class ScribblePropagation:
                 "label": int(label),
                 "support_voxel": [int(v) for v in self.points.voxels[n]],
                 "support_mm": [round(float(v), 3) for v in self.points.world_mm[n]],
-                "located_mm": [round(float(v), 3) for v in world_mm[n]],
-                "working_voxel": [int(v) for v in working_voxels[n]],
-                "similarity": {level: round(float(s[n]), 4) for level, s in located.similarities.items()},
-                "score": round(float(scores[n]), 4),
-                "kept": reasons[n] == KEPT,
-                "reason": reasons[n],
+                "located_mm": [round(float(v), 3) for v in judged.world_mm[n]],
+                "working_voxel": [int(v) for v in judged.working_voxels[n]],
+                "similarity": {level: round(float(s[n]), 4) for level, s in judged.similarities.items()},
+                "score": round(float(judged.scores[n]), 4),
+                "tissue_misfit": round(float(judged.misfits[n]), 4),
+                "kept": judged.reasons[n] == KEPT,
+                "reason": judged.reasons[n],
             }
             for n, label in enumerate(self.points.labels)
         ]
@@ -170,21 +194,23 @@ class ScribblePropagation:
             "rule": self.rule.name,
             "levels": list(self.rule.levels),
             "tau": self.rule.tau,
+            "tissue_tolerance": self.rule.tissue_tolerance,
             "spacing_mm": list(self.cohort.spacing_mm),
             "classes": self.cohort.classes,
             "points": points,
-            "not_located": classes_not_located(self.cohort.classes, self.points.labels, reasons),
+            "not_located": classes_not_located(self.cohort.classes, self.points.labels, judged.reasons),
             "inputs": self._inputs(case),
         }
 
-    def _draw(self, case: str, world_mm: np.ndarray, scores: np.ndarray, reasons: list[str]) -> None:
+    def _draw(self, case: str, judged: JudgedPoints) -> None:
         """Kept points on the case's own grid; foreground over background, then the higher score."""
-        kept = np.array([reason == KEPT for reason in reasons])
+        kept = np.array([reason == KEPT for reason in judged.reasons])
         labels = self.points.labels
         values = np.where(labels == 0, self.cohort.background or 0, labels)
-        order = np.where(labels == 0, -1.0, scores)
+        order = np.where(labels == 0, -1.0, judged.scores)
         image = nib.load(self.cohort.cases[case].image)
-        drawn = draw_points(world_mm[kept], values[kept], order[kept], image.affine, self.cohort.cases[case].shape)
+        grid = image.affine, self.cohort.cases[case].shape
+        drawn = draw_points(judged.world_mm[kept], values[kept], order[kept], *grid)
         write_nifti(self.folder / f"{case}_scribbles.nii.gz", drawn, image.affine, like=image)
 
     def _cached(self, case: str) -> CachedVolume:
@@ -208,9 +234,3 @@ class ScribblePropagation:
         except (BundleError, KeyError, TypeError):
             logger.warning("the record of case %s is damaged and is made again", case)
             return False
-
-
-def _at_home(points: ScribblePoints, affine: np.ndarray, described: SupportPoints) -> LocatedPoints:
-    """The support's own points: at their places, with similarity 1."""
-    ones = np.ones(len(points.labels))
-    return LocatedPoints(to_voxels(points.world_mm, affine), dict.fromkeys(described.features, ones))

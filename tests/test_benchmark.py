@@ -3,7 +3,6 @@ import json
 import numpy as np
 import pytest
 
-from bundle import pipeline
 from bundle.benchmark import limits, pages, paper
 from bundle.benchmark.points import count_points, redenoise, sweep, write_redenoised
 from bundle.dataset import read_dataset
@@ -12,6 +11,7 @@ from bundle.run_settings import RunSettings
 from scripts.denoising import denoising_rule
 from scripts.errors import BundleError
 from scripts.files import read_json, write_json
+from scripts.pseudo_labels import GeodesicSettings
 from scripts.volume_io import Volume
 from tests.pipeline_fixtures import make_weights, phantom_settings, save
 
@@ -20,10 +20,11 @@ from tests.pipeline_fixtures import make_weights, phantom_settings, save
 AFFINE = np.diag([2.0, 3.0, 5.0, 1.0])
 
 
-def point(name, label, place_mm, m2, m4):
+def point(name, label, place_mm, m2, m4, misfit=0.0):
     similarity = {"m1": 1.0, "m2": m2, "m3": 1.0, "m4": m4}
     places = {"located_mm": place_mm, "working_voxel": [round(v / 4) for v in place_mm]}
-    return {"class": name, "label": label, **places, "similarity": similarity, "kept": True, "reason": ""}
+    judged = {"similarity": similarity, "tissue_misfit": misfit, "kept": True, "reason": ""}
+    return {"class": name, "label": label, **places, **judged}
 
 
 def record(*points, case="b"):
@@ -41,6 +42,13 @@ def test_another_threshold_keeps_other_points():
     assert (strict["rule"], strict["levels"], strict["tau"]) == ("dual", ["m2", "m4"], 0.7)
     assert [p["kept"] for p in mild["points"]] == [True, True]
     assert mild["not_located"] == []
+
+
+def test_another_tissue_tolerance_keeps_other_points():
+    points = [point("spleen", 1, [0, 0, 0], 0.9, 0.9, misfit=0.1), point("liver", 6, [40, 0, 0], 0.9, 0.9)]
+    checked = redenoise(record(*points), denoising_rule("dual", 0.5, tissue_tolerance=0.08))
+    assert [p["reason"] for p in checked["points"]] == ["tissue", ""]
+    assert checked["tissue_tolerance"] == 0.08 and checked["not_located"] == ["spleen"]
 
 
 def test_collisions_are_judged_on_the_working_grid():
@@ -176,14 +184,17 @@ def test_limits_in_miniature(phantoms, tmp_path, monkeypatch):
 def test_paper_in_miniature(phantoms, tmp_path, monkeypatch):
     tiny = phantom_settings(15.0)
     monkeypatch.setattr(paper, "RunSettings", lambda **values: RunSettings(**values, overrides=tiny))
-    monkeypatch.setattr(paper, "read_configs", lambda names: pipeline.read_configs(names) | tiny["pseudo_labels"])
+    coarser = GeodesicSettings(spacing_mm=tiny["pseudo_labels"]["geodesic_spacing_mm"])
+    monkeypatch.setattr(paper, "read_component", lambda names, key: coarser)
     page = tmp_path / "docs" / "page.md"
     result = paper.run(phantoms, tmp_path / "out", page, small=True, device="cpu")
     assert json.loads((tmp_path / "docs" / "benchmarks" / "paper_phantoms.json").read_text()) == result
-    assert {(row["rule"], row["tau"]) for row in result["points"]} == {
-        (rule, tau) for rule in ("dual", "multi") for tau in paper.POINT_TAUS
+    assert {(row["rule"], row["tau"], row["tissue_tolerance"]) for row in result["points"]} == {
+        (rule, tau, tolerance)
+        for rule, tolerance in (("dual", None), ("multi", None), ("dual", paper.TISSUE_TOLERANCE))
+        for tau in paper.POINT_TAUS
     }
-    assert list(result["pseudo_labels"]) == ["0.0", "0.5", "0.9"]
+    assert list(result["pseudo_labels"]) == ["0.0", "0.5", "0.9", "0.5, tissue check"]
     for scores in (*result["pseudo_labels"].values(), result["trained_with_plc"], result["trained_without_plc"]):
         assert list(scores["cases"]) == ["phantom_03"]
     assert "segmentation_without_plc" in result["stages"]

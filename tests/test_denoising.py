@@ -14,8 +14,10 @@ from scripts.denoising import (
 )
 
 
-def reasons(labels, voxels, scores, tau=0.5):
-    return denoise(np.array(labels), np.array(voxels), np.array(scores, dtype=float), tau)
+def reasons(labels, voxels, scores, tau=0.5, misfits=None, tolerance=None):
+    misfits = np.zeros(len(labels)) if misfits is None else np.array(misfits, dtype=float)
+    rule = denoising_rule("dual", tau, tolerance)
+    return denoise(np.array(labels), np.array(voxels), np.array(scores, dtype=float), misfits, rule)
 
 
 def test_cosines_by_hand():
@@ -36,7 +38,7 @@ def test_score_is_the_product_of_the_rule_s_levels():
 def test_rules():
     assert (RULES["dual"].levels, RULES["dual"].tau) == (("m2", "m4"), 0.5)
     assert (RULES["multi"].levels, RULES["multi"].tau) == (("m1", "m2", "m3", "m4"), 0.1)
-    assert denoising_rule("dual") is RULES["dual"]
+    assert denoising_rule("dual") == RULES["dual"] and RULES["dual"].tissue_tolerance is None
     assert denoising_rule("multi", 0).tau == 0 and denoising_rule("multi", 0).levels == RULES["multi"].levels
     with pytest.raises(ValueError, match=r"unknown denoising rule 'triple', expected one of \['dual', 'multi'\]"):
         denoising_rule("triple")
@@ -48,6 +50,20 @@ def test_a_score_must_exceed_tau():
     assert found == ["similarity", "", "similarity", ""], "background passes the same threshold"
     assert reasons([1, 1, 0, 0], apart, [0.0, 0.1, 0.0, 1.0], tau=0) == [""] * 4
     assert reasons([1], [[0, 0, 0]], [math.nan]) == ["similarity"]
+
+
+def test_the_tissue_check_is_a_second_threshold():
+    apart = [[n, 0, 0] for n in range(4)]
+    points = ([1, 1, 1, 0], apart, [0.9, 0.9, 0.1, 0.9])
+    misfits = [0.08, 0.09, 0.09, 0.0]
+    assert reasons(*points, misfits=misfits, tolerance=0.08) == ["", "tissue", "similarity", ""]
+    assert reasons(*points, misfits=misfits) == ["", "", "similarity", ""], "off unless a tolerance is given"
+    assert reasons([1], [[0, 0, 0]], [0.9], misfits=[math.nan], tolerance=0.08) == ["tissue"]
+
+
+def test_a_point_in_the_wrong_tissue_claims_no_voxel():
+    here = [4, 5, 6]
+    assert reasons([1, 2], [here, here], [0.9, 0.6], misfits=[0.5, 0.0], tolerance=0.1) == ["tissue", ""]
 
 
 def test_foreground_is_never_erased_by_background():

@@ -203,8 +203,8 @@ def test_infer_and_evaluate(cohort, finished, tmp_path, capsys):
     before = stamps(tmp_path / "maps")
     main(command)
     assert stamps(tmp_path / "maps") == before, "label maps it made are kept"
-    network = tmp_path / "maps" / "network.json"
-    network.write_text(network.read_text().replace("model.pt", "other.pt"))
+    record = tmp_path / "maps" / "made_of.json"
+    record.write_text(record.read_text().replace("model.pt", "other.pt"))
     main(command)
     changed = {name for name, stamp in stamps(tmp_path / "maps").items() if stamp != before[name]}
     assert changed == set(before), "those of another network are made again"

@@ -1,5 +1,7 @@
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -44,6 +46,16 @@ def test_the_temporary_name_keeps_the_suffix_and_is_on_the_same_disk(tmp_path):
         temporary.write_text("x")
         assert not (tmp_path / "a.nii.gz").exists()
     assert (tmp_path / "a.nii.gz").read_text() == "x" and not temporary.exists()
+
+
+def test_what_killed_processes_left_is_swept(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    names = [f".writing-{gone.pid}-a.json", f".writing-{os.getppid()}-a.json", f".writing-{gone.pid}-other-a.json"]
+    for name in names:
+        (tmp_path / name).write_text("half")
+    write_json(tmp_path / "a.json", {})
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", *names[1:]}, "only of this file, only of the dead"
 
 
 @pytest.mark.parametrize("below", ["a.json", "deeper/a.json"])

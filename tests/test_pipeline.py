@@ -144,7 +144,7 @@ def test_killed_inference_predicts_only_what_is_missing(folder, stages):
 def test_label_maps_of_another_network_are_never_kept(folder, stages):
     again(stages, settings(folder))
     (folder / "out" / "state.json").unlink()  # nothing says any more what the label maps were made of
-    write_json(folder / "out" / "predictions" / "network.json", {"model.pt": "another", "model.json": "another"})
+    write_json(folder / "out" / "predictions" / "made_of.json", {"network": {"model.pt": "another"}, "images": {}})
     again(stages, settings(folder))
     assert len(dict(stages.calls)["inference"]["dataset#data"]) == 3
     (folder / "out" / "state.json").unlink()
@@ -154,7 +154,7 @@ def test_label_maps_of_another_network_are_never_kept(folder, stages):
 def test_files_that_no_network_made_are_never_removed(folder, stages):
     again(stages, settings(folder))
     (folder / "out" / "state.json").unlink()
-    (folder / "out" / "predictions" / "network.json").unlink()
+    (folder / "out" / "predictions" / "made_of.json").unlink()
     with pytest.raises(BundleError, match="did not make"):
         run_all(Pipeline(settings(folder)))
     assert len(list((folder / "out" / "predictions").glob("*.nii.gz"))) == 3

@@ -1,7 +1,8 @@
 import torch
 from torch import nn
 
-from scripts.precision import AutocastInferer, AutocastSlidingWindowInferer
+from scripts.precision import AutocastInferer, AutocastSlidingWindowInferer, PositionInferer
+from scripts.prnet import PRNet
 
 
 class Recorder(nn.Module):
@@ -27,6 +28,15 @@ def test_plain_inferer():
     assert torch.equal(exact, network(inputs))
     torch.testing.assert_close(rough.float(), exact, atol=0.01, rtol=0.01)
     assert network.layer(inputs).dtype == torch.float32, "autocast ends with the call"
+
+
+def test_positions_a_few_patches_at_a_time():
+    network, inputs = PRNet((32, 16, 16), width=2).eval(), torch.rand(5, 1, 32, 16, 16)
+    sizes = []
+    network.bottleneck.register_forward_hook(lambda module, args, output: sizes.append(len(output)))
+    found = PositionInferer(enabled=False, patches=2)(inputs, network)
+    assert sizes == [2, 2, 1] and list(found) == ["position"]
+    torch.testing.assert_close(found["position"], network(inputs)["position"])
 
 
 def test_sliding_window_sums_in_float32():

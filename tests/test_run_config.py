@@ -3,8 +3,17 @@ import json
 import pytest
 import torch
 
-from bundle.run_config import CONFIGS, check_keys, check_values, device_override, read_configs, run_config
+from bundle.run_config import (
+    CONFIGS,
+    check_keys,
+    check_values,
+    device_override,
+    read_component,
+    read_configs,
+    run_config,
+)
 from scripts.errors import BundleError
+from scripts.pseudo_labels import GeodesicSettings
 from tests.pipeline_fixtures import save, strokes
 
 PRNET = ["train_prnet.json", "small.json"]
@@ -14,6 +23,11 @@ def test_later_configs_patch_earlier_ones():
     assert read_configs(["train_prnet.json"])["width"] == 16
     assert read_configs(PRNET)["width"] == 8
     assert read_configs(PRNET)["seed"] == 133
+
+
+def test_a_component_is_built_as_a_run_would():
+    settings = read_component(["pseudo_labels.json", "small_pseudo_labels.json"], "settings")
+    assert settings == GeodesicSettings(spacing_mm=(2.0, 2.0, 2.0))
 
 
 @pytest.mark.parametrize("key", ["width", "train#trainer#max_epochs", "train::trainer::max_epochs", "run#0"])

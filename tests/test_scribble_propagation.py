@@ -28,7 +28,7 @@ from tests.prnet_fixtures import (
 SETTINGS = PropagationSettings(start_points=3, batch_size=16, bfloat16=False)
 POINT_KEYS = [
     *("class", "label", "support_voxel", "support_mm", "located_mm", "working_voxel"),
-    *("similarity", "score", "kept", "reason"),
+    *("similarity", "score", "tissue_misfit", "kept", "reason"),
 ]
 
 

@@ -70,6 +70,7 @@ def paper_section(result: Mapping[str, Any]) -> str:
             "organ; mean over test volumes.",
             _point_table(result["points"], "dual"),
             _point_table(result["points"], "multi"),
+            _point_table(result["points"], "dual", tissue_check=True),
             "**Time and peak memory per stage.** Wall-clock seconds, peak resident memory of the whole process.",
             _stage_table(result),
         ]
@@ -95,12 +96,13 @@ def _dice_table(result: Mapping[str, Any]) -> str:
     return table(header, lines)
 
 
-def _point_table(rows: Sequence[Mapping[str, Any]], rule: str) -> str:
-    chosen = [row for row in rows if row["rule"] == rule]
+def _point_table(rows: Sequence[Mapping[str, Any]], rule: str, tissue_check: bool = False) -> str:
+    chosen = [row for row in rows if row["rule"] == rule and (row["tissue_tolerance"] is not None) == tissue_check]
     classes = list(dict.fromkeys(row["class"] for row in chosen))
     taus = list(dict.fromkeys(row["tau"] for row in chosen))
     cell = {(row["tau"], row["class"]): row for row in chosen}
-    header = [f"{rule}, tau", *(f"{name}: kept / right" for name in classes)]
+    checked = " and tissue check" if tissue_check else ""
+    header = [f"{rule}{checked}, tau", *(f"{name}: kept / right" for name in classes)]
     return table(
         header,
         [

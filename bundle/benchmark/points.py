@@ -21,15 +21,16 @@ def redenoise(record: Mapping[str, Any], rule: DenoisingRule) -> dict[str, Any]:
     scores = product_of_levels(levels, rule.levels)
     labels = np.array([point["label"] for point in points])
     voxels = np.array([point["working_voxel"] for point in points])
+    misfits = np.array([point["tissue_misfit"] for point in points])
     at_home = record["case"] == record["support"]
-    reasons = [KEPT] * len(points) if at_home else denoise(labels, voxels, scores, rule.tau)
+    reasons = [KEPT] * len(points) if at_home else denoise(labels, voxels, scores, misfits, rule)
     changed = [
         point | {"score": round(float(score), 4), "kept": reason == KEPT, "reason": reason}
         for point, score, reason in zip(points, scores, reasons, strict=True)
     ]
     kept = {point["label"] for point in changed if point["kept"]}
     not_located = [name for name, value in record["classes"].items() if value not in kept]
-    rules = {"rule": rule.name, "levels": list(rule.levels), "tau": rule.tau}
+    rules = {"rule": rule.name, "levels": list(rule.levels), "tau": rule.tau, "tissue_tolerance": rule.tissue_tolerance}
     return {**record, **rules, "points": changed, "not_located": not_located}
 
 
@@ -78,6 +79,7 @@ def sweep(work_dir: Path, labels: Path, cases: Sequence[str], rules: Sequence[De
                 {
                     "rule": rule.name,
                     "tau": rule.tau,
+                    "tissue_tolerance": rule.tissue_tolerance,
                     "class": name,
                     "kept_mean": float(np.mean(kept)),
                     "kept_sd": float(np.std(kept)),

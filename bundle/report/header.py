@@ -64,7 +64,11 @@ def _mode(run: Run) -> str:
     propagation = next(filter(None, (propagation_of(run, case) for case in run.case_ids)), {})
     if "rule" in propagation:
         levels = ", ".join(propagation.get("levels", ()))
-        parts.append(f"points kept by rule {propagation['rule']} ({levels}), score above {propagation['tau']:g}")
+        tolerance = propagation.get("tissue_tolerance")
+        checked = "" if tolerance is None else f", tissue within {tolerance:g} of the strokes' intensity"
+        parts.append(
+            f"points kept by rule {propagation['rule']} ({levels}), score above {propagation['tau']:g}{checked}"
+        )
     return "; ".join(parts)
 
 
