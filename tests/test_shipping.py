@@ -11,10 +11,18 @@ def test_shipped_prnets_carry_data_and_scores(tmp_path):
         (folder / "model.json").write_text('{"kind": "prnet"}')
         (folder / "curve.csv").write_text("epoch,val_offset_error_mm\n1,30.5\n2,20.5\n3,\n")
     rows = [
-        {"rule": rule, "tau": tau, "class": "liver", "kept_mean": 0.5, "precision_mean": tau}
-        for rule in ("dual", "multi")
+        {
+            "rule": rule,
+            "tau": tau,
+            "tissue_tolerance": tolerance,
+            "class": "liver",
+            "kept_mean": 0.5,
+            "precision_mean": tau,
+        }
+        for rule, tolerance in (("dual", None), ("multi", None), ("dual", 0.08))
         for tau in (0.0, 0.5)
     ]
+    rows[-1]["precision_mean"] = 0.9  # with the tissue check, which is not the paper's
     stages = {"prnet_coarse": {"seconds": 60}, "prnet_fine": {"seconds": 61}}
     target = ship_prnets(
         tmp_path / "work", {"dataset": "abdomen_ct", "points": rows, "stages": stages}, tmp_path / "models"

@@ -41,5 +41,6 @@ def _last_validation(curve: Path) -> float | None:
 
 
 def _points(result: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
-    rows = (row for row in result["points"] if (row["rule"], row["tau"]) == ("dual", 0.5))
+    wanted = ("dual", 0.5, None)
+    rows = (row for row in result["points"] if (row["rule"], row["tau"], row["tissue_tolerance"]) == wanted)
     return {row["class"]: {"kept": row["kept_mean"], "in_the_right_organ": row["precision_mean"]} for row in rows}
