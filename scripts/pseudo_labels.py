@@ -45,7 +45,8 @@ class GeodesicSettings:
         truncation: distance from which on a class has no affinity.
         max_iterations: limit of the distance's rounds.
         largest_component: keep each class's largest connected part only.
-        spacing_mm: grid the distances are computed on, X, Y, Z of the canonical axes; None is the case's own.
+        spacing_mm: grid the distances are computed on, X, Y, Z of the canonical axes; None is the case's own, which is
+            also taken where it has the larger voxels.
         backend: "torch" or "geodistk".
         refine: redraw the borders with the fine PRNet's features; the spacing must be the network's.
     """
@@ -204,8 +205,9 @@ class PseudoLabeller:
             cached = nib.load(self.cohort.cached_image(case.id))
             return Volume(np.asarray(cached.dataobj, dtype=np.float32), cached.affine)
         volume = canonical(read_volume(case.image))
-        if self.settings.spacing_mm is not None:
-            volume = resample(Volume(np.clip(volume.array, *HU_RANGE), volume.affine), self.settings.spacing_mm)
+        spacing_mm = self.settings.spacing_mm
+        if spacing_mm is not None and np.prod(spacing_mm) > np.prod(volume.spacing_mm):
+            volume = resample(Volume(np.clip(volume.array, *HU_RANGE), volume.affine), spacing_mm)
         return Volume(normalise_hu(volume.array), volume.affine)
 
     def _seeds(self, name: str, record: Mapping[str, Any], working: Volume) -> np.ndarray:

@@ -158,6 +158,16 @@ def test_distances_of_a_coarser_grid_come_back_to_the_right_place(tmp_path, make
         assert np.linalg.norm(centres[0] - centres[1]) < 1.0
 
 
+def test_no_grid_finer_than_the_cases_own(tmp_path, make_case):
+    """Finer voxels than those measured would only cost time."""
+    case, truth, affine = make_case("LPS")
+    _propagated(tmp_path, case, _points(affine))
+    labeller = PseudoLabeller(_cohort(tmp_path, case), tmp_path, GeodesicSettings(spacing_mm=[1.0, 1.0, 1.0]))
+    assert sorted(labeller._working_image(case).array.shape) == sorted(SHAPE)
+    labeller.run()
+    np.testing.assert_array_equal(_result(tmp_path)[0], truth)
+
+
 def test_the_cached_volume_serves_at_the_cohorts_spacing(tmp_path, make_case, write_volume):
     case, truth, affine = make_case("RAS")
     _propagated(tmp_path, case, _points(affine))
