@@ -18,7 +18,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "prnet_fine": {"max_epochs": 8},
     "propagation": {"tissue_tolerance": 0.08},
     "pseudo_labels": {"geodesic_spacing_mm": [3.0, 3.0, 3.0]},
-    "segmentation": {"max_epochs": 40, "plc_start_epoch": 30},
+    "segmentation": {"max_epochs": 40, "samples_per_epoch": 40, "plc_start_epoch": 30},
 }
 
 
