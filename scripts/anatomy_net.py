@@ -1,0 +1,89 @@
+"""AnatomyNet: dense anatomical embeddings; the same place of two bodies gets similar vectors (mode `default`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+STRIDES = {"fine": 2, "coarse": 8}  # voxels of the input per cell of each embedding
+DEEPEST_STRIDE = 16
+
+
+class _Block(nn.Sequential):
+    """Two 3x3x3 convolutions, each with group norm and ReLU; the first one may halve the resolution."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__(*_convolution(in_channels, out_channels, stride), *_convolution(out_channels, out_channels, 1))
+
+
+def _convolution(in_channels: int, out_channels: int, stride: int) -> tuple[nn.Module, ...]:
+    convolution = nn.Conv3d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False)
+    # Group norm, not instance norm: a channel's mean over a window says where in the body the window lies.
+    return convolution, nn.GroupNorm(min(4, out_channels), out_channels), nn.ReLU(inplace=True)
+
+
+class AnatomyNet(nn.Module):
+    """Fully convolutional U-Net with two embedding heads.
+
+    Position in the body is learnt by contrast (`ContrastiveLoss`): no offset in mm is regressed, because bodies differ
+    in size. The fine head sees detail, the coarse one tells far places apart, left from right too.
+
+    Args:
+        widths: channels at strides 1, 2, 4, 8, 16.
+        fine_channels, coarse_channels: lengths of the embeddings.
+        in_channels: image channels.
+
+    Raises:
+        ValueError: not five widths.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (12, 24, 48, 96, 192),
+        fine_channels: int = 64,
+        coarse_channels: int = 64,
+        in_channels: int = 1,
+    ) -> None:
+        super().__init__()
+        if len(widths) != 5:
+            raise ValueError(f"AnatomyNet needs five widths, for strides 1 to {DEEPEST_STRIDE}, got {list(widths)}")
+        w1, w2, w4, w8, w16 = (int(width) for width in widths)
+        self.encoder = nn.ModuleList(
+            [
+                nn.Sequential(*_convolution(in_channels, w1, 1)),
+                _Block(w1, w2, stride=2),
+                _Block(w2, w4, stride=2),
+                _Block(w4, w8, stride=2),
+                _Block(w8, w16, stride=2),
+            ]
+        )
+        self.decoder = nn.ModuleList([_Block(w16 + w8, w8), _Block(w8 + w4, w4), _Block(w4 + w2, w2)])
+        self.coarse_head = nn.Conv3d(w8, coarse_channels, kernel_size=1)
+        self.fine_head = nn.Conv3d(w2, fine_channels, kernel_size=1)
+
+    def forward(self, windows: Tensor) -> dict[str, Tensor]:
+        """Unit vectors per cell: (B, C, X, Y, Z) -> {"fine": (B, F, X/2, Y/2, Z/2), "coarse": (B, G, X/8, Y/8, Z/8)}.
+
+        Raises:
+            ValueError: a side is no multiple of 16.
+        """
+        if any(size % DEEPEST_STRIDE for size in windows.shape[2:]):
+            raise ValueError(f"window sides must be multiples of {DEEPEST_STRIDE}, got {tuple(windows.shape[2:])}")
+        skips = []
+        features = windows
+        for stage in self.encoder:
+            features = stage(features)
+            skips.append(features)
+        maps = []
+        for stage, skip in zip(self.decoder, (skips[3], skips[2], skips[1]), strict=True):
+            upsampled = functional.interpolate(features, scale_factor=2, mode="nearest")
+            features = stage(torch.cat([upsampled, skip], dim=1))
+            maps.append(features)
+        return {"fine": _unit(self.fine_head(maps[2])), "coarse": _unit(self.coarse_head(maps[0]))}
+
+
+def _unit(embedding: Tensor) -> Tensor:
+    return functional.normalize(embedding.float(), dim=1)

@@ -1,0 +1,161 @@
+"""Two overlapping augmented views of one volume with points that correspond: what AnatomyNet learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import MapTransform, Randomizable
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+from torch.nn import functional
+
+MAX_DRAWS = 20
+
+
+@dataclass(frozen=True)
+class View:
+    """A window into a volume: volume voxel = matrix @ (window voxel - middle of the window) + centre.
+
+    Attributes:
+        matrix: (3, 3) rotation and scale, in voxels (the working grid is isotropic or nearly so).
+        centre: (3,) volume voxel in the middle of the window.
+        size: (X, Y, Z) voxels of the window.
+    """
+
+    matrix: np.ndarray
+    centre: np.ndarray
+    size: tuple[int, int, int]
+
+    @property
+    def middle(self) -> np.ndarray:
+        """Window voxel in the middle, (3,)."""
+        return (np.array(self.size) - 1) / 2
+
+    def to_volume(self, voxels: np.ndarray) -> np.ndarray:
+        """Window voxels (N, 3) -> volume voxels (N, 3)."""
+        return (voxels - self.middle) @ self.matrix.T + self.centre
+
+    def to_window(self, voxels: np.ndarray) -> np.ndarray:
+        """Volume voxels (N, 3) -> window voxels (N, 3)."""
+        return (voxels - self.centre) @ np.linalg.inv(self.matrix).T + self.middle
+
+    def sample(self, volume: Tensor) -> Tensor:
+        """The window's voxels, linear, zero outside: (C, X, Y, Z) volume -> (C, *size)."""
+        # grid_sample wants coordinates from -1 to 1 (align_corners), last axis first.
+        shape = torch.tensor(volume.shape[1:], dtype=torch.float32)
+        axes = [torch.arange(size, dtype=torch.float32) - (size - 1) / 2 for size in self.size]
+        matrix = torch.as_tensor(self.matrix, dtype=torch.float32)
+        x, y, z = torch.meshgrid(*axes, indexing="ij")
+        places = torch.stack([x, y, z], dim=-1) @ matrix.T + torch.as_tensor(self.centre, dtype=torch.float32)
+        grid = (2 * places / (shape - 1).clamp(min=1) - 1).flip(-1)
+        return functional.grid_sample(volume[None], grid[None], mode="bilinear", align_corners=True)[0]
+
+
+class ViewPairsd(Randomizable, MapTransform):
+    """Draw two views of one volume, each turned, scaled and recoloured at random, and points that lie in both.
+
+    No mirroring: left and right must stay apart.
+
+    Args:
+        image_key, body_key: (1, X, Y, Z) image in [0, 1] and body mask on the same grid.
+        window_size: (X, Y, Z) voxels of a view, multiples of 16.
+        spacing_mm: voxel size of the volumes.
+        points: how many corresponding points.
+        scale: smallest and largest zoom.
+        rotation_deg: largest angle about each axis.
+        shift: largest distance of a view's centre from the common centre, in windows.
+        recolour: random gamma, brightness and noise; False for none.
+    """
+
+    def __init__(
+        self,
+        window_size: Sequence[int],
+        spacing_mm: Sequence[float],
+        points: int = 400,
+        scale: tuple[float, float] = (0.75, 1.3),
+        rotation_deg: float = 10.0,
+        shift: float = 0.25,
+        recolour: bool = True,
+        image_key: str = "image",
+        body_key: str = "body",
+    ) -> None:
+        MapTransform.__init__(self, [image_key, body_key])
+        self.window_size = tuple(int(size) for size in window_size)
+        self.spacing_mm = np.array(spacing_mm, dtype=float)
+        self.points, self.scale, self.rotation_deg, self.shift = points, tuple(scale), rotation_deg, shift
+        self.recolour = recolour
+        self.image_key, self.body_key = image_key, body_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[str, Tensor]:
+        """{"views": (2, 1, X, Y, Z), "voxels": (2, N, 3) the points in each view, "places_mm": (N, 3) in the volume}.
+
+        An item with "view_seed" gets the same views every time.
+        """
+        if "view_seed" in data:
+            self.set_random_state(seed=data["view_seed"])
+        image = torch.as_tensor(np.asarray(data[self.image_key])).float()
+        body = np.argwhere(np.asarray(data[self.body_key])[0] > 0)
+        views, places = self._overlapping(body)
+        windows = torch.stack([self._coloured(view.sample(image)) for view in views])
+        voxels = np.stack([view.to_window(places) for view in views])
+        return {
+            "views": windows,
+            "voxels": torch.as_tensor(voxels, dtype=torch.float32),
+            "places_mm": torch.as_tensor(places * self.spacing_mm, dtype=torch.float32),
+        }
+
+    def _overlapping(self, body: np.ndarray) -> tuple[list[View], np.ndarray]:
+        """Two views and `points` volume voxels of the body that lie in both, drawn with replacement."""
+        for _ in range(MAX_DRAWS):
+            centre = body[self.R.randint(len(body))]
+            views = [self._view(centre) for _ in range(2)]
+            shared = body[np.logical_and(*(_inside(view, body) for view in views))]
+            if len(shared):
+                chosen = shared[self.R.randint(len(shared), size=self.points)]
+                return views, chosen + self.R.uniform(-0.5, 0.5, chosen.shape)
+        raise RuntimeError("two views of one volume never overlapped")
+
+    def _view(self, centre: np.ndarray) -> View:
+        angles = self.R.uniform(-self.rotation_deg, self.rotation_deg, 3)
+        zoom = np.exp(self.R.uniform(*np.log(self.scale)))
+        # The rotation is one in mm; in voxels of unequal size it is conjugated with the spacing.
+        rotation = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+        matrix = np.diag(1 / self.spacing_mm) @ (zoom * rotation) @ np.diag(self.spacing_mm)
+        moved = centre + self.R.uniform(-self.shift, self.shift, 3) * self.window_size
+        return View(matrix, moved, self.window_size)
+
+    def _coloured(self, window: Tensor) -> Tensor:
+        if not self.recolour:
+            return window
+        gamma, gain, bias = np.exp(self.R.uniform(-0.2, 0.2)), self.R.uniform(0.9, 1.1), self.R.uniform(-0.05, 0.05)
+        noise = torch.as_tensor(self.R.standard_normal(window.shape), dtype=torch.float32) * self.R.uniform(0, 0.03)
+        return (gain * window.clamp(min=0) ** gamma + bias + noise).clamp(0, 1)
+
+
+def _inside(view: View, voxels: np.ndarray) -> np.ndarray:
+    """Which volume voxels lie in the window, half a voxel or more from its border, (N,) bool."""
+    places = view.to_window(voxels)
+    return np.all((places >= 0.5) & (places <= np.array(view.size) - 1.5), axis=1)
+
+
+def seeded_items(items: Sequence[Mapping[str, str]], views: int, seed: int) -> list[dict[str, Any]]:
+    """Validation items: each of `items` `views` times, always with the same views."""
+    return [{**item, "view_seed": seed + number} for item in items for number in range(views)]
+
+
+def prepare_views(
+    batch: Mapping[str, Tensor], device: str | torch.device | None = None, non_blocking: bool = False, **kwargs: Any
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Network input and loss target of a batch of view pairs, for MONAI's engines (`prepare_batch`).
+
+    Input (2B, 1, X, Y, Z), view 0 of every volume first; target "voxels" (2B, N, 3) likewise, "places_mm" (B, N, 3).
+    """
+    views, voxels, places = (
+        batch[key].to(device=device, non_blocking=non_blocking, **kwargs) for key in ("views", "voxels", "places_mm")
+    )
+    first_then_second = [torch.cat([item[:, 0], item[:, 1]]) for item in (views, voxels)]
+    return first_then_second[0], {"voxels": first_then_second[1], "places_mm": places}

@@ -1,0 +1,45 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import avg_pool3d
+
+from scripts.anatomy_net import STRIDES
+from scripts.dense_embedding import DenseEmbedding, embed_volume
+
+
+class Angles(nn.Module):
+    """A network without context: each cell's vector is the angle of its mean intensity."""
+
+    def __init__(self):
+        super().__init__()
+        self.windows = []
+
+    def forward(self, windows):
+        self.windows.append(tuple(windows.shape))
+        means = {level: avg_pool3d(windows, stride) for level, stride in STRIDES.items()}
+        return {level: torch.cat([mean.cos(), mean.sin()], dim=1) for level, mean in means.items()}
+
+
+@pytest.mark.parametrize("shape", [(80, 48, 37), (20, 32, 32)])
+def test_windows_are_stitched_without_a_seam(shape):
+    network, image = Angles(), torch.rand(1, *shape)
+    found = embed_volume(network, image, (32, 32, 32), batch_size=3, bfloat16=False)
+    assert {window[2:] for window in network.windows} == {(32, 32, 32)}, "windows are those of the training"
+    for level, stride in STRIDES.items():
+        whole = [size // stride for size in shape]
+        mean = avg_pool3d(image, stride)
+        x, y, z = whole
+        inside = found.levels[level][:, :x, :y, :z]
+        torch.testing.assert_close(inside, torch.cat([mean.cos(), mean.sin()]), atol=1e-5, rtol=0)
+        assert all(cells * stride >= size for cells, size in zip(found.levels[level].shape[1:], shape, strict=True))
+
+
+def test_a_look_up_at_a_cell_s_centre():
+    fine = torch.nn.functional.normalize(torch.rand(3, 8, 8, 8), dim=0)
+    coarse = torch.nn.functional.normalize(torch.rand(2, 2, 2, 2), dim=0)
+    embedding = DenseEmbedding({"fine": fine, "coarse": coarse}, (16, 16, 16))
+    assert embedding.cell_centres("fine")[1, 2, 3].tolist() == [2.5, 4.5, 6.5]
+    assert embedding.cell_centres("coarse")[1, 0, 0].tolist() == [11.5, 3.5, 3.5]
+    found = embedding.at(torch.tensor([[2.5, 4.5, 6.5], [11.5, 3.5, 3.5]]))
+    torch.testing.assert_close(found[0, :3], fine[:, 1, 2, 3])
+    torch.testing.assert_close(found[1, 3:], coarse[:, 1, 0, 0])

@@ -1,0 +1,71 @@
+"""Matching with an oracle: embeddings that are a function of the true anatomical place."""
+
+import numpy as np
+import pytest
+import torch
+
+from scripts.dense_embedding import DenseEmbedding
+from scripts.matching import MatchingSettings, body_of, locate, map_between, nearest_matches
+
+SPACING_MM = np.array([4.0, 4.0, 4.0])
+SHAPE = (48, 40, 32)
+SETTINGS = MatchingSettings(body_points=600)
+
+
+def oracle(to_anatomy, channels=48, seed=0):
+    """A body whose cells hold waves of the anatomical place `to_anatomy(place_mm)`: near places, near vectors."""
+    generator = np.random.default_rng(seed)
+    waves = generator.normal(0, 1 / 25, (3, channels // 2))
+    levels = {}
+    for level, stride in (("fine", 2), ("coarse", 8)):
+        axes = [np.arange(size // stride) * stride + (stride - 1) / 2 for size in SHAPE]
+        voxels = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+        phase = to_anatomy(voxels * SPACING_MM) @ waves
+        cells = np.concatenate([np.cos(phase), np.sin(phase)], axis=-1) / np.sqrt(channels / 2)
+        levels[level] = torch.tensor(np.moveaxis(cells, -1, 0), dtype=torch.float32)
+    return body_of(DenseEmbedding(levels, SHAPE), torch.ones(SHAPE), SPACING_MM)
+
+
+def moved(places_mm):
+    """Where a place of the second body lies in the first: 8 mm to the side, and 1.1 times as large."""
+    return places_mm * 1.1 + [8.0, 0.0, -4.0]
+
+
+PLACES_MM = np.random.default_rng(5).uniform(50, 90, (40, 3))
+
+
+def test_an_oracle_embedding_gives_perfect_correspondence():
+    first, second = oracle(lambda places: places), oracle(moved)
+    to_second, returned = map_between(first, second, SETTINGS)
+    assert returned > 0.6
+    truth = (PLACES_MM - [8.0, 0.0, -4.0]) / 1.1
+    assert np.linalg.norm(to_second(PLACES_MM) - truth, axis=1).max() < 6
+    found = locate(first, PLACES_MM, second, to_second, SETTINGS)
+    half_cell_mm = 0.5 * 8 * np.sqrt(3)
+    assert np.linalg.norm(found.places_mm - truth, axis=1).max() <= half_cell_mm + 0.5
+    assert (found.similarity > 1.7).all() and (found.margin > 0.1).all()
+
+
+def test_a_twin_far_away_is_not_taken():
+    """Places 100 mm apart along x look the same: the map tells which one is meant, and the margin says it is close."""
+    first = second = oracle(lambda places: places * [0, 1, 1] + (places % [100, 1e9, 1e9]) * [1, 0, 0])
+    places = torch.tensor([[20.0, 80.0, 60.0], [120.0, 80.0, 60.0]])
+    blind = nearest_matches(first.at(places), second, SETTINGS)
+    assert (blind.margin < 0.05).all()
+    guided = nearest_matches(first.at(places), second, SETTINGS, expected_mm=places + 5)
+    assert np.abs(guided.places_mm - places.numpy()).max() <= 4.5
+    assert (guided.margin > blind.margin + 0.2).all()
+
+
+def test_only_cells_in_the_body_are_candidates():
+    mask = torch.zeros(SHAPE)
+    mask[:4, :2, :2] = 1
+    levels = {"fine": torch.ones(1, 24, 20, 16), "coarse": torch.ones(1, 6, 5, 4)}
+    body = body_of(DenseEmbedding(levels, SHAPE), mask, np.array([1.0, 2.0, 3.0]))
+    assert body.places_mm.tolist() == [[0.5, 1.0, 1.5], [2.5, 1.0, 1.5]]
+
+
+def test_too_few_points_that_return():
+    first = oracle(lambda places: places)
+    with pytest.raises(ValueError, match="at least 4 matched points, got 3"):
+        map_between(first, first, MatchingSettings(body_points=3))

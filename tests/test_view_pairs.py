@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+
+from scripts.view_pairs import View, ViewPairsd, prepare_views, seeded_items
+
+SPACING_MM = (1.0, 2.0, 4.0)
+
+
+def ramp(shape=(20, 18, 16)):
+    """(3, X, Y, Z): each voxel holds its own index, so that a sampled window says where it was sampled."""
+    return torch.stack(torch.meshgrid(*(torch.arange(size, dtype=torch.float32) for size in shape), indexing="ij"))
+
+
+def test_an_upright_view_is_a_crop():
+    view = View(np.eye(3), np.array([9.5, 8.5, 7.5]), (4, 6, 8))
+    window = view.sample(ramp())
+    torch.testing.assert_close(window, ramp()[:, 8:12, 6:12, 4:12], atol=1e-4, rtol=0)
+
+
+def test_sampling_and_point_maths_agree():
+    turn = np.array([[0.9, -0.2, 0.1], [0.1, 1.1, 0.0], [0.0, 0.1, 0.8]])
+    view = View(turn, np.array([10.0, 9.0, 8.0]), (5, 5, 5))
+    window = view.sample(ramp()).numpy()
+    for voxel in ([0, 0, 0], [2, 2, 2], [4, 1, 3]):
+        expected = view.to_volume(np.array([voxel]))[0]
+        assert window[(slice(None), *voxel)] == pytest.approx(expected, abs=1e-3)
+        assert view.to_window(expected[None])[0] == pytest.approx(voxel, abs=1e-9)
+
+
+def test_outside_the_volume_is_zero():
+    assert (View(np.eye(3), np.array([100.0, 9, 8]), (4, 4, 4)).sample(ramp()) == 0).all()
+
+
+def draw(seed=0, item=None, **settings):
+    body = np.zeros((1, 40, 30, 20), dtype=np.uint8)
+    body[0, 5:35, 5:25, 3:17] = 1
+    image = np.random.default_rng(1).random((1, 40, 30, 20), dtype=np.float32)
+    pairs = ViewPairsd((16, 16, 16), SPACING_MM, points=50, **settings).set_random_state(seed)
+    return pairs({"image": image, "body": body, **(item or {})})
+
+
+def test_points_correspond():
+    drawn = draw(recolour=False, scale=(1.0, 1.0), rotation_deg=0.0)
+    places = drawn["places_mm"].numpy() / SPACING_MM
+    assert drawn["views"].shape == (2, 1, 16, 16, 16) and drawn["voxels"].shape == (2, 50, 3)
+    assert (places >= (4.5, 4.5, 2.5)).all() and (places <= (34.5, 24.5, 16.5)).all(), "points lie in the body"
+    assert ((drawn["voxels"] >= 0) & (drawn["voxels"] <= 15)).all(), "and in both windows"
+    shifts = drawn["voxels"].numpy() - places
+    assert np.abs(shifts - shifts[:, :1]).max() < 1e-4, "upright views differ from the volume by a shift alone"
+
+
+def test_rotation_is_one_in_mm():
+    pairs = ViewPairsd((16, 16, 16), SPACING_MM, scale=(1.2, 1.2), rotation_deg=30.0).set_random_state(3)
+    view = pairs._view(np.zeros(3))
+    in_mm = np.diag(SPACING_MM) @ view.matrix @ np.diag(1 / np.array(SPACING_MM))
+    assert in_mm.T @ in_mm == pytest.approx(1.44 * np.eye(3)), "lengths in mm grow by 1.2, angles stay"
+    assert np.linalg.det(in_mm) > 0, "no mirroring"
+
+
+def test_seeded_items_repeat_themselves():
+    one, other = seeded_items([{"case": "a"}], views=2, seed=7)
+    assert one == {"case": "a", "view_seed": 7} and other["view_seed"] == 8
+    first, second = draw(seed=1, item=one), draw(seed=2, item=one)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not torch.equal(draw(item=other)["voxels"], first["voxels"])
+    assert not torch.equal(draw(seed=1)["voxels"], draw(seed=2)["voxels"])
+
+
+def test_batches_put_the_first_views_first():
+    batch = {
+        "views": torch.arange(4.0).reshape(2, 2, 1, 1, 1, 1),
+        "voxels": torch.arange(4.0).reshape(2, 2, 1, 1).expand(2, 2, 1, 3),
+        "places_mm": torch.zeros(2, 1, 3),
+    }
+    inputs, target = prepare_views(batch)
+    assert inputs.flatten().tolist() == [0, 2, 1, 3] and target["voxels"][:, 0, 0].tolist() == [0, 2, 1, 3]
