@@ -1,0 +1,120 @@
+"""Dense transfer of a region: every cell of the query asks the support's cells around its place (mode `default`).
+
+Strokes give a handful of points; a whole region lets each cell of the query vote, background included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from scripts.anatomy_net import STRIDES
+from scripts.dense_embedding import DenseEmbedding
+from scripts.smooth_map import SmoothMap
+
+STRIDE = STRIDES["fine"]
+
+
+@dataclass(frozen=True)
+class TransferSettings:
+    """How cells vote.
+
+    Attributes:
+        reach_mm: how far from where the smooth map points a cell of the support is asked, per axis.
+        prior_mm: standard deviation of the Gaussian that favours cells near there.
+        temperature: of the softmax over the cosines of both levels.
+        block: cells per axis of the query that are handled together.
+    """
+
+    reach_mm: float = 32.0
+    prior_mm: float = 24.0
+    temperature: float = 0.07
+    block: int = 4
+
+
+def cell_fractions(label: np.ndarray, values: list[int], cells: tuple[int, int, int]) -> Tensor:
+    """Share of each class in each fine cell, (1 + K, x, y, z) float32, background (everything else) first.
+
+    Args:
+        label: (X, Y, Z) label map at the working spacing.
+        values: the K classes' values.
+        cells: cells along X, Y, Z; voxels beyond the label map are background.
+    """
+    label = torch.as_tensor(np.ascontiguousarray(label))
+    one_hot = torch.stack([label == value for value in values]).float()
+    missing = [STRIDE * count - size for count, size in zip(cells, label.shape, strict=True)]
+    padded = functional.pad(one_hot, [p for pad in reversed(missing) for p in (0, pad)])
+    shares = functional.avg_pool3d(padded[None], STRIDE)[0]
+    return torch.cat([1 - shares.sum(dim=0, keepdim=True), shares])
+
+
+def transfer_labels(
+    support: DenseEmbedding,
+    fractions: Tensor,
+    query: DenseEmbedding,
+    query_body: Tensor,
+    to_support: SmoothMap,
+    spacing_mm: np.ndarray,
+    settings: TransferSettings,
+) -> Tensor:
+    """Class probabilities of the query's fine cells, (1 + K, x, y, z), background first; background outside the body.
+
+    The support and the query may change roles: that is the way back.
+
+    Args:
+        support: whose labels are known.
+        fractions: (1 + K, x, y, z) of its fine cells, see `cell_fractions`.
+        query: to be labelled.
+        query_body: (X, Y, Z) body mask at the working spacing.
+        to_support: smooth map from the query to the support, in mm of the working grid.
+        spacing_mm: of the working grid, (3,).
+        settings: see `TransferSettings`.
+    """
+    centres = query.cell_centres("fine")
+    shape = tuple(centres.shape[:3])
+    inside = cell_fractions(query_body.cpu().numpy() > 0, [1], shape)[1] > 0.5
+    expected_mm = torch.as_tensor(
+        to_support((centres.reshape(-1, 3).cpu().numpy()) * spacing_mm), dtype=torch.float32
+    ).reshape(*shape, 3)
+    support_centres = support.cell_centres("fine")
+    support_vectors = support.at(support_centres.reshape(-1, 3)).reshape(*support_centres.shape[:3], -1)
+    probabilities = torch.zeros(len(fractions), *shape)
+    probabilities[0] = 1.0
+    spacing = torch.as_tensor(spacing_mm, dtype=torch.float32)
+    for block in _blocks(shape, settings.block):
+        here = inside[block]
+        if not here.any():
+            continue
+        wanted_mm = expected_mm[block][here]
+        box = _box(wanted_mm, settings.reach_mm, spacing, support_vectors.shape[:3])
+        known = fractions[(slice(None), *box)].reshape(len(fractions), -1)
+        if known.shape[1] == 0 or not known[1:].any():
+            continue  # nothing but background, or nothing at all, around
+        similarity = query.at(centres[block][here]) @ support_vectors[box].reshape(known.shape[1], -1).T
+        distance_mm = torch.cdist(wanted_mm, support_centres[box].reshape(-1, 3) * spacing)
+        score = similarity / settings.temperature - distance_mm**2 / (2 * settings.prior_mm**2)
+        votes = torch.softmax(score, dim=1) @ known.T
+        target = probabilities[(slice(None), *block)]
+        target[:, here] = votes.T
+    return probabilities
+
+
+def _blocks(shape: tuple[int, ...], size: int) -> Iterator[tuple[slice, ...]]:
+    for corner in product(*(range(0, length, size) for length in shape)):
+        yield tuple(slice(start, start + size) for start in corner)
+
+
+def _box(wanted_mm: Tensor, reach_mm: float, spacing_mm: Tensor, cells: tuple[int, ...]) -> tuple[slice, slice, slice]:
+    """Fine cells of the support within reach of any of the (N, 3) places."""
+    cell_mm = STRIDE * spacing_mm
+    low = ((wanted_mm.amin(dim=0) - reach_mm) / cell_mm).floor().long()
+    high = ((wanted_mm.amax(dim=0) + reach_mm) / cell_mm).ceil().long() + 1
+    edges = zip(low.tolist(), high.tolist(), cells, strict=True)
+    x, y, z = (slice(min(max(start, 0), size), max(min(end, size), 0)) for start, end, size in edges)
+    return x, y, z
