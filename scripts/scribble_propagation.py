@@ -7,23 +7,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from scripts.cached_volume import CachedVolume, read_cached
 from scripts.cohort import Cohort
-from scripts.denoising import KEPT, DenoisingRule, classes_not_located, denoise, product_of_levels
+from scripts.denoising import KEPT, DenoisingRule, denoise, product_of_levels
 from scripts.distributed import rank_and_world
 from scripts.errors import BundleError
-from scripts.files import read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
+from scripts.files import sha256_of_file, sha256_of_settings
+from scripts.point_records import JudgedPoints, PointRecords
 from scripts.prnet_weights import load_prnet
 from scripts.propagation import LocatedPoints, PropagationSettings, Propagator, SupportPoints
 from scripts.scribbles import (
-    BACKGROUND,
-    draw_points,
     nearest_voxels,
     read_scribble_points,
     to_voxels,
@@ -37,33 +35,11 @@ STAGE = "propagation"
 
 
 @dataclass(frozen=True)
-class CachedVolume:
-    """A case at the working spacing: image (1, X, Y, Z) in [0, 1], body (X, Y, Z), affine (4, 4)."""
-
-    image: torch.Tensor
-    body: torch.Tensor
-    affine: np.ndarray
-
-
-@dataclass(frozen=True)
 class DescribedSupport:
     """The support's points as the networks and as the tissue check see them."""
 
     points: SupportPoints
     intensities: np.ndarray
-
-
-@dataclass(frozen=True)
-class JudgedPoints:
-    """Located points of one case: world_mm and working_voxels (N, 3), similarities per level, scores, misfits and the
-    reasons for dropping ("" is kept), N each."""
-
-    world_mm: np.ndarray
-    working_voxels: np.ndarray
-    similarities: dict[str, np.ndarray]
-    scores: np.ndarray
-    misfits: np.ndarray
-    reasons: list[str]
 
 
 class ScribblePropagation:
@@ -98,12 +74,13 @@ class ScribblePropagation:
             raise BundleError("propagation needs a support with scribbles", stage=STAGE, file=cohort.output_dir)
         self.cohort, self.rule = cohort, rule
         self.settings = settings or PropagationSettings()
-        self.folder = Path(output_dir) / "propagation"
         prnet_dir = Path(prnet_dir)
         networks = [load_prnet(prnet_dir / name, cohort.spacing_mm, device=device) for name in ("coarse", "fine")]
         self.propagator = Propagator(*networks, self.settings, device)
         self.limits = (class_limit, background_limit)
         self.points = read_scribble_points(cohort.scribbles, cohort.classes, *self.limits)
+        about = {key: value for key, value in asdict(rule).items() if key != "name"}
+        self.records = PointRecords(cohort, output_dir, self.points, {"rule": rule.name, **about})
         self._dependencies = sha256_of_settings(
             {
                 "settings": asdict(self.settings),
@@ -129,7 +106,7 @@ class ScribblePropagation:
             raise BundleError("unknown case", stage=STAGE, expected=", ".join(self.cohort.cases), found=unknown[0])
         rank, world = rank_and_world()
         cases = sorted(self.cohort.cases) if case_ids is None else list(case_ids)
-        todo = [case for case in cases[rank::world] if not self._up_to_date(case)]
+        todo = [case for case in cases[rank::world] if not self.records.up_to_date(case, self._inputs(case))]
         if not todo:
             return []
         support = self._describe_support()
@@ -138,21 +115,19 @@ class ScribblePropagation:
         return todo
 
     def _describe_support(self) -> DescribedSupport:
-        volume = self._cached(self.cohort.support)
+        volume = read_cached(self.cohort, self.cohort.support)
         voxels = nearest_voxels(to_voxels(self.points.world_mm, volume.affine), volume.body.shape)
         described = self.propagator.describe_support(volume.image, torch.as_tensor(voxels))
         return DescribedSupport(described, local_intensities(volume.image[0].numpy(), voxels))
 
     def _propagate(self, case: str, support: DescribedSupport) -> None:
         start = time.perf_counter()
-        volume = self._cached(case)
+        volume = read_cached(self.cohort, case)
         if case == self.cohort.support:
             judged = self._at_home(volume, support)
         else:
             judged = self._judge(self.propagator.locate(volume.image, volume.body, support.points), volume, support)
-        self._draw(case, judged)
-        seconds = round(time.perf_counter() - start, 3)
-        write_json(self.folder / f"{case}.json", self._record(case, judged) | {"seconds": seconds})
+        self.records.write(case, judged, self._inputs(case), time.perf_counter() - start)
 
     def _at_home(self, volume: CachedVolume, support: DescribedSupport) -> JudgedPoints:
         """The support's own points: at their places, with similarity 1, all kept."""
@@ -168,69 +143,7 @@ class ScribblePropagation:
         misfits = tissue_misfits(self.points.labels, support.intensities, intensities)
         reasons = denoise(self.points.labels, voxels, scores, misfits, self.rule)
         world_mm = to_world(located.voxels, volume.affine)
-        return JudgedPoints(world_mm, voxels, located.similarities, scores, misfits, reasons)
-
-    def _record(self, case: str, judged: JudgedPoints) -> dict[str, Any]:
-        names = {value: name for name, value in self.cohort.classes.items()} | {0: BACKGROUND}
-        points = [
-            {
-                "class": names[int(label)],
-                "label": int(label),
-                "support_voxel": [int(v) for v in self.points.voxels[n]],
-                "support_mm": [round(float(v), 3) for v in self.points.world_mm[n]],
-                "located_mm": [round(float(v), 3) for v in judged.world_mm[n]],
-                "working_voxel": [int(v) for v in judged.working_voxels[n]],
-                "similarity": {level: round(float(s[n]), 4) for level, s in judged.similarities.items()},
-                "score": round(float(judged.scores[n]), 4),
-                "tissue_misfit": round(float(judged.misfits[n]), 4),
-                "kept": judged.reasons[n] == KEPT,
-                "reason": judged.reasons[n],
-            }
-            for n, label in enumerate(self.points.labels)
-        ]
-        return {
-            "case": case,
-            "support": self.cohort.support,
-            "rule": self.rule.name,
-            "levels": list(self.rule.levels),
-            "tau": self.rule.tau,
-            "tissue_tolerance": self.rule.tissue_tolerance,
-            "spacing_mm": list(self.cohort.spacing_mm),
-            "classes": self.cohort.classes,
-            "points": points,
-            "not_located": classes_not_located(self.cohort.classes, self.points.labels, judged.reasons),
-            "inputs": self._inputs(case),
-        }
-
-    def _draw(self, case: str, judged: JudgedPoints) -> None:
-        """Kept points on the case's own grid; foreground over background, then the higher score."""
-        kept = np.array([reason == KEPT for reason in judged.reasons])
-        labels = self.points.labels
-        values = np.where(labels == 0, self.cohort.background or 0, labels)
-        order = np.where(labels == 0, -1.0, judged.scores)
-        image = nib.load(self.cohort.cases[case].image)
-        grid = image.affine, self.cohort.cases[case].shape
-        drawn = draw_points(judged.world_mm[kept], values[kept], order[kept], *grid)
-        write_nifti(self.folder / f"{case}_scribbles.nii.gz", drawn, image.affine, like=image)
-
-    def _cached(self, case: str) -> CachedVolume:
-        image = nib.load(self.cohort.cached_image(case))
-        body = nib.load(self.cohort.cached_body(case))
-        return CachedVolume(
-            torch.from_numpy(np.asarray(image.dataobj, dtype=np.float32))[None],
-            torch.from_numpy(np.asarray(body.dataobj) > 0),
-            image.affine,
-        )
+        return JudgedPoints(world_mm, voxels, located.similarities, scores, reasons, {"tissue_misfit": misfits})
 
     def _inputs(self, case: str) -> str:
         return sha256_of_settings([self._dependencies, self.cohort.cases[case].sha256])
-
-    def _up_to_date(self, case: str) -> bool:
-        path = self.folder / f"{case}.json"
-        if not path.exists() or not (self.folder / f"{case}_scribbles.nii.gz").exists():
-            return False
-        try:
-            return read_json(path)["inputs"] == self._inputs(case)
-        except (BundleError, KeyError, TypeError):
-            logger.warning("the record of case %s is damaged and is made again", case)
-            return False

@@ -1,0 +1,31 @@
+"""A case at the working spacing, as the stages that locate points read it from the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+import torch
+
+from scripts.cohort import Cohort
+
+
+@dataclass(frozen=True)
+class CachedVolume:
+    """A case at the working spacing: image (1, X, Y, Z) in [0, 1], body (X, Y, Z), affine (4, 4)."""
+
+    image: torch.Tensor
+    body: torch.Tensor
+    affine: np.ndarray
+
+
+def read_cached(cohort: Cohort, case: str) -> CachedVolume:
+    """Image and body mask of a case of the cohort."""
+    image = nib.load(cohort.cached_image(case))
+    body = nib.load(cohort.cached_body(case))
+    return CachedVolume(
+        torch.from_numpy(np.asarray(image.dataobj, dtype=np.float32))[None],
+        torch.from_numpy(np.asarray(body.dataobj) > 0),
+        image.affine,
+    )

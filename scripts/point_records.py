@@ -1,0 +1,123 @@
+"""`propagation/ID.json` and `propagation/ID_scribbles.nii.gz`: the contract of every stage that locates points."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from scripts.cohort import Cohort
+from scripts.denoising import KEPT, classes_not_located
+from scripts.errors import BundleError
+from scripts.files import read_json, write_json, write_nifti
+from scripts.scribbles import BACKGROUND, ScribblePoints, draw_points
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class JudgedPoints:
+    """The support's points, located in one case.
+
+    Attributes:
+        world_mm: (N, 3) where, in the case's world.
+        working_voxels: (N, 3) the same on the working grid.
+        similarities: level -> (N,) cosine.
+        scores: (N,) what they are ranked by.
+        reasons: N reasons for dropping, "" where kept.
+        evidence: name -> (N,) further numbers that the record shows.
+    """
+
+    world_mm: np.ndarray
+    working_voxels: np.ndarray
+    similarities: Mapping[str, np.ndarray]
+    scores: np.ndarray
+    reasons: list[str]
+    evidence: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+class PointRecords:
+    """Writes and checks the records of one cohort.
+
+    Args:
+        cohort: with support and classes.
+        output_dir: the work directory.
+        points: the support's points.
+        about: what made the points, repeated in every record.
+    """
+
+    def __init__(
+        self, cohort: Cohort, output_dir: str | Path, points: ScribblePoints, about: Mapping[str, Any]
+    ) -> None:
+        self.cohort, self.points, self.about = cohort, points, dict(about)
+        self.folder = Path(output_dir) / "propagation"
+
+    def write(self, case: str, judged: JudgedPoints, inputs: str, seconds: float) -> None:
+        """The drawing first, the record last: with it the case counts as done.
+
+        Args:
+            case: name.
+            judged: its points.
+            inputs: fingerprint of all they depend on.
+            seconds: what locating them took.
+        """
+        self._draw(case, judged)
+        classes = self.cohort.classes
+        record = {
+            "case": case,
+            "support": self.cohort.support,
+            **self.about,
+            "spacing_mm": list(self.cohort.spacing_mm),
+            "classes": classes,
+            "points": self._rows(judged),
+            "not_located": classes_not_located(classes, self.points.labels, judged.reasons),
+            "inputs": inputs,
+            "seconds": round(seconds, 3),
+        }
+        write_json(self.folder / f"{case}.json", record)
+
+    def up_to_date(self, case: str, inputs: str) -> bool:
+        """Whether both files are there and were made of the same inputs."""
+        path = self.folder / f"{case}.json"
+        if not path.exists() or not (self.folder / f"{case}_scribbles.nii.gz").exists():
+            return False
+        try:
+            return read_json(path)["inputs"] == inputs
+        except (BundleError, KeyError, TypeError):
+            logger.warning("the record of case %s is damaged and is made again", case)
+            return False
+
+    def _rows(self, judged: JudgedPoints) -> list[dict[str, Any]]:
+        names = {value: name for name, value in self.cohort.classes.items()} | {0: BACKGROUND}
+        return [
+            {
+                "class": names[int(label)],
+                "label": int(label),
+                "support_voxel": [int(v) for v in self.points.voxels[n]],
+                "support_mm": [round(float(v), 3) for v in self.points.world_mm[n]],
+                "located_mm": [round(float(v), 3) for v in judged.world_mm[n]],
+                "working_voxel": [int(v) for v in judged.working_voxels[n]],
+                "similarity": {level: round(float(s[n]), 4) for level, s in judged.similarities.items()},
+                "score": round(float(judged.scores[n]), 4),
+                **{name: round(float(values[n]), 4) for name, values in judged.evidence.items()},
+                "kept": judged.reasons[n] == KEPT,
+                "reason": judged.reasons[n],
+            }
+            for n, label in enumerate(self.points.labels)
+        ]
+
+    def _draw(self, case: str, judged: JudgedPoints) -> None:
+        """Kept points on the case's own grid; foreground over background, then the higher score."""
+        kept = np.array([reason == KEPT for reason in judged.reasons])
+        labels = self.points.labels
+        values = np.where(labels == 0, self.cohort.background or 0, labels)
+        order = np.where(labels == 0, -1.0, judged.scores)
+        image = nib.load(self.cohort.cases[case].image)
+        grid = image.affine, self.cohort.cases[case].shape
+        drawn = draw_points(judged.world_mm[kept], values[kept], order[kept], *grid)
+        write_nifti(self.folder / f"{case}_scribbles.nii.gz", drawn, image.affine, like=image)
