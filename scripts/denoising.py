@@ -65,8 +65,7 @@ def denoise(
 ) -> list[str]:
     """Why each point is dropped, or "" for a kept one.
 
-    Background points (label 0) pass the same threshold. Where points of several classes share a voxel, foreground is
-    never erased by background, and among foreground classes the highest score stays.
+    Background points (label 0) pass the same threshold; see `collisions` for points that share a voxel.
 
     Args:
         labels: (N,) class values, 0 for background.
@@ -81,14 +80,22 @@ def denoise(
         reasons[~(misfits <= rule.tissue_tolerance)] = TISSUE
     if rule.tau > 0:
         reasons[~(scores > rule.tau)] = SIMILARITY
-    passed = reasons == KEPT
+    reasons[collisions(labels, voxels, scores, reasons == KEPT)] = COLLISION
+    return reasons.tolist()
+
+
+def collisions(labels: np.ndarray, voxels: np.ndarray, scores: np.ndarray, passed: np.ndarray) -> np.ndarray:
+    """Which of the points that `passed` lose their voxel to a point of another class, (N,) bool.
+
+    Foreground is never erased by background, and among foreground classes the highest score stays.
+    """
+    lost = np.zeros(len(labels), dtype=bool)
     owner: dict[tuple[int, ...], int] = {}
     # The strongest claim on a voxel comes first: foreground before background, then the higher score.
     for point in sorted(np.flatnonzero(passed), key=lambda n: (labels[n] == 0, -scores[n], n)):
         first = owner.setdefault(tuple(int(v) for v in voxels[point]), point)
-        if labels[first] != labels[point]:
-            reasons[point] = COLLISION
-    return reasons.tolist()
+        lost[point] = labels[first] != labels[point]
+    return lost
 
 
 def classes_not_located(classes: Mapping[str, int], labels: np.ndarray, reasons: Sequence[str]) -> list[str]:

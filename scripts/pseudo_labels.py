@@ -28,6 +28,7 @@ from scripts.resampling import canonical, resample
 from scripts.scribbles import draw_points
 from scripts.volume_cache import HU_RANGE
 from scripts.volume_io import Volume, read_volume, spacing_of
+from scripts.vote_seeds import VOTES, read_votes, seeds_from_votes
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,8 @@ class GeodesicSettings:
             also taken where it has the larger voxels.
         backend: "torch" or "geodistk".
         refine: redraw the borders with the fine PRNet's features; the spacing must be the network's.
+        confident_vote: seeds are where a class's transferred vote exceeds this (mode `default`); a class without such
+            a place keeps its points. None takes points alone.
     """
 
     lam: float = 1.0
@@ -58,6 +61,7 @@ class GeodesicSettings:
     spacing_mm: tuple[float, float, float] | None = None
     backend: str = "torch"
     refine: bool = False
+    confident_vote: float | None = None
 
     def __post_init__(self) -> None:
         if self.spacing_mm is not None:
@@ -229,7 +233,14 @@ class PseudoLabeller:
         scores = np.array([point["score"] for point in kept], dtype=float)
         order = np.where(channels == 0, -np.inf, scores)  # background erases nothing
         drawn = draw_points(places_mm, channels + 1, order, working.affine, working.array.shape)
-        return np.stack([drawn == channel for channel in range(1, len(channel_of) + 1)])
+        seeds = np.stack([drawn == channel for channel in range(1, len(channel_of) + 1)])
+        if self.settings.confident_vote is None:
+            return seeds
+        grid = working.affine, working.array.shape
+        voted = seeds_from_votes(*read_votes(self._votes_file(name)), *grid, self.settings.confident_vote)
+        unheard = ~voted.any(axis=(1, 2, 3))
+        voted[unheard] = seeds[unheard] & ~voted.any(axis=0)
+        return voted
 
     def _refined(self, pseudo: PseudoLabel, image: np.ndarray) -> np.ndarray:
         """The distances; where refinement changed the label, 0 to the new class and the truncation to all others."""
@@ -268,6 +279,7 @@ class PseudoLabeller:
                 "classes": list(self.cohort.classes.items()),
                 "image": self._case(name).sha256,
                 "network": self.network_hash,
+                "votes": None if self.settings.confident_vote is None else sha256_of_file(self._votes_file(name)),
             }
         )
 
@@ -287,6 +299,9 @@ class PseudoLabeller:
 
     def _points_file(self, name: str) -> Path:
         return self.output_dir / "propagation" / f"{name}.json"
+
+    def _votes_file(self, name: str) -> Path:
+        return self.output_dir / "propagation" / f"{name}{VOTES}"
 
     def _label_file(self, name: str) -> Path:
         return self.output_dir / "pseudo_labels" / f"{name}.nii.gz"

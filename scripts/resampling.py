@@ -42,6 +42,14 @@ def resample(volume: Volume, spacing_mm: Sequence[float]) -> Volume:
     return Volume(np.ascontiguousarray(array), volume.affine @ step_to_new)
 
 
+def nearest_on_grid(volume: Volume, affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Label map `volume` on another grid of `shape` and `affine`: each voxel takes the nearest label, 0 outside."""
+    to_volume = np.linalg.inv(volume.affine) @ affine
+    return ndimage.affine_transform(
+        volume.array, to_volume[:3, :3], to_volume[:3, 3], output_shape=tuple(shape), order=0, mode="constant", cval=0
+    )
+
+
 def _axis_matrix(old_count: int, new_count: int, ratio: float, first: float) -> np.ndarray:
     """(new_count, old_count) float32: what smoothing and sampling at `first + ratio * i` make of each old voxel."""
     response = np.eye(old_count)

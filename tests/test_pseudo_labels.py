@@ -13,7 +13,7 @@ from monai.bundle import run
 
 from scripts.cohort import Case, Cohort, prepare_cohort
 from scripts.errors import BundleError
-from scripts.files import write_json
+from scripts.files import write_json, write_nifti
 from scripts.intensity import normalise_hu
 from scripts.model_files import write_model
 from scripts.prnet import PRNet
@@ -165,6 +165,22 @@ def test_no_grid_finer_than_the_cases_own(tmp_path, make_case):
     labeller = PseudoLabeller(_cohort(tmp_path, case), tmp_path, GeodesicSettings(spacing_mm=[1.0, 1.0, 1.0]))
     assert sorted(labeller._working_image(case).array.shape) == sorted(SHAPE)
     labeller.run()
+    np.testing.assert_array_equal(_result(tmp_path)[0], truth)
+
+
+def test_confident_votes_replace_points(tmp_path, make_case):
+    """The liver has votes, the others but points; the liver's points, here far astray, are not asked."""
+    case, truth, affine = make_case("RAS")
+    points = [p for p in _points(affine) if p["class"] != "liver"]
+    astray = [_point("liver", (0, 0, 14), affine)]
+    _propagated(tmp_path, case, points + astray)
+    votes = np.zeros((*SHAPE, 4), dtype=np.uint8)
+    votes[..., 0] = 128
+    votes[truth == 6] = [0, 0, 0, 255]
+    order = list(CLASSES).index("liver") + 1
+    votes[..., [3, order]] = votes[..., [order, 3]]
+    write_nifti(tmp_path / "propagation" / "case_1_votes.nii.gz", votes, affine)
+    PseudoLabeller(_cohort(tmp_path, case), tmp_path, GeodesicSettings(confident_vote=0.85)).run()
     np.testing.assert_array_equal(_result(tmp_path)[0], truth)
 
 

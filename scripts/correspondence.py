@@ -1,0 +1,224 @@
+"""The propagation stage of mode `default`: scribbles, and the support's region, into every case by dense embeddings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from scripts.cached_volume import CachedVolume, read_cached
+from scripts.cohort import Cohort
+from scripts.denoising import COLLISION, KEPT, TISSUE, collisions
+from scripts.dense_embedding import embed_volume
+from scripts.distributed import rank_and_world
+from scripts.embedding_weights import load_embedding
+from scripts.errors import BundleError
+from scripts.files import sha256_of_file, sha256_of_settings, write_nifti
+from scripts.label_transfer import STRIDE, TransferSettings, cell_fractions, transfer_labels
+from scripts.matching import Body, MatchingSettings, body_of, locate, map_between
+from scripts.point_records import JudgedPoints, PointRecords
+from scripts.resampling import nearest_on_grid
+from scripts.scribbles import nearest_voxels, read_scribble_points, to_voxels, to_world
+from scripts.smooth_map import SmoothMap
+from scripts.tissue_check import local_intensities, tissue_misfits
+from scripts.volume_io import read_labels
+from scripts.vote_seeds import FULL_VOTE, VOTES
+
+STAGE = "correspondence"
+CYCLE = "cycle"
+
+
+@dataclass(frozen=True)
+class KeepingRule:
+    """Which located points are kept.
+
+    Attributes:
+        cycle_mm: the way there and back must end within this distance of the support's point.
+        tissue_tolerance: see `DenoisingRule`; None checks no tissue.
+    """
+
+    cycle_mm: float = 16.0
+    tissue_tolerance: float | None = 0.08
+
+
+@dataclass(frozen=True)
+class CorrespondenceSettings:
+    """The stage's settings, see each part."""
+
+    matching: MatchingSettings = field(default_factory=MatchingSettings)
+    transfer: TransferSettings = field(default_factory=TransferSettings)
+    keeping: KeepingRule = field(default_factory=KeepingRule)
+
+
+class Correspondence:
+    """Writes `propagation/ID.json`, `ID_scribbles.nii.gz` and, with a region, `ID_votes.nii.gz`.
+
+    Votes are class probabilities of the embedding's fine cells, (x, y, z, 1 + K) bytes, background first.
+
+    Args:
+        cohort: with support, scribbles and classes.
+        output_dir: the work directory.
+        embedding_dir: holds the trained AnatomyNet.
+        region: label map of the support's whole organs on its own grid, grown from its scribbles or accepted by the
+            user; None transfers points alone.
+        settings: see `CorrespondenceSettings`.
+        class_limit: most support points per class; None takes all.
+        background_limit: the same for background.
+        device: where the network runs.
+
+    Raises:
+        BundleError: no scribbles in the cohort, or a network that does not fit.
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        output_dir: str | Path,
+        embedding_dir: str | Path,
+        region: str | Path | None = None,
+        settings: CorrespondenceSettings | None = None,
+        class_limit: int | None = None,
+        background_limit: int | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        if cohort.scribbles is None or cohort.support is None:
+            raise BundleError("correspondence needs a support with scribbles", stage=STAGE, file=cohort.output_dir)
+        self.cohort, self.settings, self.device = cohort, settings or CorrespondenceSettings(), torch.device(device)
+        self.region = None if region is None else Path(region)
+        self.trained = load_embedding(embedding_dir, cohort.spacing_mm, device)
+        self.spacing_mm = np.array(cohort.spacing_mm)
+        self.points = read_scribble_points(cohort.scribbles, cohort.classes, class_limit, background_limit)
+        about = {"rule": STAGE, "levels": ["fine", "coarse"], **asdict(self.settings.keeping)}
+        self.records = PointRecords(cohort, output_dir, self.points, about)
+        self._dependencies = sha256_of_settings(
+            {
+                "settings": asdict(self.settings),
+                "limits": [class_limit, background_limit],
+                "classes": list(cohort.classes.items()),
+                "support": cohort.cases[cohort.support].sha256,
+                "scribbles": sha256_of_file(cohort.scribbles),
+                "region": None if self.region is None else sha256_of_file(self.region),
+                "network": sha256_of_file(Path(embedding_dir) / "model.pt"),
+            }
+        )
+
+    def run(self, case_ids: Sequence[str] | None = None) -> list[str]:
+        """Locate in the cases (default: all) that are not up to date; returns their names.
+
+        Under torch.distributed every process takes its share.
+        """
+        rank, world = rank_and_world()
+        cases = sorted(self.cohort.cases) if case_ids is None else list(case_ids)
+        todo = [case for case in cases[rank::world] if not self._up_to_date(case)]
+        if not todo:
+            return []
+        support = _Support(self, read_cached(self.cohort, self.cohort.support))
+        for case in tqdm(todo, desc=STAGE, unit="case", disable=rank > 0):
+            start = time.perf_counter()
+            judged, votes = support.at_home() if case == self.cohort.support else support.into(case)
+            if votes is not None:
+                self._write_votes(case, votes)
+            self.records.write(case, judged, self._inputs(case), time.perf_counter() - start)
+        return todo
+
+    def body(self, volume: CachedVolume) -> Body:
+        """The volume's cells with their embeddings."""
+        image = volume.image.to(self.device)
+        embedding = embed_volume(self.trained.network, image, self.trained.window_size)
+        return body_of(embedding, volume.body, self.spacing_mm)
+
+    def _write_votes(self, case: str, votes: torch.Tensor) -> None:
+        affine = read_cached(self.cohort, case).affine @ np.diag([STRIDE, STRIDE, STRIDE, 1.0])
+        affine[:3, 3] += read_cached(self.cohort, case).affine[:3, :3] @ np.full(3, (STRIDE - 1) / 2)
+        stored = (votes * FULL_VOTE).round().byte().permute(1, 2, 3, 0).cpu().numpy()
+        write_nifti(self.records.folder / f"{case}{VOTES}", stored, affine)
+
+    def _up_to_date(self, case: str) -> bool:
+        votes = self.region is None or (self.records.folder / f"{case}{VOTES}").exists()
+        return votes and self.records.up_to_date(case, self._inputs(case))
+
+    def _inputs(self, case: str) -> str:
+        return sha256_of_settings([self._dependencies, self.cohort.cases[case].sha256])
+
+
+class _Support:
+    """The support, described once, and its ways into other cases. Places are mm of the working grid."""
+
+    def __init__(self, stage: Correspondence, volume: CachedVolume) -> None:
+        self.stage, self.volume = stage, volume
+        self.body = stage.body(volume)
+        voxels = to_voxels(stage.points.world_mm, volume.affine)
+        self.places_mm = voxels * stage.spacing_mm
+        self.intensities = self._intensities(volume, voxels)
+        self.fractions = self._fractions()
+
+    def at_home(self) -> tuple[JudgedPoints, torch.Tensor | None]:
+        """The support's own points and region, as they are."""
+        points = self.stage.points
+        count = len(points.labels)
+        zeros, ones = np.zeros(count), np.ones(count)
+        working = nearest_voxels(self.places_mm / self.stage.spacing_mm, self.volume.body.shape)
+        evidence = {"cycle_mm": zeros, "map_mm": zeros, "margin": ones, "tissue_misfit": zeros}
+        similarities = {"joined": ones}
+        return JudgedPoints(points.world_mm, working, similarities, ones, [KEPT] * count, evidence), self.fractions
+
+    def into(self, case: str) -> tuple[JudgedPoints, torch.Tensor | None]:
+        """The points located in a case, and the case's votes."""
+        volume = read_cached(self.stage.cohort, case)
+        query = self.stage.body(volume)
+        settings = self.stage.settings
+        to_query, _ = map_between(self.body, query, settings.matching)
+        to_support, _ = map_between(query, self.body, settings.matching)
+        judged = self._judge(volume, query, to_query, to_support)
+        if self.fractions is None:
+            return judged, None
+        votes = transfer_labels(
+            self.body.embedding,
+            self.fractions,
+            query.embedding,
+            volume.body,
+            to_support,
+            self.stage.spacing_mm,
+            settings.transfer,
+        )
+        return judged, votes
+
+    def _judge(self, volume: CachedVolume, query: Body, to_query: SmoothMap, to_support: SmoothMap) -> JudgedPoints:
+        matching, keeping = self.stage.settings.matching, self.stage.settings.keeping
+        found = locate(self.body, self.places_mm, query, to_query, matching)
+        back = locate(query, found.places_mm, self.body, to_support, matching)
+        voxels = found.places_mm / self.stage.spacing_mm
+        working = nearest_voxels(voxels, volume.body.shape)
+        labels = self.stage.points.labels
+        misfits = tissue_misfits(labels, self.intensities, self._intensities(volume, voxels))
+        evidence = {
+            "cycle_mm": np.linalg.norm(back.places_mm - self.places_mm, axis=1),
+            "map_mm": np.linalg.norm(found.places_mm - to_query(self.places_mm), axis=1),
+            "margin": found.margin,
+            "tissue_misfit": misfits,
+        }
+        scores = found.similarity / 2
+        reasons = np.full(len(labels), KEPT, dtype=object)
+        if keeping.tissue_tolerance is not None:
+            reasons[misfits > keeping.tissue_tolerance] = TISSUE
+        reasons[evidence["cycle_mm"] > keeping.cycle_mm] = CYCLE
+        reasons[collisions(labels, working, scores, reasons == KEPT)] = COLLISION
+        world_mm = to_world(voxels, volume.affine)
+        return JudgedPoints(world_mm, working, {"joined": scores}, scores, reasons.tolist(), evidence)
+
+    def _intensities(self, volume: CachedVolume, voxels: np.ndarray) -> np.ndarray:
+        return local_intensities(volume.image[0].numpy(), nearest_voxels(voxels, volume.body.shape))
+
+    def _fractions(self) -> torch.Tensor | None:
+        """The region's share of each of the support's fine cells."""
+        if self.stage.region is None:
+            return None
+        region = read_labels(self.stage.region)
+        label = nearest_on_grid(region, self.volume.affine, tuple(self.volume.body.shape))
+        cells = tuple(self.body.embedding.levels["fine"].shape[1:])
+        return cell_fractions(label, list(self.stage.cohort.classes.values()), cells)
