@@ -21,7 +21,7 @@ from scripts.errors import BundleError
 from scripts.files import sha256_of_file, sha256_of_settings, write_nifti
 from scripts.label_transfer import STRIDE, TransferSettings, cell_fractions, transfer_labels
 from scripts.matching import Body, MatchingSettings, body_of, locate, map_between
-from scripts.point_records import JudgedPoints, PointRecords
+from scripts.point_records import JudgedPoints, PointRecords, points_at_home
 from scripts.resampling import nearest_on_grid
 from scripts.scribbles import nearest_voxels, read_scribble_points, to_voxels, to_world
 from scripts.smooth_map import SmoothMap
@@ -159,13 +159,8 @@ class _Support:
 
     def at_home(self) -> tuple[JudgedPoints, torch.Tensor | None]:
         """The support's own points and region, as they are."""
-        points = self.stage.points
-        count = len(points.labels)
-        zeros, ones = np.zeros(count), np.ones(count)
-        working = nearest_voxels(self.places_mm / self.stage.spacing_mm, self.volume.body.shape)
-        evidence = {"cycle_mm": zeros, "map_mm": zeros, "margin": ones, "tissue_misfit": zeros}
-        similarities = {"joined": ones}
-        return JudgedPoints(points.world_mm, working, similarities, ones, [KEPT] * count, evidence), self.fractions
+        shape = tuple(self.volume.body.shape)
+        return points_at_home(self.stage.points, self.volume.affine, shape), self.fractions
 
     def into(self, case: str) -> tuple[JudgedPoints, torch.Tensor | None]:
         """The points located in a case, and the case's votes."""

@@ -15,7 +15,7 @@ from scripts.cohort import Cohort
 from scripts.denoising import KEPT, classes_not_located
 from scripts.errors import BundleError
 from scripts.files import read_json, write_json, write_nifti
-from scripts.scribbles import BACKGROUND, ScribblePoints, draw_points
+from scripts.scribbles import BACKGROUND, ScribblePoints, draw_points, nearest_voxels, to_voxels
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,19 @@ class JudgedPoints:
     scores: np.ndarray
     reasons: list[str]
     evidence: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def points_at_home(points: ScribblePoints, affine: np.ndarray, shape: tuple[int, ...]) -> JudgedPoints:
+    """The support's own points: at their places, with score 1, all kept.
+
+    Args:
+        points: the support's.
+        affine: of the support's working grid.
+        shape: of the support's working grid.
+    """
+    ones = np.ones(len(points.labels))
+    working = nearest_voxels(to_voxels(points.world_mm, affine), shape)
+    return JudgedPoints(points.world_mm, working, {}, ones, [KEPT] * len(ones))
 
 
 class PointRecords:

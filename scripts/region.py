@@ -1,0 +1,53 @@
+"""The support's region: its whole organs, grown from its own scribbles by geodesic distance (mode `default`)."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+
+from scripts.cached_volume import read_cached
+from scripts.cohort import Cohort
+from scripts.errors import BundleError
+from scripts.files import sha256_of_file, sha256_of_settings
+from scripts.point_records import PointRecords, points_at_home
+from scripts.pseudo_labels import GeodesicSettings, PseudoLabeller
+from scripts.scribbles import read_scribble_points
+
+FOLDER = "region"
+
+
+def grow_region(
+    cohort: Cohort,
+    output_dir: str | Path,
+    settings: GeodesicSettings | None = None,
+    device: str | torch.device = "cpu",
+) -> Path:
+    """Grow the region from every scribbled voxel and return its file, a label map on the support's own grid.
+
+    It lies in `OUTPUT/region/pseudo_labels/`; done again only if something changed. The user may look at it, correct a
+    copy and hand that in instead.
+
+    Args:
+        cohort: with support, scribbles and classes.
+        output_dir: the work directory.
+        settings: see `GeodesicSettings`.
+        device: where the distances are computed.
+
+    Raises:
+        BundleError: no scribbles in the cohort.
+    """
+    if cohort.scribbles is None or cohort.support is None:
+        raise BundleError("a region needs a support with scribbles", stage=FOLDER, file=cohort.output_dir)
+    start = time.perf_counter()
+    folder = Path(output_dir) / FOLDER
+    points = read_scribble_points(cohort.scribbles, cohort.classes)
+    records = PointRecords(cohort, folder, points, {"rule": "scribbles"})
+    inputs = sha256_of_settings([sha256_of_file(cohort.scribbles), cohort.cases[cohort.support].sha256])
+    if not records.up_to_date(cohort.support, inputs):
+        volume = read_cached(cohort, cohort.support)
+        judged = points_at_home(points, volume.affine, tuple(volume.body.shape))
+        records.write(cohort.support, judged, inputs, time.perf_counter() - start)
+    PseudoLabeller(cohort, folder, settings, device=device).run([cohort.support])
+    return folder / "pseudo_labels" / f"{cohort.support}.nii.gz"

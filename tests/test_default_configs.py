@@ -1,0 +1,81 @@
+"""The configs of mode `default`, run one after the other on a tiny cohort."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+
+from scripts.files import read_json
+from tests.prnet_fixtures import CLASSES, ROOT, SPACING_MM, make_cohort
+
+TRAINING = {
+    "spacing_mm": list(SPACING_MM),
+    "window_size": [32, 32, 32],
+    "widths": [2, 4, 4, 4, 4],
+    "channels": 6,
+    "points": 20,
+    "max_epochs": 2,
+    "iterations_per_epoch": 2,
+    "volumes_per_batch": 2,
+    "validation_count": 1,
+    "validation_views": 2,
+}
+
+
+@pytest.fixture(autouse=True)
+def _in_bundle_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def run(name, output, workflow_type=None, **overrides):
+    config = ConfigWorkflow(
+        config_file=str(ROOT / "configs" / name),
+        logging_file=False,
+        workflow_type=workflow_type,
+        bundle_root=str(ROOT),
+        output_dir=str(output),
+        device=torch.device("cpu"),
+        **overrides,
+    )
+    config.initialize()
+    problems = config.check_properties() if workflow_type else []
+    config.run()
+    config.finalize()
+    return problems
+
+
+def test_from_volumes_to_pseudo_labels(tmp_path):
+    cohort = make_cohort(tmp_path, count=3)
+    output = cohort.output_dir
+    assert run("train_embedding.json", output, "train", dataset_dir=str(tmp_path / "images"), **TRAINING) == []
+    card = json.loads((output / "embedding" / "model.json").read_text())
+    assert card["kind"] == "embedding" and card["window_size"] == [32, 32, 32]
+    curve = (output / "embedding" / "curve.csv").read_text().splitlines()
+    assert len(curve) == 3 and "val_match_error_mm" in curve[0]
+    run("region.json", output)
+    region = output / "region" / "pseudo_labels" / "case_0.nii.gz"
+    run("correspond.json", output, region=str(region), body_cycle_mm=1000.0)
+    record = read_json(output / "propagation" / "case_1.json")
+    assert record["rule"] == "correspondence" and record["cycle_mm"] == 16.0
+    run("pseudo_labels.json", output, confident_vote=0.85)
+    for case in ("case_0", "case_1", "case_2"):
+        label = np.asarray(nib.load(output / "pseudo_labels" / f"{case}.nii.gz").dataobj)
+        assert set(np.unique(label)) <= {0, *CLASSES.values()}
+    assert (np.asarray(nib.load(region).dataobj) > 0).any()
+
+
+def test_a_resumed_training_equals_the_straight_one(tmp_path):
+    output = make_cohort(tmp_path, count=3).output_dir
+    folder = output / "embedding"
+
+    def train():
+        run("train_embedding.json", output, dataset_dir=str(tmp_path / "images"), **TRAINING)
+        return torch.load(folder / "model.pt", weights_only=True)
+
+    straight = train()
+    (folder / "checkpoints" / "epoch_0002.pt").unlink()
+    resumed = train()
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in straight.items())
