@@ -14,9 +14,10 @@ from typing import Any
 from bundle.benchmark import limits, paper
 from bundle.demo import run_demo
 from bundle.inference import infer_folder
-from bundle.pipeline import MODES, Pipeline, weights_folder
+from bundle.localisation import LOCALISATIONS, weights_folder
+from bundle.pipeline import Pipeline
 from bundle.report import write_report
-from bundle.run_settings import FILE_NAME, RunSettings, saved_settings
+from bundle.run_settings import DEFAULT_MODE, FILE_NAME, RunSettings, saved_settings
 from scripts.cohort import parse_classes
 from scripts.errors import BundleError
 from scripts.evaluation import evaluate_folder, format_table
@@ -97,11 +98,12 @@ def _pipeline(options: argparse.Namespace) -> Pipeline:
 
 def _settings(options: argparse.Namespace) -> RunSettings:
     """What the options say; `train` takes what they leave open from the output folder."""
-    names = ("images", "support", "scribbles", "classes", "background", "mode", "device")
+    names = ("images", "support", "scribbles", "region", "classes", "background", "mode", "device")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    if (weights := _weights(options)) is not None:
-        given["weights"] = weights
     saved = saved_settings(options.output) if options.from_output else {}
+    mode = options.mode or saved.get("mode", DEFAULT_MODE)
+    if (weights := _weights(options, mode)) is not None:
+        given["weights"] = weights
     missing = [f"--{name}" for name in ("images", "support", "scribbles") if name not in saved | given]
     if missing:
         raise BundleError(
@@ -115,13 +117,15 @@ def _settings(options: argparse.Namespace) -> RunSettings:
     for stage, values in _overrides(options.set).items():
         overrides[stage] = overrides.get(stage, {}) | values
     small = options.small or saved.get("small", False)
-    return RunSettings(**saved | given | {"output": options.output, "small": small, "overrides": overrides})
+    return RunSettings(
+        **saved | given | {"mode": mode, "output": options.output, "small": small, "overrides": overrides}
+    )
 
 
-def _weights(options: argparse.Namespace) -> Path | None:
+def _weights(options: argparse.Namespace, mode: str) -> Path | None:
     if options.weights is not None:
-        return weights_folder(options.weights)
-    return weights_folder(str(options.output)) if options.needs_weights else None
+        return weights_folder(options.weights, mode)
+    return weights_folder(str(options.output), mode) if options.needs_weights else None
 
 
 def _overrides(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -151,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run_options(oneshot)
     oneshot.set_defaults(run=_oneshot, needs_weights=False)
 
-    propagate = commands.add_parser("propagate", help="scribbles into every volume with trained PRNets; no training")
+    propagate = commands.add_parser("propagate", help="scribbles into every volume with trained networks; no training")
     _add_run_options(propagate)
     propagate.set_defaults(run=_propagate, needs_weights=True)
 
@@ -202,10 +206,15 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False)
     parser.add_argument("--output", type=Path, required=True, help="work directory; run again to continue")
     parser.add_argument("--classes", help='such as "spleen:1,left_kidney:3,liver:6"')
     parser.add_argument("--background", type=int, help="value of the background strokes")
-    parser.add_argument("--mode", choices=MODES, help="configuration of the method; default: paper")
+    parser.add_argument(
+        "--mode", choices=list(LOCALISATIONS), help=f"configuration of the method; default: {DEFAULT_MODE}"
+    )
     parser.add_argument("--small", action="store_true", help="a configuration for two CPU cores")
     parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
-    parser.add_argument("--weights", help="a shipped set of PRNet weights by name, or a folder of weights")
+    parser.add_argument("--weights", help="a shipped set of weights by name, or a folder of weights")
+    parser.add_argument(
+        "--region", type=Path, help="mode default: the support's whole organs as you corrected them, on its grid"
+    )
     parser.add_argument("--labels", type=Path, help="folder of true label maps, shown in the report, used nowhere else")
     parser.add_argument(
         "--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="change a config key of a stage"

@@ -11,7 +11,8 @@ from scripts.errors import BundleError
 from scripts.files import read_json, write_json
 
 FILE_NAME = "run.json"
-PATHS = ("images", "support", "scribbles", "weights")
+DEFAULT_MODE = "paper"
+PATHS = ("images", "support", "scribbles", "weights", "region")
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,9 @@ class RunSettings:
         mode: which configuration of the method.
         small: patch every stage for two CPU cores.
         device: for the networks; None takes a GPU if there is one.
-        weights: a trained PRNet's folder instead of training one.
+        weights: folder of the networks that locate points, instead of training them.
+        region: label map of the support's whole organs, looked at and corrected by the user (mode `default`); None
+            takes the region as it grows from the scribbles.
         overrides: stage -> config key -> value, on top of everything.
     """
 
@@ -38,10 +41,11 @@ class RunSettings:
     scribbles: Path
     classes: Mapping[str, int] | str | None = None
     background: int | None = None
-    mode: str = "paper"
+    mode: str = DEFAULT_MODE
     small: bool = False
     device: str | None = None
     weights: Path | None = None
+    region: Path | None = None
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 

@@ -254,7 +254,7 @@ def _read_strokes(
 ) -> tuple[Path, StrokeClasses]:
     """Check the scribbles against the support's grid and decide what their values mean."""
     strokes = read_labels(scribbles)
-    _check_alignment(strokes, support, scribbles)
+    check_alignment(strokes, support, scribbles, "scribbles")
     meaning = resolve_classes(drawn_values(strokes.array), classes, background, known_labels(images), scribbles)
     if is_nifti(scribbles) and len(peek_grid(scribbles)[0]) == 3:
         return scribbles, meaning
@@ -263,26 +263,37 @@ def _read_strokes(
     return converted, meaning
 
 
-def _check_alignment(strokes: Volume, support: Case, scribbles: Path) -> None:
-    if strokes.array.shape != support.shape:
+def check_alignment(label: Volume, support: Case, file: Path, what: str) -> None:
+    """Refuse a label map that is not on the support's own grid.
+
+    Args:
+        label: the label map.
+        support: the case it belongs to.
+        file: its file, for the message.
+        what: "scribbles" or what else it is.
+
+    Raises:
+        BundleError: another shape, or an affine that moves a corner of the volume.
+    """
+    if label.array.shape != support.shape:
         raise BundleError(
-            "the scribbles are not on the support's grid",
+            f"the {what} are not on the support's grid",
             case=support.id,
             stage=STAGE,
-            file=scribbles,
+            file=file,
             expected=" x ".join(map(str, support.shape)),
-            found=" x ".join(map(str, strokes.array.shape)),
+            found=" x ".join(map(str, label.array.shape)),
         )
     corners = np.indices((2, 2, 2)).reshape(3, -1).T * (np.asarray(support.shape) - 1)
     corners = np.column_stack([corners, np.ones(len(corners))])
-    offsets = corners @ (strokes.affine - np.asarray(support.affine)).T
+    offsets = corners @ (label.affine - np.asarray(support.affine)).T
     offset_mm = float(np.linalg.norm(offsets[:, :3], axis=1).max())
     if offset_mm > ALIGNMENT_TOLERANCE_MM:
         raise BundleError(
-            "the scribbles' affine is not the support's",
+            f"the {what}' affine is not the support's",
             case=support.id,
             stage=STAGE,
-            file=scribbles,
+            file=file,
             expected=f"corners within {ALIGNMENT_TOLERANCE_MM:g} mm",
             found=f"{offset_mm:.4g} mm apart",
         )

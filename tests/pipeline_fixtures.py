@@ -77,7 +77,7 @@ def settings(folder: Path, **changes: Any) -> RunSettings:
 
 def run_all(pipeline: Pipeline) -> None:
     """Every stage in order."""
-    pipeline.train_prnet()
+    pipeline.train_localisation()
     pipeline.propagate()
     pipeline.train_segmentation()
     pipeline.infer()

@@ -291,7 +291,7 @@ def test_settings_that_cannot_be(folder, refused, setting, message):
 def test_weights_that_are_not_there(folder, refused):
     command = ["propagate", *input_options(folder), "--output", folder / "out"]
     message = refused(*command, "--weights", folder / "nowhere")
-    assert "no PRNet weights of that name or in that folder" in message
+    assert "no weights for mode paper of that name or in that folder" in message
     assert str(folder / "nowhere") in message
     assert "no PRNet weights" in refused(*command), "nothing trained in the output folder either"
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from bundle.pipeline import CONFIGS as STAGES
 from bundle.run_config import check_keys
+from bundle.stages import CONFIGS as STAGES
 from scripts.pseudo_labels import PseudoLabeller
 from scripts.scribble_propagation import ScribblePropagation
 from tests.pipeline_fixtures import BACKGROUND, CLASSES, make_cohort, make_weights, volume

@@ -4,8 +4,10 @@ import os
 import numpy as np
 import pytest
 
+from bundle import localisation
 from bundle import pipeline as module
-from bundle.pipeline import Pipeline, link_images, weights_folder
+from bundle.localisation import PaperLocalisation, weights_folder
+from bundle.pipeline import Pipeline, link_images
 from bundle.run_settings import save_settings, saved_settings
 from scripts.cohort import load_cohort
 from scripts.errors import BundleError
@@ -118,7 +120,7 @@ def test_a_retrained_prnet_redoes_what_follows_only_if_its_weights_changed(folde
 
 
 def test_the_runs_own_prnet_given_as_weights_redoes_nothing(folder, stages, monkeypatch):
-    monkeypatch.setattr(Pipeline, "_check_weights", lambda *_: None)  # the fake networks do not load
+    monkeypatch.setattr(PaperLocalisation, "check_weights", lambda *_: None)  # the fake networks do not load
     again(stages, settings(folder))
     assert again(stages, settings(folder, weights=folder / "out" / "prnet")) == []
 
@@ -261,13 +263,13 @@ def test_damaged_weights_are_refused_first(folder):
 
 
 def test_weights_by_name_or_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "BUNDLE_ROOT", tmp_path)
+    monkeypatch.setattr(localisation, "BUNDLE_ROOT", tmp_path)
     shipped = make_weights(tmp_path / "models" / "abdomen_ct")
     assert weights_folder("abdomen_ct") == shipped
     assert weights_folder(str(shipped)) == shipped
     own = make_weights(tmp_path / "out" / "prnet")
     assert weights_folder(str(tmp_path / "out")) == own
-    with pytest.raises(BundleError, match="no PRNet weights") as caught:
+    with pytest.raises(BundleError, match="no weights for mode paper") as caught:
         weights_folder("chest_ct")
     assert "abdomen_ct" in caught.value.expected
     assert caught.value.found == "chest_ct"

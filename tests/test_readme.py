@@ -83,7 +83,7 @@ def test_options_named_in_the_text_exist():
 
 def test_settings_named_in_the_text_exist():
     for stage, key in re.findall(r"--set (\w+)\.(\w+)=", README):
-        from bundle.pipeline import CONFIGS
+        from bundle.stages import CONFIGS
 
         check_keys(CONFIGS[stage][0], {key: None})
 

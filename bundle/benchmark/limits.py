@@ -12,7 +12,7 @@ import torch
 
 from bundle.benchmark import pages
 from bundle.dataset import Dataset, read_dataset
-from bundle.pipeline import weights_folder
+from bundle.localisation import weights_folder
 from scripts.files import write_json
 from scripts.geodesic import geodesic_distance
 from scripts.intensity import body_mask, normalise_hu

@@ -16,9 +16,9 @@ from bundle.benchmark.points import sweep, write_redenoised
 from bundle.benchmark.shipping import ship_prnets
 from bundle.dataset import Dataset, read_dataset
 from bundle.inference import infer_folder
-from bundle.pipeline import Pipeline, RunSettings, config_names, link_images
+from bundle.pipeline import Pipeline, RunSettings, link_images
 from bundle.run_config import BUNDLE_ROOT, read_component
-from scripts.cohort import Cohort
+from bundle.stages import config_names
 from scripts.denoising import denoising_rule
 from scripts.evaluation import evaluate_folder
 from scripts.files import write_json
@@ -57,7 +57,7 @@ def run(
         "configuration": "small" if small else "full",
         "machine": _machine(),
         "points": _score_points(dataset, test.output),
-        "pseudo_labels": _score_pseudo_labels(dataset, test.cohort, test.output, small),
+        "pseudo_labels": _score_pseudo_labels(dataset, test),
         "trained_without_plc": _score_network(dataset, without_plc, output / "test_without_plc", device),
         "trained_with_plc": _score_network(dataset, pipeline.output / "segmentation", output / "test_with_plc", device),
         "stages": pipeline.directory.state(),
@@ -107,15 +107,15 @@ def _score_points(dataset: Dataset, test: Path) -> list[dict[str, Any]]:
     return sweep(test, dataset.labels, dataset.test, rules)
 
 
-def _score_pseudo_labels(dataset: Dataset, cohort: Cohort, test: Path, small: bool) -> dict[str, Any]:
-    settings = read_component(config_names("pseudo_labels", small), "settings")
+def _score_pseudo_labels(dataset: Dataset, test: Pipeline) -> dict[str, Any]:
+    settings = read_component(config_names("pseudo_labels", test.settings), "settings")
     rules = {str(tau): denoising_rule("dual", tau) for tau in MASK_TAUS}
     rules["0.5, tissue check"] = denoising_rule("dual", 0.5, TISSUE_TOLERANCE)
     scores = {}
     for name, rule in rules.items():
-        folder = test / f"dual_{name}".replace(", ", "_").replace(" ", "_")
-        write_redenoised(test, folder, rule, dataset.test)
-        PseudoLabeller(cohort, folder, settings).run(dataset.test)
+        folder = test.output / f"dual_{name}".replace(", ", "_").replace(" ", "_")
+        write_redenoised(test.output, folder, rule, dataset.test)
+        PseudoLabeller(test.cohort, folder, settings).run(dataset.test)
         scores[name] = evaluate_folder(folder / "pseudo_labels", dataset.labels, dataset.classes, dataset.test)
     return scores
 

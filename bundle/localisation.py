@@ -1,0 +1,178 @@
+"""How scribbles are located in other volumes, mode by mode: the networks, their spacing, the way to pseudo labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bundle.run_config import BUNDLE_ROOT, read_configs
+from bundle.run_settings import DEFAULT_MODE, RunSettings
+from bundle.stages import config_names
+from scripts.cohort import Cohort, check_alignment
+from scripts.embedding_weights import load_embedding
+from scripts.errors import BundleError
+from scripts.files import read_json, sha256_of_file
+from scripts.prnet_weights import load_prnet, trained_spacing_mm
+from scripts.region import FOLDER as REGION
+from scripts.volume_io import read_labels
+
+if TYPE_CHECKING:
+    from bundle.pipeline import Pipeline
+
+PRNET_STAGES = ("prnet_coarse", "prnet_fine")
+
+
+class Localisation(Protocol):
+    """What a mode must say and do before there is anything to segment.
+
+    Attributes:
+        networks: sub-folders of the networks it needs, in `FOLDER/` or in a set of weights.
+        folder: where it trains them in the work directory.
+    """
+
+    networks: tuple[str, ...]
+    folder: str
+
+    def __init__(self, settings: RunSettings) -> None: ...
+
+    def check_weights(self, weights: Path) -> None:
+        """Refuse given weights that do not load or do not fit, before any work."""
+
+    def spacing_mm(self) -> list[float]:
+        """The working spacing."""
+
+    def check_region(self, cohort: Cohort) -> None:
+        """Refuse a region that does not fit, before any work."""
+
+    def train(self, pipeline: Pipeline) -> None:
+        """Train the networks."""
+
+    def propagate(self, pipeline: Pipeline) -> None:
+        """From the support's scribbles to pseudo labels of every case."""
+
+
+class PaperLocalisation:
+    """Coarse and fine PRNet, then point by point."""
+
+    networks = ("coarse", "fine")
+    folder = "prnet"
+
+    def __init__(self, settings: RunSettings) -> None:
+        self.settings = settings
+
+    def check_weights(self, weights: Path) -> None:
+        """Both networks load, work at one spacing, and are what `--set` says they should be."""
+        for stage, name in zip(PRNET_STAGES, self.networks, strict=True):
+            wanted = self.settings.overrides.get(stage, {})
+            load_prnet(
+                weights / name, wanted.get("spacing_mm") or trained_spacing_mm(weights), wanted.get("patch_size")
+            )
+
+    def spacing_mm(self) -> list[float]:
+        """Of the given weights, or as configured; one for both networks."""
+        if self.settings.weights is not None:
+            return trained_spacing_mm(self.settings.weights)
+        chosen = [dict(self.settings.overrides.get(stage, {})).get("spacing_mm") for stage in PRNET_STAGES]
+        if chosen[0] != chosen[1]:
+            raise BundleError(
+                "both PRNets need one spacing", stage="settings", expected="the same spacing_mm", found=chosen
+            )
+        return chosen[0] or read_configs(config_names("prnet_coarse", self.settings))["spacing_mm"]
+
+    def train(self, pipeline: Pipeline) -> None:
+        """One after the other."""
+        for stage, name in zip(PRNET_STAGES, self.networks, strict=True):
+            pipeline.train_unsupervised(stage, pipeline.output / self.folder / name)
+
+    def propagate(self, pipeline: Pipeline) -> None:
+        """Points, then geodesic masks."""
+        prnet_dir = self.settings.weights or pipeline.output / self.folder
+        # Own or given networks alike: what follows depends on the weights, not on where they come from.
+        weights = [sha256_of_file(prnet_dir / name / "model.pt") for name in self.networks]
+        inputs = [pipeline.image_hashes(), pipeline.scribble_hashes(), weights]
+        pipeline.run_stage("propagation", {"prnet_dir": str(prnet_dir)}, inputs)
+        labels = {"fine_dir": str(prnet_dir / "fine")}
+        pipeline.run_stage("pseudo_labels", labels, inputs, after=["propagation"])
+
+
+class DefaultLocalisation:
+    """One embedding network, a smooth map between bodies, points and the support's whole region."""
+
+    networks = ("embedding",)
+    folder = "."
+
+    def __init__(self, settings: RunSettings) -> None:
+        self.settings = settings
+
+    def check_weights(self, weights: Path) -> None:
+        """The network loads and works at the spacing that `--set` asks for."""
+        load_embedding(weights / "embedding", self.settings.overrides.get("embedding", {}).get("spacing_mm"))
+
+    def spacing_mm(self) -> list[float]:
+        """Of the given weights, or as configured."""
+        if self.settings.weights is not None:
+            return read_json(self.settings.weights / "embedding" / "model.json")["spacing_mm"]
+        wanted = self.settings.overrides.get("embedding", {}).get("spacing_mm")
+        return wanted or read_configs(config_names("embedding", self.settings))["spacing_mm"]
+
+    def check_region(self, cohort: Cohort) -> None:
+        """On the support's grid, with every class in it."""
+        if self.settings.region is None:
+            return
+        label = read_labels(self.settings.region)
+        check_alignment(label, cohort.cases[cohort.support], self.settings.region, "region's voxels")
+        missing = [name for name, value in cohort.classes.items() if not (label.array == value).any()]
+        if missing:
+            raise BundleError(
+                "the region lacks a class",
+                case=cohort.support,
+                stage="settings",
+                file=self.settings.region,
+                expected=", ".join(f"{name} {value}" for name, value in cohort.classes.items()),
+                found="no " + ", ".join(missing),
+            )
+
+    def train(self, pipeline: Pipeline) -> None:
+        """The embedding network."""
+        pipeline.train_unsupervised("embedding", pipeline.output / "embedding")
+
+    def propagate(self, pipeline: Pipeline) -> None:
+        """The support's region, then points and votes in every case, then geodesic masks."""
+        embedding_dir = (self.settings.weights or pipeline.output) / "embedding"
+        region = self.settings.region or self._grown_region(pipeline)
+        inputs: list[Any] = [pipeline.image_hashes(), pipeline.scribble_hashes()]
+        inputs += [sha256_of_file(embedding_dir / "model.pt"), sha256_of_file(region)]
+        overrides = {"embedding_dir": str(embedding_dir), "region": str(region)}
+        pipeline.run_stage("correspondence", overrides, inputs)
+        pipeline.run_stage("pseudo_labels", {}, inputs, after=["correspondence"])
+
+    def _grown_region(self, pipeline: Pipeline) -> Path:
+        support = pipeline.cohort.support
+        inputs = [pipeline.cohort.cases[support].sha256, pipeline.scribble_hashes()]
+        pipeline.run_stage("region", {}, inputs, folder=pipeline.output / REGION)
+        return pipeline.output / REGION / "pseudo_labels" / f"{support}.nii.gz"
+
+
+LOCALISATIONS: dict[str, type[Localisation]] = {"paper": PaperLocalisation, "default": DefaultLocalisation}
+
+
+def weights_folder(name_or_folder: str, mode: str = DEFAULT_MODE) -> Path:
+    """A shipped set of weights by name, or a folder holding the mode's networks (or `prnet/` with them).
+
+    Raises:
+        BundleError: neither.
+    """
+    networks = LOCALISATIONS[mode].networks
+    shipped = sorted(path.parent.name for path in (BUNDLE_ROOT / "models").glob(f"*/{networks[0]}"))
+    given = Path(name_or_folder)
+    for folder in (BUNDLE_ROOT / "models" / name_or_folder, given, given / "prnet"):
+        if all((folder / name / "model.pt").is_file() for name in networks):
+            return folder.absolute()
+    names = ", ".join(shipped) or "none is shipped"
+    files = " and ".join(f"{name}/model.pt" for name in networks)
+    raise BundleError(
+        f"no weights for mode {mode} of that name or in that folder",
+        stage="settings",
+        expected=f"a shipped set ({names}), or a folder with {files}",
+        found=name_or_folder,
+    )

@@ -1,0 +1,27 @@
+"""The stages' config files."""
+
+from __future__ import annotations
+
+from bundle.run_settings import RunSettings
+
+# Stage -> its configs, and the patches that fit it to two CPU cores. Inference takes what the network's card says.
+CONFIGS: dict[str, tuple[list[str], list[str]]] = {
+    "prnet_coarse": (["train_prnet.json"], ["small.json"]),
+    "prnet_fine": (["train_prnet.json", "train_prnet_fine.json"], ["small.json"]),
+    "propagation": (["propagate.json"], ["small_propagate.json"]),
+    "embedding": (["train_embedding.json"], ["small_embedding.json"]),
+    "region": (["region.json"], ["small_pseudo_labels.json"]),
+    "correspondence": (["correspond.json"], ["small_propagate.json"]),
+    "pseudo_labels": (["pseudo_labels.json"], ["small_pseudo_labels.json"]),
+    "segmentation": (["train.json"], ["small_segmentation.json"]),
+    "inference": (["inference.json"], []),
+}
+# What a mode changes in stages that others share.
+MODE_PATCHES: dict[str, dict[str, list[str]]] = {"default": {"pseudo_labels": ["default_pseudo_labels.json"]}}
+
+
+def config_names(stage: str, settings: RunSettings) -> list[str]:
+    """The stage's config files: its own, the mode's patches, and those for two CPU cores if the settings say small."""
+    names, small = CONFIGS[stage]
+    patches = MODE_PATCHES.get(settings.mode, {}).get(stage, [])
+    return [*names, *patches, *(small if settings.small else [])]

@@ -1,0 +1,86 @@
+"""Mode `default` through the command line, on four tiny phantoms."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from bundle.command_line import main
+from bundle.phantom import write_phantom_cohort
+from scripts.files import read_json
+from tests.pipeline_fixtures import phantom_settings
+
+pytestmark = pytest.mark.slow
+
+SPACING_MM = 10.0
+TINY = {
+    "embedding": {
+        "spacing_mm": [SPACING_MM] * 3,
+        "window_size": [32, 32, 32],
+        "widths": [2, 4, 4, 4, 4],
+        "channels": 6,
+        "points": 20,
+        "max_epochs": 2,
+        "iterations_per_epoch": 2,
+        "validation_views": 1,
+    },
+    "region": {"geodesic_spacing_mm": [SPACING_MM] * 3},
+    "correspondence": {"body_cycle_mm": 1000.0, "body_points": 100, "class_limit": 10, "background_limit": 20},
+    **{stage: phantom_settings(SPACING_MM)[stage] for stage in ("pseudo_labels", "segmentation")},
+}
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return write_phantom_cohort(tmp_path_factory.mktemp("cohort"), count=4, held_out=0, spacing_mm=(8.0, 8.0, 8.0))
+
+
+def command(cohort, output, *more):
+    pairs = [(stage, key, value) for stage, keys in TINY.items() for key, value in keys.items()]
+    return [
+        *("oneshot", "--mode", "default", "--small", "--output", str(output), *map(str, more)),
+        *("--images", str(cohort / "images"), "--support", str(cohort / "images" / "phantom_00.nii.gz")),
+        *("--scribbles", str(cohort / "scribbles" / "phantom_00_a.nii.gz")),
+        *("--classes", "spleen:1,liver:4", "--background", "7"),
+        *(part for stage, key, value in pairs for part in ("--set", f"{stage}.{key}={json.dumps(value)}")),
+    ]
+
+
+def test_from_scribbles_to_label_maps_and_again_with_a_corrected_region(cohort, tmp_path, caplog):
+    output = tmp_path / "out"
+    caplog.set_level("INFO")
+    main(command(cohort, output))
+    stages = ["embedding", "region", "correspondence", "pseudo_labels", "segmentation", "inference"]
+    assert list(read_json(output / "state.json")) == stages
+    for number in range(4):
+        image = nib.load(cohort / "images" / f"phantom_{number:02d}.nii.gz")
+        found = nib.load(output / "predictions" / f"phantom_{number:02d}.nii.gz")
+        assert found.shape == image.shape and np.array_equal(found.affine, image.affine)
+    assert (output / "report" / "index.html").exists()
+    caplog.clear()
+    main(command(cohort, output))
+    assert caplog.text.count("done before") == len(stages)
+    caplog.clear()
+    main(command(cohort, output, "--region", cohort / "labels" / "phantom_00.nii.gz"))
+    assert "embedding: done before" in caplog.text and "correspondence: its inputs changed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("mode", "region", "message"),
+    [
+        ("paper", "labels/phantom_00.nii.gz", "a region is of no use in mode paper"),
+        ("default", "labels/phantom_01.nii.gz", "the region's voxels are not on the support's grid"),
+        ("default", "scribbles/empty.nii.gz", "the region lacks a class"),
+    ],
+)
+def test_regions_that_do_not_fit(cohort, tmp_path, capsys, mode, region, message):
+    support = nib.load(cohort / "labels" / "phantom_00.nii.gz")
+    empty = np.zeros(support.shape, np.uint8)
+    nib.save(nib.Nifti1Image(empty, support.affine), cohort / "scribbles" / "empty.nii.gz")
+    arguments = command(cohort, tmp_path / "out", "--region", cohort / region)
+    arguments[arguments.index("--mode") + 1] = mode
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    assert message in capsys.readouterr().err
