@@ -64,8 +64,17 @@ class PaperLocalisation:
         """Both networks load, work at one spacing, and are what `--set` says they should be."""
         for stage, name in zip(PRNET_STAGES, self.networks, strict=True):
             wanted = self.settings.overrides.get(stage, {})
-            load_prnet(
-                weights / name, wanted.get("spacing_mm") or trained_spacing_mm(weights), wanted.get("patch_size")
+            spacing_mm = wanted.get("spacing_mm") or trained_spacing_mm(weights)
+            load_prnet(weights / name, spacing_mm, wanted.get("patch_size"))
+
+    def check_region(self, cohort: Cohort) -> None:
+        """Mode `paper` knows strokes only."""
+        if self.settings.region is not None:
+            raise BundleError(
+                "a region is of no use in mode paper",
+                stage="settings",
+                file=self.settings.region,
+                expected="mode default, or no region",
             )
 
     def spacing_mm(self) -> list[float]:

@@ -160,7 +160,7 @@ def test_page_tells_everything(finished):
         "the volume is constant: the value 0 everywhere",
         "spleen = 1",
         "background strokes = 14",
-        "paper, small configuration; points kept by rule dual (m2, m4), score above 0.5",
+        "paper, small configuration; points kept by rule dual (m2, m4, score above 0.5)",
         "Radiological convention",
         "3 of 4 (75%)",
         "0.90 0.80",

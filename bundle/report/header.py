@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from bundle.report.collect import CaseResult, Run, is_phantom, optional_json, propagation_of
 from bundle.report.markup import MISSING, Markup, definition_list, escape, paragraph, swatch, table
@@ -63,13 +64,19 @@ def _mode(run: Run) -> str:
         parts.append(f"position networks given: {settings['weights']}")
     propagation = next(filter(None, (propagation_of(run, case) for case in run.case_ids)), {})
     if "rule" in propagation:
-        levels = ", ".join(propagation.get("levels", ()))
-        tolerance = propagation.get("tissue_tolerance")
-        checked = "" if tolerance is None else f", tissue within {tolerance:g} of the strokes' intensity"
-        parts.append(
-            f"points kept by rule {propagation['rule']} ({levels}), score above {propagation['tau']:g}{checked}"
-        )
+        parts.append(f"points kept by rule {propagation['rule']} ({', '.join(_conditions(propagation))})")
     return "; ".join(parts)
+
+
+def _conditions(propagation: Mapping[str, Any]) -> Iterator[str]:
+    """What a kept point had to fulfil, in words; each mode records its own."""
+    yield from propagation.get("levels", ())
+    if propagation.get("tau") is not None:
+        yield f"score above {propagation['tau']:g}"
+    if propagation.get("cycle_mm") is not None:
+        yield f"back within {propagation['cycle_mm']:g} mm"
+    if propagation.get("tissue_tolerance") is not None:
+        yield f"tissue within {propagation['tissue_tolerance']:g} of the strokes' intensity"
 
 
 def _dates(run: Run) -> str:
