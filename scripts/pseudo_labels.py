@@ -24,7 +24,7 @@ from scripts.files import read_json, sha256_of_file, sha256_of_settings, write_j
 from scripts.geodesic import geodesic_distance
 from scripts.intensity import normalise_hu
 from scripts.prnet_weights import load_prnet
-from scripts.resampling import canonical, resample
+from scripts.resampling import canonical, nearest_on_grid, resample
 from scripts.scribbles import draw_points
 from scripts.volume_cache import HU_RANGE
 from scripts.volume_io import Volume, read_volume, spacing_of
@@ -50,6 +50,7 @@ class GeodesicSettings:
             also taken where it has the larger voxels.
         backend: "torch" or "geodistk".
         refine: redraw the borders with the fine PRNet's features; the spacing must be the network's.
+        body_only: everything outside the body is background.
         confident_vote: seeds are where a class's transferred vote exceeds this (mode `default`); a class without such
             a place keeps its points. None takes points alone.
     """
@@ -61,6 +62,7 @@ class GeodesicSettings:
     spacing_mm: tuple[float, float, float] | None = None
     backend: str = "torch"
     refine: bool = False
+    body_only: bool = False
     confident_vote: float | None = None
 
     def __post_init__(self) -> None:
@@ -179,6 +181,10 @@ class PseudoLabeller:
         case = self._case(name)
         working = self._working_image(case)
         seeds = self._seeds(name, record, working)
+        if self.settings.body_only:
+            outside = ~self._body(name, working)
+            seeds[1:] &= ~outside
+            seeds[0] |= outside
         pseudo = geodesic_pseudo_label(
             working.array, seeds, spacing_of(working.affine), self.settings, device=self.device
         )
@@ -213,6 +219,12 @@ class PseudoLabeller:
         if spacing_mm is not None and np.prod(spacing_mm) > np.prod(volume.spacing_mm):
             volume = resample(Volume(np.clip(volume.array, *HU_RANGE), volume.affine), spacing_mm)
         return Volume(normalise_hu(volume.array), volume.affine)
+
+    def _body(self, name: str, working: Volume) -> np.ndarray:
+        """(X, Y, Z) bool on the working image's grid."""
+        cached = nib.load(self.cohort.cached_body(name))
+        body = Volume(np.asarray(cached.dataobj), cached.affine)
+        return nearest_on_grid(body, working.affine, working.array.shape) > 0
 
     def _seeds(self, name: str, record: Mapping[str, Any], working: Volume) -> np.ndarray:
         """(K + 1, X, Y, Z) bool of the kept points; a shared voxel goes to the class of the highest score."""

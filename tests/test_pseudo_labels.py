@@ -168,6 +168,21 @@ def test_no_grid_finer_than_the_cases_own(tmp_path, make_case):
     np.testing.assert_array_equal(_result(tmp_path)[0], truth)
 
 
+def test_outside_the_body_is_background(tmp_path, make_case):
+    """A spleen point astray in the uniform fat around the organs would claim all of it; here fat is no body."""
+    case, truth, affine = make_case("LAS")
+    points = [p for p in _points(affine) if p["class"] != "background"]
+    _propagated(tmp_path, case, [*points, _point("spleen", (0, 0, 0), affine)])
+    canonical_label = nib.as_closest_canonical(nib.Nifti1Image(truth, affine))
+    body = (np.asarray(canonical_label.dataobj) > 0).astype(np.uint8)
+    write_nifti(tmp_path / "cache" / "case_1_body.nii", body, canonical_label.affine)
+    cohort = _cohort(tmp_path, case)
+    PseudoLabeller(cohort, tmp_path, GeodesicSettings(largest_component=False)).run()
+    assert (_result(tmp_path)[0] == CLASSES["spleen"]).sum() > 2 * (truth == CLASSES["spleen"]).sum()
+    PseudoLabeller(cohort, tmp_path, GeodesicSettings(largest_component=False, body_only=True)).run()
+    np.testing.assert_array_equal(_result(tmp_path)[0], truth)
+
+
 def test_confident_votes_replace_points(tmp_path, make_case):
     """The liver has votes, the others but points; the liver's points, here far astray, are not asked."""
     case, truth, affine = make_case("RAS")
