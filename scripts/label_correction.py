@@ -29,20 +29,20 @@ def correct_labels(
     Label correction of arXiv 2111.10773, section 2.4; background to foreground and back alike.
 
     Args:
-        label: (X, Y, Z) class indices 0..K.
+        label: (X, Y, Z) class indices 0..K, and K + 1 where undecided, which any confident prediction decides.
         probability: (K + 1, X, Y, Z), background first.
         delta: K + 1 thresholds; the predicted class's one applies.
 
     Returns:
         corrected: (X, Y, Z), as `label`.
-        flips: (K + 1, K + 1) int64, number of voxels flipped from the row's class to the column's.
+        flips: (K + 2, K + 1) int64, number of voxels flipped from the row's class (last: undecided) to the column's.
     """
     confidence, predicted = probability.max(dim=0)
     threshold = torch.as_tensor(delta, dtype=confidence.dtype, device=confidence.device)[predicted]
     flipped = (predicted != label) & (confidence > threshold)
     classes = probability.shape[0]
     pairs = label[flipped].long() * classes + predicted[flipped]
-    flips = torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+    flips = torch.bincount(pairs, minlength=(classes + 1) * classes).reshape(classes + 1, classes)
     return torch.where(flipped, predicted.to(label.dtype), label), flips
 
 
@@ -133,7 +133,7 @@ class ProgressiveLabelCorrection:
         _wait()
 
     def _correct_share(self, epoch: int, delta: Sequence[float]) -> torch.Tensor:
-        flips = torch.zeros(len(self.names), len(self.names), dtype=torch.int64)
+        flips = torch.zeros(len(self.names) + 1, len(self.names), dtype=torch.int64)
         for index in range(idist.get_rank(), len(self.dataset), idist.get_world_size()):
             item = self.dataset.preprocessed(index)
             label = current_label(item, self.store)[0].long()
@@ -157,6 +157,7 @@ class ProgressiveLabelCorrection:
                 name: {"added": int(flips[:, k].sum()), "removed": int(flips[k].sum())}
                 for k, name in enumerate(self.names)
             },
+            "decided": int(flips[-1].sum()),
             "voxels": int(flips.sum()),
         }
         self.store.finish(epoch, [self.dataset.preprocessed(i)["case"] for i in range(len(self.dataset))])

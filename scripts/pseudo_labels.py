@@ -33,6 +33,7 @@ from scripts.vote_seeds import VOTES, read_votes, seeds_from_votes
 logger = logging.getLogger(__name__)
 
 STAGE = "pseudo_labels"
+UNDECIDED = 255  # value of voxels that two classes claim almost equally
 RELATIVE_TOLERANCE = 0.01  # of the truncation: further sweeps move hardly a label
 RAS = np.array([[0, 1], [1, 1], [2, 1]])
 
@@ -51,6 +52,8 @@ class GeodesicSettings:
         backend: "torch" or "geodistk".
         refine: redraw the borders with the fine PRNet's features; the spacing must be the network's.
         body_only: everything outside the body is background.
+        undecided_margin: voxels whose two nearest classes differ by less than this share of the truncation are
+            undecided (255) and teach nothing; 0 decides all.
         confident_vote: seeds are where a class's transferred vote exceeds this (mode `default`); a class without such
             a place keeps its points. None takes points alone.
     """
@@ -63,6 +66,7 @@ class GeodesicSettings:
     backend: str = "torch"
     refine: bool = False
     body_only: bool = False
+    undecided_margin: float = 0.0
     confident_vote: float | None = None
 
     def __post_init__(self) -> None:
@@ -118,7 +122,7 @@ def geodesic_pseudo_label(
         device=device,
     )
     distances = distances.clamp_(max=settings.truncation).cpu().numpy()
-    label = _nearest_class(distances)
+    label, *_ = _nearest_class(distances)
     return PseudoLabel(_largest_parts(label) if settings.largest_component else label, distances)
 
 
@@ -190,10 +194,9 @@ class PseudoLabeller:
         )
         distances = self._refined(pseudo, working.array) if self.network is not None else pseudo.distances
         original = nib.load(case.image)
-        label = _label_on_grid(distances, working.affine, case.shape, original.affine)
-        if self.settings.largest_component:
-            label = _largest_parts(label)
-        values = np.array([0, *self.cohort.classes.values()], dtype=np.uint8)
+        label = _label_on_grid(distances, working.affine, case.shape, original.affine, self.settings)
+        values = np.full(UNDECIDED + 1, UNDECIDED, dtype=np.uint8)
+        values[: len(self.cohort.classes) + 1] = [0, *self.cohort.classes.values()]
         write_nifti(self._label_file(name), values[label], original.affine, like=original)
         classes = self.cohort.classes
         write_json(
@@ -262,7 +265,7 @@ class PseudoLabeller:
         features = dense_features(self.network, image[box], self.network.patch_size, device=self.device)
         label = pseudo.label.copy()
         label[box] = refine_boundary(label[box], features)
-        changed = label != _nearest_class(pseudo.distances)
+        changed = label != _nearest_class(pseudo.distances)[0]
         distances = pseudo.distances.copy()
         distances[:, changed] = np.where(
             np.arange(len(distances))[:, None] == label[changed], 0.0, self.settings.truncation
@@ -322,28 +325,42 @@ class PseudoLabeller:
         return self.output_dir / "pseudo_labels" / f"{name}.json"
 
 
-def _nearest_class(distances: Iterable[np.ndarray]) -> np.ndarray:
-    """uint8 index of the smallest of the (X, Y, Z) maps; the first of equals."""
-    label, nearest = None, None
+def _nearest_class(distances: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of (X, Y, Z) maps, at each voxel: uint8 index of the smallest (first of equals), its value, the next one's."""
+    label, nearest, second = None, None, None
     for index, distance in enumerate(distances):
         if label is None:
             label, nearest = np.zeros(distance.shape, dtype=np.uint8), distance.copy()
+            second = np.full_like(nearest, np.inf)
             continue
+        np.minimum(second, np.maximum(nearest, distance), out=second)
         closer = distance < nearest
         label[closer] = index
         nearest[closer] = distance[closer]
-    return label
+    return label, nearest, second
 
 
 def _label_on_grid(
-    distances: np.ndarray, working_affine: np.ndarray, shape: Sequence[int], affine: np.ndarray
+    distances: np.ndarray,
+    working_affine: np.ndarray,
+    shape: Sequence[int],
+    affine: np.ndarray,
+    settings: GeodesicSettings,
 ) -> np.ndarray:
-    """Index map on the grid of `shape` and `affine` from (K + 1, X, Y, Z) canonical distances, made finer linearly."""
+    """Index map on the grid of `shape` and `affine` from (K + 1, X, Y, Z) canonical distances, made finer linearly.
+
+    Undecided voxels get `UNDECIDED`.
+    """
     orientation = nib.io_orientation(affine)
     canonical_affine = affine @ nib.orientations.inv_ornt_aff(orientation, shape)
     canonical_shape = tuple(int(shape[axis]) for axis in np.argsort(orientation[:, 0]))
     to_working = np.linalg.inv(working_affine) @ canonical_affine
-    label = _nearest_class(_sampled(distance, to_working, canonical_shape) for distance in distances)
+    finer = (_sampled(distance, to_working, canonical_shape) for distance in distances)
+    label, nearest, second = _nearest_class(finer)
+    if settings.largest_component:
+        label = _largest_parts(label)
+    close = second - nearest < settings.undecided_margin * settings.truncation
+    label[close & (nearest < settings.truncation)] = UNDECIDED
     back = nib.orientations.ornt_transform(RAS, orientation)
     return np.ascontiguousarray(nib.apply_orientation(label, back))
 
@@ -372,6 +389,6 @@ def _box_of(label: np.ndarray, margins: Sequence[int]) -> tuple[slice, ...] | No
 
 
 def _volumes_ml(label: np.ndarray, classes: Mapping[str, int], affine: np.ndarray) -> dict[str, float]:
-    counts = np.bincount(label.ravel(), minlength=len(classes) + 1)[1:]
+    counts = np.bincount(label.ravel(), minlength=UNDECIDED + 1)[1 : len(classes) + 1]
     voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
     return {name: round(float(count * voxel_ml), 3) for name, count in zip(classes, counts, strict=True)}

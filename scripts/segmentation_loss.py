@@ -1,4 +1,4 @@
-"""Dice and cross-entropy on logits, for cases in which some classes could not be located."""
+"""Dice and cross-entropy on logits, where some classes could not be located and some voxels are undecided."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def merge_unlocated(logits: torch.Tensor, located: torch.Tensor) -> torch.Tensor
 class LocatedDiceCELoss(torch.nn.Module):
     """Dice loss plus cross-entropy, equally weighted (section 2.4 of arXiv 2111.10773), softmax applied once.
 
-    Both terms see the marginal probabilities of `merge_unlocated`. Dice is taken over the whole batch and averaged over
-    the background and the classes located in at least one of its samples.
+    Both terms see the marginal probabilities of `merge_unlocated`, and no voxel that is undecided (label K + 1). Dice
+    is taken over the whole batch and averaged over the background and the classes located in one of its samples.
 
     Args:
         dice_weight: factor of the Dice term.
@@ -45,23 +45,28 @@ class LocatedDiceCELoss(torch.nn.Module):
     def __init__(self, dice_weight: float = 1.0, ce_weight: float = 1.0, smooth: float = 1.0) -> None:
         super().__init__()
         self.dice_weight, self.ce_weight = dice_weight, ce_weight
-        self.dice = DiceLoss(softmax=True, batch=True, reduction="none", smooth_nr=smooth, smooth_dr=smooth)
-        self.cross_entropy = torch.nn.CrossEntropyLoss()
+        self.dice = DiceLoss(batch=True, reduction="none", smooth_nr=smooth, smooth_dr=smooth)
 
     def forward(self, logits: torch.Tensor, target: dict[str, torch.Tensor]) -> torch.Tensor:
         """Scalar loss.
 
         Args:
             logits: (B, K + 1, X, Y, Z).
-            target: "label" (B, 1, X, Y, Z) class indices 0..K, and "located" (B, K), 0 where not located.
+            target: "label" (B, 1, X, Y, Z) class indices 0..K, K + 1 where undecided, and "located" (B, K), 0 where
+                not located.
         """
         located = target["located"].to(logits.device).bool()
         supervised = torch.nn.functional.pad(located, (1, 0), value=True)
         label = target["label"].long()
+        decided = label < logits.shape[1]
+        label = label * decided
         seen = supervised.gather(1, label.flatten(1)).reshape(label.shape)
         label = label * seen
         logits = merge_unlocated(logits, located)
-        dice = self.dice(logits, one_hot(label, num_classes=logits.shape[1])).flatten()
+        probability = torch.softmax(logits, dim=1) * decided
+        dice = self.dice(probability, one_hot(label, num_classes=logits.shape[1]) * decided).flatten()
         counted = supervised.any(dim=0)
         dice_term = (dice * counted).sum() / counted.sum()
-        return self.dice_weight * dice_term + self.ce_weight * self.cross_entropy(logits, label[:, 0])
+        cross_entropy = torch.nn.functional.cross_entropy(logits, label[:, 0], reduction="none")
+        ce_term = (cross_entropy * decided[:, 0]).sum() / decided.sum().clamp(min=1)
+        return self.dice_weight * dice_term + self.ce_weight * ce_term

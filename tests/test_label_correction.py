@@ -30,6 +30,8 @@ def probabilities(rows):
         (1, [0.85, 0.10, 0.05], 1),  # not sure enough for the background's own threshold
         (0, [0.20, 0.80, 0.00], 0),  # exactly at the threshold: stays
         (2, [0.00, 0.01, 0.99], 2),  # agrees
+        (3, [0.00, 0.01, 0.99], 2),  # undecided, now decided
+        (3, [0.50, 0.20, 0.30], 3),  # still undecided
     ],
 )
 def test_one_voxel(before, row, after):
@@ -45,7 +47,7 @@ def test_flips_are_counted_from_row_to_column():
     rows = [[0.99, 0.01, 0], [0.99, 0.01, 0], [0, 0.99, 0.01], [0, 0, 1.0]]
     corrected, flips = correct_labels(volume([1, 1, 0, 1], torch.int64), probabilities(rows), DELTA)
     assert corrected.flatten().tolist() == [0, 0, 1, 2]
-    assert flips.tolist() == [[0, 1, 0], [2, 0, 1], [0, 0, 0]]
+    assert flips.tolist() == [[0, 1, 0], [2, 0, 1], [0, 0, 0], [0, 0, 0]]
 
 
 def test_schedule_falls_to_its_floor():

@@ -183,6 +183,23 @@ def test_outside_the_body_is_background(tmp_path, make_case):
     np.testing.assert_array_equal(_result(tmp_path)[0], truth)
 
 
+def test_what_two_classes_claim_alike_is_undecided(tmp_path, make_affine, write_volume):
+    """Ten planes 4 mm apart, intensity steps of 0.0125, so 0.05 to pay a step: seeds at both ends meet midway."""
+    affine = make_affine("RAS", (4.0, 4.0, 4.0))
+    hu = np.interp(np.linspace(0.3, 0.4125, 10), (0.2, 0.8), (-100, 200)).astype(np.float32)
+    hu = np.broadcast_to(hu[:, None, None], (10, 8, 8)).copy()
+    path = write_volume(tmp_path, hu, affine, "case_1.nii.gz")
+    rows = tuple(map(tuple, affine.tolist()))
+    case = Case("case_1", path, path, (10, 8, 8), (4.0, 4.0, 4.0), rows, "RAS", "sha")
+    _propagated(tmp_path, case, [_point("spleen", (0, 0, 0), affine), _point("background", (9, 0, 0), affine)])
+    settings = GeodesicSettings(truncation=0.4, undecided_margin=0.25)
+    PseudoLabeller(_cohort(tmp_path, case), tmp_path, settings).run()
+    label, _, record = _result(tmp_path)
+    # Distances 0, 0.05, ... to either end; 4 and 5 steps differ by 0.05 < 0.1, 3 and 6 by 0.15.
+    assert label[:, 4, 4].tolist() == [1, 1, 1, 1, 255, 255, 0, 0, 0, 0]
+    assert record["volume_ml"]["spleen"] == pytest.approx(4 * 64 * 64 / 1000)
+
+
 def test_confident_votes_replace_points(tmp_path, make_case):
     """The liver has votes, the others but points; the liver's points, here far astray, are not asked."""
     case, truth, affine = make_case("RAS")

@@ -64,3 +64,25 @@ def test_weights_and_bfloat16_logits():
     loss = only_ce(P.log().bfloat16(), target([1.0, 1.0]))
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(expected, rel=0.02)
+
+
+def test_undecided_voxels_teach_nothing():
+    """The loss of a volume whose undecided half is anything equals the loss of the decided half."""
+    torch.manual_seed(0)
+    logits, label = torch.randn(1, 3, 4, 2, 2), torch.randint(0, 3, (1, 1, 4, 2, 2))
+    target = {"label": label, "located": torch.ones(1, 2)}
+    half = {"label": label[:, :, :2], "located": torch.ones(1, 2)}
+    label = label.clone()
+    label[:, :, 2:] = 3
+    logits.requires_grad_()
+    loss = LocatedDiceCELoss()(logits, {**target, "label": label})
+    torch.testing.assert_close(loss, LocatedDiceCELoss()(logits[:, :, :2], half))
+    loss.backward()
+    assert (logits.grad[:, :, 2:] == 0).all() and (logits.grad[:, :, :2] != 0).all()
+
+
+def test_nothing_decided_at_all():
+    loss = LocatedDiceCELoss()(
+        torch.randn(1, 2, 2, 2, 2), {"label": torch.full((1, 1, 2, 2, 2), 2), "located": torch.ones(1, 1)}
+    )
+    assert torch.isfinite(loss)
