@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bundle.benchmark import limits, paper
+from bundle.benchmark import default, limits, paper
 from bundle.demo import run_demo
 from bundle.inference import infer_folder
 from bundle.localisation import LOCALISATIONS, weights_folder
@@ -82,6 +82,8 @@ def _demo(options: argparse.Namespace) -> None:
 def _benchmark(options: argparse.Namespace) -> None:
     if options.name == "limits":
         limits.run(options.dataset, options.page)
+    elif options.name == "default":
+        default.run(options.dataset, options.output, options.page, not options.full, options.device)
     else:
         paper.run(options.dataset, options.output, options.page, not options.full, options.device, options.ship)
 
@@ -187,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     benchmark = commands.add_parser("benchmark", help="measure the method, or the limits on time and memory")
-    benchmark.add_argument("name", choices=["paper", "limits"])
+    benchmark.add_argument("name", choices=["paper", "default", "limits"])
     benchmark.add_argument("--dataset", type=Path, required=True, help="folder with dataset.json")
     benchmark.add_argument("--output", type=Path, help="work directory; default runs/NAME_DATASET")
     benchmark.add_argument("--page", type=Path, default=Path("docs/benchmarks.md"), help="page to write the tables to")

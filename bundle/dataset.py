@@ -18,6 +18,7 @@ class Dataset:
         classes: name -> label value of the organ set to be segmented (`paper_classes`).
         background: value of the background strokes.
         support: the scribbled case.
+        alternative_supports: others with scribbles, for measuring how much the choice matters.
         unlabelled: cases to train on without labels, the support among them.
         test: cases for the final score.
         phantom: the volumes are synthetic.
@@ -27,6 +28,7 @@ class Dataset:
     classes: dict[str, int]
     background: int
     support: str
+    alternative_supports: tuple[str, ...]
     unlabelled: tuple[str, ...]
     test: tuple[str, ...]
     phantom: bool
@@ -35,9 +37,14 @@ class Dataset:
         """The case's CT."""
         return self.folder / "images" / f"{case}.nii.gz"
 
-    def scribbles(self, variant: str = "a") -> Path:
-        """The support's scribbles."""
-        return self.folder / "scribbles" / f"{self.support}_{variant}.nii.gz"
+    def scribbles(self, variant: str = "a", support: str | None = None) -> Path:
+        """Scribbles of the support, or of another one."""
+        return self.folder / "scribbles" / f"{support or self.support}_{variant}.nii.gz"
+
+    def variants(self, support: str) -> tuple[str, ...]:
+        """Letters of a support's scribbles."""
+        files = sorted((self.folder / "scribbles").glob(f"{support}_?.nii.gz"))
+        return tuple(file.name.removesuffix(".nii.gz")[-1] for file in files)
 
     @property
     def labels(self) -> Path:
@@ -60,6 +67,7 @@ def read_dataset(folder: str | Path) -> Dataset:
             classes={name: values[name] for name in content["paper_classes"]},
             background=content["background_scribble"],
             support=content["support"],
+            alternative_supports=tuple(content.get("alternative_supports", ())),
             unlabelled=tuple(content["unlabelled"]),
             test=tuple(content["test"]),
             phantom=bool(content.get("phantom", False)),

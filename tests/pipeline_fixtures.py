@@ -161,3 +161,25 @@ def phantom_settings(spacing_mm: float = 10.0) -> dict[str, dict[str, Any]]:
             "plc_start_epoch": 1,
         },
     }
+
+
+def default_settings(spacing_mm: float = 10.0) -> dict[str, dict[str, Any]]:
+    """The same for mode `default`."""
+    embedding = {
+        "spacing_mm": [spacing_mm] * 3,
+        "window_size": [32, 32, 32],
+        "widths": [2, 4, 4, 4, 4],
+        "channels": 6,
+        "points": 20,
+        "max_epochs": 2,
+        "iterations_per_epoch": 2,
+        "validation_views": 1,
+    }
+    shared = phantom_settings(spacing_mm)
+    return {
+        "embedding": embedding,
+        "region": {"geodesic_spacing_mm": [spacing_mm] * 3},
+        "correspondence": {"body_cycle_mm": 1000.0, "body_points": 100, "class_limit": 10, "background_limit": 20},
+        "pseudo_labels": shared["pseudo_labels"],
+        "segmentation": shared["segmentation"],
+    }

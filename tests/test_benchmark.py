@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from bundle.benchmark import limits, pages, paper
+from bundle.benchmark import default, limits, pages, paper
 from bundle.benchmark.points import count_points, redenoise, sweep, write_redenoised
 from bundle.dataset import read_dataset
 from bundle.phantom import write_phantom_cohort
@@ -13,7 +13,7 @@ from scripts.errors import BundleError
 from scripts.files import read_json, write_json
 from scripts.pseudo_labels import GeodesicSettings
 from scripts.volume_io import Volume
-from tests.pipeline_fixtures import make_weights, phantom_settings, save
+from tests.pipeline_fixtures import default_settings, make_weights, phantom_settings, save
 
 # ------------------------------------------------------------------------------------------------------------- points
 
@@ -203,3 +203,24 @@ def test_paper_in_miniature(phantoms, tmp_path, monkeypatch):
     assert "trained with PLC" in text
     assert "dual, tau" in text
     assert "| segmentation |" in text
+
+
+@pytest.mark.slow
+def test_default_in_miniature(phantoms, tmp_path, monkeypatch):
+    tiny = default_settings(15.0)
+    monkeypatch.setattr(default, "RunSettings", lambda **values: RunSettings(**values, overrides=tiny))
+    page = tmp_path / "docs" / "page.md"
+    result = default.run(phantoms, tmp_path / "out", page, small=True, device="cpu")
+    assert json.loads((tmp_path / "docs" / "benchmarks" / "default_phantoms.json").read_text()) == result
+    assert [(run["support"], run["variant"], run["region"]) for run in result["runs"]] == [
+        ("phantom_00", "a", "as grown"),
+        ("phantom_00", "a", "accepted"),
+    ]
+    grown, accepted = result["runs"]
+    assert list(grown["region_dice"]["cases"]) == ["phantom_00"] and accepted["region_dice"] is None
+    for run in result["runs"]:
+        assert list(run["pseudo_labels"]["cases"]) == ["phantom_03"]
+        assert {row["class"] for row in run["points"]} == {*result["classes"], "background"}
+    assert "embedding" in result["stages"] and "embedding" not in grown["stages"], "one network serves all"
+    text = page.read_text()
+    assert "phantom_00 a, region accepted" in text and "**all, region as grown**" in text

@@ -9,26 +9,9 @@ import pytest
 from bundle.command_line import main
 from bundle.phantom import write_phantom_cohort
 from scripts.files import read_json
-from tests.pipeline_fixtures import phantom_settings
+from tests.pipeline_fixtures import default_settings
 
 pytestmark = pytest.mark.slow
-
-SPACING_MM = 10.0
-TINY = {
-    "embedding": {
-        "spacing_mm": [SPACING_MM] * 3,
-        "window_size": [32, 32, 32],
-        "widths": [2, 4, 4, 4, 4],
-        "channels": 6,
-        "points": 20,
-        "max_epochs": 2,
-        "iterations_per_epoch": 2,
-        "validation_views": 1,
-    },
-    "region": {"geodesic_spacing_mm": [SPACING_MM] * 3},
-    "correspondence": {"body_cycle_mm": 1000.0, "body_points": 100, "class_limit": 10, "background_limit": 20},
-    **{stage: phantom_settings(SPACING_MM)[stage] for stage in ("pseudo_labels", "segmentation")},
-}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +20,7 @@ def cohort(tmp_path_factory):
 
 
 def command(cohort, output, *more):
-    pairs = [(stage, key, value) for stage, keys in TINY.items() for key, value in keys.items()]
+    pairs = [(stage, key, value) for stage, keys in default_settings().items() for key, value in keys.items()]
     return [
         *("oneshot", "--mode", "default", "--small", "--output", str(output), *map(str, more)),
         *("--images", str(cohort / "images"), "--support", str(cohort / "images" / "phantom_00.nii.gz")),

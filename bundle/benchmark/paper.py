@@ -5,13 +5,11 @@ Labels score results here; they tune, select and stop nothing.
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bundle.benchmark import pages
+from bundle.benchmark.machine import machine
 from bundle.benchmark.points import sweep, write_redenoised
 from bundle.benchmark.shipping import ship_prnets
 from bundle.dataset import Dataset, read_dataset
@@ -55,7 +53,7 @@ def run(
         "test_cases": list(dataset.test),
         "unlabelled_cases": list(dataset.unlabelled),
         "configuration": "small" if small else "full",
-        "machine": _machine(),
+        "machine": machine(),
         "points": _score_points(dataset, test.output),
         "pseudo_labels": _score_pseudo_labels(dataset, test),
         "trained_without_plc": _score_network(dataset, without_plc, output / "test_without_plc", device),
@@ -123,8 +121,3 @@ def _score_pseudo_labels(dataset: Dataset, test: Pipeline) -> dict[str, Any]:
 def _score_network(dataset: Dataset, model: Path, predictions: Path, device: str | None) -> dict[str, Any]:
     infer_folder(predictions.parent / "test_images", model, predictions, device)
     return evaluate_folder(predictions, dataset.labels, dataset.classes, dataset.test)
-
-
-def _machine() -> dict[str, Any]:
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"processor": platform.machine(), "threads": torch.get_num_threads(), "gpu": gpu}

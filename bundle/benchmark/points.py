@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -61,31 +62,47 @@ def count_points(record: Mapping[str, Any], truth: Volume) -> dict[str, dict[str
 
 
 def sweep(work_dir: Path, labels: Path, cases: Sequence[str], rules: Sequence[DenoisingRule]) -> list[dict[str, Any]]:
-    """One row per rule and class: mean over cases of the share kept and of the share of kept points in the right organ.
+    """Rows of `score_records` for each rule, with the rule's name and thresholds."""
+    rows = []
+    for rule in rules:
+        records = {case: redenoise(_record(work_dir, case), rule) for case in cases}
+        about = {"rule": rule.name, "tau": rule.tau, "tissue_tolerance": rule.tissue_tolerance}
+        rows += [about | row for row in score_records(records, labels)]
+    return rows
+
+
+def score_kept(work_dir: Path, labels: Path, cases: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of `score_records` for the points as they were kept."""
+    return score_records({case: _record(work_dir, case) for case in cases}, labels)
+
+
+def score_records(records: Mapping[str, Mapping[str, Any]], labels: Path) -> list[dict[str, Any]]:
+    """One row per class: mean over cases of the share kept and of the share of kept points in the right organ.
 
     A case in which a class keeps no point counts in the share kept (0) but not in the precision.
     """
-    truths = {case: read_labels(labels / f"{case}.nii.gz") for case in cases}
+    counts = [count_points(record, _truth(labels, case)) for case, record in records.items()]
     rows = []
-    for rule in rules:
-        counts = [
-            count_points(redenoise(read_json(work_dir / "propagation" / f"{case}.json"), rule), truths[case])
-            for case in cases
-        ]
-        for name in counts[0]:
-            kept = [count[name]["kept"] / count[name]["all"] for count in counts]
-            right = [count[name]["right"] / count[name]["kept"] for count in counts if count[name]["kept"]]
-            rows.append(
-                {
-                    "rule": rule.name,
-                    "tau": rule.tau,
-                    "tissue_tolerance": rule.tissue_tolerance,
-                    "class": name,
-                    "kept_mean": float(np.mean(kept)),
-                    "kept_sd": float(np.std(kept)),
-                    "precision_mean": float(np.mean(right)) if right else None,
-                    "precision_sd": float(np.std(right)) if right else None,
-                    "cases_with_points": len(right),
-                }
-            )
+    for name in counts[0]:
+        kept = [count[name]["kept"] / count[name]["all"] for count in counts]
+        right = [count[name]["right"] / count[name]["kept"] for count in counts if count[name]["kept"]]
+        rows.append(
+            {
+                "class": name,
+                "kept_mean": float(np.mean(kept)),
+                "kept_sd": float(np.std(kept)),
+                "precision_mean": float(np.mean(right)) if right else None,
+                "precision_sd": float(np.std(right)) if right else None,
+                "cases_with_points": len(right),
+            }
+        )
     return rows
+
+
+def _record(work_dir: Path, case: str) -> dict[str, Any]:
+    return read_json(work_dir / "propagation" / f"{case}.json")
+
+
+@lru_cache(maxsize=16)
+def _truth(labels: Path, case: str) -> Volume:
+    return read_labels(labels / f"{case}.nii.gz")

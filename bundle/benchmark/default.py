@@ -1,0 +1,155 @@
+"""Mode `default` on a labelled cohort: one embedding network, several supports and scribble variants.
+
+Labels score results here; they tune, select and stop nothing.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bundle.benchmark import pages
+from bundle.benchmark.machine import machine
+from bundle.benchmark.points import score_kept
+from bundle.dataset import Dataset, read_dataset
+from bundle.pipeline import Pipeline, RunSettings, link_images
+from bundle.run_config import BUNDLE_ROOT
+from scripts.evaluation import evaluate_folder
+from scripts.files import write_json
+
+
+def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, device: str | None) -> dict[str, Any]:
+    """Run everything (again: continue), write `docs/benchmarks/default_NAME.json` and the cohort's part of the page.
+
+    Args:
+        dataset_folder: with `dataset.json`.
+        output: work directory; None for `runs/default_NAME`.
+        page: the Markdown page.
+        small: the configuration for two CPU cores.
+        device: such as "cuda:0"; None takes a GPU if there is one.
+    """
+    dataset = read_dataset(dataset_folder)
+    name = dataset.folder.name
+    output = output or BUNDLE_ROOT / "runs" / f"default_{name}"
+    images = link_images({case: dataset.image(case) for case in dataset.unlabelled}, output / "unlabelled")
+    training = Pipeline(_settings(dataset, output, images, dataset.support, "a", small=small, device=device))
+    training.train_localisation()
+    result = {
+        "dataset": name,
+        "classes": dataset.classes,
+        "test_cases": list(dataset.test),
+        "unlabelled_cases": list(dataset.unlabelled),
+        "configuration": "small" if small else "full",
+        "machine": machine(),
+        "stages": training.directory.state(),
+        "runs": [
+            _one_shot(dataset, output, support, variant, region, small, device)
+            for support in (dataset.support, *dataset.alternative_supports)
+            for variant in dataset.variants(support)
+            for region in ("as grown", "accepted")
+        ],
+    }
+    write_json(page.parent / "benchmarks" / f"default_{name}.json", result)
+    pages.replace_section(page, f"default {name}", default_section(result))
+    print(f"tables: {page}")
+    return result
+
+
+def _settings(dataset: Dataset, output: Path, images: Path, support: str, variant: str, **changes: Any) -> RunSettings:
+    return RunSettings(
+        output=output,
+        images=images,
+        support=dataset.image(support),
+        scribbles=dataset.scribbles(variant, support),
+        classes=dataset.classes,
+        background=dataset.background,
+        mode="default",
+        **changes,
+    )
+
+
+def _one_shot(
+    dataset: Dataset, output: Path, support: str, variant: str, region: str, small: bool, device: str | None
+) -> dict[str, Any]:
+    """Points and masks of the test volumes from one support's strokes, by the network that `output` holds.
+
+    An accepted region is the support's label map: what a user has who corrects the grown one.
+    """
+    folder = output / f"{support}_{variant}_{region.replace(' ', '_')}"
+    images = link_images({case: dataset.image(case) for case in dataset.test}, output / "test_images")
+    accepted = dataset.labels / f"{support}.nii.gz" if region == "accepted" else None
+    settings = _settings(
+        dataset, folder, images, support, variant, small=small, device=device, weights=output, region=accepted
+    )
+    pipeline = Pipeline(settings)
+    pipeline.propagate()
+    grown = folder / "region" / "pseudo_labels"
+    return {
+        "support": support,
+        "variant": variant,
+        "region": region,
+        "region_dice": None if accepted else evaluate_folder(grown, dataset.labels, dataset.classes, [support]),
+        "points": score_kept(folder, dataset.labels, dataset.test),
+        "pseudo_labels": evaluate_folder(folder / "pseudo_labels", dataset.labels, dataset.classes, dataset.test),
+        "stages": pipeline.directory.state(),
+    }
+
+
+def default_section(result: Mapping[str, Any]) -> str:
+    """Everything `benchmark default` measured on one cohort."""
+    name = result["dataset"]
+    where = result["machine"]["gpu"] or f"{result['machine']['threads']} CPU threads"
+    supports = list(dict.fromkeys(run["support"] for run in result["runs"]))
+    return "\n\n".join(
+        [
+            f"### Mode `default`, {name}",
+            f"`python -m bundle benchmark default --dataset DIR/{name}`; {result['configuration']} configuration; "
+            f"{where}; supports {', '.join(f'`{s}`' for s in supports)}; {len(result['unlabelled_cases'])} unlabelled "
+            f"volumes, scores on the {len(result['test_cases'])} volumes of the `test` list, full original grid. Raw "
+            f"numbers: `docs/benchmarks/default_{name}.json`.",
+            "**One-shot masks of the test volumes, no segmentation network.** Dice, mean over volumes; then mean ± "
+            "standard deviation over supports and scribble variants.",
+            _mask_table(result),
+            "**Points.** Share kept, and share of the kept that lie in the right organ, mean over volumes.",
+            _point_table(result),
+        ]
+    )
+
+
+def _mask_table(result: Mapping[str, Any]) -> str:
+    classes = list(result["classes"])
+    rows = []
+    for region in dict.fromkeys(run["region"] for run in result["runs"]):
+        runs = [run for run in result["runs"] if run["region"] == region]
+        for run in runs:
+            scores = run["pseudo_labels"]
+            cells = [_number(scores["classes"][name]["dice_mean"]) for name in classes]
+            rows.append([f"{run['support']} {run['variant']}, region {region}", *cells, _number(scores["mean_dice"])])
+        spread = [_spread([run["pseudo_labels"]["classes"][name]["dice_mean"] for run in runs]) for name in classes]
+        rows.append(
+            [f"**all, region {region}**", *spread, _spread([run["pseudo_labels"]["mean_dice"] for run in runs])]
+        )
+    return pages.table(["", *classes, "mean"], rows)
+
+
+def _point_table(result: Mapping[str, Any]) -> str:
+    names = [*result["classes"], "background"]
+    rows = []
+    for run in (run for run in result["runs"] if run["region"] == "as grown"):
+        by_class = {row["class"]: row for row in run["points"]}
+        cells = [f"{by_class[n]['kept_mean']:.2f} / {_number(by_class[n]['precision_mean'])}" for n in names]
+        rows.append([f"{run['support']} {run['variant']}", *cells])
+    return pages.table(["", *(f"{name}: kept / right" for name in names)], rows)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    present = [value for value in values if value is not None]
+    if not present:
+        return "–"
+    return f"{statistics.fmean(present):.3f} ± {statistics.pstdev(present):.3f}"
