@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from monai.config import KeysCollection
 from monai.data import CacheDataset, MetaTensor
-from monai.transforms import RandomizableTrait, Transform
+from monai.transforms import CropForeground, MapTransform, RandomizableTrait, Transform
 from monai.utils import CommonKeys
 
 from scripts.cohort import load_cohort
@@ -145,6 +146,32 @@ class LocatedClassesd(Transform):
         result["located"] = torch.tensor([float(name not in missing) for name in self.classes])
         image = result[CommonKeys.IMAGE]
         result.setdefault("case", case_id(image.meta["filename_or_obj"] if isinstance(image, MetaTensor) else image))
+        return result
+
+
+class CropToLabeld(MapTransform):
+    """Crop to the box around all classes plus a margin, within the image; a label without any voxel crops nothing.
+
+    Args:
+        keys: channel-first MetaTensors on one grid.
+        source_key: the label map.
+        margin_mm: on each side.
+    """
+
+    def __init__(self, keys: KeysCollection, source_key: str, margin_mm: float) -> None:
+        super().__init__(keys)
+        self.source_key, self.margin_mm = source_key, margin_mm
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        label = result[self.source_key]
+        if not (label > 0).any():
+            return result
+        margin = [round(self.margin_mm / float(step)) for step in label.pixdim]
+        crop = CropForeground(margin=margin, allow_smaller=True)
+        start, end = crop.compute_bounding_box(label)
+        for key in self.key_iterator(result):
+            result[key] = crop.crop_pad(result[key], start, end)
         return result
 
 

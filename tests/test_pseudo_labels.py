@@ -357,8 +357,7 @@ def test_the_config_labels_a_prepared_cohort(tmp_path, make_case):
     output_dir = tmp_path / "output"
     prepare_cohort(tmp_path / "images", output_dir, (4, 4, 4), support, tmp_path / "strokes.nii.gz", CLASSES, 14)
     _propagated(output_dir, case, _points(affine))
-    # The case is organs in plain fat, too little for a body mask.
-    run("run", config_file=str(CONFIG), output_dir=str(output_dir), device="cpu", body_only=False)
+    run("run", config_file=str(CONFIG), output_dir=str(output_dir), device="cpu")
     label, image, record = _result(output_dir)
     np.testing.assert_array_equal(label, truth)
     np.testing.assert_array_equal(image.affine, affine)

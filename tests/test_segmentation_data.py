@@ -11,6 +11,7 @@ from scripts.errors import BundleError
 from scripts.label_store import LabelStore
 from scripts.segmentation_data import (
     CachedCases,
+    CropToLabeld,
     LocatedClassesd,
     StoredLabeld,
     inference_items,
@@ -85,6 +86,18 @@ def test_plain_pairs_count_as_fully_labelled():
     assert item["case"] == "x"
     assert item["located"].tolist() == [0, 1]
     assert "not_located" not in item
+
+
+def test_crop_margin_is_in_mm():
+    affine = torch.diag(torch.tensor([2.0, 4.0, 5.0, 1.0]))
+    label = MetaTensor(torch.zeros(1, 30, 30, 30), affine=affine)
+    label[0, 10:12, 10:12, 1] = 1
+    item = CropToLabeld(["image", "label"], "label", 10.0)({"image": label.clone(), "label": label})
+    assert item["label"].shape == (1, 12, 6, 4)  # 5 + 2 + 5, 2 + 2 + 2 (2.5 rounds to even), 1 + 1 + 2
+    assert item["image"].shape == item["label"].shape
+    assert item["label"].affine[:3, 3].tolist() == [10.0, 32.0, 0.0]
+    empty = MetaTensor(torch.zeros(1, 4, 4, 4), affine=affine)
+    assert CropToLabeld("label", "label", 10.0)({"label": empty})["label"].shape == (1, 4, 4, 4)
 
 
 def test_stored_label_replaces_the_cached_one(tmp_path):
