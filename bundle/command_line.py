@@ -209,7 +209,9 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False)
     parser.add_argument("--classes", help='such as "spleen:1,left_kidney:3,liver:6"')
     parser.add_argument("--background", type=int, help="value of the background strokes")
     parser.add_argument(
-        "--mode", choices=list(LOCALISATIONS), help=f"configuration of the method; default: {DEFAULT_MODE}"
+        "--mode",
+        choices=list(LOCALISATIONS),
+        help=f"the method's configuration, {DEFAULT_MODE} unless given; mode default is in development",
     )
     parser.add_argument("--small", action="store_true", help="a configuration for two CPU cores")
     parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
