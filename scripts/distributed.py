@@ -10,3 +10,12 @@ def rank_and_world() -> tuple[int, int]:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1
+
+
+def leave_together() -> None:
+    """End the process group once every process has come this far.
+
+    One that leaves while another still works, or writes the model, can bring gloo's threads down with an abort.
+    """
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()

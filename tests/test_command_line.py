@@ -293,7 +293,7 @@ def test_weights_that_are_not_there(folder, refused):
     message = refused(*command, "--weights", folder / "nowhere")
     assert "no weights for mode paper of that name or in that folder" in message
     assert str(folder / "nowhere") in message
-    assert "no PRNet weights" in refused(*command), "nothing trained in the output folder either"
+    assert "no weights for mode paper" in refused(*command), "nothing trained in the output folder either"
 
 
 def test_weights_of_another_spacing(folder, refused):
