@@ -97,4 +97,6 @@ def drop_stale_label_maps(model: Path, output: Path, images: Mapping[str, str]) 
         logger.warning("%d label maps in %s are of another network or image and are made again", len(stale), output)
     for path in stale:
         path.unlink()
-    write_json(file, {"network": network, "images": {**known, **images}})
+    record = {"network": network, "images": {**known, **images}}
+    if record != before:
+        write_json(file, record)
