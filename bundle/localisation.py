@@ -26,12 +26,10 @@ class Localisation(Protocol):
     """What a mode must say and do before there is anything to segment.
 
     Attributes:
-        networks: sub-folders of the networks it needs, in `FOLDER/` or in a set of weights.
-        folder: where it trains them in the work directory.
+        networks: sub-folders of the networks it needs in a set of weights.
     """
 
     networks: tuple[str, ...]
-    folder: str
 
     def __init__(self, settings: RunSettings) -> None: ...
 
@@ -55,7 +53,6 @@ class PaperLocalisation:
     """Coarse and fine PRNet, then point by point."""
 
     networks = ("coarse", "fine")
-    folder = "prnet"
 
     def __init__(self, settings: RunSettings) -> None:
         self.settings = settings
@@ -91,11 +88,11 @@ class PaperLocalisation:
     def train(self, pipeline: Pipeline) -> None:
         """One after the other."""
         for stage, name in zip(PRNET_STAGES, self.networks, strict=True):
-            pipeline.train_unsupervised(stage, pipeline.output / self.folder / name)
+            pipeline.train_unsupervised(stage, pipeline.output / "prnet" / name)
 
     def propagate(self, pipeline: Pipeline) -> None:
         """Points, then geodesic masks."""
-        prnet_dir = self.settings.weights or pipeline.output / self.folder
+        prnet_dir = self.settings.weights or pipeline.output / "prnet"
         # Own or given networks alike: what follows depends on the weights, not on where they come from.
         weights = [sha256_of_file(prnet_dir / name / "model.pt") for name in self.networks]
         inputs = [pipeline.image_hashes(), pipeline.scribble_hashes(), weights]
@@ -108,7 +105,6 @@ class DefaultLocalisation:
     """One embedding network, a smooth map between bodies, points and the support's whole region."""
 
     networks = ("embedding",)
-    folder = "."
 
     def __init__(self, settings: RunSettings) -> None:
         self.settings = settings

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -133,8 +134,9 @@ class Correspondence:
         return body_of(embedding, volume.body, self.spacing_mm)
 
     def _write_votes(self, case: str, votes: torch.Tensor) -> None:
-        affine = read_cached(self.cohort, case).affine @ np.diag([STRIDE, STRIDE, STRIDE, 1.0])
-        affine[:3, 3] += read_cached(self.cohort, case).affine[:3, :3] @ np.full(3, (STRIDE - 1) / 2)
+        voxel_affine = nib.load(self.cohort.cached_image(case)).affine
+        affine = voxel_affine @ np.diag([STRIDE, STRIDE, STRIDE, 1.0])
+        affine[:3, 3] += voxel_affine[:3, :3] @ np.full(3, (STRIDE - 1) / 2)
         stored = (votes * FULL_VOTE).round().byte().permute(1, 2, 3, 0).cpu().numpy()
         write_nifti(self.records.folder / f"{case}{VOTES}", stored, affine)
 

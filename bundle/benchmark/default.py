@@ -125,8 +125,10 @@ def _mask_table(result: Mapping[str, Any]) -> str:
         runs = [run for run in result["runs"] if run["region"] == region]
         for run in runs:
             scores = run["pseudo_labels"]
-            cells = [_number(scores["classes"][name]["dice_mean"]) for name in classes]
-            rows.append([f"{run['support']} {run['variant']}, region {region}", *cells, _number(scores["mean_dice"])])
+            cells = [pages.number(scores["classes"][name]["dice_mean"]) for name in classes]
+            rows.append(
+                [f"{run['support']} {run['variant']}, region {region}", *cells, pages.number(scores["mean_dice"])]
+            )
         spread = [_spread([run["pseudo_labels"]["classes"][name]["dice_mean"] for run in runs]) for name in classes]
         rows.append(
             [f"**all, region {region}**", *spread, _spread([run["pseudo_labels"]["mean_dice"] for run in runs])]
@@ -139,13 +141,9 @@ def _point_table(result: Mapping[str, Any]) -> str:
     rows = []
     for run in (run for run in result["runs"] if run["region"] == "as grown"):
         by_class = {row["class"]: row for row in run["points"]}
-        cells = [f"{by_class[n]['kept_mean']:.2f} / {_number(by_class[n]['precision_mean'])}" for n in names]
+        cells = [f"{by_class[n]['kept_mean']:.2f} / {pages.number(by_class[n]['precision_mean'])}" for n in names]
         rows.append([f"{run['support']} {run['variant']}", *cells])
     return pages.table(["", *(f"{name}: kept / right" for name in names)], rows)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
 
 
 def _spread(values: Sequence[float | None]) -> str:

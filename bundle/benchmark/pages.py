@@ -109,7 +109,7 @@ def _point_table(rows: Sequence[Mapping[str, Any]], rule: str, tissue_check: boo
             [
                 f"{tau}",
                 *(
-                    f"{cell[tau, name]['kept_mean']:.2f} / {_number(cell[tau, name]['precision_mean'])}"
+                    f"{cell[tau, name]['kept_mean']:.2f} / {number(cell[tau, name]['precision_mean'])}"
                     for name in classes
                 ),
             ]
@@ -135,5 +135,6 @@ def _mean(values: Iterable[float | None]) -> str:
     return f"{sum(present) / len(present):.2f}" if present else "–"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Two decimals, a dash for nothing."""
     return "–" if value is None else f"{value:.2f}"
