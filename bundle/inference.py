@@ -18,7 +18,7 @@ from scripts.volume_io import find_volumes
 logger = logging.getLogger(__name__)
 
 RECORD_FILE = "made_of.json"  # beside the label maps: which network made them of which images
-CARD_KEYS = ("classes", "spacing_mm", "patch_size", "channels")
+CARD_KEYS = ("classes", "spacing_mm", "patch_size", "architecture", "channels", "crop_to_body")
 
 
 def infer_folder(images: Path, model: Path, output: Path, device: str | None = None) -> None:

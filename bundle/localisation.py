@@ -48,6 +48,9 @@ class Localisation(Protocol):
     def propagate(self, pipeline: Pipeline) -> None:
         """From the support's scribbles to pseudo labels of every case."""
 
+    def segmentation_start(self, pipeline: Pipeline) -> Path | None:
+        """Folder of the network from whose weights the segmentation network starts; None starts afresh."""
+
 
 class PaperLocalisation:
     """Coarse and fine PRNet, then point by point."""
@@ -100,6 +103,10 @@ class PaperLocalisation:
         labels = {"fine_dir": str(prnet_dir / "fine")}
         pipeline.run_stage("pseudo_labels", labels, inputs, after=["propagation"])
 
+    def segmentation_start(self, pipeline: Pipeline) -> Path | None:
+        """The paper's network starts afresh."""
+        return None
+
 
 class DefaultLocalisation:
     """One embedding network, a smooth map between bodies, points and the support's whole region."""
@@ -143,13 +150,20 @@ class DefaultLocalisation:
 
     def propagate(self, pipeline: Pipeline) -> None:
         """The support's region, then points and votes in every case, then geodesic masks."""
-        embedding_dir = (self.settings.weights or pipeline.output) / "embedding"
+        embedding_dir = self._embedding_dir(pipeline)
         region = self.settings.region or self._grown_region(pipeline)
         inputs: list[Any] = [pipeline.image_hashes(), pipeline.scribble_hashes()]
         inputs += [sha256_of_file(embedding_dir / "model.pt"), sha256_of_file(region)]
         overrides = {"embedding_dir": str(embedding_dir), "region": str(region)}
         pipeline.run_stage("correspondence", overrides, inputs)
         pipeline.run_stage("pseudo_labels", {}, inputs, after=["correspondence"])
+
+    def segmentation_start(self, pipeline: Pipeline) -> Path | None:
+        """The embedding network knows the anatomy already."""
+        return self._embedding_dir(pipeline)
+
+    def _embedding_dir(self, pipeline: Pipeline) -> Path:
+        return (self.settings.weights or pipeline.output) / "embedding"
 
     def _grown_region(self, pipeline: Pipeline) -> Path:
         support = pipeline.cohort.support

@@ -17,11 +17,18 @@ CONFIGS: dict[str, tuple[list[str], list[str]]] = {
     "inference": (["inference.json"], []),
 }
 # What a mode changes in stages that others share.
-MODE_PATCHES: dict[str, dict[str, list[str]]] = {"default": {"pseudo_labels": ["default_pseudo_labels.json"]}}
+MODE_PATCHES: dict[str, dict[str, list[str]]] = {
+    "default": {"pseudo_labels": ["default_pseudo_labels.json"], "segmentation": ["default_segmentation.json"]}
+}
+SMALL_MODE_PATCHES: dict[str, dict[str, list[str]]] = {
+    "default": {"segmentation": ["small_default_segmentation.json"]},
+}
 
 
 def config_names(stage: str, settings: RunSettings) -> list[str]:
     """The stage's config files: its own, the mode's patches, and those for two CPU cores if the settings say small."""
     names, small = CONFIGS[stage]
     patches = MODE_PATCHES.get(settings.mode, {}).get(stage, [])
-    return [*names, *patches, *(small if settings.small else [])]
+    if settings.small:
+        patches = [*patches, *small, *SMALL_MODE_PATCHES.get(settings.mode, {}).get(stage, [])]
+    return [*names, *patches]

@@ -12,7 +12,7 @@ STRIDES = {"fine": 2, "coarse": 8}  # voxels of the input per cell of each embed
 DEEPEST_STRIDE = 16
 
 
-class _Block(nn.Sequential):
+class Block(nn.Sequential):
     """Two 3x3x3 convolutions, each with group norm and ReLU; the first one may halve the resolution."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
@@ -25,7 +25,53 @@ def _convolution(in_channels: int, out_channels: int, stride: int) -> tuple[nn.M
     return convolution, nn.GroupNorm(min(4, out_channels), out_channels), nn.ReLU(inplace=True)
 
 
-class AnatomyNet(nn.Module):
+class AnatomyTrunk(nn.Module):
+    """The U-Net without its last step and without heads: what the embedding and the segmentation network share.
+
+    Args:
+        widths: channels at strides 1, 2, 4, 8, 16.
+        in_channels: image channels.
+
+    Raises:
+        ValueError: not five widths.
+    """
+
+    def __init__(self, widths: Sequence[int], in_channels: int = 1) -> None:
+        super().__init__()
+        if len(widths) != 5:
+            raise ValueError(f"AnatomyNet needs five widths, for strides 1 to {DEEPEST_STRIDE}, got {list(widths)}")
+        w1, w2, w4, w8, w16 = self.widths = [int(width) for width in widths]
+        self.encoder = nn.ModuleList(
+            [
+                nn.Sequential(*_convolution(in_channels, w1, 1)),
+                Block(w1, w2, stride=2),
+                Block(w2, w4, stride=2),
+                Block(w4, w8, stride=2),
+                Block(w8, w16, stride=2),
+            ]
+        )
+        self.decoder = nn.ModuleList([Block(w16 + w8, w8), Block(w8 + w4, w4), Block(w4 + w2, w2)])
+
+    def features(self, windows: Tensor) -> dict[int, Tensor]:
+        """Stride -> features: the decoder's at 8, 4 and 2, the encoder's at 1.
+
+        Raises:
+            ValueError: a side is no multiple of 16.
+        """
+        if any(size % DEEPEST_STRIDE for size in windows.shape[2:]):
+            raise ValueError(f"window sides must be multiples of {DEEPEST_STRIDE}, got {tuple(windows.shape[2:])}")
+        skips = []
+        features = windows
+        for stage in self.encoder:
+            features = stage(features)
+            skips.append(features)
+        maps = {1: skips[0]}
+        for stage, skip, stride in zip(self.decoder, (skips[3], skips[2], skips[1]), (8, 4, 2), strict=True):
+            features = maps[stride] = stage(torch.cat([upsampled(features), skip], dim=1))
+        return maps
+
+
+class AnatomyNet(AnatomyTrunk):
     """Fully convolutional U-Net with two embedding heads.
 
     Position in the body is learnt by contrast (`ContrastiveLoss`): no offset in mm is regressed, because bodies differ
@@ -47,22 +93,9 @@ class AnatomyNet(nn.Module):
         coarse_channels: int = 64,
         in_channels: int = 1,
     ) -> None:
-        super().__init__()
-        if len(widths) != 5:
-            raise ValueError(f"AnatomyNet needs five widths, for strides 1 to {DEEPEST_STRIDE}, got {list(widths)}")
-        w1, w2, w4, w8, w16 = (int(width) for width in widths)
-        self.encoder = nn.ModuleList(
-            [
-                nn.Sequential(*_convolution(in_channels, w1, 1)),
-                _Block(w1, w2, stride=2),
-                _Block(w2, w4, stride=2),
-                _Block(w4, w8, stride=2),
-                _Block(w8, w16, stride=2),
-            ]
-        )
-        self.decoder = nn.ModuleList([_Block(w16 + w8, w8), _Block(w8 + w4, w4), _Block(w4 + w2, w2)])
-        self.coarse_head = nn.Conv3d(w8, coarse_channels, kernel_size=1)
-        self.fine_head = nn.Conv3d(w2, fine_channels, kernel_size=1)
+        super().__init__(widths, in_channels)
+        self.coarse_head = nn.Conv3d(self.widths[3], coarse_channels, kernel_size=1)
+        self.fine_head = nn.Conv3d(self.widths[1], fine_channels, kernel_size=1)
 
     def forward(self, windows: Tensor) -> dict[str, Tensor]:
         """Unit vectors per cell: (B, C, X, Y, Z) -> {"fine": (B, F, X/2, Y/2, Z/2), "coarse": (B, G, X/8, Y/8, Z/8)}.
@@ -70,19 +103,13 @@ class AnatomyNet(nn.Module):
         Raises:
             ValueError: a side is no multiple of 16.
         """
-        if any(size % DEEPEST_STRIDE for size in windows.shape[2:]):
-            raise ValueError(f"window sides must be multiples of {DEEPEST_STRIDE}, got {tuple(windows.shape[2:])}")
-        skips = []
-        features = windows
-        for stage in self.encoder:
-            features = stage(features)
-            skips.append(features)
-        maps = []
-        for stage, skip in zip(self.decoder, (skips[3], skips[2], skips[1]), strict=True):
-            upsampled = functional.interpolate(features, scale_factor=2, mode="nearest")
-            features = stage(torch.cat([upsampled, skip], dim=1))
-            maps.append(features)
-        return {"fine": _unit(self.fine_head(maps[2])), "coarse": _unit(self.coarse_head(maps[0]))}
+        maps = self.features(windows)
+        return {"fine": _unit(self.fine_head(maps[2])), "coarse": _unit(self.coarse_head(maps[8]))}
+
+
+def upsampled(features: Tensor) -> Tensor:
+    """Twice the resolution, nearest."""
+    return functional.interpolate(features, scale_factor=2, mode="nearest")
 
 
 def _unit(embedding: Tensor) -> Tensor:

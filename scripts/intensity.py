@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
-from monai.config import KeysCollection
+import torch
+from monai.config import KeysCollection, NdarrayOrTensor
 from monai.transforms import MapTransform
 from monai.utils import convert_data_type, convert_to_dst_type
 from scipy import ndimage
@@ -60,6 +61,23 @@ def body_mask(hu: np.ndarray, spacing_mm: Sequence[float] = (4.0, 4.0, 4.0)) -> 
     if count == 0:
         return tissue
     return _fill_slices(parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]))
+
+
+class BodySelector:
+    """Body mask of a normalised image, as `select_fn` of MONAI's `CropForegroundd`: organs lie in the body.
+
+    Args:
+        spacing_mm: voxel size of the image along X, Y, Z.
+    """
+
+    def __init__(self, spacing_mm: Sequence[float]) -> None:
+        self.spacing_mm = tuple(float(step) for step in spacing_mm)
+
+    def __call__(self, image: NdarrayOrTensor) -> torch.Tensor:
+        """(1, X, Y, Z) in [0, 1], RAS axes -> bool of the same shape; all of it where no body is found."""
+        array = convert_data_type(image, np.ndarray)[0]
+        body = body_mask(np.interp(array[0], NORMALISED_KNOTS, HU_KNOTS), self.spacing_mm)
+        return torch.from_numpy(body if body.any() else np.ones_like(body))[None]
 
 
 def _fill_slices(mask: np.ndarray) -> np.ndarray:

@@ -21,9 +21,7 @@ from scripts.segmentation_loss import merge_unlocated
 logger = logging.getLogger(__name__)
 
 
-def correct_labels(
-    label: torch.Tensor, probability: torch.Tensor, delta: Sequence[float]
-) -> tuple[torch.Tensor, torch.Tensor]:
+def correct_labels(label: torch.Tensor, probability: torch.Tensor, delta: Sequence[float]) -> torch.Tensor:
     """Flip each voxel whose predicted class differs from its label and is surer than that class's threshold.
 
     Label correction of arXiv 2111.10773, section 2.4; background to foreground and back alike.
@@ -34,16 +32,50 @@ def correct_labels(
         delta: K + 1 thresholds; the predicted class's one applies.
 
     Returns:
-        corrected: (X, Y, Z), as `label`.
-        flips: (K + 2, K + 1) int64, number of voxels flipped from the row's class (last: undecided) to the column's.
+        (X, Y, Z), as `label`.
     """
     confidence, predicted = probability.max(dim=0)
     threshold = torch.as_tensor(delta, dtype=confidence.dtype, device=confidence.device)[predicted]
-    flipped = (predicted != label) & (confidence > threshold)
-    classes = probability.shape[0]
-    pairs = label[flipped].long() * classes + predicted[flipped]
-    flips = torch.bincount(pairs, minlength=(classes + 1) * classes).reshape(classes + 1, classes)
-    return torch.where(flipped, predicted.to(label.dtype), label), flips
+    return torch.where(confidence > threshold, predicted.to(label.dtype), label)
+
+
+def count_flips(label: torch.Tensor, corrected: torch.Tensor, classes: int) -> torch.Tensor:
+    """(K + 2, K + 1) int64: voxels flipped from the row's class (last: undecided) to the column's.
+
+    Args:
+        label: (X, Y, Z) before.
+        corrected: (X, Y, Z) after; what was undecided and still is, counts nowhere.
+        classes: K + 1.
+    """
+    flipped = corrected != label
+    pairs = label[flipped].long() * classes + corrected[flipped]
+    return torch.bincount(pairs, minlength=(classes + 1) * classes).reshape(classes + 1, classes)
+
+
+def guarded(first: torch.Tensor, corrected: torch.Tensor, classes: int, guard: float | None) -> torch.Tensor:
+    """Take back what would erase or flood a class: self-training's classes vanish little by little.
+
+    A class whose voxels outside and inside the first label differ by more than `guard` times its first size keeps its
+    first voxels, and gains none.
+
+    Args:
+        first: (X, Y, Z) label before any correction, class indices 0..K and K + 1 where undecided.
+        corrected: (X, Y, Z) after it.
+        classes: K + 1.
+        guard: largest share of a class that may be lost, or gained from what was decided; None allows everything.
+
+    Returns:
+        (X, Y, Z) as `corrected`.
+    """
+    if guard is None:
+        return corrected
+    result = corrected.clone()
+    for value in range(1, classes):
+        before, after = first == value, corrected == value
+        lost, gained = (before & ~after).sum(), (after & ~before & (first < classes)).sum()
+        if max(lost, gained) > guard * before.sum():
+            result[before | after] = first[before | after]
+    return result
 
 
 @dataclass(frozen=True)
@@ -82,6 +114,7 @@ class ProgressiveLabelCorrection:
         interval: epochs between two rounds.
         history_epochs: rounds are kept so that training can go back that many epochs (checkpoints kept times their
             interval).
+        guard: see `guarded`.
     """
 
     def __init__(
@@ -97,6 +130,7 @@ class ProgressiveLabelCorrection:
         start_epoch: int = 1,
         interval: int = 1,
         history_epochs: int = 2,
+        guard: float | None = None,
     ) -> None:
         self.dataset, self.store = dataset, store
         self.network, self.inferer = network, inferer
@@ -105,6 +139,7 @@ class ProgressiveLabelCorrection:
         self.device = torch.device(device)
         self.schedule = schedule or DeltaSchedule()
         self.start_epoch, self.interval, self.history_epochs = start_epoch, interval, history_epochs
+        self.guard = guard
 
     def attach(self, engine: Engine) -> None:
         """Register on the training engine."""
@@ -137,7 +172,9 @@ class ProgressiveLabelCorrection:
         for index in range(idist.get_rank(), len(self.dataset), idist.get_world_size()):
             item = self.dataset.preprocessed(index)
             label = current_label(item, self.store)[0].long()
-            corrected, more = correct_labels(label, self.predict(item).cpu(), delta)
+            corrected = correct_labels(label, self.predict(item).cpu(), delta)
+            corrected = guarded(item["label"][0].long(), corrected, len(self.names), self.guard)
+            more = count_flips(label, corrected, len(self.names))
             self.store.write(epoch, item["case"], corrected.numpy(), item["label"].affine.numpy())
             flips += more
         return flips

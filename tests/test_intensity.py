@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.transforms import Compose, CropForegroundd, Invertd
 
-from scripts.intensity import NormaliseHUd, body_mask, normalise_hu
+from scripts.intensity import BodySelector, NormaliseHUd, body_mask, normalise_hu
 
 
 def test_knots_and_middles_are_mapped_linearly():
@@ -69,6 +70,24 @@ def test_nothing_but_air_gives_an_empty_mask():
     hu = np.full((10, 10, 10), -1000.0, np.float32)
     hu[5, 5, 5] = -990
     assert not body_mask(hu).any()
+
+
+@pytest.mark.parametrize("air", [-1000.0, -125.0])
+def test_the_body_s_box_is_cropped_and_put_back(air):
+    hu = np.full((1, 40, 40, 10), air, dtype=np.float32)
+    hu[0, 10:30, 12:28] = 40.0
+    image = MetaTensor(torch.from_numpy(normalise_hu(hu)), affine=torch.eye(4))
+    crop = Compose([CropForegroundd("image", source_key="image", select_fn=BodySelector((4.0, 4.0, 4.0)))])
+    cropped = crop({"image": image})
+    assert cropped["image"].shape == (1, 20, 16, 10)
+    cropped["pred"] = MetaTensor(torch.ones(1, 20, 16, 10))
+    back = Invertd("pred", crop, orig_keys="image")(cropped)["pred"]
+    assert back.shape == image.shape and (back[0] > 0).sum() == 20 * 16 * 10 and (back[0, 10:30, 12:28] > 0).all()
+
+
+def test_without_a_body_nothing_is_cropped():
+    assert BodySelector((4.0, 4.0, 4.0))(np.zeros((1, 3, 4, 5), np.float32)).shape == (1, 3, 4, 5)
+    assert BodySelector((4.0, 4.0, 4.0))(np.zeros((1, 3, 4, 5), np.float32)).all()
 
 
 @pytest.mark.parametrize("cohort", ["abdomen_ct", "headneck_ct"])

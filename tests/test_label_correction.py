@@ -6,7 +6,13 @@ import torch
 from ignite.engine import Engine
 from monai.data import MetaTensor
 
-from scripts.label_correction import DeltaSchedule, ProgressiveLabelCorrection, correct_labels
+from scripts.label_correction import (
+    DeltaSchedule,
+    ProgressiveLabelCorrection,
+    correct_labels,
+    count_flips,
+    guarded,
+)
 from scripts.label_store import LabelStore
 
 DELTA = [0.9, 0.8, 0.8]
@@ -35,7 +41,9 @@ def probabilities(rows):
     ],
 )
 def test_one_voxel(before, row, after):
-    corrected, flips = correct_labels(volume([before], torch.uint8), probabilities([row]), DELTA)
+    label = volume([before], torch.uint8)
+    corrected = correct_labels(label, probabilities([row]), DELTA)
+    flips = count_flips(label, corrected, 3)
     assert corrected.flatten().tolist() == [after]
     assert corrected.dtype == torch.uint8
     assert flips.sum() == int(before != after)
@@ -45,9 +53,28 @@ def test_one_voxel(before, row, after):
 
 def test_flips_are_counted_from_row_to_column():
     rows = [[0.99, 0.01, 0], [0.99, 0.01, 0], [0, 0.99, 0.01], [0, 0, 1.0]]
-    corrected, flips = correct_labels(volume([1, 1, 0, 1], torch.int64), probabilities(rows), DELTA)
+    label = volume([1, 1, 0, 1], torch.int64)
+    corrected = correct_labels(label, probabilities(rows), DELTA)
     assert corrected.flatten().tolist() == [0, 0, 1, 2]
-    assert flips.tolist() == [[0, 1, 0], [2, 0, 1], [0, 0, 0], [0, 0, 0]]
+    assert count_flips(label, corrected, 3).tolist() == [[0, 1, 0], [2, 0, 1], [0, 0, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("corrected", "after"),
+    [
+        ([1, 1, 1, 0, 2, 2, 0, 0, 0], [1, 1, 1, 0, 2, 2, 0, 0, 0]),  # one of four lost: allowed
+        ([1, 1, 0, 0, 2, 2, 0, 0, 0], [1, 1, 1, 1, 2, 2, 0, 0, 3]),  # two of four: all come back
+        ([1, 1, 1, 1, 2, 2, 1, 1, 0], [1, 1, 1, 1, 2, 2, 0, 0, 0]),  # two gained from background
+        ([1, 1, 1, 1, 2, 2, 0, 0, 1], [1, 1, 1, 1, 2, 2, 0, 0, 1]),  # gained from what was undecided
+    ],
+)
+def test_guard_takes_back_what_erases_or_floods_a_class(corrected, after):
+    first = volume([1, 1, 1, 1, 2, 2, 0, 0, 3], torch.int64)
+    if after[-1] == 3:
+        corrected = [*corrected[:-1], 3]
+    result = guarded(first, volume(corrected, torch.int64), classes=3, guard=0.3)
+    assert result.flatten().tolist() == after
+    assert guarded(first, volume(corrected, torch.int64), 3, None).flatten().tolist() == corrected
 
 
 def test_schedule_falls_to_its_floor():

@@ -1,0 +1,81 @@
+"""The segmentation networks by name: the paper's plain U-Net, and one that starts from the embedding network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from monai.networks.nets import UNet
+from torch import Tensor, nn
+
+from scripts.anatomy_net import AnatomyTrunk, Block, upsampled
+from scripts.embedding_weights import load_embedding
+from scripts.errors import BundleError
+
+
+class AnatomySegmenter(AnatomyTrunk):
+    """AnatomyNet's trunk, taken to full resolution, with one channel per class.
+
+    Args:
+        out_channels: classes and background.
+        widths: as the trunk's.
+    """
+
+    def __init__(self, out_channels: int, widths: Sequence[int]) -> None:
+        super().__init__(widths)
+        w1, w2, *_ = self.widths
+        self.full = Block(w2 + w1, w1)
+        self.head = nn.Conv3d(w1, out_channels, kernel_size=1)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """(B, 1, X, Y, Z) -> (B, out_channels, X, Y, Z) logits.
+
+        Raises:
+            ValueError: a side is no multiple of 16.
+        """
+        maps = self.features(windows)
+        return self.head(self.full(torch.cat([upsampled(maps[2]), maps[1]], dim=1)))
+
+
+def segmentation_network(
+    architecture: str, out_channels: int, channels: Sequence[int], dropout: float = 0.0
+) -> nn.Module:
+    """A segmentation network, (B, 1, X, Y, Z) -> (B, out_channels, X, Y, Z) logits.
+
+    Args:
+        architecture: "unet" (section 2.4 of arXiv 2111.10773) or "anatomy" (`AnatomySegmenter`).
+        out_channels: classes and background.
+        channels: per resolution.
+        dropout: of the plain U-Net.
+
+    Raises:
+        BundleError: another architecture.
+    """
+    if architecture == "anatomy":
+        return AnatomySegmenter(out_channels, channels)
+    if architecture == "unet":
+        strides = [2] * (len(channels) - 1)
+        return UNet(3, 1, out_channels, channels, strides, num_res_units=2, norm="INSTANCE", dropout=dropout)
+    raise BundleError("unknown network", stage="segmentation", expected="unet or anatomy", found=architecture)
+
+
+def start_from_embedding(network: nn.Module, embedding_dir: str | Path | None) -> None:
+    """Give the trunk of an `AnatomySegmenter` the weights of a trained AnatomyNet; None leaves it as it is.
+
+    Raises:
+        BundleError: the network has no such trunk, the embedding network does not load, or its widths differ.
+    """
+    if embedding_dir is None:
+        return
+    trained = load_embedding(embedding_dir).network
+    if not isinstance(network, AnatomySegmenter) or network.widths != trained.widths:
+        raise BundleError(
+            "the segmentation network cannot start from this embedding network",
+            stage="segmentation",
+            file=Path(embedding_dir) / "model.pt",
+            expected=f'architecture "anatomy" with channels {trained.widths}',
+            found=getattr(network, "widths", type(network).__name__),
+        )
+    shared = {key: value for key, value in trained.state_dict().items() if key in network.state_dict()}
+    network.load_state_dict(shared, strict=False)
