@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,11 +25,13 @@ class View:
         matrix: (3, 3) rotation and scale, in voxels (the working grid is isotropic or nearly so).
         centre: (3,) volume voxel in the middle of the window.
         size: (X, Y, Z) voxels of the window.
+        seen: first and last slice of the volume, along Z, that the view shows.
     """
 
     matrix: np.ndarray
     centre: np.ndarray
     size: tuple[int, int, int]
+    seen: tuple[float, float] = (-math.inf, math.inf)
 
     @property
     def middle(self) -> np.ndarray:
@@ -44,7 +47,7 @@ class View:
         return (voxels - self.centre) @ np.linalg.inv(self.matrix).T + self.middle
 
     def sample(self, volume: Tensor) -> Tensor:
-        """The window's voxels, linear, zero outside: (C, X, Y, Z) volume -> (C, *size)."""
+        """The window's voxels, linear, zero outside what is seen: (C, X, Y, Z) volume -> (C, *size)."""
         # grid_sample wants coordinates from -1 to 1 (align_corners), last axis first.
         shape = torch.tensor(volume.shape[1:], dtype=torch.float32)
         axes = [torch.arange(size, dtype=torch.float32) - (size - 1) / 2 for size in self.size]
@@ -52,13 +55,16 @@ class View:
         x, y, z = torch.meshgrid(*axes, indexing="ij")
         places = torch.stack([x, y, z], dim=-1) @ matrix.T + torch.as_tensor(self.centre, dtype=torch.float32)
         grid = (2 * places / (shape - 1).clamp(min=1) - 1).flip(-1)
-        return functional.grid_sample(volume[None], grid[None], mode="bilinear", align_corners=True)[0]
+        window = functional.grid_sample(volume[None], grid[None], mode="bilinear", align_corners=True)[0]
+        low, high = self.seen
+        return window * ((places[..., 2] >= low) & (places[..., 2] <= high))
 
 
 class ViewPairsd(Randomizable, MapTransform):
     """Draw two views of one volume, each turned, scaled and recoloured at random, and points that lie in both.
 
-    No mirroring: left and right must stay apart.
+    No mirroring: left and right must stay apart. Views are cut off along the body's axis, each elsewhere: a scan's first
+    and last slice are no anatomy, and a network that sees the same end in both views measures from it.
 
     Args:
         image_key, body_key: (1, X, Y, Z) image in [0, 1] and body mask on the same grid.
@@ -66,6 +72,9 @@ class ViewPairsd(Randomizable, MapTransform):
         spacing_mm: voxel size of the volumes.
         points: how many corresponding points.
         scale: smallest and largest zoom.
+        stretch: largest logarithm of a further zoom of each axis of its own.
+        cut: probability that a view ends before the volume does, at either end.
+        least_mm: of the volume, along its axis, that is left on either side of the views' common centre.
         rotation_deg: largest angle about each axis.
         shift: largest distance of a view's centre from the common centre, in windows.
         recolour: random gamma, brightness and noise; False for none.
@@ -77,6 +86,9 @@ class ViewPairsd(Randomizable, MapTransform):
         spacing_mm: Sequence[float],
         points: int = 400,
         scale: tuple[float, float] = (0.75, 1.3),
+        stretch: float = 0.0,
+        cut: float = 0.0,
+        least_mm: float = 32.0,
         rotation_deg: float = 10.0,
         shift: float = 0.25,
         recolour: bool = True,
@@ -87,6 +99,7 @@ class ViewPairsd(Randomizable, MapTransform):
         self.window_size = tuple(int(size) for size in window_size)
         self.spacing_mm = np.array(spacing_mm, dtype=float)
         self.points, self.scale, self.rotation_deg, self.shift = points, tuple(scale), rotation_deg, shift
+        self.stretch, self.cut, self.least_mm = stretch, cut, least_mm
         self.recolour = recolour
         self.image_key, self.body_key = image_key, body_key
 
@@ -99,7 +112,7 @@ class ViewPairsd(Randomizable, MapTransform):
             self.set_random_state(seed=data["view_seed"])
         image = torch.as_tensor(np.asarray(data[self.image_key])).float()
         body = np.argwhere(np.asarray(data[self.body_key])[0] > 0)
-        views, places = self._overlapping(body)
+        views, places = self._overlapping(body, image.shape[3])
         windows = torch.stack([self._coloured(view.sample(image)) for view in views])
         voxels = np.stack([view.to_window(places) for view in views])
         return {
@@ -108,25 +121,32 @@ class ViewPairsd(Randomizable, MapTransform):
             "places_mm": torch.as_tensor(places * self.spacing_mm, dtype=torch.float32),
         }
 
-    def _overlapping(self, body: np.ndarray) -> tuple[list[View], np.ndarray]:
+    def _overlapping(self, body: np.ndarray, slices: int) -> tuple[list[View], np.ndarray]:
         """Two views and `points` volume voxels of the body that lie in both, drawn with replacement."""
         for _ in range(MAX_DRAWS):
             centre = body[self.R.randint(len(body))]
-            views = [self._view(centre) for _ in range(2)]
+            views = [self._view(centre, slices) for _ in range(2)]
             shared = body[np.logical_and(*(_inside(view, body) for view in views))]
             if len(shared):
                 chosen = shared[self.R.randint(len(shared), size=self.points)]
                 return views, chosen + self.R.uniform(-0.5, 0.5, chosen.shape)
         raise RuntimeError("two views of one volume never overlapped")
 
-    def _view(self, centre: np.ndarray) -> View:
+    def _view(self, centre: np.ndarray, slices: int) -> View:
         angles = self.R.uniform(-self.rotation_deg, self.rotation_deg, 3)
-        zoom = np.exp(self.R.uniform(*np.log(self.scale)))
+        zoom = np.exp(self.R.uniform(*np.log(self.scale)) + self.R.uniform(-self.stretch, self.stretch, 3))
         # The rotation is one in mm; in voxels of unequal size it is conjugated with the spacing.
         rotation = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
-        matrix = np.diag(1 / self.spacing_mm) @ (zoom * rotation) @ np.diag(self.spacing_mm)
+        matrix = np.diag(1 / self.spacing_mm) @ (rotation * zoom) @ np.diag(self.spacing_mm)
         moved = centre + self.R.uniform(-self.shift, self.shift, 3) * self.window_size
-        return View(matrix, moved, self.window_size)
+        return View(matrix, moved, self.window_size, self._seen(centre[2], slices))
+
+    def _seen(self, middle: float, slices: int) -> tuple[float, float]:
+        """First and last slice of a view whose volume may be cut off on either side of the slice `middle`."""
+        least = self.least_mm / self.spacing_mm[2]
+        low, high = self.R.uniform(0, max(middle - least, 0)), self.R.uniform(min(middle + least, slices), slices)
+        cut_low, cut_high = self.R.uniform(size=2) < self.cut
+        return (low if cut_low else -math.inf, high if cut_high else math.inf)
 
     def _coloured(self, window: Tensor) -> Tensor:
         if not self.recolour:
@@ -137,9 +157,11 @@ class ViewPairsd(Randomizable, MapTransform):
 
 
 def _inside(view: View, voxels: np.ndarray) -> np.ndarray:
-    """Which volume voxels lie in the window, half a voxel or more from its border, (N,) bool."""
+    """Which volume voxels a view shows, half a voxel or more from the window's border, (N,) bool."""
     places = view.to_window(voxels)
-    return np.all((places >= 0.5) & (places <= np.array(view.size) - 1.5), axis=1)
+    low, high = view.seen
+    seen = (voxels[:, 2] >= low) & (voxels[:, 2] <= high)
+    return seen & np.all((places >= 0.5) & (places <= np.array(view.size) - 1.5), axis=1)
 
 
 def seeded_items(items: Sequence[Mapping[str, str]], views: int, seed: int) -> list[dict[str, Any]]:

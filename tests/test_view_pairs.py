@@ -52,7 +52,7 @@ def test_points_correspond():
 
 def test_rotation_is_one_in_mm():
     pairs = ViewPairsd((16, 16, 16), SPACING_MM, scale=(1.2, 1.2), rotation_deg=30.0).set_random_state(3)
-    view = pairs._view(np.zeros(3))
+    view = pairs._view(np.zeros(3), slices=16)
     in_mm = np.diag(SPACING_MM) @ view.matrix @ np.diag(1 / np.array(SPACING_MM))
     assert in_mm.T @ in_mm == pytest.approx(1.44 * np.eye(3)), "lengths in mm grow by 1.2, angles stay"
     assert np.linalg.det(in_mm) > 0, "no mirroring"
@@ -75,3 +75,30 @@ def test_batches_put_the_first_views_first():
     }
     inputs, target = prepare_views(batch)
     assert inputs.flatten().tolist() == [0, 2, 1, 3] and target["voxels"][:, 0, 0].tolist() == [0, 2, 1, 3]
+
+
+def test_slices_that_are_not_seen_are_zero():
+    view = View(np.eye(3), np.array([9.5, 8.5, 7.5]), (4, 6, 8), seen=(6, 9))
+    seen = view.sample(torch.ones(1, 20, 18, 16))[0].amax(dim=(0, 1))
+    assert seen.tolist() == [0, 0, 1, 1, 1, 1, 0, 0], "the window begins at slice 4"
+
+
+def test_cut_views_differ_in_where_they_end_and_share_their_points():
+    ends = []
+    for seed in range(20):
+        pairs = ViewPairsd((16, 16, 16), SPACING_MM, cut=1.0, least_mm=8.0, rotation_deg=0.0).set_random_state(seed)
+        views, places = pairs._overlapping(np.argwhere(np.ones((40, 30, 20))), slices=20)
+        low, high = max(view.seen[0] for view in views), min(view.seen[1] for view in views)
+        assert low <= places[:, 2].min() + 0.5 and places[:, 2].max() - 0.5 <= high
+        ends += [view.seen for view in views]
+    assert len(set(ends)) == 40
+    assert all(0 <= low and high <= 20 and high - low >= 2 for low, high in ends), "8 mm are two slices, or the end"
+    assert ViewPairsd((16, 16, 16), SPACING_MM)._seen(10, 20) == (-np.inf, np.inf)
+
+
+def test_stretch_is_along_the_axes_of_the_window():
+    pairs = ViewPairsd((16, 16, 16), SPACING_MM, scale=(1.0, 1.0), stretch=0.3, rotation_deg=0.0).set_random_state(3)
+    matrix = pairs._view(np.zeros(3), slices=16).matrix
+    lengths = np.diag(matrix)
+    assert matrix == pytest.approx(np.diag(lengths)) and len(set(lengths.round(6))) == 3
+    assert (np.abs(np.log(lengths)) <= 0.3).all()
