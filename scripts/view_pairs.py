@@ -63,8 +63,8 @@ class View:
 class ViewPairsd(Randomizable, MapTransform):
     """Draw two views of one volume, each turned, scaled and recoloured at random, and points that lie in both.
 
-    No mirroring: left and right must stay apart. Views are cut off along the body's axis, each elsewhere: a scan's first
-    and last slice are no anatomy, and a network that sees the same end in both views measures from it.
+    No mirroring: left and right must stay apart. Views are cut off along the body's axis, each elsewhere: a scan's
+    first and last slice are no anatomy, and a network that sees the same end in both views measures from it.
 
     Args:
         image_key, body_key: (1, X, Y, Z) image in [0, 1] and body mask on the same grid.

@@ -1,5 +1,4 @@
 import torch
-
 from ignite.engine import Engine
 
 from scripts.averaged_network import AveragedNetwork, UpdateAverage

@@ -92,7 +92,7 @@ def test_cut_views_differ_in_where_they_end_and_share_their_points():
         assert low <= places[:, 2].min() + 0.5 and places[:, 2].max() - 0.5 <= high
         ends += [view.seen for view in views]
     assert len(set(ends)) == 40
-    assert all(0 <= low and high <= 20 and high - low >= 2 for low, high in ends), "8 mm are two slices, or the end"
+    assert all(low >= 0 and high <= 20 and high - low >= 2 for low, high in ends), "8 mm are two slices, or the end"
     assert ViewPairsd((16, 16, 16), SPACING_MM)._seen(10, 20) == (-np.inf, np.inf)
 
 
