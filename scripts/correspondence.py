@@ -21,11 +21,10 @@ from scripts.embedding_weights import load_embedding
 from scripts.errors import BundleError
 from scripts.files import sha256_of_file, sha256_of_settings, write_nifti
 from scripts.label_transfer import STRIDE, TransferSettings, cell_fractions, transfer_labels
-from scripts.matching import Body, MatchingSettings, body_of, locate, map_between
+from scripts.matching import Body, BodyMaps, MatchingSettings, body_of, locate, maps_between
 from scripts.point_records import JudgedPoints, PointRecords, points_at_home
 from scripts.resampling import nearest_on_grid
 from scripts.scribbles import nearest_voxels, read_scribble_points, to_voxels, to_world
-from scripts.smooth_map import SmoothMap
 from scripts.tissue_check import local_intensities, tissue_misfits
 from scripts.volume_io import read_labels
 from scripts.vote_seeds import FULL_VOTE, VOTES
@@ -169,9 +168,8 @@ class _Support:
         volume = read_cached(self.stage.cohort, case)
         query = self.stage.body(volume)
         settings = self.stage.settings
-        to_query, _ = map_between(self.body, query, settings.matching)
-        to_support, _ = map_between(query, self.body, settings.matching)
-        judged = self._judge(volume, query, to_query, to_support)
+        maps = maps_between(self.body, query, settings.matching)
+        judged = self._judge(volume, query, maps)
         if self.fractions is None:
             return judged, None
         votes = transfer_labels(
@@ -179,23 +177,23 @@ class _Support:
             self.fractions,
             query.embedding,
             volume.body,
-            to_support,
+            maps.back,
             self.stage.spacing_mm,
             settings.transfer,
         )
         return judged, votes
 
-    def _judge(self, volume: CachedVolume, query: Body, to_query: SmoothMap, to_support: SmoothMap) -> JudgedPoints:
+    def _judge(self, volume: CachedVolume, query: Body, maps: BodyMaps) -> JudgedPoints:
         matching, keeping = self.stage.settings.matching, self.stage.settings.keeping
-        found = locate(self.body, self.places_mm, query, to_query, matching)
-        back = locate(query, found.places_mm, self.body, to_support, matching)
+        found = locate(self.body, self.places_mm, query, maps.forth, matching)
+        back = locate(query, found.places_mm, self.body, maps.back, matching)
         voxels = found.places_mm / self.stage.spacing_mm
         working = nearest_voxels(voxels, volume.body.shape)
         labels = self.stage.points.labels
         misfits = tissue_misfits(labels, self.intensities, self._intensities(volume, voxels))
         evidence = {
             "cycle_mm": np.linalg.norm(back.places_mm - self.places_mm, axis=1),
-            "map_mm": np.linalg.norm(found.places_mm - to_query(self.places_mm), axis=1),
+            "map_mm": np.linalg.norm(found.places_mm - maps.forth(self.places_mm), axis=1),
             "margin": found.margin,
             "tissue_misfit": misfits,
         }

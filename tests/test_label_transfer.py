@@ -12,7 +12,7 @@ SHIFT_MM = np.array([8.0, 0.0, -16.0])
 
 def shift_map(shift_mm, error_mm=(0.0, 0.0, 0.0)):
     places = np.zeros((1, 3))
-    return SmoothMap(np.eye(3), np.asarray(shift_mm) + error_mm, places, places)
+    return SmoothMap(np.eye(3), np.asarray(shift_mm) + error_mm, places, places, np.zeros(1), None)
 
 
 def balls(centres_mm, radius_mm=30.0):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from scripts.dense_embedding import DenseEmbedding
-from scripts.matching import MatchingSettings, body_of, locate, map_between, nearest_matches
+from scripts.matching import MatchingSettings, body_of, locate, maps_between, nearest_cells, nearest_matches
 
 SPACING_MM = np.array([4.0, 4.0, 4.0])
 SHAPE = (48, 40, 32)
@@ -36,10 +36,12 @@ PLACES_MM = np.random.default_rng(5).uniform(50, 90, (40, 3))
 
 def test_an_oracle_embedding_gives_perfect_correspondence():
     first, second = oracle(lambda places: places), oracle(moved)
-    to_second, returned = map_between(first, second, SETTINGS)
-    assert returned > 0.6
+    maps = maps_between(first, second, SETTINGS)
+    to_second = maps.forth
+    assert maps.similarity > 0.9
     truth = (PLACES_MM - [8.0, 0.0, -4.0]) / 1.1
     assert np.linalg.norm(to_second(PLACES_MM) - truth, axis=1).max() < 6
+    assert np.linalg.norm(maps.back(truth) - PLACES_MM, axis=1).max() < 6
     found = locate(first, PLACES_MM, second, to_second, SETTINGS)
     half_cell_mm = 0.5 * 8 * np.sqrt(3)
     assert np.linalg.norm(found.places_mm - truth, axis=1).max() <= half_cell_mm + 0.5
@@ -57,6 +59,15 @@ def test_a_twin_far_away_is_not_taken():
     assert (guided.margin > blind.margin + 0.2).all()
 
 
+def test_prior_and_similarity_in_one_product_equal_their_sum():
+    body = oracle(lambda places: places)
+    vectors = torch.nn.functional.normalize(torch.randn(20, 96, generator=torch.Generator().manual_seed(0)), dim=1)
+    expected = body.places_mm[:20] + 3
+    score = vectors @ body.vectors.T - 0.2 * torch.cdist(expected, body.places_mm) ** 2 / (2 * 25.0**2)
+    assert nearest_cells(vectors, body, expected, 25.0, 0.2).tolist() == score.argmax(dim=1).tolist()
+    assert nearest_cells(vectors, body).tolist() == (vectors @ body.vectors.T).argmax(dim=1).tolist()
+
+
 def test_only_cells_in_the_body_are_candidates():
     mask = torch.zeros(SHAPE)
     mask[:4, :2, :2] = 1
@@ -67,5 +78,5 @@ def test_only_cells_in_the_body_are_candidates():
 
 def test_too_few_points_that_return():
     first = oracle(lambda places: places)
-    with pytest.raises(ValueError, match="at least 4 matched points, got 3"):
-        map_between(first, first, MatchingSettings(body_points=3))
+    with pytest.raises(ValueError, match="at least 4 matched points, got 2"):
+        maps_between(first, first, MatchingSettings(body_points=1))
