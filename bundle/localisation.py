@@ -51,6 +51,9 @@ class Localisation(Protocol):
     def segmentation_start(self, pipeline: Pipeline) -> Path | None:
         """Folder of the network from whose weights the segmentation network starts; None starts afresh."""
 
+    def self_check(self, pipeline: Pipeline, results: str, after: str) -> None:
+        """Say how far to trust the label maps in the folder `results`, made by the stage `after`."""
+
 
 class PaperLocalisation:
     """Coarse and fine PRNet, then point by point."""
@@ -107,6 +110,9 @@ class PaperLocalisation:
         """The paper's network starts afresh."""
         return None
 
+    def self_check(self, pipeline: Pipeline, results: str, after: str) -> None:
+        """The paper has none."""
+
 
 class DefaultLocalisation:
     """One embedding network, a smooth map between bodies, points and the support's whole region."""
@@ -150,11 +156,10 @@ class DefaultLocalisation:
 
     def propagate(self, pipeline: Pipeline) -> None:
         """The support's region, then points and votes in every case, then geodesic masks."""
-        embedding_dir = self._embedding_dir(pipeline)
-        region = self.settings.region or self._grown_region(pipeline)
-        inputs: list[Any] = [pipeline.image_hashes(), pipeline.scribble_hashes()]
-        inputs += [sha256_of_file(embedding_dir / "model.pt"), sha256_of_file(region)]
-        overrides = {"embedding_dir": str(embedding_dir), "region": str(region)}
+        if self.settings.region is None:
+            self._grow_region(pipeline)
+        overrides = self._places(pipeline)
+        inputs = self._inputs(pipeline)
         pipeline.run_stage("correspondence", overrides, inputs)
         pipeline.run_stage("pseudo_labels", {}, inputs, after=["correspondence"])
 
@@ -162,14 +167,28 @@ class DefaultLocalisation:
         """The embedding network knows the anatomy already."""
         return self._embedding_dir(pipeline)
 
+    def self_check(self, pipeline: Pipeline, results: str, after: str) -> None:
+        """By taking the results back to the support."""
+        overrides = self._places(pipeline) | {"results_dir": str(pipeline.output / results)}
+        pipeline.run_stage("self_check", overrides, self._inputs(pipeline), after=[after])
+
+    def _inputs(self, pipeline: Pipeline) -> list[Any]:
+        files = (self._embedding_dir(pipeline) / "model.pt", self._region(pipeline))
+        return [pipeline.image_hashes(), pipeline.scribble_hashes(), *(sha256_of_file(file) for file in files)]
+
+    def _places(self, pipeline: Pipeline) -> dict[str, str]:
+        return {"embedding_dir": str(self._embedding_dir(pipeline)), "region": str(self._region(pipeline))}
+
     def _embedding_dir(self, pipeline: Pipeline) -> Path:
         return (self.settings.weights or pipeline.output) / "embedding"
 
-    def _grown_region(self, pipeline: Pipeline) -> Path:
-        support = pipeline.cohort.support
-        inputs = [pipeline.cohort.cases[support].sha256, pipeline.scribble_hashes()]
+    def _region(self, pipeline: Pipeline) -> Path:
+        grown = pipeline.output / REGION / "pseudo_labels" / f"{pipeline.cohort.support}.nii.gz"
+        return self.settings.region or grown
+
+    def _grow_region(self, pipeline: Pipeline) -> None:
+        inputs = [pipeline.cohort.cases[pipeline.cohort.support].sha256, pipeline.scribble_hashes()]
         pipeline.run_stage("region", {}, inputs, folder=pipeline.output / REGION)
-        return pipeline.output / REGION / "pseudo_labels" / f"{support}.nii.gz"
 
 
 LOCALISATIONS: dict[str, type[Localisation]] = {"paper": PaperLocalisation, "default": DefaultLocalisation}

@@ -59,6 +59,7 @@ class Pipeline:
         self.propagate()
         self.train_segmentation()
         self.infer()
+        self.self_check()
 
     def train_localisation(self) -> None:
         """Train what locates points, unless weights were given."""
@@ -110,6 +111,10 @@ class Pipeline:
         """Predict every case of the cohort with the trained network; label maps that exist are kept."""
         folder = self.output / "predictions"
         self._run("inference", self._cases_to_predict, self.image_hashes(), folder, ["segmentation"])
+
+    def self_check(self, results: str = "predictions", after: str = "inference") -> None:
+        """Say how far to trust the label maps of a folder of the work directory, made by the stage `after`."""
+        self.localisation.self_check(self, results, after)
 
     def report(self, labels: Path | None = None) -> Path:
         """Write the report; quick, so always done again."""

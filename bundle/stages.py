@@ -15,6 +15,7 @@ CONFIGS: dict[str, tuple[list[str], list[str]]] = {
     "pseudo_labels": (["pseudo_labels.json"], ["small_pseudo_labels.json"]),
     "segmentation": (["train.json"], ["small_segmentation.json"]),
     "inference": (["inference.json"], []),
+    "self_check": (["self_check.json"], []),
 }
 # What a mode changes in stages that others share.
 MODE_PATCHES: dict[str, dict[str, list[str]]] = {

@@ -15,13 +15,12 @@ from tqdm import tqdm
 from scripts.cached_volume import CachedVolume, read_cached
 from scripts.cohort import Cohort
 from scripts.denoising import COLLISION, KEPT, TISSUE, collisions
-from scripts.dense_embedding import embed_volume
 from scripts.distributed import rank_and_world
 from scripts.embedding_weights import load_embedding
 from scripts.errors import BundleError
 from scripts.files import sha256_of_file, sha256_of_settings, write_nifti
 from scripts.label_transfer import STRIDE, TransferSettings, cell_fractions, transfer_labels
-from scripts.matching import Body, BodyMaps, MatchingSettings, body_of, locate, maps_between
+from scripts.matching import Body, BodyMaps, MatchingSettings, embed_body, locate, maps_between
 from scripts.point_records import JudgedPoints, PointRecords, points_at_home
 from scripts.resampling import nearest_on_grid
 from scripts.scribbles import nearest_voxels, read_scribble_points, to_voxels, to_world
@@ -88,7 +87,7 @@ class Correspondence:
     ) -> None:
         if cohort.scribbles is None or cohort.support is None:
             raise BundleError("correspondence needs a support with scribbles", stage=STAGE, file=cohort.output_dir)
-        self.cohort, self.settings, self.device = cohort, settings or CorrespondenceSettings(), torch.device(device)
+        self.cohort, self.settings = cohort, settings or CorrespondenceSettings()
         self.region = None if region is None else Path(region)
         self.trained = load_embedding(embedding_dir, cohort.spacing_mm, device)
         self.spacing_mm = np.array(cohort.spacing_mm)
@@ -126,12 +125,6 @@ class Correspondence:
             self.records.write(case, judged, self._inputs(case), time.perf_counter() - start)
         return todo
 
-    def body(self, volume: CachedVolume) -> Body:
-        """The volume's cells with their embeddings."""
-        image = volume.image.to(self.device)
-        embedding = embed_volume(self.trained.network, image, self.trained.window_size)
-        return body_of(embedding, volume.body, self.spacing_mm)
-
     def _write_votes(self, case: str, votes: torch.Tensor) -> None:
         voxel_affine = nib.load(self.cohort.cached_image(case)).affine
         affine = voxel_affine @ np.diag([STRIDE, STRIDE, STRIDE, 1.0])
@@ -152,7 +145,7 @@ class _Support:
 
     def __init__(self, stage: Correspondence, volume: CachedVolume) -> None:
         self.stage, self.volume = stage, volume
-        self.body = stage.body(volume)
+        self.body = embed_body(stage.trained, volume, stage.spacing_mm)
         voxels = to_voxels(stage.points.world_mm, volume.affine)
         self.places_mm = voxels * stage.spacing_mm
         self.intensities = self._intensities(volume, voxels)
@@ -166,7 +159,7 @@ class _Support:
     def into(self, case: str) -> tuple[JudgedPoints, torch.Tensor | None]:
         """The points located in a case, and the case's votes."""
         volume = read_cached(self.stage.cohort, case)
-        query = self.stage.body(volume)
+        query = embed_body(self.stage.trained, volume, self.stage.spacing_mm)
         settings = self.stage.settings
         maps = maps_between(self.body, query, settings.matching)
         judged = self._judge(volume, query, maps)

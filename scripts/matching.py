@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scripts.dense_embedding import DenseEmbedding
+from scripts.cached_volume import CachedVolume
+from scripts.dense_embedding import DenseEmbedding, embed_volume
+from scripts.embedding_weights import TrainedEmbedding
 from scripts.smooth_map import SmoothMap, fit_smooth_map
 
 CHUNK = 512  # points compared with all candidates at once
@@ -98,6 +100,13 @@ class Matches:
     places_mm: np.ndarray
     similarity: np.ndarray
     margin: np.ndarray
+
+
+def embed_body(trained: TrainedEmbedding, volume: CachedVolume, spacing_mm: np.ndarray) -> Body:
+    """A cached volume's cells with their embeddings, where the network is."""
+    device = next(trained.network.parameters()).device
+    embedding = embed_volume(trained.network, volume.image.to(device), trained.window_size)
+    return body_of(embedding, volume.body, spacing_mm)
 
 
 def body_of(embedding: DenseEmbedding, body: Tensor, spacing_mm: np.ndarray) -> Body:

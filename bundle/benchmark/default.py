@@ -13,6 +13,7 @@ from typing import Any
 from bundle.benchmark import pages
 from bundle.benchmark.machine import machine
 from bundle.benchmark.points import score_kept
+from bundle.benchmark.trained import one_shot_networks, supervised_network
 from bundle.dataset import Dataset, read_dataset
 from bundle.pipeline import Pipeline, RunSettings, link_images
 from bundle.run_config import BUNDLE_ROOT
@@ -36,6 +37,12 @@ def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, devi
     images = link_images({case: dataset.image(case) for case in dataset.unlabelled}, output / "unlabelled")
     training = Pipeline(_settings(dataset, output, images, dataset.support, "a", small=small, device=device))
     training.train_localisation()
+
+    def settings(folder: str) -> RunSettings:
+        return _settings(
+            dataset, output / folder, images, dataset.support, "a", small=small, device=device, weights=output
+        )
+
     result = {
         "dataset": name,
         "classes": dataset.classes,
@@ -44,6 +51,9 @@ def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, devi
         "configuration": "small" if small else "full",
         "machine": machine(),
         "stages": training.directory.state(),
+        "one_shot_support": dataset.support,
+        "one_shot": one_shot_networks(dataset, settings("one_shot")),
+        "supervised": supervised_network(dataset, settings("supervised")),
         "runs": [
             _one_shot(dataset, output, support, variant, region, small, device)
             for support in (dataset.support, *dataset.alternative_supports)
@@ -109,12 +119,39 @@ def default_section(result: Mapping[str, Any]) -> str:
             f"{where}; supports {', '.join(f'`{s}`' for s in supports)}; {len(result['unlabelled_cases'])} unlabelled "
             f"volumes, scores on the {len(result['test_cases'])} volumes of the `test` list, full original grid. Raw "
             f"numbers: `docs/benchmarks/default_{name}.json`.",
+            f"**Trained networks.** Support `{result['one_shot_support']}`, strokes a, region as grown. Dice on the "
+            "test volumes, mean over volumes; pseudo labels on the unlabelled volumes but the support.",
+            _network_table(result),
             "**One-shot masks of the test volumes, no segmentation network.** Dice, mean over volumes; then mean ± "
             "standard deviation over supports and scribble variants.",
             _mask_table(result),
             "**Points.** Share kept, and share of the kept that lie in the right organ, mean over volumes.",
             _point_table(result),
         ]
+    )
+
+
+def _network_table(result: Mapping[str, Any]) -> str:
+    classes = list(result["classes"])
+    one_shot = result["one_shot"]
+    rows = {
+        "pseudo labels": one_shot["pseudo_labels"],
+        "trained on them": one_shot["trained_without_plc"],
+        "with label correction": one_shot["trained_with_plc"],
+        "fully supervised": result["supervised"]["trained"],
+    }
+    bound = rows["fully supervised"]["mean_dice"]
+    return pages.table(
+        ["", *classes, "mean", "of the supervised"],
+        [
+            [
+                name,
+                *(pages.number(scores["classes"][label]["dice_mean"]) for label in classes),
+                pages.number(scores["mean_dice"]),
+                pages.number(scores["mean_dice"] / bound if bound and name != "pseudo labels" else None),
+            ]
+            for name, scores in rows.items()
+        ],
     )
 
 
