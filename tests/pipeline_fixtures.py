@@ -125,6 +125,7 @@ class FakeStages:
             (folder / "model.pt").write_text(self.weights)
         elif stage == "train":
             card = {"classes": overrides["classes"], "spacing_mm": [9.0] * 3, "patch_size": [48] * 3, "channels": [5]}
+            card |= {"architecture": "unet", "crop_to_body": False}
             write_json(output / "segmentation" / "model.json", card)
             torch.save({}, output / "segmentation" / "model.pt")
         elif stage == "inference":
@@ -176,10 +177,15 @@ def default_settings(spacing_mm: float = 10.0) -> dict[str, dict[str, Any]]:
         "validation_views": 1,
     }
     shared = phantom_settings(spacing_mm)
+    matching = {
+        "map_rounds": [{"prior_mm": None, "cycle_mm": 1000.0, "width_mm": None, "scale_mm": 30.0}],
+        "body_points": 100,
+    }
     return {
         "embedding": embedding,
         "region": {"geodesic_spacing_mm": [spacing_mm] * 3},
-        "correspondence": {"body_cycle_mm": 1000.0, "body_points": 100, "class_limit": 10, "background_limit": 20},
+        "correspondence": {**matching, "class_limit": 10, "background_limit": 20},
         "pseudo_labels": shared["pseudo_labels"],
-        "segmentation": shared["segmentation"],
+        "segmentation": {**shared["segmentation"], "channels": embedding["widths"]},
+        "self_check": matching,
     }

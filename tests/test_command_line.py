@@ -9,6 +9,7 @@ import pytest
 
 from bundle import command_line, pipeline
 from bundle.command_line import main
+from bundle.inference import CARD_KEYS
 from scripts.cohort import load_cohort
 from scripts.errors import BundleError
 from scripts.files import read_json
@@ -338,7 +339,7 @@ def test_report_without_a_run(folder, refused):
     [
         (None, None, "no segmentation network here"),
         ({"classes": {}}, b"", "the network's card lacks something"),
-        ({"classes": {}, "spacing_mm": [], "patch_size": [], "channels": []}, b"damaged", "weights cannot be read"),
+        (dict.fromkeys(CARD_KEYS, []), b"damaged", "weights cannot be read"),
     ],
 )
 def test_infer_without_a_usable_network(folder, refused, card, weights, message):

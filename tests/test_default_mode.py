@@ -34,12 +34,15 @@ def test_from_scribbles_to_label_maps_and_again_with_a_corrected_region(cohort, 
     output = tmp_path / "out"
     caplog.set_level("INFO")
     main(command(cohort, output))
-    stages = ["embedding", "region", "correspondence", "pseudo_labels", "segmentation", "inference"]
+    stages = ["embedding", "region", "correspondence", "pseudo_labels", "segmentation", "inference", "self_check"]
     assert list(read_json(output / "state.json")) == stages
     for number in range(4):
         image = nib.load(cohort / "images" / f"phantom_{number:02d}.nii.gz")
         found = nib.load(output / "predictions" / f"phantom_{number:02d}.nii.gz")
         assert found.shape == image.shape and np.array_equal(found.affine, image.affine)
+        trust = output / "self_check" / f"phantom_{number:02d}.json"
+        assert trust.exists() == (number > 0), "the support is not checked against itself"
+    assert set(read_json(trust)["classes"]) == {"spleen", "liver"}
     assert (output / "report" / "index.html").exists()
     caplog.clear()
     main(command(cohort, output))

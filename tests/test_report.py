@@ -208,6 +208,7 @@ def test_ranking_weighs_every_sign():
         "apart": good(dice={("pseudo", "prediction"): 0.4}),
         "huge": good(2000.0),
         "weak": good(score=0.3),
+        "doubted": good(predicted_dice=0.4, doubts=("not where the support's would be: Dice 0.30", "another")),
     }
     ranking = {
         entry.case: entry for entry in rank_cases({c: CaseResult(c, {"spleen": r}) for c, r in found.items()}, "fine")
@@ -217,6 +218,7 @@ def test_ranking_weighs_every_sign():
         "empty": 3.0,
         "lost": 3.0,
         "huge": 2.0,
+        "doubted": 1.8,
         "apart": 1.5,
         "weak": 1.0,
         "few": 0.5,
@@ -227,6 +229,8 @@ def test_ranking_weighs_every_sign():
     assert ranking["few"].signs[0].reason == "spleen: only 2 of 10 points kept"
     assert "2000 ml, much larger than usual" in ranking["huge"].signs[0].reason
     assert "the prediction is empty" in ranking["empty"].signs[0].reason
+    doubt = "spleen: not where the support's would be: Dice 0.30; predicted Dice 0.40"
+    assert [sign.reason for sign in ranking["doubted"].signs] == [doubt]
     assert "score low, mean 0.30 (z −5.4)" in ranking["weak"].signs[0].reason
 
 
@@ -255,6 +259,19 @@ def test_case_is_measured_in_millilitres_and_dice(output):
     assert "given for 1 cases, for scoring only" in text
     assert "0.500 0.833" in text
     assert "There is no true label for this case." in text
+
+
+def test_the_self_check_is_told(output):
+    spleen = {"predicted_dice": 0.412, "flagged": True, "reasons": ["not found"]}
+    kidney = {"predicted_dice": 0.91, "flagged": False, "reasons": []}
+    trust = {"reasons": ["the body is unlike"], "classes": {"spleen": spleen, "left_kidney": kidney}}
+    write_json(output / "self_check" / "case_2.json", trust)
+    classes = summarise_case(load_run(output), "case_2").classes
+    assert classes["spleen"].doubts == ("the body is unlike", "not found") and classes["left_kidney"].doubts == ()
+    assert classes["left_kidney"].predicted_dice == 0.91
+    assert summarise_case(load_run(output), "case_3").classes["spleen"].predicted_dice is None
+    text = text_of(write_report(output))
+    assert "spleen: the body is unlike; predicted Dice 0.41" in text and "Predicted Dice" in text
 
 
 def test_partial_run_says_what_is_missing(output):

@@ -86,13 +86,14 @@ def _class_table(run: Run, result: CaseResult) -> Markup:
         *([f"Mean similarity {', '.join(levels)}"] if levels else []),
     ]
     columns += ["Pseudo label", "Prediction", "Dice pseudo ~ prediction"]
+    columns.append("Predicted Dice")
     columns += ["Dice pseudo ~ true", "Dice prediction ~ true"] if "truth" in result.maps else []
     rows = []
     for name, found in result.classes.items():
         row: list[object] = [swatch(colours[name], spoken(name)), _kept(found), _dropped(found), number(found.score)]
         row += [" ".join(number(found.similarity.get(level)) for level in levels)] if levels else []
         row += [_volume(found, which) for which in ("pseudo", "prediction")]
-        row.append(number(found.agreement))
+        row += [number(found.agreement), number(found.predicted_dice)]
         if "truth" in result.maps:
             row += [number(found.dice.get((which, "truth")), 3) for which in ("pseudo", "prediction")]
         rows.append(row)

@@ -93,6 +93,8 @@ class ClassResult:
         dice: (map name, map name) -> Dice; absent where a map is missing or both are empty.
         centre: a voxel of the class near its centroid, canonical axes.
         low, high: canonical voxels between which the class lies in any map, stray voxels apart.
+        predicted_dice: what the self-check thinks the Dice with the unknown truth is.
+        doubts: its reasons to flag the class.
     """
 
     name: str
@@ -108,6 +110,8 @@ class ClassResult:
     centre: tuple[int, int, int] | None = None
     low: tuple[int, int, int] | None = None
     high: tuple[int, int, int] | None = None
+    predicted_dice: float | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def kept_share(self) -> float | None:
@@ -168,13 +172,16 @@ def summarise_case(run: Run, case: str) -> CaseResult:
     propagation = propagation_of(run, case, notes)
     maps = open_maps(run.label_maps(case), notes)
     boxes = {name: ndimage.find_objects(np.asarray(volume.array)) for name, volume in maps.items()}
+    trust = _json(run.output_dir / "self_check" / f"{case}.json", notes)
     names = dict(run.classes)
     if propagation is not None and any(point["class"] == "background" for point in propagation["points"]):
         names["background"] = 0
     classes = {}
     for name, label in names.items():
         measured = _measure(maps, boxes, label) if name != "background" else {}
-        classes[name] = ClassResult(name, label, **_count_points(propagation, name), **measured)
+        classes[name] = ClassResult(
+            name, label, **_count_points(propagation, name), **measured, **_trust_in(trust, name)
+        )
     return CaseResult(case, classes, tuple(maps), propagation is not None, tuple(notes))
 
 
@@ -263,6 +270,15 @@ def _count_points(propagation: dict[str, Any] | None, name: str) -> dict[str, An
         "similarity": {level: _mean(point.get("similarity", {}).get(level) for point in points) for level in levels},
         "not_located": name in propagation.get("not_located", ()),
     }
+
+
+def _trust_in(trust: Any, name: str) -> dict[str, Any]:
+    """What the self-check says about a class; the reasons that hold for the whole case count for each of them."""
+    found = trust.get("classes", {}).get(name) if isinstance(trust, dict) else None
+    if found is None:
+        return {}
+    doubts = (*trust.get("reasons", ()), *found.get("reasons", ()))
+    return {"predicted_dice": found.get("predicted_dice"), "doubts": doubts if found.get("flagged") else ()}
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -20,6 +20,7 @@ NORMAL_CONSISTENCY = 0.6745
 RULE = (
     ("class not located: no point kept in the case", "3"),
     ("prediction empty for a class", "3"),
+    ("flagged by the self-check, predicted Dice d", "3 (1 − d)"),
     (f"pseudo label and prediction disagree: Dice d below {MINIMUM_AGREEMENT:g}", "3 (1 − d / 0.8)"),
     (f"few points kept: share s below {MINIMUM_KEPT_SHARE:.0%}", "1.5 (1 − s / 0.3)"),
     (f"mean score of kept points low in the cohort: robust z below {LOW_SCORE_Z:g}".replace("-", "−"), "1"),
@@ -82,6 +83,9 @@ def _signs(result: ClassResult, volume_z: float | None, score_z: float | None) -
     elif result.agreement is not None and result.agreement < MINIMUM_AGREEMENT:
         weight = 3 * (1 - result.agreement / MINIMUM_AGREEMENT)
         yield Sign(f"{name}: pseudo label and prediction disagree, Dice {result.agreement:.2f}", weight)
+    for doubt in result.doubts[:1]:
+        predicted = result.predicted_dice or 0.0
+        yield Sign(f"{name}: {doubt}; predicted Dice {predicted:.2f}", 3 * (1 - predicted))
     if score_z is not None and score_z < LOW_SCORE_Z:
         yield Sign(f"{name}: kept points score low, mean {result.score:.2f} (z {_signed(score_z)})", 1.0)
     if volume_z is not None and abs(volume_z) > OUTLIER_Z:
