@@ -339,7 +339,7 @@ def test_report_without_a_run(folder, refused):
     [
         (None, None, "no segmentation network here"),
         ({"classes": {}}, b"", "the network's card lacks something"),
-        (dict.fromkeys(CARD_KEYS, []), b"damaged", "weights cannot be read"),
+        ({key: [] for key in CARD_KEYS}, b"damaged", "weights cannot be read"),
     ],
 )
 def test_infer_without_a_usable_network(folder, refused, card, weights, message):
