@@ -17,6 +17,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from scripts.boundary_refinement import dense_features, refine_boundary
+from scripts.cached_volume import read_cached
 from scripts.cohort import Case, Cohort
 from scripts.distributed import rank_and_world
 from scripts.errors import BundleError
@@ -26,9 +27,10 @@ from scripts.intensity import normalise_hu
 from scripts.prnet_weights import load_prnet
 from scripts.resampling import canonical, nearest_on_grid, resample
 from scripts.scribbles import draw_points
+from scripts.tissue_posterior import tissue_posterior
 from scripts.volume_cache import HU_RANGE
 from scripts.volume_io import Volume, read_volume, spacing_of
-from scripts.vote_seeds import VOTES, read_votes, seeds_from_votes
+from scripts.vote_seeds import VOTES, read_votes, seeds_from_votes, votes_on_grid
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,7 @@ class GeodesicSettings:
             undecided (255) and teach nothing; 0 decides all.
         confident_vote: seeds are where a class's transferred vote exceeds this (mode `default`); a class without such
             a place keeps its points. None takes points alone.
+        intensity_rounds: the votes are first made sharper by the case's intensities, see `tissue_posterior`.
     """
 
     lam: float = 1.0
@@ -68,6 +71,7 @@ class GeodesicSettings:
     body_only: bool = False
     undecided_margin: float = 0.0
     confident_vote: float | None = None
+    intensity_rounds: int = 0
 
     def __post_init__(self) -> None:
         if self.spacing_mm is not None:
@@ -252,10 +256,22 @@ class PseudoLabeller:
         if self.settings.confident_vote is None:
             return seeds
         grid = working.affine, working.array.shape
-        voted = seeds_from_votes(*read_votes(self._votes_file(name)), *grid, self.settings.confident_vote)
+        voted = seeds_from_votes(*self._votes(name), *grid, self.settings.confident_vote)
         unheard = ~voted.any(axis=(1, 2, 3))
         voted[unheard] = seeds[unheard] & ~voted.any(axis=0)
         return voted
+
+    def _votes(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(1 + K, x, y, z) class probabilities and their affine: of the cells, or made sharper on the cached grid."""
+        votes, votes_affine = read_votes(self._votes_file(name))
+        if not self.settings.intensity_rounds:
+            return votes, votes_affine
+        cached = read_cached(self.cohort, name)
+        body = cached.body.numpy()
+        votes = votes_on_grid(votes, votes_affine, cached.affine, body.shape)
+        spacing_mm = self.cohort.spacing_mm
+        sharper = tissue_posterior(cached.image[0].numpy(), votes, body, spacing_mm, self.settings.intensity_rounds)
+        return sharper, cached.affine
 
     def _refined(self, pseudo: PseudoLabel, image: np.ndarray) -> np.ndarray:
         """The distances; where refinement changed the label, 0 to the new class and the truncation to all others."""

@@ -18,32 +18,36 @@ def read_votes(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     return np.moveaxis(np.asarray(image.dataobj, dtype=np.float32), -1, 0) / FULL_VOTE, image.affine
 
 
-def seeds_from_votes(
-    votes: np.ndarray, votes_affine: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int], confident: float
+def votes_on_grid(
+    votes: np.ndarray, votes_affine: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int]
 ) -> np.ndarray:
-    """(1 + K, X, Y, Z) bool on the grid of `affine` and `shape`: where a class's vote, made finer linearly, exceeds
-    `confident`.
-
-    Beyond the votes' grid is background.
+    """(1 + K, X, Y, Z) votes on the grid of `affine` and `shape`, linear; beyond the votes' grid is background.
 
     Args:
         votes: (1 + K, x, y, z), background first.
         votes_affine: of the votes' cells.
         affine: of the wanted grid, whose axes are parallel to those of the cells.
         shape: of the wanted grid.
-        confident: above one half, so that no voxel is a seed of two classes.
+    """
+    to_cells = np.linalg.inv(votes_affine) @ affine
+    matrix, shift = to_cells[:3, :3], to_cells[:3, 3]
+    outside = [1.0, *[0.0] * (len(votes) - 1)]
+    return np.stack(
+        [
+            ndimage.affine_transform(vote, matrix, shift, output_shape=shape, order=1, mode="grid-constant", cval=value)
+            for vote, value in zip(votes, outside, strict=True)
+        ]
+    )
+
+
+def seeds_from_votes(
+    votes: np.ndarray, votes_affine: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int], confident: float
+) -> np.ndarray:
+    """(1 + K, X, Y, Z) bool: where a class's vote on the wanted grid (see `votes_on_grid`) exceeds `confident`.
 
     Raises:
-        ValueError: `confident` is not above one half.
+        ValueError: `confident` is not above one half, so that a voxel could be a seed of two classes.
     """
     if not confident > 0.5:
         raise ValueError(f"seeds need votes above one half, got {confident}")
-    to_cells = np.linalg.inv(votes_affine) @ affine
-    seeds = np.empty((len(votes), *shape), dtype=bool)
-    for channel, vote in enumerate(votes):
-        outside = 1.0 if channel == 0 else 0.0
-        fine = ndimage.affine_transform(
-            vote, to_cells[:3, :3], to_cells[:3, 3], output_shape=shape, order=1, mode="grid-constant", cval=outside
-        )
-        seeds[channel] = fine > confident
-    return seeds
+    return votes_on_grid(votes, votes_affine, affine, shape) > confident

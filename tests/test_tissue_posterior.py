@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+
+from scripts.tissue_posterior import tissue_posterior
+
+SPACING_MM = (4.0, 4.0, 4.0)
+SHAPE = (24, 12, 12)
+
+
+def body_with_organ():
+    """A bright organ at x 8..15 in darker tissue; the votes lie two voxels too far along x, and are not sure."""
+    image = np.full(SHAPE, 0.3, np.float32)
+    image[8:16] = 0.7
+    image += np.random.default_rng(0).normal(0, 0.02, SHAPE).astype(np.float32)
+    organ = np.full(SHAPE, 0.05, np.float32)
+    organ[10:18] = 0.7
+    return image, np.stack([1 - organ, organ])
+
+
+def test_intensities_move_the_border_to_where_it_is():
+    image, votes = body_with_organ()
+    found = tissue_posterior(image, votes, np.ones(SHAPE, bool), SPACING_MM, rounds=5)
+    assert found.sum(axis=0) == pytest.approx(1)
+    inside = (found[1] > 0.5)[:, 6, 6]
+    assert inside[10:15].all(), "where votes and intensities agree"
+    assert not inside[17:].any(), "the votes reach into other tissue"
+    assert votes[1, 17, 6, 6] == pytest.approx(0.7)
+
+
+def test_without_rounds_votes_stay_and_outside_is_background():
+    image, votes = body_with_organ()
+    body = np.ones(SHAPE, bool)
+    body[12:] = False
+    found = tissue_posterior(image, votes, body, SPACING_MM, rounds=0)
+    assert np.array_equal(found[:, :12], votes[:, :12])
+    assert (found[0, 12:] == 1).all() and (found[1, 12:] == 0).all()
+
+
+def test_a_class_without_votes_stays_absent():
+    image, votes = body_with_organ()
+    silent = np.concatenate([votes, np.zeros((1, *SHAPE), np.float32)])
+    found = tissue_posterior(image, silent, np.ones(SHAPE, bool), SPACING_MM, rounds=3)
+    assert (found[2] == 0).all()
+    alone = np.stack([np.ones(SHAPE), np.zeros(SHAPE)])
+    assert (tissue_posterior(image, alone, np.ones(SHAPE, bool), SPACING_MM, 2)[0] == 1).all()
