@@ -222,13 +222,10 @@ def test_default_in_miniature(phantoms, tmp_path, monkeypatch):
         assert list(run["pseudo_labels"]["cases"]) == ["phantom_03"]
         assert {row["class"] for row in run["points"]} == {*result["classes"], "background"}
     assert "embedding" in result["stages"] and "embedding" not in grown["stages"], "one network serves all"
-    for scores in (
-        result["one_shot"]["trained_without_plc"],
-        result["one_shot"]["trained_with_plc"],
-        result["supervised"]["trained"],
-    ):
-        assert list(scores["cases"]) == ["phantom_03"]
-    assert list(result["one_shot"]["pseudo_labels"]["cases"]) == ["phantom_01", "phantom_02"]
+    networks = result["networks"]
+    for name in ("without_plc", "with_plc", "supervised"):
+        assert list(networks[name]["cases"]) == ["phantom_03"]
+    assert list(networks["pseudo_labels"]["cases"]) == ["phantom_01", "phantom_02"]
     text = page.read_text()
     assert "fully supervised" in text
     assert "phantom_00 a, region accepted" in text and "**all, region as grown**" in text

@@ -13,7 +13,7 @@ from typing import Any
 from bundle.benchmark import pages
 from bundle.benchmark.machine import machine
 from bundle.benchmark.points import score_kept
-from bundle.benchmark.trained import one_shot_networks, supervised_network
+from bundle.benchmark.trained import one_shot_network, pseudo_label_scores, supervised_network
 from bundle.dataset import Dataset, read_dataset
 from bundle.pipeline import Pipeline, RunSettings, link_images
 from bundle.run_config import BUNDLE_ROOT
@@ -38,31 +38,42 @@ def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, devi
     training = Pipeline(_settings(dataset, output, images, dataset.support, "a", small=small, device=device))
     training.train_localisation()
 
-    def settings(folder: str) -> RunSettings:
-        return _settings(
+    def pipeline(folder: str) -> Pipeline:
+        settings = _settings(
             dataset, output / folder, images, dataset.support, "a", small=small, device=device, weights=output
         )
+        return Pipeline(settings)
 
-    result = {
+    result: dict[str, Any] = {
         "dataset": name,
         "classes": dataset.classes,
         "test_cases": list(dataset.test),
         "unlabelled_cases": list(dataset.unlabelled),
         "configuration": "small" if small else "full",
         "machine": machine(),
+        "support": dataset.support,
         "stages": training.directory.state(),
-        "one_shot_support": dataset.support,
-        "one_shot": one_shot_networks(dataset, settings("one_shot")),
-        "supervised": supervised_network(dataset, settings("supervised")),
-        "runs": [
-            _one_shot(dataset, output, support, variant, region, small, device)
-            for support in (dataset.support, *dataset.alternative_supports)
-            for variant in dataset.variants(support)
-            for region in ("as grown", "accepted")
-        ],
+        "networks": {},
+        "runs": [],
     }
-    write_json(page.parent / "benchmarks" / f"default_{name}.json", result)
-    pages.replace_section(page, f"default {name}", default_section(result))
+
+    def keep(scores: dict[str, Any], **networks: dict[str, Any]) -> None:
+        """Everything measured so far is on the page, whatever comes after."""
+        result["networks"] |= networks
+        result["runs"] += [scores] if scores else []
+        write_json(page.parent / "benchmarks" / f"default_{name}.json", result)
+        pages.replace_section(page, f"default {name}", default_section(result))
+
+    one_shot = pipeline("one_shot")
+    keep({}, pseudo_labels=pseudo_label_scores(dataset, one_shot))
+    keep({}, without_plc=one_shot_network(dataset, one_shot, use_plc=False))
+    keep({}, supervised=supervised_network(dataset, pipeline("supervised")))
+    result["stages_one_shot"] = one_shot.directory.state()
+    for support in (dataset.support, *dataset.alternative_supports):
+        for variant in dataset.variants(support):
+            for region in ("as grown", "accepted"):
+                keep(_one_shot(dataset, output, support, variant, region, small, device))
+    keep({}, with_plc=one_shot_network(dataset, one_shot, use_plc=True))
     print(f"tables: {page}")
     return result
 
@@ -119,7 +130,7 @@ def default_section(result: Mapping[str, Any]) -> str:
             f"{where}; supports {', '.join(f'`{s}`' for s in supports)}; {len(result['unlabelled_cases'])} unlabelled "
             f"volumes, scores on the {len(result['test_cases'])} volumes of the `test` list, full original grid. Raw "
             f"numbers: `docs/benchmarks/default_{name}.json`.",
-            f"**Trained networks.** Support `{result['one_shot_support']}`, strokes a, region as grown. Dice on the "
+            f"**Trained networks.** Support `{result['support']}`, strokes a, region as grown. Dice on the "
             "test volumes, mean over volumes; pseudo labels on the unlabelled volumes but the support.",
             _network_table(result),
             "**One-shot masks of the test volumes, no segmentation network.** Dice, mean over volumes; then mean ± "
@@ -131,28 +142,25 @@ def default_section(result: Mapping[str, Any]) -> str:
     )
 
 
+NETWORK_WORDS = {
+    "pseudo_labels": "pseudo labels",
+    "without_plc": "trained on them",
+    "with_plc": "with label correction",
+    "supervised": "fully supervised",
+}
+
+
 def _network_table(result: Mapping[str, Any]) -> str:
-    classes = list(result["classes"])
-    one_shot = result["one_shot"]
-    rows = {
-        "pseudo labels": one_shot["pseudo_labels"],
-        "trained on them": one_shot["trained_without_plc"],
-        "with label correction": one_shot["trained_with_plc"],
-        "fully supervised": result["supervised"]["trained"],
-    }
-    bound = rows["fully supervised"]["mean_dice"]
-    return pages.table(
-        ["", *classes, "mean", "of the supervised"],
-        [
-            [
-                name,
-                *(pages.number(scores["classes"][label]["dice_mean"]) for label in classes),
-                pages.number(scores["mean_dice"]),
-                pages.number(scores["mean_dice"] / bound if bound and name != "pseudo labels" else None),
-            ]
-            for name, scores in rows.items()
-        ],
-    )
+    classes, measured = list(result["classes"]), result["networks"]
+    bound = measured.get("supervised", {}).get("mean_dice")
+    rows = []
+    for name, words in NETWORK_WORDS.items():
+        if (scores := measured.get(name)) is None:
+            continue
+        share = scores["mean_dice"] / bound if bound and name != "pseudo_labels" else None
+        cells = [pages.number(scores["classes"][label]["dice_mean"]) for label in classes]
+        rows.append([words, *cells, pages.number(scores["mean_dice"]), pages.number(share)])
+    return pages.table(["", *classes, "mean", "of the supervised"], rows)
 
 
 def _mask_table(result: Mapping[str, Any]) -> str:

@@ -10,43 +10,36 @@ import numpy as np
 
 from bundle.dataset import Dataset
 from bundle.inference import infer_folder
-from bundle.pipeline import Pipeline, RunSettings, link_images
+from bundle.pipeline import Pipeline, link_images
 from scripts.evaluation import evaluate_folder
 from scripts.files import write_json, write_nifti
 from scripts.volume_io import read_labels
 
-VARIANTS: dict[str, dict[str, Any]] = {"without_plc": {"use_plc": False}, "with_plc": {"use_plc": True}}
 
-
-def one_shot_networks(dataset: Dataset, settings: RunSettings) -> dict[str, Any]:
-    """Scores of the unlabelled cases' pseudo labels, and of the test cases by networks trained on those.
+def pseudo_label_scores(dataset: Dataset, pipeline: Pipeline) -> dict[str, Any]:
+    """Scores of the unlabelled cases' pseudo labels, the support's left out.
 
     Args:
         dataset: with labels to score by.
-        settings: of a run on the unlabelled cases; its weights locate points.
+        pipeline: on the unlabelled cases, with weights that locate points.
     """
-    pipeline = Pipeline(settings)
     pipeline.propagate()
-    support = pipeline.cohort.support
-    others = [case for case in dataset.unlabelled if case != support]
-    scores = {
-        "pseudo_labels": evaluate_folder(pipeline.output / "pseudo_labels", dataset.labels, dataset.classes, others)
-    }
-    for variant, changes in VARIANTS.items():
-        model = pipeline.train_segmentation(variant, changes)
-        scores[f"trained_{variant}"] = score_network(
-            dataset, model, pipeline.output / f"test_{variant}", settings.device
-        )
-    return scores | {"stages": pipeline.directory.state()}
+    others = [case for case in dataset.unlabelled if case != pipeline.cohort.support]
+    return evaluate_folder(pipeline.output / "pseudo_labels", dataset.labels, dataset.classes, others)
 
 
-def supervised_network(dataset: Dataset, settings: RunSettings) -> dict[str, Any]:
+def one_shot_network(dataset: Dataset, pipeline: Pipeline, use_plc: bool) -> dict[str, Any]:
+    """Scores of the test cases by a network trained on the pipeline's pseudo labels."""
+    variant = "with_plc" if use_plc else "without_plc"
+    model = pipeline.train_segmentation(variant, {"use_plc": use_plc})
+    return score_network(dataset, model, pipeline.output / f"test_{variant}", pipeline.settings.device)
+
+
+def supervised_network(dataset: Dataset, pipeline: Pipeline) -> dict[str, Any]:
     """Scores of the test cases by the same network, trained likewise on the true labels of the unlabelled cases."""
-    pipeline = Pipeline(settings)
     write_true_labels(dataset, pipeline.cohort.classes, pipeline.output / "pseudo_labels")
     model = pipeline.train_segmentation("supervised", {"use_plc": False})
-    scores = score_network(dataset, model, pipeline.output / "test_supervised", settings.device)
-    return {"trained": scores, "stages": pipeline.directory.state()}
+    return score_network(dataset, model, pipeline.output / "test_supervised", pipeline.settings.device)
 
 
 def score_network(dataset: Dataset, model: Path, predictions: Path, device: str | None) -> dict[str, Any]:
