@@ -14,6 +14,7 @@ from scripts.cached_volume import CachedVolume
 from scripts.dense_embedding import DenseEmbedding, embed_volume
 from scripts.embedding_weights import TrainedEmbedding
 from scripts.smooth_map import SmoothMap, fit_smooth_map
+from scripts.view_pairs import only_body
 
 CHUNK = 512  # points compared with all candidates at once
 
@@ -105,7 +106,8 @@ class Matches:
 def embed_body(trained: TrainedEmbedding, volume: CachedVolume, spacing_mm: np.ndarray) -> Body:
     """A cached volume's cells with their embeddings, where the network is."""
     device = next(trained.network.parameters()).device
-    embedding = embed_volume(trained.network, volume.image.to(device), trained.window_size)
+    image = only_body(volume.image, volume.body)
+    embedding = embed_volume(trained.network, image.to(device), trained.window_size)
     return body_of(embedding, volume.body, spacing_mm)
 
 

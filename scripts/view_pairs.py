@@ -110,8 +110,9 @@ class ViewPairsd(Randomizable, MapTransform):
         """
         if "view_seed" in data:
             self.set_random_state(seed=data["view_seed"])
-        image = torch.as_tensor(np.asarray(data[self.image_key])).float()
-        body = np.argwhere(np.asarray(data[self.body_key])[0] > 0)
+        mask = torch.as_tensor(np.asarray(data[self.body_key])) > 0
+        image = only_body(torch.as_tensor(np.asarray(data[self.image_key])).float(), mask)
+        body = np.argwhere(mask[0].numpy())
         views, places = self._overlapping(body, image.shape[3])
         windows = torch.stack([self._coloured(view.sample(image)) for view in views])
         voxels = np.stack([view.to_window(places) for view in views])
@@ -154,6 +155,11 @@ class ViewPairsd(Randomizable, MapTransform):
         gamma, gain, bias = np.exp(self.R.uniform(-0.2, 0.2)), self.R.uniform(0.9, 1.1), self.R.uniform(-0.05, 0.05)
         noise = torch.as_tensor(self.R.standard_normal(window.shape), dtype=torch.float32) * self.R.uniform(0, 0.03)
         return (gain * window.clamp(min=0) ** gamma + bias + noise).clamp(0, 1)
+
+
+def only_body(image: Tensor, body: Tensor) -> Tensor:
+    """(1, X, Y, Z) image, 0 outside the body: air, table and the border of the field of view are no anatomy."""
+    return image * (body > 0)
 
 
 def _inside(view: View, voxels: np.ndarray) -> np.ndarray:

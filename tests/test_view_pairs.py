@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.view_pairs import View, ViewPairsd, prepare_views, seeded_items
+from scripts.view_pairs import View, ViewPairsd, only_body, prepare_views, seeded_items
 
 SPACING_MM = (1.0, 2.0, 4.0)
 
@@ -48,6 +48,14 @@ def test_points_correspond():
     assert ((drawn["voxels"] >= 0) & (drawn["voxels"] <= 15)).all(), "and in both windows"
     shifts = drawn["voxels"].numpy() - places
     assert np.abs(shifts - shifts[:, :1]).max() < 1e-4, "upright views differ from the volume by a shift alone"
+
+
+def test_outside_the_body_is_zero():
+    views = draw(recolour=False, scale=(1.0, 1.0), rotation_deg=0.0, shift=0.5)["views"]
+    assert (views == 0).any() and (views > 0).any()
+    body = torch.zeros(1, 3, 1, 1)
+    body[0, 1] = 1
+    assert only_body(torch.full((1, 3, 1, 1), 0.4), body).flatten().tolist() == [0, pytest.approx(0.4), 0]
 
 
 def test_rotation_is_one_in_mm():
