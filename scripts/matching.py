@@ -59,7 +59,7 @@ class MatchingSettings:
         seed: of the random body points.
     """
 
-    body_points: int = 2000
+    body_points: int = 1200
     rounds: Sequence[MapRound] = ROUNDS
     prior_mm: float = 30.0
     temperature: float = 0.1
