@@ -19,6 +19,7 @@ from scripts.volume_io import read_labels
 if TYPE_CHECKING:
     from bundle.pipeline import Pipeline
 
+FIRST_ROUND = "first_round"
 PRNET_STAGES = ("prnet_coarse", "prnet_fine")
 
 
@@ -155,13 +156,17 @@ class DefaultLocalisation:
         pipeline.train_unsupervised("embedding", pipeline.output / "embedding")
 
     def propagate(self, pipeline: Pipeline) -> None:
-        """The support's region, then points and votes in every case, then geodesic masks."""
+        """The support's region, then points, votes and masks in every case; the best cases vote in a second round."""
         if self.settings.region is None:
             self._grow_region(pipeline)
         overrides = self._places(pipeline)
         inputs = self._inputs(pipeline)
-        pipeline.run_stage("correspondence", overrides, inputs)
-        pipeline.run_stage("pseudo_labels", {}, inputs, after=["correspondence"])
+        first = {"results_dir": str(pipeline.output / FIRST_ROUND)}
+        pipeline.run_stage("correspondence", overrides | first, inputs)
+        pipeline.run_stage("pseudo_labels", first, inputs, after=["correspondence"], variant=FIRST_ROUND)
+        fusion = {"first_dir": first["results_dir"], "embedding_dir": overrides["embedding_dir"]}
+        pipeline.run_stage("fusion", fusion, inputs, after=[f"pseudo_labels_{FIRST_ROUND}"])
+        pipeline.run_stage("pseudo_labels", {}, inputs, after=["fusion"])
 
     def segmentation_start(self, pipeline: Pipeline) -> Path | None:
         """The embedding network knows the anatomy already."""

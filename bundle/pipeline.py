@@ -86,10 +86,11 @@ class Pipeline:
         inputs: Any,
         folder: Path | None = None,
         after: Sequence[str] = (),
+        variant: str = "",
     ) -> None:
         """Run a stage if its settings, its inputs or the stages `after` which it comes have changed."""
         values = {"output_dir": str(self.output), **overrides}
-        self._run(stage, lambda: values, inputs, folder, after)
+        self._run(stage, lambda: values, inputs, folder, after, variant)
 
     def train_segmentation(self, variant: str = "", changes: Mapping[str, Any] | None = None) -> Path:
         """Train the segmentation network on the pseudo labels; returns its folder.

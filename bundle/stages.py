@@ -12,6 +12,7 @@ CONFIGS: dict[str, tuple[list[str], list[str]]] = {
     "embedding": (["train_embedding.json"], ["small_embedding.json"]),
     "region": (["region.json"], ["small_pseudo_labels.json"]),
     "correspondence": (["correspond.json"], ["small_propagate.json"]),
+    "fusion": (["fuse_votes.json"], []),
     "pseudo_labels": (["pseudo_labels.json"], ["small_pseudo_labels.json"]),
     "segmentation": (["train.json"], ["small_segmentation.json"]),
     "inference": (["inference.json"], []),

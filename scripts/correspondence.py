@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -18,15 +19,16 @@ from scripts.denoising import COLLISION, KEPT, TISSUE, collisions
 from scripts.distributed import rank_and_world
 from scripts.embedding_weights import load_embedding
 from scripts.errors import BundleError
-from scripts.files import sha256_of_file, sha256_of_settings, write_nifti
-from scripts.label_transfer import STRIDE, TransferSettings, cell_fractions, transfer_labels
+from scripts.files import sha256_of_file, sha256_of_settings
+from scripts.label_transfer import TransferSettings, cell_fractions, transfer_labels
 from scripts.matching import Body, BodyMaps, MatchingSettings, embed_body, locate, maps_between
+from scripts.overlap import dice_of
 from scripts.point_records import JudgedPoints, PointRecords, points_at_home
 from scripts.resampling import nearest_on_grid
 from scripts.scribbles import nearest_voxels, read_scribble_points, to_voxels, to_world
 from scripts.tissue_check import local_intensities, tissue_misfits
 from scripts.volume_io import read_labels
-from scripts.vote_seeds import FULL_VOTE, VOTES
+from scripts.vote_seeds import VOTES, write_votes
 
 STAGE = "correspondence"
 CYCLE = "cycle"
@@ -119,18 +121,13 @@ class Correspondence:
         support = _Support(self, read_cached(self.cohort, self.cohort.support))
         for case in tqdm(todo, desc=STAGE, unit="case", disable=rank > 0):
             start = time.perf_counter()
-            judged, votes = support.at_home() if case == self.cohort.support else support.into(case)
-            if votes is not None:
-                self._write_votes(case, votes)
-            self.records.write(case, judged, self._inputs(case), time.perf_counter() - start)
+            found = support.at_home() if case == self.cohort.support else support.into(case)
+            if found.votes is not None:
+                voxel_affine = nib.load(self.cohort.cached_image(case)).affine
+                write_votes(self.records.folder / f"{case}{VOTES}", found.votes, voxel_affine)
+            seconds = time.perf_counter() - start
+            self.records.write(case, found.points, self._inputs(case), seconds, found.evidence())
         return todo
-
-    def _write_votes(self, case: str, votes: torch.Tensor) -> None:
-        voxel_affine = nib.load(self.cohort.cached_image(case)).affine
-        affine = voxel_affine @ np.diag([STRIDE, STRIDE, STRIDE, 1.0])
-        affine[:3, 3] += voxel_affine[:3, :3] @ np.full(3, (STRIDE - 1) / 2)
-        stored = (votes * FULL_VOTE).round().byte().permute(1, 2, 3, 0).cpu().numpy()
-        write_nifti(self.records.folder / f"{case}{VOTES}", stored, affine)
 
     def _up_to_date(self, case: str) -> bool:
         votes = self.region is None or (self.records.folder / f"{case}{VOTES}").exists()
@@ -138,6 +135,28 @@ class Correspondence:
 
     def _inputs(self, case: str) -> str:
         return sha256_of_settings([self._dependencies, self.cohort.cases[case].sha256])
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What was found in a case.
+
+    Attributes:
+        points: the support's, located and judged.
+        similarity: of the two bodies, see `BodyMaps`.
+        votes: (1 + K, x, y, z) class probabilities of the case's fine cells; None without a region.
+        returned_dice: class -> Dice of the support's region and of what the votes become back there.
+    """
+
+    points: JudgedPoints
+    similarity: float = 1.0
+    votes: torch.Tensor | None = None
+    returned_dice: Mapping[str, float] = field(default_factory=dict)
+
+    def evidence(self) -> dict[str, Any]:
+        """For the record."""
+        rounded = {name: round(value, 4) for name, value in self.returned_dice.items()}
+        return {"similarity": round(self.similarity, 4), "returned_dice": rounded}
 
 
 class _Support:
@@ -151,30 +170,29 @@ class _Support:
         self.intensities = self._intensities(volume, voxels)
         self.fractions = self._fractions()
 
-    def at_home(self) -> tuple[JudgedPoints, torch.Tensor | None]:
+    def at_home(self) -> _Found:
         """The support's own points and region, as they are."""
         shape = tuple(self.volume.body.shape)
-        return points_at_home(self.stage.points, self.volume.affine, shape), self.fractions
+        points = points_at_home(self.stage.points, self.volume.affine, shape)
+        return _Found(points, 1.0, self.fractions, dict.fromkeys(self.stage.cohort.classes, 1.0))
 
-    def into(self, case: str) -> tuple[JudgedPoints, torch.Tensor | None]:
+    def into(self, case: str) -> _Found:
         """The points located in a case, and the case's votes."""
         volume = read_cached(self.stage.cohort, case)
         query = embed_body(self.stage.trained, volume, self.stage.spacing_mm)
-        settings = self.stage.settings
-        maps = maps_between(self.body, query, settings.matching)
+        maps = maps_between(self.body, query, self.stage.settings.matching)
         judged = self._judge(volume, query, maps)
         if self.fractions is None:
-            return judged, None
-        votes = transfer_labels(
-            self.body.embedding,
-            self.fractions,
-            query.embedding,
-            volume.body,
-            maps.back,
-            self.stage.spacing_mm,
-            settings.transfer,
-        )
-        return judged, votes
+            return _Found(judged, maps.similarity)
+        settings = self.stage.spacing_mm, self.stage.settings.transfer
+        votes = transfer_labels(self.body.embedding, self.fractions, query.embedding, volume.body, maps.back, *settings)
+        returned = transfer_labels(
+            query.embedding, votes, self.body.embedding, self.volume.body, maps.forth, *settings
+        ).argmax(dim=0)
+        own = self.fractions.argmax(dim=0)
+        names = enumerate(self.stage.cohort.classes, start=1)
+        dice = {name: dice_of((returned == n).numpy(), (own == n).numpy()) for n, name in names}
+        return _Found(judged, maps.similarity, votes, dice)
 
     def _judge(self, volume: CachedVolume, query: Body, maps: BodyMaps) -> JudgedPoints:
         matching, keeping = self.stage.settings.matching, self.stage.settings.keeping

@@ -70,7 +70,9 @@ class PointRecords:
         self.cohort, self.points, self.about = cohort, points, dict(about)
         self.folder = Path(output_dir) / "propagation"
 
-    def write(self, case: str, judged: JudgedPoints, inputs: str, seconds: float) -> None:
+    def write(
+        self, case: str, judged: JudgedPoints, inputs: str, seconds: float, more: Mapping[str, Any] | None = None
+    ) -> None:
         """The drawing first, the record last: with it the case counts as done.
 
         Args:
@@ -78,6 +80,7 @@ class PointRecords:
             judged: its points.
             inputs: fingerprint of all they depend on.
             seconds: what locating them took.
+            more: further entries of the record.
         """
         self._draw(case, judged)
         classes = self.cohort.classes
@@ -88,6 +91,7 @@ class PointRecords:
             "spacing_mm": list(self.cohort.spacing_mm),
             "classes": classes,
             "points": self._rows(judged),
+            **(more or {}),
             "not_located": classes_not_located(classes, self.points.labels, judged.reasons),
             "inputs": inputs,
             "seconds": round(seconds, 3),

@@ -27,6 +27,7 @@ from scripts.errors import BundleError
 from scripts.files import read_json, sha256_of_file, sha256_of_settings, write_json
 from scripts.label_transfer import STRIDE, TransferSettings, cell_fractions, transfer_labels
 from scripts.matching import Body, MatchingSettings, embed_body, maps_between
+from scripts.overlap import dice_of
 from scripts.resampling import nearest_on_grid
 from scripts.volume_io import read_labels
 
@@ -128,8 +129,8 @@ class SelfCheck:
         classes = {}
         for channel, name in enumerate(self.cohort.classes, start=1):
             present = bool((query.label == channel).any())
-            reverse = dice(back == channel, support.label == channel) if present else 0.0
-            agreement = dice(there == channel, query.label == channel) if present else 0.0
+            reverse = dice_of(back == channel, support.label == channel) if present else 0.0
+            agreement = dice_of(there == channel, query.label == channel) if present else 0.0
             predicted = predicted_dice(reverse, agreement)
             reasons = _reasons(present, reverse, agreement, predicted, rule)
             classes[name] = {
@@ -199,12 +200,6 @@ def predicted_dice(reverse: float, agreement: float) -> float:
         agreement: Dice of the result and of what the support's region becomes here.
     """
     return float(np.sqrt(reverse * agreement))
-
-
-def dice(first: np.ndarray, second: np.ndarray) -> float:
-    """Of two masks; 1 where both are empty."""
-    total = int(first.sum()) + int(second.sum())
-    return 2 * int((first & second).sum()) / total if total else 1.0
 
 
 def finer(votes: Tensor, shape: Sequence[int]) -> Tensor:

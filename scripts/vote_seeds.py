@@ -7,6 +7,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from scipy import ndimage
+from torch import Tensor
+
+from scripts.files import write_nifti
+from scripts.label_transfer import STRIDE
 
 VOTES = "_votes.nii.gz"
 FULL_VOTE = 255  # votes are stored as bytes
@@ -16,6 +20,14 @@ def read_votes(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """Class probabilities (1 + K, x, y, z) in [0, 1], background first, and the cells' (4, 4) affine."""
     image = nib.load(path)
     return np.moveaxis(np.asarray(image.dataobj, dtype=np.float32), -1, 0) / FULL_VOTE, image.affine
+
+
+def write_votes(path: str | Path, votes: Tensor, voxel_affine: np.ndarray) -> None:
+    """Store (1 + K, x, y, z) class probabilities of fine cells; `voxel_affine` is that of the cached volume."""
+    affine = voxel_affine @ np.diag([STRIDE, STRIDE, STRIDE, 1.0])
+    affine[:3, 3] += voxel_affine[:3, :3] @ np.full(3, (STRIDE - 1) / 2)
+    stored = (votes * FULL_VOTE).round().byte().permute(1, 2, 3, 0).cpu().numpy()
+    write_nifti(path, stored, affine)
 
 
 def votes_on_grid(

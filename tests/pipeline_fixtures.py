@@ -187,5 +187,6 @@ def default_settings(spacing_mm: float = 10.0) -> dict[str, dict[str, Any]]:
         "correspondence": {**matching, "class_limit": 10, "background_limit": 20},
         "pseudo_labels": shared["pseudo_labels"],
         "segmentation": {**shared["segmentation"], "channels": embedding["widths"]},
+        "fusion": {**matching, "helpers": 1, "least_returned_dice": 0.0},
         "self_check": matching,
     }

@@ -57,10 +57,18 @@ def test_from_volumes_to_pseudo_labels(tmp_path):
     assert len(curve) == 3 and "val_match_error_mm" in curve[0]
     run("region.json", output)
     region = output / "region" / "pseudo_labels" / "case_0.nii.gz"
-    run("correspond.json", output, region=str(region), body_cycle_mm=1000.0)
-    record = read_json(output / "propagation" / "case_1.json")
+    first = output / "first_round"
+    rounds = [{"prior_mm": None, "cycle_mm": 1000.0, "width_mm": None, "scale_mm": 30.0}]
+    run("correspond.json", output, region=str(region), results_dir=str(first), map_rounds=rounds)
+    record = read_json(first / "propagation" / "case_1.json")
     assert record["rule"] == "correspondence" and record["cycle_mm"] == 16.0
-    run("pseudo_labels.json", output, confident_vote=0.85)
+    assert set(record["returned_dice"]) == set(CLASSES)
+    run("pseudo_labels.json", output, results_dir=str(first), confident_vote=0.85)
+    run("fuse_votes.json", output, map_rounds=rounds, least_returned_dice=0.0)
+    assert len(read_json(output / "propagation" / "case_1.json")["voters"]) == 2
+    run("pseudo_labels.json", output, confident_vote=0.85, intensity_rounds=2)
+    run("self_check.json", output, map_rounds=rounds, results_dir=str(output / "pseudo_labels"))
+    assert set(read_json(output / "self_check" / "case_1.json")["classes"]) == set(CLASSES)
     for case in ("case_0", "case_1", "case_2"):
         label = np.asarray(nib.load(output / "pseudo_labels" / f"{case}.nii.gz").dataobj)
         assert set(np.unique(label)) <= {0, *CLASSES.values()}

@@ -6,7 +6,7 @@ import pytest
 from scripts.files import read_json, write_nifti
 from scripts.label_transfer import TransferSettings
 from scripts.matching import MatchingSettings
-from scripts.self_check import SelfCheck, SelfCheckSettings, TrustRule, dice, predicted_dice
+from scripts.self_check import SelfCheck, SelfCheckSettings, TrustRule, predicted_dice
 from tests.prnet_fixtures import CLASSES, LAS, make_cohort, phantom
 from tests.test_correspondence import organs, write_embedding
 
@@ -83,8 +83,5 @@ def test_a_changed_result_is_checked_again(place, tmp_path):
     assert stage.run() == ["case_1"]
 
 
-def test_numbers():
-    first, second = np.array([1, 1, 0, 0], bool), np.array([1, 0, 0, 0], bool)
-    assert dice(first, second) == pytest.approx(2 / 3)
-    assert dice(first & False, second & False) == 1.0
+def test_predicted_dice_is_the_geometric_mean():
     assert predicted_dice(0.9, 0.4) == pytest.approx(0.6)

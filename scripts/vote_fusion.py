@@ -1,0 +1,194 @@
+"""Several supports (mode `default`): cases whose labels came through well vote beside the scribbled one.
+
+A body unlike the support's is often like another case's, and two short steps go wrong less than one long one.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from scripts.cached_volume import CachedVolume, read_cached
+from scripts.cohort import Cohort
+from scripts.distributed import rank_and_world
+from scripts.embedding_weights import load_embedding
+from scripts.errors import BundleError
+from scripts.files import read_json, sha256_of_file, sha256_of_settings, write_json
+from scripts.label_transfer import TransferSettings, cell_fractions, transfer_labels
+from scripts.matching import Body, MatchingSettings, embed_body, maps_between
+from scripts.resampling import nearest_on_grid
+from scripts.volume_io import read_labels
+from scripts.vote_seeds import VOTES, read_votes, write_votes
+
+logger = logging.getLogger(__name__)
+
+STAGE = "fusion"
+
+
+@dataclass(frozen=True)
+class FusionSettings:
+    """Who helps, and how much.
+
+    Attributes:
+        matching, transfer: see each part.
+        helpers: most cases that vote beside the support.
+        least_dice: of a helper's worst class, sent to the case and back.
+        temperature: a voter's weight is the softmax of its body's similarity to the query's, at this temperature.
+    """
+
+    matching: MatchingSettings = field(default_factory=MatchingSettings)
+    transfer: TransferSettings = field(default_factory=TransferSettings)
+    helpers: int = 4
+    least_dice: float = 0.5
+    temperature: float = 0.1
+
+
+class VoteFusion:
+    """Writes `propagation/`: points and drawings of the first round, votes of the support and the helpers together.
+
+    Args:
+        cohort: with a support.
+        output_dir: the work directory.
+        first_dir: holds `propagation/` and `pseudo_labels/` of the first round.
+        embedding_dir: holds the trained AnatomyNet.
+        settings: see `FusionSettings`.
+        device: where the network runs.
+
+    Raises:
+        BundleError: no first round, or a network that does not fit.
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        output_dir: str | Path,
+        first_dir: str | Path,
+        embedding_dir: str | Path,
+        settings: FusionSettings | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.cohort, self.settings = cohort, settings or FusionSettings()
+        self.folder, self.first_dir = Path(output_dir) / "propagation", Path(first_dir)
+        self.trained = load_embedding(embedding_dir, cohort.spacing_mm, device)
+        self.spacing_mm = np.array(cohort.spacing_mm)
+        self.records = {case: self._first_record(case) for case in sorted(cohort.cases)}
+        self.helpers = choose_helpers(self.records, cohort.support, self.settings)
+        self._dependencies = sha256_of_settings(
+            {
+                "settings": asdict(self.settings),
+                "helpers": {case: sha256_of_file(self._labels(case)) for case in self.helpers},
+                "network": sha256_of_file(Path(embedding_dir) / "model.pt"),
+            }
+        )
+
+    def run(self, case_ids: Sequence[str] | None = None) -> list[str]:
+        """Fuse the votes of the cases (default: all) that are not up to date; returns their names.
+
+        Under torch.distributed every process takes its share.
+        """
+        rank, world = rank_and_world()
+        cases = list(self.records if case_ids is None else case_ids)
+        todo = [case for case in cases[rank::world] if not self._up_to_date(case)]
+        if not todo:
+            return []
+        logger.info("cases that vote beside the support: %s", ", ".join(self.helpers) or "none")
+        voters = {case: self._voter(case) for case in self.helpers}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for case in tqdm(todo, desc=STAGE, unit="case", disable=rank > 0):
+            self._fuse(case, {} if case == self.cohort.support else {n: v for n, v in voters.items() if n != case})
+        return todo
+
+    def _fuse(self, case: str, voters: Mapping[str, _Voter]) -> None:
+        first = self.first_dir / "propagation"
+        votes, _ = read_votes(first / f"{case}{VOTES}")
+        heard, similarities = [torch.from_numpy(votes)], [self.records[case]["similarity"]]
+        if voters:
+            volume = read_cached(self.cohort, case)
+            query = embed_body(self.trained, volume, self.spacing_mm)
+            for voter in voters.values():
+                more, similarity = self._ask(voter, volume, query)
+                heard.append(more)
+                similarities.append(similarity)
+        weights = torch.softmax(torch.tensor(similarities) / self.settings.temperature, dim=0)
+        fused = sum(weight * part for weight, part in zip(weights, heard, strict=True))
+        write_votes(self.folder / f"{case}{VOTES}", fused, nib.load(self.cohort.cached_image(case)).affine)
+        drawing = self.folder / f"{case}_scribbles.nii.gz"
+        shutil.copyfile(first / drawing.name, drawing.with_name(f".{drawing.name}"))
+        drawing.with_name(f".{drawing.name}").replace(drawing)
+        names = [self.cohort.support, *voters]
+        shares = {name: round(float(weight), 4) for name, weight in zip(names, weights, strict=True)}
+        record = {**self.records[case], "voters": shares, "inputs": self._inputs(case)}
+        write_json(self.folder / f"{case}.json", record)
+
+    def _ask(self, voter: _Voter, volume: CachedVolume, query: Body) -> tuple[Tensor, float]:
+        maps = maps_between(voter.body, query, self.settings.matching)
+        votes = transfer_labels(
+            voter.body.embedding,
+            voter.fractions,
+            query.embedding,
+            volume.body,
+            maps.back,
+            self.spacing_mm,
+            self.settings.transfer,
+        )
+        return votes, maps.similarity
+
+    def _voter(self, case: str) -> _Voter:
+        volume = read_cached(self.cohort, case)
+        body = embed_body(self.trained, volume, self.spacing_mm)
+        label = nearest_on_grid(read_labels(self._labels(case)), volume.affine, tuple(volume.body.shape))
+        cells = tuple(body.embedding.levels["fine"].shape[1:])
+        return _Voter(body, cell_fractions(label, list(self.cohort.classes.values()), cells))
+
+    def _first_record(self, case: str) -> dict[str, Any]:
+        file = self.first_dir / "propagation" / f"{case}.json"
+        if not file.exists():
+            raise BundleError("the first round lacks a case", case=case, stage=STAGE, file=file)
+        return read_json(file)
+
+    def _labels(self, case: str) -> Path:
+        return self.first_dir / "pseudo_labels" / f"{case}.nii.gz"
+
+    def _inputs(self, case: str) -> str:
+        return sha256_of_settings([self._dependencies, self.records[case]["inputs"]])
+
+    def _up_to_date(self, case: str) -> bool:
+        files = [self.folder / f"{case}{ending}" for ending in (".json", VOTES, "_scribbles.nii.gz")]
+        if not all(file.exists() for file in files):
+            return False
+        try:
+            return read_json(files[0])["inputs"] == self._inputs(case)
+        except (BundleError, KeyError, TypeError):
+            logger.warning("the record of case %s is damaged and is made again", case)
+            return False
+
+
+@dataclass(frozen=True)
+class _Voter:
+    body: Body
+    fractions: Tensor
+
+
+def choose_helpers(
+    records: Mapping[str, Mapping[str, Any]], support: str | None, settings: FusionSettings
+) -> list[str]:
+    """The cases whose worst class came back to the support best, best first; none below the least Dice.
+
+    Args:
+        records: case -> first round's record with `returned_dice` per class.
+        support: never a helper, it votes anyway.
+        settings: how many, and how good.
+    """
+    worst = {case: min(record["returned_dice"].values()) for case, record in records.items() if case != support}
+    good = [case for case, value in worst.items() if value >= settings.least_dice]
+    return sorted(good, key=lambda case: (-worst[case], case))[: settings.helpers]

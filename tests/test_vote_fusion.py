@@ -1,0 +1,77 @@
+"""Fusion with an untrained network on equal volumes: every voter must find the organs where they are."""
+
+import numpy as np
+import pytest
+
+from scripts.correspondence import Correspondence, CorrespondenceSettings
+from scripts.errors import BundleError
+from scripts.files import read_json, write_nifti
+from scripts.matching import MatchingSettings
+from scripts.vote_fusion import FusionSettings, VoteFusion, choose_helpers
+from scripts.vote_seeds import VOTES, read_votes
+from tests.prnet_fixtures import CLASSES, LAS, make_cohort, phantom
+from tests.test_correspondence import organs, write_embedding
+
+MATCHING = MatchingSettings(body_points=300)
+
+
+@pytest.fixture(scope="module")
+def first_round(tmp_path_factory):
+    """Three equal volumes, the first round done: (cohort, first round's folder, embedding folder)."""
+    folder = tmp_path_factory.mktemp("fusion")
+    for number in range(3):
+        hu = phantom(0)
+        hu[12, 12, 0] += number  # equal but for this, or a volume would count as present twice
+        write_nifti(folder / "images" / f"case_{number}.nii.gz", hu, LAS)
+    cohort, embedding, first = make_cohort(folder, write=False), write_embedding(folder / "embedding"), folder / "first"
+    write_nifti(folder / "region.nii.gz", organs(), LAS)
+    Correspondence(cohort, first, embedding, folder / "region.nii.gz", CorrespondenceSettings(MATCHING)).run()
+    spleen = np.where(organs() == CLASSES["spleen"], organs(), 0).astype(np.uint8)
+    for number in range(3):
+        write_nifti(first / "pseudo_labels" / f"case_{number}.nii.gz", spleen, LAS)
+    return cohort, first, embedding
+
+
+def fuse(place, output, **settings):
+    cohort, first, embedding = place
+    return VoteFusion(cohort, output, first, embedding, FusionSettings(MATCHING, **settings))
+
+
+def test_helpers_vote_beside_the_support(first_round, tmp_path):
+    stage = fuse(first_round, tmp_path, helpers=1, least_dice=0.0)
+    assert stage.run() == ["case_0", "case_1", "case_2"]
+    (helper,) = stage.helpers
+    other = ({"case_1", "case_2"} - {helper}).pop()
+    record = read_json(tmp_path / "propagation" / f"{other}.json")
+    assert set(record["voters"]) == {"case_0", helper} and sum(record["voters"].values()) == pytest.approx(1)
+    assert read_json(tmp_path / "propagation" / f"{helper}.json")["voters"] == {"case_0": 1.0}, "none votes for itself"
+    votes, _ = read_votes(tmp_path / "propagation" / f"{other}{VOTES}")
+    alone, _ = read_votes(first_round[1] / "propagation" / f"{other}{VOTES}")
+    assert votes.sum(axis=0) == pytest.approx(1, abs=0.01)
+    assert votes[2].sum() < 0.7 * alone[2].sum(), "the helper knows no kidney"
+    assert fuse(first_round, tmp_path, helpers=1, least_dice=0.0).run() == []
+    assert fuse(first_round, tmp_path, helpers=2, least_dice=0.0).run() == ["case_0", "case_1", "case_2"]
+
+
+def test_without_a_good_case_the_support_decides(first_round, tmp_path):
+    stage = fuse(first_round, tmp_path, least_dice=1.1)
+    stage.run()
+    assert stage.helpers == []
+    for number in range(3):
+        name = f"case_{number}{VOTES}"
+        assert np.array_equal(
+            read_votes(tmp_path / "propagation" / name)[0], read_votes(first_round[1] / "propagation" / name)[0]
+        )
+
+
+def test_the_best_cases_help():
+    returned = {"support": (1.0, 1.0), "a": (0.9, 0.6), "b": (0.7, 0.8), "c": (0.95, 0.4), "d": (0.7, 0.7)}
+    records = {case: {"returned_dice": dict(zip(CLASSES, dice, strict=True))} for case, dice in returned.items()}
+    assert choose_helpers(records, "support", FusionSettings(helpers=4, least_dice=0.5)) == ["b", "d", "a"]
+    assert choose_helpers(records, "support", FusionSettings(helpers=2, least_dice=0.5)) == ["b", "d"]
+
+
+def test_a_case_without_a_first_round(first_round, tmp_path):
+    cohort, _, embedding = first_round
+    with pytest.raises(BundleError, match="the first round lacks a case"):
+        VoteFusion(cohort, tmp_path, tmp_path, embedding)
