@@ -83,7 +83,7 @@ def _benchmark(options: argparse.Namespace) -> None:
     if options.name == "limits":
         limits.run(options.dataset, options.page)
     elif options.name == "default":
-        default.run(options.dataset, options.output, options.page, not options.full, options.device)
+        default.run(options.dataset, options.output, options.page, not options.full, options.device, options.ship)
     else:
         paper.run(options.dataset, options.output, options.page, not options.full, options.device, options.ship)
 
@@ -195,7 +195,7 @@ def _parser() -> argparse.ArgumentParser:
     benchmark.add_argument("--page", type=Path, default=Path("docs/benchmarks.md"), help="page to write the tables to")
     benchmark.add_argument("--full", action="store_true", help="the full configuration instead of the small one")
     benchmark.add_argument("--device", help="such as cpu or cuda:0")
-    benchmark.add_argument("--ship", action="store_true", help="copy the trained PRNets to models/NAME")
+    benchmark.add_argument("--ship", action="store_true", help="copy the trained networks to models/NAME")
     benchmark.set_defaults(run=_benchmark)
     return parser
 

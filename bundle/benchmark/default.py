@@ -13,6 +13,7 @@ from typing import Any
 from bundle.benchmark import pages
 from bundle.benchmark.machine import machine
 from bundle.benchmark.points import score_kept
+from bundle.benchmark.shipping import ship_embedding
 from bundle.benchmark.trained import one_shot_network, pseudo_label_scores, supervised_network
 from bundle.dataset import Dataset, read_dataset
 from bundle.pipeline import Pipeline, RunSettings, link_images
@@ -21,7 +22,9 @@ from scripts.evaluation import evaluate_folder
 from scripts.files import write_json
 
 
-def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, device: str | None) -> dict[str, Any]:
+def run(
+    dataset_folder: Path, output: Path | None, page: Path, small: bool, device: str | None, ship: bool = False
+) -> dict[str, Any]:
     """Run everything (again: continue), write `docs/benchmarks/default_NAME.json` and the cohort's part of the page.
 
     Args:
@@ -30,6 +33,7 @@ def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, devi
         page: the Markdown page.
         small: the configuration for two CPU cores.
         device: such as "cuda:0"; None takes a GPU if there is one.
+        ship: copy the embedding network to `models/NAME` afterwards.
     """
     dataset = read_dataset(dataset_folder)
     name = dataset.folder.name
@@ -74,6 +78,8 @@ def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, devi
             for region in ("as grown", "accepted"):
                 keep(_one_shot(dataset, output, support, variant, region, small, device))
     keep({}, with_plc=one_shot_network(dataset, one_shot, use_plc=True))
+    if ship:
+        print(f"shipped: {ship_embedding(output, result)}")
     print(f"tables: {page}")
     return result
 

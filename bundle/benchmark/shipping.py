@@ -1,4 +1,4 @@
-"""Promotion of a benchmark's PRNets to the named sets that `--weights` finds."""
+"""Promotion of a benchmark's networks to the named sets that `--weights` finds."""
 
 from __future__ import annotations
 
@@ -25,17 +25,41 @@ def ship_prnets(work_dir: Path, result: Mapping[str, Any], models: Path = MODELS
     target = models / result["dataset"]
     for name in ("coarse", "fine"):
         source = work_dir / "prnet" / name
-        with atomic_path(target / name / "model.pt") as temporary:
-            shutil.copyfile(source / "model.pt", temporary)
-        scores = {"val_offset_error_mm": _last_validation(source / "curve.csv"), "points_tau_0.5": _points(result)}
-        data = {"cohort": result["dataset"], "labels_used": "none", "stage": result["stages"][f"prnet_{name}"]}
-        write_json(target / name / "model.json", read_json(source / "model.json") | {"data": data, "scores": scores})
+        error_mm = _last_validation(source / "curve.csv", "val_offset_error_mm")
+        scores = {"val_offset_error_mm": error_mm, "points_tau_0.5": _points(result)}
+        _copy(source, target / name, result, f"prnet_{name}", scores)
     return target
 
 
-def _last_validation(curve: Path) -> float | None:
+def ship_embedding(work_dir: Path, result: Mapping[str, Any], models: Path = MODELS) -> Path:
+    """Copy `embedding` of a work directory to `models/NAME`, data and scores added to the card.
+
+    Args:
+        work_dir: of the benchmark.
+        result: what the benchmark measured so far.
+        models: where named sets live.
+    """
+    target = models / result["dataset"]
+    source = work_dir / "embedding"
+    masks = {
+        f"{run['support']} {run['variant']}, region {run['region']}": run["pseudo_labels"]["mean_dice"]
+        for run in result["runs"]
+    }
+    scores = {"val_match_error_mm": _last_validation(source / "curve.csv", "val_match_error_mm"), "mask_dice": masks}
+    _copy(source, target / "embedding", result, "embedding", scores)
+    return target
+
+
+def _copy(source: Path, target: Path, result: Mapping[str, Any], stage: str, scores: Mapping[str, Any]) -> None:
+    with atomic_path(target / "model.pt") as temporary:
+        shutil.copyfile(source / "model.pt", temporary)
+    data = {"cohort": result["dataset"], "labels_used": "none", "stage": result["stages"][stage]}
+    write_json(target / "model.json", read_json(source / "model.json") | {"data": data, "scores": scores})
+
+
+def _last_validation(curve: Path, column: str) -> float | None:
     with curve.open(newline="") as file:
-        values = [row.get("val_offset_error_mm") for row in csv.DictReader(file)]
+        values = [row.get(column) for row in csv.DictReader(file)]
     measured = [float(value) for value in values if value]
     return measured[-1] if measured else None
 
