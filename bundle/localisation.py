@@ -159,11 +159,13 @@ class DefaultLocalisation:
         """The support's region, then points, votes and masks in every case; the best cases vote in a second round."""
         if self.settings.region is None:
             self._grow_region(pipeline)
-        overrides = self._places(pipeline)
+        overrides = self.places(pipeline)
         inputs = self._inputs(pipeline)
         first = {"results_dir": str(pipeline.output / FIRST_ROUND)}
         pipeline.run_stage("correspondence", overrides | first, inputs)
-        pipeline.run_stage("pseudo_labels", first, inputs, after=["correspondence"], variant=FIRST_ROUND)
+        # The first masks only vote, on the working grid: no finer one is needed.
+        coarse = first | {"geodesic_spacing_mm": list(pipeline.cohort.spacing_mm)}
+        pipeline.run_stage("pseudo_labels", coarse, inputs, after=["correspondence"], variant=FIRST_ROUND)
         fusion = {"first_dir": first["results_dir"], "embedding_dir": overrides["embedding_dir"]}
         pipeline.run_stage("fusion", fusion, inputs, after=[f"pseudo_labels_{FIRST_ROUND}"])
         pipeline.run_stage("pseudo_labels", {}, inputs, after=["fusion"])
@@ -174,14 +176,15 @@ class DefaultLocalisation:
 
     def self_check(self, pipeline: Pipeline, results: str, after: str) -> None:
         """By taking the results back to the support."""
-        overrides = self._places(pipeline) | {"results_dir": str(pipeline.output / results)}
+        overrides = self.places(pipeline) | {"results_dir": str(pipeline.output / results)}
         pipeline.run_stage("self_check", overrides, self._inputs(pipeline), after=[after])
 
     def _inputs(self, pipeline: Pipeline) -> list[Any]:
         files = (self._embedding_dir(pipeline) / "model.pt", self._region(pipeline))
         return [pipeline.image_hashes(), pipeline.scribble_hashes(), *(sha256_of_file(file) for file in files)]
 
-    def _places(self, pipeline: Pipeline) -> dict[str, str]:
+    def places(self, pipeline: Pipeline) -> dict[str, str]:
+        """Where the embedding network and the support's region are, as keys of the stages' configs."""
         return {"embedding_dir": str(self._embedding_dir(pipeline)), "region": str(self._region(pipeline))}
 
     def _embedding_dir(self, pipeline: Pipeline) -> Path:

@@ -220,6 +220,7 @@ def test_default_in_miniature(phantoms, tmp_path, monkeypatch):
     assert list(grown["region_dice"]["cases"]) == ["phantom_00"] and accepted["region_dice"] is None
     for run in result["runs"]:
         assert list(run["pseudo_labels"]["cases"]) == ["phantom_03"]
+        assert run["trust"]["results"] == len(result["classes"])
         assert {row["class"] for row in run["points"]} == {*result["classes"], "background"}
     assert "embedding" in result["stages"] and "embedding" not in grown["stages"], "one network serves all"
     networks = result["networks"]

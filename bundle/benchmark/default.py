@@ -15,6 +15,7 @@ from bundle.benchmark.machine import machine
 from bundle.benchmark.points import score_kept
 from bundle.benchmark.shipping import ship_embedding
 from bundle.benchmark.trained import one_shot_network, pseudo_label_scores, supervised_network
+from bundle.benchmark.trust import check_trust
 from bundle.dataset import Dataset, read_dataset
 from bundle.pipeline import Pipeline, RunSettings, link_images
 from bundle.run_config import BUNDLE_ROOT
@@ -113,13 +114,15 @@ def _one_shot(
     pipeline = Pipeline(settings)
     pipeline.propagate()
     grown = folder / "region" / "pseudo_labels"
+    scores = evaluate_folder(folder / "pseudo_labels", dataset.labels, dataset.classes, dataset.test)
     return {
         "support": support,
         "variant": variant,
         "region": region,
         "region_dice": None if accepted else evaluate_folder(grown, dataset.labels, dataset.classes, [support]),
         "points": score_kept(folder, dataset.labels, dataset.test),
-        "pseudo_labels": evaluate_folder(folder / "pseudo_labels", dataset.labels, dataset.classes, dataset.test),
+        "pseudo_labels": scores,
+        "trust": check_trust(pipeline, folder / "pseudo_labels", folder, scores),
         "stages": pipeline.directory.state(),
     }
 
@@ -142,6 +145,9 @@ def default_section(result: Mapping[str, Any]) -> str:
             "**One-shot masks of the test volumes, no segmentation network.** Dice, mean over volumes; then mean ± "
             "standard deviation over supports and scribble variants.",
             _mask_table(result),
+            "**Self-check of these masks.** Predicted against true Dice of every (case, class); a failure is a true "
+            "Dice below 0.5; a false flag is one on anything else.",
+            _trust_table(result),
             "**Points.** Share kept, and share of the kept that lie in the right organ, mean over volumes.",
             _point_table(result),
         ]
@@ -185,6 +191,17 @@ def _mask_table(result: Mapping[str, Any]) -> str:
             [f"**all, region {region}**", *spread, _spread([run["pseudo_labels"]["mean_dice"] for run in runs])]
         )
     return pages.table(["", *classes, "mean"], rows)
+
+
+def _trust_table(result: Mapping[str, Any]) -> str:
+    rows = []
+    for run in result["runs"]:
+        found = run["trust"]
+        caught = f"{found['failures_flagged']} of {found['failures']}"
+        false = f"{found['false_flags']} of {found['results'] - found['failures']}"
+        numbers = [pages.number(found[key]) for key in ("pearson_r", "mean_absolute_error")]
+        rows.append([f"{run['support']} {run['variant']}, region {run['region']}", *numbers, caught, false])
+    return pages.table(["", "Pearson's r", "mean absolute error", "failures flagged", "false flags"], rows)
 
 
 def _point_table(result: Mapping[str, Any]) -> str:

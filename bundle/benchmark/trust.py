@@ -1,0 +1,67 @@
+"""How well the self-check knows what it cannot see: predicted against true Dice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bundle.pipeline import Pipeline
+from bundle.run_config import read_component
+from bundle.stages import config_names
+from scripts.files import read_json
+from scripts.self_check import STAGE, SelfCheck
+
+FAILURE = 0.5  # a result with a Dice below is one
+
+
+def check_trust(pipeline: Pipeline, results: Path, folder: Path, scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Check label maps of the pipeline's cases and compare with their scores.
+
+    Args:
+        pipeline: whose support and embedding network the check uses; mode `default`.
+        results: the label maps, `ID.nii.gz`.
+        folder: where the check's records go.
+        scores: of the same label maps, as `evaluate_folder` returns them.
+    """
+    settings = read_component(config_names(STAGE, pipeline.settings), "settings")
+    places = pipeline.localisation.places(pipeline)
+    SelfCheck(pipeline.cohort, folder, **places, results_dir=results, settings=settings).run(list(scores["cases"]))
+    records = {case: read_json(folder / STAGE / f"{case}.json") for case in scores["cases"]}
+    pairs = [
+        {
+            "case": case,
+            "class": name,
+            "predicted": record["classes"][name]["predicted_dice"],
+            "reverse": record["classes"][name]["reverse_dice"],
+            "transfer": record["classes"][name]["transfer_dice"],
+            "flagged": record["classes"][name]["flagged"],
+            "true": scores["cases"][case][name]["dice"] or 0.0,
+        }
+        for case, record in records.items()
+        for name in record["classes"]
+        if scores["cases"][case][name]["status"] != "absent"
+    ]
+    return {**summary(pairs), "pairs": pairs}
+
+
+def summary(pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Pearson's r, mean absolute error, and what the flags catch.
+
+    Args:
+        pairs: "predicted" and "true" Dice and "flagged", of every (case, class).
+    """
+    predicted, true = (np.array([pair[key] for pair in pairs]) for key in ("predicted", "true"))
+    flagged = np.array([pair["flagged"] for pair in pairs], dtype=bool)
+    failed = true < FAILURE
+    spread = len(pairs) > 1 and predicted.std() > 0 and true.std() > 0
+    return {
+        "pearson_r": float(np.corrcoef(predicted, true)[0, 1]) if spread else None,
+        "mean_absolute_error": float(np.abs(predicted - true).mean()),
+        "results": len(pairs),
+        "failures": int(failed.sum()),
+        "failures_flagged": int((failed & flagged).sum()),
+        "false_flags": int((~failed & flagged).sum()),
+    }

@@ -1,0 +1,19 @@
+import pytest
+
+from bundle.benchmark.trust import summary
+
+
+def pair(predicted, true, flagged):
+    return {"predicted": predicted, "true": true, "flagged": flagged}
+
+
+def test_numbers_by_hand():
+    pairs = [pair(0.9, 0.8, False), pair(0.7, 0.6, True), pair(0.3, 0.4, True), pair(0.8, 0.2, False)]
+    found = summary(pairs)
+    assert found["mean_absolute_error"] == pytest.approx((0.1 + 0.1 + 0.1 + 0.6) / 4)
+    assert (found["results"], found["failures"], found["failures_flagged"], found["false_flags"]) == (4, 2, 1, 1)
+    assert found["pearson_r"] == pytest.approx(0.35, abs=0.01)
+
+
+def test_without_spread_there_is_no_correlation():
+    assert summary([pair(0.5, 0.5, False), pair(0.5, 0.9, False)])["pearson_r"] is None
