@@ -29,6 +29,7 @@ from scripts.label_transfer import STRIDE, TransferSettings, cell_fractions, tra
 from scripts.matching import Body, MatchingSettings, embed_body, maps_between
 from scripts.overlap import dice_of
 from scripts.resampling import nearest_on_grid
+from scripts.smooth_map import SmoothMap
 from scripts.volume_io import read_labels
 
 logger = logging.getLogger(__name__)
@@ -152,7 +153,7 @@ class SelfCheck:
         indices = sum((label == value) * channel for channel, value in enumerate(values, start=1))
         return _Labelled(volume, body, np.asarray(indices), fractions)
 
-    def _sent(self, source: _Labelled, target: _Labelled, to_source: Any) -> np.ndarray:
+    def _sent(self, source: _Labelled, target: _Labelled, to_source: SmoothMap) -> np.ndarray:
         """The labels of `source` as they arrive in `target`, (X, Y, Z) class indices."""
         votes = transfer_labels(
             source.body.embedding,
