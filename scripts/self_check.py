@@ -47,7 +47,7 @@ class TrustRule:
     """
 
     least_dice: float = 0.7
-    least_similarity: float = 0.4
+    least_similarity: float = 0.3
 
 
 @dataclass(frozen=True)
