@@ -71,13 +71,15 @@ def run(
 
     one_shot = pipeline("one_shot")
     keep({}, pseudo_labels=pseudo_label_scores(dataset, one_shot))
+    supports = (dataset.support, *dataset.alternative_supports)
+    wanted = [(s, v, region) for s in supports for v in dataset.variants(s) for region in ("as grown", "accepted")]
+    for run in wanted[:2]:
+        keep(_one_shot(dataset, output, *run, small, device))
     keep({}, without_plc=one_shot_network(dataset, one_shot, use_plc=False))
     keep({}, supervised=supervised_network(dataset, pipeline("supervised")))
     result["stages_one_shot"] = one_shot.directory.state()
-    for support in (dataset.support, *dataset.alternative_supports):
-        for variant in dataset.variants(support):
-            for region in ("as grown", "accepted"):
-                keep(_one_shot(dataset, output, support, variant, region, small, device))
+    for run in wanted[2:]:
+        keep(_one_shot(dataset, output, *run, small, device))
     keep({}, with_plc=one_shot_network(dataset, one_shot, use_plc=True))
     if ship:
         print(f"shipped: {ship_embedding(output, result)}")
