@@ -65,7 +65,7 @@ def test_demo_scores_volumes_held_out_and_says_so_last(tmp_path, perfect, capsys
 def test_demo_trains_without_the_volumes_held_out(tmp_path, perfect):
     run_demo(tmp_path)
     pipeline = PerfectPipeline.last
-    assert pipeline.calls == ["train_localisation", "propagate", "train_segmentation", "infer", "report"]
+    assert pipeline.calls == ["train_localisation", "propagate", "train_segmentation", "infer", "self_check", "report"]
     names = sorted(path.name for path in pipeline.settings.images.iterdir())
     assert names == ["phantom_00.nii.gz", "phantom_01.nii.gz", "phantom_02.nii.gz"]
     assert pipeline.settings.support.name == "phantom_00.nii.gz"
