@@ -20,14 +20,12 @@ from scripts.distributed import rank_and_world
 from scripts.embedding_weights import load_embedding
 from scripts.errors import BundleError
 from scripts.files import sha256_of_file, sha256_of_settings
-from scripts.label_transfer import TransferSettings, cell_fractions, transfer_labels
+from scripts.label_transfer import TransferSettings, read_fractions, transfer_labels
 from scripts.matching import Body, BodyMaps, MatchingSettings, embed_body, locate, maps_between
 from scripts.overlap import dice_of
 from scripts.point_records import JudgedPoints, PointRecords, points_at_home
-from scripts.resampling import nearest_on_grid
 from scripts.scribbles import nearest_voxels, read_scribble_points, to_voxels, to_world
 from scripts.tissue_check import local_intensities, tissue_misfits
-from scripts.volume_io import read_labels
 from scripts.vote_seeds import VOTES, write_votes
 
 STAGE = "correspondence"
@@ -224,7 +222,5 @@ class _Support:
         """The region's share of each of the support's fine cells."""
         if self.stage.region is None:
             return None
-        region = read_labels(self.stage.region)
-        label = nearest_on_grid(region, self.volume.affine, tuple(self.volume.body.shape))
-        cells = tuple(self.body.embedding.levels["fine"].shape[1:])
-        return cell_fractions(label, list(self.stage.cohort.classes.values()), cells)
+        values = list(self.stage.cohort.classes.values())
+        return read_fractions(self.stage.region, self.volume, self.body.embedding, values)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,8 +16,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from scripts.anatomy_net import STRIDES
+from scripts.cached_volume import CachedVolume
 from scripts.dense_embedding import DenseEmbedding
+from scripts.resampling import nearest_on_grid
 from scripts.smooth_map import SmoothMap
+from scripts.volume_io import read_labels
 
 STRIDE = STRIDES["fine"]
 
@@ -52,6 +56,19 @@ def cell_fractions(label: np.ndarray, values: list[int], cells: tuple[int, int, 
     padded = functional.pad(one_hot, [p for pad in reversed(missing) for p in (0, pad)])
     shares = functional.avg_pool3d(padded[None], STRIDE)[0]
     return torch.cat([1 - shares.sum(dim=0, keepdim=True), shares])
+
+
+def read_fractions(path: str | Path, volume: CachedVolume, embedding: DenseEmbedding, values: list[int]) -> Tensor:
+    """`cell_fractions` of a label map on the volume's original grid.
+
+    Args:
+        path: the label map.
+        volume: at the working spacing.
+        embedding: of the volume.
+        values: the classes' values.
+    """
+    label = nearest_on_grid(read_labels(path), volume.affine, tuple(volume.body.shape))
+    return cell_fractions(label, values, tuple(embedding.levels["fine"].shape[1:]))
 
 
 def transfer_labels(

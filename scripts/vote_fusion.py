@@ -24,10 +24,8 @@ from scripts.distributed import rank_and_world
 from scripts.embedding_weights import load_embedding
 from scripts.errors import BundleError
 from scripts.files import read_json, sha256_of_file, sha256_of_settings, write_json
-from scripts.label_transfer import TransferSettings, cell_fractions, transfer_labels
+from scripts.label_transfer import TransferSettings, read_fractions, transfer_labels
 from scripts.matching import Body, MatchingSettings, embed_body, maps_between
-from scripts.resampling import nearest_on_grid
-from scripts.volume_io import read_labels
 from scripts.vote_seeds import VOTES, read_votes, write_votes
 
 logger = logging.getLogger(__name__)
@@ -146,9 +144,8 @@ class VoteFusion:
     def _voter(self, case: str) -> _Voter:
         volume = read_cached(self.cohort, case)
         body = embed_body(self.trained, volume, self.spacing_mm)
-        label = nearest_on_grid(read_labels(self._labels(case)), volume.affine, tuple(volume.body.shape))
-        cells = tuple(body.embedding.levels["fine"].shape[1:])
-        return _Voter(body, cell_fractions(label, list(self.cohort.classes.values()), cells))
+        values = list(self.cohort.classes.values())
+        return _Voter(body, read_fractions(self._labels(case), volume, body.embedding, values))
 
     def _first_record(self, case: str) -> dict[str, Any]:
         file = self.first_dir / "propagation" / f"{case}.json"
