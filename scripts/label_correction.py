@@ -44,10 +44,10 @@ def count_flips(label: torch.Tensor, corrected: torch.Tensor, classes: int) -> t
 
     Args:
         label: (X, Y, Z) before.
-        corrected: (X, Y, Z) after; what was undecided and still is, counts nowhere.
+        corrected: (X, Y, Z) after; what is undecided now, or again, counts nowhere.
         classes: K + 1.
     """
-    flipped = corrected != label
+    flipped = (corrected != label) & (corrected < classes)
     pairs = label[flipped].long() * classes + corrected[flipped]
     return torch.bincount(pairs, minlength=(classes + 1) * classes).reshape(classes + 1, classes)
 

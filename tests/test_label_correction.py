@@ -77,6 +77,11 @@ def test_guard_takes_back_what_erases_or_floods_a_class(corrected, after):
     assert guarded(first, volume(corrected, torch.int64), 3, None).flatten().tolist() == corrected
 
 
+def test_what_the_guard_makes_undecided_again_is_no_flip():
+    label, corrected = volume([1, 2, 0], torch.int64), volume([3, 3, 1], torch.int64)
+    assert count_flips(label, corrected, 3).tolist() == [[0, 1, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]]
+
+
 def test_schedule_falls_to_its_floor():
     schedule = DeltaSchedule(0.95, 0.99, 0.85)
     assert schedule(0, 2) == [0.95, 0.95]
