@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,11 +18,24 @@ import torch
 
 from scripts.errors import BundleError
 
+logger = logging.getLogger(__name__)
+
 GEOMETRY_FIELDS = (
     *("pixdim", "xyzt_units", "qform_code", "sform_code"),
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
     *("srow_x", "srow_y", "srow_z"),
 )
+
+
+def is_made_of(record: str | Path, inputs: str) -> bool:
+    """Whether a JSON record names these `inputs`; one that is missing or damaged does not."""
+    if not Path(record).exists():
+        return False
+    try:
+        return read_json(record)["inputs"] == inputs
+    except (BundleError, KeyError, TypeError):
+        logger.warning("%s is damaged; what it records is made again", record)
+        return False
 
 
 @contextmanager

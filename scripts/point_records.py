@@ -13,8 +13,7 @@ import numpy as np
 
 from scripts.cohort import Cohort
 from scripts.denoising import KEPT, classes_not_located
-from scripts.errors import BundleError
-from scripts.files import read_json, write_json, write_nifti
+from scripts.files import is_made_of, write_json, write_nifti
 from scripts.scribbles import BACKGROUND, ScribblePoints, draw_points, nearest_voxels, to_voxels
 
 logger = logging.getLogger(__name__)
@@ -100,14 +99,8 @@ class PointRecords:
 
     def up_to_date(self, case: str, inputs: str) -> bool:
         """Whether both files are there and were made of the same inputs."""
-        path = self.folder / f"{case}.json"
-        if not path.exists() or not (self.folder / f"{case}_scribbles.nii.gz").exists():
-            return False
-        try:
-            return read_json(path)["inputs"] == inputs
-        except (BundleError, KeyError, TypeError):
-            logger.warning("the record of case %s is damaged and is made again", case)
-            return False
+        drawing = self.folder / f"{case}_scribbles.nii.gz"
+        return drawing.exists() and is_made_of(self.folder / f"{case}.json", inputs)
 
     def _rows(self, judged: JudgedPoints) -> list[dict[str, Any]]:
         names = {value: name for name, value in self.cohort.classes.items()} | {0: BACKGROUND}

@@ -21,7 +21,7 @@ from scripts.cached_volume import read_cached
 from scripts.cohort import Case, Cohort
 from scripts.distributed import rank_and_world
 from scripts.errors import BundleError
-from scripts.files import read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
+from scripts.files import is_made_of, read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
 from scripts.geodesic import geodesic_distance
 from scripts.intensity import normalise_hu
 from scripts.prnet_weights import load_prnet
@@ -315,13 +315,7 @@ class PseudoLabeller:
         )
 
     def _up_to_date(self, name: str, inputs: str) -> bool:
-        if not self._label_file(name).exists() or not self._record_file(name).exists():
-            return False
-        try:
-            return read_json(self._record_file(name)).get("inputs") == inputs
-        except (BundleError, AttributeError):
-            logger.warning("%s: the pseudo label's record is damaged, labelling again", name)
-            return False
+        return self._label_file(name).exists() and is_made_of(self._record_file(name), inputs)
 
     def _case(self, name: str) -> Case:
         if name not in self.cohort.cases:

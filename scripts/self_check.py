@@ -24,7 +24,7 @@ from scripts.cohort import Cohort
 from scripts.distributed import rank_and_world
 from scripts.embedding_weights import load_embedding
 from scripts.errors import BundleError
-from scripts.files import read_json, sha256_of_file, sha256_of_settings, write_json
+from scripts.files import is_made_of, sha256_of_file, sha256_of_settings, write_json
 from scripts.label_transfer import STRIDE, TransferSettings, cell_fractions, transfer_labels
 from scripts.matching import Body, MatchingSettings, embed_body, maps_between
 from scripts.overlap import dice_of
@@ -173,14 +173,7 @@ class SelfCheck:
         return sha256_of_settings([self._dependencies, sha256_of_file(self._result(case))])
 
     def _up_to_date(self, case: str) -> bool:
-        path = self.folder / f"{case}.json"
-        if not path.exists():
-            return False
-        try:
-            return read_json(path)["inputs"] == self._inputs(case)
-        except (BundleError, KeyError, TypeError):
-            logger.warning("the self-check of case %s is damaged and is done again", case)
-            return False
+        return is_made_of(self.folder / f"{case}.json", self._inputs(case))
 
 
 @dataclass(frozen=True)

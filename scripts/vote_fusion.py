@@ -23,7 +23,7 @@ from scripts.cohort import Cohort
 from scripts.distributed import rank_and_world
 from scripts.embedding_weights import load_embedding
 from scripts.errors import BundleError
-from scripts.files import read_json, sha256_of_file, sha256_of_settings, write_json
+from scripts.files import atomic_path, is_made_of, read_json, sha256_of_file, sha256_of_settings, write_json
 from scripts.label_transfer import TransferSettings, read_fractions, transfer_labels
 from scripts.matching import Body, MatchingSettings, embed_body, maps_between
 from scripts.vote_seeds import VOTES, read_votes, write_votes
@@ -101,7 +101,6 @@ class VoteFusion:
             return []
         logger.info("cases that vote beside the support: %s", ", ".join(self.helpers) or "none")
         voters = {case: self._voter(case) for case in self.helpers}
-        self.folder.mkdir(parents=True, exist_ok=True)
         for case in tqdm(todo, desc=STAGE, unit="case", disable=rank > 0):
             self._fuse(case, {} if case == self.cohort.support else {n: v for n, v in voters.items() if n != case})
         return todo
@@ -121,8 +120,8 @@ class VoteFusion:
         fused = sum(weight * part for weight, part in zip(weights, heard, strict=True))
         write_votes(self.folder / f"{case}{VOTES}", fused, nib.load(self.cohort.cached_image(case)).affine)
         drawing = self.folder / f"{case}_scribbles.nii.gz"
-        shutil.copyfile(first / drawing.name, drawing.with_name(f".{drawing.name}"))
-        drawing.with_name(f".{drawing.name}").replace(drawing)
+        with atomic_path(drawing) as temporary:
+            shutil.copyfile(first / drawing.name, temporary)
         names = [self.cohort.support, *voters]
         shares = {name: round(float(weight), 4) for name, weight in zip(names, weights, strict=True)}
         record = {**self.records[case], "voters": shares, "inputs": self._inputs(case)}
@@ -160,14 +159,8 @@ class VoteFusion:
         return sha256_of_settings([self._dependencies, self.records[case]["inputs"]])
 
     def _up_to_date(self, case: str) -> bool:
-        files = [self.folder / f"{case}{ending}" for ending in (".json", VOTES, "_scribbles.nii.gz")]
-        if not all(file.exists() for file in files):
-            return False
-        try:
-            return read_json(files[0])["inputs"] == self._inputs(case)
-        except (BundleError, KeyError, TypeError):
-            logger.warning("the record of case %s is damaged and is made again", case)
-            return False
+        drawn = all((self.folder / f"{case}{ending}").exists() for ending in (VOTES, "_scribbles.nii.gz"))
+        return drawn and is_made_of(self.folder / f"{case}.json", self._inputs(case))
 
 
 @dataclass(frozen=True)
