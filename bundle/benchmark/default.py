@@ -185,9 +185,7 @@ def _mask_table(result: Mapping[str, Any]) -> str:
         for run in runs:
             scores = run["pseudo_labels"]
             cells = [pages.number(scores["classes"][name]["dice_mean"]) for name in classes]
-            rows.append(
-                [f"{run['support']} {run['variant']}, region {region}", *cells, pages.number(scores["mean_dice"])]
-            )
+            rows.append([pages.run_name(run), *cells, pages.number(scores["mean_dice"])])
         spread = [_spread([run["pseudo_labels"]["classes"][name]["dice_mean"] for run in runs]) for name in classes]
         rows.append(
             [f"**all, region {region}**", *spread, _spread([run["pseudo_labels"]["mean_dice"] for run in runs])]
@@ -202,7 +200,7 @@ def _trust_table(result: Mapping[str, Any]) -> str:
         caught = f"{found['failures_flagged']} of {found['failures']}"
         false = f"{found['false_flags']} of {found['results'] - found['failures']}"
         numbers = [pages.number(found[key]) for key in ("pearson_r", "mean_absolute_error")]
-        rows.append([f"{run['support']} {run['variant']}, region {run['region']}", *numbers, caught, false])
+        rows.append([pages.run_name(run), *numbers, caught, false])
     return pages.table(["", "Pearson's r", "mean absolute error", "failures flagged", "false flags"], rows)
 
 

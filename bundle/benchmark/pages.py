@@ -135,6 +135,11 @@ def _mean(values: Iterable[float | None]) -> str:
     return f"{sum(present) / len(present):.2f}" if present else "–"
 
 
+def run_name(run: Mapping[str, Any]) -> str:
+    """Support, strokes and region of one run of mode `default`."""
+    return f"{run['support']} {run['variant']}, region {run['region']}"
+
+
 def number(value: float | None) -> str:
     """Two decimals, a dash for nothing."""
     return "–" if value is None else f"{value:.2f}"

@@ -12,8 +12,8 @@ from bundle.benchmark import pages
 from bundle.benchmark.machine import machine
 from bundle.benchmark.points import sweep, write_redenoised
 from bundle.benchmark.shipping import ship_prnets
+from bundle.benchmark.trained import score_network
 from bundle.dataset import Dataset, read_dataset
-from bundle.inference import infer_folder
 from bundle.pipeline import Pipeline, RunSettings, link_images
 from bundle.run_config import BUNDLE_ROOT, read_component
 from bundle.stages import config_names
@@ -56,8 +56,8 @@ def run(
         "machine": machine(),
         "points": _score_points(dataset, test.output),
         "pseudo_labels": _score_pseudo_labels(dataset, test),
-        "trained_without_plc": _score_network(dataset, without_plc, output / "test_without_plc", device),
-        "trained_with_plc": _score_network(dataset, pipeline.output / "segmentation", output / "test_with_plc", device),
+        "trained_without_plc": score_network(dataset, without_plc, output / "test_without_plc", device),
+        "trained_with_plc": score_network(dataset, pipeline.output / "segmentation", output / "test_with_plc", device),
         "stages": pipeline.directory.state(),
         "stages_on_test": test.directory.state(),
     }
@@ -116,8 +116,3 @@ def _score_pseudo_labels(dataset: Dataset, test: Pipeline) -> dict[str, Any]:
         PseudoLabeller(test.cohort, folder, settings).run(dataset.test)
         scores[name] = evaluate_folder(folder / "pseudo_labels", dataset.labels, dataset.classes, dataset.test)
     return scores
-
-
-def _score_network(dataset: Dataset, model: Path, predictions: Path, device: str | None) -> dict[str, Any]:
-    infer_folder(predictions.parent / "test_images", model, predictions, device)
-    return evaluate_folder(predictions, dataset.labels, dataset.classes, dataset.test)

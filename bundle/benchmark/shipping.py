@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bundle.benchmark.pages import run_name
 from bundle.run_config import BUNDLE_ROOT
 from scripts.files import atomic_path, read_json, write_json
 
@@ -41,10 +42,7 @@ def ship_embedding(work_dir: Path, result: Mapping[str, Any], models: Path = MOD
     """
     target = models / result["dataset"]
     source = work_dir / "embedding"
-    masks = {
-        f"{run['support']} {run['variant']}, region {run['region']}": run["pseudo_labels"]["mean_dice"]
-        for run in result["runs"]
-    }
+    masks = {run_name(run): run["pseudo_labels"]["mean_dice"] for run in result["runs"]}
     scores = {"val_match_error_mm": _last_validation(source / "curve.csv", "val_match_error_mm"), "mask_dice": masks}
     _copy(source, target / "embedding", result, "embedding", scores)
     return target
