@@ -9,16 +9,13 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from scripts.files import read_json
+from tests.pipeline_fixtures import default_settings
 from tests.prnet_fixtures import CLASSES, ROOT, SPACING_MM, make_cohort
 
+SETTINGS = default_settings()
 TRAINING = {
+    **SETTINGS["embedding"],
     "spacing_mm": list(SPACING_MM),
-    "window_size": [32, 32, 32],
-    "widths": [2, 4, 4, 4, 4],
-    "channels": 6,
-    "points": 20,
-    "max_epochs": 2,
-    "iterations_per_epoch": 2,
     "volumes_per_batch": 2,
     "validation_count": 1,
     "validation_views": 2,
@@ -58,7 +55,7 @@ def test_from_volumes_to_pseudo_labels(tmp_path):
     run("region.json", output)
     region = output / "region" / "pseudo_labels" / "case_0.nii.gz"
     first = output / "first_round"
-    rounds = [{"prior_mm": None, "cycle_mm": 1000.0, "width_mm": None, "scale_mm": 30.0}]
+    rounds = SETTINGS["self_check"]["map_rounds"]
     run("correspond.json", output, region=str(region), results_dir=str(first), map_rounds=rounds)
     record = read_json(first / "propagation" / "case_1.json")
     assert record["rule"] == "correspondence" and record["cycle_mm"] == 16.0
