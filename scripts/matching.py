@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from scripts.anatomy_net import STRIDES
 from scripts.cached_volume import CachedVolume
 from scripts.dense_embedding import DenseEmbedding, embed_volume
 from scripts.embedding_weights import TrainedEmbedding
@@ -87,6 +90,32 @@ class Body:
         """Joined embeddings at (N, 3) places in mm."""
         return self.embedding.at(places_mm / self.spacing_mm)
 
+    @cached_property
+    def cells(self) -> Tensor:
+        """(M, 3) indices of the fine cells."""
+        return (self.places_mm / self.spacing_mm / STRIDES["fine"]).floor().long()
+
+    @cached_property
+    def sparse(self) -> Tensor:
+        """Which of the M cells are looked at first: every other one along each axis."""
+        even = (self.cells % 2 == 0).all(dim=1).nonzero()[:, 0]
+        return even if len(even) else torch.arange(len(self.cells), device=self.cells.device)
+
+    def around(self, chosen: Tensor) -> Tensor:
+        """(N,) of the M cells -> (N, 27) themselves and their neighbours; one outside the body is the cell itself."""
+        steps = torch.tensor(list(product((-1, 0, 1), repeat=3)), device=chosen.device)
+        wanted = self.cells[chosen][:, None] + steps + 1
+        found = self._numbers[wanted.unbind(dim=-1)]
+        return torch.where(found < 0, chosen[:, None], found)
+
+    @cached_property
+    def _numbers(self) -> Tensor:
+        """Which of the M cells is at each index, one cell of border on every side; -1 outside the body."""
+        size = (self.cells.amax(dim=0) + 3).tolist()
+        numbers = torch.full(size, -1, device=self.cells.device)
+        numbers[(self.cells + 1).unbind(dim=1)] = torch.arange(len(self.cells), device=self.cells.device)
+        return numbers
+
 
 @dataclass(frozen=True)
 class Matches:
@@ -129,7 +158,11 @@ def nearest_cells(
     prior_mm: float = math.inf,
     temperature: float = 0.1,
 ) -> Tensor:
-    """The most similar cell of `target` for each of (N, D) vectors, (N,) indices, near `expected_mm` if given."""
+    """The most similar cell of `target` for each of (N, D) vectors, (N,) indices, near `expected_mm` if given.
+
+    Every other cell along each axis is compared, then the neighbours of the best: an eighth of the work, and
+    embeddings change slowly from cell to cell.
+    """
     places = target.vectors
     if expected_mm is not None:
         # -k |e - p|^2 = 2k e.p - k |p|^2 - a constant of the point: similarity and prior in one product.
@@ -139,7 +172,11 @@ def nearest_cells(
         expected = expected_mm.to(centred) - middle
         vectors = torch.cat([vectors, 2 * k * expected, torch.ones_like(expected[:, :1])], dim=1)
         places = torch.cat([places, centred, -k * centred.square().sum(dim=1, keepdim=True)], dim=1)
-    return torch.cat([(part @ places.T).argmax(dim=1) for part in vectors.split(CHUNK)])
+    sparse = places[target.sparse].T
+    best = target.sparse[torch.cat([(part @ sparse).argmax(dim=1) for part in vectors.split(CHUNK)])]
+    around = target.around(best)
+    closest = torch.einsum("nd,nkd->nk", vectors, places[around]).argmax(dim=1, keepdim=True)
+    return around.gather(1, closest)[:, 0]
 
 
 def nearest_matches(

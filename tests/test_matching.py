@@ -60,12 +60,21 @@ def test_a_twin_far_away_is_not_taken():
 
 
 def test_prior_and_similarity_in_one_product_equal_their_sum():
-    body = oracle(lambda places: places)
-    vectors = torch.nn.functional.normalize(torch.randn(20, 96, generator=torch.Generator().manual_seed(0)), dim=1)
-    expected = body.places_mm[:20] + 3
-    score = vectors @ body.vectors.T - 0.2 * torch.cdist(expected, body.places_mm) ** 2 / (2 * 25.0**2)
+    body, other = oracle(lambda places: places), oracle(moved)
+    vectors, expected = other.vectors[::211], torch.tensor(moved(other.places_mm[::211].numpy())) + 9
+    similarity = vectors @ body.vectors.T
+    score = similarity - 0.2 * torch.cdist(expected.float(), body.places_mm) ** 2 / (2 * 25.0**2)
     assert nearest_cells(vectors, body, expected, 25.0, 0.2).tolist() == score.argmax(dim=1).tolist()
-    assert nearest_cells(vectors, body).tolist() == (vectors @ body.vectors.T).argmax(dim=1).tolist()
+    assert nearest_cells(vectors, body).tolist() == similarity.argmax(dim=1).tolist()
+    assert score.argmax(dim=1).tolist() != similarity.argmax(dim=1).tolist()
+
+
+def test_neighbours_of_a_cell_stay_in_the_body():
+    body = oracle(lambda places: places)
+    corner, inner = body.around(torch.tensor([0, 5000]))
+    assert sorted(corner.unique().tolist()) == [0, 1, 16, 17, 320, 321, 336, 337]
+    steps = (body.places_mm[inner] - body.places_mm[5000]).abs()
+    assert len(inner.unique()) == 27 and steps.max() == 8.0
 
 
 def test_only_cells_in_the_body_are_candidates():
