@@ -86,3 +86,12 @@ def test_nothing_decided_at_all():
         torch.randn(1, 2, 2, 2, 2), {"label": torch.full((1, 1, 2, 2, 2), 2), "located": torch.ones(1, 1)}
     )
     assert torch.isfinite(loss)
+
+
+def test_rare_classes_weigh_more_when_balanced():
+    logits = torch.cat([P, P], dim=2).log()
+    label = torch.tensor([0, 0, 0, 2]).reshape(1, 1, 4, 1, 1)
+    often, rarely = 1 / 0.751, 1 / 0.251
+    ce = -(often * (2 * math.log(0.5) + math.log(0.2)) + rarely * math.log(0.6)) / (3 * often + rarely)
+    loss = LocatedDiceCELoss(dice_weight=0.0, class_balance=1.0)
+    assert loss(logits, target([1.0, 1.0], label)).item() == pytest.approx(ce, rel=1e-5)
