@@ -159,7 +159,7 @@ class DefaultLocalisation:
         """The support's region, then points, votes and masks in every case; the best cases vote in a second round."""
         if self.settings.region is None:
             self._grow_region(pipeline)
-        overrides = self.places(pipeline)
+        overrides = {"embedding_dir": str(self._embedding_dir(pipeline)), "region": str(self._region(pipeline))}
         inputs = self._inputs(pipeline)
         first = {"results_dir": str(pipeline.output / FIRST_ROUND)}
         pipeline.run_stage("correspondence", overrides | first, inputs)
@@ -175,17 +175,13 @@ class DefaultLocalisation:
         return self._embedding_dir(pipeline)
 
     def self_check(self, pipeline: Pipeline, results: str, after: str) -> None:
-        """By taking the results back to the support."""
-        overrides = self.places(pipeline) | {"results_dir": str(pipeline.output / results)}
-        pipeline.run_stage("self_check", overrides, self._inputs(pipeline), after=[after])
+        """By how far result, one-shot mask and every voter agree."""
+        overrides = {"results_dir": str(pipeline.output / results)}
+        pipeline.run_stage("self_check", overrides, self._inputs(pipeline), after=["pseudo_labels", after])
 
     def _inputs(self, pipeline: Pipeline) -> list[Any]:
         files = (self._embedding_dir(pipeline) / "model.pt", self._region(pipeline))
         return [pipeline.image_hashes(), pipeline.scribble_hashes(), *(sha256_of_file(file) for file in files)]
-
-    def places(self, pipeline: Pipeline) -> dict[str, str]:
-        """Where the embedding network and the support's region are, as keys of the stages' configs."""
-        return {"embedding_dir": str(self._embedding_dir(pipeline)), "region": str(self._region(pipeline))}
 
     def _embedding_dir(self, pipeline: Pipeline) -> Path:
         return (self.settings.weights or pipeline.output) / "embedding"

@@ -5,7 +5,7 @@ Strokes give a handful of points; a whole region lets each cell of the query vot
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -96,9 +96,8 @@ def transfer_labels(
     centres = query.cell_centres("fine")
     shape = tuple(centres.shape[:3])
     inside = cell_fractions(query_body.cpu().numpy() > 0, [1], shape)[1] > 0.5
-    expected_mm = torch.as_tensor(
-        to_support((centres.reshape(-1, 3).cpu().numpy()) * spacing_mm), dtype=torch.float32
-    ).reshape(*shape, 3)
+    expected_mm = mapped_cells(shape, to_support, spacing_mm)
+    query_vectors = query.at(centres.reshape(-1, 3)).reshape(*shape, -1)
     support_centres = support.cell_centres("fine")
     support_vectors = support.at(support_centres.reshape(-1, 3)).reshape(*support_centres.shape[:3], -1)
     probabilities = torch.zeros(len(fractions), *shape)
@@ -113,13 +112,33 @@ def transfer_labels(
         known = fractions[(slice(None), *box)].reshape(len(fractions), -1)
         if known.shape[1] == 0 or not known[1:].any():
             continue  # nothing but background, or nothing at all, around
-        similarity = query.at(centres[block][here]) @ support_vectors[box].reshape(known.shape[1], -1).T
+        similarity = query_vectors[block][here] @ support_vectors[box].reshape(known.shape[1], -1).T
         distance_mm = torch.cdist(wanted_mm, support_centres[box].reshape(-1, 3) * spacing)
         score = similarity / settings.temperature - distance_mm**2 / (2 * settings.prior_mm**2)
         votes = torch.softmax(score, dim=1) @ known.T
         target = probabilities[(slice(None), *block)]
         target[:, here] = votes.T
     return probabilities
+
+
+def mapped_cells(cells: Sequence[int], to_support: SmoothMap, spacing_mm: np.ndarray) -> Tensor:
+    """Where the map puts the centres of the fine cells, (x, y, z, 3) mm.
+
+    The map is followed at every other cell along each axis and is linear between: it bends over many cells.
+
+    Args:
+        cells: along X, Y, Z.
+        to_support: in mm of the working grid.
+        spacing_mm: of the working grid, (3,).
+    """
+    axes = [np.arange(0, size + 1, 2) * STRIDE + (STRIDE - 1) / 2 for size in cells]
+    lattice = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    mapped = to_support(lattice.reshape(-1, 3) * spacing_mm).reshape(lattice.shape)
+    sizes = [2 * len(axis) - 1 for axis in axes]
+    known = torch.as_tensor(np.moveaxis(mapped, -1, 0)[None], dtype=torch.float32)
+    every = functional.interpolate(known, size=sizes, mode="trilinear", align_corners=True)[0]
+    x, y, z = cells
+    return every[:, :x, :y, :z].permute(1, 2, 3, 0)
 
 
 def _blocks(shape: tuple[int, ...], size: int) -> Iterator[tuple[slice, ...]]:

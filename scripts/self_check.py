@@ -1,40 +1,32 @@
 """How far to trust a result, case by case and class by class, without labels (mode `default`).
 
-The result goes back to the support: what its labels say there, compared with the support's own region, tells how good
-they are (reverse classification accuracy: Valindria et al., IEEE TMI 2017).
+Every result has witnesses: the labels that the support and each helping case send to the same case, and the case's
+one-shot mask. How far all of them agree says how good each is, the result among them.
 """
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
 from tqdm import tqdm
 
-from scripts.cached_volume import CachedVolume, read_cached
+from scripts.agreement import agreements, qualities, quality_interval
 from scripts.cohort import Cohort
 from scripts.distributed import rank_and_world
-from scripts.embedding_weights import load_embedding
 from scripts.errors import BundleError
-from scripts.files import is_made_of, sha256_of_file, sha256_of_settings, write_json
-from scripts.label_transfer import STRIDE, TransferSettings, cell_fractions, transfer_labels
-from scripts.matching import Body, MatchingSettings, embed_body, maps_between
-from scripts.overlap import dice_of
+from scripts.files import is_made_of, read_json, sha256_of_file, sha256_of_settings, write_json
 from scripts.resampling import nearest_on_grid
-from scripts.smooth_map import SmoothMap
 from scripts.volume_io import read_labels
-
-logger = logging.getLogger(__name__)
+from scripts.vote_fusion import VOTERS
 
 STAGE = "self_check"
+MASK = "one-shot mask"
+NAMED = 3  # witnesses named in a reason
 
 
 @dataclass(frozen=True)
@@ -44,173 +36,125 @@ class TrustRule:
     Attributes:
         least_dice: a class whose predicted Dice is below is flagged.
         least_similarity: a case whose body is less like the support's, once brought together, is flagged as a whole.
+        volume_factor: a class this many times larger or smaller than the cohort's median is flagged.
     """
 
-    least_dice: float = 0.7
+    least_dice: float = 0.6
     least_similarity: float = 0.3
-
-
-@dataclass(frozen=True)
-class SelfCheckSettings:
-    """The stage's settings, see each part."""
-
-    matching: MatchingSettings = field(default_factory=MatchingSettings)
-    transfer: TransferSettings = field(default_factory=TransferSettings)
-    rule: TrustRule = field(default_factory=TrustRule)
+    volume_factor: float = 4.0
 
 
 class SelfCheck:
-    """Writes `self_check/ID.json`: per class the predicted Dice, a flag and why.
+    """Writes `self_check/ID.json`: per class the predicted Dice, an interval, a flag and why.
 
     Args:
         cohort: with support and classes.
-        output_dir: the work directory.
-        embedding_dir: holds the trained AnatomyNet.
-        region: label map of the support's whole organs on its own grid.
+        output_dir: the work directory, with `propagation/` of the fusion stage and `pseudo_labels/`.
         results_dir: label maps to be checked, `ID.nii.gz` on each case's own grid.
-        settings: see `SelfCheckSettings`.
-        device: where the network runs.
+        rule: see `TrustRule`.
 
     Raises:
-        BundleError: no support in the cohort, or a network that does not fit.
+        BundleError: no support in the cohort.
     """
 
     def __init__(
-        self,
-        cohort: Cohort,
-        output_dir: str | Path,
-        embedding_dir: str | Path,
-        region: str | Path,
-        results_dir: str | Path,
-        settings: SelfCheckSettings | None = None,
-        device: str | torch.device = "cpu",
+        self, cohort: Cohort, output_dir: str | Path, results_dir: str | Path, rule: TrustRule | None = None
     ) -> None:
         if cohort.support is None:
             raise BundleError("the self-check needs a support", stage=STAGE, file=cohort.output_dir)
-        self.cohort, self.settings = cohort, settings or SelfCheckSettings()
-        self.folder, self.results_dir = Path(output_dir) / STAGE, Path(results_dir)
-        self.region = Path(region)
-        self.trained = load_embedding(embedding_dir, cohort.spacing_mm, device)
-        self.spacing_mm = np.array(cohort.spacing_mm)
-        self._dependencies = sha256_of_settings(
-            {
-                "settings": asdict(self.settings),
-                "classes": list(cohort.classes.items()),
-                "support": cohort.cases[cohort.support].sha256,
-                "region": sha256_of_file(self.region),
-                "network": sha256_of_file(Path(embedding_dir) / "model.pt"),
-            }
-        )
+        self.cohort, self.rule = cohort, rule or TrustRule()
+        self.output_dir, self.results_dir = Path(output_dir), Path(results_dir)
+        self.folder = self.output_dir / STAGE
 
     def run(self, case_ids: Sequence[str] | None = None) -> list[str]:
         """Check the cases (default: all that have a result, but the support) that are not up to date.
 
         Under torch.distributed every process takes its share. Returns the names of those checked.
+
+        Raises:
+            BundleError: a case was not propagated.
         """
         rank, world = rank_and_world()
         cases = [c for c in sorted(self.cohort.cases) if c != self.cohort.support] if case_ids is None else case_ids
-        cases = [case for case in cases if self._result(case).exists()]
-        todo = [case for case in list(cases)[rank::world] if not self._up_to_date(case)]
+        results = {case: sha256_of_file(self._result(case)) for case in cases if self._result(case).exists()}
+        inputs = {case: self._inputs(case, results) for case in results}
+        todo = [c for c in list(results)[rank::world] if not is_made_of(self.folder / f"{c}.json", inputs[c])]
         if not todo:
             return []
-        support = self._looked_at(self.cohort.support, self.region)
+        volumes = {case: self._volumes_ml(case) for case in results}
+        medians = {
+            name: float(np.median([volume[name] for volume in volumes.values()])) for name in self.cohort.classes
+        }
         for case in tqdm(todo, desc="self-check", unit="case", disable=rank > 0):
-            start = time.perf_counter()
-            record = {"case": case, **self._check(support, case), "inputs": self._inputs(case)}
-            write_json(self.folder / f"{case}.json", record | {"seconds": round(time.perf_counter() - start, 3)})
+            found = self._check(case, volumes[case], medians)
+            write_json(self.folder / f"{case}.json", {"case": case, **found, "inputs": inputs[case]})
         return todo
 
-    def _check(self, support: _Labelled, case: str) -> dict[str, Any]:
-        query = self._looked_at(case, self._result(case))
-        maps = maps_between(support.body, query.body, self.settings.matching)
-        there = self._sent(support, query, maps.back)
-        back = self._sent(query, support, maps.forth)
-        rule = self.settings.rule
-        unlike = maps.similarity < rule.least_similarity
+    def _check(self, case: str, volumes: Mapping[str, float], medians: Mapping[str, float]) -> dict[str, Any]:
+        similarity = read_json(self._propagated(case, ".json"))["similarity"]
+        unlike = similarity < self.rule.least_similarity
+        witnesses = self._witnesses(case)
         classes = {}
-        for channel, name in enumerate(self.cohort.classes, start=1):
-            present = bool((query.label == channel).any())
-            reverse = dice_of(back == channel, support.label == channel) if present else 0.0
-            agreement = dice_of(there == channel, query.label == channel) if present else 0.0
-            predicted = predicted_dice(reverse, agreement)
-            reasons = _reasons(present, reverse, agreement, predicted, rule)
+        for name, value in self.cohort.classes.items():
+            table = agreements([label == value for label in witnesses.values()])
+            predicted, interval = float(qualities(table)[0]), quality_interval(table, 0)
+            agreement = dict(zip(list(witnesses)[1:], table[0, 1:].tolist(), strict=True))
+            reasons = self._reasons(predicted, agreement, volumes[name], medians[name])
             classes[name] = {
                 "predicted_dice": round(predicted, 4),
-                "reverse_dice": round(reverse, 4),
-                "transfer_dice": round(agreement, 4),
+                "interval": [round(value, 4) for value in interval],
+                "agreement": {witness: round(dice, 4) for witness, dice in agreement.items()},
+                "volume_ml": round(volumes[name], 2),
                 "flagged": unlike or bool(reasons),
                 "reasons": reasons,
             }
-        reasons = [f"the body is unlike the support's: similarity {maps.similarity:.2f}"] if unlike else []
-        return {"similarity": round(maps.similarity, 4), "flagged": unlike, "reasons": reasons, "classes": classes}
+        reasons = [f"the body is unlike the support's: similarity {similarity:.2f}"] if unlike else []
+        return {"similarity": similarity, "flagged": unlike, "reasons": reasons, "classes": classes}
 
-    def _looked_at(self, case: str, result: Path) -> _Labelled:
-        volume = read_cached(self.cohort, case)
-        values = list(self.cohort.classes.values())
-        label = nearest_on_grid(read_labels(result), volume.affine, tuple(volume.body.shape))
-        body = embed_body(self.trained, volume, self.spacing_mm)
-        fractions = cell_fractions(label, values, tuple(body.embedding.levels["fine"].shape[1:]))
-        indices = sum((label == value) * channel for channel, value in enumerate(values, start=1))
-        return _Labelled(volume, body, np.asarray(indices), fractions)
+    def _witnesses(self, case: str) -> dict[str, np.ndarray]:
+        """Name -> (X, Y, Z) label values at the working spacing, the result first."""
+        voters = nib.load(self._propagated(case, VOTERS))
+        grid = voters.affine, voters.shape[:3]
+        witnesses = {"result": nearest_on_grid(read_labels(self._result(case)), *grid)}
+        mask = self._mask(case)
+        if mask.exists() and sha256_of_file(mask) != sha256_of_file(self._result(case)):
+            witnesses[MASK] = nearest_on_grid(read_labels(mask), *grid)
+        names = read_json(self._propagated(case, ".json"))["voters"]
+        labels = np.asarray(voters.dataobj)
+        return witnesses | {name: labels[..., number] for number, name in enumerate(names)}
 
-    def _sent(self, source: _Labelled, target: _Labelled, to_source: SmoothMap) -> np.ndarray:
-        """The labels of `source` as they arrive in `target`, (X, Y, Z) class indices."""
-        votes = transfer_labels(
-            source.body.embedding,
-            source.fractions,
-            target.body.embedding,
-            target.volume.body,
-            to_source,
-            self.spacing_mm,
-            self.settings.transfer,
-        )
-        return finer(votes, target.label.shape).argmax(dim=0).numpy()
+    def _reasons(self, predicted: float, agreement: Mapping[str, float], volume: float, median: float) -> list[str]:
+        if volume == 0:
+            return ["not found"]
+        reasons = []
+        if predicted < self.rule.least_dice:
+            least = sorted(agreement.items(), key=lambda item: item[1])[:NAMED]
+            told = ", ".join(f"{name} {dice:.2f}" for name, dice in least)
+            reasons.append(f"it agrees little with {told}")
+        if median > 0 and not 1 / self.rule.volume_factor <= volume / median <= self.rule.volume_factor:
+            reasons.append(f"its volume, {volume:.0f} ml, is unlike the cohort's: median {median:.0f} ml")
+        return reasons
+
+    def _volumes_ml(self, case: str) -> dict[str, float]:
+        label = read_labels(self._result(case))
+        voxel_ml = float(np.prod(label.spacing_mm)) / 1000
+        return {name: int((label.array == value).sum()) * voxel_ml for name, value in self.cohort.classes.items()}
+
+    def _propagated(self, case: str, ending: str) -> Path:
+        file = self.output_dir / "propagation" / f"{case}{ending}"
+        if not file.exists():
+            raise BundleError("the case was not propagated", case=case, stage=STAGE, file=file)
+        return file
 
     def _result(self, case: str) -> Path:
         return self.results_dir / f"{case}.nii.gz"
 
-    def _inputs(self, case: str) -> str:
-        return sha256_of_settings([self._dependencies, sha256_of_file(self._result(case))])
+    def _mask(self, case: str) -> Path:
+        return self.output_dir / "pseudo_labels" / f"{case}.nii.gz"
 
-    def _up_to_date(self, case: str) -> bool:
-        return is_made_of(self.folder / f"{case}.json", self._inputs(case))
-
-
-@dataclass(frozen=True)
-class _Labelled:
-    """A volume with its embeddings and a label map: (X, Y, Z) class indices and shares of the fine cells."""
-
-    volume: CachedVolume
-    body: Body
-    label: np.ndarray
-    fractions: Tensor
-
-
-def predicted_dice(reverse: float, agreement: float) -> float:
-    """What the Dice with the unknown truth is thought to be.
-
-    Args:
-        reverse: Dice of the support's region and of what the result becomes there.
-        agreement: Dice of the result and of what the support's region becomes here.
-    """
-    return float(np.sqrt(reverse * agreement))
-
-
-def finer(votes: Tensor, shape: Sequence[int]) -> Tensor:
-    """(K, x, y, z) of the fine cells -> (K, X, Y, Z) of the voxels, linear."""
-    voxels = functional.interpolate(votes[None].float(), scale_factor=STRIDE, mode="trilinear", align_corners=False)
-    x, y, z = shape
-    return voxels[0, :, :x, :y, :z]
-
-
-def _reasons(present: bool, reverse: float, agreement: float, predicted: float, rule: TrustRule) -> list[str]:
-    if not present:
-        return ["not found"]
-    if predicted >= rule.least_dice:
-        return []
-    reasons = []
-    if reverse < rule.least_dice:
-        reasons.append(f"taken back to the support it misses the support's own: Dice {reverse:.2f}")
-    if agreement < rule.least_dice:
-        reasons.append(f"not where the support's would be: Dice {agreement:.2f}")
-    return reasons
+    def _inputs(self, case: str, results: Mapping[str, str]) -> str:
+        """Every result counts: what volume is usual depends on all of them."""
+        used = [self._propagated(case, VOTERS), self._propagated(case, ".json"), self._mask(case)]
+        hashes = [sha256_of_file(file) if file.exists() else None for file in used]
+        classes = list(self.cohort.classes.items())
+        return sha256_of_settings([asdict(self.rule), classes, self.cohort.support, case, hashes, dict(results)])

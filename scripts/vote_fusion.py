@@ -23,14 +23,23 @@ from scripts.cohort import Cohort
 from scripts.distributed import rank_and_world
 from scripts.embedding_weights import load_embedding
 from scripts.errors import BundleError
-from scripts.files import atomic_path, is_made_of, read_json, sha256_of_file, sha256_of_settings, write_json
+from scripts.files import (
+    atomic_path,
+    is_made_of,
+    read_json,
+    sha256_of_file,
+    sha256_of_settings,
+    write_json,
+    write_nifti,
+)
 from scripts.label_transfer import TransferSettings, read_fractions, transfer_labels
 from scripts.matching import Body, MatchingSettings, embed_body, maps_between
-from scripts.vote_seeds import VOTES, read_votes, write_votes
+from scripts.vote_seeds import VOTES, read_votes, votes_on_grid, write_votes
 
 logger = logging.getLogger(__name__)
 
 STAGE = "fusion"
+VOTERS = "_voters.nii.gz"
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,8 @@ class FusionSettings:
 
 class VoteFusion:
     """Writes `propagation/`: points and drawings of the first round, votes of the support and the helpers together.
+
+    `ID_voters.nii.gz` is what each voter alone says: label values at the working spacing, (X, Y, Z, voters).
 
     Args:
         cohort: with a support.
@@ -107,7 +118,7 @@ class VoteFusion:
 
     def _fuse(self, case: str, voters: Mapping[str, _Voter]) -> None:
         first = self.first_dir / "propagation"
-        votes, _ = read_votes(first / f"{case}{VOTES}")
+        votes, votes_affine = read_votes(first / f"{case}{VOTES}")
         heard, similarities = [torch.from_numpy(votes)], [self.records[case]["similarity"]]
         if voters:
             volume = read_cached(self.cohort, case)
@@ -118,7 +129,10 @@ class VoteFusion:
                 similarities.append(similarity)
         weights = torch.softmax(torch.tensor(similarities) / self.settings.temperature, dim=0)
         fused = sum(weight * part for weight, part in zip(weights, heard, strict=True))
-        write_votes(self.folder / f"{case}{VOTES}", fused, nib.load(self.cohort.cached_image(case)).affine)
+        cached = nib.load(self.cohort.cached_image(case))
+        write_votes(self.folder / f"{case}{VOTES}", fused, cached.affine)
+        alone = [self._labelled(part.numpy(), votes_affine, cached) for part in heard]
+        write_nifti(self.folder / f"{case}{VOTERS}", np.stack(alone, axis=-1), cached.affine)
         drawing = self.folder / f"{case}_scribbles.nii.gz"
         with atomic_path(drawing) as temporary:
             shutil.copyfile(first / drawing.name, temporary)
@@ -126,6 +140,11 @@ class VoteFusion:
         shares = {name: round(float(weight), 4) for name, weight in zip(names, weights, strict=True)}
         record = {**self.records[case], "voters": shares, "inputs": self._inputs(case)}
         write_json(self.folder / f"{case}.json", record)
+
+    def _labelled(self, votes: np.ndarray, votes_affine: np.ndarray, cached: nib.Nifti1Image) -> np.ndarray:
+        """(X, Y, Z) label values where each class's vote is the highest."""
+        winners = votes_on_grid(votes, votes_affine, cached.affine, cached.shape[:3]).argmax(axis=0)
+        return np.array([0, *self.cohort.classes.values()], dtype=np.uint8)[winners]
 
     def _ask(self, voter: _Voter, volume: CachedVolume, query: Body) -> tuple[Tensor, float]:
         maps = maps_between(voter.body, query, self.settings.matching)
@@ -159,7 +178,7 @@ class VoteFusion:
         return sha256_of_settings([self._dependencies, self.records[case]["inputs"]])
 
     def _up_to_date(self, case: str) -> bool:
-        drawn = all((self.folder / f"{case}{ending}").exists() for ending in (VOTES, "_scribbles.nii.gz"))
+        drawn = all((self.folder / f"{case}{ending}").exists() for ending in (VOTES, VOTERS, "_scribbles.nii.gz"))
         return drawn and is_made_of(self.folder / f"{case}.json", self._inputs(case))
 
 

@@ -177,10 +177,8 @@ def default_settings(spacing_mm: float = 10.0) -> dict[str, dict[str, Any]]:
         "validation_views": 1,
     }
     shared = phantom_settings(spacing_mm)
-    matching = {
-        "map_rounds": [{"prior_mm": None, "cycle_mm": 1000.0, "width_mm": None, "scale_mm": 30.0}],
-        "body_points": 100,
-    }
+    lenient = {"prior_mm": None, "cycle_mm": 1000.0, "width_mm": None, "scale_mm": 30.0}
+    matching = {"map_rounds": [{"_target_": "scripts.matching.MapRound", **lenient}], "body_points": 100}
     return {
         "embedding": embedding,
         "region": {"geodesic_spacing_mm": [spacing_mm] * 3},
@@ -188,5 +186,4 @@ def default_settings(spacing_mm: float = 10.0) -> dict[str, dict[str, Any]]:
         "pseudo_labels": shared["pseudo_labels"],
         "segmentation": {**shared["segmentation"], "channels": embedding["widths"]},
         "fusion": {**matching, "helpers": 1, "least_returned_dice": 0.0},
-        "self_check": matching,
     }

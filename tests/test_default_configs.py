@@ -55,7 +55,7 @@ def test_from_volumes_to_pseudo_labels(tmp_path):
     run("region.json", output)
     region = output / "region" / "pseudo_labels" / "case_0.nii.gz"
     first = output / "first_round"
-    rounds = SETTINGS["self_check"]["map_rounds"]
+    rounds = SETTINGS["fusion"]["map_rounds"]
     run("correspond.json", output, region=str(region), results_dir=str(first), map_rounds=rounds)
     record = read_json(first / "propagation" / "case_1.json")
     assert record["rule"] == "correspondence" and record["cycle_mm"] == 16.0
@@ -64,7 +64,7 @@ def test_from_volumes_to_pseudo_labels(tmp_path):
     run("fuse_votes.json", output, map_rounds=rounds, least_returned_dice=0.0)
     assert len(read_json(output / "propagation" / "case_1.json")["voters"]) == 2
     run("pseudo_labels.json", output, confident_vote=0.85, intensity_rounds=2)
-    run("self_check.json", output, map_rounds=rounds, results_dir=str(output / "pseudo_labels"))
+    run("self_check.json", output, results_dir=str(output / "pseudo_labels"))
     assert set(read_json(output / "self_check" / "case_1.json")["classes"]) == set(CLASSES)
     for case in ("case_0", "case_1", "case_2"):
         label = np.asarray(nib.load(output / "pseudo_labels" / f"{case}.nii.gz").dataobj)

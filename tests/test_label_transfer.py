@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from scripts.dense_embedding import DenseEmbedding
-from scripts.label_transfer import TransferSettings, cell_fractions, transfer_labels
+from scripts.label_transfer import TransferSettings, cell_fractions, mapped_cells, transfer_labels
 from scripts.smooth_map import SmoothMap
 from tests.test_matching import SHAPE, SPACING_MM, oracle
 
@@ -33,6 +33,20 @@ def test_shares_of_a_cell_by_hand():
     label[2:, 0, 0] = 5
     shares = cell_fractions(label, [3, 5], (3, 1, 1))
     assert shares[:, :, 0, 0].T.tolist() == [[0.5, 0.5, 0.0], [0.75, 0.0, 0.25], [1.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("cells", [(6, 5, 1), (7, 4, 2)])
+def test_the_map_is_followed_at_every_other_cell(cells):
+    spacing_mm = np.array([4.0, 2.0, 5.0])
+    places = np.array([[20.0, 10.0, 5.0], [30.0, 4.0, 15.0]])
+    bend = SmoothMap(np.diag([1.1, 0.9, 1.0]), np.array([3.0, 0, 0]), places, places * 0 + 8.0, np.ones(2), 30.0)
+    found = mapped_cells(cells, bend, spacing_mm)
+    centres = np.stack(np.meshgrid(*(np.arange(n) * 2 + 0.5 for n in cells), indexing="ij"), axis=-1)
+    exact = bend((centres * spacing_mm).reshape(-1, 3)).reshape(*cells, 3)
+    assert np.abs(found.numpy() - exact).max() < 0.25
+    straight = SmoothMap(bend.matrix, bend.shift_mm, places, places, np.ones(2), None)
+    exact = straight((centres * spacing_mm).reshape(-1, 3)).reshape(*cells, 3)
+    assert np.abs(mapped_cells(cells, straight, spacing_mm).numpy() - exact).max() < 1e-3
 
 
 @pytest.mark.parametrize("error_mm", [(0.0, 0.0, 0.0), (12.0, -12.0, 8.0)])

@@ -263,7 +263,7 @@ def test_case_is_measured_in_millilitres_and_dice(output):
 
 def test_the_self_check_is_told(output):
     spleen = {"predicted_dice": 0.412, "flagged": True, "reasons": ["not found"]}
-    kidney = {"predicted_dice": 0.91, "flagged": False, "reasons": []}
+    kidney = {"predicted_dice": 0.91, "interval": [0.88, 0.95], "flagged": False, "reasons": []}
     trust = {"reasons": ["the body is unlike"], "classes": {"spleen": spleen, "left_kidney": kidney}}
     write_json(output / "self_check" / "case_2.json", trust)
     classes = summarise_case(load_run(output), "case_2").classes
@@ -272,6 +272,7 @@ def test_the_self_check_is_told(output):
     assert summarise_case(load_run(output), "case_3").classes["spleen"].predicted_dice is None
     text = text_of(write_report(output))
     assert "spleen: the body is unlike; predicted Dice 0.41" in text and "Predicted Dice" in text
+    assert "0.91 (0.88 to 0.95)" in text
 
 
 def test_partial_run_says_what_is_missing(output):

@@ -1,87 +1,116 @@
-"""The self-check with an untrained network on equal volumes: what is wrong in the result must show."""
+"""The self-check with hand-made witnesses: what is wrong in the result must show."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 
-from scripts.files import read_json, write_nifti
-from scripts.label_transfer import TransferSettings
-from scripts.matching import MatchingSettings
-from scripts.self_check import SelfCheck, SelfCheckSettings, TrustRule, predicted_dice
-from tests.prnet_fixtures import CLASSES, LAS, make_cohort, phantom
-from tests.test_correspondence import organs, write_embedding
+from scripts.errors import BundleError
+from scripts.files import read_json, write_json, write_nifti
+from scripts.resampling import nearest_on_grid
+from scripts.self_check import MASK, SelfCheck, TrustRule
+from scripts.volume_io import Volume
+from scripts.vote_fusion import VOTERS
+from tests.prnet_fixtures import CLASSES, LAS, make_cohort
+from tests.test_correspondence import organs
 
-# An untrained network hardly tells neighbours apart, so cells ask hardly beyond where the map points.
-PARTS = {"matching": MatchingSettings(body_points=300), "transfer": TransferSettings(prior_mm=4.0, temperature=0.02)}
-SETTINGS = SelfCheckSettings(**PARTS, rule=TrustRule(least_dice=0.5, least_similarity=0.4))
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """(cohort of two equal volumes, embedding folder, region file)."""
-    folder = tmp_path_factory.mktemp("self_check")
-    twin = phantom(0)
-    twin[12, 12, 0] += 1
-    write_nifti(folder / "images" / "case_0.nii.gz", phantom(0), LAS)
-    write_nifti(folder / "images" / "case_1.nii.gz", twin, LAS)
-    region = folder / "region.nii.gz"
-    write_nifti(region, organs(), LAS)
-    return make_cohort(folder, write=False), write_embedding(folder / "embedding"), region
+OTHERS = ("case_1", "case_2")
 
 
-def check(place, folder, result, settings=SETTINGS):
-    cohort, embedding, region = place
-    write_nifti(folder / "results" / "case_1.nii.gz", result, LAS)
-    stage = SelfCheck(cohort, folder, embedding, region, folder / "results", settings)
-    assert stage.run() == ["case_1"]
-    assert stage.run() == []
+@pytest.fixture
+def cohort(tmp_path):
+    """A support and two cases, each with its one-shot mask and the labels that two voters send there."""
+    cohort = make_cohort(tmp_path, count=3)
+    for case in OTHERS:
+        write_json(
+            tmp_path / "propagation" / f"{case}.json", {"similarity": 0.5, "voters": {"case_0": 0.6, "helper": 0.4}}
+        )
+        cached = nib.load(cohort.cached_image(case))
+        says = nearest_on_grid(Volume(organs(), LAS), cached.affine, cached.shape[:3])
+        write_nifti(tmp_path / "propagation" / f"{case}{VOTERS}", np.stack([says, says], axis=-1), cached.affine)
+        write_nifti(tmp_path / "pseudo_labels" / f"{case}.nii.gz", organs(), LAS)
+        write_nifti(tmp_path / "results" / f"{case}.nii.gz", almost(organs()), LAS)
+    return cohort
+
+
+def almost(label):
+    """The same but for one voxel, so that result and mask differ."""
+    label = label.copy()
+    label[0, 0, 0] = CLASSES["spleen"]
+    return label
+
+
+def stage(cohort, folder, rule=None):
+    return SelfCheck(cohort, folder, folder / "results", rule)
+
+
+def check(cohort, folder, result=None, rule=None):
+    if result is not None:
+        write_nifti(folder / "results" / "case_1.nii.gz", result, LAS)
+    stage(cohort, folder, rule).run()
     return read_json(folder / "self_check" / "case_1.json")
 
 
-def test_a_right_result_is_trusted(place, tmp_path):
-    record = check(place, tmp_path, organs())
-    assert record["similarity"] > 0.9 and not record["flagged"]
+def test_a_right_result_is_trusted(cohort, tmp_path):
+    record = check(cohort, tmp_path)
+    assert record["similarity"] == 0.5 and not record["flagged"]
     for found in record["classes"].values():
-        assert found["predicted_dice"] > 0.6 and not found["flagged"] and found["reasons"] == []
+        assert found["predicted_dice"] > 0.95 and not found["flagged"] and found["reasons"] == []
+        assert set(found["agreement"]) == {MASK, "case_0", "helper"}
+        low, high = found["interval"]
+        assert low <= found["predicted_dice"] <= high
+    assert stage(cohort, tmp_path).run() == []
 
 
-def test_a_missing_organ_is_flagged(place, tmp_path):
-    result = np.where(organs() == CLASSES["spleen"], 0, organs())
-    classes = check(place, tmp_path, result)["classes"]
-    assert classes["spleen"] == {
-        "predicted_dice": 0.0,
-        "reverse_dice": 0.0,
-        "transfer_dice": 0.0,
-        "flagged": True,
-        "reasons": ["not found"],
-    }
+def test_a_missing_organ_is_flagged(cohort, tmp_path):
+    classes = check(cohort, tmp_path, np.where(organs() == CLASSES["spleen"], 0, organs()))["classes"]
+    assert classes["spleen"]["predicted_dice"] == 0 and classes["spleen"]["volume_ml"] == 0
+    assert classes["spleen"]["flagged"] and classes["spleen"]["reasons"] == ["not found"]
     assert not classes["left_kidney"]["flagged"]
 
 
-def test_an_organ_elsewhere_is_flagged(place, tmp_path):
-    result = np.where(organs() == CLASSES["spleen"], 0, organs())
-    free = np.argwhere((result == 0) & (phantom(0) > -200))[0]
-    result[tuple(slice(start, start + 3) for start in free)] = CLASSES["spleen"]
-    found = check(place, tmp_path, result)["classes"]["spleen"]
-    assert found["flagged"] and found["predicted_dice"] < 0.3
-    assert any("the support's" in reason for reason in found["reasons"])
+def test_an_organ_elsewhere_is_flagged(cohort, tmp_path):
+    classes = check(cohort, tmp_path, np.roll(organs(), 10, axis=1))["classes"]
+    assert classes["spleen"]["flagged"] and classes["spleen"]["predicted_dice"] < 0.3
+    assert "agrees little with" in classes["spleen"]["reasons"][0] and "case_0 0.00" in classes["spleen"]["reasons"][0]
 
 
-def test_an_unlike_body_flags_everything(place, tmp_path):
-    strict = SelfCheckSettings(**PARTS, rule=TrustRule(0.5, least_similarity=1.1))
-    record = check(place, tmp_path, organs(), strict)
+def test_witnesses_that_contradict_each_other_are_not_believed(cohort, tmp_path):
+    file = tmp_path / "propagation" / f"case_1{VOTERS}"
+    voters = nib.load(file)
+    labels = np.asarray(voters.dataobj)
+    scattered = np.stack([np.roll(labels[..., n], (6, 12)[n], axis=1) for n in range(2)], axis=-1)
+    write_nifti(file, scattered, voters.affine)
+    (tmp_path / "pseudo_labels" / "case_1.nii.gz").unlink()
+    assert check(cohort, tmp_path)["classes"]["spleen"]["flagged"]
+
+
+def test_an_unusual_volume_is_told(cohort, tmp_path):
+    result = np.where(organs() == CLASSES["left_kidney"], 0, organs())
+    result[16, 16, 14] = CLASSES["left_kidney"]
+    reasons = check(cohort, tmp_path, result)["classes"]["left_kidney"]["reasons"]
+    assert any("unlike the cohort's" in reason for reason in reasons)
+
+
+def test_an_unlike_body_flags_everything(cohort, tmp_path):
+    record = check(cohort, tmp_path, rule=TrustRule(least_similarity=0.6))
     assert record["flagged"] and "unlike the support's" in record["reasons"][0]
     assert all(found["flagged"] for found in record["classes"].values())
 
 
-def test_a_changed_result_is_checked_again(place, tmp_path):
-    cohort, embedding, region = place
-    check(place, tmp_path, organs())
-    write_nifti(tmp_path / "results" / "case_1.nii.gz", np.zeros_like(organs()), LAS)
-    stage = SelfCheck(cohort, tmp_path, embedding, region, tmp_path / "results", SETTINGS)
-    assert stage.run() == ["case_1"]
+def test_a_mask_is_no_witness_of_itself(cohort, tmp_path):
+    agreement = check(cohort, tmp_path, organs())["classes"]["spleen"]["agreement"]
+    assert set(agreement) == {"case_0", "helper"}
+
+
+def test_what_changed_is_checked_again(cohort, tmp_path):
+    assert stage(cohort, tmp_path).run() == list(OTHERS)
     (tmp_path / "self_check" / "case_1.json").write_text("{")
-    assert stage.run() == ["case_1"]
+    assert stage(cohort, tmp_path).run() == ["case_1"]
+    write_nifti(tmp_path / "results" / "case_1.nii.gz", organs(), LAS)
+    assert stage(cohort, tmp_path).run() == list(OTHERS), "the usual volume depends on every result"
 
 
-def test_predicted_dice_is_the_geometric_mean():
-    assert predicted_dice(0.9, 0.4) == pytest.approx(0.6)
+def test_a_case_that_was_not_propagated(cohort, tmp_path):
+    (tmp_path / "propagation" / f"case_1{VOTERS}").unlink()
+    with pytest.raises(BundleError, match="was not propagated"):
+        check(cohort, tmp_path)

@@ -1,5 +1,6 @@
 """Fusion with an untrained network on equal volumes: every voter must find the organs where they are."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -7,8 +8,8 @@ from scripts.correspondence import Correspondence, CorrespondenceSettings
 from scripts.errors import BundleError
 from scripts.files import read_json, write_nifti
 from scripts.matching import MatchingSettings
-from scripts.vote_fusion import FusionSettings, VoteFusion, choose_helpers
-from scripts.vote_seeds import VOTES, read_votes
+from scripts.vote_fusion import VOTERS, FusionSettings, VoteFusion, choose_helpers
+from scripts.vote_seeds import VOTES, read_votes, votes_on_grid
 from tests.prnet_fixtures import CLASSES, LAS, make_cohort, phantom
 from tests.test_correspondence import organs, write_embedding
 
@@ -46,9 +47,15 @@ def test_helpers_vote_beside_the_support(first_round, tmp_path):
     assert set(record["voters"]) == {"case_0", helper} and sum(record["voters"].values()) == pytest.approx(1)
     assert read_json(tmp_path / "propagation" / f"{helper}.json")["voters"] == {"case_0": 1.0}, "none votes for itself"
     votes, _ = read_votes(tmp_path / "propagation" / f"{other}{VOTES}")
-    alone, _ = read_votes(first_round[1] / "propagation" / f"{other}{VOTES}")
+    alone, affine = read_votes(first_round[1] / "propagation" / f"{other}{VOTES}")
     assert votes.sum(axis=0) == pytest.approx(1, abs=0.01)
     assert votes[2].sum() < 0.7 * alone[2].sum(), "the helper knows no kidney"
+    voters = np.asarray(nib.load(tmp_path / "propagation" / f"{other}{VOTERS}").dataobj)
+    cached = nib.load(first_round[0].cached_image(other))
+    support_says = votes_on_grid(alone, affine, cached.affine, cached.shape).argmax(axis=0)
+    assert list(record["voters"]) == ["case_0", helper]
+    assert np.array_equal(voters[..., 0], np.array([0, *CLASSES.values()])[support_says])
+    assert not (voters[..., 1] == CLASSES["left_kidney"]).any()
     assert fuse(first_round, tmp_path, helpers=1, least_dice=0.0).run() == []
     assert fuse(first_round, tmp_path, helpers=2, least_dice=0.0).run() == ["case_0", "case_1", "case_2"]
 

@@ -124,7 +124,7 @@ def _one_shot(
         "region_dice": None if accepted else evaluate_folder(grown, dataset.labels, dataset.classes, [support]),
         "points": score_kept(folder, dataset.labels, dataset.test),
         "pseudo_labels": scores,
-        "trust": check_trust(pipeline, folder / "pseudo_labels", folder, scores),
+        "trust": check_trust(pipeline, folder / "pseudo_labels", scores),
         "stages": pipeline.directory.state(),
     }
 

@@ -17,26 +17,23 @@ from scripts.self_check import STAGE, SelfCheck
 FAILURE = 0.5  # a result with a Dice below is one
 
 
-def check_trust(pipeline: Pipeline, results: Path, folder: Path, scores: Mapping[str, Any]) -> dict[str, Any]:
+def check_trust(pipeline: Pipeline, results: Path, scores: Mapping[str, Any]) -> dict[str, Any]:
     """Check label maps of the pipeline's cases and compare with their scores.
 
     Args:
-        pipeline: whose support and embedding network the check uses; mode `default`.
+        pipeline: in mode `default`, these cases propagated.
         results: the label maps, `ID.nii.gz`.
-        folder: where the check's records go.
         scores: of the same label maps, as `evaluate_folder` returns them.
     """
-    settings = read_component(config_names(STAGE, pipeline.settings), "settings")
-    places = pipeline.localisation.places(pipeline)
-    SelfCheck(pipeline.cohort, folder, **places, results_dir=results, settings=settings).run(list(scores["cases"]))
-    records = {case: read_json(folder / STAGE / f"{case}.json") for case in scores["cases"]}
+    rule = read_component(config_names(STAGE, pipeline.settings), "rule")
+    SelfCheck(pipeline.cohort, pipeline.output, results, rule).run(list(scores["cases"]))
+    records = {case: read_json(pipeline.output / STAGE / f"{case}.json") for case in scores["cases"]}
     pairs = [
         {
             "case": case,
             "class": name,
             "predicted": record["classes"][name]["predicted_dice"],
-            "reverse": record["classes"][name]["reverse_dice"],
-            "transfer": record["classes"][name]["transfer_dice"],
+            "interval": record["classes"][name]["interval"],
             "flagged": record["classes"][name]["flagged"],
             "true": scores["cases"][case][name]["dice"] or 0.0,
         }

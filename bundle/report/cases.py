@@ -93,12 +93,19 @@ def _class_table(run: Run, result: CaseResult) -> Markup:
         row: list[object] = [swatch(colours[name], spoken(name)), _kept(found), _dropped(found), number(found.score)]
         row += [" ".join(number(found.similarity.get(level)) for level in levels)] if levels else []
         row += [_volume(found, which) for which in ("pseudo", "prediction")]
-        row += [number(found.agreement), number(found.predicted_dice)]
+        row += [number(found.agreement), _predicted(found)]
         if "truth" in result.maps:
             row += [number(found.dice.get((which, "truth")), 3) for which in ("pseudo", "prediction")]
         rows.append(row)
     told = [n for n in range(len(columns)) if any(row[n] != MISSING for row in rows)]
     return table([columns[n] for n in told], [[row[n] for n in told] for row in rows], "classes")
+
+
+def _predicted(found: ClassResult) -> str:
+    if found.predicted_dice is None or found.predicted_interval is None:
+        return number(found.predicted_dice)
+    low, high = found.predicted_interval
+    return f"{number(found.predicted_dice)} ({number(low)} to {number(high)})"
 
 
 def _kept(found: ClassResult) -> Markup | str:

@@ -94,6 +94,7 @@ class ClassResult:
         centre: a voxel of the class near its centroid, canonical axes.
         low, high: canonical voxels between which the class lies in any map, stray voxels apart.
         predicted_dice: what the self-check thinks the Dice with the unknown truth is.
+        predicted_interval: its lowest and highest value with one witness left out.
         doubts: its reasons to flag the class.
     """
 
@@ -111,6 +112,7 @@ class ClassResult:
     low: tuple[int, int, int] | None = None
     high: tuple[int, int, int] | None = None
     predicted_dice: float | None = None
+    predicted_interval: tuple[float, float] | None = None
     doubts: tuple[str, ...] = ()
 
     @property
@@ -278,7 +280,12 @@ def _trust_in(trust: Any, name: str) -> dict[str, Any]:
     if found is None:
         return {}
     doubts = (*trust.get("reasons", ()), *found.get("reasons", ()))
-    return {"predicted_dice": found.get("predicted_dice"), "doubts": doubts if found.get("flagged") else ()}
+    interval = found.get("interval")
+    return {
+        "predicted_dice": found.get("predicted_dice"),
+        "predicted_interval": tuple(interval) if interval else None,
+        "doubts": doubts if found.get("flagged") else (),
+    }
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
