@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,16 +72,15 @@ def run(
 
     one_shot = pipeline("one_shot")
     keep({}, pseudo_labels=pseudo_label_scores(dataset, one_shot))
-    supports = (dataset.support, *dataset.alternative_supports)
-    wanted = [(s, v, region) for s in supports for v in dataset.variants(s) for region in ("as grown", "accepted")]
-    for run in wanted[:2]:
-        keep(_one_shot(dataset, output, *run, small, device))
-    keep({}, without_plc=one_shot_network(dataset, one_shot, use_plc=False))
+    first, *others = _chosen_runs(dataset)
+    first_run = _on_test(dataset, output, *first, small, device)
+    keep(_one_shot(dataset, first_run))
+    keep({}, without_plc=one_shot_network(dataset, one_shot, use_plc=False, witnesses=first_run.pipeline))
     keep({}, supervised=supervised_network(dataset, pipeline("supervised")))
+    keep({}, with_plc=one_shot_network(dataset, one_shot, use_plc=True, witnesses=first_run.pipeline))
     result["stages_one_shot"] = one_shot.directory.state()
-    for run in wanted[2:]:
-        keep(_one_shot(dataset, output, *run, small, device))
-    keep({}, with_plc=one_shot_network(dataset, one_shot, use_plc=True))
+    for chosen in others:
+        keep(_one_shot(dataset, _on_test(dataset, output, *chosen, small, device)))
     if ship:
         print(f"shipped: {ship_embedding(output, result)}")
     print(f"tables: {page}")
@@ -100,28 +100,55 @@ def _settings(dataset: Dataset, output: Path, images: Path, support: str, varian
     )
 
 
-def _one_shot(
+@dataclass(frozen=True)
+class _Run:
+    """One support's strokes sent to the test volumes."""
+
+    support: str
+    variant: str
+    region: str
+    pipeline: Pipeline
+
+
+def _chosen_runs(dataset: Dataset) -> list[tuple[str, str, str]]:
+    """(support, scribble variant, region): all variants with the region as grown, the first one with an accepted one.
+
+    An accepted region makes strokes matter for the points alone.
+    """
+    runs = []
+    for support in (dataset.support, *dataset.alternative_supports):
+        first, *others = dataset.variants(support)
+        runs += [(support, first, "as grown"), (support, first, "accepted")]
+        runs += [(support, variant, "as grown") for variant in others]
+    return runs
+
+
+def _on_test(
     dataset: Dataset, output: Path, support: str, variant: str, region: str, small: bool, device: str | None
-) -> dict[str, Any]:
-    """Points and masks of the test volumes from one support's strokes, by the network that `output` holds.
+) -> _Run:
+    """A pipeline on the test volumes, by the network that `output` holds.
 
     An accepted region is the support's label map: what a user has who corrects the grown one.
     """
-    folder = output / f"{support}_{variant}_{region.replace(' ', '_')}"
     images = link_images({case: dataset.image(case) for case in dataset.test}, output / "test_images")
     accepted = dataset.labels / f"{support}.nii.gz" if region == "accepted" else None
-    settings = _settings(
-        dataset, folder, images, support, variant, small=small, device=device, weights=output, region=accepted
-    )
-    pipeline = Pipeline(settings)
+    folder = output / f"{support}_{variant}_{region.replace(' ', '_')}"
+    changes = {"small": small, "device": device, "weights": output, "region": accepted}
+    return _Run(support, variant, region, Pipeline(_settings(dataset, folder, images, support, variant, **changes)))
+
+
+def _one_shot(dataset: Dataset, run: _Run) -> dict[str, Any]:
+    """Points and masks of the test volumes, and how far the self-check knows their quality."""
+    pipeline, folder = run.pipeline, run.pipeline.output
     pipeline.propagate()
     grown = folder / "region" / "pseudo_labels"
+    as_grown = run.region == "as grown"
     scores = evaluate_folder(folder / "pseudo_labels", dataset.labels, dataset.classes, dataset.test)
     return {
-        "support": support,
-        "variant": variant,
-        "region": region,
-        "region_dice": None if accepted else evaluate_folder(grown, dataset.labels, dataset.classes, [support]),
+        "support": run.support,
+        "variant": run.variant,
+        "region": run.region,
+        "region_dice": evaluate_folder(grown, dataset.labels, dataset.classes, [run.support]) if as_grown else None,
         "points": score_kept(folder, dataset.labels, dataset.test),
         "pseudo_labels": scores,
         "trust": check_trust(pipeline, folder / "pseudo_labels", scores),
@@ -147,8 +174,8 @@ def default_section(result: Mapping[str, Any]) -> str:
             "**One-shot masks of the test volumes, no segmentation network.** Dice, mean over volumes; then mean ± "
             "standard deviation over supports and scribble variants.",
             _mask_table(result),
-            "**Self-check of these masks.** Predicted against true Dice of every (case, class); a failure is a true "
-            "Dice below 0.5; a false flag is one on anything else.",
+            "**Self-check of the networks' label maps and of these masks.** Predicted against true Dice of every "
+            "(case, class); a failure is a true Dice below 0.5; a false flag is one on anything else.",
             _trust_table(result),
             "**Points.** Share kept, and share of the kept that lie in the right organ, mean over volumes.",
             _point_table(result),
@@ -195,12 +222,13 @@ def _mask_table(result: Mapping[str, Any]) -> str:
 
 def _trust_table(result: Mapping[str, Any]) -> str:
     rows = []
-    for run in result["runs"]:
-        found = run["trust"]
+    networks = {NETWORK_WORDS[name]: scores for name, scores in result["networks"].items() if "trust" in scores}
+    for name, scores in {**networks, **{pages.run_name(run): run for run in result["runs"]}}.items():
+        found = scores["trust"]
         caught = f"{found['failures_flagged']} of {found['failures']}"
         false = f"{found['false_flags']} of {found['results'] - found['failures']}"
         numbers = [pages.number(found[key]) for key in ("pearson_r", "mean_absolute_error")]
-        rows.append([pages.run_name(run), *numbers, caught, false])
+        rows.append([name, *numbers, caught, false])
     return pages.table(["", "Pearson's r", "mean absolute error", "failures flagged", "false flags"], rows)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bundle.benchmark.trust import check_trust
 from bundle.dataset import Dataset
 from bundle.inference import infer_folder
 from bundle.pipeline import Pipeline, link_images
@@ -28,11 +29,20 @@ def pseudo_label_scores(dataset: Dataset, pipeline: Pipeline) -> dict[str, Any]:
     return evaluate_folder(pipeline.output / "pseudo_labels", dataset.labels, dataset.classes, others)
 
 
-def one_shot_network(dataset: Dataset, pipeline: Pipeline, use_plc: bool) -> dict[str, Any]:
-    """Scores of the test cases by a network trained on the pipeline's pseudo labels."""
+def one_shot_network(dataset: Dataset, pipeline: Pipeline, use_plc: bool, witnesses: Pipeline) -> dict[str, Any]:
+    """Scores of the test cases by a network trained on the pipeline's pseudo labels, and how far they are foreseen.
+
+    Args:
+        dataset: with labels to score by.
+        pipeline: on the unlabelled cases.
+        use_plc: correct the labels while training.
+        witnesses: on the test cases, propagated: what the self-check compares with.
+    """
     variant = "with_plc" if use_plc else "without_plc"
     model = pipeline.train_segmentation(variant, {"use_plc": use_plc})
-    return score_network(dataset, model, pipeline.output / f"test_{variant}", pipeline.settings.device)
+    predictions = pipeline.output / f"test_{variant}"
+    scores = score_network(dataset, model, predictions, pipeline.settings.device)
+    return scores | {"trust": check_trust(witnesses, predictions, scores)}
 
 
 def supervised_network(dataset: Dataset, pipeline: Pipeline) -> dict[str, Any]:
