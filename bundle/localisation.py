@@ -15,6 +15,7 @@ from scripts.files import read_json, sha256_of_file
 from scripts.prnet_weights import load_prnet, trained_spacing_mm
 from scripts.region import FOLDER as REGION
 from scripts.volume_io import read_labels
+from scripts.vote_fusion import ON_SUPPORT
 
 if TYPE_CHECKING:
     from bundle.pipeline import Pipeline
@@ -159,7 +160,7 @@ class DefaultLocalisation:
         """The support's region, then points, votes and masks in every case; the best cases vote in a second round."""
         if self.settings.region is None:
             self._grow_region(pipeline)
-        overrides = {"embedding_dir": str(self._embedding_dir(pipeline)), "region": str(self._region(pipeline))}
+        overrides = {"embedding_dir": str(self._embedding_dir(pipeline)), "region": str(self.region(pipeline))}
         inputs = self._inputs(pipeline)
         first = {"results_dir": str(pipeline.output / FIRST_ROUND)}
         pipeline.run_stage("correspondence", overrides | first, inputs)
@@ -169,6 +170,10 @@ class DefaultLocalisation:
         fusion = {"first_dir": first["results_dir"], "embedding_dir": overrides["embedding_dir"]}
         pipeline.run_stage("fusion", fusion, inputs, after=[f"pseudo_labels_{FIRST_ROUND}"])
         pipeline.run_stage("pseudo_labels", {}, inputs, after=["fusion"])
+        on_support = pipeline.output / ON_SUPPORT
+        if (on_support / "propagation").exists():
+            tested = {"results_dir": str(on_support)}
+            pipeline.run_stage("pseudo_labels", tested, inputs, after=["fusion"], variant=ON_SUPPORT)
 
     def segmentation_start(self, pipeline: Pipeline) -> Path | None:
         """The embedding network knows the anatomy already."""
@@ -176,17 +181,18 @@ class DefaultLocalisation:
 
     def self_check(self, pipeline: Pipeline, results: str, after: str) -> None:
         """By how far result, one-shot mask and every voter agree."""
-        overrides = {"results_dir": str(pipeline.output / results)}
+        overrides = {"region": str(self.region(pipeline)), "results_dir": str(pipeline.output / results)}
         pipeline.run_stage("self_check", overrides, self._inputs(pipeline), after=["pseudo_labels", after])
 
     def _inputs(self, pipeline: Pipeline) -> list[Any]:
-        files = (self._embedding_dir(pipeline) / "model.pt", self._region(pipeline))
+        files = (self._embedding_dir(pipeline) / "model.pt", self.region(pipeline))
         return [pipeline.image_hashes(), pipeline.scribble_hashes(), *(sha256_of_file(file) for file in files)]
 
     def _embedding_dir(self, pipeline: Pipeline) -> Path:
         return (self.settings.weights or pipeline.output) / "embedding"
 
-    def _region(self, pipeline: Pipeline) -> Path:
+    def region(self, pipeline: Pipeline) -> Path:
+        """The support's label map: accepted by the user, or as grown."""
         grown = pipeline.output / REGION / "pseudo_labels" / f"{pipeline.cohort.support}.nii.gz"
         return self.settings.region or grown
 

@@ -1,11 +1,13 @@
 """How far to trust a result, case by case and class by class, without labels (mode `default`).
 
 Every result has witnesses: the labels that the support and each helping case send to the same case, and the case's
-one-shot mask. How far all of them agree says how good each is, the result among them.
+one-shot mask. How far all of them agree says how good each is, the result among them. They also err together; how much
+is seen on the support, whose region is known: there the helping cases alone make a mask and its witnesses.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,9 +22,12 @@ from scripts.cohort import Cohort
 from scripts.distributed import rank_and_world
 from scripts.errors import BundleError
 from scripts.files import is_made_of, read_json, sha256_of_file, sha256_of_settings, write_json
+from scripts.overlap import dice_of
 from scripts.resampling import nearest_on_grid
 from scripts.volume_io import read_labels
-from scripts.vote_fusion import VOTERS
+from scripts.vote_fusion import ON_SUPPORT, VOTERS
+
+logger = logging.getLogger(__name__)
 
 STAGE = "self_check"
 MASK = "one-shot mask"
@@ -49,7 +54,8 @@ class SelfCheck:
 
     Args:
         cohort: with support and classes.
-        output_dir: the work directory, with `propagation/` of the fusion stage and `pseudo_labels/`.
+        output_dir: the work directory, with `propagation/`, `pseudo_labels/` and `on_support/`.
+        region: label map of the support's whole organs on its own grid.
         results_dir: label maps to be checked, `ID.nii.gz` on each case's own grid.
         rule: see `TrustRule`.
 
@@ -58,12 +64,17 @@ class SelfCheck:
     """
 
     def __init__(
-        self, cohort: Cohort, output_dir: str | Path, results_dir: str | Path, rule: TrustRule | None = None
+        self,
+        cohort: Cohort,
+        output_dir: str | Path,
+        region: str | Path,
+        results_dir: str | Path,
+        rule: TrustRule | None = None,
     ) -> None:
         if cohort.support is None:
             raise BundleError("the self-check needs a support", stage=STAGE, file=cohort.output_dir)
         self.cohort, self.rule = cohort, rule or TrustRule()
-        self.output_dir, self.results_dir = Path(output_dir), Path(results_dir)
+        self.output_dir, self.results_dir, self.region = Path(output_dir), Path(results_dir), Path(region)
         self.folder = self.output_dir / STAGE
 
     def run(self, case_ids: Sequence[str] | None = None) -> list[str]:
@@ -85,43 +96,62 @@ class SelfCheck:
         medians = {
             name: float(np.median([volume[name] for volume in volumes.values()])) for name in self.cohort.classes
         }
+        shared = self._shared_quality()
+        logger.info("quality that all witnesses share, seen on the support: %.2f", shared)
         for case in tqdm(todo, desc="self-check", unit="case", disable=rank > 0):
-            found = self._check(case, volumes[case], medians)
+            found = self._check(case, volumes[case], medians, shared)
             write_json(self.folder / f"{case}.json", {"case": case, **found, "inputs": inputs[case]})
         return todo
 
-    def _check(self, case: str, volumes: Mapping[str, float], medians: Mapping[str, float]) -> dict[str, Any]:
+    def _check(
+        self, case: str, volumes: Mapping[str, float], medians: Mapping[str, float], shared: float
+    ) -> dict[str, Any]:
         similarity = read_json(self._propagated(case, ".json"))["similarity"]
         unlike = similarity < self.rule.least_similarity
         witnesses = self._witnesses(case)
         classes = {}
         for name, value in self.cohort.classes.items():
             table = agreements([label == value for label in witnesses.values()])
-            predicted, interval = float(qualities(table)[0]), quality_interval(table, 0)
+            predicted = shared * float(qualities(table)[0])
             agreement = dict(zip(list(witnesses)[1:], table[0, 1:].tolist(), strict=True))
             reasons = self._reasons(predicted, agreement, volumes[name], medians[name])
             classes[name] = {
                 "predicted_dice": round(predicted, 4),
-                "interval": [round(value, 4) for value in interval],
+                "interval": [round(shared * value, 4) for value in quality_interval(table, 0)],
                 "agreement": {witness: round(dice, 4) for witness, dice in agreement.items()},
                 "volume_ml": round(volumes[name], 2),
                 "flagged": unlike or bool(reasons),
                 "reasons": reasons,
             }
+        about = {"similarity": similarity, "shared_quality": round(shared, 4)}
         reasons = [f"the body is unlike the support's: similarity {similarity:.2f}"] if unlike else []
-        return {"similarity": similarity, "flagged": unlike, "reasons": reasons, "classes": classes}
+        return {**about, "flagged": unlike, "reasons": reasons, "classes": classes}
 
     def _witnesses(self, case: str) -> dict[str, np.ndarray]:
         """Name -> (X, Y, Z) label values at the working spacing, the result first."""
-        voters = nib.load(self._propagated(case, VOTERS))
-        grid = voters.affine, voters.shape[:3]
-        witnesses = {"result": nearest_on_grid(read_labels(self._result(case)), *grid)}
+        voters = _Voters(self._propagated(case, ".json"), self._propagated(case, VOTERS))
+        witnesses = {"result": voters.on_grid(self._result(case))}
         mask = self._mask(case)
         if mask.exists() and sha256_of_file(mask) != sha256_of_file(self._result(case)):
-            witnesses[MASK] = nearest_on_grid(read_labels(mask), *grid)
-        names = read_json(self._propagated(case, ".json"))["voters"]
-        labels = np.asarray(voters.dataobj)
-        return witnesses | {name: labels[..., number] for number, name in enumerate(names)}
+            witnesses[MASK] = voters.on_grid(mask)
+        return witnesses | voters.labels()
+
+    def _shared_quality(self) -> float:
+        """True over predicted Dice of the mask that the helping cases make on the support: median over classes.
+
+        1 where there are no helping cases: what the witnesses get wrong together is then unknown.
+        """
+        mask, record, file = self._tests()
+        if not mask.exists():
+            return 1.0
+        voters = _Voters(record, file)
+        label, truth = voters.on_grid(mask), voters.on_grid(self.region)
+        ratios = []
+        for value in self.cohort.classes.values():
+            table = agreements([witness == value for witness in (label, *voters.labels().values())])
+            predicted = float(qualities(table)[0])
+            ratios += [dice_of(label == value, truth == value) / predicted] if predicted > 0 else []
+        return min(1.0, float(np.median(ratios))) if ratios else 1.0
 
     def _reasons(self, predicted: float, agreement: Mapping[str, float], volume: float, median: float) -> list[str]:
         if volume == 0:
@@ -152,9 +182,35 @@ class SelfCheck:
     def _mask(self, case: str) -> Path:
         return self.output_dir / "pseudo_labels" / f"{case}.nii.gz"
 
+    def _tests(self) -> tuple[Path, Path, Path]:
+        """On the support, by the helping cases alone: mask, record, voters."""
+        folder, support = self.output_dir / ON_SUPPORT, self.cohort.support
+        propagated = folder / "propagation"
+        mask = folder / "pseudo_labels" / f"{support}.nii.gz"
+        return mask, propagated / f"{support}.json", propagated / f"{support}{VOTERS}"
+
     def _inputs(self, case: str, results: Mapping[str, str]) -> str:
         """Every result counts: what volume is usual depends on all of them."""
         used = [self._propagated(case, VOTERS), self._propagated(case, ".json"), self._mask(case)]
+        used += [self.region, *self._tests()]
         hashes = [sha256_of_file(file) if file.exists() else None for file in used]
         classes = list(self.cohort.classes.items())
         return sha256_of_settings([asdict(self.rule), classes, self.cohort.support, case, hashes, dict(results)])
+
+
+@dataclass(frozen=True)
+class _Voters:
+    """What each voter says about a case: the case's record, and the file with one label map per voter."""
+
+    record: Path
+    file: Path
+
+    def labels(self) -> dict[str, np.ndarray]:
+        """Voter -> (X, Y, Z) label values at the working spacing."""
+        stored = np.asarray(nib.load(self.file).dataobj)
+        return {name: stored[..., number] for number, name in enumerate(read_json(self.record)["voters"])}
+
+    def on_grid(self, label_map: Path) -> np.ndarray:
+        """A label map of the same case, (X, Y, Z) on the same grid."""
+        grid = nib.load(self.file)
+        return nearest_on_grid(read_labels(label_map), grid.affine, grid.shape[:3])

@@ -34,12 +34,13 @@ from scripts.files import (
 )
 from scripts.label_transfer import TransferSettings, read_fractions, transfer_labels
 from scripts.matching import Body, MatchingSettings, embed_body, maps_between
-from scripts.vote_seeds import VOTES, read_votes, votes_on_grid, write_votes
+from scripts.vote_seeds import VOTES, cells_affine, read_votes, votes_on_grid, write_votes
 
 logger = logging.getLogger(__name__)
 
 STAGE = "fusion"
 VOTERS = "_voters.nii.gz"
+ON_SUPPORT = "on_support"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class VoteFusion:
     """Writes `propagation/`: points and drawings of the first round, votes of the support and the helpers together.
 
     `ID_voters.nii.gz` is what each voter alone says: label values at the working spacing, (X, Y, Z, voters).
+    `on_support/propagation/` holds the same of the helpers alone for the support, where the truth is known.
 
     Args:
         cohort: with a support.
@@ -88,6 +90,7 @@ class VoteFusion:
     ) -> None:
         self.cohort, self.settings = cohort, settings or FusionSettings()
         self.folder, self.first_dir = Path(output_dir) / "propagation", Path(first_dir)
+        self.on_support = Path(output_dir) / ON_SUPPORT / "propagation"
         self.trained = load_embedding(embedding_dir, cohort.spacing_mm, device)
         self.spacing_mm = np.array(cohort.spacing_mm)
         self.records = {case: self._first_record(case) for case in sorted(cohort.cases)}
@@ -107,46 +110,57 @@ class VoteFusion:
         """
         rank, world = rank_and_world()
         cases = list(self.records if case_ids is None else case_ids)
-        todo = [case for case in cases[rank::world] if not self._up_to_date(case)]
-        if not todo:
+        todo = [case for case in cases[rank::world] if not self._up_to_date(self.folder, case)]
+        support = self.cohort.support
+        tested = not self.helpers or rank > 0 or self._up_to_date(self.on_support, support)
+        if tested and not todo:
             return []
+        if not self.helpers:
+            shutil.rmtree(self.on_support.parent, ignore_errors=True)
         logger.info("cases that vote beside the support: %s", ", ".join(self.helpers) or "none")
         voters = {case: self._voter(case) for case in self.helpers}
         for case in tqdm(todo, desc=STAGE, unit="case", disable=rank > 0):
-            self._fuse(case, {} if case == self.cohort.support else {n: v for n, v in voters.items() if n != case})
+            said = {support: self._support_says(case)}
+            self._write(self.folder, case, said if case == support else said | self._all_say(voters, case))
+        if not tested:
+            self._write(self.on_support, support, self._all_say(voters, support), points=[])
         return todo
 
-    def _fuse(self, case: str, voters: Mapping[str, _Voter]) -> None:
-        first = self.first_dir / "propagation"
-        votes, votes_affine = read_votes(first / f"{case}{VOTES}")
-        heard, similarities = [torch.from_numpy(votes)], [self.records[case]["similarity"]]
-        if voters:
-            volume = read_cached(self.cohort, case)
-            query = embed_body(self.trained, volume, self.spacing_mm)
-            for voter in voters.values():
-                more, similarity = self._ask(voter, volume, query)
-                heard.append(more)
-                similarities.append(similarity)
-        weights = torch.softmax(torch.tensor(similarities) / self.settings.temperature, dim=0)
-        fused = sum(weight * part for weight, part in zip(weights, heard, strict=True))
+    def _write(self, folder: Path, case: str, said: Mapping[str, _Said], **changes: Any) -> None:
+        """What the voters say together and each for itself; the record comes last."""
+        similarities = torch.tensor([voter.similarity for voter in said.values()])
+        weights = torch.softmax(similarities / self.settings.temperature, dim=0)
+        fused = sum(weight * voter.votes for weight, voter in zip(weights, said.values(), strict=True))
         cached = nib.load(self.cohort.cached_image(case))
-        write_votes(self.folder / f"{case}{VOTES}", fused, cached.affine)
-        alone = [self._labelled(part.numpy(), votes_affine, cached) for part in heard]
-        write_nifti(self.folder / f"{case}{VOTERS}", np.stack(alone, axis=-1), cached.affine)
-        drawing = self.folder / f"{case}_scribbles.nii.gz"
-        with atomic_path(drawing) as temporary:
-            shutil.copyfile(first / drawing.name, temporary)
-        names = [self.cohort.support, *voters]
-        shares = {name: round(float(weight), 4) for name, weight in zip(names, weights, strict=True)}
-        record = {**self.records[case], "voters": shares, "inputs": self._inputs(case)}
-        write_json(self.folder / f"{case}.json", record)
+        write_votes(folder / f"{case}{VOTES}", fused, cached.affine)
+        alone = [self._labelled(voter.votes.numpy(), cached) for voter in said.values()]
+        write_nifti(folder / f"{case}{VOTERS}", np.stack(alone, axis=-1), cached.affine)
+        drawing = f"{case}_scribbles.nii.gz"
+        with atomic_path(folder / drawing) as temporary:
+            shutil.copyfile(self.first_dir / "propagation" / drawing, temporary)
+        shares = {name: round(float(weight), 4) for name, weight in zip(said, weights, strict=True)}
+        record = {**self.records[case], **changes, "voters": shares, "inputs": self._inputs(case)}
+        write_json(folder / f"{case}.json", record)
 
-    def _labelled(self, votes: np.ndarray, votes_affine: np.ndarray, cached: nib.Nifti1Image) -> np.ndarray:
+    def _support_says(self, case: str) -> _Said:
+        votes, _ = read_votes(self.first_dir / "propagation" / f"{case}{VOTES}")
+        return _Said(torch.from_numpy(votes), self.records[case]["similarity"])
+
+    def _all_say(self, voters: Mapping[str, _Voter], case: str) -> dict[str, _Said]:
+        """Every helper's votes for a case, its own left out."""
+        others = {name: voter for name, voter in voters.items() if name != case}
+        if not others:
+            return {}
+        volume = read_cached(self.cohort, case)
+        query = embed_body(self.trained, volume, self.spacing_mm)
+        return {name: self._ask(voter, volume, query) for name, voter in others.items()}
+
+    def _labelled(self, votes: np.ndarray, cached: nib.Nifti1Image) -> np.ndarray:
         """(X, Y, Z) label values where each class's vote is the highest."""
-        winners = votes_on_grid(votes, votes_affine, cached.affine, cached.shape[:3]).argmax(axis=0)
+        winners = votes_on_grid(votes, cells_affine(cached.affine), cached.affine, cached.shape[:3]).argmax(axis=0)
         return np.array([0, *self.cohort.classes.values()], dtype=np.uint8)[winners]
 
-    def _ask(self, voter: _Voter, volume: CachedVolume, query: Body) -> tuple[Tensor, float]:
+    def _ask(self, voter: _Voter, volume: CachedVolume, query: Body) -> _Said:
         maps = maps_between(voter.body, query, self.settings.matching)
         votes = transfer_labels(
             voter.body.embedding,
@@ -157,7 +171,7 @@ class VoteFusion:
             self.spacing_mm,
             self.settings.transfer,
         )
-        return votes, maps.similarity
+        return _Said(votes, maps.similarity)
 
     def _voter(self, case: str) -> _Voter:
         volume = read_cached(self.cohort, case)
@@ -177,15 +191,23 @@ class VoteFusion:
     def _inputs(self, case: str) -> str:
         return sha256_of_settings([self._dependencies, self.records[case]["inputs"]])
 
-    def _up_to_date(self, case: str) -> bool:
-        drawn = all((self.folder / f"{case}{ending}").exists() for ending in (VOTES, VOTERS, "_scribbles.nii.gz"))
-        return drawn and is_made_of(self.folder / f"{case}.json", self._inputs(case))
+    def _up_to_date(self, folder: Path, case: str) -> bool:
+        drawn = all((folder / f"{case}{ending}").exists() for ending in (VOTES, VOTERS, "_scribbles.nii.gz"))
+        return drawn and is_made_of(folder / f"{case}.json", self._inputs(case))
 
 
 @dataclass(frozen=True)
 class _Voter:
     body: Body
     fractions: Tensor
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What one voter says: (1 + K, x, y, z) class probabilities of the fine cells, and how alike the bodies are."""
+
+    votes: Tensor
+    similarity: float
 
 
 def choose_helpers(

@@ -24,10 +24,15 @@ def read_votes(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
 def write_votes(path: str | Path, votes: Tensor, voxel_affine: np.ndarray) -> None:
     """Store (1 + K, x, y, z) class probabilities of fine cells; `voxel_affine` is that of the cached volume."""
+    stored = (votes * FULL_VOTE).round().byte().permute(1, 2, 3, 0).cpu().numpy()
+    write_nifti(path, stored, cells_affine(voxel_affine))
+
+
+def cells_affine(voxel_affine: np.ndarray) -> np.ndarray:
+    """(4, 4) affine of the fine cells' centres."""
     affine = voxel_affine @ np.diag([STRIDE, STRIDE, STRIDE, 1.0])
     affine[:3, 3] += voxel_affine[:3, :3] @ np.full(3, (STRIDE - 1) / 2)
-    stored = (votes * FULL_VOTE).round().byte().permute(1, 2, 3, 0).cpu().numpy()
-    write_nifti(path, stored, affine)
+    return affine
 
 
 def votes_on_grid(

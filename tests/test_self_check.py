@@ -6,6 +6,7 @@ import pytest
 
 from scripts.errors import BundleError
 from scripts.files import read_json, write_json, write_nifti
+from scripts.overlap import dice_of
 from scripts.resampling import nearest_on_grid
 from scripts.self_check import MASK, SelfCheck, TrustRule
 from scripts.volume_io import Volume
@@ -29,6 +30,7 @@ def cohort(tmp_path):
         write_nifti(tmp_path / "propagation" / f"{case}{VOTERS}", np.stack([says, says], axis=-1), cached.affine)
         write_nifti(tmp_path / "pseudo_labels" / f"{case}.nii.gz", organs(), LAS)
         write_nifti(tmp_path / "results" / f"{case}.nii.gz", almost(organs()), LAS)
+    write_nifti(tmp_path / "region.nii.gz", organs(), LAS)
     return cohort
 
 
@@ -40,7 +42,7 @@ def almost(label):
 
 
 def stage(cohort, folder, rule=None):
-    return SelfCheck(cohort, folder, folder / "results", rule)
+    return SelfCheck(cohort, folder, folder / "region.nii.gz", folder / "results", rule)
 
 
 def check(cohort, folder, result=None, rule=None):
@@ -108,6 +110,22 @@ def test_what_changed_is_checked_again(cohort, tmp_path):
     assert stage(cohort, tmp_path).run() == ["case_1"]
     write_nifti(tmp_path / "results" / "case_1.nii.gz", organs(), LAS)
     assert stage(cohort, tmp_path).run() == list(OTHERS), "the usual volume depends on every result"
+
+
+def test_what_all_witnesses_get_wrong_is_seen_on_the_support(cohort, tmp_path):
+    """The helpers agree on organs one voxel off, at the support too, where the region tells."""
+    shifted = np.roll(organs(), 1, axis=1)
+    tests = tmp_path / "on_support"
+    cached = nib.load(cohort.cached_image("case_0"))
+    says = nearest_on_grid(Volume(shifted, LAS), cached.affine, cached.shape[:3])
+    write_json(tests / "propagation" / "case_0.json", {"voters": {"case_1": 0.5, "case_2": 0.5}})
+    write_nifti(tests / "propagation" / f"case_0{VOTERS}", np.stack([says, says], axis=-1), cached.affine)
+    write_nifti(tests / "pseudo_labels" / "case_0.nii.gz", shifted, LAS)
+    trusting = check(cohort, tmp_path)
+    dice = [dice_of(shifted == value, organs() == value) for value in CLASSES.values()]
+    assert trusting["shared_quality"] == pytest.approx(np.median(dice), abs=1e-3)
+    found = trusting["classes"]["left_kidney"]
+    assert found["predicted_dice"] == pytest.approx(np.median(dice), abs=0.02) and found["interval"][1] < 0.9
 
 
 def test_a_case_that_was_not_propagated(cohort, tmp_path):

@@ -8,7 +8,7 @@ from scripts.correspondence import Correspondence, CorrespondenceSettings
 from scripts.errors import BundleError
 from scripts.files import read_json, write_nifti
 from scripts.matching import MatchingSettings
-from scripts.vote_fusion import VOTERS, FusionSettings, VoteFusion, choose_helpers
+from scripts.vote_fusion import ON_SUPPORT, VOTERS, FusionSettings, VoteFusion, choose_helpers
 from scripts.vote_seeds import VOTES, read_votes, votes_on_grid
 from tests.prnet_fixtures import CLASSES, LAS, make_cohort, phantom
 from tests.test_correspondence import organs, write_embedding
@@ -56,14 +56,17 @@ def test_helpers_vote_beside_the_support(first_round, tmp_path):
     assert list(record["voters"]) == ["case_0", helper]
     assert np.array_equal(voters[..., 0], np.array([0, *CLASSES.values()])[support_says])
     assert not (voters[..., 1] == CLASSES["left_kidney"]).any()
+    record = read_json(tmp_path / ON_SUPPORT / "propagation" / "case_0.json")
+    assert record["voters"] == {helper: 1.0} and record["points"] == [], "the support's own strokes must not help"
     assert fuse(first_round, tmp_path, helpers=1, least_dice=0.0).run() == []
     assert fuse(first_round, tmp_path, helpers=2, least_dice=0.0).run() == ["case_0", "case_1", "case_2"]
 
 
 def test_without_a_good_case_the_support_decides(first_round, tmp_path):
+    fuse(first_round, tmp_path, least_dice=0.0).run()
     stage = fuse(first_round, tmp_path, least_dice=1.1)
     stage.run()
-    assert stage.helpers == []
+    assert stage.helpers == [] and not (tmp_path / ON_SUPPORT).exists()
     for number in range(3):
         name = f"case_{number}{VOTES}"
         assert np.array_equal(

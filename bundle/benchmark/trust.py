@@ -26,7 +26,8 @@ def check_trust(pipeline: Pipeline, results: Path, scores: Mapping[str, Any]) ->
         scores: of the same label maps, as `evaluate_folder` returns them.
     """
     rule = read_component(config_names(STAGE, pipeline.settings), "rule")
-    SelfCheck(pipeline.cohort, pipeline.output, results, rule).run(list(scores["cases"]))
+    region = pipeline.localisation.region(pipeline)
+    SelfCheck(pipeline.cohort, pipeline.output, region, results, rule).run(list(scores["cases"]))
     records = {case: read_json(pipeline.output / STAGE / f"{case}.json") for case in scores["cases"]}
     pairs = [
         {
