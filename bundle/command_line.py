@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bundle.benchmark import default, limits, paper
+from bundle.benchmark import ablation, default, limits, paper
 from bundle.demo import run_demo
 from bundle.inference import infer_folder
 from bundle.localisation import LOCALISATIONS, weights_folder
@@ -83,9 +83,15 @@ def _benchmark(options: argparse.Namespace) -> None:
     if options.name == "limits":
         limits.run(options.dataset, options.page)
     elif options.name == "default":
-        default.run(options.dataset, options.output, options.page, not options.full, options.device, options.ship)
+        default.run(*_benchmark_arguments(options), options.ship, options.strangers)
+    elif options.name == "ablation":
+        ablation.run(*_benchmark_arguments(options))
     else:
-        paper.run(options.dataset, options.output, options.page, not options.full, options.device, options.ship)
+        paper.run(*_benchmark_arguments(options), options.ship)
+
+
+def _benchmark_arguments(options: argparse.Namespace) -> tuple[Path, Path | None, Path, bool, str | None]:
+    return options.dataset, options.output, options.page, not options.full, options.device
 
 
 def _pipeline(options: argparse.Namespace) -> Pipeline:
@@ -189,13 +195,14 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     benchmark = commands.add_parser("benchmark", help="measure the method, or the limits on time and memory")
-    benchmark.add_argument("name", choices=["paper", "default", "limits"])
+    benchmark.add_argument("name", choices=["paper", "default", "ablation", "limits"])
     benchmark.add_argument("--dataset", type=Path, required=True, help="folder with dataset.json")
     benchmark.add_argument("--output", type=Path, help="work directory; default runs/NAME_DATASET")
     benchmark.add_argument("--page", type=Path, default=Path("docs/benchmarks.md"), help="page to write the tables to")
     benchmark.add_argument("--full", action="store_true", help="the full configuration instead of the small one")
     benchmark.add_argument("--device", help="such as cpu or cuda:0")
     benchmark.add_argument("--ship", action="store_true", help="copy the trained networks to models/NAME")
+    benchmark.add_argument("--strangers", type=Path, help="default: a dataset of another body part, to be flagged")
     benchmark.set_defaults(run=_benchmark)
     return parser
 

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from bundle.benchmark import default, limits, pages, paper
+from bundle.benchmark import ablation, default, limits, pages, paper, runs
 from bundle.benchmark.points import count_points, redenoise, sweep, write_redenoised
 from bundle.dataset import read_dataset
 from bundle.phantom import write_phantom_cohort
@@ -208,9 +208,14 @@ def test_paper_in_miniature(phantoms, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_default_in_miniature(phantoms, tmp_path, monkeypatch):
     tiny = default_settings(15.0)
-    monkeypatch.setattr(default, "RunSettings", lambda **values: RunSettings(**values, overrides=tiny))
+
+    def small_settings(overrides=None, **values):
+        merged = {stage: tiny.get(stage, {}) | (overrides or {}).get(stage, {}) for stage in tiny}
+        return RunSettings(**values, overrides=merged)
+
+    monkeypatch.setattr(runs, "RunSettings", small_settings)
     page = tmp_path / "docs" / "page.md"
-    result = default.run(phantoms, tmp_path / "out", page, small=True, device="cpu")
+    result = default.run(phantoms, tmp_path / "out", page, small=True, device="cpu", strangers=phantoms)
     assert json.loads((tmp_path / "docs" / "benchmarks" / "default_phantoms.json").read_text()) == result
     assert [(run["support"], run["variant"], run["region"]) for run in result["runs"]] == [
         ("phantom_00", "a", "as grown"),
@@ -227,6 +232,19 @@ def test_default_in_miniature(phantoms, tmp_path, monkeypatch):
     for name in ("without_plc", "with_plc", "supervised"):
         assert list(networks[name]["cases"]) == ["phantom_03"]
     assert list(networks["pseudo_labels"]["cases"]) == ["phantom_01", "phantom_02"]
+    assert networks["with_plc"]["trust"]["results"] == len(result["classes"])
+    assert list(result["strangers"]["cases"]) == ["phantom_03"]
     text = page.read_text()
     assert "fully supervised" in text
     assert "phantom_00 a, region accepted" in text and "**all, region as grown**" in text
+    assert "Volumes of another body part" in text
+    monkeypatch.setattr(ablation, "MASKS", _some(ablation.MASKS, ablation.FULL, "no helping cases"))
+    monkeypatch.setattr(ablation, "NETWORKS", _some(ablation.NETWORKS, ablation.FULL, "starts afresh"))
+    found = ablation.run(phantoms, tmp_path / "out", page, small=True, device="cpu")
+    assert found["masks"][ablation.FULL] == grown["pseudo_labels"]
+    assert found["networks"][ablation.FULL]["cases"] == networks["without_plc"]["cases"], "trained once for both"
+    assert "| no helping cases |" in page.read_text() and "| starts afresh |" in page.read_text()
+
+
+def _some(variants, *names):
+    return {name: variants[name] for name in names}

@@ -7,25 +7,31 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bundle.benchmark import pages
-from bundle.benchmark.machine import machine
 from bundle.benchmark.points import score_kept
+from bundle.benchmark.runs import Bench, Run, chosen_runs
 from bundle.benchmark.shipping import ship_embedding
+from bundle.benchmark.strangers import flag_strangers, strangers_section
 from bundle.benchmark.trained import one_shot_network, pseudo_label_scores, supervised_network
 from bundle.benchmark.trust import check_trust
 from bundle.dataset import Dataset, read_dataset
-from bundle.pipeline import Pipeline, RunSettings, link_images
+from bundle.pipeline import Pipeline
 from bundle.run_config import BUNDLE_ROOT
 from scripts.evaluation import evaluate_folder
 from scripts.files import write_json
 
 
 def run(
-    dataset_folder: Path, output: Path | None, page: Path, small: bool, device: str | None, ship: bool = False
+    dataset_folder: Path,
+    output: Path | None,
+    page: Path,
+    small: bool,
+    device: str | None,
+    ship: bool = False,
+    strangers: Path | None = None,
 ) -> dict[str, Any]:
     """Run everything (again: continue), write `docs/benchmarks/default_NAME.json` and the cohort's part of the page.
 
@@ -36,118 +42,49 @@ def run(
         small: the configuration for two CPU cores.
         device: such as "cuda:0"; None takes a GPU if there is one.
         ship: copy the embedding network to `models/NAME` afterwards.
+        strangers: a dataset of another body part, which must be flagged; None leaves that out.
     """
     dataset = read_dataset(dataset_folder)
     name = dataset.folder.name
-    output = output or BUNDLE_ROOT / "runs" / f"default_{name}"
-    images = link_images({case: dataset.image(case) for case in dataset.unlabelled}, output / "unlabelled")
-    training = Pipeline(_settings(dataset, output, images, dataset.support, "a", small=small, device=device))
-    training.train_localisation()
+    bench = Bench(dataset, output or BUNDLE_ROOT / "runs" / f"default_{name}", small, device)
+    stages = bench.train().directory.state()
+    result: dict[str, Any] = {**bench.about(), "stages": stages, "networks": {}, "strangers": {}, "runs": []}
 
-    def pipeline(folder: str) -> Pipeline:
-        settings = _settings(
-            dataset, output / folder, images, dataset.support, "a", small=small, device=device, weights=output
-        )
-        return Pipeline(settings)
-
-    result: dict[str, Any] = {
-        "dataset": name,
-        "classes": dataset.classes,
-        "test_cases": list(dataset.test),
-        "unlabelled_cases": list(dataset.unlabelled),
-        "configuration": "small" if small else "full",
-        "machine": machine(),
-        "support": dataset.support,
-        "stages": training.directory.state(),
-        "networks": {},
-        "runs": [],
-    }
-
-    def keep(scores: dict[str, Any], **networks: dict[str, Any]) -> None:
+    def keep(scores: dict[str, Any] | None = None, **networks: dict[str, Any]) -> None:
         """Everything measured so far is on the page, whatever comes after."""
         result["networks"] |= networks
         result["runs"] += [scores] if scores else []
         write_json(page.parent / "benchmarks" / f"default_{name}.json", result)
         pages.replace_section(page, f"default {name}", default_section(result))
 
-    one_shot = pipeline("one_shot")
-    keep({}, pseudo_labels=pseudo_label_scores(dataset, one_shot))
-    first, *others = _chosen_runs(dataset)
-    first_run = _on_test(dataset, output, *first, small, device)
-    keep(_one_shot(dataset, first_run))
-    keep({}, without_plc=one_shot_network(dataset, one_shot, use_plc=False, witnesses=first_run.pipeline))
-    keep({}, supervised=supervised_network(dataset, pipeline("supervised")))
-    keep({}, with_plc=one_shot_network(dataset, one_shot, use_plc=True, witnesses=first_run.pipeline))
+    one_shot = bench.on_unlabelled("one_shot")
+    keep(pseudo_labels=pseudo_label_scores(dataset, one_shot))
+    first, *others = chosen_runs(dataset)
+    witnesses = bench.on_test(first)
+    keep(_one_shot(dataset, first, witnesses))
+    keep(without_plc=one_shot_network(dataset, one_shot, use_plc=False, witnesses=witnesses))
+    if strangers is not None:
+        result["strangers"] = flag_strangers(bench, first, read_dataset(strangers), one_shot.output / "without_plc")
+    keep(supervised=supervised_network(dataset, bench.on_unlabelled("supervised")))
+    keep(with_plc=one_shot_network(dataset, one_shot, use_plc=True, witnesses=witnesses))
     result["stages_one_shot"] = one_shot.directory.state()
     for chosen in others:
-        keep(_one_shot(dataset, _on_test(dataset, output, *chosen, small, device)))
+        keep(_one_shot(dataset, chosen, bench.on_test(chosen)))
     if ship:
-        print(f"shipped: {ship_embedding(output, result)}")
+        print(f"shipped: {ship_embedding(bench.output, result)}")
     print(f"tables: {page}")
     return result
 
 
-def _settings(dataset: Dataset, output: Path, images: Path, support: str, variant: str, **changes: Any) -> RunSettings:
-    return RunSettings(
-        output=output,
-        images=images,
-        support=dataset.image(support),
-        scribbles=dataset.scribbles(variant, support),
-        classes=dataset.classes,
-        background=dataset.background,
-        mode="default",
-        **changes,
-    )
-
-
-@dataclass(frozen=True)
-class _Run:
-    """One support's strokes sent to the test volumes."""
-
-    support: str
-    variant: str
-    region: str
-    pipeline: Pipeline
-
-
-def _chosen_runs(dataset: Dataset) -> list[tuple[str, str, str]]:
-    """(support, scribble variant, region): all variants with the region as grown, the first one with an accepted one.
-
-    An accepted region makes strokes matter for the points alone.
-    """
-    runs = []
-    for support in (dataset.support, *dataset.alternative_supports):
-        first, *others = dataset.variants(support)
-        runs += [(support, first, "as grown"), (support, first, "accepted")]
-        runs += [(support, variant, "as grown") for variant in others]
-    return runs
-
-
-def _on_test(
-    dataset: Dataset, output: Path, support: str, variant: str, region: str, small: bool, device: str | None
-) -> _Run:
-    """A pipeline on the test volumes, by the network that `output` holds.
-
-    An accepted region is the support's label map: what a user has who corrects the grown one.
-    """
-    images = link_images({case: dataset.image(case) for case in dataset.test}, output / "test_images")
-    accepted = dataset.labels / f"{support}.nii.gz" if region == "accepted" else None
-    folder = output / f"{support}_{variant}_{region.replace(' ', '_')}"
-    changes = {"small": small, "device": device, "weights": output, "region": accepted}
-    return _Run(support, variant, region, Pipeline(_settings(dataset, folder, images, support, variant, **changes)))
-
-
-def _one_shot(dataset: Dataset, run: _Run) -> dict[str, Any]:
+def _one_shot(dataset: Dataset, run: Run, pipeline: Pipeline) -> dict[str, Any]:
     """Points and masks of the test volumes, and how far the self-check knows their quality."""
-    pipeline, folder = run.pipeline, run.pipeline.output
+    folder = pipeline.output
     pipeline.propagate()
     grown = folder / "region" / "pseudo_labels"
     as_grown = run.region == "as grown"
     scores = evaluate_folder(folder / "pseudo_labels", dataset.labels, dataset.classes, dataset.test)
     return {
-        "support": run.support,
-        "variant": run.variant,
-        "region": run.region,
+        **run.facts(),
         "region_dice": evaluate_folder(grown, dataset.labels, dataset.classes, [run.support]) if as_grown else None,
         "points": score_kept(folder, dataset.labels, dataset.test),
         "pseudo_labels": scores,
@@ -177,6 +114,7 @@ def default_section(result: Mapping[str, Any]) -> str:
             "**Self-check of the networks' label maps and of these masks.** Predicted against true Dice of every "
             "(case, class); a failure is a true Dice below 0.5; a false flag is one on anything else.",
             _trust_table(result),
+            *strangers_section(result["strangers"]),
             "**Points.** Share kept, and share of the kept that lie in the right organ, mean over volumes.",
             _point_table(result),
         ]

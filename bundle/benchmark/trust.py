@@ -25,10 +25,7 @@ def check_trust(pipeline: Pipeline, results: Path, scores: Mapping[str, Any]) ->
         results: the label maps, `ID.nii.gz`.
         scores: of the same label maps, as `evaluate_folder` returns them.
     """
-    rule = read_component(config_names(STAGE, pipeline.settings), "rule")
-    region = pipeline.localisation.region(pipeline)
-    SelfCheck(pipeline.cohort, pipeline.output, region, results, rule).run(list(scores["cases"]))
-    records = {case: read_json(pipeline.output / STAGE / f"{case}.json") for case in scores["cases"]}
+    records = trust_records(pipeline, results, list(scores["cases"]))
     pairs = [
         {
             "case": case,
@@ -43,6 +40,14 @@ def check_trust(pipeline: Pipeline, results: Path, scores: Mapping[str, Any]) ->
         if scores["cases"][case][name]["status"] != "absent"
     ]
     return {**summary(pairs), "pairs": pairs}
+
+
+def trust_records(pipeline: Pipeline, results: Path, cases: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Case -> what the self-check says about its label map in the folder `results`."""
+    rule = read_component(config_names(STAGE, pipeline.settings), "rule")
+    region = pipeline.localisation.region(pipeline)
+    SelfCheck(pipeline.cohort, pipeline.output, region, results, rule).run(cases)
+    return {case: read_json(pipeline.output / STAGE / f"{case}.json") for case in cases}
 
 
 def summary(pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

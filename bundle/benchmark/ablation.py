@@ -1,0 +1,145 @@
+"""Mode `default` with one lever switched off at a time: masks of the test volumes, then trained networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bundle.benchmark import pages
+from bundle.benchmark.runs import Bench, chosen_runs
+from bundle.benchmark.trained import score_network
+from bundle.dataset import Dataset, read_dataset
+from bundle.run_config import BUNDLE_ROOT
+from scripts.evaluation import evaluate_folder
+from scripts.files import write_json
+
+# An affine map alone: the first round of `scripts.matching.ROUNDS`.
+AFFINE = [
+    {"_target_": "scripts.matching.MapRound", "prior_mm": None, "cycle_mm": 24.0, "width_mm": None, "scale_mm": 30.0}
+]
+FULL = "everything on"
+# What is switched off -> stage -> config keys.
+MASKS: dict[str, dict[str, dict[str, Any]]] = {
+    FULL: {},
+    "affine map only": {"correspondence": {"map_rounds": AFFINE}, "fusion": {"map_rounds": AFFINE}},
+    "points instead of the region": {"pseudo_labels": {"confident_vote": "$None", "intensity_rounds": 0}},
+    "no intensities": {"pseudo_labels": {"intensity_rounds": 0}},
+    "no helping cases": {"fusion": {"helpers": 0}},
+    "air not excluded": {"pseudo_labels": {"body_only": False}},
+}
+# What is changed -> config keys of the segmentation stage; label correction is off in all but the last.
+NETWORKS: dict[str, dict[str, Any]] = {
+    FULL: {"use_plc": False},
+    "starts afresh": {"use_plc": False, "start_from": None},
+    "classes not balanced": {"use_plc": False, "class_balance": 0.0},
+    "last weights, not their average": {"use_plc": False, "average_decay": 0.0},
+    "label correction": {"use_plc": True},
+}
+RESAMPLES = 2000
+
+
+def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, device: str | None) -> dict[str, Any]:
+    """Run every variant (again: continue), write `docs/benchmarks/ablation_NAME.json` and its part of the page.
+
+    Works in the output folder of `benchmark default`, whose networks and results it uses.
+
+    Args:
+        dataset_folder: with `dataset.json`.
+        output: work directory; None for `runs/default_NAME`.
+        page: the Markdown page.
+        small: the configuration for two CPU cores.
+        device: such as "cuda:0"; None takes a GPU if there is one.
+    """
+    dataset = read_dataset(dataset_folder)
+    name = dataset.folder.name
+    bench = Bench(dataset, output or BUNDLE_ROOT / "runs" / f"default_{name}", small, device)
+    bench.train()
+    result: dict[str, Any] = {**bench.about(), "masks": {}, "networks": {}}
+    for part, variants, measure in (("masks", MASKS, _masks), ("networks", NETWORKS, _network)):
+        for words, changes in variants.items():
+            result[part][words] = measure(bench, words, changes)
+            write_json(page.parent / "benchmarks" / f"ablation_{name}.json", result)
+            pages.replace_section(page, f"ablation {name}", ablation_section(result))
+    print(f"tables: {page}")
+    return result
+
+
+def _masks(bench: Bench, words: str, overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Scores of the test volumes' one-shot masks."""
+    first = chosen_runs(bench.dataset)[0]
+    folder = first.folder if words == FULL else f"ablation/{_slug(words)}"
+    pipeline = bench.on_test(first, folder, overrides=overrides)
+    pipeline.propagate()
+    return _scores(bench.dataset, pipeline.output / "pseudo_labels")
+
+
+def _network(bench: Bench, words: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Scores of the test volumes by a network trained on the same pseudo labels."""
+    pipeline = bench.on_unlabelled("one_shot")
+    pipeline.propagate()
+    shared = {FULL: "without_plc", "label correction": "with_plc"}
+    variant = shared.get(words, f"ablation_{_slug(words)}")
+    model = pipeline.train_segmentation(variant, changes)
+    return score_network(bench.dataset, model, pipeline.output / f"test_{variant}", bench.device)
+
+
+def _scores(dataset: Dataset, folder: Path) -> dict[str, Any]:
+    return evaluate_folder(folder, dataset.labels, dataset.classes, dataset.test)
+
+
+def _slug(words: str) -> str:
+    return words.replace(",", "").replace(" ", "_")
+
+
+def ablation_section(result: Mapping[str, Any]) -> str:
+    """Everything `benchmark ablation` measured on one cohort."""
+    name = result["dataset"]
+    where = result["machine"]["gpu"] or f"{result['machine']['threads']} CPU threads"
+    parts = [
+        f"### Ablation, {name}",
+        f"`python -m bundle benchmark ablation --dataset DIR/{name}`; {result['configuration']} configuration; "
+        f"{where}; support `{result['support']}`, strokes a, region as grown. Dice on the "
+        f"{len(result['test_cases'])} volumes of the `test` list, full original grid; the change is the mean over "
+        f"volumes with its 95 % interval (paired bootstrap over volumes, {RESAMPLES} resamples). Raw numbers: "
+        f"`docs/benchmarks/ablation_{name}.json`.",
+        "**One-shot masks, one lever off.**",
+        _table(result["masks"], list(result["classes"])),
+    ]
+    if result["networks"]:
+        parts += ["**Networks trained on the pseudo labels.**", _table(result["networks"], list(result["classes"]))]
+    return "\n\n".join(parts)
+
+
+def _table(variants: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> str:
+    whole = variants[FULL]
+    rows = []
+    for words, scores in variants.items():
+        cells = [pages.number(scores["classes"][name]["dice_mean"]) for name in classes]
+        rows.append([words, *cells, pages.number(scores["mean_dice"]), "" if words == FULL else _change(whole, scores)])
+    return pages.table(["", *classes, "mean", "change"], rows)
+
+
+def _change(whole: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
+    difference = case_dice(scores) - case_dice(whole)
+    low, high = bootstrap_interval(difference)
+    return f"{difference.mean():+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def case_dice(scores: Mapping[str, Any]) -> np.ndarray:
+    """Mean Dice over the classes of every case; a class that the truth lacks does not count, one not found is 0."""
+    return np.array(
+        [
+            np.mean([found["dice"] or 0.0 for found in classes.values() if found["status"] != "absent"])
+            for classes in scores["cases"].values()
+        ]
+    )
+
+
+def bootstrap_interval(values: np.ndarray, resamples: int = RESAMPLES) -> tuple[float, float]:
+    """95 % interval of the mean, by drawing cases with replacement; always the same draws."""
+    generator = np.random.default_rng(0)
+    means = values[generator.integers(0, len(values), (resamples, len(values)))].mean(axis=1)
+    return tuple(np.percentile(means, [2.5, 97.5]).tolist())

@@ -1,0 +1,118 @@
+"""Pipelines in mode `default` on a labelled cohort: on its unlabelled volumes, or on those of the test list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bundle.benchmark.machine import machine
+from bundle.dataset import Dataset
+from bundle.pipeline import Pipeline, RunSettings, link_images
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all runs of a benchmark share.
+
+    Attributes:
+        dataset: the cohort, with labels to score by.
+        output: work directory; its `embedding/` is the network that all runs use.
+        small: the configuration for two CPU cores.
+        device: such as "cuda:0"; None takes a GPU if there is one.
+    """
+
+    dataset: Dataset
+    output: Path
+    small: bool
+    device: str | None
+
+    def train(self) -> Pipeline:
+        """Train the embedding network on the unlabelled volumes."""
+        pipeline = Pipeline(self._settings(self.output, self._unlabelled(), self.dataset.support, "a"))
+        pipeline.train_localisation()
+        return pipeline
+
+    def on_unlabelled(self, folder: str, **changes: Any) -> Pipeline:
+        """On the unlabelled volumes, from the dataset's own support and first strokes."""
+        changes = {"weights": self.output, **changes}
+        settings = self._settings(self.output / folder, self._unlabelled(), self.dataset.support, "a", **changes)
+        return Pipeline(settings)
+
+    def on_test(self, run: Run, folder: str | None = None, **changes: Any) -> Pipeline:
+        """On the test volumes, and the support of `run`."""
+        images = link_images(
+            {case: self.dataset.image(case) for case in self.dataset.test}, self.output / "test_images"
+        )
+        return self.on_images(run, images, folder or run.folder, **changes)
+
+    def on_images(self, run: Run, images: Path, folder: str, **changes: Any) -> Pipeline:
+        """On a folder of images, and the support of `run`.
+
+        An accepted region is the support's label map: what a user has who corrects the grown one.
+        """
+        accepted = self.dataset.labels / f"{run.support}.nii.gz" if run.region == "accepted" else None
+        changes = {"weights": self.output, "region": accepted, **changes}
+        return Pipeline(self._settings(self.output / folder, images, run.support, run.variant, **changes))
+
+    def about(self) -> dict[str, Any]:
+        """The head of a result."""
+        return {
+            "dataset": self.dataset.folder.name,
+            "classes": self.dataset.classes,
+            "test_cases": list(self.dataset.test),
+            "unlabelled_cases": list(self.dataset.unlabelled),
+            "configuration": "small" if self.small else "full",
+            "machine": machine(),
+            "support": self.dataset.support,
+        }
+
+    def _unlabelled(self) -> Path:
+        images = {case: self.dataset.image(case) for case in self.dataset.unlabelled}
+        return link_images(images, self.output / "unlabelled")
+
+    def _settings(self, output: Path, images: Path, support: str, variant: str, **changes: Any) -> RunSettings:
+        return RunSettings(
+            output=output,
+            images=images,
+            support=self.dataset.image(support),
+            scribbles=self.dataset.scribbles(variant, support),
+            classes=self.dataset.classes,
+            background=self.dataset.background,
+            mode="default",
+            small=self.small,
+            device=self.device,
+            **changes,
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """One support, its strokes, and its region: as grown from them, or accepted by the user."""
+
+    support: str
+    variant: str
+    region: str
+
+    @property
+    def folder(self) -> str:
+        """Name of its work directory."""
+        return f"{self.support}_{self.variant}_{self.region.replace(' ', '_')}"
+
+    def facts(self) -> Mapping[str, str]:
+        """For the result."""
+        return {"support": self.support, "variant": self.variant, "region": self.region}
+
+
+def chosen_runs(dataset: Dataset) -> list[Run]:
+    """All variants of all supports with the region as grown, the first variant with an accepted one too.
+
+    An accepted region makes strokes matter for the points alone.
+    """
+    runs = []
+    for support in (dataset.support, *dataset.alternative_supports):
+        first, *others = dataset.variants(support)
+        runs += [Run(support, first, "as grown"), Run(support, first, "accepted")]
+        runs += [Run(support, variant, "as grown") for variant in others]
+    return runs

@@ -1,0 +1,50 @@
+"""Volumes of another body part among the cases: the self-check must flag them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bundle.benchmark.pages import number, table
+from bundle.benchmark.runs import Bench, Run
+from bundle.benchmark.trust import trust_records
+from bundle.dataset import Dataset
+from bundle.inference import infer_folder
+from bundle.pipeline import link_images
+
+COUNT = 3
+
+
+def flag_strangers(bench: Bench, run: Run, others: Dataset, model: Path) -> dict[str, Any]:
+    """Propagate to the first test volumes of another dataset, segment them with a trained network, check the result.
+
+    Args:
+        bench: what the runs share.
+        run: support and strokes.
+        others: the dataset of another body part.
+        model: folder of the segmentation network.
+    """
+    cases = others.test[:COUNT]
+    folder = f"strangers_{others.folder.name}"
+    images = link_images({case: others.image(case) for case in cases}, bench.output / f"{folder}_images")
+    pipeline = bench.on_images(run, images, folder)
+    pipeline.propagate()
+    predictions = pipeline.output / "predictions"
+    infer_folder(images, model / "segmentation", predictions, bench.device)
+    return {"dataset": others.folder.name, "cases": trust_records(pipeline, predictions, cases)}
+
+
+def strangers_section(strangers: Mapping[str, Any]) -> list[str]:
+    """Heading and table; nothing if none was measured."""
+    if not strangers:
+        return []
+    rows = []
+    for case, record in strangers["cases"].items():
+        found = [f"{name} {number(trust['predicted_dice'])}" for name, trust in record["classes"].items()]
+        rows.append([case, number(record["similarity"]), "yes" if record["flagged"] else "**no**", ", ".join(found)])
+    return [
+        f"**Volumes of another body part** (`{strangers['dataset']}`), segmented with the network trained on pseudo "
+        "labels.",
+        table(["", "similarity of the body", "whole case flagged", "predicted Dice"], rows),
+    ]

@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from bundle.benchmark import ablation
+from bundle.run_config import check_values
+from bundle.run_settings import RunSettings
+from bundle.stages import config_names
+
+
+def scores(**cases):
+    """Case -> (spleen's Dice, liver's Dice); None is a class that the truth lacks."""
+    rows = {}
+    for case, values in cases.items():
+        names = zip(("spleen", "liver"), values, strict=True)
+        rows[case] = {n: {"dice": v, "status": "absent" if v is None else "ok"} for n, v in names}
+    classes = {name: {"dice_mean": 0.5} for name in ("spleen", "liver")}
+    return {"cases": rows, "classes": classes, "mean_dice": 0.5}
+
+
+def test_mean_over_the_classes_that_are_there():
+    assert ablation.case_dice(scores(a=(0.8, 0.6), b=(None, 0.4))).tolist() == [pytest.approx(0.7), 0.4]
+
+
+def test_interval_of_the_mean():
+    assert ablation.bootstrap_interval(np.full(6, 0.1)) == (pytest.approx(0.1), pytest.approx(0.1))
+    low, high = ablation.bootstrap_interval(np.array([0.0, 0.0, 0.0, 1.0]))
+    assert (low, high) == (0.0, 0.75)
+
+
+def test_a_section_tells_the_change():
+    machine = {"gpu": None, "threads": 2}
+    about = {"dataset": "toy", "classes": {"spleen": 1, "liver": 6}, "test_cases": ["a", "b"], "support": "s"}
+    masks = {ablation.FULL: scores(a=(0.8, 0.6), b=(0.8, 0.8)), "no intensities": scores(a=(0.6, 0.6), b=(0.7, 0.7))}
+    text = ablation.ablation_section(
+        about | {"configuration": "small", "machine": machine, "masks": masks, "networks": {}}
+    )
+    assert "| no intensities | 0.50 | 0.50 | 0.50 | -0.100 (-0.100 to -0.100) |" in text
+
+
+@pytest.mark.parametrize("changes", ablation.MASKS.values())
+def test_every_lever_is_a_key_of_its_stage(changes, tmp_path):
+    settings = RunSettings(tmp_path, tmp_path, tmp_path, tmp_path, mode="default", small=True)
+    for stage, values in changes.items():
+        check_values(config_names(stage, settings), values)
+    for values in ablation.NETWORKS.values():
+        check_values(config_names("segmentation", settings), values)
