@@ -270,9 +270,13 @@ def test_the_self_check_is_told(output):
     assert classes["spleen"].doubts == ("the body is unlike", "not found") and classes["left_kidney"].doubts == ()
     assert classes["left_kidney"].predicted_dice == 0.91
     assert summarise_case(load_run(output), "case_3").classes["spleen"].predicted_dice is None
-    text = text_of(write_report(output))
+    assert "Against the given true labels" not in text_of(write_report(output))
+    save(output / "labels", label_map(shift=3), "case_2")
+    text = text_of(write_report(output, output / "labels"))
+    assert "Against the given true labels, 2 results: mean absolute error" in text
     assert "spleen: the body is unlike; predicted Dice 0.41" in text and "Predicted Dice" in text
     assert "0.91 (0.88 to 0.95)" in text
+    assert "spleen 0.41 0.41 (case_2) 1 of 1" in text
 
 
 def test_partial_run_says_what_is_missing(output):

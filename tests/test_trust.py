@@ -1,6 +1,6 @@
 import pytest
 
-from bundle.benchmark.trust import summary
+from bundle.trust_score import kept_quality, summary
 
 
 def pair(predicted, true, flagged):
@@ -17,3 +17,8 @@ def test_numbers_by_hand():
 
 def test_without_spread_there_is_no_correlation():
     assert summary([pair(0.5, 0.5, False), pair(0.5, 0.9, False)])["pearson_r"] is None
+
+
+def test_the_least_trusted_are_put_aside_first():
+    coverage, quality = kept_quality([0.9, 0.2, 0.6], [0.8, 0.1, 0.6])
+    assert coverage == pytest.approx([1 / 3, 2 / 3, 1]) and quality == pytest.approx([0.8, 0.7, 0.5])

@@ -6,15 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bundle.pipeline import Pipeline
 from bundle.run_config import read_component
 from bundle.stages import config_names
+from bundle.trust_score import summary
 from scripts.files import read_json
 from scripts.self_check import STAGE, SelfCheck
-
-FAILURE = 0.5  # a result with a Dice below is one
 
 
 def check_trust(pipeline: Pipeline, results: Path, scores: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,23 +45,3 @@ def trust_records(pipeline: Pipeline, results: Path, cases: Sequence[str]) -> di
     region = pipeline.localisation.region(pipeline)
     SelfCheck(pipeline.cohort, pipeline.output, region, results, rule).run(cases)
     return {case: read_json(pipeline.output / STAGE / f"{case}.json") for case in cases}
-
-
-def summary(pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Pearson's r, mean absolute error, and what the flags catch.
-
-    Args:
-        pairs: "predicted" and "true" Dice and "flagged", of every (case, class).
-    """
-    predicted, true = (np.array([pair[key] for pair in pairs]) for key in ("predicted", "true"))
-    flagged = np.array([pair["flagged"] for pair in pairs], dtype=bool)
-    failed = true < FAILURE
-    spread = len(pairs) > 1 and predicted.std() > 0 and true.std() > 0
-    return {
-        "pearson_r": float(np.corrcoef(predicted, true)[0, 1]) if spread else None,
-        "mean_absolute_error": float(np.abs(predicted - true).mean()),
-        "results": len(pairs),
-        "failures": int(failed.sum()),
-        "failures_flagged": int((failed & flagged).sum()),
-        "false_flags": int((~failed & flagged).sum()),
-    }

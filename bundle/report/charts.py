@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 from bundle.report.markup import Markup, escape
 from bundle.report.pictures import data_uri
 from bundle.report.trouble import spoken
+from bundle.trust_score import kept_quality
 
 DPI = 150
 PANEL_INCHES = (3.5, 2.3)
@@ -52,6 +54,30 @@ def flips(rounds: Sequence[Mapping[str, Any]]) -> str:
         axis.legend(frameon=False, fontsize=7, labelcolor=MUTED, ncols=2)
         _decorate(axis, f"{spoken(name)}, voxels", "epoch")
     return _picture(figure, "label flips per round")
+
+
+def trust_charts(pairs: Sequence[Mapping[str, Any]]) -> Markup:
+    """Predicted against true Dice, and the risk-coverage curve: what is left when the least trusted are put aside.
+
+    Args:
+        pairs: "class", "predicted" and "true" Dice of every result.
+    """
+    figure, (scatter, curve) = _figure(2)
+    names = list(dict.fromkeys(pair["class"] for pair in pairs))
+    for name, colour in zip(names, cycle(LINES), strict=False):
+        chosen = [pair for pair in pairs if pair["class"] == name]
+        x, y = ([pair[key] for pair in chosen] for key in ("predicted", "true"))
+        scatter.scatter(x, y, s=14, color=colour, label=spoken(name), alpha=0.8, linewidths=0)
+    scatter.plot([0, 1], [0, 1], color=MUTED, linewidth=0.7)
+    scatter.legend(frameon=False, fontsize=7, labelcolor=MUTED)
+    _decorate(scatter, "true Dice", "predicted Dice")
+    coverage, quality = kept_quality([pair["predicted"] for pair in pairs], [pair["true"] for pair in pairs])
+    curve.plot(100 * coverage, quality, color=LINES[0], linewidth=1.4, marker="o", markersize=2.5)
+    _decorate(curve, "mean true Dice of those kept", "most trusted results kept, %")
+    for axis in (scatter, curve):
+        axis.xaxis.get_major_locator().set_params(integer=False)
+        axis.set_ylim(0, 1.02)
+    return _picture(figure, "predicted against true Dice, and the risk-coverage curve")
 
 
 def _grouped(columns: Sequence[str], classes: Sequence[str]) -> dict[str, dict[str, str]]:

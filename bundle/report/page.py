@@ -18,6 +18,7 @@ from bundle.report.overview import classes_overview, look_first
 from bundle.report.pictures import NEAR_MM, WINDOW_HU
 from bundle.report.support import support
 from bundle.report.trouble import Ranked, rank_cases
+from bundle.report.trust import trust
 from scripts.files import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ NAVIGATION = {
     "look-first": "Look first",
     "support": "Support",
     "classes": "Classes",
+    "trust": "Trust",
     "cases": "Cases",
     "training": "Training",
     "flips": "Label correction",
@@ -82,6 +84,7 @@ def _page(run: Run, results: Mapping[str, CaseResult], ranking: Sequence[Ranked]
     yield look_first(ranking, anchors)
     yield support(run, pixels)
     yield classes_overview(run, results)
+    yield trust(run, results)
     yield '<section id="cases"><h2>Cases</h2>\n' + _conventions(anchors, ranking)
     yield from _cases(run, results, ranking, anchors, pixels)
     yield "</section>\n"
