@@ -106,7 +106,7 @@ def _pipeline(options: argparse.Namespace) -> Pipeline:
 
 def _settings(options: argparse.Namespace) -> RunSettings:
     """What the options say; `train` takes what they leave open from the output folder."""
-    names = ("images", "support", "scribbles", "region", "classes", "background", "mode", "device")
+    names = ("images", "support", "scribbles", "region", "accepted", "classes", "background", "mode", "device")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     saved = saved_settings(options.output) if options.from_output else {}
     mode = options.mode or saved.get("mode", DEFAULT_MODE)
@@ -225,6 +225,11 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False)
     parser.add_argument("--weights", help="a shipped set of weights by name, or a folder of weights")
     parser.add_argument(
         "--region", type=Path, help="mode default: the support's whole organs as you corrected them, on its grid"
+    )
+    parser.add_argument(
+        "--accepted",
+        type=Path,
+        help="mode default: folder of label maps ID.nii.gz that you corrected; each helps the rest",
     )
     parser.add_argument("--labels", type=Path, help="folder of true label maps, shown in the report, used nowhere else")
     parser.add_argument(

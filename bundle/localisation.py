@@ -14,7 +14,7 @@ from scripts.errors import BundleError
 from scripts.files import read_json, sha256_of_file
 from scripts.prnet_weights import load_prnet, trained_spacing_mm
 from scripts.region import FOLDER as REGION
-from scripts.volume_io import read_labels
+from scripts.volume_io import find_volumes, read_labels
 from scripts.vote_fusion import ON_SUPPORT
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ class Localisation(Protocol):
     def spacing_mm(self) -> list[float]:
         """The working spacing."""
 
-    def check_region(self, cohort: Cohort) -> None:
-        """Refuse a region that does not fit, before any work."""
+    def check_accepted(self, cohort: Cohort) -> None:
+        """Refuse a region or accepted label maps that do not fit, before any work."""
 
     def train(self, pipeline: Pipeline) -> None:
         """Train the networks."""
@@ -55,6 +55,21 @@ class Localisation(Protocol):
 
     def self_check(self, pipeline: Pipeline, results: str, after: str) -> None:
         """Say how far to trust the label maps in the folder `results`, made by the stage `after`."""
+
+
+def _check_region(region: Path, cohort: Cohort) -> None:
+    label = read_labels(region)
+    check_alignment(label, cohort.cases[cohort.support], region, "region's voxels")
+    missing = [name for name, value in cohort.classes.items() if not (label.array == value).any()]
+    if missing:
+        raise BundleError(
+            "the region lacks a class",
+            case=cohort.support,
+            stage="settings",
+            file=region,
+            expected=", ".join(f"{name} {value}" for name, value in cohort.classes.items()),
+            found="no " + ", ".join(missing),
+        )
 
 
 class PaperLocalisation:
@@ -72,15 +87,13 @@ class PaperLocalisation:
             spacing_mm = wanted.get("spacing_mm") or trained_spacing_mm(weights)
             load_prnet(weights / name, spacing_mm, wanted.get("patch_size"))
 
-    def check_region(self, cohort: Cohort) -> None:
+    def check_accepted(self, cohort: Cohort) -> None:
         """Mode `paper` knows strokes only."""
-        if self.settings.region is not None:
-            raise BundleError(
-                "a region is of no use in mode paper",
-                stage="settings",
-                file=self.settings.region,
-                expected="mode default, or no region",
-            )
+        for name, given in (("region", self.settings.region), ("accepted", self.settings.accepted)):
+            if given is not None:
+                raise BundleError(
+                    f"--{name} is of no use in mode paper", stage="settings", file=given, expected="mode default"
+                )
 
     def spacing_mm(self) -> list[float]:
         """Of the given weights, or as configured; one for both networks."""
@@ -135,22 +148,20 @@ class DefaultLocalisation:
         wanted = self.settings.overrides.get("embedding", {}).get("spacing_mm")
         return wanted or read_configs(config_names("embedding", self.settings))["spacing_mm"]
 
-    def check_region(self, cohort: Cohort) -> None:
-        """On the support's grid, with every class in it."""
-        if self.settings.region is None:
-            return
-        label = read_labels(self.settings.region)
-        check_alignment(label, cohort.cases[cohort.support], self.settings.region, "region's voxels")
-        missing = [name for name, value in cohort.classes.items() if not (label.array == value).any()]
-        if missing:
-            raise BundleError(
-                "the region lacks a class",
-                case=cohort.support,
-                stage="settings",
-                file=self.settings.region,
-                expected=", ".join(f"{name} {value}" for name, value in cohort.classes.items()),
-                found="no " + ", ".join(missing),
-            )
+    def check_accepted(self, cohort: Cohort) -> None:
+        """The region on the support's grid, with every class in it; accepted label maps on their cases' grids."""
+        if self.settings.region is not None:
+            _check_region(self.settings.region, cohort)
+        for case, file in self._accepted().items():
+            if case not in cohort.cases or case == cohort.support:
+                raise BundleError(
+                    "an accepted label map belongs to no case",
+                    case=case,
+                    stage="settings",
+                    file=file,
+                    expected="the name of a case but the support, whose label map is --region",
+                )
+            check_alignment(read_labels(file), cohort.cases[case], file, "accepted label map's voxels", "the case's")
 
     def train(self, pipeline: Pipeline) -> None:
         """The embedding network."""
@@ -167,9 +178,13 @@ class DefaultLocalisation:
         # The first masks only vote, on the working grid: no finer one is needed.
         coarse = first | {"geodesic_spacing_mm": list(pipeline.cohort.spacing_mm)}
         pipeline.run_stage("pseudo_labels", coarse, inputs, after=["correspondence"], variant=FIRST_ROUND)
-        fusion = {"first_dir": first["results_dir"], "embedding_dir": overrides["embedding_dir"]}
-        pipeline.run_stage("fusion", fusion, inputs, after=[f"pseudo_labels_{FIRST_ROUND}"])
-        pipeline.run_stage("pseudo_labels", {}, inputs, after=["fusion"])
+        accepted = {case: str(file) for case, file in self._accepted().items()}
+        hashes = {case: sha256_of_file(file) for case, file in accepted.items()}
+        seen = [*inputs, hashes] if hashes else inputs
+        fusion = {"first_dir": first["results_dir"], "embedding_dir": overrides["embedding_dir"], "accepted": accepted}
+        pipeline.run_stage("fusion", fusion, seen, after=[f"pseudo_labels_{FIRST_ROUND}"])
+        region = {} if self.settings.region is None else {pipeline.cohort.support: str(self.settings.region)}
+        pipeline.run_stage("pseudo_labels", {"given": accepted | region}, seen, after=["fusion"])
         on_support = pipeline.output / ON_SUPPORT
         if (on_support / "propagation").exists():
             tested = {"results_dir": str(on_support)}
@@ -187,6 +202,16 @@ class DefaultLocalisation:
     def _inputs(self, pipeline: Pipeline) -> list[Any]:
         files = (self._embedding_dir(pipeline) / "model.pt", self.region(pipeline))
         return [pipeline.image_hashes(), pipeline.scribble_hashes(), *(sha256_of_file(file) for file in files)]
+
+    def _accepted(self) -> dict[str, Path]:
+        """Case -> label map that the user accepted, in the order of names."""
+        if self.settings.accepted is None:
+            return {}
+        if not self.settings.accepted.is_dir():
+            raise BundleError(
+                "the folder of accepted label maps is missing", stage="settings", file=self.settings.accepted
+            )
+        return {case: file.absolute() for case, file in find_volumes(self.settings.accepted).items()}
 
     def _embedding_dir(self, pipeline: Pipeline) -> Path:
         return (self.settings.weights or pipeline.output) / "embedding"

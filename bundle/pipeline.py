@@ -50,7 +50,7 @@ class Pipeline:
             classes=settings.classes,
             background=settings.background,
         )
-        self.localisation.check_region(self.cohort)
+        self.localisation.check_accepted(self.cohort)
         save_settings(settings)
 
     def run(self) -> None:

@@ -12,7 +12,7 @@ from scripts.files import read_json, write_json
 
 FILE_NAME = "run.json"
 DEFAULT_MODE = "paper"
-PATHS = ("images", "support", "scribbles", "weights", "region")
+PATHS = ("images", "support", "scribbles", "weights", "region", "accepted")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class RunSettings:
         weights: folder of the networks that locate points, instead of training them.
         region: label map of the support's whole organs, looked at and corrected by the user (mode `default`); None
             takes the region as it grows from the scribbles.
+        accepted: folder of label maps `ID.nii.gz` of other cases that the user looked at and corrected (mode
+            `default`).
         overrides: stage -> config key -> value, on top of everything.
     """
 
@@ -46,6 +48,7 @@ class RunSettings:
     device: str | None = None
     weights: Path | None = None
     region: Path | None = None
+    accepted: Path | None = None
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 

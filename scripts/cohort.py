@@ -263,35 +263,36 @@ def _read_strokes(
     return converted, meaning
 
 
-def check_alignment(label: Volume, support: Case, file: Path, what: str) -> None:
-    """Refuse a label map that is not on the support's own grid.
+def check_alignment(label: Volume, case: Case, file: Path, what: str, whose: str = "the support's") -> None:
+    """Refuse a label map that is not on its case's own grid.
 
     Args:
         label: the label map.
-        support: the case it belongs to.
+        case: it belongs to.
         file: its file, for the message.
         what: "scribbles" or what else it is.
+        whose: grid, for the message.
 
     Raises:
         BundleError: another shape, or an affine that moves a corner of the volume.
     """
-    if label.array.shape != support.shape:
+    if label.array.shape != case.shape:
         raise BundleError(
-            f"the {what} are not on the support's grid",
-            case=support.id,
+            f"the {what} are not on {whose} grid",
+            case=case.id,
             stage=STAGE,
             file=file,
-            expected=" x ".join(map(str, support.shape)),
+            expected=" x ".join(map(str, case.shape)),
             found=" x ".join(map(str, label.array.shape)),
         )
-    corners = np.indices((2, 2, 2)).reshape(3, -1).T * (np.asarray(support.shape) - 1)
+    corners = np.indices((2, 2, 2)).reshape(3, -1).T * (np.asarray(case.shape) - 1)
     corners = np.column_stack([corners, np.ones(len(corners))])
-    offsets = corners @ (label.affine - np.asarray(support.affine)).T
+    offsets = corners @ (label.affine - np.asarray(case.affine)).T
     offset_mm = float(np.linalg.norm(offsets[:, :3], axis=1).max())
     if offset_mm > ALIGNMENT_TOLERANCE_MM:
         raise BundleError(
-            f"the {what}' affine is not the support's",
-            case=support.id,
+            f"the {what}' affine is not {whose}",
+            case=case.id,
             stage=STAGE,
             file=file,
             expected=f"corners within {ALIGNMENT_TOLERANCE_MM:g} mm",

@@ -29,7 +29,7 @@ from scripts.resampling import canonical, nearest_on_grid, resample
 from scripts.scribbles import draw_points
 from scripts.tissue_posterior import tissue_posterior
 from scripts.volume_cache import HU_RANGE
-from scripts.volume_io import Volume, read_volume, spacing_of
+from scripts.volume_io import Volume, read_labels, read_volume, spacing_of
 from scripts.vote_seeds import VOTES, read_votes, seeds_from_votes, votes_on_grid
 
 logger = logging.getLogger(__name__)
@@ -141,6 +141,7 @@ class PseudoLabeller:
         settings: see `GeodesicSettings`.
         fine_dir: folder of the fine PRNet; needed with `settings.refine` only.
         device: where distances and features are computed.
+        given: case -> label map on its own grid that the user accepted; it is taken as it is.
 
     Raises:
         BundleError: refinement is on and the network is missing or works at another spacing.
@@ -153,9 +154,11 @@ class PseudoLabeller:
         settings: GeodesicSettings | None = None,
         fine_dir: str | Path | None = None,
         device: torch.device | str = "cpu",
+        given: Mapping[str, str | Path] | None = None,
     ) -> None:
         self.cohort = cohort
         self.output_dir = Path(output_dir)
+        self.given = {case: Path(file) for case, file in (given or {}).items()}
         self.settings = settings or GeodesicSettings()
         self.device = torch.device(device)
         self.network, self.network_hash = None, None
@@ -186,19 +189,8 @@ class PseudoLabeller:
 
     def _label_case(self, name: str, record: Mapping[str, Any], inputs: str) -> None:
         start = time.perf_counter()
-        case = self._case(name)
-        working = self._working_image(case)
-        seeds = self._seeds(name, record, working)
-        if self.settings.body_only:
-            outside = ~self._body(name, working)
-            seeds[1:] &= ~outside
-            seeds[0] |= outside
-        pseudo = geodesic_pseudo_label(
-            working.array, seeds, spacing_of(working.affine), self.settings, device=self.device
-        )
-        distances = self._refined(pseudo, working.array) if self.network is not None else pseudo.distances
-        original = nib.load(case.image)
-        label = _label_on_grid(distances, working.affine, case.shape, original.affine, self.settings)
+        original = nib.load(self._case(name).image)
+        label, not_located = (self._given(name), []) if name in self.given else self._grown(name, record, original)
         values = np.full(UNDECIDED + 1, UNDECIDED, dtype=np.uint8)
         values[: len(self.cohort.classes) + 1] = [0, *self.cohort.classes.values()]
         write_nifti(self._label_file(name), values[label], original.affine, like=original)
@@ -208,13 +200,38 @@ class PseudoLabeller:
             {
                 "case": name,
                 "classes": classes,
-                "not_located": [c for c, seed in zip(classes, seeds[1:], strict=True) if not seed.any()],
+                "not_located": not_located,
+                "given": name in self.given,
                 "volume_ml": _volumes_ml(label, classes, original.affine),
                 "settings": asdict(self.settings),
                 "inputs": inputs,
                 "seconds": round(time.perf_counter() - start, 3),
             },
         )
+
+    def _given(self, name: str) -> np.ndarray:
+        """(X, Y, Z) class indices of an accepted label map; a class that it lacks is absent, not unlocated."""
+        array = read_labels(self.given[name]).array
+        label = np.zeros(array.shape, dtype=np.uint8)
+        for channel, value in enumerate(self.cohort.classes.values(), start=1):
+            label[array == value] = channel
+        return label
+
+    def _grown(self, name: str, record: Mapping[str, Any], original: nib.Nifti1Image) -> tuple[np.ndarray, list[str]]:
+        """(X, Y, Z) class indices on the case's own grid, and the classes that have no seed."""
+        working = self._working_image(self._case(name))
+        seeds = self._seeds(name, record, working)
+        if self.settings.body_only:
+            outside = ~self._body(name, working)
+            seeds[1:] &= ~outside
+            seeds[0] |= outside
+        pseudo = geodesic_pseudo_label(
+            working.array, seeds, spacing_of(working.affine), self.settings, device=self.device
+        )
+        distances = self._refined(pseudo, working.array) if self.network is not None else pseudo.distances
+        label = _label_on_grid(distances, working.affine, self._case(name).shape, original.affine, self.settings)
+        located = zip(self.cohort.classes, seeds[1:], strict=True)
+        return label, [name for name, seed in located if not seed.any()]
 
     def _working_image(self, case: Case) -> Volume:
         """The normalised image in canonical orientation at the settings' spacing."""
@@ -310,6 +327,7 @@ class PseudoLabeller:
                 "classes": list(self.cohort.classes.items()),
                 "image": self._case(name).sha256,
                 "network": self.network_hash,
+                **({"given": sha256_of_file(self.given[name])} if name in self.given else {}),
                 "votes": None if self.settings.confident_vote is None else sha256_of_file(self._votes_file(name)),
             }
         )

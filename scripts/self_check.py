@@ -112,12 +112,12 @@ class SelfCheck:
         classes = {}
         for name, value in self.cohort.classes.items():
             table = agreements([label == value for label in witnesses.values()])
-            predicted = shared * float(qualities(table)[0])
+            predicted, interval = self._predicted(table, shared, known=case in witnesses)
             agreement = dict(zip(list(witnesses)[1:], table[0, 1:].tolist(), strict=True))
             reasons = self._reasons(predicted, agreement, volumes[name], medians[name])
             classes[name] = {
                 "predicted_dice": round(predicted, 4),
-                "interval": [round(shared * value, 4) for value in quality_interval(table, 0)],
+                "interval": [round(value, 4) for value in interval],
                 "agreement": {witness: round(dice, 4) for witness, dice in agreement.items()},
                 "volume_ml": round(volumes[name], 2),
                 "flagged": unlike or bool(reasons),
@@ -127,10 +127,22 @@ class SelfCheck:
         reasons = [f"the body is unlike the support's: similarity {similarity:.2f}"] if unlike else []
         return {**about, "flagged": unlike, "reasons": reasons, "classes": classes}
 
+    def _predicted(self, table: np.ndarray, shared: float, known: bool) -> tuple[float, tuple[float, float]]:
+        """Predicted Dice of the first witness, and its interval; `known`: the last one is the truth itself."""
+        if known:
+            return float(table[0, -1]), (float(table[0, -1]),) * 2
+        low, high = quality_interval(table, 0)
+        return shared * float(qualities(table)[0]), (shared * low, shared * high)
+
     def _witnesses(self, case: str) -> dict[str, np.ndarray]:
-        """Name -> (X, Y, Z) label values at the working spacing, the result first."""
+        """Name -> (X, Y, Z) label values at the working spacing, the result first.
+
+        Of a case whose label map the user accepted, that is the only other one, by the case's own name.
+        """
         voters = _Voters(self._propagated(case, ".json"), self._propagated(case, VOTERS))
         witnesses = {"result": voters.on_grid(self._result(case))}
+        if list(voters.labels()) == [case]:
+            return witnesses | voters.labels()
         mask = self._mask(case)
         if mask.exists() and sha256_of_file(mask) != sha256_of_file(self._result(case)):
             witnesses[MASK] = voters.on_grid(mask)

@@ -73,6 +73,8 @@ class VoteFusion:
         first_dir: holds `propagation/` and `pseudo_labels/` of the first round.
         embedding_dir: holds the trained AnatomyNet.
         settings: see `FusionSettings`.
+        accepted: case -> label map on its own grid that the user accepted; these cases always vote, and nobody votes
+            about them.
         device: where the network runs.
 
     Raises:
@@ -86,15 +88,18 @@ class VoteFusion:
         first_dir: str | Path,
         embedding_dir: str | Path,
         settings: FusionSettings | None = None,
+        accepted: Mapping[str, str | Path] | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
+        self.accepted = {case: Path(file) for case, file in (accepted or {}).items() if case != cohort.support}
         self.cohort, self.settings = cohort, settings or FusionSettings()
         self.folder, self.first_dir = Path(output_dir) / "propagation", Path(first_dir)
         self.on_support = Path(output_dir) / ON_SUPPORT / "propagation"
         self.trained = load_embedding(embedding_dir, cohort.spacing_mm, device)
         self.spacing_mm = np.array(cohort.spacing_mm)
         self.records = {case: self._first_record(case) for case in sorted(cohort.cases)}
-        self.helpers = choose_helpers(self.records, cohort.support, self.settings)
+        self.helpers = choose_helpers(self.records, [cohort.support, *self.accepted], self.settings)
+        self.helpers = [*self.accepted, *self.helpers][: max(self.settings.helpers, len(self.accepted))]
         self._dependencies = sha256_of_settings(
             {
                 "settings": asdict(self.settings),
@@ -120,8 +125,7 @@ class VoteFusion:
         logger.info("cases that vote beside the support: %s", ", ".join(self.helpers) or "none")
         voters = {case: self._voter(case) for case in self.helpers}
         for case in tqdm(todo, desc=STAGE, unit="case", disable=rank > 0):
-            said = {support: self._support_says(case)}
-            self._write(self.folder, case, said if case == support else said | self._all_say(voters, case))
+            self._write(self.folder, case, self._said_about(case, voters))
         if not tested:
             self._write(self.on_support, support, self._all_say(voters, support), points=[])
         return todo
@@ -141,6 +145,13 @@ class VoteFusion:
         shares = {name: round(float(weight), 4) for name, weight in zip(said, weights, strict=True)}
         record = {**self.records[case], **changes, "voters": shares, "inputs": self._inputs(case)}
         write_json(folder / f"{case}.json", record)
+
+    def _said_about(self, case: str, voters: Mapping[str, _Voter]) -> dict[str, _Said]:
+        """What everybody says; of the support and the cases that the user accepted their own label maps say all."""
+        if case in self.accepted:
+            return {case: _Said(voters[case].fractions, 1.0)}
+        support = {self.cohort.support: self._support_says(case)}
+        return support if case == self.cohort.support else support | self._all_say(voters, case)
 
     def _support_says(self, case: str) -> _Said:
         votes, _ = read_votes(self.first_dir / "propagation" / f"{case}{VOTES}")
@@ -186,7 +197,7 @@ class VoteFusion:
         return read_json(file)
 
     def _labels(self, case: str) -> Path:
-        return self.first_dir / "pseudo_labels" / f"{case}.nii.gz"
+        return self.accepted.get(case, self.first_dir / "pseudo_labels" / f"{case}.nii.gz")
 
     def _inputs(self, case: str) -> str:
         return sha256_of_settings([self._dependencies, self.records[case]["inputs"]])
@@ -211,15 +222,15 @@ class _Said:
 
 
 def choose_helpers(
-    records: Mapping[str, Mapping[str, Any]], support: str | None, settings: FusionSettings
+    records: Mapping[str, Mapping[str, Any]], apart: Sequence[str], settings: FusionSettings
 ) -> list[str]:
     """The cases whose worst class came back to the support best, best first; none below the least Dice.
 
     Args:
         records: case -> first round's record with `returned_dice` per class.
-        support: never a helper, it votes anyway.
+        apart: never chosen, they vote anyway.
         settings: how many, and how good.
     """
-    worst = {case: min(record["returned_dice"].values()) for case, record in records.items() if case != support}
+    worst = {case: min(record["returned_dice"].values()) for case, record in records.items() if case not in apart}
     good = [case for case, value in worst.items() if value >= settings.least_dice]
     return sorted(good, key=lambda case: (-worst[case], case))[: settings.helpers]

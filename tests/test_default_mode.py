@@ -1,6 +1,7 @@
 """Mode `default` through the command line, on four tiny phantoms."""
 
 import json
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -51,12 +52,31 @@ def test_from_scribbles_to_label_maps_and_again_with_a_corrected_region(cohort, 
     caplog.clear()
     main(command(cohort, output, "--region", cohort / "labels" / "phantom_00.nii.gz"))
     assert "embedding: done before" in caplog.text and "correspondence: its inputs changed" in caplog.text
+    pseudo = np.asarray(nib.load(output / "pseudo_labels" / "phantom_00.nii.gz").dataobj)
+    assert np.array_equal(pseudo, classes_of(cohort / "labels" / "phantom_00.nii.gz")), "a region is taken as it is"
+
+
+def test_label_maps_that_the_user_corrected_help_the_others(cohort, tmp_path):
+    output, accepted = tmp_path / "out", tmp_path / "accepted"
+    accepted.mkdir()
+    shutil.copy(cohort / "labels" / "phantom_02.nii.gz", accepted)
+    main(command(cohort, output, "--accepted", accepted))
+    pseudo = np.asarray(nib.load(output / "pseudo_labels" / "phantom_02.nii.gz").dataobj)
+    assert np.array_equal(pseudo, classes_of(cohort / "labels" / "phantom_02.nii.gz"))
+    assert "phantom_02" in read_json(output / "propagation" / "phantom_01.json")["voters"]
+    assert read_json(output / "pseudo_labels" / "phantom_02.json")["given"]
+
+
+def classes_of(file):
+    """A label map with the classes of the command alone."""
+    array = np.asarray(nib.load(file).dataobj)
+    return np.where(np.isin(array, [1, 4]), array, 0)
 
 
 @pytest.mark.parametrize(
     ("mode", "region", "message"),
     [
-        ("paper", "labels/phantom_00.nii.gz", "a region is of no use in mode paper"),
+        ("paper", "labels/phantom_00.nii.gz", "--region is of no use in mode paper"),
         ("default", "labels/phantom_01.nii.gz", "the region's voxels are not on the support's grid"),
         ("default", "scribbles/empty.nii.gz", "the region lacks a class"),
     ],
@@ -70,4 +90,20 @@ def test_regions_that_do_not_fit(cohort, tmp_path, capsys, mode, region, message
     with pytest.raises(SystemExit) as left:
         main(arguments)
     assert left.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "message"),
+    [
+        ("stranger", "phantom_02", "belongs to no case"),
+        ("phantom_00", "phantom_00", "belongs to no case"),
+        ("phantom_01", "phantom_02", "the accepted label map's voxels are not on the case's grid"),
+    ],
+)
+def test_accepted_label_maps_that_do_not_fit(cohort, tmp_path, capsys, name, source, message):
+    (tmp_path / "accepted").mkdir()
+    shutil.copy(cohort / "labels" / f"{source}.nii.gz", tmp_path / "accepted" / f"{name}.nii.gz")
+    with pytest.raises(SystemExit):
+        main(command(cohort, tmp_path / "out", "--accepted", tmp_path / "accepted"))
     assert message in capsys.readouterr().err

@@ -128,6 +128,20 @@ def test_what_all_witnesses_get_wrong_is_seen_on_the_support(cohort, tmp_path):
     assert found["predicted_dice"] == pytest.approx(np.median(dice), abs=0.02) and found["interval"][1] < 0.9
 
 
+def test_an_accepted_label_map_is_the_truth(cohort, tmp_path):
+    file = tmp_path / "propagation" / f"case_1{VOTERS}"
+    voters = nib.load(file)
+    write_nifti(file, np.asarray(voters.dataobj)[..., :1], voters.affine)
+    write_json(tmp_path / "propagation" / "case_1.json", {"similarity": 1.0, "voters": {"case_1": 1.0}})
+    shifted = np.roll(organs(), 1, axis=1)
+    kidney = CLASSES["left_kidney"]
+    found = check(cohort, tmp_path, shifted)["classes"]["left_kidney"]
+    dice = dice_of(shifted == kidney, organs() == kidney)
+    assert (
+        found["predicted_dice"] == pytest.approx(dice, abs=1e-3) and found["interval"] == [found["predicted_dice"]] * 2
+    )
+
+
 def test_a_case_that_was_not_propagated(cohort, tmp_path):
     (tmp_path / "propagation" / f"case_1{VOTERS}").unlink()
     with pytest.raises(BundleError, match="was not propagated"):

@@ -77,8 +77,29 @@ def test_without_a_good_case_the_support_decides(first_round, tmp_path):
 def test_the_best_cases_help():
     returned = {"support": (1.0, 1.0), "a": (0.9, 0.6), "b": (0.7, 0.8), "c": (0.95, 0.4), "d": (0.7, 0.7)}
     records = {case: {"returned_dice": dict(zip(CLASSES, dice, strict=True))} for case, dice in returned.items()}
-    assert choose_helpers(records, "support", FusionSettings(helpers=4, least_dice=0.5)) == ["b", "d", "a"]
-    assert choose_helpers(records, "support", FusionSettings(helpers=2, least_dice=0.5)) == ["b", "d"]
+    assert choose_helpers(records, ["support"], FusionSettings(helpers=4, least_dice=0.5)) == ["b", "d", "a"]
+    assert choose_helpers(records, ["support"], FusionSettings(helpers=2, least_dice=0.5)) == ["b", "d"]
+
+
+def test_what_the_user_accepted_always_votes(first_round, tmp_path):
+    cohort, first, embedding = first_round
+    write_nifti(tmp_path / "accepted.nii.gz", organs(), LAS)
+    accepted = {"case_2": tmp_path / "accepted.nii.gz"}
+
+    def fusion(**settings):
+        return VoteFusion(cohort, tmp_path, first, embedding, FusionSettings(MATCHING, **settings), accepted)
+
+    stage = fusion(helpers=0, least_dice=1.1)
+    stage.run()
+    assert stage.helpers == ["case_2"]
+    assert set(read_json(tmp_path / "propagation" / "case_1.json")["voters"]) == {"case_0", "case_2"}
+    assert read_json(tmp_path / "propagation" / "case_2.json")["voters"] == {"case_2": 1.0}
+    own = np.asarray(nib.load(tmp_path / "propagation" / f"case_2{VOTERS}").dataobj)[..., 0]
+    assert set(np.unique(own)) == {0, *CLASSES.values()}, "nobody votes about it"
+    assert fusion(helpers=0, least_dice=1.1).run() == []
+    write_nifti(tmp_path / "accepted.nii.gz", np.roll(organs(), 1, axis=0), LAS)
+    assert fusion(helpers=0, least_dice=1.1).run() == ["case_0", "case_1", "case_2"]
+    assert fusion(helpers=2, least_dice=0.0).helpers == ["case_2", "case_1"]
 
 
 def test_a_case_without_a_first_round(first_round, tmp_path):
