@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,15 +81,15 @@ class PointRecords:
             seconds: what locating them took.
             more: further entries of the record.
         """
-        self._draw(case, judged)
-        classes = self.cohort.classes
+        classes, rows = self.cohort.classes, self._rows(judged)
+        draw_kept(self.cohort, case, rows, self.folder)
         record = {
             "case": case,
             "support": self.cohort.support,
             **self.about,
             "spacing_mm": list(self.cohort.spacing_mm),
             "classes": classes,
-            "points": self._rows(judged),
+            "points": rows,
             **(more or {}),
             "not_located": classes_not_located(classes, self.points.labels, judged.reasons),
             "inputs": inputs,
@@ -121,13 +121,23 @@ class PointRecords:
             for n, label in enumerate(self.points.labels)
         ]
 
-    def _draw(self, case: str, judged: JudgedPoints) -> None:
-        """Kept points on the case's own grid; foreground over background, then the higher score."""
-        kept = np.array([reason == KEPT for reason in judged.reasons])
-        labels = self.points.labels
-        values = np.where(labels == 0, self.cohort.background or 0, labels)
-        order = np.where(labels == 0, -1.0, judged.scores)
-        image = nib.load(self.cohort.cases[case].image)
-        grid = image.affine, self.cohort.cases[case].shape
-        drawn = draw_points(judged.world_mm[kept], values[kept], order[kept], *grid)
-        write_nifti(self.folder / f"{case}_scribbles.nii.gz", drawn, image.affine, like=image)
+
+def draw_kept(cohort: Cohort, case: str, rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Write `ID_scribbles.nii.gz`, the kept points on the case's own grid.
+
+    Foreground goes over background, then the higher score over the lower.
+
+    Args:
+        cohort: with classes and the value of background strokes.
+        case: name.
+        rows: of the case's record.
+        folder: `propagation/`.
+    """
+    kept = [row for row in rows if row["kept"]]
+    places_mm = np.array([row["located_mm"] for row in kept], dtype=float).reshape(-1, 3)
+    labels = np.array([row["label"] for row in kept], dtype=int)
+    order = np.where(labels == 0, -1.0, [row["score"] for row in kept])
+    image = nib.load(cohort.cases[case].image)
+    values = np.where(labels == 0, cohort.background or 0, labels)
+    drawn = draw_points(places_mm, values, order, image.affine, cohort.cases[case].shape)
+    write_nifti(folder / f"{case}_scribbles.nii.gz", drawn, image.affine, like=image)

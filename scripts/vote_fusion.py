@@ -20,11 +20,11 @@ from tqdm import tqdm
 
 from scripts.cached_volume import CachedVolume, read_cached
 from scripts.cohort import Cohort
+from scripts.denoising import classes_not_located
 from scripts.distributed import rank_and_world
 from scripts.embedding_weights import load_embedding
 from scripts.errors import BundleError
 from scripts.files import (
-    atomic_path,
     is_made_of,
     read_json,
     sha256_of_file,
@@ -34,6 +34,8 @@ from scripts.files import (
 )
 from scripts.label_transfer import TransferSettings, read_fractions, transfer_labels
 from scripts.matching import Body, MatchingSettings, embed_body, maps_between
+from scripts.point_records import draw_kept
+from scripts.point_votes import judged_by_votes
 from scripts.vote_seeds import VOTES, cells_affine, read_votes, votes_on_grid, write_votes
 
 logger = logging.getLogger(__name__)
@@ -52,6 +54,8 @@ class FusionSettings:
         helpers: most cases that vote beside the support.
         least_dice: of a helper's worst class, sent to the case and back.
         temperature: a voter's weight is the softmax of its body's similarity to the query's, at this temperature.
+        confident: a point is kept where the vote for its class is above.
+        reach_mm: how far a point may be moved to such a place.
     """
 
     matching: MatchingSettings = field(default_factory=MatchingSettings)
@@ -59,10 +63,12 @@ class FusionSettings:
     helpers: int = 4
     least_dice: float = 0.5
     temperature: float = 0.1
+    confident: float = 0.8
+    reach_mm: float = 24.0
 
 
 class VoteFusion:
-    """Writes `propagation/`: points and drawings of the first round, votes of the support and the helpers together.
+    """Writes `propagation/`: votes of the support and the helpers together, and the points as these votes judge them.
 
     `ID_voters.nii.gz` is what each voter alone says: label values at the working spacing, (X, Y, Z, voters).
     `on_support/propagation/` holds the same of the helpers alone for the support, where the truth is known.
@@ -125,13 +131,13 @@ class VoteFusion:
         logger.info("cases that vote beside the support: %s", ", ".join(self.helpers) or "none")
         voters = {case: self._voter(case) for case in self.helpers}
         for case in tqdm(todo, desc=STAGE, unit="case", disable=rank > 0):
-            self._write(self.folder, case, self._said_about(case, voters))
+            self._write(self.folder, case, self._said_about(case, voters), self.records[case]["points"])
         if not tested:
             self._write(self.on_support, support, self._all_say(voters, support), points=[])
         return todo
 
-    def _write(self, folder: Path, case: str, said: Mapping[str, _Said], **changes: Any) -> None:
-        """What the voters say together and each for itself; the record comes last."""
+    def _write(self, folder: Path, case: str, said: Mapping[str, _Said], points: Sequence[Mapping[str, Any]]) -> None:
+        """What the voters say together and each for itself, and what becomes of the points; the record comes last."""
         similarities = torch.tensor([voter.similarity for voter in said.values()])
         weights = torch.softmax(similarities / self.settings.temperature, dim=0)
         fused = sum(weight * voter.votes for weight, voter in zip(weights, said.values(), strict=True))
@@ -139,11 +145,16 @@ class VoteFusion:
         write_votes(folder / f"{case}{VOTES}", fused, cached.affine)
         alone = [self._labelled(voter.votes.numpy(), cached) for voter in said.values()]
         write_nifti(folder / f"{case}{VOTERS}", np.stack(alone, axis=-1), cached.affine)
-        drawing = f"{case}_scribbles.nii.gz"
-        with atomic_path(folder / drawing) as temporary:
-            shutil.copyfile(self.first_dir / "propagation" / drawing, temporary)
+        rows = points if case == self.cohort.support else self._judged(points, fused.numpy(), cached.affine)
+        draw_kept(self.cohort, case, rows, folder)
         shares = {name: round(float(weight), 4) for name, weight in zip(said, weights, strict=True)}
-        record = {**self.records[case], **changes, "voters": shares, "inputs": self._inputs(case)}
+        reasons = [row["reason"] for row in rows]
+        found = {
+            "points": rows,
+            "not_located": classes_not_located(self.cohort.classes, [row["label"] for row in rows], reasons),
+            "voters": shares,
+        }
+        record = {**self.records[case], **found, "inputs": self._inputs(case)}
         write_json(folder / f"{case}.json", record)
 
     def _said_about(self, case: str, voters: Mapping[str, _Voter]) -> dict[str, _Said]:
@@ -165,6 +176,10 @@ class VoteFusion:
         volume = read_cached(self.cohort, case)
         query = embed_body(self.trained, volume, self.spacing_mm)
         return {name: self._ask(voter, volume, query) for name, voter in others.items()}
+
+    def _judged(self, points: Sequence[Mapping[str, Any]], votes: np.ndarray, affine: np.ndarray) -> list[dict]:
+        values, settings = list(self.cohort.classes.values()), self.settings
+        return judged_by_votes(points, votes, values, affine, settings.confident, settings.reach_mm)
 
     def _labelled(self, votes: np.ndarray, cached: nib.Nifti1Image) -> np.ndarray:
         """(X, Y, Z) label values where each class's vote is the highest."""

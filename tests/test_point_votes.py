@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from scripts.correspondence import CYCLE
+from scripts.denoising import KEPT, TISSUE
+from scripts.point_votes import VOTE, judged_by_votes
+
+AFFINE = np.array([[2.0, 0, 0, 10], [0, 3.0, 0, 0], [0, 0, 5.0, -4], [0, 0, 0, 1]])
+VALUES = [3, 6]
+
+
+def votes():
+    """8 x 1 x 1 cells: class 3 sure in cell 0, likely in cell 1, class 6 sure in cell 7, background between."""
+    found = np.zeros((3, 8, 1, 1))
+    found[1, 0], found[1, 1], found[2, 7] = 0.9, 0.6, 0.9
+    found[0] = 1 - found[1] - found[2]
+    return found
+
+
+def row(label, x, reason=KEPT):
+    place_mm = (AFFINE @ [x, 0, 0, 1])[:3].tolist()
+    return {
+        "label": label,
+        "working_voxel": [x, 0, 0],
+        "located_mm": place_mm,
+        "kept": reason == KEPT,
+        "reason": reason,
+    }
+
+
+def judged(*rows, reach_mm=10.0):
+    return judged_by_votes(rows, votes(), VALUES, AFFINE, 0.8, reach_mm)
+
+
+def test_a_point_stays_where_its_class_is_beyond_doubt():
+    (found,) = judged(row(3, 1, CYCLE))
+    assert found["kept"] and found["reason"] == KEPT and found["moved_mm"] == 0 and found["working_voxel"] == [1, 0, 0]
+
+
+def test_wrong_tissue_counts_where_a_point_stays():
+    (found,) = judged(row(3, 1, TISSUE))
+    assert not found["kept"] and found["reason"] == TISSUE
+
+
+def test_a_point_in_doubt_moves_to_the_nearest_place_without():
+    (found,) = judged(row(3, 3))
+    # Cell 0 has its centre at voxel (0.5, 0.5, 0.5): 2.5 voxels of 2 mm, half a voxel of 3 and of 5 mm away.
+    assert found["moved_mm"] == pytest.approx(np.linalg.norm([5.0, 1.5, 2.5]), abs=1e-3)
+    assert found["located_mm"] == [11.0, 1.5, -1.5] and found["kept"]
+
+
+@pytest.mark.parametrize("label", [3, 6])
+def test_a_point_far_from_its_class_is_dropped(label):
+    (found,) = judged(row(label, 8), reach_mm=6.0)
+    assert not found["kept"] and found["reason"] == VOTE and found["working_voxel"] == [8, 0, 0]
+
+
+def test_background_is_a_class_like_any_other():
+    inside, outside = judged(row(0, 1), row(0, 8), reach_mm=4.0)
+    assert not inside["kept"] and outside["kept"]
+
+
+def test_a_class_nobody_votes_for():
+    empty = votes()
+    empty[0] += empty[2]
+    empty[2] = 0
+    (found,) = judged_by_votes([row(6, 14)], empty, VALUES, AFFINE, 0.8, 1000.0)
+    assert not found["kept"]
