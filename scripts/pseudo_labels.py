@@ -114,9 +114,10 @@ def geodesic_pseudo_label(
     Raises:
         BundleError: as `geodesic_distance`.
     """
-    distances = geodesic_distance(
-        image,
-        seeds,
+    box = _open_box(seeds)
+    inside = geodesic_distance(
+        image[box],
+        seeds[(slice(None), *box)],
         spacing_mm,
         lam=settings.lam,
         max_iterations=settings.max_iterations,
@@ -125,9 +126,21 @@ def geodesic_pseudo_label(
         backend=settings.backend,
         device=device,
     )
-    distances = distances.clamp_(max=settings.truncation).cpu().numpy()
+    distances = np.full(tuple(seeds.shape), settings.truncation, dtype=np.float32)
+    distances[0] = 0.0
+    distances[(slice(None), *box)] = inside.clamp_(max=settings.truncation).cpu().numpy()
     label, *_ = _nearest_class(distances)
     return PseudoLabel(_largest_parts(label) if settings.largest_component else label, distances)
+
+
+def _open_box(seeds: np.ndarray | torch.Tensor) -> tuple[slice, ...]:
+    """Box around every voxel that is no background seed, with a rim of one.
+
+    Beyond it there are background seeds only. A way out of the box and back passes one, and from there on background is
+    at least as near as the class: labels need no look beyond.
+    """
+    everything = tuple(slice(0, size) for size in seeds.shape[1:])
+    return _box_of(~np.asarray(seeds[0], dtype=bool), margins=(1, 1, 1)) or everything
 
 
 class PseudoLabeller:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from monai.bundle import run
 
+from scripts import pseudo_labels
 from scripts.cohort import Case, Cohort, prepare_cohort
 from scripts.errors import BundleError
 from scripts.files import write_json, write_nifti
@@ -48,6 +49,24 @@ def test_each_block_goes_to_its_seed_and_the_rest_to_background():
     np.testing.assert_array_equal(pseudo.label, truth)
     assert pseudo.label.dtype == np.uint8 and pseudo.distances.dtype == np.float32
     assert pseudo.distances.shape == (3, 12, 10, 8) and pseudo.distances.max() <= 1.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_far_background_seeds_need_no_look(seed, monkeypatch):
+    generator = np.random.default_rng(seed)
+    image = generator.random((14, 12, 10)).astype(np.float32)
+    seeds = np.zeros((3, *image.shape), dtype=bool)
+    seeds[0] = True
+    seeds[0, 4:10, 3:9, 2:8] = generator.random((6, 6, 6)) < 0.1
+    seeds[1, 5, 5, 4], seeds[2, 8, 6, 5] = True, True
+    seeds[0] &= ~seeds[1:].any(axis=0)
+    settings = GeodesicSettings(truncation=8.0, largest_component=False)
+    cropped = geodesic_pseudo_label(image, seeds, (1.0, 2.0, 3.0), settings)
+    monkeypatch.setattr(pseudo_labels, "_open_box", lambda seeds: tuple(slice(0, n) for n in seeds.shape[1:]))
+    whole = geodesic_pseudo_label(image, seeds, (1.0, 2.0, 3.0), settings)
+    assert len(np.unique(whole.label)) == 3
+    np.testing.assert_array_equal(cropped.label, whole.label)
+    np.testing.assert_array_equal(cropped.distances[0], whole.distances[0])
 
 
 def test_a_class_without_seed_stays_absent():
