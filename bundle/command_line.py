@@ -218,7 +218,7 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False)
     parser.add_argument(
         "--mode",
         choices=list(LOCALISATIONS),
-        help=f"the method's configuration, {DEFAULT_MODE} unless given; mode default is in development",
+        help=f"the method's configuration, {DEFAULT_MODE} unless given",
     )
     parser.add_argument("--small", action="store_true", help="a configuration for two CPU cores")
     parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")

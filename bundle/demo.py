@@ -14,11 +14,10 @@ from scripts.files import write_json
 
 # So that two CPU cores need about a quarter of an hour.
 OVERRIDES: dict[str, dict[str, Any]] = {
-    "prnet_coarse": {"max_epochs": 8},
-    "prnet_fine": {"max_epochs": 8},
-    "propagation": {"tissue_tolerance": 0.08},
+    "embedding": {"max_epochs": 10},
+    "region": {"geodesic_spacing_mm": [3.0, 3.0, 3.0]},
     "pseudo_labels": {"geodesic_spacing_mm": [3.0, 3.0, 3.0]},
-    "segmentation": {"max_epochs": 40, "samples_per_epoch": 40, "plc_start_epoch": 30},
+    "segmentation": {"max_epochs": 15, "plc_start_epoch": 10},
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bundle.run_config import BUNDLE_ROOT, read_configs
-from bundle.run_settings import DEFAULT_MODE, RunSettings
+from bundle.run_settings import RunSettings
 from bundle.stages import config_names
 from scripts.cohort import Cohort, check_alignment
 from scripts.embedding_weights import load_embedding
@@ -229,7 +229,7 @@ class DefaultLocalisation:
 LOCALISATIONS: dict[str, type[Localisation]] = {"paper": PaperLocalisation, "default": DefaultLocalisation}
 
 
-def weights_folder(name_or_folder: str, mode: str = DEFAULT_MODE) -> Path:
+def weights_folder(name_or_folder: str, mode: str) -> Path:
     """A shipped set of weights by name, or a folder holding the mode's networks (or `prnet/` with them).
 
     Raises:

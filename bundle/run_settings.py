@@ -11,7 +11,7 @@ from scripts.errors import BundleError
 from scripts.files import read_json, write_json
 
 FILE_NAME = "run.json"
-DEFAULT_MODE = "paper"
+DEFAULT_MODE = "default"
 PATHS = ("images", "support", "scribbles", "weights", "region", "accepted")
 
 

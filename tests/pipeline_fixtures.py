@@ -58,6 +58,7 @@ def input_options(folder: Path) -> list[str]:
     return [
         *("--images", str(folder / "images"), "--support", str(folder / "images" / "case_0.nii.gz")),
         *("--scribbles", str(folder / "scribbles.nii.gz"), "--classes", "spleen:1,liver:6", "--background", "14"),
+        *("--mode", "paper"),
     ]
 
 
@@ -70,6 +71,7 @@ def settings(folder: Path, **changes: Any) -> RunSettings:
         "scribbles": folder / "scribbles.nii.gz",
         "classes": CLASSES,
         "background": BACKGROUND,
+        "mode": "paper",
         "small": True,
     }
     return RunSettings(**values | changes)

@@ -11,9 +11,11 @@ from bundle.run_settings import RunSettings
 from scripts.denoising import denoising_rule
 from scripts.errors import BundleError
 from scripts.files import read_json, write_json
+from scripts.matching import MapRound, MatchingSettings
 from scripts.pseudo_labels import GeodesicSettings
 from scripts.volume_io import Volume
 from tests.pipeline_fixtures import default_settings, make_weights, phantom_settings, save
+from tests.test_correspondence import write_embedding
 
 # ------------------------------------------------------------------------------------------------------------- points
 
@@ -169,12 +171,15 @@ def phantoms(tmp_path_factory):
 
 def test_limits_in_miniature(phantoms, tmp_path, monkeypatch):
     weights = make_weights(tmp_path / "models" / "phantoms")
-    monkeypatch.setattr(limits, "weights_folder", lambda name: weights)
+    write_embedding(weights / "embedding", [4.0] * 3)
+    lenient = MatchingSettings(100, [MapRound(None, 1000.0, None, 30.0)])
+    monkeypatch.setattr(limits, "weights_folder", lambda name, mode: weights)
+    monkeypatch.setattr(limits, "MatchingSettings", lambda: lenient)
     monkeypatch.setattr(limits, "POINTS", 5)
     monkeypatch.setattr(limits, "resample", lambda volume, spacing_mm: volume)
     result = limits.run(phantoms, tmp_path / "docs" / "page.md")
-    assert [row["limit_s"] for row in result["rows"]] == [60, 3, 60]
-    assert [len(row["seconds"]) for row in result["rows"]] == [3, 3, 1]
+    assert [row["limit_s"] for row in result["rows"]] == [60, 10, 3, 60]
+    assert [len(row["seconds"]) for row in result["rows"]] == [3, 3, 3, 1]
     assert all(row["median_s"] == sorted(row["seconds"])[len(row["seconds"]) // 2] for row in result["rows"])
     assert read_json(tmp_path / "docs" / "benchmarks" / "limits_phantoms.json") == result
     assert "### Limits, phantoms" in (tmp_path / "docs" / "page.md").read_text()

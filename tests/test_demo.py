@@ -1,5 +1,6 @@
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -8,9 +9,10 @@ from bundle.demo import OVERRIDES, run_demo
 from bundle.phantom import write_phantom_cohort
 from bundle.pipeline import Pipeline
 from bundle.run_config import check_values
-from bundle.stages import CONFIGS
+from bundle.run_settings import RunSettings
+from bundle.stages import config_names
 from scripts.files import read_json
-from tests.pipeline_fixtures import phantom_settings
+from tests.pipeline_fixtures import default_settings
 
 LAST_LINE = r"mean Dice (0|1)\.\d{3} on \d+ held-out phantom volumes"
 
@@ -20,9 +22,9 @@ def tiny_phantoms(folder):
 
 
 def test_settings_are_ones_the_configs_have():
+    settings = RunSettings(Path(), Path(), Path(), Path(), small=True)
     for stage, overrides in OVERRIDES.items():
-        names, small = CONFIGS[stage]
-        check_values([*names, *small], overrides)
+        check_values(config_names(stage, settings), overrides)
 
 
 class PerfectPipeline:
@@ -75,7 +77,7 @@ def test_demo_trains_without_the_volumes_held_out(tmp_path, perfect):
 @pytest.mark.slow
 def test_demo_from_end_to_end_in_miniature(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "write_phantom_cohort", tiny_phantoms)
-    monkeypatch.setattr(demo, "OVERRIDES", phantom_settings(15.0))
+    monkeypatch.setattr(demo, "OVERRIDES", default_settings(15.0))
     first = run_demo(tmp_path)
     assert re.fullmatch(LAST_LINE, capsys.readouterr().out.strip().splitlines()[-1])
     assert (tmp_path / "run" / "report" / "index.html").is_file()

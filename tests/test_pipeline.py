@@ -265,12 +265,12 @@ def test_damaged_weights_are_refused_first(folder):
 def test_weights_by_name_or_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(localisation, "BUNDLE_ROOT", tmp_path)
     shipped = make_weights(tmp_path / "models" / "abdomen_ct")
-    assert weights_folder("abdomen_ct") == shipped
-    assert weights_folder(str(shipped)) == shipped
+    assert weights_folder("abdomen_ct", "paper") == shipped
+    assert weights_folder(str(shipped), "paper") == shipped
     own = make_weights(tmp_path / "out" / "prnet")
-    assert weights_folder(str(tmp_path / "out")) == own
+    assert weights_folder(str(tmp_path / "out"), "paper") == own
     with pytest.raises(BundleError, match="no weights for mode paper") as caught:
-        weights_folder("chest_ct")
+        weights_folder("chest_ct", "paper")
     assert "abdomen_ct" in caught.value.expected
     assert caught.value.found == "chest_ct"
 

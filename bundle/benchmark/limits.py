@@ -13,16 +13,22 @@ import torch
 from bundle.benchmark import pages
 from bundle.dataset import Dataset, read_dataset
 from bundle.localisation import weights_folder
+from scripts.cached_volume import CachedVolume
+from scripts.embedding_weights import load_embedding
+from scripts.errors import BundleError
 from scripts.files import write_json
 from scripts.geodesic import geodesic_distance
 from scripts.intensity import body_mask, normalise_hu
+from scripts.label_transfer import TransferSettings, read_fractions, transfer_labels
+from scripts.matching import MatchingSettings, embed_body, locate, maps_between
 from scripts.prnet_weights import load_prnet
 from scripts.propagation import Propagator
 from scripts.resampling import canonical, resample
-from scripts.scribbles import draw_points, read_scribble_points
+from scripts.scribbles import draw_points, read_scribble_points, to_voxels
 from scripts.volume_io import Volume, read_volume, spacing_of
 
 POINTS = 1000
+SPACING_MM = 4.0
 REPEATS = 3
 
 
@@ -30,12 +36,14 @@ def run(dataset_folder: Path, page: Path = Path("docs/benchmarks.md")) -> dict[s
     """Measure propagation and geodesic distance on the support volume; write JSON and the page's section."""
     dataset = read_dataset(dataset_folder)
     volume = read_volume(dataset.image(dataset.support))
-    coarse_grid = resample(canonical(volume), (4.0, 4.0, 4.0))
+    coarse_grid = resample(canonical(volume), [SPACING_MM] * 3)
     rows = [
         _row("propagating 1,000 points into one 4 mm volume", 60, _seconds(_propagation(dataset, coarse_grid))),
         _row("geodesic distance, four classes, 4 mm grid", 3, _seconds(_geodesic(dataset, coarse_grid))),
         _row("geodesic distance, four classes, native grid", 60, _seconds(_geodesic(dataset, canonical(volume)), 1)),
     ]
+    if (action := _correspondence(dataset)) is not None:
+        rows.insert(1, _row("mode default: strokes and labels into one 4 mm volume", 10, _seconds(action)))
     result = {"dataset": dataset.folder.name, "threads": torch.get_num_threads(), "rows": rows}
     write_json(page.parent / "benchmarks" / f"limits_{dataset.folder.name}.json", result)
     pages.replace_section(page, f"limits {dataset.folder.name}", _section(result))
@@ -43,7 +51,7 @@ def run(dataset_folder: Path, page: Path = Path("docs/benchmarks.md")) -> dict[s
 
 
 def _propagation(dataset: Dataset, volume: Volume) -> Callable[[], Any]:
-    weights = weights_folder(dataset.folder.name)
+    weights = weights_folder(dataset.folder.name, "paper")
     propagator = Propagator(load_prnet(weights / "coarse"), load_prnet(weights / "fine"))
     image = torch.from_numpy(normalise_hu(volume.array))[None]
     body = torch.from_numpy(body_mask(volume.array, volume.spacing_mm))
@@ -52,6 +60,39 @@ def _propagation(dataset: Dataset, volume: Volume) -> Callable[[], Any]:
     points = candidates[torch.randperm(len(candidates), generator=generator)[:POINTS]]
     described = propagator.describe_support(image, points)
     return lambda: propagator.locate(image, body, described)
+
+
+def _correspondence(dataset: Dataset) -> Callable[[], Any] | None:
+    """Embedding of a test volume, maps both ways, votes of every cell, the strokes' places; None without a network."""
+    try:
+        weights = weights_folder(dataset.folder.name, "default")
+    except BundleError:
+        return None
+    spacing_mm = np.full(3, SPACING_MM)
+    trained = load_embedding(weights / "embedding", [SPACING_MM] * 3)
+    support, query = (_cached(dataset.image(case)) for case in (dataset.support, dataset.test[0]))
+    body = embed_body(trained, support, spacing_mm)
+    region = dataset.labels / f"{dataset.support}.nii.gz"
+    fractions = read_fractions(region, support, body.embedding, list(dataset.classes.values()))
+    points = read_scribble_points(dataset.scribbles(), dataset.classes)
+    places_mm = to_voxels(points.world_mm, support.affine) * spacing_mm
+
+    def action() -> None:
+        found = embed_body(trained, query, spacing_mm)
+        maps = maps_between(body, found, MatchingSettings())
+        transfer_labels(
+            body.embedding, fractions, found.embedding, query.body, maps.back, spacing_mm, TransferSettings()
+        )
+        locate(body, places_mm, found, maps.forth, MatchingSettings())
+
+    return action
+
+
+def _cached(image: Path) -> CachedVolume:
+    """A volume as the cache holds it."""
+    volume = resample(canonical(read_volume(image)), [SPACING_MM] * 3)
+    body = torch.from_numpy(body_mask(volume.array, volume.spacing_mm) > 0)
+    return CachedVolume(torch.from_numpy(normalise_hu(volume.array))[None].float(), body, volume.affine)
 
 
 def _geodesic(dataset: Dataset, volume: Volume) -> Callable[[], Any]:

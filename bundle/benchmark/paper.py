@@ -79,6 +79,7 @@ def _settings(dataset: Dataset, output: Path, images: Path, **changes: Any) -> R
         scribbles=dataset.scribbles("a"),
         classes=dataset.classes,
         background=dataset.background,
+        mode="paper",
         **changes,
     )
 
