@@ -1,4 +1,4 @@
-"""Classes weigh alike at first, as often as they come at last: small organs are found early and not overdrawn later."""
+"""Classes weigh alike at first, large ones more later on: small organs are found early and not overdrawn later."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from scripts.segmentation_loss import LocatedDiceCELoss
 
 
 class FadeClassBalance:
-    """Lets `class_balance` of a loss fall linearly to 0; a function of the epoch alone, so a resumed training agrees.
+    """Lets `class_balance` of a loss fall linearly; a function of the epoch alone, so a resumed training agrees.
 
     Args:
         loss: whose balance is set when an epoch starts.
         start: in the first epoch.
-        epochs: after which it is 0.
+        end: after `epochs` epochs.
+        epochs: how long it falls.
     """
 
-    def __init__(self, loss: LocatedDiceCELoss, start: float, epochs: int) -> None:
-        self.loss, self.start, self.epochs = loss, start, epochs
+    def __init__(self, loss: LocatedDiceCELoss, start: float, end: float, epochs: int) -> None:
+        self.loss, self.start, self.end, self.epochs = loss, start, end, epochs
 
     def attach(self, engine: Engine) -> None:
         """Set the balance whenever an epoch of `engine` starts."""
@@ -25,4 +26,5 @@ class FadeClassBalance:
 
     def __call__(self, engine: Engine) -> None:
         """Set the balance of the epoch that `engine` is in."""
-        self.loss.class_balance = self.start * max(0.0, 1 - (engine.state.epoch - 1) / max(self.epochs, 1))
+        left = max(0.0, 1 - (engine.state.epoch - 1) / max(self.epochs, 1))
+        self.loss.class_balance = self.end + left * (self.start - self.end)

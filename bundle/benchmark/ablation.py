@@ -34,7 +34,7 @@ MASKS: dict[str, dict[str, dict[str, Any]]] = {
 NETWORKS: dict[str, dict[str, Any]] = {
     FULL: {"use_plc": False},
     "starts afresh": {"use_plc": False, "start_from": None},
-    "classes not balanced": {"use_plc": False, "class_balance": 0.0},
+    "classes not balanced": {"use_plc": False, "class_balance": 0.0, "class_balance_end": 0.0},
     "last weights, not their average": {"use_plc": False, "average_decay": 0.0},
     "label correction": {"use_plc": True},
 }
