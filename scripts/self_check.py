@@ -44,7 +44,7 @@ class TrustRule:
         volume_factor: a class this many times larger or smaller than the cohort's median is flagged.
     """
 
-    least_dice: float = 0.6
+    least_dice: float = 0.7
     least_similarity: float = 0.3
     volume_factor: float = 4.0
 

@@ -98,10 +98,12 @@ def default_section(result: Mapping[str, Any]) -> str:
     name = result["dataset"]
     where = result["machine"]["gpu"] or f"{result['machine']['threads']} CPU threads"
     supports = list(dict.fromkeys(run["support"] for run in result["runs"]))
+    strangers = f" --strangers DIR/{result['strangers']['dataset']}" if result["strangers"] else ""
     return "\n\n".join(
         [
             f"### Mode `default`, {name}",
-            f"`python -m bundle benchmark default --dataset DIR/{name}`; {result['configuration']} configuration; "
+            f"`python -m bundle benchmark default --dataset DIR/{name}{strangers}`; {result['configuration']} "
+            "configuration; "
             f"{where}; supports {', '.join(f'`{s}`' for s in supports)}; {len(result['unlabelled_cases'])} unlabelled "
             f"volumes, scores on the {len(result['test_cases'])} volumes of the `test` list, full original grid. Raw "
             f"numbers: `docs/benchmarks/default_{name}.json`.",
