@@ -279,6 +279,14 @@ def test_the_self_check_is_told(output):
     assert "spleen 0.41 0.41 (case_2) 1 of 1" in text
 
 
+def test_the_modes_own_networks_have_a_curve(output):
+    write_json(output / "run.json", {"mode": "default"})
+    (output / "embedding").mkdir()
+    (output / "embedding" / "curve.csv").write_text("epoch,train_loss\n1,2.5\n2,1.5\n")
+    text = text_of(write_report(output))
+    assert "Embedding network 2 epochs" in text and "position network" not in text
+
+
 def test_partial_run_says_what_is_missing(output):
     for path in [*(output / "predictions").iterdir(), output / "state.json"]:
         path.unlink()

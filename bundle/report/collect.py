@@ -52,6 +52,12 @@ class Run:
         """Identifier of the scribbled case."""
         return self.cohort.get("support")
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Content of `run.json`, empty if it is missing or damaged."""
+        found = optional_json(self.output_dir / "run.json")
+        return found if isinstance(found, dict) else {}
+
     def image(self, case: str) -> Path | None:
         """The case's image, if the cohort names one that exists."""
         stored = self.cohort.get("cases", {}).get(case, {}).get("image")

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from bundle.report.collect import CaseResult, Run, is_phantom, optional_json, propagation_of
+from bundle.report.collect import CaseResult, Run, is_phantom, propagation_of
 from bundle.report.markup import MISSING, Markup, definition_list, escape, paragraph, swatch, table
 from bundle.report.pictures import colours_of
 from bundle.report.trouble import spoken
@@ -58,10 +58,10 @@ def _labels_fact(run: Run) -> str:
 
 def _mode(run: Run) -> str:
     """The mode that `run.json` records and the denoising rule that the points were kept by."""
-    settings = optional_json(run.output_dir / "run.json") or {}
+    settings = run.settings
     parts = [str(settings.get("mode", "not recorded")) + (", small configuration" if settings.get("small") else "")]
     if settings.get("weights"):
-        parts.append(f"position networks given: {settings['weights']}")
+        parts.append(f"networks given: {settings['weights']}")
     propagation = next(filter(None, (propagation_of(run, case) for case in run.case_ids)), {})
     if "rule" in propagation:
         parts.append(f"points kept by rule {propagation['rule']} ({', '.join(_conditions(propagation))})")

@@ -12,18 +12,19 @@ from bundle.report.collect import Run, optional_json, read_curve
 from bundle.report.markup import MISSING, Markup, duration, number, paragraph, section, table
 from bundle.report.trouble import spoken
 
-TRAININGS = (
-    ("Coarse position network", "prnet/coarse"),
-    ("Fine position network", "prnet/fine"),
-    ("Segmentation network", "segmentation"),
-)
+TRAININGS = {
+    "paper": {"prnet/coarse": "Coarse position network", "prnet/fine": "Fine position network"},
+    "default": {"embedding": "Embedding network"},
+}
+SEGMENTATION = {"segmentation": "Segmentation network"}
 SCORES = (("dice", "Dice", 3), ("hd95_mm", "HD95, mm", 1), ("surface_dice_2mm", "Surface Dice at 2 mm", 3))
 
 
 def trainings(run: Run) -> Markup:
-    """Training curves of the three networks."""
+    """Training curves of the mode's networks."""
     parts = []
-    for title, folder in TRAININGS:
+    mode = run.settings.get("mode", "paper")
+    for folder, title in (TRAININGS.get(mode, {}) | SEGMENTATION).items():
         columns = read_curve(run.output_dir / folder / "curve.csv")
         parts.append(Markup(f"<h3>{title}</h3>\n"))
         if not any(column not in charts.NOT_A_CURVE for column in columns):
