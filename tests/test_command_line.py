@@ -1,5 +1,6 @@
 """The command line: what it tells the stages, and one clear error for each kind of bad input before any long work."""
 
+import gc
 import json
 import logging
 
@@ -46,6 +47,8 @@ def refused(stages, capsys):
     """Run a command that must be refused before any stage runs; its message."""
 
     def run(*arguments):
+        gc.collect()  # a progress bar that another test's error left open is written when it is collected
+        capsys.readouterr()
         with pytest.raises(SystemExit) as caught:
             main([str(argument) for argument in arguments])
         message = capsys.readouterr().err
