@@ -150,6 +150,11 @@ class VoteFusion:
         shares = {name: round(float(weight), 4) for name, weight in zip(said, weights, strict=True)}
         reasons = [row["reason"] for row in rows]
         found = {
+            "rule": "votes",
+            "levels": [],
+            "cycle_mm": None,
+            "confident_vote": self.settings.confident,
+            "reach_mm": self.settings.reach_mm,
             "points": rows,
             "not_located": classes_not_located(self.cohort.classes, [row["label"] for row in rows], reasons),
             "voters": shares,

@@ -287,6 +287,14 @@ def test_the_modes_own_networks_have_a_curve(output):
     assert "Embedding network 2 epochs" in text and "position network" not in text
 
 
+def test_what_votes_asked_of_a_point_is_told(output):
+    for path in (output / "propagation").glob("*.json"):
+        votes = {"rule": "votes", "levels": [], "tau": None, "confident_vote": 0.8, "reach_mm": 24.0}
+        write_json(path, json.loads(path.read_text()) | votes)
+    text = text_of(write_report(output))
+    assert "points kept by rule votes (vote above 0.8, moved by at most 24 mm" in text
+
+
 def test_partial_run_says_what_is_missing(output):
     for path in [*(output / "predictions").iterdir(), output / "state.json"]:
         path.unlink()
