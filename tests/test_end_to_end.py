@@ -33,6 +33,7 @@ def input_options(cohort):
         *("--images", str(cohort / "images"), "--support", str(cohort / "images" / "phantom_00.nii.gz")),
         *("--scribbles", str(cohort / "scribbles" / "phantom_00_a.nii.gz")),
         *("--classes", "spleen:1,liver:4", "--background", "7", "--small"),
+        *("--mode", "paper"),
     ]
 
 
