@@ -136,14 +136,14 @@ def test_class_limits(fresh):
 
 def test_only_what_changed_is_done_again(fresh, monkeypatch, caplog):
     cohort, prnet = fresh
-    monkeypatch.setattr(logging.getLogger("scripts.scribble_propagation"), "disabled", False)
+    monkeypatch.setattr(logging.getLogger("scripts.files"), "disabled", False)
     folder = cohort.output_dir / "propagation"
     assert stage(cohort, prnet).run() == ["case_0", "case_1", "case_2"]
     assert stage(cohort, prnet).run() == []
     for damage in ("{half", "[]", "{}"):
         (folder / "case_1.json").write_text(damage)
         assert stage(cohort, prnet).run() == ["case_1"]
-    assert any("the record of case case_1 is damaged" in message for message in caplog.messages)
+    assert any("case_1.json is damaged" in message for message in caplog.messages)
     assert record_of(cohort, "case_1")["case"] == "case_1"
     (folder / "case_2_scribbles.nii.gz").unlink()
     assert stage(cohort, prnet).run() == ["case_2"]
