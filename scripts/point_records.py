@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +14,6 @@ from scripts.cohort import Cohort
 from scripts.denoising import KEPT, classes_not_located
 from scripts.files import is_made_of, write_json, write_nifti
 from scripts.scribbles import BACKGROUND, ScribblePoints, draw_points, nearest_voxels, to_voxels
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from scripts.denoising import KEPT, TISSUE
 from scripts.label_transfer import STRIDE
 from scripts.scribbles import to_world
+from scripts.volume_io import spacing_of
 
 VOTE = "vote"
 
@@ -39,7 +40,7 @@ def judged_by_votes(
     Returns:
         Rows with "located_mm", "working_voxel", "kept" and "reason" as they are now, and "moved_mm".
     """
-    spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    spacing_mm = spacing_of(affine)
     judged = []
     channels = {0: 0} | {value: channel for channel, value in enumerate(values, start=1)}
     cells = [np.argwhere(vote > confident) for vote in votes]

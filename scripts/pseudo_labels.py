@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -31,8 +30,6 @@ from scripts.tissue_posterior import tissue_posterior
 from scripts.volume_cache import HU_RANGE
 from scripts.volume_io import Volume, read_labels, read_volume, spacing_of
 from scripts.vote_seeds import VOTES, read_votes, seeds_from_votes, votes_on_grid
-
-logger = logging.getLogger(__name__)
 
 STAGE = "pseudo_labels"
 UNDECIDED = 255  # value of voxels that two classes claim almost equally

@@ -141,12 +141,13 @@ class SelfCheck:
         """
         voters = _Voters(self._propagated(case, ".json"), self._propagated(case, VOTERS))
         witnesses = {"result": voters.on_grid(self._result(case))}
-        if list(voters.labels()) == [case]:
-            return witnesses | voters.labels()
+        labels = voters.labels()
+        if list(labels) == [case]:
+            return witnesses | labels
         mask = self._mask(case)
         if mask.exists() and sha256_of_file(mask) != sha256_of_file(self._result(case)):
             witnesses[MASK] = voters.on_grid(mask)
-        return witnesses | voters.labels()
+        return witnesses | labels
 
     def _shared_quality(self) -> float:
         """True over predicted Dice of the mask that the helping cases make on the support: median over classes.

@@ -24,14 +24,7 @@ from scripts.denoising import classes_not_located
 from scripts.distributed import rank_and_world
 from scripts.embedding_weights import load_embedding
 from scripts.errors import BundleError
-from scripts.files import (
-    is_made_of,
-    read_json,
-    sha256_of_file,
-    sha256_of_settings,
-    write_json,
-    write_nifti,
-)
+from scripts.files import is_made_of, read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
 from scripts.label_transfer import TransferSettings, read_fractions, transfer_labels
 from scripts.matching import Body, MatchingSettings, embed_body, maps_between
 from scripts.point_records import draw_kept

@@ -67,6 +67,14 @@ def test_label_maps_that_the_user_corrected_help_the_others(cohort, tmp_path):
     assert read_json(output / "pseudo_labels" / "phantom_02.json")["given"]
 
 
+def refusal(arguments, capsys):
+    """What a command that is refused says."""
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    return capsys.readouterr().err
+
+
 def classes_of(file):
     """A label map with the classes of the command alone."""
     array = np.asarray(nib.load(file).dataobj)
@@ -87,10 +95,7 @@ def test_regions_that_do_not_fit(cohort, tmp_path, capsys, mode, region, message
     nib.save(nib.Nifti1Image(empty, support.affine), cohort / "scribbles" / "empty.nii.gz")
     arguments = command(cohort, tmp_path / "out", "--region", cohort / region)
     arguments[arguments.index("--mode") + 1] = mode
-    with pytest.raises(SystemExit) as left:
-        main(arguments)
-    assert left.value.code == 2
-    assert message in capsys.readouterr().err
+    assert message in refusal(arguments, capsys)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +109,4 @@ def test_regions_that_do_not_fit(cohort, tmp_path, capsys, mode, region, message
 def test_accepted_label_maps_that_do_not_fit(cohort, tmp_path, capsys, name, source, message):
     (tmp_path / "accepted").mkdir()
     shutil.copy(cohort / "labels" / f"{source}.nii.gz", tmp_path / "accepted" / f"{name}.nii.gz")
-    with pytest.raises(SystemExit):
-        main(command(cohort, tmp_path / "out", "--accepted", tmp_path / "accepted"))
-    assert message in capsys.readouterr().err
+    assert message in refusal(command(cohort, tmp_path / "out", "--accepted", tmp_path / "accepted"), capsys)

@@ -9,17 +9,12 @@ from typing import Any
 import numpy as np
 
 from bundle.benchmark import pages
-from bundle.benchmark.runs import Bench, chosen_runs
+from bundle.benchmark.runs import Bench, chosen_runs, open_bench
 from bundle.benchmark.trained import score_network
-from bundle.dataset import Dataset, read_dataset
-from bundle.run_config import BUNDLE_ROOT
 from scripts.evaluation import evaluate_folder
 from scripts.files import write_json
 
-# An affine map alone: the first round of `scripts.matching.ROUNDS`.
-AFFINE = [
-    {"_target_": "scripts.matching.MapRound", "prior_mm": None, "cycle_mm": 24.0, "width_mm": None, "scale_mm": 30.0}
-]
+AFFINE = "$ROUNDS[:1]"  # the first round fits an affine map
 FULL = "everything on"
 # What is switched off -> stage -> config keys.
 MASKS: dict[str, dict[str, dict[str, Any]]] = {
@@ -53,9 +48,8 @@ def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, devi
         small: the configuration for two CPU cores.
         device: such as "cuda:0"; None takes a GPU if there is one.
     """
-    dataset = read_dataset(dataset_folder)
-    name = dataset.folder.name
-    bench = Bench(dataset, output or BUNDLE_ROOT / "runs" / f"default_{name}", small, device)
+    bench = open_bench(dataset_folder, output, small, device)
+    name = bench.dataset.folder.name
     bench.train()
     result: dict[str, Any] = {**bench.about(), "masks": {}, "networks": {}}
     for part, variants, measure in (("masks", MASKS, _masks), ("networks", NETWORKS, _network)):
@@ -69,11 +63,12 @@ def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, devi
 
 def _masks(bench: Bench, words: str, overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Scores of the test volumes' one-shot masks."""
-    first = chosen_runs(bench.dataset)[0]
+    dataset = bench.dataset
+    first = chosen_runs(dataset)[0]
     folder = first.folder if words == FULL else f"ablation/{_slug(words)}"
     pipeline = bench.on_test(first, folder, overrides=overrides)
     pipeline.propagate()
-    return _scores(bench.dataset, pipeline.output / "pseudo_labels")
+    return evaluate_folder(pipeline.output / "pseudo_labels", dataset.labels, dataset.classes, dataset.test)
 
 
 def _network(bench: Bench, words: str, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,10 +79,6 @@ def _network(bench: Bench, words: str, changes: Mapping[str, Any]) -> dict[str, 
     variant = shared.get(words, f"ablation_{_slug(words)}")
     model = pipeline.train_segmentation(variant, changes)
     return score_network(bench.dataset, model, pipeline.output / f"test_{variant}", bench.device)
-
-
-def _scores(dataset: Dataset, folder: Path) -> dict[str, Any]:
-    return evaluate_folder(folder, dataset.labels, dataset.classes, dataset.test)
 
 
 def _slug(words: str) -> str:

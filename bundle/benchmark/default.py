@@ -12,14 +12,13 @@ from typing import Any
 
 from bundle.benchmark import pages
 from bundle.benchmark.points import score_kept
-from bundle.benchmark.runs import Bench, Run, chosen_runs
+from bundle.benchmark.runs import Run, chosen_runs, open_bench
 from bundle.benchmark.shipping import ship_embedding
 from bundle.benchmark.strangers import flag_strangers, strangers_section
 from bundle.benchmark.trained import one_shot_network, pseudo_label_scores, supervised_network
 from bundle.benchmark.trust import check_trust
 from bundle.dataset import Dataset, read_dataset
 from bundle.pipeline import Pipeline
-from bundle.run_config import BUNDLE_ROOT
 from scripts.evaluation import evaluate_folder
 from scripts.files import write_json
 
@@ -44,9 +43,9 @@ def run(
         ship: copy the embedding network to `models/NAME` afterwards.
         strangers: a dataset of another body part, which must be flagged; None leaves that out.
     """
-    dataset = read_dataset(dataset_folder)
+    bench = open_bench(dataset_folder, output, small, device)
+    dataset = bench.dataset
     name = dataset.folder.name
-    bench = Bench(dataset, output or BUNDLE_ROOT / "runs" / f"default_{name}", small, device)
     stages = bench.train().directory.state()
     result: dict[str, Any] = {**bench.about(), "stages": stages, "networks": {}, "strangers": {}, "runs": []}
 
@@ -64,7 +63,9 @@ def run(
     keep(_one_shot(dataset, first, witnesses))
     keep(without_plc=one_shot_network(dataset, one_shot, use_plc=False, witnesses=witnesses))
     if strangers is not None:
-        result["strangers"] = flag_strangers(bench, first, read_dataset(strangers), one_shot.output / "without_plc")
+        result["strangers"] = flag_strangers(
+            bench, first, read_dataset(strangers), one_shot.output / "without_plc" / "segmentation"
+        )
     keep(supervised=supervised_network(dataset, bench.on_unlabelled("supervised")))
     keep(with_plc=one_shot_network(dataset, one_shot, use_plc=True, witnesses=witnesses))
     result["stages_one_shot"] = one_shot.directory.state()

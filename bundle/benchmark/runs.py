@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bundle.benchmark.machine import machine
-from bundle.dataset import Dataset
+from bundle.dataset import Dataset, read_dataset
 from bundle.pipeline import Pipeline, RunSettings, link_images
+from bundle.run_config import BUNDLE_ROOT
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,12 @@ class Bench:
             device=self.device,
             **changes,
         )
+
+
+def open_bench(dataset_folder: Path, output: Path | None, small: bool, device: str | None) -> Bench:
+    """A bench on the dataset in a folder; `output` None works in `runs/default_NAME`."""
+    dataset = read_dataset(dataset_folder)
+    return Bench(dataset, output or BUNDLE_ROOT / "runs" / f"default_{dataset.folder.name}", small, device)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def flag_strangers(bench: Bench, run: Run, others: Dataset, model: Path) -> dict
     pipeline = bench.on_images(run, images, folder)
     pipeline.propagate()
     predictions = pipeline.output / "predictions"
-    infer_folder(images, model / "segmentation", predictions, bench.device)
+    infer_folder(images, model, predictions, bench.device)
     return {"dataset": others.folder.name, "cases": trust_records(pipeline, predictions, cases)}
 
 
