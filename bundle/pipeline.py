@@ -13,7 +13,7 @@ from bundle.localisation import LOCALISATIONS
 from bundle.report import write_report
 from bundle.run_config import check_values, device_override, read_configs, run_config
 from bundle.run_settings import RunSettings, save_settings
-from bundle.stages import CONFIGS, config_names
+from bundle.stages import STAGES, config_names
 from bundle.work_directory import Stage, WorkDirectory
 from scripts.cohort import Cohort, prepare_cohort
 from scripts.errors import BundleError
@@ -157,8 +157,9 @@ class Pipeline:
     def _check_settings(self) -> None:
         settings = self.settings
         for stage, overrides in settings.overrides.items():
-            if stage not in CONFIGS:
-                raise BundleError("unknown stage", stage="settings", expected=", ".join(CONFIGS), found=stage)
+            if stage not in STAGES[settings.mode]:
+                problem, known = f"mode {settings.mode} has no such stage", ", ".join(STAGES[settings.mode])
+                raise BundleError(problem, stage="settings", expected=known, found=stage)
             check_values(self._names(stage), overrides)
         device_override(settings.device)
         if settings.weights is not None:

@@ -18,6 +18,14 @@ CONFIGS: dict[str, tuple[list[str], list[str]]] = {
     "inference": (["inference.json"], []),
     "self_check": (["self_check.json"], []),
 }
+# Mode -> the stages it runs; only these take `--set`.
+STAGES: dict[str, tuple[str, ...]] = {
+    "paper": ("prnet_coarse", "prnet_fine", "propagation", "pseudo_labels", "segmentation", "inference"),
+    "default": (
+        *("embedding", "region", "correspondence", "fusion", "pseudo_labels"),
+        *("segmentation", "inference", "self_check"),
+    ),
+}
 # What a mode changes in stages that others share.
 MODE_PATCHES: dict[str, dict[str, list[str]]] = {
     "default": {"pseudo_labels": ["default_pseudo_labels.json"], "segmentation": ["default_segmentation.json"]}

@@ -11,14 +11,14 @@ class FadeClassBalance:
     """Lets `class_balance` of a loss fall linearly; a function of the epoch alone, so a resumed training agrees.
 
     Args:
-        loss: whose balance is set when an epoch starts.
-        start: in the first epoch.
+        loss: whose balance is set when an epoch starts; in the first epoch it is as it was.
         end: after `epochs` epochs.
         epochs: how long it falls.
     """
 
-    def __init__(self, loss: LocatedDiceCELoss, start: float, end: float, epochs: int) -> None:
-        self.loss, self.start, self.end, self.epochs = loss, start, end, epochs
+    def __init__(self, loss: LocatedDiceCELoss, end: float, epochs: int) -> None:
+        self.loss, self.end, self.epochs = loss, end, epochs
+        self.start = loss.class_balance
 
     def attach(self, engine: Engine) -> None:
         """Set the balance whenever an epoch of `engine` starts."""

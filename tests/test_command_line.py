@@ -280,7 +280,7 @@ def test_output_disk_full(folder, refused, monkeypatch):
     [
         ("segmentation.nonsense=1", "unknown config key 'nonsense'"),
         ("segmentation.train#nonsense=1", "unknown config key 'train#nonsense'"),
-        ("training.max_epochs=1", "unknown stage"),
+        ("training.max_epochs=1", "mode paper has no such stage"),
         ("segmentation.max_epochs=many", "config key 'max_epochs' cannot have this value"),
         ("segmentation.max_epochs", "cannot read --set"),
         ("max_epochs=3", "cannot read --set"),

@@ -95,6 +95,8 @@ def test_regions_that_do_not_fit(cohort, tmp_path, capsys, mode, region, message
     nib.save(nib.Nifti1Image(empty, support.affine), cohort / "scribbles" / "empty.nii.gz")
     arguments = command(cohort, tmp_path / "out", "--region", cohort / region)
     arguments[arguments.index("--mode") + 1] = mode
+    if mode == "paper":
+        arguments = arguments[: arguments.index("--set")]
     assert message in refusal(arguments, capsys)
 
 

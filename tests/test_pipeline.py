@@ -215,7 +215,8 @@ def test_damaged_settings_are_an_error(folder, content):
     [
         ({"mode": "other"}, "unknown mode"),
         ({"device": "gpu"}, "this device cannot be used"),
-        ({"overrides": {"training": {}}}, "unknown stage"),
+        ({"overrides": {"training": {}}}, "mode paper has no such stage"),
+        ({"overrides": {"embedding": {}}}, "mode paper has no such stage"),
         ({"overrides": {"segmentation": {"nonsense": 1}}}, "unknown config key 'nonsense'"),
         ({"overrides": {"segmentation": {"max_epochs": "x"}}}, "config key 'max_epochs' cannot have this value"),
         ({"overrides": {"prnet_coarse": {"spacing_mm": [8, 8, 8]}}}, "both PRNets need one spacing"),

@@ -12,7 +12,6 @@ from bundle.benchmark import pages
 from bundle.benchmark.runs import Bench, chosen_runs, open_bench
 from bundle.benchmark.trained import score_network
 from scripts.evaluation import evaluate_folder
-from scripts.files import write_json
 
 AFFINE = "$ROUNDS[:1]"  # the first round fits an affine map
 FULL = "everything on"
@@ -49,14 +48,12 @@ def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, devi
         device: such as "cuda:0"; None takes a GPU if there is one.
     """
     bench = open_bench(dataset_folder, output, small, device)
-    name = bench.dataset.folder.name
     bench.train()
     result: dict[str, Any] = {**bench.about(), "masks": {}, "networks": {}}
     for part, variants, measure in (("masks", MASKS, _masks), ("networks", NETWORKS, _network)):
         for words, changes in variants.items():
             result[part][words] = measure(bench, words, changes)
-            write_json(page.parent / "benchmarks" / f"ablation_{name}.json", result)
-            pages.replace_section(page, f"ablation {name}", ablation_section(result))
+            pages.publish(page, "ablation", result, ablation_section(result))
     print(f"tables: {page}")
     return result
 
@@ -88,11 +85,10 @@ def _slug(words: str) -> str:
 def ablation_section(result: Mapping[str, Any]) -> str:
     """Everything `benchmark ablation` measured on one cohort."""
     name = result["dataset"]
-    where = result["machine"]["gpu"] or f"{result['machine']['threads']} CPU threads"
     parts = [
         f"### Ablation, {name}",
         f"`python -m bundle benchmark ablation --dataset DIR/{name}`; {result['configuration']} configuration; "
-        f"{where}; support `{result['support']}`, strokes a, region as grown. Dice on the "
+        f"{pages.processor(result)}; support `{result['support']}`, strokes a, region as grown. Dice on the "
         f"{len(result['test_cases'])} volumes of the `test` list, full original grid; the change is the mean over "
         f"volumes with its 95 % interval (paired bootstrap over volumes, {RESAMPLES} resamples). Raw numbers: "
         f"`docs/benchmarks/ablation_{name}.json`.",

@@ -20,7 +20,6 @@ from bundle.benchmark.trust import check_trust
 from bundle.dataset import Dataset, read_dataset
 from bundle.pipeline import Pipeline
 from scripts.evaluation import evaluate_folder
-from scripts.files import write_json
 
 
 def run(
@@ -45,7 +44,6 @@ def run(
     """
     bench = open_bench(dataset_folder, output, small, device)
     dataset = bench.dataset
-    name = dataset.folder.name
     stages = bench.train().directory.state()
     result: dict[str, Any] = {**bench.about(), "stages": stages, "networks": {}, "strangers": {}, "runs": []}
 
@@ -53,8 +51,7 @@ def run(
         """Everything measured so far is on the page, whatever comes after."""
         result["networks"] |= networks
         result["runs"] += [scores] if scores else []
-        write_json(page.parent / "benchmarks" / f"default_{name}.json", result)
-        pages.replace_section(page, f"default {name}", default_section(result))
+        pages.publish(page, "default", result, default_section(result))
 
     one_shot = bench.on_unlabelled("one_shot")
     keep(pseudo_labels=pseudo_label_scores(dataset, one_shot))
@@ -97,7 +94,6 @@ def _one_shot(dataset: Dataset, run: Run, pipeline: Pipeline) -> dict[str, Any]:
 def default_section(result: Mapping[str, Any]) -> str:
     """Everything `benchmark default` measured on one cohort."""
     name = result["dataset"]
-    where = result["machine"]["gpu"] or f"{result['machine']['threads']} CPU threads"
     supports = list(dict.fromkeys(run["support"] for run in result["runs"]))
     strangers = f" --strangers DIR/{result['strangers']['dataset']}" if result["strangers"] else ""
     return "\n\n".join(
@@ -105,8 +101,9 @@ def default_section(result: Mapping[str, Any]) -> str:
             f"### Mode `default`, {name}",
             f"`python -m bundle benchmark default --dataset DIR/{name}{strangers}`; {result['configuration']} "
             "configuration; "
-            f"{where}; supports {', '.join(f'`{s}`' for s in supports)}; {len(result['unlabelled_cases'])} unlabelled "
-            f"volumes, scores on the {len(result['test_cases'])} volumes of the `test` list, full original grid. Raw "
+            f"{pages.processor(result)}; supports {', '.join(f'`{s}`' for s in supports)}; "
+            f"{len(result['unlabelled_cases'])} unlabelled volumes, scores on the "
+            f"{len(result['test_cases'])} volumes of the `test` list, full original grid. Raw "
             f"numbers: `docs/benchmarks/default_{name}.json`.",
             f"**Trained networks.** Support `{result['support']}`, strokes a, region as grown. Dice on the "
             "test volumes, mean over volumes; pseudo labels on the unlabelled volumes but the support.",

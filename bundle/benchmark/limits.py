@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from bundle.benchmark import pages
+from bundle.benchmark.machine import machine
 from bundle.dataset import Dataset, read_dataset
 from bundle.localisation import weights_folder
 from scripts.cached_volume import CachedVolume
 from scripts.embedding_weights import load_embedding
 from scripts.errors import BundleError
-from scripts.files import write_json
 from scripts.geodesic import geodesic_distance
 from scripts.intensity import body_mask, normalise_hu
 from scripts.label_transfer import TransferSettings, read_fractions, transfer_labels
@@ -44,9 +44,8 @@ def run(dataset_folder: Path, page: Path = Path("docs/benchmarks.md")) -> dict[s
     ]
     if (action := _correspondence(dataset)) is not None:
         rows.insert(1, _row("mode default: strokes and labels into one 4 mm volume", 10, _seconds(action)))
-    result = {"dataset": dataset.folder.name, "threads": torch.get_num_threads(), "rows": rows}
-    write_json(page.parent / "benchmarks" / f"limits_{dataset.folder.name}.json", result)
-    pages.replace_section(page, f"limits {dataset.folder.name}", _section(result))
+    result = {"dataset": dataset.folder.name, "machine": machine(), "rows": rows}
+    pages.publish(page, "limits", result, _section(result))
     return result
 
 
@@ -127,7 +126,7 @@ def _section(result: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             f"### Limits, {result['dataset']}",
-            f"`python -m bundle benchmark limits --dataset DIR/{result['dataset']}`; {result['threads']} CPU threads.",
+            f"`python -m bundle benchmark limits --dataset DIR/{result['dataset']}`; {pages.processor(result)}.",
             pages.table(["step", "limit s", "median s", "runs s"], lines),
         ]
     )

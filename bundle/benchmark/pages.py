@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.files import atomic_path
+from scripts.files import atomic_path, write_json
 
 # Dice in percent, mean over the classes' columns, from tables 1 to 3 of arXiv 2111.10773 (other data than ours).
 PAPER = {
@@ -28,6 +28,17 @@ PAPER = {
         "trained_with_plc": 75.3,
     },
 }
+
+
+def publish(page: Path, kind: str, result: Mapping[str, Any], section: str) -> None:
+    """Keep a result as `benchmarks/KIND_DATASET.json` beside the page, and its tables in the page's part for it."""
+    write_json(page.parent / "benchmarks" / f"{kind}_{result['dataset']}.json", result)
+    replace_section(page, f"{kind} {result['dataset']}", section)
+
+
+def processor(result: Mapping[str, Any]) -> str:
+    """What the result was computed on, in words."""
+    return result["machine"]["gpu"] or f"{result['machine']['threads']} CPU threads"
 
 
 def replace_section(page: Path, name: str, text: str) -> None:
@@ -52,14 +63,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def paper_section(result: Mapping[str, Any]) -> str:
     """Everything `benchmark paper` measured on one cohort."""
     name = result["dataset"]
-    machine = result["machine"]
-    where = machine["gpu"] or f"{machine['threads']} CPU threads"
     return "\n\n".join(
         [
             f"### {name}",
             f"`python -m bundle benchmark paper --dataset DIR/{name}`; {result['configuration']} configuration; "
-            f"{where}; support `{result['support']}`, scribbles `a`; {len(result['unlabelled_cases'])} unlabelled "
-            f"volumes, scores on the {len(result['test_cases'])} volumes of the `test` list, full original grid. "
+            f"{processor(result)}; support `{result['support']}`, scribbles `a`; "
+            f"{len(result['unlabelled_cases'])} unlabelled volumes, scores on the "
+            f"{len(result['test_cases'])} volumes of the `test` list, full original grid. "
             f"Raw numbers: `docs/benchmarks/paper_{name}.json`.",
             "**Dice, mean ± standard deviation over test volumes.** The paper's column is on other data "
             f"({PAPER[name]['data']}), with networks trained on a GPU at about 1 mm: orientation only."

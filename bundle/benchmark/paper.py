@@ -19,7 +19,6 @@ from bundle.run_config import BUNDLE_ROOT, read_component
 from bundle.stages import config_names
 from scripts.denoising import denoising_rule
 from scripts.evaluation import evaluate_folder
-from scripts.files import write_json
 from scripts.pseudo_labels import PseudoLabeller
 
 POINT_TAUS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
@@ -63,8 +62,7 @@ def run(
     }
     pipeline.report(dataset.labels)
     test.report(dataset.labels)
-    write_json(page.parent / "benchmarks" / f"paper_{name}.json", result)
-    pages.replace_section(page, f"paper {name}", pages.paper_section(result))
+    pages.publish(page, "paper", result, pages.paper_section(result))
     if ship:
         print(f"shipped: {ship_prnets(output, result)}")
     print(f"tables: {page}")
