@@ -14,6 +14,7 @@ from scripts.errors import BundleError
 from scripts.files import read_json, sha256_of_file, write_json
 from scripts.volume_cache import fingerprint
 from scripts.volume_io import find_volumes
+from scripts.vote_seeds import VOTES
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +22,9 @@ RECORD_FILE = "made_of.json"  # beside the label maps: which network made them o
 CARD_KEYS = ("classes", "spacing_mm", "patch_size", "architecture", "channels", "crop_to_body")
 
 
-def infer_folder(images: Path, model: Path, output: Path, device: str | None = None) -> None:
+def infer_folder(
+    images: Path, model: Path, output: Path, device: str | None = None, votes_dir: Path | None = None
+) -> None:
     """Run `configs/inference.json` with the settings of the network's card; label maps it made before are kept.
 
     Args:
@@ -29,12 +32,16 @@ def infer_folder(images: Path, model: Path, output: Path, device: str | None = N
         model: folder with `model.pt` and `model.json`, such as `OUTPUT/segmentation`.
         output: where `ID.nii.gz` label maps go.
         device: such as "cpu"; None takes a GPU if there is one.
+        votes_dir: votes of the same volumes, which the network joins in `OUTPUT/propagation/` (see `JoinVotesd`).
 
     Raises:
         BundleError: no such network, or no usable volume.
     """
     overrides = network_overrides(model) | device_override(device)
     sources = {case: fingerprint(source) for case, source in find_volumes(images).items()}
+    if votes_dir is not None:
+        overrides["votes_dir"] = str(votes_dir)
+        sources = {case: f"{source} {sha256_of_file(votes_dir / f'{case}{VOTES}')}" for case, source in sources.items()}
     drop_stale_label_maps(model, output, sources)
     overrides |= {"dataset_dir": str(images), "output_dir": str(output), "skip_existing": True}
     run_config(["inference.json"], overrides)

@@ -14,6 +14,7 @@ from scripts.errors import BundleError
 from scripts.files import read_json, sha256_of_file
 from scripts.prnet_weights import load_prnet, trained_spacing_mm
 from scripts.region import FOLDER as REGION
+from scripts.self_check import NETWORK
 from scripts.volume_io import find_volumes, read_labels
 from scripts.vote_fusion import ON_SUPPORT
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from bundle.pipeline import Pipeline
 
 FIRST_ROUND = "first_round"
+PREDICTIONS = "predictions"
 PRNET_STAGES = ("prnet_coarse", "prnet_fine")
 
 
@@ -53,8 +55,11 @@ class Localisation(Protocol):
     def segmentation_start(self, pipeline: Pipeline) -> Path | None:
         """Folder of the network from whose weights the segmentation network starts; None starts afresh."""
 
-    def self_check(self, pipeline: Pipeline, results: str, after: str) -> None:
-        """Say how far to trust the label maps in the folder `results`, made by the stage `after`."""
+    def infer(self, pipeline: Pipeline) -> None:
+        """From the trained network to label maps in `predictions/`."""
+
+    def self_check(self, pipeline: Pipeline) -> None:
+        """Say how far to trust the label maps in `predictions/`."""
 
 
 def _check_region(region: Path, cohort: Cohort) -> None:
@@ -125,7 +130,11 @@ class PaperLocalisation:
         """The paper's network starts afresh."""
         return None
 
-    def self_check(self, pipeline: Pipeline, results: str, after: str) -> None:
+    def infer(self, pipeline: Pipeline) -> None:
+        """The network's label maps."""
+        pipeline.predict(pipeline.output / PREDICTIONS)
+
+    def self_check(self, pipeline: Pipeline) -> None:
         """The paper has none."""
 
 
@@ -178,13 +187,10 @@ class DefaultLocalisation:
         # The first masks only vote, on the working grid: no finer one is needed.
         coarse = first | {"geodesic_spacing_mm": list(pipeline.cohort.spacing_mm)}
         pipeline.run_stage("pseudo_labels", coarse, inputs, after=["correspondence"], variant=FIRST_ROUND)
-        accepted = {case: str(file) for case, file in self._accepted().items()}
-        hashes = {case: sha256_of_file(file) for case, file in accepted.items()}
-        seen = [*inputs, hashes] if hashes else inputs
+        accepted, seen = self._accepted_files(), self._seen(pipeline)
         fusion = {"first_dir": first["results_dir"], "embedding_dir": overrides["embedding_dir"], "accepted": accepted}
         pipeline.run_stage("fusion", fusion, seen, after=[f"pseudo_labels_{FIRST_ROUND}"])
-        region = {} if self.settings.region is None else {pipeline.cohort.support: str(self.settings.region)}
-        pipeline.run_stage("pseudo_labels", {"given": accepted | region}, seen, after=["fusion"])
+        pipeline.run_stage("pseudo_labels", {"given": self._given(pipeline)}, seen, after=["fusion"])
         on_support = pipeline.output / ON_SUPPORT
         if (on_support / "propagation").exists():
             tested = {"results_dir": str(on_support)}
@@ -194,10 +200,33 @@ class DefaultLocalisation:
         """The embedding network knows the anatomy already."""
         return self._embedding_dir(pipeline)
 
-    def self_check(self, pipeline: Pipeline, results: str, after: str) -> None:
-        """By how far result, one-shot mask and every voter agree."""
-        overrides = {"region": str(self.region(pipeline)), "results_dir": str(pipeline.output / results)}
-        pipeline.run_stage("self_check", overrides, self._inputs(pipeline), after=["pseudo_labels", after])
+    def infer(self, pipeline: Pipeline) -> None:
+        """The network joins the voters; label maps grow from what they say together, as the pseudo labels did."""
+        network, predictions = pipeline.output / NETWORK, pipeline.output / PREDICTIONS
+        pipeline.predict(network, {"votes_dir": str(pipeline.output / "propagation")})
+        masks = {"results_dir": str(network), "labels_dir": str(predictions), "given": self._given(pipeline)}
+        decided = {"undecided_margin": 0.0}
+        seen = self._seen(pipeline)
+        pipeline.run_stage("pseudo_labels", masks, seen, predictions, ["inference"], PREDICTIONS, decided)
+
+    def self_check(self, pipeline: Pipeline) -> None:
+        """By how far result, network, one-shot mask and every voter agree."""
+        overrides = {"region": str(self.region(pipeline)), "results_dir": str(pipeline.output / PREDICTIONS)}
+        after = ["pseudo_labels", f"pseudo_labels_{PREDICTIONS}"]
+        pipeline.run_stage("self_check", overrides, self._inputs(pipeline), after=after)
+
+    def _seen(self, pipeline: Pipeline) -> list[Any]:
+        """Fingerprints of all that the votes depend on."""
+        hashes = {case: sha256_of_file(file) for case, file in self._accepted().items()}
+        return [*self._inputs(pipeline), *([hashes] if hashes else [])]
+
+    def _given(self, pipeline: Pipeline) -> dict[str, str]:
+        """Case -> label map that is taken as it is."""
+        region = {} if self.settings.region is None else {pipeline.cohort.support: str(self.settings.region)}
+        return self._accepted_files() | region
+
+    def _accepted_files(self) -> dict[str, str]:
+        return {case: str(file) for case, file in self._accepted().items()}
 
     def _inputs(self, pipeline: Pipeline) -> list[Any]:
         files = (self._embedding_dir(pipeline) / "model.pt", self.region(pipeline))

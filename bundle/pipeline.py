@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,14 @@ class Pipeline:
         folder: Path | None = None,
         after: Sequence[str] = (),
         variant: str = "",
+        changes: Mapping[str, Any] | None = None,
     ) -> None:
-        """Run a stage if its settings, its inputs or the stages `after` which it comes have changed."""
+        """Run a stage if its settings, its inputs or the stages `after` which it comes have changed.
+
+        `changes` are settings that not even `--set` can change.
+        """
         values = {"output_dir": str(self.output), **overrides}
-        self._run(stage, lambda: values, inputs, folder, after, variant)
+        self._run(stage, lambda: values, inputs, folder, after, variant, changes)
 
     def train_segmentation(self, variant: str = "", changes: Mapping[str, Any] | None = None) -> Path:
         """Train the segmentation network on the pseudo labels; returns its folder.
@@ -109,13 +114,17 @@ class Pipeline:
         return folder
 
     def infer(self) -> None:
-        """Predict every case of the cohort with the trained network; label maps that exist are kept."""
-        folder = self.output / "predictions"
-        self._run("inference", self._cases_to_predict, self.image_hashes(), folder, ["segmentation"])
+        """Label maps of every case, in `predictions/`."""
+        self.localisation.infer(self)
 
-    def self_check(self, results: str = "predictions", after: str = "inference") -> None:
-        """Say how far to trust the label maps of a folder of the work directory, made by the stage `after`."""
-        self.localisation.self_check(self, results, after)
+    def predict(self, folder: Path, overrides: Mapping[str, Any] | None = None) -> None:
+        """Label maps of every case with the trained network alone; those that exist are kept."""
+        values = partial(self._cases_to_predict, folder, overrides or {})
+        self._run("inference", values, self.image_hashes(), folder, ["segmentation"])
+
+    def self_check(self) -> None:
+        """Say how far to trust the label maps in `predictions/`."""
+        self.localisation.self_check(self)
 
     def report(self, labels: Path | None = None) -> Path:
         """Write the report; quick, so always done again."""
@@ -144,9 +153,9 @@ class Pipeline:
         # Places and devices do not change a result, so they are left out of the fingerprint.
         self.directory.run(Stage(name, action, [read_configs(names), wanted], inputs, after, folder))
 
-    def _cases_to_predict(self) -> dict[str, Any] | None:
-        folder, network = self.output / "predictions", self.output / "segmentation"
-        overrides = network_overrides(network)
+    def _cases_to_predict(self, folder: Path, more: Mapping[str, Any]) -> dict[str, Any] | None:
+        network = self.output / "segmentation"
+        overrides = network_overrides(network) | more
         drop_stale_label_maps(network, folder, self.image_hashes())
         cases = [case for case in self.cohort.cases.values() if not (folder / f"{case.id}.nii.gz").exists()]
         if not cases:

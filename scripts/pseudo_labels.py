@@ -152,6 +152,7 @@ class PseudoLabeller:
         fine_dir: folder of the fine PRNet; needed with `settings.refine` only.
         device: where distances and features are computed.
         given: case -> label map on its own grid that the user accepted; it is taken as it is.
+        labels_dir: where label maps go; None for `pseudo_labels/` in the work directory.
 
     Raises:
         BundleError: refinement is on and the network is missing or works at another spacing.
@@ -165,9 +166,11 @@ class PseudoLabeller:
         fine_dir: str | Path | None = None,
         device: torch.device | str = "cpu",
         given: Mapping[str, str | Path] | None = None,
+        labels_dir: str | Path | None = None,
     ) -> None:
         self.cohort = cohort
         self.output_dir = Path(output_dir)
+        self.labels_dir = self.output_dir / "pseudo_labels" if labels_dir is None else Path(labels_dir)
         self.given = {case: Path(file) for case, file in (given or {}).items()}
         self.settings = settings or GeodesicSettings()
         self.device = torch.device(device)
@@ -357,10 +360,10 @@ class PseudoLabeller:
         return self.output_dir / "propagation" / f"{name}{VOTES}"
 
     def _label_file(self, name: str) -> Path:
-        return self.output_dir / "pseudo_labels" / f"{name}.nii.gz"
+        return self.labels_dir / f"{name}.nii.gz"
 
     def _record_file(self, name: str) -> Path:
-        return self.output_dir / "pseudo_labels" / f"{name}.json"
+        return self.labels_dir / f"{name}.json"
 
 
 def _nearest_class(distances: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,8 +1,9 @@
 """How far to trust a result, case by case and class by class, without labels (mode `default`).
 
-Every result has witnesses: the labels that the support and each helping case send to the same case, and the case's
-one-shot mask. How far all of them agree says how good each is, the result among them. They also err together; how much
-is seen on the support, whose region is known: there the helping cases alone make a mask and its witnesses.
+Every result has witnesses: the labels that the support and each helping case send to the same case, the case's one-shot
+mask, and what the trained network alone says. How far all of them agree says how good each is, the result among them.
+They also err together; how much is seen on the support, whose region is known: there the helping cases alone make a
+mask and its witnesses.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 STAGE = "self_check"
 MASK = "one-shot mask"
+NETWORK = "network"  # also the folder of its own label maps
 NAMED = 3  # witnesses named in a reason
 
 
@@ -58,6 +60,8 @@ class SelfCheck:
         region: label map of the support's whole organs on its own grid.
         results_dir: label maps to be checked, `ID.nii.gz` on each case's own grid.
         rule: see `TrustRule`.
+        network_dir: the network's own label maps, another witness where they are no results themselves; None for
+            `network/` in the work directory.
 
     Raises:
         BundleError: no support in the cohort.
@@ -70,11 +74,13 @@ class SelfCheck:
         region: str | Path,
         results_dir: str | Path,
         rule: TrustRule | None = None,
+        network_dir: str | Path | None = None,
     ) -> None:
         if cohort.support is None:
             raise BundleError("the self-check needs a support", stage=STAGE, file=cohort.output_dir)
         self.cohort, self.rule = cohort, rule or TrustRule()
         self.output_dir, self.results_dir, self.region = Path(output_dir), Path(results_dir), Path(region)
+        self.network_dir = self.output_dir / NETWORK if network_dir is None else Path(network_dir)
         self.folder = self.output_dir / STAGE
 
     def run(self, case_ids: Sequence[str] | None = None) -> list[str]:
@@ -144,9 +150,10 @@ class SelfCheck:
         labels = voters.labels()
         if list(labels) == [case]:
             return witnesses | labels
-        mask = self._mask(case)
-        if mask.exists() and sha256_of_file(mask) != sha256_of_file(self._result(case)):
-            witnesses[MASK] = voters.on_grid(mask)
+        result = sha256_of_file(self._result(case))
+        for name, file in ((MASK, self._mask(case)), (NETWORK, self._network(case))):
+            if file.exists() and sha256_of_file(file) != result:
+                witnesses[name] = voters.on_grid(file)
         return witnesses | labels
 
     def _shared_quality(self) -> float:
@@ -195,6 +202,9 @@ class SelfCheck:
     def _mask(self, case: str) -> Path:
         return self.output_dir / "pseudo_labels" / f"{case}.nii.gz"
 
+    def _network(self, case: str) -> Path:
+        return self.network_dir / f"{case}.nii.gz"
+
     def _tests(self) -> tuple[Path, Path, Path]:
         """On the support, by the helping cases alone: mask, record, voters."""
         folder, support = self.output_dir / ON_SUPPORT, self.cohort.support
@@ -204,7 +214,7 @@ class SelfCheck:
 
     def _inputs(self, case: str, results: Mapping[str, str]) -> str:
         """Every result counts: what volume is usual depends on all of them."""
-        used = [self._propagated(case, VOTERS), self._propagated(case, ".json"), self._mask(case)]
+        used = [self._propagated(case, VOTERS), self._propagated(case, ".json"), self._mask(case), self._network(case)]
         used += [self.region, *self._tests()]
         hashes = [sha256_of_file(file) if file.exists() else None for file in used]
         classes = list(self.cohort.classes.items())

@@ -234,13 +234,13 @@ def test_default_in_miniature(phantoms, tmp_path, monkeypatch):
         assert {row["class"] for row in run["points"]} == {*result["classes"], "background"}
     assert "embedding" in result["stages"] and "embedding" not in grown["stages"], "one network serves all"
     networks = result["networks"]
-    for name in ("without_plc", "with_plc", "supervised"):
+    for name in ("without_plc", "without_plc_joined", "with_plc", "with_plc_joined", "supervised"):
         assert list(networks[name]["cases"]) == ["phantom_03"]
     assert list(networks["pseudo_labels"]["cases"]) == ["phantom_01", "phantom_02"]
     assert networks["with_plc"]["trust"]["results"] == len(result["classes"])
     assert list(result["strangers"]["cases"]) == ["phantom_03"]
     text = page.read_text()
-    assert "fully supervised" in text
+    assert "fully supervised" in text and "network and votes together" in text
     assert "phantom_00 a, region accepted" in text and "**all, region as grown**" in text
     assert "Volumes of another body part" in text
     monkeypatch.setattr(ablation, "MASKS", _some(ablation.MASKS, ablation.FULL, "no helping cases"))

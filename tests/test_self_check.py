@@ -8,7 +8,7 @@ from scripts.errors import BundleError
 from scripts.files import read_json, write_json, write_nifti
 from scripts.overlap import dice_of
 from scripts.resampling import nearest_on_grid
-from scripts.self_check import MASK, SelfCheck, TrustRule
+from scripts.self_check import MASK, NETWORK, SelfCheck, TrustRule
 from scripts.volume_io import Volume
 from scripts.vote_fusion import VOTERS
 from tests.prnet_fixtures import CLASSES, LAS, make_cohort
@@ -61,6 +61,14 @@ def test_a_right_result_is_trusted(cohort, tmp_path):
         low, high = found["interval"]
         assert low <= found["predicted_dice"] <= high
     assert stage(cohort, tmp_path).run() == []
+
+
+def test_the_network_is_a_witness_of_what_it_did_not_make_alone(cohort, tmp_path):
+    write_nifti(tmp_path / "network" / "case_1.nii.gz", np.zeros_like(organs()), LAS)
+    agreement = check(cohort, tmp_path)["classes"]["spleen"]["agreement"]
+    assert agreement[NETWORK] == 0 and agreement[MASK] > 0.95
+    write_nifti(tmp_path / "network" / "case_1.nii.gz", almost(organs()), LAS)
+    assert NETWORK not in check(cohort, tmp_path)["classes"]["spleen"]["agreement"], "it is the result itself"
 
 
 def test_a_missing_organ_is_flagged(cohort, tmp_path):

@@ -75,7 +75,8 @@ def _network(bench: Bench, words: str, changes: Mapping[str, Any]) -> dict[str, 
     shared = {FULL: "without_plc", "label correction": "with_plc"}
     variant = shared.get(words, f"ablation_{_slug(words)}")
     model = pipeline.train_segmentation(variant, changes)
-    return score_network(bench.dataset, model, pipeline.output / f"test_{variant}", bench.device)
+    votes_dir = bench.on_test(chosen_runs(bench.dataset)[0]).output / "propagation"  # so that nothing is done twice
+    return score_network(bench.dataset, model, pipeline.output / f"test_{variant}", bench.device, votes_dir)
 
 
 def _slug(words: str) -> str:

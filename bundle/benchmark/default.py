@@ -58,13 +58,13 @@ def run(
     first, *others = chosen_runs(dataset)
     witnesses = bench.on_test(first)
     keep(_one_shot(dataset, first, witnesses))
-    keep(without_plc=one_shot_network(dataset, one_shot, use_plc=False, witnesses=witnesses))
+    keep(**one_shot_network(dataset, one_shot, use_plc=False, witnesses=witnesses))
     if strangers is not None:
         result["strangers"] = flag_strangers(
             bench, first, read_dataset(strangers), one_shot.output / "without_plc" / "segmentation"
         )
     keep(supervised=supervised_network(dataset, bench.on_unlabelled("supervised")))
-    keep(with_plc=one_shot_network(dataset, one_shot, use_plc=True, witnesses=witnesses))
+    keep(**one_shot_network(dataset, one_shot, use_plc=True, witnesses=witnesses))
     result["stages_one_shot"] = one_shot.directory.state()
     for chosen in others:
         keep(_one_shot(dataset, chosen, bench.on_test(chosen)))
@@ -123,9 +123,11 @@ def default_section(result: Mapping[str, Any]) -> str:
 
 NETWORK_WORDS = {
     "pseudo_labels": "pseudo labels",
-    "without_plc": "trained on them",
-    "with_plc": "with label correction",
-    "supervised": "fully supervised",
+    "without_plc": "network trained on them",
+    "without_plc_joined": "network and votes together",
+    "with_plc": "network, with label correction",
+    "with_plc_joined": "network with label correction and votes together",
+    "supervised": "network, fully supervised",
 }
 
 

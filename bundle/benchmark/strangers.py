@@ -8,6 +8,7 @@ from typing import Any
 
 from bundle.benchmark.pages import number, table
 from bundle.benchmark.runs import Bench, Run
+from bundle.benchmark.trained import grow_joined
 from bundle.benchmark.trust import trust_records
 from bundle.dataset import Dataset
 from bundle.inference import infer_folder
@@ -30,9 +31,10 @@ def flag_strangers(bench: Bench, run: Run, others: Dataset, model: Path) -> dict
     images = link_images({case: others.image(case) for case in cases}, bench.output / f"{folder}_images")
     pipeline = bench.on_images(run, images, folder)
     pipeline.propagate()
-    predictions = pipeline.output / "predictions"
-    infer_folder(images, model, predictions, bench.device)
-    return {"dataset": others.folder.name, "cases": trust_records(pipeline, predictions, cases)}
+    network, joined = pipeline.output / "network", pipeline.output / "predictions"
+    infer_folder(images, model, network, bench.device, pipeline.output / "propagation")
+    grow_joined(pipeline, network, joined, cases)
+    return {"dataset": others.folder.name, "cases": trust_records(pipeline, joined, cases)}
 
 
 def strangers_section(strangers: Mapping[str, Any]) -> list[str]:
@@ -44,7 +46,6 @@ def strangers_section(strangers: Mapping[str, Any]) -> list[str]:
         found = [f"{name} {number(trust['predicted_dice'])}" for name, trust in record["classes"].items()]
         rows.append([case, number(record["similarity"]), "yes" if record["flagged"] else "**no**", ", ".join(found)])
     return [
-        f"**Volumes of another body part** (`{strangers['dataset']}`), segmented with the network trained on pseudo "
-        "labels.",
+        f"**Volumes of another body part** (`{strangers['dataset']}`), segmented by votes and the network together.",
         table(["", "similarity of the body", "whole case flagged", "predicted Dice"], rows),
     ]

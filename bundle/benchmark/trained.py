@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,11 @@ from bundle.benchmark.trust import check_trust
 from bundle.dataset import Dataset
 from bundle.inference import infer_folder
 from bundle.pipeline import Pipeline, link_images
+from bundle.run_config import read_component
+from bundle.stages import config_names
 from scripts.evaluation import evaluate_folder
 from scripts.files import write_json, write_nifti
+from scripts.pseudo_labels import PseudoLabeller
 from scripts.volume_io import read_labels
 
 
@@ -29,20 +32,38 @@ def pseudo_label_scores(dataset: Dataset, pipeline: Pipeline) -> dict[str, Any]:
     return evaluate_folder(pipeline.output / "pseudo_labels", dataset.labels, dataset.classes, others)
 
 
-def one_shot_network(dataset: Dataset, pipeline: Pipeline, use_plc: bool, witnesses: Pipeline) -> dict[str, Any]:
-    """Scores of the test cases by a network trained on the pipeline's pseudo labels, and how far they are foreseen.
+def one_shot_network(
+    dataset: Dataset, pipeline: Pipeline, use_plc: bool, witnesses: Pipeline
+) -> dict[str, dict[str, Any]]:
+    """A network trained on the pipeline's pseudo labels: scores of the test cases, and how far they are foreseen.
 
     Args:
         dataset: with labels to score by.
         pipeline: on the unlabelled cases.
         use_plc: correct the labels while training.
-        witnesses: on the test cases, propagated: what the self-check compares with.
+        witnesses: on the test cases, propagated: their votes, and what the self-check compares with.
+
+    Returns:
+        "without_plc" or "with_plc": its own label maps; the same with "_joined": those grown from the votes and the
+        network together.
     """
     variant = "with_plc" if use_plc else "without_plc"
     model = pipeline.train_segmentation(variant, {"use_plc": use_plc})
-    predictions = pipeline.output / f"test_{variant}"
-    scores = score_network(dataset, model, predictions, pipeline.settings.device)
-    return scores | {"trust": check_trust(witnesses, predictions, scores)}
+    network = pipeline.output / f"test_{variant}"
+    joined = network.with_name(f"{network.name}_joined")
+    scores = score_network(dataset, model, network, pipeline.settings.device, witnesses.output / "propagation")
+    grow_joined(witnesses, network, joined, dataset.test)
+    joined_scores = evaluate_folder(joined, dataset.labels, dataset.classes, dataset.test)
+    return {
+        variant: scores | {"trust": check_trust(witnesses, network, scores, network)},
+        f"{variant}_joined": joined_scores | {"trust": check_trust(witnesses, joined, joined_scores, network)},
+    }
+
+
+def grow_joined(pipeline: Pipeline, network: Path, joined: Path, cases: Sequence[str]) -> None:
+    """Label maps in the folder `joined` from what a network wrote into the folder `network` beside the votes."""
+    settings = read_component(config_names("pseudo_labels", pipeline.settings), "settings")
+    PseudoLabeller(pipeline.cohort, network, settings, labels_dir=joined).run(cases)
 
 
 def supervised_network(dataset: Dataset, pipeline: Pipeline) -> dict[str, Any]:
@@ -52,10 +73,12 @@ def supervised_network(dataset: Dataset, pipeline: Pipeline) -> dict[str, Any]:
     return score_network(dataset, model, pipeline.output / "test_supervised", pipeline.settings.device)
 
 
-def score_network(dataset: Dataset, model: Path, predictions: Path, device: str | None) -> dict[str, Any]:
-    """Predict the test cases and score them on the full original grid."""
+def score_network(
+    dataset: Dataset, model: Path, predictions: Path, device: str | None, votes_dir: Path | None = None
+) -> dict[str, Any]:
+    """Predict the test cases and score them on the full original grid; `votes_dir` as for `infer_folder`."""
     images = link_images({case: dataset.image(case) for case in dataset.test}, predictions.parent / "test_images")
-    infer_folder(images, model, predictions, device)
+    infer_folder(images, model, predictions, device, votes_dir)
     return evaluate_folder(predictions, dataset.labels, dataset.classes, dataset.test)
 
 

@@ -14,15 +14,18 @@ from scripts.files import read_json
 from scripts.self_check import STAGE, SelfCheck
 
 
-def check_trust(pipeline: Pipeline, results: Path, scores: Mapping[str, Any]) -> dict[str, Any]:
+def check_trust(
+    pipeline: Pipeline, results: Path, scores: Mapping[str, Any], network: Path | None = None
+) -> dict[str, Any]:
     """Check label maps of the pipeline's cases and compare with their scores.
 
     Args:
         pipeline: in mode `default`, these cases propagated.
         results: the label maps, `ID.nii.gz`.
         scores: of the same label maps, as `evaluate_folder` returns them.
+        network: a network's own label maps of the same cases, if there is one.
     """
-    records = trust_records(pipeline, results, list(scores["cases"]))
+    records = trust_records(pipeline, results, list(scores["cases"]), network)
     pairs = [
         {
             "case": case,
@@ -39,9 +42,11 @@ def check_trust(pipeline: Pipeline, results: Path, scores: Mapping[str, Any]) ->
     return {**summary(pairs), "pairs": pairs}
 
 
-def trust_records(pipeline: Pipeline, results: Path, cases: Sequence[str]) -> dict[str, dict[str, Any]]:
+def trust_records(
+    pipeline: Pipeline, results: Path, cases: Sequence[str], network: Path | None = None
+) -> dict[str, dict[str, Any]]:
     """Case -> what the self-check says about its label map in the folder `results`."""
     rule = read_component(config_names(STAGE, pipeline.settings), "rule")
     region = pipeline.localisation.region(pipeline)
-    SelfCheck(pipeline.cohort, pipeline.output, region, results, rule).run(cases)
+    SelfCheck(pipeline.cohort, pipeline.output, region, results, rule, network).run(cases)
     return {case: read_json(pipeline.output / STAGE / f"{case}.json") for case in cases}

@@ -1,0 +1,53 @@
+"""The trained network beside the voters (mode `default`): final label maps grow from the mean of both.
+
+The votes know one case, the network has seen all of them; they err in different places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+
+from scripts.files import read_json, write_json, write_nifti
+from scripts.vote_seeds import FULL_VOTE, VOTES, read_votes, votes_on_grid
+
+
+class JoinVotesd(MapTransform):
+    """Writes the mean of a network's class probabilities and of the case's votes; leaves the item as it is.
+
+    `OUTPUT/propagation/ID_votes.nii.gz` lies on the network's grid, `ID.json` beside it is the record of the votes.
+
+    Args:
+        keys: logits (1 + K, X, Y, Z), background first.
+        votes_dir: holds `ID_votes.nii.gz` and `ID.json` of the same classes, for each item's "case".
+        output_dir: `propagation/` is made there.
+        image_key: the network's input, a MetaTensor on the grid of the logits.
+
+    Raises:
+        BundleError: the case has no votes.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, votes_dir: str | Path, output_dir: str | Path, image_key: str = "image"
+    ) -> None:
+        super().__init__(keys)
+        self.votes_dir, self.folder, self.image_key = Path(votes_dir), Path(output_dir) / "propagation", image_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        case = data["case"]
+        record = read_json(self.votes_dir / f"{case}.json")
+        votes, votes_affine = read_votes(self.votes_dir / f"{case}{VOTES}")
+        affine = np.asarray(data[self.image_key].affine, dtype=float)
+        for key in self.key_iterator(dict(data)):
+            probabilities = torch.softmax(torch.as_tensor(data[key]).float(), dim=0).cpu().numpy()
+            joined = (probabilities + votes_on_grid(votes, votes_affine, affine, probabilities.shape[1:])) / 2
+            stored = np.moveaxis((joined * FULL_VOTE).round().astype(np.uint8), 0, -1)
+            write_nifti(self.folder / f"{case}{VOTES}", stored, affine)
+        write_json(self.folder / f"{case}.json", record)
+        return dict(data)
