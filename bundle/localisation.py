@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +16,7 @@ from scripts.files import read_json, sha256_of_file
 from scripts.prnet_weights import load_prnet, trained_spacing_mm
 from scripts.region import FOLDER as REGION
 from scripts.self_check import NETWORK
+from scripts.self_check import STAGE as SELF_CHECK
 from scripts.volume_io import find_volumes, read_labels
 from scripts.vote_fusion import ON_SUPPORT
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 FIRST_ROUND = "first_round"
 PREDICTIONS = "predictions"
+PSEUDO_LABELS = "pseudo_labels"
+CHECKS = f"{SELF_CHECK}_{PSEUDO_LABELS}"  # of the pseudo labels: stage and folder
 PRNET_STAGES = ("prnet_coarse", "prnet_fine")
 
 
@@ -52,8 +56,8 @@ class Localisation(Protocol):
     def propagate(self, pipeline: Pipeline) -> None:
         """From the support's scribbles to pseudo labels of every case."""
 
-    def segmentation_start(self, pipeline: Pipeline) -> Path | None:
-        """Folder of the network from whose weights the segmentation network starts; None starts afresh."""
+    def segmentation_needs(self, pipeline: Pipeline) -> tuple[dict[str, Any], Any, list[str]]:
+        """Config keys of the segmentation stage, fingerprint of its further inputs, stages that it comes after."""
 
     def infer(self, pipeline: Pipeline) -> None:
         """From the trained network to label maps in `predictions/`."""
@@ -124,11 +128,11 @@ class PaperLocalisation:
         inputs = [pipeline.image_hashes(), pipeline.scribble_hashes(), weights]
         pipeline.run_stage("propagation", {"prnet_dir": str(prnet_dir)}, inputs)
         labels = {"fine_dir": str(prnet_dir / "fine")}
-        pipeline.run_stage("pseudo_labels", labels, inputs, after=["propagation"])
+        pipeline.run_stage(PSEUDO_LABELS, labels, inputs, after=["propagation"])
 
-    def segmentation_start(self, pipeline: Pipeline) -> Path | None:
-        """The paper's network starts afresh."""
-        return None
+    def segmentation_needs(self, pipeline: Pipeline) -> tuple[dict[str, Any], Any, list[str]]:
+        """The pseudo labels; the paper's network starts afresh."""
+        return {}, None, [PSEUDO_LABELS]
 
     def infer(self, pipeline: Pipeline) -> None:
         """The network's label maps."""
@@ -186,19 +190,22 @@ class DefaultLocalisation:
         pipeline.run_stage("correspondence", overrides | first, inputs)
         # The first masks only vote, on the working grid: no finer one is needed.
         coarse = first | {"geodesic_spacing_mm": list(pipeline.cohort.spacing_mm)}
-        pipeline.run_stage("pseudo_labels", coarse, inputs, after=["correspondence"], variant=FIRST_ROUND)
+        pipeline.run_stage(PSEUDO_LABELS, coarse, inputs, after=["correspondence"], variant=FIRST_ROUND)
         accepted, seen = self._accepted_files(), self._seen(pipeline)
         fusion = {"first_dir": first["results_dir"], "embedding_dir": overrides["embedding_dir"], "accepted": accepted}
-        pipeline.run_stage("fusion", fusion, seen, after=[f"pseudo_labels_{FIRST_ROUND}"])
-        pipeline.run_stage("pseudo_labels", {"given": self._given(pipeline)}, seen, after=["fusion"])
+        pipeline.run_stage("fusion", fusion, seen, after=[f"{PSEUDO_LABELS}_{FIRST_ROUND}"])
+        pipeline.run_stage(PSEUDO_LABELS, {"given": self._given(pipeline)}, seen, after=["fusion"])
         on_support = pipeline.output / ON_SUPPORT
         if (on_support / "propagation").exists():
             tested = {"results_dir": str(on_support)}
-            pipeline.run_stage("pseudo_labels", tested, inputs, after=["fusion"], variant=ON_SUPPORT)
+            pipeline.run_stage(PSEUDO_LABELS, tested, inputs, after=["fusion"], variant=ON_SUPPORT)
+        self._check(pipeline, PSEUDO_LABELS, seen, [PSEUDO_LABELS, f"{PSEUDO_LABELS}_{ON_SUPPORT}"], PSEUDO_LABELS)
 
-    def segmentation_start(self, pipeline: Pipeline) -> Path | None:
-        """The embedding network knows the anatomy already."""
-        return self._embedding_dir(pipeline)
+    def segmentation_needs(self, pipeline: Pipeline) -> tuple[dict[str, Any], Any, list[str]]:
+        """The embedding network, which knows the anatomy already, and what to think of each pseudo label."""
+        start = self._embedding_dir(pipeline)
+        keys = {"start_from": str(start), "checks_dir": str(pipeline.output / CHECKS)}
+        return keys, sha256_of_file(start / "model.pt"), [PSEUDO_LABELS, CHECKS]
 
     def infer(self, pipeline: Pipeline) -> None:
         """The network joins the voters; label maps grow from what they say together, as the pseudo labels did."""
@@ -207,13 +214,22 @@ class DefaultLocalisation:
         masks = {"results_dir": str(network), "labels_dir": str(predictions), "given": self._given(pipeline)}
         decided = {"undecided_margin": 0.0}
         seen = self._seen(pipeline)
-        pipeline.run_stage("pseudo_labels", masks, seen, predictions, ["inference"], PREDICTIONS, decided)
+        pipeline.run_stage(PSEUDO_LABELS, masks, seen, predictions, ["inference"], PREDICTIONS, decided)
 
     def self_check(self, pipeline: Pipeline) -> None:
         """By how far result, network, one-shot mask and every voter agree."""
-        overrides = {"region": str(self.region(pipeline)), "results_dir": str(pipeline.output / PREDICTIONS)}
-        after = ["pseudo_labels", f"pseudo_labels_{PREDICTIONS}"]
-        pipeline.run_stage("self_check", overrides, self._inputs(pipeline), after=after)
+        after = [PSEUDO_LABELS, f"{PSEUDO_LABELS}_{PREDICTIONS}"]
+        self._check(pipeline, PREDICTIONS, self._seen(pipeline), after)
+
+    def _check(self, pipeline: Pipeline, results: str, inputs: Any, after: Sequence[str], variant: str = "") -> None:
+        """Check the label maps in the folder `results` of the work directory, into `self_check` or its variant."""
+        folder = pipeline.output / (f"{SELF_CHECK}_{variant}" if variant else SELF_CHECK)
+        overrides = {
+            "region": str(self.region(pipeline)),
+            "results_dir": str(pipeline.output / results),
+            "checks_dir": str(folder),
+        }
+        pipeline.run_stage(SELF_CHECK, overrides, inputs, after=after, variant=variant)
 
     def _seen(self, pipeline: Pipeline) -> list[Any]:
         """Fingerprints of all that the votes depend on."""

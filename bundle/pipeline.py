@@ -105,12 +105,10 @@ class Pipeline:
             changes: config key -> value of that variant.
         """
         root = self.output / variant
-        start = self.localisation.segmentation_start(self)
         overrides = {"output_dir": str(root), "dataset_dir": str(self.output), "classes": dict(self.cohort.classes)}
-        overrides["start_from"] = None if start is None else str(start)
-        inputs = None if start is None else sha256_of_file(start / "model.pt")
+        more, inputs, after = self.localisation.segmentation_needs(self)
         folder = root / "segmentation"
-        self._run("segmentation", lambda: overrides, inputs, folder, ["pseudo_labels"], variant, changes)
+        self._run("segmentation", lambda: overrides | more, inputs, folder, after, variant, changes)
         return folder
 
     def infer(self) -> None:

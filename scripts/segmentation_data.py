@@ -17,6 +17,7 @@ from scripts.cohort import load_cohort
 from scripts.errors import BundleError
 from scripts.files import read_json, write_nifti
 from scripts.label_store import LabelStore
+from scripts.self_check import distrusted
 from scripts.volume_io import case_id, find_volumes, is_nifti, read_volume
 
 logger = logging.getLogger(__name__)
@@ -26,17 +27,25 @@ logger = logging.getLogger(__name__)
 
 
 def training_items(
-    work_dir: str | Path, classes: Mapping[str, int], validation_count: int = 0, validation: bool = False
+    work_dir: str | Path,
+    classes: Mapping[str, int],
+    validation_count: int = 0,
+    validation: bool = False,
+    checks_dir: str | Path | None = None,
+    least_dice: float = 0.0,
 ) -> list[dict[str, Any]]:
     """Cases with their pseudo labels: [{"image", "label", "case", "not_located": [class, ...]}].
 
-    A case in which no class was located supervises nothing and is left out.
+    A class whose pseudo label the self-check doubts counts as not located. A case in which no class was located
+    supervises nothing and is left out.
 
     Args:
         work_dir: the work directory with `cohort.json` and `pseudo_labels/`.
         classes: name -> label value, those to be trained.
         validation_count: cases set aside to watch training (never used to choose weights).
         validation: return those instead of the training cases.
+        checks_dir: what the self-check says about the pseudo labels; None trusts all.
+        least_dice: a class whose predicted Dice is below is doubted.
 
     Raises:
         BundleError: no pseudo labels, or pseudo labels of other classes.
@@ -51,6 +60,9 @@ def training_items(
             logger.warning("case %s has no pseudo label and is left out", case)
             continue
         not_located = _not_located(case, card, classes)
+        if checks_dir is not None:
+            doubted = [name for name in distrusted(checks_dir, case, least_dice) if name not in not_located]
+            not_located += [name for name in doubted if name in classes]
         if len(not_located) == len(classes):
             logger.warning("case %s is left out: none of its classes was located", case)
             continue

@@ -51,6 +51,14 @@ class TrustRule:
     volume_factor: float = 4.0
 
 
+def distrusted(checks_dir: str | Path, case: str, least_dice: float) -> list[str]:
+    """Classes of a case whose predicted Dice is below `least_dice`; none where the case was not checked."""
+    file = Path(checks_dir) / f"{case}.json"
+    if not file.exists():
+        return []
+    return [name for name, found in read_json(file)["classes"].items() if found["predicted_dice"] < least_dice]
+
+
 class SelfCheck:
     """Writes `self_check/ID.json`: per class the predicted Dice, an interval, a flag and why.
 
@@ -62,6 +70,7 @@ class SelfCheck:
         rule: see `TrustRule`.
         network_dir: the network's own label maps, another witness where they are no results themselves; None for
             `network/` in the work directory.
+        checks_dir: where `ID.json` goes; None for `self_check/` in the work directory.
 
     Raises:
         BundleError: no support in the cohort.
@@ -75,13 +84,14 @@ class SelfCheck:
         results_dir: str | Path,
         rule: TrustRule | None = None,
         network_dir: str | Path | None = None,
+        checks_dir: str | Path | None = None,
     ) -> None:
         if cohort.support is None:
             raise BundleError("the self-check needs a support", stage=STAGE, file=cohort.output_dir)
         self.cohort, self.rule = cohort, rule or TrustRule()
         self.output_dir, self.results_dir, self.region = Path(output_dir), Path(results_dir), Path(region)
         self.network_dir = self.output_dir / NETWORK if network_dir is None else Path(network_dir)
-        self.folder = self.output_dir / STAGE
+        self.folder = self.output_dir / STAGE if checks_dir is None else Path(checks_dir)
 
     def run(self, case_ids: Sequence[str] | None = None) -> list[str]:
         """Check the cases (default: all that have a result, but the support) that are not up to date.

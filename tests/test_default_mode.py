@@ -36,7 +36,13 @@ def test_from_scribbles_to_label_maps_and_again_with_a_corrected_region(cohort, 
     caplog.set_level("INFO")
     main(command(cohort, output))
     stages = ["embedding", "region", "correspondence", "pseudo_labels_first_round", "fusion", "pseudo_labels"]
-    stages += ["pseudo_labels_on_support", "segmentation", "inference", "pseudo_labels_predictions"]
+    stages += [
+        "pseudo_labels_on_support",
+        "self_check_pseudo_labels",
+        "segmentation",
+        "inference",
+        "pseudo_labels_predictions",
+    ]
     stages += ["self_check"]
     assert list(read_json(output / "state.json")) == stages
     for number in range(4):

@@ -8,6 +8,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, LoadImaged
 
 from scripts.errors import BundleError
+from scripts.files import write_json
 from scripts.label_store import LabelStore
 from scripts.segmentation_data import (
     CachedCases,
@@ -50,6 +51,18 @@ def test_other_classes_and_missing_labels_are_refused(tmp_path):
         path.unlink()
     with pytest.raises(BundleError, match="no pseudo labels to train on"):
         training_items(work, CLASSES)
+
+
+def test_a_doubted_class_counts_as_not_located(tmp_path):
+    work, checks = make_work_dir(tmp_path, 3, not_located={"case_1": ["left_kidney"]}), tmp_path / "checks"
+    for case in ("case_0", "case_1"):
+        write_json(
+            checks / f"{case}.json",
+            {"classes": {"spleen": {"predicted_dice": 0.5}, "left_kidney": {"predicted_dice": 0.4}}},
+        )
+    items = training_items(work, CLASSES, checks_dir=checks, least_dice=0.5)
+    assert [item["not_located"] for item in items] == [["left_kidney"], ["left_kidney"], []]
+    assert len(training_items(work, CLASSES, checks_dir=checks, least_dice=0.6)) == 1, "nothing is left of two cases"
 
 
 def test_inference_items_convert_skip_and_name_bad_volumes(tmp_path, caplog):
