@@ -37,10 +37,8 @@ def test_a_section_tells_the_change():
     assert "| no intensities | 0.50 | 0.50 | 0.50 | -0.100 (-0.100 to -0.100) |" in text
 
 
-@pytest.mark.parametrize("changes", ablation.MASKS.values())
+@pytest.mark.parametrize("changes", [*ablation.MASKS.values(), *ablation.NETWORKS.values()])
 def test_every_lever_is_a_key_of_its_stage(changes, tmp_path):
     settings = RunSettings(tmp_path, tmp_path, tmp_path, tmp_path, mode="default", small=True)
     for stage, values in changes.items():
         check_values(config_names(stage, settings), values)
-    for values in ablation.NETWORKS.values():
-        check_values(config_names("segmentation", settings), values)

@@ -24,13 +24,18 @@ MASKS: dict[str, dict[str, dict[str, Any]]] = {
     "no helping cases": {"fusion": {"helpers": 0}},
     "air not excluded": {"pseudo_labels": {"body_only": False}},
 }
-# What is changed -> config keys of the segmentation stage; label correction is off in all but the last.
-NETWORKS: dict[str, dict[str, Any]] = {
-    FULL: {"use_plc": False},
-    "starts afresh": {"use_plc": False, "start_from": None},
-    "classes not balanced": {"use_plc": False, "class_balance": 0.0, "class_balance_end": 0.0},
-    "last weights, not their average": {"use_plc": False, "average_decay": 0.0},
-    "label correction": {"use_plc": True},
+# What is changed -> stage -> config keys; label correction is off in all but the last.
+NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
+    FULL: {},
+    "starts afresh": {"segmentation": {"start_from": None}},
+    "classes not balanced": {"segmentation": {"class_balance": 0.0, "class_balance_end": 0.0}},
+    "last weights, not their average": {"segmentation": {"average_decay": 0.0}},
+    "little augmentation": {
+        "segmentation": {"zoom": 0.15, "rotation_rad": 0.2, "gain": 0.1, "noise": 0.03, "gamma": None}
+    },
+    "doubted pseudo labels teach too": {"segmentation": {"least_dice": 0.0}},
+    "undecided band": {"pseudo_labels": {"undecided_margin": 0.1}},
+    "label correction": {"segmentation": {"use_plc": True}},
 }
 RESAMPLES = 2000
 
@@ -68,9 +73,12 @@ def _masks(bench: Bench, words: str, overrides: Mapping[str, Mapping[str, Any]])
     return evaluate_folder(pipeline.output / "pseudo_labels", dataset.labels, dataset.classes, dataset.test)
 
 
-def _network(bench: Bench, words: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Scores of the test volumes by a network trained on the same pseudo labels."""
-    pipeline = bench.on_unlabelled("one_shot")
+def _network(bench: Bench, words: str, overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Scores of the test volumes by a network trained on the same pseudo labels, or on those made otherwise."""
+    changes = {"use_plc": False, **overrides.get("segmentation", {})}
+    others = {stage: keys for stage, keys in overrides.items() if stage != "segmentation"}
+    folder = f"ablation/labels_{_slug(words)}" if others else "one_shot"
+    pipeline = bench.on_unlabelled(folder, overrides=others)
     pipeline.propagate()
     shared = {FULL: "without_plc", "label correction": "with_plc"}
     variant = shared.get(words, f"ablation_{_slug(words)}")
