@@ -31,7 +31,7 @@ NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
     "classes not balanced": {"segmentation": {"class_balance": 0.0, "class_balance_end": 0.0}},
     "last weights, not their average": {"segmentation": {"average_decay": 0.0}},
     "little augmentation": {
-        "segmentation": {"zoom": 0.15, "rotation_rad": 0.2, "gain": 0.1, "noise": 0.03, "gamma": None}
+        "segmentation": {"zoom": 0.15, "rotation_rad": 0.2, "gain": 0.1, "noise": 0.03, "gamma": [1.0, 1.0]}
     },
     "doubted pseudo labels teach too": {"segmentation": {"least_dice": 0.0}},
     "undecided band": {"pseudo_labels": {"undecided_margin": 0.1}},
