@@ -28,7 +28,8 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 # What a mode changes in stages that others share.
 MODE_PATCHES: dict[str, dict[str, list[str]]] = {
-    "default": {"pseudo_labels": ["default_pseudo_labels.json"], "segmentation": ["default_segmentation.json"]}
+    "paper": {"segmentation": ["paper_segmentation.json"]},
+    "default": {"pseudo_labels": ["default_pseudo_labels.json"], "segmentation": ["default_segmentation.json"]},
 }
 SMALL_MODE_PATCHES: dict[str, dict[str, list[str]]] = {
     "default": {"segmentation": ["small_default_segmentation.json"]},

@@ -150,7 +150,8 @@ def test_two_processes_train_one_network(tmp_path):
 
 
 def infer(images, output, **override):
-    settings = {"classes": CLASSES, "patch_size": [16, 16, 16], "device": torch.device("cpu"), **override}
+    settings = {"classes": CLASSES, "patch_size": [16, 16, 16], "device": torch.device("cpu"), "crop_to_body": False}
+    settings |= override
     config = workflow("inference.json", "infer", dataset_dir=str(images), output_dir=str(output), **settings)
     assert config.check_properties() == []
     config.run()
@@ -231,7 +232,7 @@ def test_largest_component_and_skipping(tmp_path):
 def test_trained_weights_are_used(tmp_path):
     work = make_work_dir(tmp_path)
     train(work, max_epochs=1)
-    settings = {key: TINY[key] for key in ("spacing_mm", "patch_size", "channels")}
+    settings = {key: TINY[key] for key in ("spacing_mm", "patch_size", "architecture", "channels")}
     infer(tmp_path / "images", tmp_path / "out", checkpoint=str(work / "segmentation" / "model.pt"), **settings)
     assert sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz")) == [f"case_{n}.nii.gz" for n in range(3)]
 
@@ -242,7 +243,7 @@ def test_trained_weights_are_used(tmp_path):
 def test_inference_and_training_describe_the_same_network():
     train_config, inference = read("train.json"), read("inference.json")
     assert train_config["network_def"] == inference["network_def"]
-    for key in ("channels", "dropout", "classes", "spacing_mm", "patch_size"):
+    for key in ("architecture", "channels", "dropout", "classes", "spacing_mm", "patch_size", "crop_to_body"):
         assert train_config[key] == inference[key], key
     modes = {"mode": ["bilinear", "nearest"], "keys": ["image", "label"]}
     steps = [step for step in train_config["train"]["deterministic_transforms"] if "Located" not in step["_target_"]]

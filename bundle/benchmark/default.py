@@ -13,13 +13,15 @@ from typing import Any
 from bundle.benchmark import pages
 from bundle.benchmark.points import score_kept
 from bundle.benchmark.runs import Run, chosen_runs, open_bench
-from bundle.benchmark.shipping import ship_embedding
+from bundle.benchmark.shipping import ship_embedding, ship_segmentation
 from bundle.benchmark.strangers import flag_strangers, strangers_section
 from bundle.benchmark.trained import one_shot_network, pseudo_label_scores, supervised_network
 from bundle.benchmark.trust import check_trust
 from bundle.dataset import Dataset, read_dataset
 from bundle.pipeline import Pipeline
 from scripts.evaluation import evaluate_folder
+
+SHIPPED = "without_plc"  # the training whose network becomes models/model.pt
 
 
 def run(
@@ -39,7 +41,8 @@ def run(
         page: the Markdown page.
         small: the configuration for two CPU cores.
         device: such as "cuda:0"; None takes a GPU if there is one.
-        ship: copy the embedding network to `models/NAME` afterwards.
+        ship: copy the embedding network to `models/NAME` afterwards, and the segmentation network to
+            `models/model.pt` if it is the one that `configs/inference.json` describes.
         strangers: a dataset of another body part, which must be flagged; None leaves that out.
     """
     bench = open_bench(dataset_folder, output, small, device)
@@ -70,6 +73,7 @@ def run(
         keep(_one_shot(dataset, chosen, bench.on_test(chosen)))
     if ship:
         print(f"shipped: {ship_embedding(bench.output, result)}")
+        print(f"shipped: {ship_segmentation(one_shot, SHIPPED, result) or 'no segmentation network'}")
     print(f"tables: {page}")
     return result
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bundle.benchmark.pages import run_name
+from bundle.inference import CARD_KEYS
+from bundle.pipeline import Pipeline
 from bundle.run_config import BUNDLE_ROOT
 from scripts.files import atomic_path, read_json, write_json
 
@@ -48,11 +50,48 @@ def ship_embedding(work_dir: Path, result: Mapping[str, Any], models: Path = MOD
     return target
 
 
-def _copy(source: Path, target: Path, result: Mapping[str, Any], stage: str, scores: Mapping[str, Any]) -> None:
+def ship_segmentation(
+    pipeline: Pipeline, variant: str, result: Mapping[str, Any], models: Path = MODELS
+) -> Path | None:
+    """Copy a trained segmentation network to `models/model.pt`, if it is the one that `configs/inference.json` is for.
+
+    Label values become 1 to K in the order of the channels, as MONAI Label wants them.
+
+    Args:
+        pipeline: that trained it.
+        variant: of the training.
+        result: what the benchmark measured; `result["networks"][variant]` holds the network's scores.
+        models: where networks live.
+
+    Returns:
+        The copy; None if the network has other classes or another shape than the config describes.
+    """
+    source = pipeline.output / variant / "segmentation"
+    card = read_json(source / "model.json")
+    card["classes"] = {name: value for value, name in enumerate(card["classes"], start=1)}
+    described = read_json(BUNDLE_ROOT / "configs" / "inference.json")
+    if any(card[key] != described[key] for key in CARD_KEYS):
+        return None
+    names = (variant, f"{variant}_joined", "supervised")
+    measured = {name: result["networks"][name]["mean_dice"] for name in names if name in result["networks"]}
+    stage = {"stages": pipeline.directory.state()}
+    _copy(source, models, {**result, **stage}, f"segmentation_{variant}", {"mean_dice": measured}, card)
+    return models / "model.pt"
+
+
+def _copy(
+    source: Path,
+    target: Path,
+    result: Mapping[str, Any],
+    stage: str,
+    scores: Mapping[str, Any],
+    card: Mapping[str, Any] | None = None,
+) -> None:
     with atomic_path(target / "model.pt") as temporary:
         shutil.copyfile(source / "model.pt", temporary)
     data = {"cohort": result["dataset"], "labels_used": "none", "stage": result["stages"][stage]}
-    write_json(target / "model.json", read_json(source / "model.json") | {"data": data, "scores": scores})
+    card = card or read_json(source / "model.json")
+    write_json(target / "model.json", {**card, "data": data, "scores": scores})
 
 
 def _last_validation(curve: Path, column: str) -> float | None:
