@@ -40,6 +40,7 @@ class AnatomyTrunk(nn.Module):
         super().__init__()
         if len(widths) != 5:
             raise ValueError(f"AnatomyNet needs five widths, for strides 1 to {DEEPEST_STRIDE}, got {list(widths)}")
+        self.deepest_stride = DEEPEST_STRIDE  # TorchScript knows attributes, but no module's constants
         w1, w2, w4, w8, w16 = self.widths = [int(width) for width in widths]
         self.encoder = nn.ModuleList(
             [
@@ -58,16 +59,22 @@ class AnatomyTrunk(nn.Module):
         Raises:
             ValueError: a side is no multiple of 16.
         """
-        if any(size % DEEPEST_STRIDE for size in windows.shape[2:]):
-            raise ValueError(f"window sides must be multiples of {DEEPEST_STRIDE}, got {tuple(windows.shape[2:])}")
+        # Written for TorchScript: no comprehension, no zip.
+        sides = windows.shape[2:]
+        for side in sides:
+            if side % self.deepest_stride != 0:
+                raise ValueError(f"window sides must be multiples of {self.deepest_stride}, got {list(sides)}")
         skips = []
         features = windows
         for stage in self.encoder:
             features = stage(features)
             skips.append(features)
         maps = {1: skips[0]}
-        for stage, skip, stride in zip(self.decoder, (skips[3], skips[2], skips[1]), (8, 4, 2), strict=True):
-            features = maps[stride] = stage(torch.cat([upsampled(features), skip], dim=1))
+        stride = self.deepest_stride
+        for level, stage in enumerate(self.decoder):
+            stride = stride // 2
+            features = stage(torch.cat([upsampled(features), skips[3 - level]], dim=1))
+            maps[stride] = features
         return maps
 
 
@@ -109,7 +116,7 @@ class AnatomyNet(AnatomyTrunk):
 
 def upsampled(features: Tensor) -> Tensor:
     """Twice the resolution, nearest."""
-    return functional.interpolate(features, scale_factor=2, mode="nearest")
+    return functional.interpolate(features, scale_factor=2.0, mode="nearest")
 
 
 def _unit(embedding: Tensor) -> Tensor:

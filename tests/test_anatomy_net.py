@@ -28,7 +28,7 @@ def test_every_parameter_learns():
 
 
 def test_bad_sizes():
-    with pytest.raises(ValueError, match=r"multiples of 16, got \(32, 20, 32\)"):
+    with pytest.raises(ValueError, match=r"multiples of 16, got \[32, 20, 32\]"):
         tiny()(torch.rand(1, 1, 32, 20, 32))
     with pytest.raises(ValueError, match="five widths"):
         AnatomyNet(widths=(4, 8))

@@ -26,6 +26,13 @@ def test_logits_of_every_voxel(architecture, channels):
     assert [n for n, p in network.named_parameters() if p.grad is None] == []
 
 
+@pytest.mark.parametrize(("architecture", "channels"), [("unet", [4, 8]), ("anatomy", WIDTHS)])
+def test_torchscript_gives_the_same_logits(architecture, channels):
+    network = segmentation_network(architecture, 3, channels).eval()
+    image = torch.rand(1, 1, 32, 16, 16)
+    assert torch.equal(torch.jit.script(network)(image), network(image))
+
+
 def test_unknown_architecture():
     with pytest.raises(BundleError, match=r"unet or anatomy\n.*resnet"):
         segmentation_network("resnet", 3, [4, 8])
