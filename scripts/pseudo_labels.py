@@ -23,6 +23,7 @@ from scripts.errors import BundleError
 from scripts.files import is_made_of, read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
 from scripts.geodesic import geodesic_distance
 from scripts.intensity import normalise_hu
+from scripts.necks import without_necks
 from scripts.prnet_weights import load_prnet
 from scripts.resampling import canonical, nearest_on_grid, resample
 from scripts.scribbles import draw_points
@@ -56,6 +57,9 @@ class GeodesicSettings:
         confident_vote: seeds are where a class's transferred vote exceeds this (mode `default`); a class without such
             a place keeps its points. None takes points alone.
         intensity_rounds: the votes are first made sharper by the case's intensities, see `tissue_posterior`.
+        neck_radius_mm: what hangs on to a class by a neck that a ball of this radius cannot pass is cut off, see
+            `without_necks`; 0 cuts nothing.
+        neck_share: that radius is at most this share of the depth of the class's deepest seed.
     """
 
     lam: float = 1.0
@@ -69,6 +73,8 @@ class GeodesicSettings:
     undecided_margin: float = 0.0
     confident_vote: float | None = None
     intensity_rounds: int = 0
+    neck_radius_mm: float = 0.0
+    neck_share: float = 0.5
 
     def __post_init__(self) -> None:
         if self.spacing_mm is not None:
@@ -242,6 +248,8 @@ class PseudoLabeller:
             working.array, seeds, spacing_of(working.affine), self.settings, device=self.device
         )
         distances = self._refined(pseudo, working.array) if self.network is not None else pseudo.distances
+        if self.settings.neck_radius_mm:
+            _cut_necks(distances, seeds, spacing_of(working.affine), self.settings)
         label = _label_on_grid(distances, working.affine, self._case(name).shape, original.affine, self.settings)
         located = zip(self.cohort.classes, seeds[1:], strict=True)
         return label, [name for name, seed in located if not seed.any()]
@@ -364,6 +372,20 @@ class PseudoLabeller:
 
     def _record_file(self, name: str) -> Path:
         return self.labels_dir / f"{name}.json"
+
+
+def _cut_necks(
+    distances: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], settings: GeodesicSettings
+) -> None:
+    """Give what leaked out of a class to the background, in place: (K + 1, X, Y, Z) distances, background first."""
+    label, *_ = _nearest_class(distances)
+    for channel in range(1, len(distances)):
+        if (box := _box_of(label == channel, margins=(1, 1, 1))) is None:
+            continue
+        mask = label[box] == channel
+        kept = without_necks(mask, seeds[channel][box], spacing_mm, settings.neck_radius_mm, settings.neck_share)
+        distances[channel][box][mask & ~kept] = settings.truncation
+        distances[0][box][mask & ~kept] = 0.0
 
 
 def _nearest_class(distances: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from scripts.files import write_json, write_nifti
 from scripts.intensity import normalise_hu
 from scripts.model_files import write_model
 from scripts.prnet import PRNet
-from scripts.pseudo_labels import GeodesicSettings, PseudoLabeller, geodesic_pseudo_label
+from scripts.pseudo_labels import GeodesicSettings, PseudoLabeller, _cut_necks, geodesic_pseudo_label
 
 CONFIG = Path(__file__).parents[1] / "configs" / "pseudo_labels.json"
 CLASSES = {"spleen": 1, "left_kidney": 3, "liver": 6}
@@ -101,6 +101,20 @@ def test_the_largest_component_is_a_setting():
     one = geodesic_pseudo_label(image, seeds, (2, 2, 2), GeodesicSettings()).label
     np.testing.assert_array_equal(both, truth > 0)
     np.testing.assert_array_equal(one, truth == 1)
+
+
+def test_what_leaked_through_a_neck_goes_to_the_background():
+    """Two blocks of 8 x 8 x 8 voxels of 2 mm, joined by a bar of 2 x 2."""
+    distances = np.ones((2, 24, 10, 10), dtype=np.float32)
+    distances[0] = 0.5
+    seeds = np.zeros(distances.shape, dtype=bool)
+    for block in (np.s_[1:9, 1:9, 1:9], np.s_[15:23, 1:9, 1:9], np.s_[9:15, 4:6, 4:6]):
+        distances[1][block] = 0.0
+    seeds[1, 5, 5, 5] = True
+    _cut_necks(distances, seeds, (2.0, 2.0, 2.0), GeodesicSettings(neck_radius_mm=4.0))
+    label = distances.argmin(axis=0)
+    assert label[1:9, 1:9, 1:9].mean() > 0.9 and label[15:23, 1:9, 1:9].sum() == 0
+    assert (distances[1, 15:23, 1:9, 1:9] == 1).all() and (distances[0, 15:23, 1:9, 1:9] == 0).all()
 
 
 @pytest.fixture

@@ -121,6 +121,12 @@ def test_weights_have_a_card():
         assert isinstance(json.loads(card.read_text(encoding="utf-8")), dict), card
 
 
+def test_the_shipped_network_is_what_the_inference_config_describes():
+    card, config = (json.loads((ROOT / file).read_text()) for file in ("models/model.json", "configs/inference.json"))
+    for key in ("classes", "spacing_mm", "patch_size", "architecture", "channels", "crop_to_body"):
+        assert card[key] == config[key], key
+
+
 def imported_packages(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
