@@ -209,7 +209,8 @@ class PseudoLabeller:
     def _label_case(self, name: str, record: Mapping[str, Any], inputs: str) -> None:
         start = time.perf_counter()
         original = nib.load(self._case(name).image)
-        label, not_located = (self._given(name), []) if name in self.given else self._grown(name, record, original)
+        grown = (self._given(name), [], {}) if name in self.given else self._grown(name, record, original)
+        label, not_located, cut_off = grown
         values = np.full(UNDECIDED + 1, UNDECIDED, dtype=np.uint8)
         values[: len(self.cohort.classes) + 1] = [0, *self.cohort.classes.values()]
         write_nifti(self._label_file(name), values[label], original.affine, like=original)
@@ -222,6 +223,7 @@ class PseudoLabeller:
                 "not_located": not_located,
                 "given": name in self.given,
                 "volume_ml": _volumes_ml(label, classes, original.affine),
+                "cut_off": cut_off,
                 "settings": asdict(self.settings),
                 "inputs": inputs,
                 "seconds": round(time.perf_counter() - start, 3),
@@ -236,8 +238,10 @@ class PseudoLabeller:
             label[array == value] = channel
         return label
 
-    def _grown(self, name: str, record: Mapping[str, Any], original: nib.Nifti1Image) -> tuple[np.ndarray, list[str]]:
-        """(X, Y, Z) class indices on the case's own grid, and the classes that have no seed."""
+    def _grown(
+        self, name: str, record: Mapping[str, Any], original: nib.Nifti1Image
+    ) -> tuple[np.ndarray, list[str], dict[str, float]]:
+        """(X, Y, Z) class indices on the case's own grid, the classes that have no seed, what necks took of each."""
         working = self._working_image(self._case(name))
         seeds = self._seeds(name, record, working)
         if self.settings.body_only:
@@ -248,11 +252,13 @@ class PseudoLabeller:
             working.array, seeds, spacing_of(working.affine), self.settings, device=self.device
         )
         distances = self._refined(pseudo, working.array) if self.network is not None else pseudo.distances
+        shares = []
         if self.settings.neck_radius_mm:
-            _cut_necks(distances, seeds, spacing_of(working.affine), self.settings)
+            shares = _cut_necks(distances, seeds, spacing_of(working.affine), self.settings)
+        cut_off = dict(zip(self.cohort.classes, shares, strict=False))
         label = _label_on_grid(distances, working.affine, self._case(name).shape, original.affine, self.settings)
         located = zip(self.cohort.classes, seeds[1:], strict=True)
-        return label, [name for name, seed in located if not seed.any()]
+        return label, [name for name, seed in located if not seed.any()], cut_off
 
     def _working_image(self, case: Case) -> Volume:
         """The normalised image in canonical orientation at the settings' spacing."""
@@ -376,9 +382,13 @@ class PseudoLabeller:
 
 def _cut_necks(
     distances: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], settings: GeodesicSettings
-) -> None:
-    """Give what leaked out of a class to the background, in place: (K + 1, X, Y, Z) distances, background first."""
+) -> list[float]:
+    """Give what leaked out of a class to the background, in place: (K + 1, X, Y, Z) distances, background first.
+
+    Returns the share of each of the K classes that is lost.
+    """
     label, *_ = _nearest_class(distances)
+    shares = [0.0] * (len(distances) - 1)
     for channel in range(1, len(distances)):
         if (box := _box_of(label == channel, margins=(1, 1, 1))) is None:
             continue
@@ -386,6 +396,8 @@ def _cut_necks(
         kept = without_necks(mask, seeds[channel][box], spacing_mm, settings.neck_radius_mm, settings.neck_share)
         distances[channel][box][mask & ~kept] = settings.truncation
         distances[0][box][mask & ~kept] = 0.0
+        shares[channel - 1] = round(float((mask & ~kept).sum() / mask.sum()), 3)
+    return shares
 
 
 def _nearest_class(distances: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -111,7 +111,8 @@ def test_what_leaked_through_a_neck_goes_to_the_background():
     for block in (np.s_[1:9, 1:9, 1:9], np.s_[15:23, 1:9, 1:9], np.s_[9:15, 4:6, 4:6]):
         distances[1][block] = 0.0
     seeds[1, 5, 5, 5] = True
-    _cut_necks(distances, seeds, (2.0, 2.0, 2.0), GeodesicSettings(neck_radius_mm=4.0))
+    (share,) = _cut_necks(distances, seeds, (2.0, 2.0, 2.0), GeodesicSettings(neck_radius_mm=4.0))
+    assert share == pytest.approx(1 / 2, abs=0.05)
     label = distances.argmin(axis=0)
     assert label[1:9, 1:9, 1:9].mean() > 0.9 and label[15:23, 1:9, 1:9].sum() == 0
     assert (distances[1, 15:23, 1:9, 1:9] == 1).all() and (distances[0, 15:23, 1:9, 1:9] == 0).all()

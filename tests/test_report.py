@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from html import unescape
 from pathlib import Path
 from xml.etree import ElementTree
@@ -293,6 +294,21 @@ def test_what_votes_asked_of_a_point_is_told(output):
         write_json(path, json.loads(path.read_text()) | votes)
     text = text_of(write_report(output))
     assert "points kept by rule votes (vote above 0.8, moved by at most 24 mm" in text
+
+
+def test_the_region_is_outlined_and_says_what_was_cut_off(output):
+    before = write_report(output).read_text()
+    grown = output / "region" / "pseudo_labels"
+    grown.mkdir(parents=True)
+    shutil.copy(output / "pseudo_labels" / "case_0.nii.gz", grown)
+    (grown / "case_0.json").write_text(json.dumps({"cut_off": {"spleen": 0.25, "liver": 0.0}}))
+    path = write_report(output)
+    text = text_of(path)
+    assert f"run again with --region: {grown / 'case_0.nii.gz'}" in text
+    assert text.count("was cut off at a neck") == 1 and "25% of what grew" in text
+    assert path.read_text().count('class="c pseudo"') > before.count('class="c pseudo"')
+    (output / "run.json").write_text(json.dumps({"region": str(output / "pseudo_labels" / "case_0.nii.gz")}))
+    assert "was cut off" not in text_of(write_report(output)), "a region that was handed in was not cut"
 
 
 def test_partial_run_says_what_is_missing(output):

@@ -1,12 +1,24 @@
-"""The support with its scribbles."""
+"""The support with its scribbles, and the region that grew from them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 
-from bundle.report.collect import Run
+from bundle.report.collect import Run, optional_json
 from bundle.report.markup import Markup, paragraph, section, swatch
-from bundle.report.pictures import SMALLEST_VIEW_MM, STROKE_SLAB_MM, View, colours_of, three_planes, view_around
+from bundle.report.pictures import (
+    SMALLEST_VIEW_MM,
+    STROKE_SLAB_MM,
+    Contours,
+    View,
+    colours_of,
+    three_planes,
+    view_around,
+)
 from bundle.report.trouble import spoken
 from bundle.report.volumes import RasVolume, open_image, open_labels
 from scripts.errors import BundleError
@@ -15,7 +27,7 @@ SUPPORT_VIEW_MM = 1.6 * SMALLEST_VIEW_MM
 
 
 def support(run: Run, pixels: int) -> Markup:
-    """The support with its strokes, three planes for every class."""
+    """The support with its strokes and its region, three planes for every class."""
     title = "Support and its scribbles"
     scribbles_path, image_path = run.existing(run.cohort.get("scribbles")), run.image(run.support or "")
     if run.support is None or scribbles_path is None or image_path is None:
@@ -29,16 +41,28 @@ def support(run: Run, pixels: int) -> Markup:
         f"Strokes within {STROKE_SLAB_MM:g} mm of each slice, in the class's colour; background strokes are grey. The "
         "slices run through the longest strokes of the class."
     )
+    region, cut_off = _region(run)
+    if region is not None:
+        intro = Markup(
+            intro
+            + paragraph(
+                "Outlined: the region, whose labels all other cases get. Where it is wrong, correct a copy of its file "
+                f"and run again with --region: {region.path}"
+            )
+        )
     colours = colours_of(run.classes)
     painted = {label: colours[name] for name, label in run.classes.items()}
     labels = [*run.classes.items(), ("background", None)]
     rows = []
     for name, label in labels:
         mask = np.isin(scribbles.array, [0, *painted], invert=True) if label is None else scribbles.array == label
-        heading = f"<h3>{swatch(colours[name], spoken(name))} <small>{_stroke_facts(mask)}</small></h3>\n"
+        facts = _stroke_facts(mask) + _neck_facts(cut_off.get(name, 0.0))
+        heading = f"<h3>{swatch(colours[name], spoken(name))} <small>{facts}</small></h3>\n"
         if mask.any():
-            view = _stroke_view(mask, image)
-            heading += three_planes(image, view, pixels, strokes=(scribbles, painted, colours["background"]))
+            outlined = () if region is None or label is None else (region.outline(label, name, colours[name]),)
+            view = _stroke_view(mask, image, [part.labels.array == label for part in outlined])
+            strokes = (scribbles, painted, colours["background"])
+            heading += three_planes(image, view, pixels, outlined, strokes=strokes)
         rows.append(Markup(heading))
     return section("support", title, intro, *rows)
 
@@ -47,7 +71,39 @@ def _stroke_facts(mask: np.ndarray) -> str:
     return f"{int(np.count_nonzero(mask)):,} voxels drawn".replace(",", " ") if mask.any() else "nothing drawn"
 
 
-def _stroke_view(mask: np.ndarray, image: RasVolume) -> View:
-    voxels = np.argwhere(mask)
-    slices = [int(np.argmax(np.bincount(voxels[:, axis]))) for axis in range(3)]
-    return view_around(voxels.min(axis=0), voxels.max(axis=0), slices, image, SUPPORT_VIEW_MM)
+def _neck_facts(share: float) -> str:
+    return f"; {share:.0%} of what grew was cut off at a neck: look whether the right part is left" if share else ""
+
+
+def _stroke_view(mask: np.ndarray, image: RasVolume, regions: Sequence[np.ndarray]) -> View:
+    """Around strokes and region; slices through the longest strokes."""
+    strokes = np.argwhere(mask)
+    slices = [int(np.argmax(np.bincount(strokes[:, axis]))) for axis in range(3)]
+    shown = np.concatenate([strokes, *(np.argwhere(region) for region in regions)])
+    return view_around(shown.min(axis=0), shown.max(axis=0), slices, image, SUPPORT_VIEW_MM)
+
+
+@dataclass(frozen=True)
+class _Region:
+    """The support's label map, and where it lies."""
+
+    path: Path
+    labels: RasVolume
+
+    def outline(self, label: int, name: str, colour: str) -> Contours:
+        return Contours(self.labels, label, spoken(name), "pseudo", colour)
+
+
+def _region(run: Run) -> tuple[_Region | None, dict[str, float]]:
+    """The region as given or grown, and the share of each class that necks took; (None, {}) where there is none."""
+    given = (optional_json(run.output_dir / "run.json") or {}).get("region")
+    grown = run.output_dir / "region" / "pseudo_labels" / f"{run.support}.nii.gz"
+    path = Path(given) if given else grown
+    try:
+        labels = open_labels(path) if path.exists() else None
+    except BundleError:
+        labels = None
+    if labels is None:
+        return None, {}
+    card = {} if given else optional_json(grown.with_name(f"{run.support}.json")) or {}
+    return _Region(path, labels), card.get("cut_off", {})
