@@ -6,14 +6,16 @@
 PYTHON ?= python3
 # Added to the command's own arguments: make test ARGS="-k geodesic"
 ARGS ?=
+# Of make monai-label: a folder of CT volumes (NIfTI)
+STUDIES ?=
 
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage lint format clean
+.PHONY: help setup demo test coverage lint format monai-label test-monai-label setup-monai-label clean
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' Makefile
 
 setup: ## Create .venv with the pinned dependencies (the others do this themselves)
 	@command -v "$(PYTHON)" >/dev/null || \
@@ -39,6 +41,15 @@ format: setup ## Apply the formatting
 	$(VENV_PYTHON) -m ruff check --fix .
 	$(VENV_PYTHON) -m ruff format .
 
-clean: ## Remove .venv and caches; results (demo/, runs/) stay
-	rm -rf .venv .pytest_cache .ruff_cache .coverage
+setup-monai-label: ## Create .venv-monai-label, for Python 3.11 (the next two do this themselves)
+	@"$(PYTHON)" -I bundle/setup_environment.py monai-label
+
+monai-label: setup-monai-label ## Start a MONAI Label server: make monai-label STUDIES=DIR
+	@.venv-monai-label/bin/python -m bundle monai-label --studies "$(STUDIES)" $(ARGS)
+
+test-monai-label: setup-monai-label ## Test the app through a real server
+	.venv-monai-label/bin/python -m pytest tests/monai_label $(ARGS)
+
+clean: ## Remove the environments and caches; results (demo/, runs/) stay
+	rm -rf .venv .venv-monai-label .pytest_cache .ruff_cache .coverage
 	find bundle scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,6 +15,8 @@ from bundle.benchmark import ablation, default, limits, paper
 from bundle.demo import run_demo
 from bundle.inference import infer_folder
 from bundle.localisation import LOCALISATIONS, weights_folder
+from bundle.monai_label.launch import launch
+from bundle.packaging import Release, package
 from bundle.pipeline import Pipeline
 from bundle.report import write_report
 from bundle.run_settings import DEFAULT_MODE, FILE_NAME, RunSettings, saved_settings
@@ -73,6 +75,20 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     print(f"report: {write_report(options.output, options.labels)}")
+
+
+def _package(options: argparse.Namespace) -> None:
+    release = Release(
+        options.name, options.version, options.change, options.authors, options.data_terms, options.large_files_url
+    )
+    print(f"package: {package(release, options.output, options.task, options.schema)}")
+
+
+def _monai_label(options: argparse.Namespace) -> None:
+    settings = {"small": str(not options.full).lower(), "set": ";".join(options.set)}
+    if options.weights is not None:
+        settings["weights"] = options.weights
+    launch(options.studies, options.app, options.port, settings)
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -189,6 +205,27 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--output", type=Path, required=True)
     report.add_argument("--labels", type=Path, help="folder of true label maps, to show them beside the results")
     report.set_defaults(run=_report)
+
+    packaged = commands.add_parser("package", help="a folder and a zip for the MONAI model zoo, checked by its rules")
+    packaged.add_argument("--name", required=True, help="such as spleen_ct_segmentation")
+    packaged.add_argument("--output", type=Path, required=True, help="folder for the package's folder and zip")
+    packaged.add_argument("--task", type=Path, help="output folder of `oneshot`: share its network, not the bundle's")
+    packaged.add_argument("--version", help="such as 0.2.0; default: that of configs/metadata.json")
+    packaged.add_argument("--change", help="line of the changelog for a new version")
+    packaged.add_argument("--authors", help="who made it")
+    packaged.add_argument("--data-terms", type=Path, help="text on the images it was trained on, and their terms")
+    packaged.add_argument("--large-files-url", help="where files above 25 MB will lie, should there be any")
+    packaged.add_argument("--schema", type=Path, help="file of the metadata's schema, to check against it too")
+    packaged.set_defaults(run=_package)
+
+    server = commands.add_parser("monai-label", help="a MONAI Label server; `make monai-label` sets its environment up")
+    server.add_argument("--studies", type=Path, required=True, help="folder of CT volumes, NIfTI")
+    server.add_argument("--app", type=Path, default=Path("runs/monai_label"), help="folder for all that it leaves")
+    server.add_argument("--port", type=int, default=8000, help="on 127.0.0.1")
+    server.add_argument("--weights", help="as for oneshot: the anatomy need not be learnt first")
+    server.add_argument("--full", action="store_true", help="the full configuration instead of the small one")
+    server.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="as for oneshot")
+    server.set_defaults(run=_monai_label)
 
     demo = commands.add_parser("demo", help="the whole method on an embedded synthetic cohort")
     demo.add_argument("--output", type=Path, default=Path("demo"))

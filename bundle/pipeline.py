@@ -140,16 +140,18 @@ class Pipeline:
     ) -> None:
         """Run a stage's configs if something changed; `overrides` is asked then, and says None if nothing is left."""
         names = self._names(stage)
+        config = read_configs(names)
         wanted = {**self.settings.overrides.get(stage, {}), **(changes or {})}
+        device = device_override(self.settings.device) if "device" in config else {}
 
         def action() -> None:
             values = overrides()
             if values is not None:
-                run_config(names, values | wanted | device_override(self.settings.device))
+                run_config(names, values | wanted | device)
 
         name = f"{stage}_{variant}" if variant else stage
         # Places and devices do not change a result, so they are left out of the fingerprint.
-        self.directory.run(Stage(name, action, [read_configs(names), wanted], inputs, after, folder))
+        self.directory.run(Stage(name, action, [config, wanted], inputs, after, folder))
 
     def _cases_to_predict(self, folder: Path, more: Mapping[str, Any]) -> dict[str, Any] | None:
         network = self.output / "segmentation"

@@ -1,7 +1,9 @@
 """Create `.venv` and fill it with the pinned dependencies, once: `make demo` and `make test` start here.
 
-Standard library only, because nothing else is there yet. A stamp holding the hash of `pyproject.toml`,
-`constraints.txt` and this file is written last; while it matches, the set-up is skipped.
+With the argument `monai-label` it is `.venv-monai-label`, for MONAI Label, which wants versions of its own.
+
+Standard library only, because nothing else is there yet. A stamp holding the hash of `pyproject.toml`, of the pinned
+versions and of this file is written last; while it matches, the set-up is skipped.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = ROOT / "pyproject.toml"
-CONSTRAINTS = ROOT / "constraints.txt"
-ENVIRONMENT = ROOT / ".venv"
+FOR_MONAI_LABEL = "monai-label" in sys.argv[1:]
+CONSTRAINTS = ROOT / ("bundle/monai_label/requirements.txt" if FOR_MONAI_LABEL else "constraints.txt")
+ENVIRONMENT = ROOT / (".venv-monai-label" if FOR_MONAI_LABEL else ".venv")
+OLDEST, NEWEST = ((3, 11), (3, 11)) if FOR_MONAI_LABEL else ((3, 10), (3, 99))
 PYTHON = ENVIRONMENT / "bin" / "python"
 STAMP = ENVIRONMENT / "setup.stamp"  # there only when everything below it is complete
 BUILDING = ENVIRONMENT / "setup.building"  # there while an environment created here is not complete
@@ -60,9 +64,12 @@ def main() -> None:
             return
         started = time.monotonic()
         prepare_environment()
-        install_dependencies()
+        if FOR_MONAI_LABEL:
+            install_monai_label()
+        else:
+            install_dependencies()
         check_environment()
-        say(install_geodistk())
+        say("MONAI Label is here." if FOR_MONAI_LABEL else install_geodistk())
         finish()
         say(f"done in {time.monotonic() - started:.0f} s; later runs skip this.")
 
@@ -88,7 +95,7 @@ def fingerprint() -> str:
 
 
 def prepare_environment() -> None:
-    """Have a `.venv` with a working pip: a new one, or the one found, which is completed in place.
+    """Have an environment with a working pip: a new one, or the one found, which is completed in place.
 
     Only an environment whose creation was interrupted is removed, so that one made by hand (with a torch of
     the user's own choice, or in use by another process) is never thrown away.
@@ -97,25 +104,31 @@ def prepare_environment() -> None:
         say("an earlier set-up was interrupted: starting again.")
         shutil.rmtree(ENVIRONMENT)
     if ENVIRONMENT.exists():
-        say("completing the .venv that is here.")
+        say(f"completing the {ENVIRONMENT.name} that is here.")
         STAMP.unlink(missing_ok=True)
-        if not PYTHON.exists() or ask("import pip, sys; sys.exit(sys.version_info < (3, 10))") is None:
-            fail("the .venv that is here has no working pip, or a Python older than 3.10.", advice=True)
+        fits = f"import pip, sys; sys.exit(not {OLDEST} <= sys.version_info[:2] <= {NEWEST})"
+        if not PYTHON.exists() or ask(fits) is None:
+            oldest = ".".join(map(str, OLDEST))
+            fail(
+                f"the {ENVIRONMENT.name} that is here has no working pip, or a Python older than {oldest}.", advice=True
+            )
         return
     create_environment()
 
 
 def create_environment() -> None:
     """Make an empty virtual environment from the Python that runs this file."""
+    if not OLDEST <= sys.version_info[:2] <= NEWEST:
+        fail(f"MONAI Label wants Python 3.11, this is {sys.version.split()[0]}: name one by PYTHON=python3.11.")
     if not all(importlib.util.find_spec(module) for module in ("venv", "ensurepip")):
         fail(
             f"{sys.executable} cannot create virtual environments: install its venv module "
             "(Debian and Ubuntu: the package python3-venv) and run the command again."
         )
-    say(f"creating .venv with Python {sys.version.split()[0]} ...")
+    say(f"creating {ENVIRONMENT.name} with Python {sys.version.split()[0]} ...")
     ENVIRONMENT.mkdir()
     BUILDING.touch()
-    run([sys.executable, "-m", "venv", str(ENVIRONMENT)], "creating .venv")
+    run([sys.executable, "-m", "venv", str(ENVIRONMENT)], f"creating {ENVIRONMENT.name}")
 
 
 def install_dependencies() -> None:
@@ -134,11 +147,20 @@ def install_dependencies() -> None:
     pip_install([*json.loads(dependencies), "setuptools", "wheel"])
 
 
+def install_monai_label() -> None:
+    """Install exactly what `bundle/monai_label/requirements.txt` lists."""
+    torch = next(line for line in CONSTRAINTS.read_text().splitlines() if line.startswith("torch=="))
+    say(f"installing {torch} (this can take some minutes) ...")
+    pip_install([torch])
+    say("installing MONAI Label and what it needs ...")
+    pip_install(["--no-deps", "--requirement", str(CONSTRAINTS)])
+
+
 def check_environment() -> None:
     """Stop when a package is only half there: an interrupted pip leaves no, or a false, list of files."""
     damaged = ask(FIND_DAMAGED)
     if damaged is None or damaged.split():
-        fail(f"packages in .venv are damaged: {', '.join((damaged or 'all').split())}.", advice=True)
+        fail(f"packages in {ENVIRONMENT.name} are damaged: {', '.join((damaged or 'all').split())}.", advice=True)
 
 
 def install_geodistk() -> str:
@@ -205,7 +227,7 @@ def say(sentence: str) -> None:
 
 def fail(sentence: str, advice: bool = False) -> NoReturn:
     """End with one message, and with the way out where it is to make `.venv` anew."""
-    way_out = " `make clean` removes .venv; then run the command again." if advice else ""
+    way_out = f" `make clean` removes {ENVIRONMENT.name}; then run the command again." if advice else ""
     sys.exit(f"set-up: {sentence}{way_out}")
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import logging
+import os
 import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +67,15 @@ class WorkDirectory:
         return content
 
     def run(self, stage: Stage) -> bool:
-        """Run the stage unless it is done with the same settings and inputs; returns whether it ran."""
+        """Run the stage unless it is done with the same settings and inputs; returns whether it ran.
+
+        Raises:
+            BundleError: another process runs a stage in this folder.
+        """
+        with self._alone(stage.name):
+            return self._run(stage)
+
+    def _run(self, stage: Stage) -> bool:
         entry = {"inputs": self._inputs(stage), "config": sha256_of_settings(stage.config)}
         before = self.state().get(stage.name)
         seconds_before = 0.0
@@ -87,6 +98,28 @@ class WorkDirectory:
         self._record(stage.name, entry | {"done": True, "seconds": seconds, "peak_memory_mb": peak_mb})
         logger.info("%s: finished in %.0f s", stage.name, seconds)
         return True
+
+    @contextmanager
+    def _alone(self, stage: str) -> Iterator[None]:
+        """Hold a lock on the folder itself; it goes with the process."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            self._lock(folder, stage)
+            yield
+        finally:
+            os.close(folder)
+
+    def _lock(self, folder: int, stage: str) -> None:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BundleError(
+                "another run works in this folder",
+                stage=stage,
+                file=self.path,
+                expected="one run at a time: wait for the other, or stop it",
+            ) from error
 
     def _inputs(self, stage: Stage) -> str:
         """Fingerprint of the stage's own inputs and, through the chain, of everything before it."""

@@ -67,7 +67,7 @@ def test_label_maps_that_the_user_corrected_help_the_others(cohort, tmp_path):
     output, accepted = tmp_path / "out", tmp_path / "accepted"
     accepted.mkdir()
     shutil.copy(cohort / "labels" / "phantom_02.nii.gz", accepted)
-    main(command(cohort, output, "--accepted", accepted))
+    main(command(cohort, output, "--accepted", accepted, "--device", "cpu"))
     pseudo = np.asarray(nib.load(output / "pseudo_labels" / "phantom_02.nii.gz").dataobj)
     assert np.array_equal(pseudo, classes_of(cohort / "labels" / "phantom_02.nii.gz"))
     assert "phantom_02" in read_json(output / "propagation" / "phantom_01.json")["voters"]

@@ -68,7 +68,7 @@ def test_commands_of_the_bundle_parse():
 
 
 def test_the_table_names_every_command_and_no_other():
-    rows = set(re.findall(r"^\| `(\w+)` \|", README, flags=re.MULTILINE))
+    rows = set(re.findall(r"^\| `([\w-]+)` \|", README, flags=re.MULTILINE))
     assert rows == subcommands()
 
 

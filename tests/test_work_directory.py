@@ -3,6 +3,7 @@ import logging
 import pytest
 
 from bundle.work_directory import Stage, WorkDirectory
+from scripts.errors import BundleError
 from scripts.files import read_json
 
 
@@ -49,6 +50,14 @@ def test_a_second_run_does_nothing(steps, caplog):
     assert steps.run() == "abc"
     assert steps.run() == ""
     assert caplog.text.count("done before") == 3
+
+
+def test_two_runs_in_one_folder_are_refused(steps):
+    other = WorkDirectory(steps.directory.path)
+    inside = Stage("a", lambda: other.run(Stage("b", lambda: None, 1, None)), 1, None)
+    with pytest.raises(BundleError, match="another run works in this folder"):
+        steps.directory.run(inside)
+    assert steps.run() == "abc", "the lock goes with the run"
 
 
 def test_state_holds_what_the_contract_says(steps):

@@ -1,0 +1,7 @@
+"""Names that user, server and viewer share."""
+
+OUTSIDE = "outside"  # the segment of background strokes; 3D Slicer sends none that is called background
+SUBMITTED = "final"  # MONAI Label's tag of what a user submits
+TAG = "oneshot"  # of the labels that a round of training leaves for every study
+TRAINED = "oneshot_segmentation"  # trainer, and the network that it makes
+SHIPPED = "oneshot_ct_segmentation"  # the network that comes with the bundle

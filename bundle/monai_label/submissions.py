@@ -1,0 +1,162 @@
+"""What the user submitted in MONAI Label: strokes on one study, and later whole organs that she corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from bundle.monai_label.names import OUTSIDE, SUBMITTED
+from scripts.errors import BundleError
+from scripts.files import read_json, sha256_of_file, write_json, write_nifti
+from scripts.volume_io import read_labels
+
+STAGE = "MONAI Label"
+
+
+class Datastore(Protocol):
+    """What is used of MONAI Label's datastore."""
+
+    def list_images(self) -> list[str]: ...
+
+    def get_image_uri(self, image_id: str) -> str: ...
+
+    def get_labels_by_image_id(self, image_id: str) -> Mapping[str, str]: ...
+
+    def get_label_uri(self, label_id: str, label_tag: str) -> str: ...
+
+    def get_label_info(self, label_id: str, label_tag: str) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a round of training starts from.
+
+    Attributes:
+        support: the scribbled case.
+        scribbles: its strokes.
+        classes: name -> value of the strokes.
+        background: value of the background strokes.
+        region: the support's whole organs as corrected, or None.
+        accepted: folder of corrected label maps of other cases, or None.
+    """
+
+    support: str
+    scribbles: Path
+    classes: dict[str, int]
+    background: int
+    region: Path | None
+    accepted: Path | None
+
+
+def read_task(datastore: Datastore, folder: Path) -> Task:
+    """Sort the submitted labels into strokes and corrected label maps, and keep a copy of each.
+
+    A label with a segment called "outside" holds strokes: its study is the support. The copy stays when its label is
+    later replaced by whole organs; any other label is one that the user corrected.
+
+    Args:
+        datastore: MONAI Label's.
+        folder: receives `support.json`, `scribbles.nii.gz`, `region.nii.gz` and `accepted/ID.nii.gz`.
+
+    Raises:
+        BundleError: no strokes, strokes on two studies, or a label that does not say what its values mean.
+    """
+    submitted = {case: _names(datastore, case) for case in datastore.list_images() if _file(datastore, case).is_file()}
+    scribbled = [case for case, names in submitted.items() if OUTSIDE in names]
+    if len(scribbled) > 1:
+        raise BundleError(
+            "strokes on more than one study",
+            stage=STAGE,
+            expected=f'one study with a segment called "{OUTSIDE}"; correct the whole organs of the others',
+            found=", ".join(scribbled),
+        )
+    if scribbled:
+        _keep_strokes(datastore, scribbled[0], submitted[scribbled[0]], folder)
+    about = folder / "support.json"
+    if not about.exists():
+        raise BundleError(
+            "no study has strokes",
+            stage=STAGE,
+            expected=f'one study with strokes in every organ, and strokes outside all of them in a segment "{OUTSIDE}"',
+            found=", ".join(submitted) or "no submitted label",
+        )
+    task = read_json(about)
+    support, classes = task["support"], task["classes"]
+    region, accepted = folder / "region.nii.gz", folder / "accepted"
+    corrected = {case: names for case, names in submitted.items() if OUTSIDE not in names}
+    _forget(accepted, corrected)
+    for case, names in corrected.items():
+        _renumber(_file(datastore, case), names, classes, region if case == support else accepted / f"{case}.nii.gz")
+    if support not in corrected:
+        region.unlink(missing_ok=True)
+    return Task(
+        support=support,
+        scribbles=folder / "scribbles.nii.gz",
+        classes=classes,
+        background=task["background"],
+        region=region if support in corrected else None,
+        accepted=accepted if set(corrected) - {support} else None,
+    )
+
+
+def _file(datastore: Datastore, case: str) -> Path:
+    """The label that the user submitted; a folder's name where there is none."""
+    label = datastore.get_labels_by_image_id(case).get(SUBMITTED)
+    return Path(datastore.get_label_uri(label, SUBMITTED) if label else ".")
+
+
+def _names(datastore: Datastore, case: str) -> dict[str, int]:
+    """Segment -> value, as the client sent them.
+
+    Raises:
+        BundleError: it sent none.
+    """
+    sent = datastore.get_label_info(case, SUBMITTED).get("label_info") or []
+    names = {row["name"]: int(row["idx"]) for row in sent if "name" in row and "idx" in row}
+    if not names:
+        raise BundleError(
+            "the submitted label does not say what its values mean",
+            case=case,
+            stage=STAGE,
+            file=_file(datastore, case),
+            expected='"label_info": [{"name": ..., "idx": ...}] in its params, as 3D Slicer sends it',
+        )
+    values = np.unique(read_labels(_file(datastore, case)).array)
+    values = values[values > 0].tolist()
+    if not set(values) <= set(names.values()) and len(values) == len(names):
+        # 3D Slicer counts segments that it leaves out, and numbers the map without them.
+        names = dict(zip(names, values, strict=True))
+    return names
+
+
+def _keep_strokes(datastore: Datastore, case: str, names: Mapping[str, int], folder: Path) -> None:
+    source, about = _file(datastore, case), folder / "support.json"
+    sha256 = sha256_of_file(source)
+    if about.exists() and read_json(about)["sha256"] == sha256:
+        return
+    label = read_labels(source)
+    classes = {name: value for name, value in names.items() if name != OUTSIDE}
+    write_nifti(folder / "scribbles.nii.gz", label.array, label.affine)
+    task = {"support": case, "classes": classes, "background": names[OUTSIDE], "sha256": sha256}
+    write_json(about, task)
+
+
+def _forget(accepted: Path, corrected: Mapping[str, Any]) -> None:
+    """Remove what the user took back."""
+    for file in accepted.glob("*.nii.gz"):
+        if file.name.removesuffix(".nii.gz") not in corrected:
+            file.unlink()
+
+
+def _renumber(source: Path, names: Mapping[str, int], classes: Mapping[str, int], target: Path) -> None:
+    """Copy a label map with the task's values; segments of other names become background."""
+    label = read_labels(source)
+    array = np.zeros(label.array.shape, dtype=np.uint8)
+    for name, value in classes.items():
+        if name in names:
+            array[label.array == names[name]] = value
+    write_nifti(target, array, label.affine)

@@ -1,0 +1,72 @@
+"""The README of a network that a user trained with `oneshot`, in the layout of the model zoo."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bundle.benchmark.pages import number, table
+from scripts.files import read_json
+
+COMMANDS = """python -m monai.bundle run --config_file configs/inference.json --dataset_dir IMAGES --output_dir OUTPUT
+python -m monai.bundle run --config_file configs/evaluate.json --predictions_dir OUTPUT --labels_dir LABELS
+python -m monai.bundle run --config_file configs/train.json --dataset_dir WORK --output_dir OUTPUT
+python -m monai.bundle ckpt_export --net_id network_def --filepath OUTPUT/model.ts --ckpt_file models/model.pt \
+--meta_file configs/metadata.json --config_file configs/inference.json"""
+
+
+def task_readme(name: str, metadata: Mapping[str, Any], card: Mapping[str, Any], task: Path) -> str:
+    """The model card.
+
+    Args:
+        name: of the package.
+        metadata: of the package.
+        card: `model.json`.
+        task: output folder of `oneshot`, with `run.json`, `self_check/` and `cohort.json`.
+    """
+    organs = ", ".join(label.replace("_", " ") for label in card["classes"])
+    settings, support = read_json(task / "run.json"), read_json(task / "cohort.json")["support"]
+    cases = len(card["training_cases"])
+    values = ", ".join(f"{value} {label}" for label, value in card["classes"].items())
+    sections = {
+        "# Model Overview": f"`{name}` segments {organs} in CT. It was learned without label maps: from the scribbles "
+        f"of one volume and {cases} unlabelled ones, after arXiv 2111.10773 and what `docs/method.md` adds.\n\n"
+        "Research use only. Not to be used for diagnostic purposes.",
+        "## Data": "The images a network was trained on, and their terms: `docs/data_license.txt`. Support: "
+        f"`{support}`.",
+        "## Training configuration": f"Mode {settings['mode']}"
+        f"{', for two CPU cores' if settings.get('small') else ''}; {card['max_epochs']} epochs of "
+        f"{card['samples_per_epoch']} volumes, windows of {card['patch_size']} voxels of {card['spacing_mm']} mm. All "
+        "settings: `models/model.json`.",
+        "## Input": "One channel, CT in HU, any grid; resampled inside.",
+        "## Output": f"Label map on the image's own grid: 0 background, {values}.",
+        "## Performance": _performance(task),
+        "## MONAI Bundle Commands": f"Run from the bundle's root folder.\n\n```\n{COMMANDS}\n```\n\n`WORK` is an "
+        "output folder of the one-shot pipeline. TensorRT is not supported.",
+        "## Limitations": "Its pseudo labels were made by label transfer and can be wrong for whole organs of unusual "
+        "bodies; no label map was used to find out. Look at results before using them.",
+        "## References": "\n".join(f"[{n}] {text}" for n, text in enumerate(metadata["references"], start=1)),
+        "## License": "Code and weights: `LICENSE`, and the terms in `docs/data_license.txt`.",
+    }
+    return "\n\n".join(f"{heading}\n\n{text}" for heading, text in sections.items()) + "\n"
+
+
+def _performance(task: Path) -> str:
+    """Table of what the self-check predicts."""
+    records = [read_json(file) for file in sorted((task / "self_check").glob("*.json"))]
+    if not records:
+        return "Not measured: nobody has labelled these images, and this mode has no self-check."
+    rows = []
+    for name in records[0]["classes"]:
+        found = [record["classes"][name] for record in records]
+        predicted = [value["predicted_dice"] for value in found]
+        flagged = sum(value["flagged"] for value in found)
+        spread = f"{number(min(predicted))} to {number(max(predicted))}"
+        rows.append([name, number(statistics.fmean(predicted)), spread, f"{flagged} of {len(found)}"])
+    return (
+        f"No label maps were used, so there is no measured Dice. What the self-check predicts for {len(records)} "
+        "unlabelled volumes (of label maps made by the network and the transferred labels together):\n\n"
+        + table(["class", "predicted Dice, mean", "range", "flagged"], rows)
+    )

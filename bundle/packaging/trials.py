@@ -1,0 +1,123 @@
+"""The zoo's rules that show only when the package runs: its network, its exports, and every command of its README.
+
+Everything runs in the package's own folder, in processes that see neither this checkout nor its driver.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bundle.dataset import read_dataset
+from bundle.phantom import write_phantom_cohort
+from scripts.cohort import prepare_cohort
+from scripts.files import read_json, write_json, write_nifti
+from scripts.volume_io import read_labels
+
+# Config -> settings that make its run short; the command's own options stay.
+SHORT: dict[str, dict[str, Any]] = {
+    "train.json": {"max_epochs": 1, "samples_per_epoch": 2, "use_plc": False},
+    "train_prnet.json": {
+        **{"max_epochs": 1, "iterations_per_epoch": 1, "validation_count": 1},
+        **{"spacing_mm": [8, 8, 8], "patch_size": [32] * 3, "pooling": 1},
+    },
+}
+SPACING_MM = (8.0, 8.0, 8.0)
+TIME_LIMIT_S = 600
+LINES_TOLD = 3
+
+
+def failed_trials(folder: Path) -> list[str]:
+    """What does not run in the package, in words; empty if everything does."""
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        places = _places(folder, scratch)
+        commands = [_net_in_out(), _torchscript(scratch), *readme_commands(folder)]
+        failures = []
+        for command in commands:
+            shortened = _shortened(_with_places(command, places))
+            if (reason := _run(shortened, folder)) is not None:
+                failures.append(f"`{shlex.join(command)}` fails: {reason}")
+    return failures
+
+
+def readme_commands(folder: Path) -> list[list[str]]:
+    """Commands in the code blocks of the package's README, split as a shell would."""
+    text = (folder / "docs" / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [shlex.split(line) for line in lines if line.strip()]
+
+
+def _net_in_out() -> list[str]:
+    options = ["--meta_file", "configs/metadata.json", "--config_file", "configs/inference.json", "--p", "1"]
+    return ["python", "-m", "monai.bundle", "verify_net_in_out", "--net_id", "network_def", *options, "--n", "2"]
+
+
+def _torchscript(scratch: Path) -> list[str]:
+    options = ["--net_id", "network_def", "--filepath", str(scratch / "model.ts"), "--ckpt_file", "models/model.pt"]
+    files = ["--meta_file", "configs/metadata.json", "--config_file", "configs/inference.json"]
+    return ["python", "-m", "monai.bundle", "ckpt_export", *options, *files]
+
+
+def _places(folder: Path, scratch: Path) -> dict[str, str]:
+    """What the capital words of a README's command stand for: a small synthetic cohort of the package's classes."""
+    classes = read_json(folder / "models" / "model.json")["classes"]
+    phantoms = read_dataset(write_phantom_cohort(scratch / "cohort", count=2, held_out=0, spacing_mm=SPACING_MM))
+    images, work = phantoms.folder / "images", scratch / "work"
+    prepare_cohort(images, work, SPACING_MM)
+    labels = work / "pseudo_labels"
+    for case in phantoms.unlabelled:
+        label = read_labels(phantoms.labels / f"{case}.nii.gz")
+        organs = [label.array == value for value in phantoms.classes.values()]
+        drawn = np.zeros(label.array.shape, dtype=np.uint8)
+        for number, value in enumerate(classes.values()):
+            drawn[organs[number % len(organs)]] = value
+        write_nifti(labels / f"{case}.nii.gz", drawn, label.affine)
+        write_json(labels / f"{case}.json", {"case": case, "classes": classes, "not_located": []})
+    return {"IMAGES": str(images), "LABELS": str(labels), "WORK": str(work), "OUTPUT": str(scratch / "output")}
+
+
+def _with_places(command: Sequence[str], places: Mapping[str, str]) -> list[str]:
+    pattern = re.compile(r"\b(" + "|".join(places) + r")\b")
+    return [pattern.sub(lambda found: places[found.group()], part) for part in command]
+
+
+def _shortened(command: Sequence[str]) -> list[str]:
+    short = {}
+    for name, settings in SHORT.items():
+        if any(f"configs/{name}" in part for part in command):
+            short |= settings
+    return [*command, *(part for key, value in short.items() for part in (f"--{key}", str(value)))]
+
+
+def _run(command: Sequence[str], folder: Path) -> str | None:
+    """None if the command succeeds, else the end of what it says."""
+    programs = {"python": [sys.executable], "torchrun": [sys.executable, "-m", "torch.distributed.run"]}
+    program = programs.get(command[0], [command[0]])
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    try:
+        done = subprocess.run(
+            [*program, *command[1:]],
+            cwd=folder,
+            env=environment | {"PYTHONDONTWRITEBYTECODE": "1"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=TIME_LIMIT_S,
+        )
+    except subprocess.TimeoutExpired:
+        return f"not finished after {TIME_LIMIT_S} s"
+    if done.returncode == 0:
+        return None
+    said = (done.stderr or done.stdout).strip().splitlines()[-LINES_TOLD:]
+    return f"exit status {done.returncode}: {' | '.join(said)}"

@@ -1,0 +1,193 @@
+"""Packages for the model zoo: what goes in, which rules they keep, and that they work alone."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from bundle.packaging import Release, assembly, package
+from bundle.packaging.assembly import assemble
+from bundle.packaging.rules import broken_rules
+from bundle.packaging.trials import failed_trials, readme_commands
+from bundle.run_config import BUNDLE_ROOT
+from scripts.errors import BundleError
+from scripts.files import read_json, write_json
+from scripts.segmentation_network import segmentation_network
+
+NAME = "abdomen_ct_segmentation"
+
+
+@pytest.fixture(scope="module")
+def packaged(tmp_path_factory):
+    return assemble(Release(NAME), tmp_path_factory.mktemp("zoo"))
+
+
+@pytest.fixture
+def copy(packaged, tmp_path):
+    return Path(shutil.copytree(packaged, tmp_path / NAME))
+
+
+def change(file, **values):
+    file.write_text(json.dumps(read_json(file) | values))
+
+
+def test_a_package_holds_the_bundle_and_nothing_else(packaged):
+    assert sorted(entry.name for entry in packaged.iterdir()) == ["LICENSE", "configs", "docs", "models", "scripts"]
+    assert broken_rules(packaged) == []
+    assert (packaged / "models" / "model.pt").read_bytes() == (BUNDLE_ROOT / "models" / "model.pt").read_bytes()
+
+
+def test_of_the_bundles_own_network_the_configs_stay_as_they_are(packaged):
+    for name in ("inference.json", "train.json", "metadata.json"):
+        assert read_json(packaged / "configs" / name) == read_json(BUNDLE_ROOT / "configs" / name), name
+
+
+def test_a_new_version_needs_a_change_and_comes_first(tmp_path):
+    with pytest.raises(BundleError, match="a new version needs a line for the changelog"):
+        assemble(Release(NAME, version="9.0.0"), tmp_path)
+    folder = assemble(Release(NAME, version="9.0.0", change="all new", authors="Somebody"), tmp_path)
+    metadata = read_json(folder / "configs" / "metadata.json")
+    assert next(iter(metadata["changelog"].items())) == ("9.0.0", "all new")
+    assert metadata["version"] == "9.0.0" and metadata["authors"] == "Somebody"
+
+
+def remove_licence(folder):
+    (folder / "LICENSE").unlink()
+
+
+def add_cache(folder):
+    (folder / "scripts" / "__pycache__").mkdir()
+
+
+def add_driver(folder):
+    (folder / "scripts" / "extra.py").write_text("from bundle import demo\n")
+
+
+def name_a_home(folder):
+    (folder / "docs" / "method.md").write_text("see /home/somebody/results")
+
+
+def pickle_objects(folder):
+    torch.save({"model": {"weight": torch.zeros(1)}}, folder / "models" / "model.pt")
+
+
+def add_shorter_name(folder):
+    torch.save({"weight": torch.zeros(1)}, folder / "models" / "a.pt")
+
+
+def drop_heading(folder):
+    file = folder / "docs" / "README.md"
+    file.write_text(file.read_text().replace("## Performance\n", "Performance\n"))
+
+
+def forget_changelog(folder):
+    change(folder / "configs" / "metadata.json", version="7.7.7")
+
+
+def rename_classes(folder):
+    change(folder / "configs" / "inference.json", classes={"heart": 1})
+
+
+def lose_a_key(folder):
+    file = folder / "configs" / "train.json"
+    content = read_json(file)
+    del content["val_interval"]
+    file.write_text(json.dumps(content))
+
+
+def mistype(folder):
+    change(folder / "configs" / "metadata.json", task=["segmentation"])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (remove_licence, "LICENSE is missing"),
+        (add_cache, "scripts/__pycache__ is a cache"),
+        (add_driver, "scripts/extra.py imports the driver"),
+        (name_a_home, "docs/method.md names a place on one machine: /home/s"),
+        (pickle_objects, "models/model.pt is no flat table of tensors"),
+        (add_shorter_name, "models/a.pt would be loaded by MONAI Label"),
+        (drop_heading, "docs/README.md lacks the heading '## Performance'"),
+        (forget_changelog, "the changelog lacks version 7.7.7"),
+        (rename_classes, "configs/inference.json: classes is not what models/model.json says"),
+        (lose_a_key, "configs/train.json lacks val_interval"),
+        (mistype, "metadata.json: task is no text"),
+    ],
+)
+def test_every_rule_can_be_broken(copy, spoil, message):
+    spoil(copy)
+    assert any(problem.startswith(message) for problem in broken_rules(copy)), broken_rules(copy)
+
+
+@pytest.mark.parametrize("name", ["Abdomen", "abdomen-ct", "abdomen_ct"])
+def test_names_say_the_task_in_lower_case(copy, name):
+    assert any(repr(name) in problem for problem in broken_rules(copy.rename(copy.with_name(name))))
+
+
+def test_files_that_are_too_large_are_listed_with_their_hash(tmp_path, monkeypatch):
+    monkeypatch.setattr(assembly, "LARGEST_MB", 10)
+    with pytest.raises(BundleError, match="files above 10 MB"):
+        assemble(Release(NAME), tmp_path)
+    folder = assemble(Release(NAME, large_files_url="https://example.org/files/"), tmp_path)
+    listed = (folder / "large_files.yml").read_text()
+    assert 'path: "models/model.pt"\n    url: "https://example.org/files/models/model.pt"' in listed
+    assert not (folder / "models" / "model.pt").exists()
+    assert (tmp_path / f"{NAME}_large_files" / "models" / "model.pt").exists()
+    assert broken_rules(folder) == []
+
+
+@pytest.fixture
+def task(tmp_path):
+    """What `oneshot` leaves behind, with an untrained network of two classes."""
+    folder, widths = tmp_path / "run", [2, 4, 4, 4, 4]
+    torch.manual_seed(0)
+    network = segmentation_network("anatomy", 3, widths)
+    (folder / "segmentation").mkdir(parents=True)
+    torch.save(network.state_dict(), folder / "segmentation" / "model.pt")
+    shape = {"architecture": "anatomy", "channels": widths, "spacing_mm": [8.0] * 3, "patch_size": [32] * 3}
+    classes = {"aorta": 8, "left_adrenal": 12}
+    about = {"max_epochs": 2, "samples_per_epoch": 4, "training_cases": ["a", "b"], "crop_to_body": True}
+    write_json(folder / "segmentation" / "model.json", {"kind": "segmentation", "classes": classes, **shape, **about})
+    write_json(folder / "run.json", {"mode": "default", "small": True})
+    write_json(folder / "cohort.json", {"support": "a"})
+    found = {name: {"predicted_dice": 0.75, "flagged": name == "aorta"} for name in classes}
+    write_json(folder / "self_check" / "b.json", {"classes": found})
+    (tmp_path / "terms.txt").write_text("Ours, for research.\n")
+    return folder
+
+
+def test_a_users_network_brings_its_classes_and_numbers(task, tmp_path):
+    with pytest.raises(BundleError, match="say under which terms"):
+        assemble(Release("aorta_segmentation"), tmp_path / "zoo", task)
+    release = Release("aorta_segmentation", data_terms=tmp_path / "terms.txt")
+    folder = assemble(release, tmp_path / "zoo", task)
+    assert broken_rules(folder) == []
+    assert read_json(folder / "configs" / "inference.json")["classes"] == {"aorta": 1, "left_adrenal": 2}
+    outputs = read_json(folder / "configs" / "metadata.json")["network_data_format"]["outputs"]["pred"]
+    assert outputs["channel_def"] == {"0": "background", "1": "aorta", "2": "left_adrenal"}
+    readme = (folder / "docs" / "README.md").read_text()
+    assert "| aorta | 0.75 | 0.75 to 0.75 | 1 of 1 |" in readme and "1 aorta, 2 left_adrenal" in readme
+    assert (folder / "docs" / "data_license.txt").read_text() == "Ours, for research.\n"
+
+
+@pytest.mark.slow
+def test_a_users_package_works_alone(task, tmp_path):
+    archive = package(Release("aorta_segmentation", data_terms=tmp_path / "terms.txt"), tmp_path / "zoo", task=task)
+    with zipfile.ZipFile(archive) as content:
+        content.extractall(tmp_path / "elsewhere")
+    folder = tmp_path / "elsewhere" / "aorta_segmentation"
+    assert broken_rules(folder) == []
+    file = folder / "docs" / "README.md"
+    file.write_text(file.read_text().replace("configs/evaluate.json", "configs/evaluated.json"))
+    failures = failed_trials(folder)
+    assert len(failures) == 1 and "evaluated.json" in failures[0]
+
+
+@pytest.mark.slow
+def test_every_command_of_the_model_card_runs(packaged):
+    assert len(readme_commands(packaged)) >= 6
+    assert failed_trials(packaged) == []
