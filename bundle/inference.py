@@ -75,6 +75,11 @@ def network_overrides(model: Path) -> dict[str, Any]:
     return {key: card[key] for key in CARD_KEYS} | {"checkpoint": str(model / "model.pt")}
 
 
+def numbered(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The card with label values 1 to K in the order of the channels: what MONAI Label takes from the metadata."""
+    return {**card, "classes": {name: value for value, name in enumerate(card["classes"], start=1)}}
+
+
 def drop_stale_label_maps(model: Path, output: Path, images: Mapping[str, str]) -> None:
     """Remove label maps made by another network or of another image; `OUTPUT/made_of.json` says what made them.
 

@@ -133,13 +133,7 @@ def create_environment() -> None:
 
 def install_dependencies() -> None:
     """Install torch first, then what `pyproject.toml` names, all at the versions of `constraints.txt`."""
-    # By its exact version and before anything that needs it: otherwise pip may choose a newer one with several
-    # gigabytes of CUDA packages. A build of the same version that is already in .venv (2.13.0+cpu, +cu130, ...)
-    # is kept. So for another build: python3 -m venv .venv, install that torch into it as the installation page
-    # of PyTorch says, then run make.
-    torch = next(line for line in CONSTRAINTS.read_text().splitlines() if line.startswith("torch=="))
-    say(f"installing {torch} (this can take some minutes) ...")
-    pip_install([torch])
+    install_torch()
     dependencies = ask(READ_DEPENDENCIES, str(PYPROJECT))
     if dependencies is None:
         fail("pyproject.toml could not be read.")
@@ -147,11 +141,20 @@ def install_dependencies() -> None:
     pip_install([*json.loads(dependencies), "setuptools", "wheel"])
 
 
-def install_monai_label() -> None:
-    """Install exactly what `bundle/monai_label/requirements.txt` lists."""
+def install_torch() -> None:
+    """Install torch alone, at its pinned version."""
+    # By its exact version and before anything that needs it: otherwise pip may choose a newer one with several
+    # gigabytes of CUDA packages. A build of the same version that is already in .venv (2.13.0+cpu, +cu130, ...)
+    # is kept. So for another build: python3 -m venv .venv, install that torch into it as the installation page
+    # of PyTorch says, then run make.
     torch = next(line for line in CONSTRAINTS.read_text().splitlines() if line.startswith("torch=="))
     say(f"installing {torch} (this can take some minutes) ...")
     pip_install([torch])
+
+
+def install_monai_label() -> None:
+    """Install exactly what `bundle/monai_label/requirements.txt` lists."""
+    install_torch()
     say("installing MONAI Label and what it needs ...")
     pip_install(["--no-deps", "--requirement", str(CONSTRAINTS)])
 

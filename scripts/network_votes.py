@@ -14,8 +14,8 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from scripts.files import read_json, write_json, write_nifti
-from scripts.vote_seeds import FULL_VOTE, VOTES, read_votes, votes_on_grid
+from scripts.files import read_json, write_json
+from scripts.vote_seeds import VOTES, read_votes, store_votes, votes_on_grid
 
 
 class JoinVotesd(MapTransform):
@@ -47,7 +47,6 @@ class JoinVotesd(MapTransform):
         for key in self.key_iterator(dict(data)):
             probabilities = torch.softmax(torch.as_tensor(data[key]).float(), dim=0).cpu().numpy()
             joined = (probabilities + votes_on_grid(votes, votes_affine, affine, probabilities.shape[1:])) / 2
-            stored = np.moveaxis((joined * FULL_VOTE).round().astype(np.uint8), 0, -1)
-            write_nifti(self.folder / f"{case}{VOTES}", stored, affine)
+            store_votes(self.folder / f"{case}{VOTES}", joined, affine)
         write_json(self.folder / f"{case}.json", record)
         return dict(data)

@@ -25,10 +25,10 @@ from scripts.geodesic import geodesic_distance
 from scripts.intensity import normalise_hu
 from scripts.necks import without_necks
 from scripts.prnet_weights import load_prnet
-from scripts.resampling import canonical, nearest_on_grid, resample
+from scripts.resampling import canonical, nearest_on_grid
 from scripts.scribbles import draw_points
 from scripts.tissue_posterior import tissue_posterior
-from scripts.volume_cache import HU_RANGE
+from scripts.volume_cache import at_spacing
 from scripts.volume_io import Volume, read_labels, read_volume, spacing_of
 from scripts.vote_seeds import VOTES, read_votes, seeds_from_votes, votes_on_grid
 
@@ -252,10 +252,10 @@ class PseudoLabeller:
             working.array, seeds, spacing_of(working.affine), self.settings, device=self.device
         )
         distances = self._refined(pseudo, working.array) if self.network is not None else pseudo.distances
-        shares = []
+        cut_off = {}
         if self.settings.neck_radius_mm:
             shares = _cut_necks(distances, seeds, spacing_of(working.affine), self.settings)
-        cut_off = dict(zip(self.cohort.classes, shares, strict=False))
+            cut_off = dict(zip(self.cohort.classes, shares, strict=True))
         label = _label_on_grid(distances, working.affine, self._case(name).shape, original.affine, self.settings)
         located = zip(self.cohort.classes, seeds[1:], strict=True)
         return label, [name for name, seed in located if not seed.any()], cut_off
@@ -268,7 +268,7 @@ class PseudoLabeller:
         volume = canonical(read_volume(case.image))
         spacing_mm = self.settings.spacing_mm
         if spacing_mm is not None and np.prod(spacing_mm) > np.prod(volume.spacing_mm):
-            volume = resample(Volume(np.clip(volume.array, *HU_RANGE), volume.affine), spacing_mm)
+            volume = at_spacing(volume, spacing_mm)
         return Volume(normalise_hu(volume.array), volume.affine)
 
     def _body(self, name: str, working: Volume) -> np.ndarray:

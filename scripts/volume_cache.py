@@ -133,7 +133,7 @@ class VolumeCache:
         )
         volume = canonical(volume)
         cached = CachedCase(case, _voxel_fingerprint(volume.array))
-        small = resample(Volume(np.clip(volume.array, *HU_RANGE), volume.affine), self.spacing_mm)
+        small = at_spacing(volume, self.spacing_mm)
         body = body_mask(small.array, spacing_of(small.affine))
         write_nifti(self.body(case_id), body.astype(np.uint8), small.affine)
         write_nifti(self.image(case_id), normalise_hu(small.array), small.affine)
@@ -165,6 +165,11 @@ class VolumeCache:
             "case": cached.case.to_json(),
         }
         write_json(self.record(cached.case.id), content)
+
+
+def at_spacing(volume: Volume, spacing_mm: Sequence[float]) -> Volume:
+    """A volume of HU in canonical orientation, clipped to what the networks tell apart and resampled."""
+    return resample(Volume(np.clip(volume.array, *HU_RANGE), volume.affine), spacing_mm)
 
 
 def fingerprint(source: Path) -> str:

@@ -24,8 +24,12 @@ def read_votes(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
 def write_votes(path: str | Path, votes: Tensor, voxel_affine: np.ndarray) -> None:
     """Store (1 + K, x, y, z) class probabilities of fine cells; `voxel_affine` is that of the cached volume."""
-    stored = (votes * FULL_VOTE).round().byte().permute(1, 2, 3, 0).cpu().numpy()
-    write_nifti(path, stored, cells_affine(voxel_affine))
+    store_votes(path, votes.cpu().numpy(), cells_affine(voxel_affine))
+
+
+def store_votes(path: str | Path, votes: np.ndarray, affine: np.ndarray) -> None:
+    """Store (1 + K, x, y, z) class probabilities on the grid of `affine`, as `read_votes` reads them."""
+    write_nifti(path, np.moveaxis((votes * FULL_VOTE).round().astype(np.uint8), 0, -1), affine)
 
 
 def cells_affine(voxel_affine: np.ndarray) -> np.ndarray:

@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bundle.command_line import _parser
+from bundle.packaging.trials import commands_in
 from bundle.run_config import check_keys
 from tests.pipeline_fixtures import make_cohort
 
@@ -22,8 +22,7 @@ PYTHON = ".venv/bin/python"
 
 def commands():
     """Lines of the code blocks, split as a shell would."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
-    return [shlex.split(line) for block in blocks for line in block.splitlines() if line.strip()]
+    return commands_in(README)
 
 
 def calls_of(module):

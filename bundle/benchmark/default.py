@@ -63,9 +63,8 @@ def run(
     keep(_one_shot(dataset, first, witnesses))
     keep(**one_shot_network(dataset, one_shot, use_plc=False, witnesses=witnesses))
     if strangers is not None:
-        result["strangers"] = flag_strangers(
-            bench, first, read_dataset(strangers), one_shot.output / "without_plc" / "segmentation"
-        )
+        network = one_shot.output / SHIPPED / "segmentation"
+        result["strangers"] = flag_strangers(bench, first, read_dataset(strangers), network)
     keep(supervised=supervised_network(dataset, bench.on_unlabelled("supervised")))
     keep(**one_shot_network(dataset, one_shot, use_plc=True, witnesses=witnesses))
     result["stages_one_shot"] = one_shot.directory.state()

@@ -25,6 +25,7 @@ from scripts.prnet_weights import load_prnet
 from scripts.propagation import Propagator
 from scripts.resampling import canonical, resample
 from scripts.scribbles import draw_points, read_scribble_points, to_voxels
+from scripts.volume_cache import at_spacing
 from scripts.volume_io import Volume, read_volume, spacing_of
 
 POINTS = 1000
@@ -89,7 +90,7 @@ def _correspondence(dataset: Dataset) -> Callable[[], Any] | None:
 
 def _cached(image: Path) -> CachedVolume:
     """A volume as the cache holds it."""
-    volume = resample(canonical(read_volume(image)), [SPACING_MM] * 3)
+    volume = at_spacing(canonical(read_volume(image)), [SPACING_MM] * 3)
     body = torch.from_numpy(body_mask(volume.array, volume.spacing_mm) > 0)
     return CachedVolume(torch.from_numpy(normalise_hu(volume.array))[None].float(), body, volume.affine)
 

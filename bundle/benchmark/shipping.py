@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.benchmark.pages import run_name
-from bundle.inference import CARD_KEYS
+from bundle.inference import CARD_KEYS, numbered
 from bundle.pipeline import Pipeline
 from bundle.run_config import BUNDLE_ROOT
 from scripts.files import atomic_path, read_json, write_json
@@ -30,7 +30,7 @@ def ship_prnets(work_dir: Path, result: Mapping[str, Any], models: Path = MODELS
         source = work_dir / "prnet" / name
         error_mm = _last_validation(source / "curve.csv", "val_offset_error_mm")
         scores = {"val_offset_error_mm": error_mm, "points_tau_0.5": _points(result)}
-        _copy(source, target / name, result, f"prnet_{name}", scores)
+        _copy(source, target / name, result["dataset"], result["stages"][f"prnet_{name}"], scores)
     return target
 
 
@@ -46,7 +46,7 @@ def ship_embedding(work_dir: Path, result: Mapping[str, Any], models: Path = MOD
     source = work_dir / "embedding"
     masks = {run_name(run): run["pseudo_labels"]["mean_dice"] for run in result["runs"]}
     scores = {"val_match_error_mm": _last_validation(source / "curve.csv", "val_match_error_mm"), "mask_dice": masks}
-    _copy(source, target / "embedding", result, "embedding", scores)
+    _copy(source, target / "embedding", result["dataset"], result["stages"]["embedding"], scores)
     return target
 
 
@@ -67,29 +67,28 @@ def ship_segmentation(
         The copy; None if the network has other classes or another shape than the config describes.
     """
     source = pipeline.output / variant / "segmentation"
-    card = read_json(source / "model.json")
-    card["classes"] = {name: value for value, name in enumerate(card["classes"], start=1)}
+    card = numbered(read_json(source / "model.json"))
     described = read_json(BUNDLE_ROOT / "configs" / "inference.json")
     if any(card[key] != described[key] for key in CARD_KEYS):
         return None
     names = (variant, f"{variant}_joined", "supervised")
     measured = {name: result["networks"][name]["mean_dice"] for name in names if name in result["networks"]}
-    stage = {"stages": pipeline.directory.state()}
-    _copy(source, models, {**result, **stage}, f"segmentation_{variant}", {"mean_dice": measured}, card)
+    stage = pipeline.directory.state()[f"segmentation_{variant}"]
+    _copy(source, models, result["dataset"], stage, {"mean_dice": measured}, card)
     return models / "model.pt"
 
 
 def _copy(
     source: Path,
     target: Path,
-    result: Mapping[str, Any],
-    stage: str,
+    cohort: str,
+    stage: Mapping[str, Any],
     scores: Mapping[str, Any],
     card: Mapping[str, Any] | None = None,
 ) -> None:
     with atomic_path(target / "model.pt") as temporary:
         shutil.copyfile(source / "model.pt", temporary)
-    data = {"cohort": result["dataset"], "labels_used": "none", "stage": result["stages"][stage]}
+    data = {"cohort": cohort, "labels_used": "none", "stage": stage}
     card = card or read_json(source / "model.json")
     write_json(target / "model.json", {**card, "data": data, "scores": scores})
 

@@ -48,5 +48,6 @@ def trust_records(
     """Case -> what the self-check says about its label map in the folder `results`."""
     rule = read_component(config_names(STAGE, pipeline.settings), "rule")
     region = pipeline.localisation.region(pipeline)
-    SelfCheck(pipeline.cohort, pipeline.output, region, results, rule, network).run(cases)
-    return {case: read_json(pipeline.output / STAGE / f"{case}.json") for case in cases}
+    checks = pipeline.output / f"{STAGE}_{results.name}"
+    SelfCheck(pipeline.cohort, pipeline.output, region, results, rule, network, checks).run(cases)
+    return {case: read_json(checks / f"{case}.json") for case in cases}

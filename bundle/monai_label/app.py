@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -25,8 +24,7 @@ from bundle.pipeline import link_images
 from bundle.run_config import BUNDLE_ROOT
 from scripts.errors import BundleError
 from scripts.files import read_json
-
-logger = logging.getLogger(__name__)
+from scripts.volume_io import find_volumes
 
 TERMS = "A network of this server's own studies; whoever shares it says under which terms.\n"
 
@@ -164,8 +162,7 @@ class OneShotTraining(TrainTask):
         run, told = self.work / "run", {}
         classes = read_json(run / "cohort.json")["classes"]
         names = [{"name": name, "idx": value} for name, value in classes.items()]
-        for file in sorted((run / "predictions").glob("*.nii.gz")):
-            case = file.name.removesuffix(".nii.gz")
+        for case, file in find_volumes(run / "predictions").items():
             trust = run / "self_check" / f"{case}.json"
             found = read_json(trust)["classes"] if trust.exists() else {}
             quality = {name: content["predicted_dice"] for name, content in found.items()}

@@ -12,7 +12,7 @@ import numpy as np
 from bundle.monai_label.names import OUTSIDE, SUBMITTED
 from scripts.errors import BundleError
 from scripts.files import read_json, sha256_of_file, write_json, write_nifti
-from scripts.volume_io import read_labels
+from scripts.volume_io import case_id, read_labels
 
 STAGE = "MONAI Label"
 
@@ -148,7 +148,7 @@ def _keep_strokes(datastore: Datastore, case: str, names: Mapping[str, int], fol
 def _forget(accepted: Path, corrected: Mapping[str, Any]) -> None:
     """Remove what the user took back."""
     for file in accepted.glob("*.nii.gz"):
-        if file.name.removesuffix(".nii.gz") not in corrected:
+        if case_id(file) not in corrected:
             file.unlink()
 
 

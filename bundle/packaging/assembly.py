@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bundle.inference import CARD_KEYS, network_overrides
+from bundle.inference import CARD_KEYS, network_overrides, numbered
 from bundle.packaging.model_card import task_readme
 from bundle.run_config import BUNDLE_ROOT
 from scripts.errors import BundleError
@@ -17,6 +18,7 @@ from scripts.files import read_json, sha256_of_file, write_json
 
 DESCRIBED = ("inference.json", "train.json")  # configs that describe the network
 DOCS = ("README.md", "data_license.txt", "method.md", "benchmarks.md")
+TASK_DOCS = ("method.md",)  # a user's network brings its own README and terms
 LARGEST_MB = 25
 IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 
@@ -62,7 +64,7 @@ def assemble(release: Release, output: Path, task: Path | None = None) -> Path:
             file=release.data_terms,
             expected="--data-terms FILE, a text on the data and its terms",
         )
-    card = _numbered(read_json(network / "model.json"))
+    card = numbered(read_json(network / "model.json"))
     folder, growing = output / release.name, output / f".{release.name}"
     shutil.rmtree(growing, ignore_errors=True)
     growing.mkdir(parents=True)
@@ -88,7 +90,7 @@ def described_metadata(metadata: Mapping[str, Any], release: Release, card: Mapp
     Raises:
         BundleError: a new version without a change.
     """
-    result = json.loads(json.dumps(metadata))
+    result = copy.deepcopy(dict(metadata))
     if release.version is not None and release.version not in result["changelog"]:
         if release.change is None:
             raise BundleError(
@@ -109,22 +111,15 @@ def described_metadata(metadata: Mapping[str, Any], release: Release, card: Mapp
     return result
 
 
-def _numbered(card: Mapping[str, Any]) -> dict[str, Any]:
-    """The card with label values 1 to K in the order of the channels: what MONAI Label takes from the metadata."""
-    return {**card, "classes": {name: value for value, name in enumerate(card["classes"], start=1)}}
-
-
 def _copy_models(target: Path, task: Path | None) -> None:
     if task is None:
         shutil.copytree(BUNDLE_ROOT / "models", target, ignore=IGNORED)
         return
     for source, folder in ((task / "segmentation", target), (task / "embedding", target / "embedding")):
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("model.pt", "model.json"):
-            if (source / name).exists():
-                shutil.copyfile(source / name, folder / name)
-    if not any((target / "embedding").iterdir()):
-        (target / "embedding").rmdir()
+        for file in (source / "model.pt", source / "model.json"):
+            if file.exists():
+                folder.mkdir(exist_ok=True)
+                shutil.copyfile(file, folder / file.name)
 
 
 def _describe(config: Path, card: Mapping[str, Any]) -> None:
@@ -141,13 +136,17 @@ def _copy_docs(
     target: Path, release: Release, metadata: Mapping[str, Any], card: Mapping[str, Any], task: Path | None
 ) -> None:
     target.mkdir()
-    for name in DOCS:
+    for name in DOCS if task is None else TASK_DOCS:
         shutil.copyfile(BUNDLE_ROOT / "docs" / name, target / name)
     if release.data_terms is not None:
         shutil.copyfile(release.data_terms, target / "data_license.txt")
     if task is not None:
         (target / "README.md").write_text(task_readme(release.name, metadata, card, task), encoding="utf-8")
-        (target / "benchmarks.md").unlink()
+
+
+def is_too_large(path: Path) -> bool:
+    """Whether this is a file above the zoo's limit."""
+    return path.is_file() and path.stat().st_size > LARGEST_MB * 2**20
 
 
 def _part_large_files(folder: Path, apart: Path, release: Release) -> None:
@@ -156,7 +155,7 @@ def _part_large_files(folder: Path, apart: Path, release: Release) -> None:
     Raises:
         BundleError: there are such files and nobody says where they will lie.
     """
-    large = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.stat().st_size > LARGEST_MB * 2**20]
+    large = [file for file in sorted(folder.rglob("*")) if is_too_large(file)]
     if not large:
         return
     if release.large_files_url is None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from bundle.inference import CARD_KEYS
-from bundle.packaging.assembly import DESCRIBED, LARGEST_MB
+from bundle.packaging.assembly import DESCRIBED, LARGEST_MB, is_too_large
 from scripts.files import read_json
 
 FILES = (
@@ -75,7 +75,7 @@ def _parts(folder: Path) -> Iterator[str]:
         place = file.relative_to(folder)
         if file.name == "__pycache__" or file.suffix == ".pyc":
             yield f"{place} is a cache"
-        elif file.is_file() and file.stat().st_size > LARGEST_MB * 2**20:
+        elif is_too_large(file):
             yield f"{place} is larger than {LARGEST_MB} MB"
 
 

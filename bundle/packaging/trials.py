@@ -31,6 +31,7 @@ SHORT: dict[str, dict[str, Any]] = {
         **{"spacing_mm": [8, 8, 8], "patch_size": [32] * 3, "pooling": 1},
     },
 }
+NETWORK = shlex.split("--net_id network_def --meta_file configs/metadata.json --config_file configs/inference.json")
 SPACING_MM = (8.0, 8.0, 8.0)
 TIME_LIMIT_S = 600
 LINES_TOLD = 3
@@ -51,22 +52,24 @@ def failed_trials(folder: Path) -> list[str]:
 
 
 def readme_commands(folder: Path) -> list[list[str]]:
-    """Commands in the code blocks of the package's README, split as a shell would."""
-    text = (folder / "docs" / "README.md").read_text(encoding="utf-8")
+    """Commands of the package's README."""
+    return commands_in((folder / "docs" / "README.md").read_text(encoding="utf-8"))
+
+
+def commands_in(text: str) -> list[list[str]]:
+    """Commands in the code blocks of a Markdown page, split as a shell would."""
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [shlex.split(line) for line in lines if line.strip()]
 
 
 def _net_in_out() -> list[str]:
-    options = ["--meta_file", "configs/metadata.json", "--config_file", "configs/inference.json", "--p", "1"]
-    return ["python", "-m", "monai.bundle", "verify_net_in_out", "--net_id", "network_def", *options, "--n", "2"]
+    return ["python", "-m", "monai.bundle", "verify_net_in_out", *NETWORK, "--p", "1", "--n", "2"]
 
 
 def _torchscript(scratch: Path) -> list[str]:
-    options = ["--net_id", "network_def", "--filepath", str(scratch / "model.ts"), "--ckpt_file", "models/model.pt"]
-    files = ["--meta_file", "configs/metadata.json", "--config_file", "configs/inference.json"]
-    return ["python", "-m", "monai.bundle", "ckpt_export", *options, *files]
+    files = ["--filepath", str(scratch / "model.ts"), "--ckpt_file", "models/model.pt"]
+    return ["python", "-m", "monai.bundle", "ckpt_export", *NETWORK, *files]
 
 
 def _places(folder: Path, scratch: Path) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,8 @@ def support(run: Run, pixels: int) -> Markup:
         f"Strokes within {STROKE_SLAB_MM:g} mm of each slice, in the class's colour; background strokes are grey. The "
         "slices run through the longest strokes of the class."
     )
-    region, cut_off = _region(run)
+    region = _region(run)
+    cut_off = {} if region is None else region.cut_off
     if region is not None:
         intro = Markup(
             intro
@@ -85,18 +86,19 @@ def _stroke_view(mask: np.ndarray, image: RasVolume, regions: Sequence[np.ndarra
 
 @dataclass(frozen=True)
 class _Region:
-    """The support's label map, and where it lies."""
+    """The support's label map, where it lies, and the share of each class that necks took."""
 
     path: Path
     labels: RasVolume
+    cut_off: Mapping[str, float]
 
     def outline(self, label: int, name: str, colour: str) -> Contours:
         return Contours(self.labels, label, spoken(name), "pseudo", colour)
 
 
-def _region(run: Run) -> tuple[_Region | None, dict[str, float]]:
-    """The region as given or grown, and the share of each class that necks took; (None, {}) where there is none."""
-    given = (optional_json(run.output_dir / "run.json") or {}).get("region")
+def _region(run: Run) -> _Region | None:
+    """The region as given or grown; None where there is none that can be read."""
+    given = run.settings.get("region")
     grown = run.output_dir / "region" / "pseudo_labels" / f"{run.support}.nii.gz"
     path = Path(given) if given else grown
     try:
@@ -104,6 +106,6 @@ def _region(run: Run) -> tuple[_Region | None, dict[str, float]]:
     except BundleError:
         labels = None
     if labels is None:
-        return None, {}
+        return None
     card = {} if given else optional_json(grown.with_name(f"{run.support}.json")) or {}
-    return _Region(path, labels), card.get("cut_off", {})
+    return _Region(path, labels, card.get("cut_off", {}))
