@@ -72,6 +72,7 @@ class GeodesicSettings:
     body_only: bool = False
     undecided_margin: float = 0.0
     confident_vote: float | None = None
+    confident_background: float | None = None
     intensity_rounds: int = 0
     neck_radius_mm: float = 0.0
     neck_share: float = 0.5
@@ -299,8 +300,8 @@ class PseudoLabeller:
         seeds = np.stack([drawn == channel for channel in range(1, len(channel_of) + 1)])
         if self.settings.confident_vote is None:
             return seeds
-        grid = working.affine, working.array.shape
-        voted = seeds_from_votes(*self._votes(name), *grid, self.settings.confident_vote)
+        limits = self.settings.confident_vote, self.settings.confident_background
+        voted = seeds_from_votes(*self._votes(name), working.affine, working.array.shape, *limits)
         unheard = ~voted.any(axis=(1, 2, 3))
         voted[unheard] = seeds[unheard] & ~voted.any(axis=0)
         return voted

@@ -62,13 +62,28 @@ def votes_on_grid(
 
 
 def seeds_from_votes(
-    votes: np.ndarray, votes_affine: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int], confident: float
+    votes: np.ndarray,
+    votes_affine: np.ndarray,
+    affine: np.ndarray,
+    shape: tuple[int, int, int],
+    confident: float,
+    confident_background: float | None = None,
 ) -> np.ndarray:
     """(1 + K, X, Y, Z) bool: where a class's vote on the wanted grid (see `votes_on_grid`) exceeds `confident`.
 
+    Args:
+        votes: (1 + K, x, y, z), background first.
+        votes_affine: of the votes' cells.
+        affine: of the wanted grid.
+        shape: of the wanted grid.
+        confident: above one half.
+        confident_background: the same for background; None takes `confident`.
+
     Raises:
-        ValueError: `confident` is not above one half, so that a voxel could be a seed of two classes.
+        ValueError: a limit is not above one half, so that a voxel could be a seed of two classes.
     """
-    if not confident > 0.5:
-        raise ValueError(f"seeds need votes above one half, got {confident}")
-    return votes_on_grid(votes, votes_affine, affine, shape) > confident
+    background = confident if confident_background is None else confident_background
+    if not min(confident, background) > 0.5:
+        raise ValueError(f"seeds need votes above one half, got {confident} and {background} for background")
+    limits = np.array([background, *[confident] * (len(votes) - 1)], dtype=np.float32)
+    return votes_on_grid(votes, votes_affine, affine, shape) > limits[:, None, None, None]

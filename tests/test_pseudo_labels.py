@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import run
+from scipy import ndimage
 
 from scripts import pseudo_labels
 from scripts.cohort import Case, Cohort, prepare_cohort
@@ -248,6 +249,27 @@ def test_confident_votes_replace_points(tmp_path, make_case):
     write_nifti(tmp_path / "propagation" / "case_1_votes.nii.gz", votes, affine)
     PseudoLabeller(_cohort(tmp_path, case), tmp_path, GeodesicSettings(confident_vote=0.85)).run()
     np.testing.assert_array_equal(_result(tmp_path)[0], truth)
+
+
+def test_background_that_is_not_beyond_doubt_does_not_stop_a_class(tmp_path, make_case):
+    """Votes doubt the rim of the liver: as seeds of background they cut it off."""
+    case, truth, affine = make_case("RAS")
+    _propagated(tmp_path, case, _points(affine))
+    votes = np.zeros((*SHAPE, 4), dtype=np.uint8)
+    order = list(CLASSES).index("liver") + 1
+    liver = truth == 6
+    core = ndimage.binary_erosion(liver)
+    assert core.any()
+    votes[..., 0] = np.where(liver, np.where(core, 0, 230), 255)  # the rim: 0.9
+    votes[..., order] = 255 - votes[..., 0]
+    write_nifti(tmp_path / "propagation" / "case_1_votes.nii.gz", votes, affine)
+
+    def livers(**settings):
+        PseudoLabeller(_cohort(tmp_path, case), tmp_path, GeodesicSettings(confident_vote=0.8, **settings)).run()
+        return _result(tmp_path)[0] == 6
+
+    np.testing.assert_array_equal(livers(), core)
+    np.testing.assert_array_equal(livers(confident_background=0.97), liver)
 
 
 def test_the_cached_volume_serves_at_the_cohorts_spacing(tmp_path, make_case, write_volume):

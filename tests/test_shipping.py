@@ -59,18 +59,18 @@ def test_a_shipped_embedding_carries_data_and_scores(tmp_path):
 @pytest.mark.parametrize(("classes", "shipped"), [(("spleen", "left_kidney", "liver"), True), (("liver",), False)])
 def test_a_shipped_segmentation_network_is_what_inference_describes(tmp_path, classes, shipped):
     described = read_json(BUNDLE_ROOT / "configs" / "inference.json")
-    folder = tmp_path / "work" / "without_plc" / "segmentation"
+    folder = tmp_path / "work" / "one_shot" / "segmentation"
     card = {key: described[key] for key in CARD_KEYS} | {"classes": {name: 7 + n for n, name in enumerate(classes)}}
     write_json(folder / "model.json", card)
     (folder / "model.pt").write_bytes(b"weights")
-    state = {"segmentation_without_plc": {"seconds": 60}}
+    state = {"segmentation_one_shot": {"seconds": 60}}
     pipeline = SimpleNamespace(output=tmp_path / "work", directory=SimpleNamespace(state=lambda: state))
-    scores = {name: {"mean_dice": 0.75} for name in ("without_plc", "supervised")}
+    scores = {name: {"mean_dice": 0.75} for name in ("one_shot", "supervised")}
     result = {"dataset": "abdomen_ct", "networks": scores, "stages": {}}
-    file = ship_segmentation(pipeline, "without_plc", result, tmp_path / "models")
+    file = ship_segmentation(pipeline, "one_shot", result, tmp_path / "models")
     assert (file is not None) == shipped == (tmp_path / "models" / "model.pt").exists()
     if shipped:
         found = read_json(tmp_path / "models" / "model.json")
         assert found["classes"] == {"spleen": 1, "left_kidney": 2, "liver": 3}
-        assert found["scores"] == {"mean_dice": {"without_plc": 0.75, "supervised": 0.75}}
+        assert found["scores"] == {"mean_dice": {"one_shot": 0.75, "supervised": 0.75}}
         assert found["data"]["stage"] == {"seconds": 60}

@@ -21,6 +21,13 @@ def test_confident_cells_become_seeds_on_a_finer_grid():
     assert seeds[0, :, 0, 0].tolist() == [True, False, False, False, False]
 
 
+def test_background_needs_a_higher_vote():
+    fine = np.diag([4.0, 8.0, 10.0, 1.0])
+    seeds = seeds_from_votes(votes(), CELLS, fine, (5, 1, 1), confident=0.55, confident_background=0.75)
+    assert seeds[0, :, 0, 0].tolist() == [True, False, False, False, False], "votes 1, 0.7, 0.4, 0.2, 0"
+    assert seeds[1, :, 0, 0].tolist() == [False, False, True, True, True]
+
+
 def test_beyond_the_cells_is_background():
     shifted = CELLS.copy()
     shifted[0, 3] = -16.0
@@ -34,6 +41,8 @@ def test_no_voxel_belongs_to_two_classes():
     assert seeds_from_votes(random, CELLS, CELLS / 2 + np.diag([0, 0, 0, 0.5]), (5, 5, 5), 0.51).sum(axis=0).max() <= 1
     with pytest.raises(ValueError, match="above one half"):
         seeds_from_votes(random, CELLS, CELLS, (3, 3, 3), 0.5)
+    with pytest.raises(ValueError, match="for background"):
+        seeds_from_votes(random, CELLS, CELLS, (3, 3, 3), 0.8, 0.4)
 
 
 def test_votes_come_back_from_disk(tmp_path):

@@ -15,13 +15,11 @@ from bundle.benchmark.points import score_kept
 from bundle.benchmark.runs import Run, chosen_runs, open_bench
 from bundle.benchmark.shipping import ship_embedding, ship_segmentation
 from bundle.benchmark.strangers import flag_strangers, strangers_section
-from bundle.benchmark.trained import one_shot_network, pseudo_label_scores, supervised_network
+from bundle.benchmark.trained import ONE_SHOT, one_shot_network, pseudo_label_scores, supervised_network
 from bundle.benchmark.trust import check_trust
 from bundle.dataset import Dataset, read_dataset
 from bundle.pipeline import Pipeline
 from scripts.evaluation import evaluate_folder
-
-SHIPPED = "without_plc"  # the training whose network becomes models/model.pt
 
 
 def run(
@@ -61,18 +59,17 @@ def run(
     first, *others = chosen_runs(dataset)
     witnesses = bench.on_test(first)
     keep(_one_shot(dataset, first, witnesses))
-    keep(**one_shot_network(dataset, one_shot, use_plc=False, witnesses=witnesses))
+    keep(**one_shot_network(dataset, one_shot, witnesses))
     if strangers is not None:
-        network = one_shot.output / SHIPPED / "segmentation"
+        network = one_shot.output / ONE_SHOT / "segmentation"
         result["strangers"] = flag_strangers(bench, first, read_dataset(strangers), network)
     keep(supervised=supervised_network(dataset, bench.on_unlabelled("supervised")))
-    keep(**one_shot_network(dataset, one_shot, use_plc=True, witnesses=witnesses))
     result["stages_one_shot"] = one_shot.directory.state()
     for chosen in others:
         keep(_one_shot(dataset, chosen, bench.on_test(chosen)))
     if ship:
         print(f"shipped: {ship_embedding(bench.output, result)}")
-        print(f"shipped: {ship_segmentation(one_shot, SHIPPED, result) or 'no segmentation network'}")
+        print(f"shipped: {ship_segmentation(one_shot, ONE_SHOT, result) or 'no segmentation network'}")
     print(f"tables: {page}")
     return result
 
@@ -126,10 +123,8 @@ def default_section(result: Mapping[str, Any]) -> str:
 
 NETWORK_WORDS = {
     "pseudo_labels": "pseudo labels",
-    "without_plc": "network trained on them",
-    "without_plc_joined": "network and votes together",
-    "with_plc": "network, with label correction",
-    "with_plc_joined": "network with label correction and votes together",
+    "one_shot": "network trained on them",
+    "one_shot_joined": "network and votes together",
     "supervised": "network, fully supervised",
 }
 

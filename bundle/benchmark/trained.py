@@ -19,6 +19,8 @@ from scripts.files import write_json, write_nifti
 from scripts.pseudo_labels import PseudoLabeller
 from scripts.volume_io import read_labels
 
+ONE_SHOT = "one_shot"  # the training on pseudo labels, whose network becomes models/model.pt
+
 
 def pseudo_label_scores(dataset: Dataset, pipeline: Pipeline) -> dict[str, Any]:
     """Scores of the unlabelled cases' pseudo labels, the support's left out.
@@ -32,31 +34,26 @@ def pseudo_label_scores(dataset: Dataset, pipeline: Pipeline) -> dict[str, Any]:
     return evaluate_folder(pipeline.output / "pseudo_labels", dataset.labels, dataset.classes, others)
 
 
-def one_shot_network(
-    dataset: Dataset, pipeline: Pipeline, use_plc: bool, witnesses: Pipeline
-) -> dict[str, dict[str, Any]]:
+def one_shot_network(dataset: Dataset, pipeline: Pipeline, witnesses: Pipeline) -> dict[str, dict[str, Any]]:
     """A network trained on the pipeline's pseudo labels: scores of the test cases, and how far they are foreseen.
 
     Args:
         dataset: with labels to score by.
         pipeline: on the unlabelled cases.
-        use_plc: correct the labels while training.
         witnesses: on the test cases, propagated: their votes, and what the self-check compares with.
 
     Returns:
-        "without_plc" or "with_plc": its own label maps; the same with "_joined": those grown from the votes and the
-        network together.
+        "one_shot": its own label maps; "one_shot_joined": those grown from the votes and the network together.
     """
-    variant = "with_plc" if use_plc else "without_plc"
-    model = pipeline.train_segmentation(variant, {"use_plc": use_plc})
-    network = pipeline.output / f"test_{variant}"
+    model = pipeline.train_segmentation(ONE_SHOT)
+    network = pipeline.output / f"test_{ONE_SHOT}"
     joined = network.with_name(f"{network.name}_joined")
     scores = score_network(dataset, model, network, pipeline.settings.device, witnesses.output / "propagation")
     grow_joined(witnesses, network, joined, dataset.test)
     joined_scores = evaluate_folder(joined, dataset.labels, dataset.classes, dataset.test)
     return {
-        variant: scores | {"trust": check_trust(witnesses, network, scores, network)},
-        f"{variant}_joined": joined_scores | {"trust": check_trust(witnesses, joined, joined_scores, network)},
+        ONE_SHOT: scores | {"trust": check_trust(witnesses, network, scores, network)},
+        f"{ONE_SHOT}_joined": joined_scores | {"trust": check_trust(witnesses, joined, joined_scores, network)},
     }
 
 
@@ -69,7 +66,7 @@ def grow_joined(pipeline: Pipeline, network: Path, joined: Path, cases: Sequence
 def supervised_network(dataset: Dataset, pipeline: Pipeline) -> dict[str, Any]:
     """Scores of the test cases by the same network, trained likewise on the true labels of the unlabelled cases."""
     write_true_labels(dataset, pipeline.cohort.classes, pipeline.output / "pseudo_labels")
-    model = pipeline.train_segmentation("supervised", {"use_plc": False})
+    model = pipeline.train_segmentation("supervised")
     return score_network(dataset, model, pipeline.output / "test_supervised", pipeline.settings.device)
 
 
