@@ -188,9 +188,12 @@ class DefaultLocalisation:
         inputs = self._inputs(pipeline)
         first = {"results_dir": str(pipeline.output / FIRST_ROUND)}
         pipeline.run_stage("correspondence", overrides | first, inputs)
-        # The first masks only vote, on the working grid: no finer one is needed.
+        # The first masks only vote, on the working grid: no finer one is needed. What they claim too much, all would.
         coarse = first | {"geodesic_spacing_mm": list(pipeline.cohort.spacing_mm)}
-        pipeline.run_stage(PSEUDO_LABELS, coarse, inputs, after=["correspondence"], variant=FIRST_ROUND)
+        cautious = {"confident_background": None}
+        pipeline.run_stage(
+            PSEUDO_LABELS, coarse, inputs, after=["correspondence"], variant=FIRST_ROUND, changes=cautious
+        )
         accepted, seen = self._accepted_files(), self._seen(pipeline)
         fusion = {"first_dir": first["results_dir"], "embedding_dir": overrides["embedding_dir"], "accepted": accepted}
         pipeline.run_stage("fusion", fusion, seen, after=[f"{PSEUDO_LABELS}_{FIRST_ROUND}"])

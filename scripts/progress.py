@@ -9,11 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ignite.engine import Engine, Events
+from monai.handlers import from_engine
 from monai.utils import CommonKeys
 
 from scripts.files import atomic_path
 
 logger = logging.getLogger(__name__)
+
+LOSS = from_engine([CommonKeys.LOSS], first=True)
 
 
 class ProgressReporter:
@@ -52,9 +55,7 @@ class ProgressReporter:
 
     def add_loss(self, engine: Engine) -> None:
         """Add one iteration's loss."""
-        output = engine.state.output
-        first = output[0] if isinstance(output, list) else output
-        self._sum += float(first[CommonKeys.LOSS].detach())
+        self._sum += float(LOSS(engine.state.output))
         self._count += 1
 
     def finish_epoch(self, engine: Engine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def _not_located(case: str, card: Path, classes: Mapping[str, int]) -> list[str]
 
 
 def inference_items(
-    dataset_dir: str | Path, output_dir: str | Path, skip_existing: bool = False
+    dataset_dir: str | Path, output_dir: str | Path, skip_existing: bool = False, pattern: str = "*"
 ) -> list[dict[str, str]]:
     """Volumes of a folder as [{"image", "case"}], every one checked; bad ones are logged and left out.
 
@@ -105,6 +106,7 @@ def inference_items(
         dataset_dir: folder of CT volumes (see `find_volumes`).
         output_dir: where label maps go.
         skip_existing: leave out cases whose label map is there.
+        pattern: what the volumes' file names look like, as in a shell.
 
     Raises:
         BundleError: no volume is usable.
@@ -112,6 +114,8 @@ def inference_items(
     output_dir = Path(output_dir)
     items, done = [], 0
     for case, path in find_volumes(dataset_dir).items():
+        if not fnmatch(path.name, pattern):
+            continue
         if skip_existing and (output_dir / f"{case}.nii.gz").is_file():
             done += 1
             continue

@@ -14,13 +14,12 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def train(path, losses, first_epoch=0, extra=None, as_list=False):
+def train(path, losses, first_epoch=0, extra=None):
     """An engine whose iterations have these losses, epoch by epoch."""
     queue = [loss for epoch in losses for loss in epoch]
 
     def step(*_):
-        output = {CommonKeys.LOSS: torch.tensor(queue.pop(0))}
-        return [output] if as_list else output
+        return [{CommonKeys.LOSS: torch.tensor(queue.pop(0))}]
 
     engine = Engine(step)
     ProgressReporter(path, "PRNet coarse", extra).attach(engine)
@@ -35,8 +34,6 @@ def test_rows(tmp_path):
     rows = rows_of(tmp_path / "deep" / "curve.csv")
     assert [(row["epoch"], row["train_loss"]) for row in rows] == [("1", "2"), ("2", "4.5")]
     assert float(rows[0]["seconds"]) <= float(rows[1]["seconds"])
-    train(tmp_path / "list.csv", [[7.0]], as_list=True)
-    assert rows_of(tmp_path / "list.csv")[0]["train_loss"] == "7"
 
 
 def test_resuming_drops_the_rows_of_repeated_epochs(tmp_path):
@@ -68,7 +65,7 @@ def test_metrics_belong_to_the_epoch_they_were_measured_in(tmp_path):
     def validate(engine):
         evaluator.state.metrics["error_mm"] = next(measured)
 
-    engine = Engine(lambda *_: {CommonKeys.LOSS: torch.tensor(1.0)})
+    engine = Engine(lambda *_: [{CommonKeys.LOSS: torch.tensor(1.0)}])
     engine.add_event_handler(Events.EPOCH_COMPLETED(every=2), validate)
     ProgressReporter(tmp_path / "curve.csv", "net", metrics_of(evaluator)).attach(engine)
     engine.run(range(1), max_epochs=4)
@@ -84,7 +81,7 @@ def test_log_line_and_remaining_time(tmp_path, monkeypatch, caplog):
     engine.state.max_epochs = 6
     with caplog.at_level(logging.INFO, logger="scripts.progress"):
         for epoch in (1, 2):
-            engine.state.epoch, engine.state.output = epoch, {CommonKeys.LOSS: torch.tensor(2.5)}
+            engine.state.epoch, engine.state.output = epoch, [{CommonKeys.LOSS: torch.tensor(2.5)}]
             reporter.start_epoch(engine), reporter.add_loss(engine), reporter.finish_epoch(engine)
     assert caplog.messages == [
         "PRNet coarse: epoch 1/6, train_loss 2.5, about 0 min 50 s left",

@@ -1,6 +1,7 @@
 """The README's commands, table and links hold."""
 
 import argparse
+import inspect
 import json
 import os
 import re
@@ -8,11 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import monai.bundle
 import pytest
 
 from bundle.command_line import _parser
-from bundle.packaging.trials import commands_in
-from bundle.run_config import check_keys
+from bundle.packaging.trials import code_blocks, commands_in
+from bundle.run_config import check_keys, read_configs
 from tests.pipeline_fixtures import make_cohort
 
 ROOT = Path(__file__).parent.parent
@@ -77,7 +79,10 @@ def test_options_named_in_the_text_exist():
         action = next(action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
         helps.append(action.choices[name].format_help())
     named = set(re.findall(r"`(--[\w-]+)", README))
-    assert [option for option in named if not any(option in text for text in helps)] == []
+    known = {
+        f"--{name}" for name in [*inspect.signature(monai.bundle.run).parameters, *read_configs(["inference.json"])]
+    }
+    assert [option for option in named - known if not any(option in text for text in helps)] == []
 
 
 def test_settings_named_in_the_text_exist():
@@ -99,6 +104,15 @@ def test_links_lead_somewhere(target):
     assert (ROOT / target).exists()
 
 
+def run_config_from_the_shell(names, options):
+    arguments = [part for key, value in options.items() for part in (key, value)]
+    files = json.dumps([f"configs/{name}" for name in names])
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", files, *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 @pytest.mark.slow
 def test_the_plain_bundle_command_for_prnet_runs(tmp_path):
     names, options = next(call for call in config_calls() if "train_prnet.json" in call[0])
@@ -107,11 +121,27 @@ def test_the_plain_bundle_command_for_prnet_runs(tmp_path):
     assert set(options) == set(places)
     tiny = {"patch_size": [32, 16, 16], "pooling": 1, "width": 1, "max_epochs": 1, "iterations_per_epoch": 1}
     tiny |= {"validation_count": 0, "volumes_per_batch": 1, "pairs_per_volume": 1, "device": "cpu"}
-    arguments = [part for key, value in places.items() for part in (key, value)]
-    arguments += [part for key, value in tiny.items() for part in (f"--{key}", json.dumps(value).strip('"'))]
-    files = json.dumps([f"configs/{name}" for name in names])
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", files, *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_config_from_the_shell(names, places | {f"--{key}": json.dumps(value).strip('"') for key, value in tiny.items()})
     assert (folder / "out" / "prnet" / "coarse" / "model.pt").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "call", [call for call in config_calls() if "inference.json" in call[0]], ids=lambda c: c[0][-1]
+)
+def test_the_plain_bundle_commands_for_inference_run(tmp_path, call):
+    names, options = call
+    folder = make_cohort(tmp_path, 2)
+    options |= {name: str(folder / "images") for name in ("--dataset_dir", "--input_dir") if name in options}
+    options["--output_dir"] = str(tmp_path / "out")
+    run_config_from_the_shell(names, options)
+    assert [path.name for path in sorted((tmp_path / "out").glob("*.nii.gz"))] == ["case_0.nii.gz", "case_1.nii.gz"]
+
+
+def test_the_python_example_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (example,) = [block for language, block in code_blocks(README) if language == "python"]
+    images = make_cohort(tmp_path, 2) / "images"
+    variables = {}
+    exec(example.replace("IMAGES", str(images)).replace("CASE", "case_0"), variables)
+    assert variables["logits"].shape == (1, 4, *variables["item"]["image"].shape[1:])

@@ -32,6 +32,7 @@ SHORT: dict[str, dict[str, Any]] = {
     },
 }
 NETWORK = shlex.split("--net_id network_def --meta_file configs/metadata.json --config_file configs/inference.json")
+SHELLS = ("", "bash", "sh")
 SPACING_MM = (8.0, 8.0, 8.0)
 TIME_LIMIT_S = 600
 LINES_TOLD = 3
@@ -57,10 +58,15 @@ def readme_commands(folder: Path) -> list[list[str]]:
 
 
 def commands_in(text: str) -> list[list[str]]:
-    """Commands in the code blocks of a Markdown page, split as a shell would."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    """Commands in the code blocks of a Markdown page that name no other language, split as a shell would."""
+    blocks = code_blocks(text)
+    lines = "\n".join(block for language, block in blocks if language in SHELLS).replace("\\\n", " ").splitlines()
     return [shlex.split(line) for line in lines if line.strip()]
+
+
+def code_blocks(text: str) -> list[tuple[str, str]]:
+    """(language, content) of the code blocks of a Markdown page."""
+    return re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def _net_in_out() -> list[str]:
