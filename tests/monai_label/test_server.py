@@ -1,13 +1,6 @@
 """The app through a real MONAI Label server on loopback: `make test-monai-label`."""
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -18,10 +11,9 @@ import requests
 
 from bundle.monai_label.names import OUTSIDE, SHIPPED, TAG, TRAINED
 from bundle.phantom import write_phantom_cohort
+from tests.monai_label.label_server import PATIENCE_S, Server, infer, quality
 from tests.pipeline_fixtures import default_settings
 
-ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 300
 CASES = [f"phantom_{number:02d}" for number in range(4)]
 ORGANS = {"spleen": 1, "liver": 4}
 
@@ -31,73 +23,6 @@ def cohort(tmp_path_factory):
     return write_phantom_cohort(tmp_path_factory.mktemp("cohort"), count=4, held_out=0, spacing_mm=(8.0, 8.0, 8.0))
 
 
-class Server:
-    """A server over a folder of studies; can be killed and started again."""
-
-    def __init__(self, studies, app):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.studies, self.app = studies, app
-        self.start()
-
-    def start(self):
-        pairs = [(stage, key, value) for stage, keys in default_settings().items() for key, value in keys.items()]
-        settings = [part for s, key, value in pairs for part in ("--set", f"{s}.{key}={json.dumps(value)}")]
-        place = ["--studies", self.studies, "--app", self.app, "--port", self.port]
-        command = [sys.executable, "-m", "bundle", "monai-label", *map(str, place), *settings]
-        self.log = (self.app.parent / "server.log").open("a")
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        self.wait_for(lambda: self.get("/info/").status_code == 200)
-
-    def kill(self):
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self.log.close()
-
-    def url(self, path):
-        return f"http://127.0.0.1:{self.port}{path}"
-
-    def get(self, path):
-        return requests.get(self.url(path), timeout=PATIENCE_S)
-
-    def post(self, path, **content):
-        return requests.post(self.url(path), timeout=PATIENCE_S, **content)
-
-    def submit(self, case, file, names):
-        info = [{"name": name, "idx": value} for name, value in names.items()]
-        with file.open("rb") as label:
-            answer = requests.put(
-                self.url(f"/datastore/label?image={case}&tag=final"),
-                data={"params": json.dumps({"label_info": info})},
-                files={"label": (file.name, label)},
-                timeout=PATIENCE_S,
-            )
-        assert answer.status_code == 200, answer.text
-
-    def training(self):
-        return self.get("/train/").json()
-
-    def wait_for(self, happened):
-        end = time.monotonic() + PATIENCE_S
-        while time.monotonic() < end:
-            assert self.process.poll() is None, (self.app.parent / "server.log").read_text()[-3000:]
-            try:
-                if happened():
-                    return
-            except requests.ConnectionError:
-                pass
-            time.sleep(0.5)
-        raise AssertionError((self.app.parent / "server.log").read_text()[-3000:])
-
-    def train_to_the_end(self):
-        assert self.post(f"/train/{TRAINED}", json={}).status_code == 200
-        self.wait_for(lambda: self.training()["status"] in ("DONE", "ERROR"))
-        return self.training()
-
-
 @pytest.fixture(scope="module")
 def server(cohort, tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
@@ -105,20 +30,11 @@ def server(cohort, tmp_path_factory):
     studies.mkdir()
     for case in CASES:
         (studies / f"{case}.nii.gz").write_bytes((cohort / "images" / f"{case}.nii.gz").read_bytes())
-    server = Server(studies, folder / "app")
+    pairs = [(stage, key, value) for stage, keys in default_settings().items() for key, value in keys.items()]
+    settings = [part for s, key, value in pairs for part in ("--set", f"{s}.{key}={json.dumps(value)}")]
+    server = Server(studies, folder / "app", settings)
     yield server
     server.kill()
-
-
-def infer(server, model, case, folder):
-    answer = server.post(f"/infer/{model}?image={case}&output=image", data={"params": "{}"})
-    assert answer.status_code == 200, answer.text
-    file = folder / f"{case}.nii.gz"
-    file.write_bytes(answer.content)
-    image = nib.load(server.studies / f"{case}.nii.gz")
-    label = nib.load(file)
-    assert label.shape == image.shape and np.allclose(label.affine, image.affine)
-    return np.asarray(label.dataobj)
 
 
 def test_info_names_the_shipped_network_and_the_trainer(server):
@@ -171,7 +87,7 @@ def test_from_strokes_to_labels_of_every_study_and_a_correction_round(server, co
     assert set(np.unique(np.asarray(nib.load(file).dataobj))) <= {0, *ORGANS.values()}
     assert infer(server, TRAINED, CASES[1], tmp_path).max() <= 2
     chosen = server.post("/activelearning/least_trusted", json={}).json()["id"]
-    worst = {case: min(_quality(server, case).values()) for case in CASES[1:]}
+    worst = {case: min(quality(server, case).values()) for case in CASES[1:]}
     assert worst[chosen] == min(worst.values())
 
     server.submit(chosen, cohort / "labels" / f"{chosen}.nii.gz", ORGANS)
@@ -201,7 +117,3 @@ def test_a_server_killed_in_the_middle_of_training_goes_on(server, cohort, tmp_p
     said = "\n".join((server.app.parent / "server.log").read_text().splitlines())
     assert "embedding: done before" in said
     assert all(entry["done"] for entry in json.loads(state.read_text()).values())
-
-
-def _quality(server, case):
-    return server.get(f"/datastore/label/info?label={case}&tag={TAG}").json()["predicted_dice"]

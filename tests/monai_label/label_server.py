@@ -1,0 +1,106 @@
+"""A real MONAI Label server with the app, driven over HTTP on loopback."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import requests
+
+from bundle.monai_label.names import TAG, TRAINED
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 300
+
+
+class Server:
+    """A server over a folder of studies; can be killed and started again.
+
+    Args:
+        studies: folder of volumes.
+        app: its folder; the log lies beside it.
+        options: further arguments of `python -m bundle monai-label`.
+        patience_s: how long a training may take.
+    """
+
+    def __init__(self, studies, app, options=(), patience_s=PATIENCE_S):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.studies, self.app, self.options, self.patience_s = studies, app, options, patience_s
+        self.start()
+
+    def start(self):
+        place = ["--studies", self.studies, "--app", self.app, "--port", self.port]
+        command = [sys.executable, "-m", "bundle", "monai-label", *map(str, place), *self.options]
+        self.log = (self.app.parent / "server.log").open("a")
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        self.wait_for(lambda: self.get("/info/").status_code == 200)
+
+    def kill(self):
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.log.close()
+
+    def url(self, path):
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def get(self, path):
+        return requests.get(self.url(path), timeout=PATIENCE_S)
+
+    def post(self, path, **content):
+        return requests.post(self.url(path), timeout=PATIENCE_S, **content)
+
+    def submit(self, case, file, names):
+        info = [{"name": name, "idx": value} for name, value in names.items()]
+        with file.open("rb") as label:
+            answer = requests.put(
+                self.url(f"/datastore/label?image={case}&tag=final"),
+                data={"params": json.dumps({"label_info": info})},
+                files={"label": (file.name, label)},
+                timeout=PATIENCE_S,
+            )
+        assert answer.status_code == 200, answer.text
+
+    def training(self):
+        return self.get("/train/").json()
+
+    def wait_for(self, happened):
+        end = time.monotonic() + self.patience_s
+        while time.monotonic() < end:
+            assert self.process.poll() is None, (self.app.parent / "server.log").read_text()[-3000:]
+            try:
+                if happened():
+                    return
+            except requests.ConnectionError:
+                pass
+            time.sleep(0.5)
+        raise AssertionError((self.app.parent / "server.log").read_text()[-3000:])
+
+    def train_to_the_end(self):
+        assert self.post(f"/train/{TRAINED}", json={}).status_code == 200
+        self.wait_for(lambda: self.training()["status"] in ("DONE", "ERROR"))
+        return self.training()
+
+
+def infer(server, model, case, folder):
+    answer = server.post(f"/infer/{model}?image={case}&output=image", data={"params": "{}"})
+    assert answer.status_code == 200, answer.text
+    file = folder / f"{case}.nii.gz"
+    file.write_bytes(answer.content)
+    image = nib.load(server.studies / f"{case}.nii.gz")
+    label = nib.load(file)
+    assert label.shape == image.shape and np.allclose(label.affine, image.affine)
+    return np.asarray(label.dataobj)
+
+
+def quality(server, case):
+    return server.get(f"/datastore/label/info?label={case}&tag={TAG}").json()["predicted_dice"]

@@ -1,0 +1,59 @@
+"""One round at the desk on real CT: strokes in one of four abdominal volumes, Train, labels in the datastore."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of its own: make test-monai-label")
+
+from bundle.dataset import read_dataset
+from bundle.monai_label.names import OUTSIDE, TAG, TRAINED
+from scripts.overlap import dice_of
+from tests.monai_label.label_server import Server, infer, quality
+from tests.test_real_data import data
+
+SETTINGS = ("--weights", "abdomen_ct", "--set", "segmentation.max_epochs=6")
+
+
+@pytest.mark.slow
+def test_four_abdominal_volumes_are_labelled_from_strokes_in_one(tmp_path, capsys):
+    dataset = read_dataset(data("abdomen_ct"))
+    cases = [dataset.support, *[case for case in dataset.unlabelled if case != dataset.support][:3]]
+    studies = tmp_path / "studies"
+    studies.mkdir()
+    for case in cases:
+        (studies / f"{case}.nii.gz").write_bytes(dataset.image(case).read_bytes())
+    strokes = nib.load(dataset.scribbles("a", dataset.support))
+    drawn = np.asarray(strokes.dataobj)
+    wanted = {**dataset.classes, OUTSIDE: dataset.background}
+    nib.save(
+        nib.Nifti1Image(np.where(np.isin(drawn, [*wanted.values()]), drawn, 0), strokes.affine),
+        tmp_path / "strokes.nii.gz",
+    )
+    server = Server(studies, tmp_path / "app", SETTINGS, patience_s=1800)
+    try:
+        server.submit(dataset.support, tmp_path / "strokes.nii.gz", wanted)
+        task = server.train_to_the_end()
+        assert task["status"] == "DONE", "\n".join(task["details"])
+        assert server.get("/info/").json()["datastore"]["label_tags"] == {"final": 1, TAG: len(cases)}
+        told = {case: quality(server, case) for case in cases[1:]}
+        found = {case: dice_of_label(server, dataset, case, tmp_path) for case in cases[1:]}
+        with capsys.disabled():
+            print("", "predicted Dice", json.dumps(told), "true Dice", json.dumps(found), sep="\n")
+        assert all(set(classes) == set(dataset.classes) for classes in told.values())
+        assert all(classes["liver"] > 0.5 for classes in found.values()), "large, and never missed"
+        assert infer(server, TRAINED, cases[1], tmp_path).max() <= len(dataset.classes)
+    finally:
+        server.kill()
+
+
+def dice_of_label(server, dataset, case, folder):
+    """Class -> Dice of the label that the round left, scored only here."""
+    file = folder / "label.nii.gz"
+    file.write_bytes(server.get(f"/datastore/label?label={case}&tag={TAG}").content)
+    label, truth = nib.load(file), nib.load(dataset.labels / f"{case}.nii.gz")
+    assert np.allclose(label.affine, truth.affine)
+    label, truth = np.asarray(label.dataobj), np.asarray(truth.dataobj)
+    return {name: round(float(dice_of(label == value, truth == value)), 2) for name, value in dataset.classes.items()}
