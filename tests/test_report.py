@@ -311,6 +311,16 @@ def test_the_region_is_outlined_and_says_what_was_cut_off(output):
     assert "was cut off" not in text_of(write_report(output)), "a region that was handed in was not cut"
 
 
+def test_how_well_the_supports_labels_return_is_told(output):
+    assert "and back agree" not in text_of(write_report(output)), "mode paper sends no labels"
+    for path, spleen in zip(sorted((output / "propagation").glob("case_?.json")), (1.0, 0.4, 0.6), strict=False):
+        dice = {"spleen": spleen, "left_kidney": 0.9}
+        write_json(path, json.loads(path.read_text()) | {"returned_dice": dice})
+    text = text_of(write_report(output))
+    assert "and back agree with the region by a mean Dice of 0.70" in text, "spleen 0.5, left kidney 0.9"
+    assert "comes back from other cases agrees by Dice 0.50" in text
+
+
 def test_partial_run_says_what_is_missing(output):
     for path in [*(output / "predictions").iterdir(), output / "state.json"]:
         path.unlink()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bundle.report.collect import Run, optional_json
+from bundle.report.collect import Run, optional_json, propagation_of
 from bundle.report.markup import Markup, paragraph, section, swatch
 from bundle.report.pictures import (
     SMALLEST_VIEW_MM,
@@ -24,6 +24,10 @@ from bundle.report.volumes import RasVolume, open_image, open_labels
 from scripts.errors import BundleError
 
 SUPPORT_VIEW_MM = 1.6 * SMALLEST_VIEW_MM
+RETURN_WORDS = (
+    "Labels sent to the other cases and back agree with the region by a mean Dice of {:.2f}. Which case is scribbled "
+    "matters more than how: if this is low, a case whose labels return better will serve all others better."
+)
 
 
 def support(run: Run, pixels: int) -> Markup:
@@ -41,7 +45,7 @@ def support(run: Run, pixels: int) -> Markup:
         f"Strokes within {STROKE_SLAB_MM:g} mm of each slice, in the class's colour; background strokes are grey. The "
         "slices run through the longest strokes of the class."
     )
-    region = _region(run)
+    region, returned = _region(run), _returned_dice(run)
     cut_off = {} if region is None else region.cut_off
     if region is not None:
         intro = Markup(
@@ -51,13 +55,15 @@ def support(run: Run, pixels: int) -> Markup:
                 f"and run again with --region: {region.path}"
             )
         )
+    if returned:
+        intro = Markup(intro + paragraph(RETURN_WORDS.format(np.mean(list(returned.values())))))
     colours = colours_of(run.classes)
     painted = {label: colours[name] for name, label in run.classes.items()}
     labels = [*run.classes.items(), ("background", None)]
     rows = []
     for name, label in labels:
         mask = np.isin(scribbles.array, [0, *painted], invert=True) if label is None else scribbles.array == label
-        facts = _stroke_facts(mask) + _neck_facts(cut_off.get(name, 0.0))
+        facts = _stroke_facts(mask) + _return_facts(returned.get(name)) + _neck_facts(cut_off.get(name, 0.0))
         heading = f"<h3>{swatch(colours[name], spoken(name))} <small>{facts}</small></h3>\n"
         if mask.any():
             outlined = () if region is None or label is None else (region.outline(label, name, colours[name]),)
@@ -66,6 +72,17 @@ def support(run: Run, pixels: int) -> Markup:
             heading += three_planes(image, view, pixels, outlined, strokes=strokes)
         rows.append(Markup(heading))
     return section("support", title, intro, *rows)
+
+
+def _returned_dice(run: Run) -> dict[str, float]:
+    """Class -> Dice of the region and of what comes back when its labels go to a case and back, mean over cases."""
+    records = [propagation_of(run, case) for case in run.case_ids if case != run.support]
+    found = [record["returned_dice"] for record in records if record and record.get("returned_dice")]
+    return {name: float(np.mean([dice[name] for dice in found])) for name in (found[0] if found else ())}
+
+
+def _return_facts(dice: float | None) -> str:
+    return "" if dice is None else f"; what comes back from other cases agrees by Dice {dice:.2f}"
 
 
 def _stroke_facts(mask: np.ndarray) -> str:
