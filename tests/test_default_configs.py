@@ -1,4 +1,4 @@
-"""The configs of mode `default`, run one after the other on a tiny cohort."""
+"""The configs of mode `default`, run one after the other on a tiny cohort, from outside the bundle's folder."""
 
 import json
 
@@ -23,8 +23,8 @@ TRAINING = {
 
 
 @pytest.fixture(autouse=True)
-def _in_bundle_root(monkeypatch):
-    monkeypatch.chdir(ROOT)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
 
 
 def run(name, output, workflow_type=None, **overrides):
