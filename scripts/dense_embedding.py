@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import torch
@@ -33,6 +34,12 @@ class DenseEmbedding:
         parts = [cells_at(cells[None], voxels[None].to(cells), STRIDES[name])[0] for name, cells in self.levels.items()]
         return torch.cat(parts, dim=1)
 
+    @cached_property
+    def fine_vectors(self) -> Tensor:
+        """`at` the centres of all fine cells, (cells along X, Y, Z, F + G)."""
+        centres = self.cell_centres("fine")
+        return self.at(centres.reshape(-1, 3)).reshape(*centres.shape[:3], -1)
+
     def cell_centres(self, level: str) -> Tensor:
         """Voxel coordinates of the centres of a level's cells, (cells along X, Y, Z, 3)."""
         stride = STRIDES[level]
@@ -47,9 +54,11 @@ def embed_volume(
 ) -> DenseEmbedding:
     """Windows of the training's size (group norm sees nothing else), overlapping by half, blended by a tent.
 
+    Where a window holds nothing but zeros, cells that no other window covers have vectors of zeros.
+
     Args:
         network: in evaluation mode.
-        image: (1, X, Y, Z) in [0, 1], on the network's device.
+        image: (1, X, Y, Z) in [0, 1], 0 outside the body, on the network's device.
         window_size: of the training, multiples of 16.
         batch_size: windows at once.
         bfloat16: autocast.
@@ -61,7 +70,8 @@ def embed_volume(
     padding = [end - size for end, size in zip(covered, shape, strict=True)]
     padded = functional.pad(image, [p for pad in reversed(padding) for p in (0, pad)])
     sums: dict[str, Tensor] = {}
-    corners = list(product(*starts))
+    every = list(product(*starts))
+    corners = [corner for corner in every if _window(padded, corner, window_size).any()] or every[:1]
     for batch in _batches(corners, batch_size):
         windows = torch.stack([_window(padded, corner, window_size) for corner in batch])
         with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=bfloat16):

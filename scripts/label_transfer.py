@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
@@ -93,15 +94,17 @@ def transfer_labels(
         spacing_mm: of the working grid, (3,).
         settings: see `TransferSettings`.
     """
-    centres = query.cell_centres("fine")
-    shape = tuple(centres.shape[:3])
-    inside = cell_fractions(query_body.cpu().numpy() > 0, [1], shape)[1] > 0.5
-    expected_mm = mapped_cells(shape, to_support, spacing_mm)
-    query_vectors = query.at(centres.reshape(-1, 3)).reshape(*shape, -1)
+    query_vectors, support_vectors = query.fine_vectors, support.fine_vectors
     support_centres = support.cell_centres("fine")
-    support_vectors = support.at(support_centres.reshape(-1, 3)).reshape(*support_centres.shape[:3], -1)
+    shape = tuple(query_vectors.shape[:3])
+    inside = cell_fractions(query_body.cpu().numpy() > 0, [1], shape)[1] > 0.5
     probabilities = torch.zeros(len(fractions), *shape)
     probabilities[0] = 1.0
+    if not inside.any():
+        return probabilities
+    expected_mm = torch.zeros(*shape, 3)
+    (body_box,) = ndimage.find_objects(inside.numpy().astype(np.uint8))
+    expected_mm[body_box] = mapped_cells(body_box, to_support, spacing_mm)
     spacing = torch.as_tensor(spacing_mm, dtype=torch.float32)
     for block in _blocks(shape, settings.block):
         here = inside[block]
@@ -121,24 +124,27 @@ def transfer_labels(
     return probabilities
 
 
-def mapped_cells(cells: Sequence[int], to_support: SmoothMap, spacing_mm: np.ndarray) -> Tensor:
-    """Where the map puts the centres of the fine cells, (x, y, z, 3) mm.
+def mapped_cells(box: Sequence[slice], to_support: SmoothMap, spacing_mm: np.ndarray) -> Tensor:
+    """Where the map puts the centres of the fine cells in a box, (x, y, z, 3) mm.
 
-    The map is followed at every other cell along each axis and is linear between: it bends over many cells.
+    The map is followed at every other cell of the volume along each axis and is linear between: it bends over many
+    cells.
 
     Args:
-        cells: along X, Y, Z.
+        box: of cells, along X, Y, Z.
         to_support: in mm of the working grid.
         spacing_mm: of the working grid, (3,).
     """
-    axes = [np.arange(0, size + 1, 2) * STRIDE + (STRIDE - 1) / 2 for size in cells]
+    firsts = [side.start - side.start % 2 for side in box]
+    followed = [np.arange(first, side.stop + 1, 2) for first, side in zip(firsts, box, strict=True)]
+    axes = [cells * STRIDE + (STRIDE - 1) / 2 for cells in followed]
     lattice = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     mapped = to_support(lattice.reshape(-1, 3) * spacing_mm).reshape(lattice.shape)
     sizes = [2 * len(axis) - 1 for axis in axes]
     known = torch.as_tensor(np.moveaxis(mapped, -1, 0)[None], dtype=torch.float32)
     every = functional.interpolate(known, size=sizes, mode="trilinear", align_corners=True)[0]
-    x, y, z = cells
-    return every[:, :x, :y, :z].permute(1, 2, 3, 0)
+    inner = tuple(slice(side.start - first, side.stop - first) for first, side in zip(firsts, box, strict=True))
+    return every[(slice(None), *inner)].permute(1, 2, 3, 0)
 
 
 def _blocks(shape: tuple[int, ...], size: int) -> Iterator[tuple[slice, ...]]:

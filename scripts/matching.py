@@ -142,13 +142,13 @@ def embed_body(trained: TrainedEmbedding, volume: CachedVolume, spacing_mm: np.n
 
 def body_of(embedding: DenseEmbedding, body: Tensor, spacing_mm: np.ndarray) -> Body:
     """Keep the fine cells whose centre voxel lies in the (X, Y, Z) body mask."""
-    centres = embedding.cell_centres("fine").reshape(-1, 3)
+    centres, vectors = embedding.cell_centres("fine").reshape(-1, 3), embedding.fine_vectors
     voxels = centres.floor().long()
     limits = torch.tensor(body.shape, device=voxels.device)
     inside = (voxels < limits).all(dim=1)
     inside[inside.clone()] = body.to(voxels.device)[tuple(voxels[inside].T)] > 0
     spacing = torch.as_tensor(spacing_mm, dtype=torch.float32, device=centres.device)
-    return Body(embedding, centres[inside] * spacing, embedding.at(centres[inside]), spacing)
+    return Body(embedding, centres[inside] * spacing, vectors.reshape(len(centres), -1)[inside], spacing)
 
 
 def nearest_cells(

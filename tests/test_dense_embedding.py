@@ -34,6 +34,18 @@ def test_windows_are_stitched_without_a_seam(shape):
         assert all(cells * stride >= size for cells, size in zip(found.levels[level].shape[1:], shape, strict=True))
 
 
+def test_windows_without_a_body_are_left_out():
+    network, image = Angles(), torch.zeros(1, 128, 32, 32)
+    image[:, :24] = torch.rand(1, 24, 32, 32)
+    found = embed_volume(network, image, (32, 32, 32), batch_size=1, bfloat16=False)
+    assert len(network.windows) == 2, "of seven: those that begin at 0 and at 16"
+    fine = avg_pool3d(image, STRIDES["fine"])[:, :12]
+    torch.testing.assert_close(found.levels["fine"][:, :12], torch.cat([fine.cos(), fine.sin()]), atol=1e-5, rtol=0)
+    assert not found.levels["fine"][:, 24:].any()
+    nothing = embed_volume(network, image * 0, (32, 32, 32), batch_size=1, bfloat16=False)
+    assert nothing.levels["fine"].shape == found.levels["fine"].shape
+
+
 def test_a_look_up_at_a_cell_s_centre():
     fine = torch.nn.functional.normalize(torch.rand(3, 8, 8, 8), dim=0)
     coarse = torch.nn.functional.normalize(torch.rand(2, 2, 2, 2), dim=0)
@@ -43,3 +55,4 @@ def test_a_look_up_at_a_cell_s_centre():
     found = embedding.at(torch.tensor([[2.5, 4.5, 6.5], [11.5, 3.5, 3.5]]))
     torch.testing.assert_close(found[0, :3], fine[:, 1, 2, 3])
     torch.testing.assert_close(found[1, 3:], coarse[:, 1, 0, 0])
+    torch.testing.assert_close(embedding.fine_vectors[1, 2, 3], found[0])
