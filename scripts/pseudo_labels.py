@@ -25,6 +25,7 @@ from scripts.geodesic import geodesic_distance
 from scripts.intensity import normalise_hu
 from scripts.necks import without_necks
 from scripts.prnet_weights import load_prnet
+from scripts.reach import within_reach
 from scripts.resampling import canonical, nearest_on_grid
 from scripts.scribbles import draw_points
 from scripts.tissue_posterior import tissue_posterior
@@ -57,6 +58,7 @@ class GeodesicSettings:
         confident_vote: seeds are where a class's transferred vote exceeds this (mode `default`); a class without such
             a place keeps its points. None takes points alone.
         intensity_rounds: the votes are first made sharper by the case's intensities, see `tissue_posterior`.
+        reach_share: a class ends at this share of its seeds' extent away from them, see `within_reach`; 0 ends nowhere.
         neck_radius_mm: what hangs on to a class by a neck that a ball of this radius cannot pass is cut off, see
             `without_necks`; 0 cuts nothing.
         neck_share: that radius is at most this share of the depth of the class's deepest seed.
@@ -74,6 +76,7 @@ class GeodesicSettings:
     confident_vote: float | None = None
     confident_background: float | None = None
     intensity_rounds: int = 0
+    reach_share: float = 0.0
     neck_radius_mm: float = 0.0
     neck_share: float = 0.5
 
@@ -253,6 +256,8 @@ class PseudoLabeller:
             working.array, seeds, spacing_of(working.affine), self.settings, device=self.device
         )
         distances = self._refined(pseudo, working.array) if self.network is not None else pseudo.distances
+        if self.settings.reach_share:
+            _end_at_reach(distances, seeds, spacing_of(working.affine), self.settings)
         cut_off = {}
         if self.settings.neck_radius_mm:
             shares = _cut_necks(distances, seeds, spacing_of(working.affine), self.settings)
@@ -379,6 +384,19 @@ class PseudoLabeller:
 
     def _record_file(self, name: str) -> Path:
         return self.labels_dir / f"{name}.json"
+
+
+def _end_at_reach(
+    distances: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], settings: GeodesicSettings
+) -> None:
+    """Give what lies too far from a class's seeds to the background, in place; arguments as for `_cut_necks`."""
+    label, *_ = _nearest_class(distances)
+    for channel in range(1, len(distances)):
+        if not seeds[channel].any():
+            continue
+        beyond = (label == channel) & ~within_reach(seeds[channel], spacing_mm, settings.reach_share)
+        distances[channel][beyond] = settings.truncation
+        distances[0][beyond] = 0.0
 
 
 def _cut_necks(
