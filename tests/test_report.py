@@ -278,6 +278,7 @@ def test_the_self_check_is_told(output):
     assert "spleen: the body is unlike; predicted Dice 0.41" in text and "Predicted Dice" in text
     assert "0.91 (0.88 to 0.95)" in text
     assert "spleen 0.41 0.41 (case_2) 1 of 1" in text
+    assert "Cases that were checked: 1. So few share most of their errors" in text
 
 
 def test_the_modes_own_networks_have_a_curve(output):

@@ -11,6 +11,12 @@ from bundle.report.pictures import colours_of
 from bundle.report.trouble import spoken
 from bundle.trust_score import FAILURE, summary
 
+FEW_CASES = 8
+FEW_WORDS = (
+    "Cases that were checked: {}. So few share most of their errors, and what is predicted for them is far too good. "
+    "Look at every one."
+)
+
 
 def trust(run: Run, results: Mapping[str, CaseResult]) -> Markup:
     """Predicted Dice per class."""
@@ -24,7 +30,9 @@ def trust(run: Run, results: Mapping[str, CaseResult]) -> Markup:
         "that the support and each helping case send to the same volume; results that independent witnesses bear out "
         "are probably right. A low predicted Dice deserves a look, a high one is no proof."
     )
-    return section("trust", title, about, _table(run, checked), _scored(checked))
+    most = max(len(found) for found in checked.values())
+    few = Markup("") if most >= FEW_CASES else paragraph(FEW_WORDS.format(most))
+    return section("trust", title, about, few, _table(run, checked), _scored(checked))
 
 
 def _table(run: Run, checked: Mapping[str, Sequence[tuple[str, ClassResult]]]) -> Markup:
