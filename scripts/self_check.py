@@ -25,7 +25,7 @@ from scripts.errors import BundleError
 from scripts.files import is_made_of, read_json, sha256_of_file, sha256_of_settings, write_json
 from scripts.overlap import dice_of
 from scripts.resampling import nearest_on_grid
-from scripts.volume_io import read_labels
+from scripts.volume_io import read_labels, read_volume
 from scripts.vote_fusion import ON_SUPPORT, VOTERS
 
 logger = logging.getLogger(__name__)
@@ -44,11 +44,45 @@ class TrustRule:
         least_dice: a class whose predicted Dice is below is flagged.
         least_similarity: a case whose body is less like the support's, once brought together, is flagged as a whole.
         volume_factor: a class this many times larger or smaller than the cohort's median is flagged.
+        tissue_hu: so is one whose median intensity is further from the cohort's, in HU,
+        tissue_spread: and further than so many times the median distance from it: contrast differs between scans.
     """
 
     least_dice: float = 0.7
     least_similarity: float = 0.3
     volume_factor: float = 4.0
+    tissue_hu: float = 60.0
+    tissue_spread: float = 5.0
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A class in a case.
+
+    Attributes:
+        volume_ml: 0 where it is absent.
+        hu: median intensity; NaN where it is absent.
+    """
+
+    volume_ml: float
+    hu: float
+
+
+@dataclass(frozen=True)
+class _Usual:
+    """A class in the cohort: medians over the cases, and over their distances from the median intensity."""
+
+    volume_ml: float
+    hu: float
+    spread_hu: float
+
+    @classmethod
+    def of(cls, seen: Sequence[_Seen]) -> _Usual:
+        """Over cases; an absent class has a volume and no intensity."""
+        present = np.array([found.hu for found in seen if found.volume_ml > 0])
+        hu = float(np.median(present)) if len(present) else float("nan")
+        spread_hu = float(np.median(np.abs(present - hu))) if len(present) else float("nan")
+        return cls(float(np.median([found.volume_ml for found in seen])), hu, spread_hu)
 
 
 def distrusted(checks_dir: str | Path, case: str, least_dice: float) -> list[str]:
@@ -108,19 +142,17 @@ class SelfCheck:
         todo = [c for c in list(results)[rank::world] if not is_made_of(self.folder / f"{c}.json", inputs[c])]
         if not todo:
             return []
-        volumes = {case: self._volumes_ml(case) for case in results}
-        medians = {
-            name: float(np.median([volume[name] for volume in volumes.values()])) for name in self.cohort.classes
-        }
+        seen = {case: self._seen(case) for case in results}
+        usual = {name: _Usual.of([found[name] for found in seen.values()]) for name in self.cohort.classes}
         shared = self._shared_quality()
         logger.info("quality that all witnesses share, seen on the support: %.2f", shared)
         for case in tqdm(todo, desc="self-check", unit="case", disable=rank > 0):
-            found = self._check(case, volumes[case], medians, shared)
+            found = self._check(case, seen[case], usual, shared)
             write_json(self.folder / f"{case}.json", {"case": case, **found, "inputs": inputs[case]})
         return todo
 
     def _check(
-        self, case: str, volumes: Mapping[str, float], medians: Mapping[str, float], shared: float
+        self, case: str, seen: Mapping[str, _Seen], usual: Mapping[str, _Usual], shared: float
     ) -> dict[str, Any]:
         similarity = read_json(self._propagated(case, ".json"))["similarity"]
         unlike = similarity < self.rule.least_similarity
@@ -130,12 +162,13 @@ class SelfCheck:
             table = agreements([label == value for label in witnesses.values()])
             predicted, interval = self._predicted(table, shared, known=case in witnesses)
             agreement = dict(zip(list(witnesses)[1:], table[0, 1:].tolist(), strict=True))
-            reasons = self._reasons(predicted, agreement, volumes[name], medians[name])
+            reasons = self._reasons(predicted, agreement, seen[name], usual[name])
             classes[name] = {
                 "predicted_dice": round(predicted, 4),
                 "interval": [round(value, 4) for value in interval],
                 "agreement": {witness: round(dice, 4) for witness, dice in agreement.items()},
-                "volume_ml": round(volumes[name], 2),
+                "volume_ml": round(seen[name].volume_ml, 2),
+                "median_hu": round(seen[name].hu, 1) if seen[name].volume_ml else None,
                 "flagged": unlike or bool(reasons),
                 "reasons": reasons,
             }
@@ -183,22 +216,29 @@ class SelfCheck:
             ratios += [dice_of(label == value, truth == value) / predicted] if predicted > 0 else []
         return min(1.0, float(np.median(ratios))) if ratios else 1.0
 
-    def _reasons(self, predicted: float, agreement: Mapping[str, float], volume: float, median: float) -> list[str]:
-        if volume == 0:
+    def _reasons(self, predicted: float, agreement: Mapping[str, float], seen: _Seen, usual: _Usual) -> list[str]:
+        if seen.volume_ml == 0:
             return ["not found"]
         reasons = []
         if predicted < self.rule.least_dice:
             least = sorted(agreement.items(), key=lambda item: item[1])[:NAMED]
             told = ", ".join(f"{name} {dice:.2f}" for name, dice in least)
             reasons.append(f"it agrees little with {told}")
-        if median > 0 and not 1 / self.rule.volume_factor <= volume / median <= self.rule.volume_factor:
-            reasons.append(f"its volume, {volume:.0f} ml, is unlike the cohort's: median {median:.0f} ml")
+        volume, factor = seen.volume_ml, self.rule.volume_factor
+        if usual.volume_ml > 0 and not 1 / factor <= volume / usual.volume_ml <= factor:
+            reasons.append(f"its volume, {volume:.0f} ml, is unlike the cohort's: median {usual.volume_ml:.0f} ml")
+        if abs(seen.hu - usual.hu) > max(self.rule.tissue_hu, self.rule.tissue_spread * usual.spread_hu):
+            reasons.append(f"its tissue, {seen.hu:.0f} HU, is unlike the cohort's: median {usual.hu:.0f} HU")
         return reasons
 
-    def _volumes_ml(self, case: str) -> dict[str, float]:
-        label = read_labels(self._result(case))
+    def _seen(self, case: str) -> dict[str, _Seen]:
+        label, image = read_labels(self._result(case)), read_volume(self.cohort.cases[case].image)
         voxel_ml = float(np.prod(label.spacing_mm)) / 1000
-        return {name: int((label.array == value).sum()) * voxel_ml for name, value in self.cohort.classes.items()}
+        found = {}
+        for name, value in self.cohort.classes.items():
+            tissue = image.array[label.array == value]
+            found[name] = _Seen(tissue.size * voxel_ml, float(np.median(tissue)) if tissue.size else float("nan"))
+        return found
 
     def _propagated(self, case: str, ending: str) -> Path:
         file = self.output_dir / "propagation" / f"{case}{ending}"

@@ -8,7 +8,7 @@ from scripts.errors import BundleError
 from scripts.files import read_json, write_json, write_nifti
 from scripts.overlap import dice_of
 from scripts.resampling import nearest_on_grid
-from scripts.self_check import MASK, NETWORK, SelfCheck, TrustRule
+from scripts.self_check import MASK, NETWORK, SelfCheck, TrustRule, _Seen, _Usual
 from scripts.volume_io import Volume
 from scripts.vote_fusion import VOTERS
 from tests.prnet_fixtures import CLASSES, LAS, make_cohort
@@ -76,6 +76,20 @@ def test_a_missing_organ_is_flagged(cohort, tmp_path):
     assert classes["spleen"]["predicted_dice"] == 0 and classes["spleen"]["volume_ml"] == 0
     assert classes["spleen"]["flagged"] and classes["spleen"]["reasons"] == ["not found"]
     assert not classes["left_kidney"]["flagged"]
+
+
+def test_a_bowel_full_of_contrast_is_no_kidney(cohort, tmp_path):
+    classes = check(cohort, tmp_path)["classes"]
+    assert (classes["spleen"]["median_hu"], classes["left_kidney"]["median_hu"]) == (120, 190), "as drawn"
+    usual = _Usual.of([_Seen(150.0, hu) for hu in (100.0, 110.0, 120.0, 125.0, 260.0)] + [_Seen(0.0, float("nan"))])
+    assert (usual.hu, usual.spread_hu) == (120.0, 10.0)
+    rule = stage(cohort, tmp_path, TrustRule(tissue_hu=60, tissue_spread=5))
+    assert rule._reasons(0.9, {}, _Seen(150.0, 260.0), usual) == [
+        "its tissue, 260 HU, is unlike the cohort's: median 120 HU"
+    ]
+    assert rule._reasons(0.9, {}, _Seen(150.0, 175.0), usual) == []
+    varied = stage(cohort, tmp_path, TrustRule(tissue_hu=60, tissue_spread=20))
+    assert varied._reasons(0.9, {}, _Seen(150.0, 260.0), usual) == [], "contrast differs between scans"
 
 
 def test_an_organ_elsewhere_is_flagged(cohort, tmp_path):
