@@ -22,6 +22,8 @@ MASKS: dict[str, dict[str, dict[str, Any]]] = {
     FULL: {},
     "affine map only": {"correspondence": {"map_rounds": AFFINE}, "fusion": {"map_rounds": AFFINE}},
     "points instead of the region": {"pseudo_labels": {"confident_vote": "$None", "intensity_rounds": 0}},
+    "region without limits": {"region": {"reach_share": 0.0, "neck_radius_mm": 0.0}},
+    "background as soon a seed as a class": {"pseudo_labels": {"confident_background": "$None"}},
     "no intensities": {"pseudo_labels": {"intensity_rounds": 0}},
     "no helping cases": {"fusion": {"helpers": 0}},
     "air not excluded": {"pseudo_labels": {"body_only": False}},
