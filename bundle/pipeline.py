@@ -97,15 +97,20 @@ class Pipeline:
         values = {"output_dir": str(self.output), **overrides}
         self._run(stage, lambda: values, inputs, folder, after, variant, changes)
 
-    def train_segmentation(self, variant: str = "", changes: Mapping[str, Any] | None = None) -> Path:
+    def train_segmentation(
+        self, variant: str = "", changes: Mapping[str, Any] | None = None, labels_dir: Path | None = None
+    ) -> Path:
         """Train the segmentation network on the pseudo labels; returns its folder.
 
         Args:
             variant: name of another training on the same pseudo labels, kept in `OUTPUT/VARIANT/`.
             changes: config key -> value of that variant.
+            labels_dir: other label maps to learn from, in the form of pseudo labels.
         """
+        labels_dir = self.localisation.training_labels(self) if labels_dir is None else labels_dir
         root = self.output / variant
         overrides = {"output_dir": str(root), "dataset_dir": str(self.output), "classes": dict(self.cohort.classes)}
+        overrides["labels_dir"] = str(labels_dir)
         more, inputs, after = self.localisation.segmentation_needs(self)
         folder = root / "segmentation"
         self._run("segmentation", lambda: overrides | more, inputs, folder, after, variant, changes)

@@ -34,6 +34,7 @@ def training_items(
     validation: bool = False,
     checks_dir: str | Path | None = None,
     least_dice: float = 0.0,
+    labels_dir: str | Path | None = None,
 ) -> list[dict[str, Any]]:
     """Cases with their pseudo labels: [{"image", "label", "case", "not_located": [class, ...]}].
 
@@ -41,19 +42,20 @@ def training_items(
     supervises nothing and is left out.
 
     Args:
-        work_dir: the work directory with `cohort.json` and `pseudo_labels/`.
+        work_dir: the work directory with `cohort.json`.
         classes: name -> label value, those to be trained.
         validation_count: cases set aside to watch training (never used to choose weights).
         validation: return those instead of the training cases.
         checks_dir: what the self-check says about the pseudo labels; None trusts all.
         least_dice: a class whose predicted Dice is below is doubted.
+        labels_dir: the pseudo labels, `ID.nii.gz` and `ID.json`; None for `pseudo_labels/` in the work directory.
 
     Raises:
         BundleError: no pseudo labels, or pseudo labels of other classes.
     """
     cohort = load_cohort(work_dir)
     ids = cohort.split(validation_count)[1 if validation else 0]
-    folder = Path(work_dir) / "pseudo_labels"
+    folder = Path(work_dir) / "pseudo_labels" if labels_dir is None else Path(labels_dir)
     items = []
     for case in ids:
         card = folder / f"{case}.json"

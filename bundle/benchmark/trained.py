@@ -23,7 +23,7 @@ ONE_SHOT = "one_shot"  # the training on pseudo labels, whose network becomes mo
 
 
 def pseudo_label_scores(dataset: Dataset, pipeline: Pipeline) -> dict[str, Any]:
-    """Scores of the unlabelled cases' pseudo labels, the support's left out.
+    """Scores of the pseudo labels that the network learns from, the support's left out.
 
     Args:
         dataset: with labels to score by.
@@ -31,7 +31,8 @@ def pseudo_label_scores(dataset: Dataset, pipeline: Pipeline) -> dict[str, Any]:
     """
     pipeline.propagate()
     others = [case for case in dataset.unlabelled if case != pipeline.cohort.support]
-    return evaluate_folder(pipeline.output / "pseudo_labels", dataset.labels, dataset.classes, others)
+    learnt_from = pipeline.localisation.training_labels(pipeline)
+    return evaluate_folder(learnt_from, dataset.labels, dataset.classes, others)
 
 
 def one_shot_network(dataset: Dataset, pipeline: Pipeline, witnesses: Pipeline) -> dict[str, dict[str, Any]]:
@@ -65,8 +66,9 @@ def grow_joined(pipeline: Pipeline, network: Path, joined: Path, cases: Sequence
 
 def supervised_network(dataset: Dataset, pipeline: Pipeline) -> dict[str, Any]:
     """Scores of the test cases by the same network, trained likewise on the true labels of the unlabelled cases."""
-    write_true_labels(dataset, pipeline.cohort.classes, pipeline.output / "pseudo_labels")
-    model = pipeline.train_segmentation("supervised")
+    labels = pipeline.output / "pseudo_labels"
+    write_true_labels(dataset, pipeline.cohort.classes, labels)
+    model = pipeline.train_segmentation("supervised", labels_dir=labels)
     return score_network(dataset, model, pipeline.output / "test_supervised", pipeline.settings.device)
 
 
