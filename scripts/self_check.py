@@ -161,6 +161,8 @@ class SelfCheck:
         for name, value in self.cohort.classes.items():
             table = agreements([label == value for label in witnesses.values()])
             predicted, interval = self._predicted(table, shared, known=case in witnesses)
+            if unlike:  # what bodies of another kind say of this one, they may well agree about
+                predicted, interval = 0.0, (0.0, 0.0)
             agreement = dict(zip(list(witnesses)[1:], table[0, 1:].tolist(), strict=True))
             reasons = self._reasons(predicted, agreement, seen[name], usual[name])
             classes[name] = {

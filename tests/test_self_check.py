@@ -118,6 +118,7 @@ def test_an_unusual_volume_is_told(cohort, tmp_path):
 def test_an_unlike_body_flags_everything(cohort, tmp_path):
     record = check(cohort, tmp_path, rule=TrustRule(least_similarity=0.6))
     assert record["flagged"] and "unlike the support's" in record["reasons"][0]
+    assert {found["predicted_dice"] for found in record["classes"].values()} == {0.0}, "however much they agree"
     assert all(found["flagged"] for found in record["classes"].values())
 
 
