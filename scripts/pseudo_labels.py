@@ -395,8 +395,7 @@ def _end_at_reach(
         if not seeds[channel].any():
             continue
         beyond = (label == channel) & ~within_reach(seeds[channel], spacing_mm, settings.reach_share)
-        distances[channel][beyond] = settings.truncation
-        distances[0][beyond] = 0.0
+        _to_background(distances, channel, beyond, settings)
 
 
 def _cut_necks(
@@ -413,10 +412,16 @@ def _cut_necks(
             continue
         mask = label[box] == channel
         kept = without_necks(mask, seeds[channel][box], spacing_mm, settings.neck_radius_mm, settings.neck_share)
-        distances[channel][box][mask & ~kept] = settings.truncation
-        distances[0][box][mask & ~kept] = 0.0
-        shares[channel - 1] = round(float((mask & ~kept).sum() / mask.sum()), 3)
+        leaked = mask & ~kept
+        _to_background(distances[(slice(None), *box)], channel, leaked, settings)
+        shares[channel - 1] = round(float(leaked.sum() / mask.sum()), 3)
     return shares
+
+
+def _to_background(distances: np.ndarray, channel: int, lost: np.ndarray, settings: GeodesicSettings) -> None:
+    """Give the voxels `lost` of a class to the background, in place."""
+    distances[channel][lost] = settings.truncation
+    distances[0][lost] = 0.0
 
 
 def _nearest_class(distances: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -101,8 +101,8 @@ def described_metadata(metadata: Mapping[str, Any], release: Release, card: Mapp
     result["authors"] = release.authors or result["authors"]
     names = list(card["classes"])
     words = [name.replace("_", " ") for name in names]
-    numbered = ", ".join(f"{value} {word}" for value, word in enumerate(words, start=1))
-    result["label_classes"] = f"single channel label map, 0 background, {numbered}"
+    values = ", ".join(f"{value} {word}" for value, word in enumerate(words, start=1))
+    result["label_classes"] = f"single channel label map, 0 background, {values}"
     result["pred_classes"] = f"{len(names) + 1} channels of logits: background, {', '.join(words)}"
     outputs = result["network_data_format"]["outputs"]["pred"]
     outputs["num_channels"] = len(names) + 1

@@ -97,6 +97,7 @@ class ClassResult:
         not_located: the propagation says so.
         volume_ml: map name -> volume.
         dice: (map name, map name) -> Dice; absent where a map is missing or both are empty.
+        returned_dice: of the support's region and of what its labels become, sent here and back.
         centre: a voxel of the class near its centroid, canonical axes.
         low, high: canonical voxels between which the class lies in any map, stray voxels apart.
         predicted_dice: what the self-check thinks the Dice with the unknown truth is.
@@ -114,6 +115,7 @@ class ClassResult:
     not_located: bool = False
     volume_ml: Mapping[str, float] = field(default_factory=dict)
     dice: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    returned_dice: float | None = None
     centre: tuple[int, int, int] | None = None
     low: tuple[int, int, int] | None = None
     high: tuple[int, int, int] | None = None
@@ -188,7 +190,7 @@ def summarise_case(run: Run, case: str) -> CaseResult:
     for name, label in names.items():
         measured = _measure(maps, boxes, label) if name != "background" else {}
         classes[name] = ClassResult(
-            name, label, **_count_points(propagation, name), **measured, **_trust_in(trust, name)
+            name, label, **_propagation_of_class(propagation, name), **measured, **_trust_in(trust, name)
         )
     return CaseResult(case, classes, tuple(maps), propagation is not None, tuple(notes))
 
@@ -263,7 +265,7 @@ def _classes_of_results(output_dir: Path) -> dict[str, int]:
     return next((content["classes"] for content in contents if content and content.get("classes")), {})
 
 
-def _count_points(propagation: dict[str, Any] | None, name: str) -> dict[str, Any]:
+def _propagation_of_class(propagation: dict[str, Any] | None, name: str) -> dict[str, Any]:
     if propagation is None:
         return {}
     points = [point for point in propagation["points"] if point["class"] == name]
@@ -277,6 +279,7 @@ def _count_points(propagation: dict[str, Any] | None, name: str) -> dict[str, An
         "score": _mean(point.get("score") for point in kept),
         "similarity": {level: _mean(point.get("similarity", {}).get(level) for point in points) for level in levels},
         "not_located": name in propagation.get("not_located", ()),
+        "returned_dice": propagation.get("returned_dice", {}).get(name),
     }
 
 

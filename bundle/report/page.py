@@ -82,7 +82,7 @@ def _page(run: Run, results: Mapping[str, CaseResult], ranking: Sequence[Ranked]
     yield _head(run)
     yield Markup(f'<div id="run">{header(run, results)}</div>')
     yield look_first(ranking, anchors)
-    yield support(run, pixels)
+    yield support(run, results, pixels)
     yield classes_overview(run, results)
     yield trust(run, results)
     yield '<section id="cases"><h2>Cases</h2>\n' + _conventions(anchors, ranking)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bundle.report.collect import Run, optional_json, propagation_of
+from bundle.report.collect import CaseResult, Run, optional_json
 from bundle.report.markup import Markup, paragraph, section, swatch
 from bundle.report.pictures import (
     SMALLEST_VIEW_MM,
@@ -30,7 +30,7 @@ RETURN_WORDS = (
 )
 
 
-def support(run: Run, pixels: int) -> Markup:
+def support(run: Run, results: Mapping[str, CaseResult], pixels: int) -> Markup:
     """The support with its strokes and its region, three planes for every class."""
     title = "Support and its scribbles"
     scribbles_path, image_path = run.existing(run.cohort.get("scribbles")), run.image(run.support or "")
@@ -41,22 +41,23 @@ def support(run: Run, pixels: int) -> Markup:
         image, scribbles = open_image(image_path), open_labels(scribbles_path)
     except BundleError as error:
         return section("support", title, paragraph(f"The support cannot be shown: {error}"))
-    intro = paragraph(
-        f"Strokes within {STROKE_SLAB_MM:g} mm of each slice, in the class's colour; background strokes are grey. The "
-        "slices run through the longest strokes of the class."
-    )
-    region, returned = _region(run), _returned_dice(run)
+    told = [
+        paragraph(
+            f"Strokes within {STROKE_SLAB_MM:g} mm of each slice, in the class's colour; background strokes are grey. "
+            "The slices run through the longest strokes of the class."
+        )
+    ]
+    region, returned = _region(run), _returned_dice(run, results)
     cut_off = {} if region is None else region.cut_off
     if region is not None:
-        intro = Markup(
-            intro
-            + paragraph(
+        told.append(
+            paragraph(
                 "Outlined: the region, whose labels all other cases get. Where it is wrong, correct a copy of its file "
                 f"and run again with --region: {region.path}"
             )
         )
     if returned:
-        intro = Markup(intro + paragraph(RETURN_WORDS.format(np.mean(list(returned.values())))))
+        told.append(paragraph(RETURN_WORDS.format(np.mean(list(returned.values())))))
     colours = colours_of(run.classes)
     painted = {label: colours[name] for name, label in run.classes.items()}
     labels = [*run.classes.items(), ("background", None)]
@@ -71,14 +72,15 @@ def support(run: Run, pixels: int) -> Markup:
             strokes = (scribbles, painted, colours["background"])
             heading += three_planes(image, view, pixels, outlined, strokes=strokes)
         rows.append(Markup(heading))
-    return section("support", title, intro, *rows)
+    return section("support", title, *told, *rows)
 
 
-def _returned_dice(run: Run) -> dict[str, float]:
+def _returned_dice(run: Run, results: Mapping[str, CaseResult]) -> dict[str, float]:
     """Class -> Dice of the region and of what comes back when its labels go to a case and back, mean over cases."""
-    records = [propagation_of(run, case) for case in run.case_ids if case != run.support]
-    found = [record["returned_dice"] for record in records if record and record.get("returned_dice")]
-    return {name: float(np.mean([dice[name] for dice in found])) for name in (found[0] if found else ())}
+    others = [result.classes for case, result in results.items() if case != run.support]
+    found = {name: [classes[name].returned_dice for classes in others] for name in run.classes}
+    known = {name: [dice for dice in values if dice is not None] for name, values in found.items()}
+    return {name: float(np.mean(values)) for name, values in known.items() if values}
 
 
 def _return_facts(dice: float | None) -> str:
