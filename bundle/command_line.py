@@ -48,6 +48,12 @@ def _oneshot(options: argparse.Namespace) -> None:
     print(f"label maps: {pipeline.output / 'predictions'}\nreport: {pipeline.report(options.labels)}")
 
 
+def _region(options: argparse.Namespace) -> None:
+    pipeline = _pipeline(options, minimum_cases=1)
+    pipeline.localisation.grow_region(pipeline)
+    print(f"region: {pipeline.localisation.region(pipeline)}\nreport: {pipeline.report(options.labels)}")
+
+
 def _propagate(options: argparse.Namespace) -> None:
     pipeline = _pipeline(options)
     pipeline.propagate()
@@ -110,10 +116,10 @@ def _benchmark_arguments(options: argparse.Namespace) -> tuple[Path, Path | None
     return options.dataset, options.output, options.page, not options.full, options.device
 
 
-def _pipeline(options: argparse.Namespace) -> Pipeline:
+def _pipeline(options: argparse.Namespace, minimum_cases: int = 2) -> Pipeline:
     if options.labels is not None and not options.labels.is_dir():
         raise BundleError("the labels folder is missing", stage="report", file=options.labels, expected="a folder")
-    pipeline = Pipeline(_settings(options))
+    pipeline = Pipeline(_settings(options), minimum_cases)
     cohort, settings = pipeline.cohort, pipeline.settings
     print(f"support: {cohort.support}; cases: {len(cohort.cases)}; classes: {cohort.classes}")
     print(f"background strokes: {cohort.background}; mode: {settings.mode}{', small' if settings.small else ''}")
@@ -178,6 +184,10 @@ def _parser() -> argparse.ArgumentParser:
     oneshot = commands.add_parser("oneshot", help="the whole method: train, propagate, segment, report")
     _add_run_options(oneshot)
     oneshot.set_defaults(run=_oneshot, needs_weights=False)
+
+    region = commands.add_parser("region", help="what grows from the support's strokes, to look at; no training")
+    _add_run_options(region)
+    region.set_defaults(run=_region, needs_weights=False)
 
     propagate = commands.add_parser("propagate", help="scribbles into every volume with trained networks; no training")
     _add_run_options(propagate)

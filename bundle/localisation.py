@@ -15,6 +15,7 @@ from scripts.errors import BundleError
 from scripts.files import read_json, sha256_of_file
 from scripts.prnet_weights import load_prnet, trained_spacing_mm
 from scripts.region import FOLDER as REGION
+from scripts.region import region_file
 from scripts.self_check import NETWORK
 from scripts.self_check import STAGE as SELF_CHECK
 from scripts.volume_io import find_volumes, read_labels
@@ -54,6 +55,9 @@ class Localisation(Protocol):
 
     def train(self, pipeline: Pipeline) -> None:
         """Train the networks."""
+
+    def grow_region(self, pipeline: Pipeline) -> None:
+        """The support's whole organs from its scribbles."""
 
     def propagate(self, pipeline: Pipeline) -> None:
         """From the support's scribbles to pseudo labels of every case."""
@@ -125,6 +129,10 @@ class PaperLocalisation:
         for stage, name in zip(PRNET_STAGES, self.networks, strict=True):
             pipeline.train_unsupervised(stage, pipeline.output / "prnet" / name)
 
+    def grow_region(self, pipeline: Pipeline) -> None:
+        """Mode `paper` has none."""
+        raise BundleError("mode paper grows no region", stage="region", expected="mode default")
+
     def propagate(self, pipeline: Pipeline) -> None:
         """Points, then geodesic masks."""
         prnet_dir = self.settings.weights or pipeline.output / "prnet"
@@ -191,8 +199,7 @@ class DefaultLocalisation:
 
     def propagate(self, pipeline: Pipeline) -> None:
         """The support's region, then points, votes and masks in every case; the best cases vote in a second round."""
-        if self.settings.region is None:
-            self._grow_region(pipeline)
+        self.grow_region(pipeline)
         overrides = {"embedding_dir": str(self._embedding_dir(pipeline)), "region": str(self.region(pipeline))}
         inputs = self._inputs(pipeline)
         first = {"results_dir": str(pipeline.output / FIRST_ROUND)}
@@ -281,10 +288,12 @@ class DefaultLocalisation:
 
     def region(self, pipeline: Pipeline) -> Path:
         """The support's label map: accepted by the user, or as grown."""
-        grown = pipeline.output / REGION / "pseudo_labels" / f"{pipeline.cohort.support}.nii.gz"
-        return self.settings.region or grown
+        return self.settings.region or region_file(pipeline.output, pipeline.cohort.support)
 
-    def _grow_region(self, pipeline: Pipeline) -> None:
+    def grow_region(self, pipeline: Pipeline) -> None:
+        """From the strokes, unless the user gave the region."""
+        if self.settings.region is not None:
+            return
         inputs = [pipeline.cohort.cases[pipeline.cohort.support].sha256, pipeline.scribble_hashes()]
         pipeline.run_stage("region", {}, inputs, folder=pipeline.output / REGION)
 

@@ -28,12 +28,13 @@ class Pipeline:
 
     Args:
         settings: what the user asked for.
+        minimum_cases: fewer good volumes than this are an error.
 
     Raises:
         BundleError: whatever is wrong with the input or the settings, before any long work.
     """
 
-    def __init__(self, settings: RunSettings) -> None:
+    def __init__(self, settings: RunSettings, minimum_cases: int = 2) -> None:
         self.settings = settings
         self.output = Path(settings.output).absolute()
         if settings.mode not in LOCALISATIONS:
@@ -50,6 +51,7 @@ class Pipeline:
             scribbles=settings.scribbles,
             classes=settings.classes,
             background=settings.background,
+            minimum_cases=minimum_cases,
         )
         self.localisation.check_accepted(self.cohort)
         save_settings(settings)

@@ -26,7 +26,7 @@ def grow_region(
 ) -> Path:
     """Grow the region from every scribbled voxel and return its file, a label map on the support's own grid.
 
-    It lies in `OUTPUT/region/pseudo_labels/`; done again only if something changed. The user may look at it, correct a
+    Done again only if something changed. The user may look at it, correct a
     copy and hand that in instead.
 
     Args:
@@ -50,4 +50,9 @@ def grow_region(
         judged = points_at_home(points, volume.affine, tuple(volume.body.shape))
         records.write(cohort.support, judged, inputs, time.perf_counter() - start)
     PseudoLabeller(cohort, folder, settings, device=device).run([cohort.support])
-    return folder / "pseudo_labels" / f"{cohort.support}.nii.gz"
+    return region_file(output_dir, cohort.support)
+
+
+def region_file(output_dir: str | Path, support: str) -> Path:
+    """Where the region lies in a work directory: a label map on the support's own grid."""
+    return Path(output_dir) / FOLDER / "pseudo_labels" / f"{support}.nii.gz"

@@ -83,6 +83,19 @@ def test_settings_reach_their_stage(folder, stages):
     assert told["channels"] == [4, 8]
 
 
+def test_region_needs_one_volume_and_no_network(folder, stages, capsys):
+    for other in ("case_1", "case_2"):
+        (folder / "images" / f"{other}.nii.gz").unlink()
+    command = [*input_options(folder), "--output", str(folder / "out"), "--mode", "default", "--small"]
+    main(["region", *command])
+    assert stages.names == ["region"]
+    assert f"region: {folder / 'out' / 'region' / 'pseudo_labels' / 'case_0.nii.gz'}" in capsys.readouterr().out
+
+
+def test_mode_paper_grows_no_region(folder, refused):
+    assert "mode paper grows no region" in refused("region", *input_options(folder), "--output", folder / "out")
+
+
 def test_propagate_uses_given_weights_and_trains_nothing(folder, stages):
     weights = make_weights(folder / "weights")
     main(["propagate", *input_options(folder), "--output", str(folder / "out"), "--weights", str(weights)])

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from bundle.monai_label.launch import launch
-from bundle.monai_label.names import OUTSIDE
+from bundle.monai_label.names import LOOKS, OUTSIDE
+from bundle.monai_label.strokes import read_strokes, remember
 from bundle.monai_label.submissions import read_task
 from scripts.errors import BundleError
 
@@ -83,6 +84,78 @@ def test_slicer_counts_segments_that_it_leaves_out(studies, tmp_path):
     studies.submit("a", [0, 1, 2, 3], spleen=2, liver=3, **{OUTSIDE: 5})
     task = read_task(studies, tmp_path / "work")
     assert task.classes == {"spleen": 1, "liver": 2} and task.background == 3
+
+
+@pytest.fixture
+def look(tmp_path):
+    """Send strokes of a study, as 3D Slicer's scribbles panel does."""
+
+    def send(array, case="b", **request):
+        planes = np.repeat(np.asarray(array, np.uint8), 2).reshape(-1, 1, 1)
+        nib.save(nib.Nifti1Image(np.tile(planes, (1, 8, 8)), AFFINE), tmp_path / "sent.nii.gz")
+        folder = tmp_path / "work" / LOOKS / case
+        strokes = read_strokes({"label": str(tmp_path / "sent.nii.gz"), **request}, folder)
+        remember(strokes, folder)
+        return strokes
+
+    return send
+
+
+def panel(organ, *organs):
+    """Segments as 3D Slicer numbers them, and the organ whose strokes the panel holds."""
+    names = [*organs, "background_scribbles", "foreground_scribbles"]
+    rows = [{"name": name, "id": number + 1} for number, name in enumerate(names)]
+    return {"label_info": rows, "selected_label_name": organ, "roi": []}
+
+
+def test_the_panels_strokes_belong_to_the_organ_selected(look):
+    strokes = look([1, 2, 4, 3], **panel("liver", "spleen", "liver"))
+    assert (strokes.classes, strokes.background, strokes.wanted) == ({"liver": 4}, 3, "liver")
+    assert values(strokes.file) == [0, 0, 4, 3], "whole organs in the other segments are no strokes"
+
+
+def test_segments_hold_strokes_where_the_panel_holds_none(look):
+    rows = [{"name": name, "idx": value} for name, value in {"spleen": 1, "liver": 2, OUTSIDE: 7}.items()]
+    strokes = look([1, 2, 7, 0], label_info=rows)
+    assert (strokes.classes, strokes.background, strokes.wanted) == ({"spleen": 1, "liver": 2}, 7, None)
+    rows += [{"name": "background_scribbles", "idx": 8}, {"name": "foreground_scribbles", "idx": 9}]
+    strokes = look([1, 2, 7, 8], label_info=rows, selected_label_name="liver")
+    assert (strokes.classes, strokes.wanted) == ({"spleen": 1, "liver": 2}, "liver")
+    assert values(strokes.file) == [1, 2, 7, 7], "both kinds of background"
+
+
+def test_strokes_without_names_are_two_and_three(look):
+    strokes = look([0, 3, 2, 0])
+    assert (strokes.classes, strokes.background) == ({"organ": 3}, 2)
+
+
+@pytest.mark.parametrize(
+    ("array", "found"),
+    [([0, 0, 3, 3], "background_scribbles"), ([4, 4, 0, 0], "foreground_scribbles"), ([0, 0, 0, 0], "none")],
+)
+def test_strokes_are_missing(look, array, found):
+    with pytest.raises(BundleError, match="strokes are missing") as caught:
+        look(array, **panel("spleen", "spleen", "liver"))
+    assert caught.value.found == found and "strokes inside spleen" in caught.value.expected
+
+
+def test_no_file_of_strokes_came(tmp_path):
+    with pytest.raises(BundleError, match="no strokes came with the request"):
+        read_strokes({}, tmp_path)
+
+
+def test_strokes_drawn_for_a_look_count_where_whole_organs_were_submitted(studies, look, tmp_path):
+    studies.names.clear()
+    look([4, 3, 3, 3], **panel("spleen", "spleen", "liver"))
+    look([3, 4, 4, 3], **panel("liver", "spleen", "liver"))
+    look([3, 0, 4, 3], **panel("liver", "spleen", "liver"))
+    studies.submit("b", [6, 5, 5, 0], spleen=6, liver=5)
+    task = read_task(studies, tmp_path / "work")
+    assert (task.support, task.classes, task.background) == ("b", {"spleen": 1, "liver": 2}, 255)
+    assert values(task.scribbles) == [1, 0, 2, 255], "the last strokes of each organ that lie in it"
+    assert values(task.region) == [1, 2, 2, 0]
+    studies.submit("a", [0, 1, 2, 3], spleen=1, liver=2, **{OUTSIDE: 3})
+    assert read_task(studies, tmp_path / "work").support == "a", "submitted strokes count more"
 
 
 def test_what_is_not_enough(studies, tmp_path):

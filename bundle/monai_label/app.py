@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fastapi import HTTPException
 from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
@@ -17,8 +16,10 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.random import Random
 from monailabel.tasks.infer.bundle import BundleInferTask
 
-from bundle.monai_label.names import OUTSIDE, SHIPPED, SUBMITTED, TAG, TRAINED
-from bundle.monai_label.submissions import read_task
+from bundle.monai_label.commands import is_small, run_command
+from bundle.monai_label.names import LOOKS, OUTSIDE, REGION, SHIPPED, SUBMITTED, TAG, TRAINED
+from bundle.monai_label.region import GrownRegion
+from bundle.monai_label.submissions import classes_option, read_task
 from bundle.packaging.assembly import Release, assemble
 from bundle.pipeline import link_images
 from bundle.run_config import BUNDLE_ROOT
@@ -53,9 +54,13 @@ class OneShotApp(MONAILabelApp):
         return ReloadingDatastore(self.studies, extensions=("*.nii.gz", "*.nii"), auto_reload=True)
 
     def init_infers(self) -> dict[str, InferTask]:
-        """The network that was trained here, and the one that comes with the bundle."""
+        """The network that was trained here, the one that comes with the bundle, and what grows from strokes."""
         shipped = BundleInferTask(str(BUNDLE_ROOT), self.conf, type=InferType.SEGMENTATION)
-        return {TRAINED: TrainedNetwork(self.work / "model" / TRAINED, self.conf), SHIPPED: shipped}
+        return {
+            TRAINED: TrainedNetwork(self.work / "model" / TRAINED, self.conf),
+            SHIPPED: shipped,
+            REGION: GrownRegion(self.work / LOOKS, self.conf),
+        }
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """The one-shot pipeline."""
@@ -93,8 +98,7 @@ class ReloadingDatastore(LocalDatastore):
 class OneShotTraining(TrainTask):
     """Runs `python -m bundle oneshot` on the datastore's studies and gives its label maps back to the datastore.
 
-    A process of its own, because MONAI Label unloads the package `scripts` whenever it serves a bundle. Its progress is
-    what the server's status shows; killed, the next training continues.
+    Its progress is what the server's status shows; killed, the next training continues.
 
     Args:
         work: folder for all that the rounds leave.
@@ -107,7 +111,7 @@ class OneShotTraining(TrainTask):
 
     def config(self) -> dict[str, Any]:
         """What a client may change."""
-        return {"small": self.conf.get("small", "true").lower() != "false", "device": "", "set": ""}
+        return {"small": is_small(self.conf), "device": "", "set": ""}
 
     def __call__(self, request: Mapping[str, Any], datastore: LocalDatastore) -> dict[str, Any]:
         """Train and label every study.
@@ -116,46 +120,25 @@ class OneShotTraining(TrainTask):
             MONAILabelException: what was submitted is not enough, or the pipeline ended with an error.
         """
         try:
-            self._run(self._command(request, datastore))
+            self._train(request, datastore)
             return self._give_back(datastore)
         except BundleError as error:
             raise MONAILabelException(MONAILabelError.APP_ERROR, str(error)) from error
 
-    def _command(self, request: Mapping[str, Any], datastore: LocalDatastore) -> list[str]:
+    def _train(self, request: Mapping[str, Any], datastore: LocalDatastore) -> None:
         task = read_task(datastore, self.work)
         files = {case: Path(datastore.get_image_uri(case)) for case in datastore.list_images()}
-        images = link_images(files, self.work / "images")
-        classes = ",".join(f"{name}:{value}" for name, value in task.classes.items())
         options = {
-            "images": images,
+            "images": link_images(files, self.work / "images"),
             "support": files[task.support],
             "scribbles": task.scribbles,
-            "classes": classes,
+            "classes": classes_option(task.classes),
             "background": task.background,
             "output": self.work / "run",
             "region": task.region,
             "accepted": task.accepted,
-            "weights": self.conf.get("weights"),
-            "device": request.get("device") or None,
         }
-        given = [part for name, value in options.items() if value is not None for part in (f"--{name}", str(value))]
-        settings = ";".join(text for text in (self.conf.get("set", ""), request.get("set", "")) if text)
-        given += [part for setting in settings.split(";") if setting for part in ("--set", setting)]
-        small = ["--small"] if request.get("small", self.config()["small"]) else []
-        return [sys.executable, "-u", "-m", "bundle", "oneshot", *given, *small]
-
-    def _run(self, command: list[str]) -> None:
-        """Run a command in the bundle's folder; what it says is told line by line."""
-        process = subprocess.Popen(
-            command, cwd=BUNDLE_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-        )
-        last = ""
-        for line in process.stdout or ():
-            if line.strip():
-                last = line.strip()
-                print(last, flush=True)
-        if process.wait() != 0:
-            raise BundleError("the training ended with an error", stage="MONAI Label", found=last)
+        run_command("oneshot", options, self.conf, request)
 
     def _give_back(self, datastore: LocalDatastore) -> dict[str, Any]:
         """Save the label maps and the network."""
@@ -211,11 +194,11 @@ class TrainedNetwork(InferTask):
         """Segment one study.
 
         Raises:
-            MONAILabelException: nothing was trained yet.
+            HTTPException: nothing was trained yet.
         """
         task = self._task()
         if task is None:
-            raise MONAILabelException(MONAILabelError.INVALID_INPUT, "there is no trained network yet: press Train")
+            raise HTTPException(400, "there is no trained network yet: press Train")
         return task(request)
 
 

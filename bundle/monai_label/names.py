@@ -5,3 +5,5 @@ SUBMITTED = "final"  # MONAI Label's tag of what a user submits
 TAG = "oneshot"  # of the labels that a round of training leaves for every study
 TRAINED = "oneshot_segmentation"  # trainer, and the network that it makes
 SHIPPED = "oneshot_ct_segmentation"  # the network that comes with the bundle
+REGION = "oneshot_region"  # what grows from the strokes of one study, before anything is trained
+LOOKS = "regions"  # folder of what was drawn and grown on each study, in the app's work folder

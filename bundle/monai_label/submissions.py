@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from bundle.monai_label.names import OUTSIDE, SUBMITTED
+from bundle.monai_label.names import LOOKS, OUTSIDE, SUBMITTED
 from scripts.errors import BundleError
 from scripts.files import read_json, sha256_of_file, write_json, write_nifti
 from scripts.volume_io import case_id, read_labels
@@ -56,7 +56,8 @@ def read_task(datastore: Datastore, folder: Path) -> Task:
     """Sort the submitted labels into strokes and corrected label maps, and keep a copy of each.
 
     A label with a segment called "outside" holds strokes: its study is the support. The copy stays when its label is
-    later replaced by whole organs; any other label is one that the user corrected.
+    later replaced by whole organs; any other label is one that the user corrected. Where no label holds strokes, those
+    count that were drawn to see what grows from them (`strokes.remember`), on a study whose organs were submitted.
 
     Args:
         datastore: MONAI Label's.
@@ -76,6 +77,8 @@ def read_task(datastore: Datastore, folder: Path) -> Task:
         )
     if scribbled:
         _keep_strokes(datastore, scribbled[0], submitted[scribbled[0]], folder)
+    else:
+        _keep_drawn(datastore, submitted, folder)
     about = folder / "support.json"
     if not about.exists():
         raise BundleError(
@@ -103,6 +106,21 @@ def read_task(datastore: Datastore, folder: Path) -> Task:
     )
 
 
+def names_of_values(rows: Sequence[Mapping[str, Any]], values: Sequence[int]) -> dict[str, int]:
+    """Segment -> value, of the rows {"name", "idx" or "id"} that a client sends and the values that its map holds."""
+    numbered = [(row.get("name"), row.get("idx", row.get("id"))) for row in rows]
+    names = {name: int(value) for name, value in numbered if name is not None and value is not None}
+    if not set(values) <= set(names.values()) and len(values) == len(names):
+        # 3D Slicer counts segments that it leaves out, and numbers the map without them.
+        names = dict(zip(names, values, strict=True))
+    return names
+
+
+def classes_option(classes: Mapping[str, int]) -> str:
+    """{"spleen": 1, "liver": 6} -> "spleen:1,liver:6"."""
+    return ",".join(f"{name}:{value}" for name, value in classes.items())
+
+
 def _file(datastore: Datastore, case: str) -> Path:
     """The label that the user submitted; a folder's name where there is none."""
     label = datastore.get_labels_by_image_id(case).get(SUBMITTED)
@@ -115,8 +133,9 @@ def _names(datastore: Datastore, case: str) -> dict[str, int]:
     Raises:
         BundleError: it sent none.
     """
-    sent = datastore.get_label_info(case, SUBMITTED).get("label_info") or []
-    names = {row["name"]: int(row["idx"]) for row in sent if "name" in row and "idx" in row}
+    rows = datastore.get_label_info(case, SUBMITTED).get("label_info") or []
+    values = np.unique(read_labels(_file(datastore, case)).array)
+    names = names_of_values(rows, values[values > 0].tolist())
     if not names:
         raise BundleError(
             "the submitted label does not say what its values mean",
@@ -125,24 +144,44 @@ def _names(datastore: Datastore, case: str) -> dict[str, int]:
             file=_file(datastore, case),
             expected='"label_info": [{"name": ..., "idx": ...}] in its params, as 3D Slicer sends it',
         )
-    values = np.unique(read_labels(_file(datastore, case)).array)
-    values = values[values > 0].tolist()
-    if not set(values) <= set(names.values()) and len(values) == len(names):
-        # 3D Slicer counts segments that it leaves out, and numbers the map without them.
-        names = dict(zip(names, values, strict=True))
     return names
 
 
 def _keep_strokes(datastore: Datastore, case: str, names: Mapping[str, int], folder: Path) -> None:
     source, about = _file(datastore, case), folder / "support.json"
     sha256 = sha256_of_file(source)
-    if about.exists() and read_json(about)["sha256"] == sha256:
+    if about.exists() and read_json(about).get("sha256") == sha256:
         return
     label = read_labels(source)
     classes = {name: value for name, value in names.items() if name != OUTSIDE}
     write_nifti(folder / "scribbles.nii.gz", label.array, label.affine)
     task = {"support": case, "classes": classes, "background": names[OUTSIDE], "sha256": sha256}
     write_json(about, task)
+
+
+def _keep_drawn(datastore: Datastore, submitted: Mapping[str, Mapping[str, int]], folder: Path) -> None:
+    """Strokes drawn to see what grows from them, where whole organs were submitted instead of strokes.
+
+    The organs say which of the strokes still hold: what was drawn outside one organ may lie in another.
+    """
+    about = folder / "support.json"
+    known = read_json(about) if about.exists() else {"drawn": True}
+    drawn = [case for case in submitted if (folder / LOOKS / case / "drawn.json").exists()]
+    if not known.get("drawn") or not drawn:
+        return
+    case = known["support"] if known.get("support") in drawn else drawn[0]
+    looked = read_json(folder / LOOKS / case / "drawn.json")
+    strokes, organs = read_labels(folder / LOOKS / case / "drawn.nii.gz"), read_labels(_file(datastore, case)).array
+    if strokes.array.shape != organs.shape:  # the study was replaced
+        return
+    inside = {name: value for name, value in looked["classes"].items() if name in submitted[case]}
+    kept = np.where((strokes.array == looked["background"]) & (organs == 0), looked["background"], 0)
+    for name, value in inside.items():
+        kept[(strokes.array == value) & (organs == submitted[case][name])] = value
+    classes = {name: value for name, value in inside.items() if (kept == value).any()}
+    if classes and kept.max() == looked["background"]:
+        write_nifti(folder / "scribbles.nii.gz", kept.astype(np.uint8), strokes.affine)
+        write_json(about, {"support": case, "classes": classes, "background": looked["background"], "drawn": True})
 
 
 def _forget(accepted: Path, corrected: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import requests
 
 from bundle.monai_label.names import TAG, TRAINED
+from scripts.volume_io import read_labels
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 300
@@ -91,15 +92,17 @@ class Server:
         return self.training()
 
 
-def infer(server, model, case, folder):
-    answer = server.post(f"/infer/{model}?image={case}&output=image", data={"params": "{}"})
+def infer(server, model, case, folder, params=None, strokes=None, suffix=".nii.gz"):
+    """The answer's voxels, once its grid was found to be the image's."""
+    files = {} if strokes is None else {"label": (strokes.name, strokes.read_bytes())}
+    data = {"params": json.dumps(params or {})}
+    answer = server.post(f"/infer/{model}?image={case}&output=image", data=data, files=files)
     assert answer.status_code == 200, answer.text
-    file = folder / f"{case}.nii.gz"
+    file = folder / f"{case}{suffix}"
     file.write_bytes(answer.content)
-    image = nib.load(server.studies / f"{case}.nii.gz")
-    label = nib.load(file)
-    assert label.shape == image.shape and np.allclose(label.affine, image.affine)
-    return np.asarray(label.dataobj)
+    image, label = nib.load(server.studies / f"{case}.nii.gz"), read_labels(file)
+    assert label.array.shape == image.shape and np.allclose(label.affine, image.affine)
+    return label.array
 
 
 def quality(server, case):

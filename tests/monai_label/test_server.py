@@ -9,8 +9,9 @@ import pytest
 pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of its own: make test-monai-label")
 import requests
 
-from bundle.monai_label.names import OUTSIDE, SHIPPED, TAG, TRAINED
+from bundle.monai_label.names import OUTSIDE, REGION, SHIPPED, TAG, TRAINED
 from bundle.phantom import write_phantom_cohort
+from scripts.overlap import dice_of
 from tests.monai_label.label_server import PATIENCE_S, Server, infer, quality
 from tests.pipeline_fixtures import default_settings
 
@@ -39,7 +40,8 @@ def server(cohort, tmp_path_factory):
 
 def test_info_names_the_shipped_network_and_the_trainer(server):
     info = server.get("/info/").json()
-    assert list(info["models"]) == [SHIPPED], "nothing was trained yet"
+    assert set(info["models"]) == {SHIPPED, REGION}, "nothing was trained yet"
+    assert info["models"][REGION]["type"] == "scribbles", "3D Slicer offers it in its scribbles panel"
     assert info["models"][SHIPPED]["labels"] == {"spleen": 1, "left_kidney": 2, "liver": 3}
     assert info["models"][SHIPPED]["config"]["model_filename"] == ["model.pt"]
     assert list(info["trainers"]) == [TRAINED] and "least_trusted" in info["strategies"]
@@ -63,6 +65,28 @@ def test_the_shipped_network_answers_on_the_images_own_grid(server, codes, tmp_p
     assert answer.status_code == 200, answer.text
     assert infer(server, SHIPPED, codes, tmp_path).max() <= 3
     requests.delete(server.url(f"/datastore/?id={codes}"), timeout=PATIENCE_S)
+
+
+def test_strokes_of_one_study_come_back_as_whole_organs(server, cohort, tmp_path):
+    strokes = cohort / "scribbles" / f"{CASES[0]}_a.nii.gz"
+    truth = np.asarray(nib.load(cohort / "labels" / f"{CASES[0]}.nii.gz").dataobj)
+    info = {"label_info": [{"name": name, "idx": value} for name, value in {**ORGANS, OUTSIDE: 7}.items()]}
+    grown = infer(server, REGION, CASES[0], tmp_path, info, strokes)
+    assert set(np.unique(grown)) == {0, *ORGANS.values()}
+    found = {name: dice_of(grown == value, truth == value) for name, value in ORGANS.items()}
+    assert min(found.values()) > 0.6, found  # voxels of 8 mm
+    one = infer(server, REGION, CASES[0], tmp_path, info | {"selected_label_name": "liver"}, strokes)
+    assert np.array_equal(one == 1, grown == ORGANS["liver"]) and one.max() == 1
+    slicer = {"result_extension": ".nrrd", "result_dtype": "uint8"}
+    assert np.array_equal(infer(server, REGION, CASES[0], tmp_path, info | slicer, strokes, ".nrrd"), grown)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"), [(REGION, "no strokes came with the request"), (TRAINED, "no trained network yet: press Train")]
+)
+def test_what_is_missing_is_said_to_the_client(server, model, said):
+    answer = server.post(f"/infer/{model}?image={CASES[0]}&output=image", data={"params": "{}"})
+    assert answer.status_code == 400 and said in answer.json()["detail"]
 
 
 def test_training_without_strokes_says_what_is_missing(server):
@@ -109,7 +133,7 @@ def test_a_server_killed_in_the_middle_of_training_goes_on(server, cohort, tmp_p
     server.submit(CASES[0], tmp_path / "fewer.nii.gz", {**ORGANS, OUTSIDE: 7})
     assert server.post(f"/train/{TRAINED}", json={}).status_code == 200
     state = server.app / "work" / "run" / "state.json"
-    server.wait_for(lambda: not json.loads(state.read_text())["pseudo_labels"]["done"])
+    server.wait_for(lambda: not all(entry["done"] for entry in json.loads(state.read_text()).values()))
     server.kill()
     server.start()
     task = server.train_to_the_end()
