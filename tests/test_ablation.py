@@ -14,11 +14,16 @@ def scores(**cases):
         names = zip(("spleen", "liver"), values, strict=True)
         rows[case] = {n: {"dice": v, "status": "absent" if v is None else "ok"} for n, v in names}
     classes = {name: {"dice_mean": 0.5} for name in ("spleen", "liver")}
-    return {"cases": rows, "classes": classes, "mean_dice": 0.5}
+    return {"supports": {"s": {"cases": rows, "classes": classes, "mean_dice": 0.5}}}
 
 
 def test_mean_over_the_classes_that_are_there():
     assert ablation.case_dice(scores(a=(0.8, 0.6), b=(None, 0.4))).tolist() == [pytest.approx(0.7), 0.4]
+
+
+def test_mean_over_supports():
+    both = {"supports": {"s": scores(a=(0.8, 0.6))["supports"]["s"], "t": scores(a=(0.4, 0.4))["supports"]["s"]}}
+    assert ablation.case_dice(both).tolist() == [pytest.approx(0.55)]
 
 
 def test_interval_of_the_mean():

@@ -246,8 +246,8 @@ def test_default_in_miniature(phantoms, tmp_path, monkeypatch):
     monkeypatch.setattr(ablation, "MASKS", _some(ablation.MASKS, ablation.FULL, "no helping cases"))
     monkeypatch.setattr(ablation, "NETWORKS", _some(ablation.NETWORKS, ablation.FULL, "starts afresh"))
     found = ablation.run(phantoms, tmp_path / "out", page, small=True, device="cpu")
-    assert found["masks"][ablation.FULL] == grown["pseudo_labels"]
-    assert list(found["networks"][ablation.FULL]["cases"]) == ["phantom_03"]
+    assert found["masks"][ablation.FULL]["supports"]["phantom_00"] == grown["pseudo_labels"]
+    assert list(found["networks"][ablation.FULL]["supports"]["phantom_00"]["cases"]) == ["phantom_03"]
     assert "| no helping cases |" in page.read_text() and "| starts afresh |" in page.read_text()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bundle.benchmark import pages
-from bundle.benchmark.runs import Bench, chosen_runs, open_bench
+from bundle.benchmark.runs import Bench, chosen_runs, first_runs, open_bench
 from bundle.benchmark.trained import score_network
 from bundle.run_config import read_component
 from bundle.stages import config_names
@@ -62,23 +62,25 @@ def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, devi
     result: dict[str, Any] = {**bench.about(), "masks": {}, "networks": {}}
     for part, variants, measure in (("masks", MASKS, _masks), ("networks", NETWORKS, _network)):
         for words, changes in variants.items():
-            result[part][words] = measure(bench, words, changes)
+            result[part][words] = {"supports": measure(bench, words, changes)}
             pages.publish(page, "ablation", result, ablation_section(result))
     print(f"tables: {page}")
     return result
 
 
-def _masks(bench: Bench, words: str, overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Scores of the test volumes' one-shot masks."""
-    dataset = bench.dataset
-    first = chosen_runs(dataset)[0]
-    folder = first.folder if words == FULL else f"ablation/{_slug(words)}"
-    pipeline = bench.on_test(first, folder, overrides=overrides)
-    pipeline.propagate()
-    return evaluate_folder(pipeline.output / "pseudo_labels", dataset.labels, dataset.classes, dataset.test)
+def _masks(bench: Bench, words: str, overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Support -> scores of the test volumes' one-shot masks, from its first strokes, region as grown."""
+    dataset, found = bench.dataset, {}
+    for run in first_runs(dataset):
+        folder = run.folder if words == FULL else f"ablation/{_slug(words)}_{run.support}"
+        pipeline = bench.on_test(run, folder, overrides=overrides)
+        pipeline.propagate()
+        masks = pipeline.output / "pseudo_labels"
+        found[run.support] = evaluate_folder(masks, dataset.labels, dataset.classes, dataset.test)
+    return found
 
 
-def _network(bench: Bench, words: str, overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _network(bench: Bench, words: str, overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Scores of the test volumes by a network trained on the same pseudo labels, or on those made otherwise."""
     others = {stage: keys for stage, keys in overrides.items() if stage != "segmentation"}
     folder = f"ablation/labels_{_slug(words)}" if others else "one_shot"
@@ -88,7 +90,8 @@ def _network(bench: Bench, words: str, overrides: Mapping[str, Mapping[str, Any]
     variant = f"ablation_{_slug(words)}"
     model = pipeline.train_segmentation(variant, {"max_epochs": epochs, **overrides.get("segmentation", {})})
     votes_dir = bench.on_test(chosen_runs(bench.dataset)[0]).output / "propagation"  # so that nothing is done twice
-    return score_network(bench.dataset, model, pipeline.output / f"test_{variant}", bench.device, votes_dir)
+    scores = score_network(bench.dataset, model, pipeline.output / f"test_{variant}", bench.device, votes_dir)
+    return {bench.dataset.support: scores}
 
 
 def _slug(words: str) -> str:
@@ -101,15 +104,18 @@ def ablation_section(result: Mapping[str, Any]) -> str:
     parts = [
         f"### Ablation, {name}",
         f"`python -m bundle benchmark ablation --dataset DIR/{name}`; {result['configuration']} configuration; "
-        f"{pages.processor(result)}; support `{result['support']}`, strokes a, region as grown. Dice on the "
-        f"{len(result['test_cases'])} volumes of the `test` list, full original grid; the change is the mean over "
-        f"volumes with its 95 % interval (paired bootstrap over volumes, {RESAMPLES} resamples). Raw numbers: "
+        f"{pages.processor(result)}; strokes a, region as grown. Dice on the {len(result['test_cases'])} volumes of "
+        "the `test` list, full original grid; the change is the mean over volumes with its 95 % interval (paired "
+        f"bootstrap over volumes, {RESAMPLES} resamples). Raw numbers: "
         f"`docs/benchmarks/ablation_{name}.json`.",
-        "**One-shot masks, one lever off.**",
+        f"**One-shot masks, one lever off,** mean over the supports {', '.join(result['masks'][FULL]['supports'])}.",
         _table(result["masks"], list(result["classes"])),
     ]
     if result["networks"]:
-        words = "**Networks trained on the pseudo labels,** each, also the first, for a third of the epochs."
+        words = (
+            f"**Networks trained on the pseudo labels** from `{result['support']}`, each, also the first, for a third "
+            "of the epochs."
+        )
         parts += [words, _table(result["networks"], list(result["classes"]))]
     return "\n\n".join(parts)
 
@@ -117,26 +123,33 @@ def ablation_section(result: Mapping[str, Any]) -> str:
 def _table(variants: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> str:
     whole = variants[FULL]
     rows = []
-    for words, scores in variants.items():
-        cells = [pages.number(scores["classes"][name]["dice_mean"]) for name in classes]
-        rows.append([words, *cells, pages.number(scores["mean_dice"]), "" if words == FULL else _change(whole, scores)])
+    for words, found in variants.items():
+        scores = found["supports"].values()
+        means = [np.mean([one["classes"][name]["dice_mean"] for one in scores]) for name in classes]
+        means.append(np.mean([one["mean_dice"] for one in scores]))
+        rows.append([words, *map(pages.number, means), "" if words == FULL else _change(whole, found)])
     return pages.table(["", *classes, "mean", "change"], rows)
 
 
-def _change(whole: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
-    difference = case_dice(scores) - case_dice(whole)
+def _change(whole: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    difference = case_dice(found) - case_dice(whole)
     low, high = bootstrap_interval(difference)
     return f"{difference.mean():+.3f} ({low:+.3f} to {high:+.3f})"
 
 
-def case_dice(scores: Mapping[str, Any]) -> np.ndarray:
-    """Mean Dice over the classes of every case; a class that the truth lacks does not count, one not found is 0."""
-    return np.array(
-        [
-            np.mean([found["dice"] or 0.0 for found in classes.values() if found["status"] != "absent"])
-            for classes in scores["cases"].values()
-        ]
-    )
+def case_dice(found: Mapping[str, Any]) -> np.ndarray:
+    """Mean Dice of every case over supports and classes; a class that the truth lacks does not count.
+
+    A class that was not found is 0.
+    """
+    return np.mean([_case_dice(scores["cases"]) for scores in found["supports"].values()], axis=0)
+
+
+def _case_dice(cases: Mapping[str, Any]) -> list[float]:
+    return [
+        np.mean([found["dice"] or 0.0 for found in classes.values() if found["status"] != "absent"])
+        for classes in cases.values()
+    ]
 
 
 def bootstrap_interval(values: np.ndarray, resamples: int = RESAMPLES) -> tuple[float, float]:

@@ -123,3 +123,9 @@ def chosen_runs(dataset: Dataset) -> list[Run]:
         runs += [Run(support, first, "as grown"), Run(support, first, "accepted")]
         runs += [Run(support, variant, "as grown") for variant in others]
     return runs
+
+
+def first_runs(dataset: Dataset) -> list[Run]:
+    """Of every support, its first variant with the region as grown."""
+    supports = (dataset.support, *dataset.alternative_supports)
+    return [Run(support, dataset.variants(support)[0], "as grown") for support in supports]
