@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of its own: make test-monai-label")
 
 from bundle.dataset import read_dataset
-from bundle.monai_label.names import OUTSIDE, TAG, TRAINED
+from bundle.monai_label.names import OUTSIDE, REGION, TAG, TRAINED
 from scripts.overlap import dice_of
 from tests.monai_label.label_server import Server, infer, quality
 from tests.test_real_data import data
@@ -34,6 +34,9 @@ def test_four_abdominal_volumes_are_labelled_from_strokes_in_one(tmp_path, capsy
     )
     server = Server(studies, tmp_path / "app", SETTINGS, patience_s=1800)
     try:
+        named = {"label_info": [{"name": name, "idx": value} for name, value in wanted.items()]}
+        grown = infer(server, REGION, dataset.support, tmp_path, named, tmp_path / "strokes.nii.gz")
+        region = dice_of_organs(grown, dataset, dataset.support)
         server.submit(dataset.support, tmp_path / "strokes.nii.gz", wanted)
         task = server.train_to_the_end()
         assert task["status"] == "DONE", "\n".join(task["details"])
@@ -41,7 +44,9 @@ def test_four_abdominal_volumes_are_labelled_from_strokes_in_one(tmp_path, capsy
         told = {case: quality(server, case) for case in cases[1:]}
         found = {case: dice_of_label(server, dataset, case, tmp_path) for case in cases[1:]}
         with capsys.disabled():
-            print("", "predicted Dice", json.dumps(told), "true Dice", json.dumps(found), sep="\n")
+            print("", "region", json.dumps(region), sep="\n")
+            print("predicted Dice", json.dumps(told), "true Dice", json.dumps(found), sep="\n")
+        assert min(region.values()) > 0.8, "seen before Train"
         assert all(set(classes) == set(dataset.classes) for classes in told.values())
         assert all(classes["liver"] > 0.5 for classes in found.values()), "large, and never missed"
         assert infer(server, TRAINED, cases[1], tmp_path).max() <= len(dataset.classes)
@@ -53,7 +58,12 @@ def dice_of_label(server, dataset, case, folder):
     """Class -> Dice of the label that the round left, scored only here."""
     file = folder / "label.nii.gz"
     file.write_bytes(server.get(f"/datastore/label?label={case}&tag={TAG}").content)
-    label, truth = nib.load(file), nib.load(dataset.labels / f"{case}.nii.gz")
-    assert np.allclose(label.affine, truth.affine)
-    label, truth = np.asarray(label.dataobj), np.asarray(truth.dataobj)
+    label = nib.load(file)
+    assert np.allclose(label.affine, nib.load(dataset.labels / f"{case}.nii.gz").affine)
+    return dice_of_organs(np.asarray(label.dataobj), dataset, case)
+
+
+def dice_of_organs(label, dataset, case):
+    """Class -> Dice."""
+    truth = np.asarray(nib.load(dataset.labels / f"{case}.nii.gz").dataobj)
     return {name: round(float(dice_of(label == value, truth == value)), 2) for name, value in dataset.classes.items()}
