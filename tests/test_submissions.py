@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from bundle.monai_label.launch import launch
-from bundle.monai_label.names import LOOKS, OUTSIDE
-from bundle.monai_label.strokes import read_strokes, remember
+from bundle.monai_label.names import DRAWN, LOOKS, OUTSIDE
+from bundle.monai_label.strokes import read_strokes, remember, within_roi
 from bundle.monai_label.submissions import read_task
 from scripts.errors import BundleError
 
@@ -86,6 +86,12 @@ def test_slicer_counts_segments_that_it_leaves_out(studies, tmp_path):
     assert task.classes == {"spleen": 1, "liver": 2} and task.background == 3
 
 
+def test_segments_that_are_empty_are_no_classes(studies, tmp_path):
+    studies.submit("a", [0, 3, 4, 5], spleen=1, kidney=2, liver=3, stomach=4, **{OUTSIDE: 7})
+    task = read_task(studies, tmp_path / "work")
+    assert task.classes == {"liver": 3, "stomach": 4} and task.background == 5
+
+
 @pytest.fixture
 def look(tmp_path):
     """Send strokes of a study, as 3D Slicer's scribbles panel does."""
@@ -95,7 +101,7 @@ def look(tmp_path):
         nib.save(nib.Nifti1Image(np.tile(planes, (1, 8, 8)), AFFINE), tmp_path / "sent.nii.gz")
         folder = tmp_path / "work" / LOOKS / case
         strokes = read_strokes({"label": str(tmp_path / "sent.nii.gz"), **request}, folder)
-        remember(strokes, folder)
+        remember(strokes, folder / DRAWN)
         return strokes
 
     return send
@@ -139,6 +145,17 @@ def test_strokes_are_missing(look, array, found):
     assert caught.value.found == found and "strokes inside spleen" in caught.value.expected
 
 
+def test_whole_organs_in_the_segments_are_no_strokes(look):
+    with pytest.raises(BundleError, match="strokes are missing"):
+        look([1, 1, 3, 3], **panel("spleen", "spleen", "liver"))
+
+
+def test_what_grows_ends_at_the_box_that_was_drawn():
+    label = np.arange(1, 9).reshape(2, 2, 2)
+    assert within_roi(label, [0, 2, 2, 1, -1, 1]).ravel().tolist() == [0, 0, 3, 0, 0, 0, 7, 0]
+    assert within_roi(label, []) is label
+
+
 def test_no_file_of_strokes_came(tmp_path):
     with pytest.raises(BundleError, match="no strokes came with the request"):
         read_strokes({}, tmp_path)
@@ -146,16 +163,30 @@ def test_no_file_of_strokes_came(tmp_path):
 
 def test_strokes_drawn_for_a_look_count_where_whole_organs_were_submitted(studies, look, tmp_path):
     studies.names.clear()
-    look([4, 3, 3, 3], **panel("spleen", "spleen", "liver"))
-    look([3, 4, 4, 3], **panel("liver", "spleen", "liver"))
-    look([3, 0, 4, 3], **panel("liver", "spleen", "liver"))
-    studies.submit("b", [6, 5, 5, 0], spleen=6, liver=5)
+    look([4, 3, 0, 3], **panel("spleen", "spleen", "liver"))
+    look([3, 4, 4, 0], **panel("Segment_1", "spleen", "Segment_1"))
+    studies.submit("b", [6, 5, 0, 0], spleen=6, liver=5, stomach=4)
     task = read_task(studies, tmp_path / "work")
-    assert (task.support, task.classes, task.background) == ("b", {"spleen": 1, "liver": 2}, 255)
-    assert values(task.scribbles) == [1, 0, 2, 255], "the last strokes of each organ that lie in it"
-    assert values(task.region) == [1, 2, 2, 0]
+    assert (task.support, task.classes, task.background) == ("b", {"spleen": 6, "liver": 5}, 255)
+    assert values(task.scribbles) == [6, 5, 0, 255], "strokes belong to the organ that they lie in"
+    assert values(task.region) == [6, 5, 0, 0]
+    look([0, 0, 4, 3], **panel("liver", "spleen", "liver"))
+    assert values(read_task(studies, tmp_path / "work").scribbles) == [6, 5, 0, 255], "a look alone changes nothing"
     studies.submit("a", [0, 1, 2, 3], spleen=1, liver=2, **{OUTSIDE: 3})
     assert read_task(studies, tmp_path / "work").support == "a", "submitted strokes count more"
+
+
+def test_organs_without_strokes_are_named(studies, look, tmp_path):
+    studies.names.clear()
+    look([4, 3, 0, 3], **panel("spleen", "spleen", "liver"))
+    studies.submit("b", [1, 0, 2, 2], spleen=1, liver=2)
+    with pytest.raises(BundleError, match="whole organs were submitted, but strokes are missing") as caught:
+        read_task(studies, tmp_path / "work")
+    assert caught.value.found == "none in liver"
+    studies.submit("b", [1, 1, 0, 1], spleen=1)
+    with pytest.raises(BundleError, match="strokes are missing") as caught:
+        read_task(studies, tmp_path / "work")
+    assert caught.value.found == "none in outside"
 
 
 def test_what_is_not_enough(studies, tmp_path):

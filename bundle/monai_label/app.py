@@ -70,6 +70,12 @@ class OneShotApp(MONAILabelApp):
         """Least trusted first."""
         return {"least_trusted": LeastTrusted(), "random": Random()}
 
+    def infer(self, request: dict[str, Any], datastore: LocalDatastore | None = None) -> dict[str, Any]:
+        """As MONAI Label's; the task is also told which study of the datastore it is, None for any other image."""
+        image = request.get("image")
+        known = isinstance(image, str) and image in (datastore or self.datastore()).list_images()
+        return super().infer({**request, "study": image if known else None}, datastore)
+
 
 class ReloadingDatastore(LocalDatastore):
     """Training writes labels from a process of its own: what is on disk is read before anything is written."""

@@ -13,6 +13,8 @@ from typing import Any
 from bundle.run_config import BUNDLE_ROOT
 from scripts.errors import BundleError
 
+ERROR = "error: "  # begins what the command line says of a problem
+
 
 def is_small(conf: Mapping[str, str]) -> bool:
     """Whether the app was started with the configuration for two CPU cores."""
@@ -29,8 +31,10 @@ def run_command(name: str, options: Mapping[str, Any], conf: Mapping[str, str], 
         request: what the client sent; its "small", "device" and "set" count.
 
     Raises:
-        BundleError: the command failed; its last line says why.
+        BundleError: the command failed, or the client sent an expression for MONAI to evaluate.
     """
+    if set("$@") & set(request.get("set", "")):
+        raise BundleError("a client sends values, no expressions", stage="MONAI Label", found=request["set"])
     shared = {"weights": conf.get("weights"), "device": request.get("device") or None}
     given = [
         part for key, value in {**options, **shared}.items() if value is not None for part in (f"--{key}", str(value))
@@ -46,10 +50,11 @@ def run_command(name: str, options: Mapping[str, Any], conf: Mapping[str, str], 
         text=True,
         errors="replace",
     )
-    last = ""
+    told: list[str] = []
     for line in process.stdout or ():
         if line.strip():
-            last = line.strip()
-            print(last, flush=True)
+            told = [*([] if line.startswith(ERROR) else told), line.strip()]
+            print(told[-1], flush=True)
     if process.wait() != 0:
-        raise BundleError(f"{name} ended with an error", stage="MONAI Label", found=last)
+        reason = " ".join(told) if told and told[0].startswith(ERROR) else told[-1] if told else "nothing"
+        raise BundleError(f"{name} ended with an error", stage="MONAI Label", found=reason.removeprefix(ERROR))

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from bundle.monai_label.commands import run_command
-from bundle.monai_label.strokes import Strokes, read_strokes, remember
+from bundle.monai_label.names import DRAWN
+from bundle.monai_label.strokes import Strokes, read_strokes, remember, within_roi
 from bundle.monai_label.submissions import classes_option
 from bundle.pipeline import link_images
 from scripts.errors import BundleError
 from scripts.files import write_nifti
 from scripts.region import region_file
-from scripts.volume_io import case_id, read_labels
+from scripts.volume_io import case_id, find_volumes, read_labels
 
 
 class GrownRegion(InferTask):
@@ -44,43 +45,46 @@ class GrownRegion(InferTask):
     def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """Grow the region; file on the study's own grid, and the names of its values.
 
+        What is drawn on a study of the datastore ("study" in the request) is remembered.
+
         Raises:
             HTTPException: strokes are missing, or do not fit the study; of MONAI Label's own exceptions a client would
                 learn nothing.
         """
-        study = Path(request["image"])
-        folder = self.folder / case_id(study)
+        study, image = request.get("study"), Path(request["image"])
         try:
-            with self._alone:
+            with self._alone, tempfile.TemporaryDirectory() as elsewhere:
+                folder = self.folder / study if study else Path(elsewhere)
                 strokes = read_strokes(request, folder)
-                region = self._grow(request, study, strokes, folder)
-                remember(strokes, folder)
+                region = self._grow(request, study or case_id(image), image, strokes, folder)
+                if study:
+                    remember(strokes, folder / DRAWN)
                 return self._answer(request, strokes, region)
         except BundleError as error:
             raise HTTPException(400, str(error)) from error
 
-    def _grow(self, request: Mapping[str, Any], study: Path, strokes: Strokes, folder: Path) -> Path:
-        case = case_id(study)
+    def _grow(self, request: Mapping[str, Any], case: str, image: Path, strokes: Strokes, folder: Path) -> Path:
+        images = link_images({case: image}, folder / "images")
         options = {
-            "images": link_images({case: study}, folder / "images"),
-            "support": study,
+            "images": images,
+            "support": find_volumes(images)[case],
             "scribbles": strokes.file,
             "classes": classes_option(strokes.classes),
             "background": strokes.background,
             "output": folder / "run",
         }
-        run_command("region", options, self.conf, request)
+        run_command("region", options, self.conf, {"device": request.get("device")})
         return region_file(folder / "run", case)
 
     def _answer(self, request: Mapping[str, Any], strokes: Strokes, region: Path) -> tuple[str, dict[str, Any]]:
         names = {strokes.wanted: 1} if strokes.wanted else strokes.classes
+        label = read_labels(region)
+        organs = within_roi(label.array, request.get("roi"))
+        if strokes.wanted:
+            organs = organs == strokes.classes[strokes.wanted]
         with tempfile.NamedTemporaryFile(suffix=".nii.gz", delete=False) as file:
             target = Path(file.name)
-        if strokes.wanted:
-            label = read_labels(region)
-            write_nifti(target, (label.array == strokes.classes[strokes.wanted]).astype(np.uint8), label.affine)
-        else:
-            shutil.copyfile(region, target)
+        write_nifti(target, organs.astype(np.uint8), label.affine, like=nib.load(region))
         return str(_as_asked(target, request.get("result_extension"))), {"label_names": names}
 
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bundle.monai_label.names import OUTSIDE
-from bundle.monai_label.submissions import STAGE, names_of_values
+from bundle.monai_label.names import INSIDE_PANEL, OUTSIDE, OUTSIDE_PANEL
+from bundle.monai_label.submissions import INSIDE_ORGANS, OUTSIDE_ORGANS, STAGE, names_of_values, same_grid
 from scripts.errors import BundleError
-from scripts.files import read_json, write_json, write_nifti
+from scripts.files import write_nifti
 from scripts.volume_io import read_labels
 
-# MONAI Label's own names, and their values where a client names none (and the task has no labels of its own).
-INSIDE_PANEL, OUTSIDE_PANEL = "foreground_scribbles", "background_scribbles"
+# MONAI Label's values where a client names none (and the task has no labels of its own).
 UNNAMED = {OUTSIDE_PANEL: 2, INSIDE_PANEL: 3}
 ONE_CLASS = "organ"
-DRAWN_OUTSIDE = 255  # in what is remembered
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,9 @@ def read_strokes(request: Mapping[str, Any], folder: Path) -> Strokes:
     """Read a request's strokes and keep them as `folder/strokes.nii.gz`.
 
     3D Slicer's scribbles panel draws one organ at a time, in segments `foreground_scribbles` and
-    `background_scribbles`; what it draws belongs to the organ `selected_label_name`. Where nothing is drawn in the
-    first, every other segment holds the strokes of its organ, as it does in a label that is submitted for training.
+    `background_scribbles`; what it draws belongs to the organ `selected_label_name`, and the other segments may hold
+    whole organs. Where nothing is drawn in the first, but something in a segment `outside`, they hold the strokes of
+    their organs, as they do in a label that is submitted for training.
 
     Args:
         request: MONAI Label's: "label" (file), "label_info", "selected_label_name".
@@ -61,9 +60,10 @@ def read_strokes(request: Mapping[str, Any], folder: Path) -> Strokes:
     names = {name: value for name, value in _names(request, values).items() if value in values}
     outside = [value for name, value in names.items() if name in (OUTSIDE, OUTSIDE_PANEL)]
     wanted = request.get("selected_label_name")
+    classes = {}
     if INSIDE_PANEL in names:
         classes = {wanted or ONE_CLASS: names[INSIDE_PANEL]}
-    else:
+    elif OUTSIDE in names:
         classes = {name: value for name, value in names.items() if name not in (OUTSIDE, OUTSIDE_PANEL)}
     if not classes or not outside or (wanted and wanted not in classes):
         expected = f'strokes inside {wanted or "an organ"}, and outside in "{OUTSIDE_PANEL}" or "{OUTSIDE}"'
@@ -75,26 +75,36 @@ def read_strokes(request: Mapping[str, Any], folder: Path) -> Strokes:
     return Strokes(file, classes, outside[0], wanted)
 
 
-def remember(strokes: Strokes, folder: Path) -> None:
-    """Add strokes to those drawn on the same study before; a class's new strokes replace its old ones.
+def remember(strokes: Strokes, file: Path) -> None:
+    """Add strokes to those drawn on the same study before, in `file`: `INSIDE_ORGANS`, `OUTSIDE_ORGANS`, 0 elsewhere.
 
-    Args:
-        strokes: what was drawn now.
-        folder: receives `drawn.nii.gz` and `drawn.json`, {"classes": name -> value, "background": value}.
+    All strokes ever drawn are kept: the organs that are submitted later say which of them hold, and of what.
     """
     sent = read_labels(strokes.file)
-    file, about = folder / "drawn.nii.gz", folder / "drawn.json"
-    before = read_labels(file) if about.exists() else None
-    same = before is not None and before.array.shape == sent.array.shape and np.allclose(before.affine, sent.affine)
-    classes = read_json(about)["classes"] if same else {}
-    drawn = before.array if same else np.zeros(sent.array.shape, np.int16)
-    for name, value in strokes.classes.items():
-        number = classes.setdefault(name, len(classes) + 1)
-        drawn[drawn == number] = 0
-        drawn[sent.array == value] = number
-    drawn[(sent.array == strokes.background) & (drawn == 0)] = DRAWN_OUTSIDE
-    write_nifti(file, drawn.astype(np.uint8), sent.affine)
-    write_json(about, {"classes": classes, "background": DRAWN_OUTSIDE})
+    drawn = np.zeros(sent.array.shape, np.uint8)
+    if file.exists():
+        before = read_labels(file)
+        if same_grid(before, sent):
+            drawn = before.array.astype(np.uint8)
+    drawn[(sent.array == strokes.background) & (drawn == 0)] = OUTSIDE_ORGANS
+    drawn[np.isin(sent.array, list(strokes.classes.values()))] = INSIDE_ORGANS
+    write_nifti(file, drawn, sent.affine)
+
+
+def within_roi(label: np.ndarray, roi: Sequence[int] | None) -> np.ndarray:
+    """(X, Y, Z) labels, 0 outside a box that the user drew in 3D Slicer's panel.
+
+    Args:
+        label: on the study's grid.
+        roi: voxels [x, x, y, y, z, z], two corners, in either order; none, or an empty one, is everywhere.
+    """
+    if not roi:
+        return label
+    corners = [sorted(pair) for pair in zip(roi[::2], roi[1::2], strict=True)]
+    box = tuple(slice(max(0, low), max(0, high)) for low, high in corners)
+    limited = np.zeros_like(label)
+    limited[box] = label[box]
+    return limited
 
 
 def _names(request: Mapping[str, Any], values: list[int]) -> dict[str, int]:

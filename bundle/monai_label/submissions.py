@@ -9,12 +9,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bundle.monai_label.names import LOOKS, OUTSIDE, SUBMITTED
+from bundle.monai_label.names import DRAWN, INSIDE_PANEL, LOOKS, OUTSIDE, OUTSIDE_PANEL, SUBMITTED
 from scripts.errors import BundleError
 from scripts.files import read_json, sha256_of_file, write_json, write_nifti
-from scripts.volume_io import case_id, read_labels
+from scripts.volume_io import Volume, case_id, read_labels
 
 STAGE = "MONAI Label"
+INSIDE_ORGANS, OUTSIDE_ORGANS = 1, 2  # in what was drawn to see what grows from it
+BACKGROUND = 255  # value of the background strokes that are taken from there
 
 
 class Datastore(Protocol):
@@ -110,9 +112,9 @@ def names_of_values(rows: Sequence[Mapping[str, Any]], values: Sequence[int]) ->
     """Segment -> value, of the rows {"name", "idx" or "id"} that a client sends and the values that its map holds."""
     numbered = [(row.get("name"), row.get("idx", row.get("id"))) for row in rows]
     names = {name: int(value) for name, value in numbered if name is not None and value is not None}
-    if not set(values) <= set(names.values()) and len(values) == len(names):
+    if not set(values) <= set(names.values()) and max(values, default=0) <= len(names):
         # 3D Slicer counts segments that it leaves out, and numbers the map without them.
-        names = dict(zip(names, values, strict=True))
+        names = {name: number for number, name in enumerate(names, start=1)}
     return names
 
 
@@ -144,7 +146,7 @@ def _names(datastore: Datastore, case: str) -> dict[str, int]:
             file=_file(datastore, case),
             expected='"label_info": [{"name": ..., "idx": ...}] in its params, as 3D Slicer sends it',
         )
-    return names
+    return {name: value for name, value in names.items() if name not in (INSIDE_PANEL, OUTSIDE_PANEL)}
 
 
 def _keep_strokes(datastore: Datastore, case: str, names: Mapping[str, int], folder: Path) -> None:
@@ -153,7 +155,7 @@ def _keep_strokes(datastore: Datastore, case: str, names: Mapping[str, int], fol
     if about.exists() and read_json(about).get("sha256") == sha256:
         return
     label = read_labels(source)
-    classes = {name: value for name, value in names.items() if name != OUTSIDE}
+    classes = {name: value for name, value in names.items() if name != OUTSIDE and (label.array == value).any()}
     write_nifti(folder / "scribbles.nii.gz", label.array, label.affine)
     task = {"support": case, "classes": classes, "background": names[OUTSIDE], "sha256": sha256}
     write_json(about, task)
@@ -162,26 +164,51 @@ def _keep_strokes(datastore: Datastore, case: str, names: Mapping[str, int], fol
 def _keep_drawn(datastore: Datastore, submitted: Mapping[str, Mapping[str, int]], folder: Path) -> None:
     """Strokes drawn to see what grows from them, where whole organs were submitted instead of strokes.
 
-    The organs say which of the strokes still hold: what was drawn outside one organ may lie in another.
+    Whatever was drawn inside an organ is a stroke of that organ, whichever it was drawn for.
     """
     about = folder / "support.json"
-    known = read_json(about) if about.exists() else {"drawn": True}
-    drawn = [case for case in submitted if (folder / LOOKS / case / "drawn.json").exists()]
-    if not known.get("drawn") or not drawn:
+    known = read_json(about) if about.exists() else {"drawn": True, "support": None}
+    if not known.get("drawn"):
         return
-    case = known["support"] if known.get("support") in drawn else drawn[0]
-    looked = read_json(folder / LOOKS / case / "drawn.json")
-    strokes, organs = read_labels(folder / LOOKS / case / "drawn.nii.gz"), read_labels(_file(datastore, case)).array
-    if strokes.array.shape != organs.shape:  # the study was replaced
+    drawn = {case: strokes for case in submitted if (strokes := _drawn(datastore, case, folder)) is not None}
+    if not drawn:
         return
-    inside = {name: value for name, value in looked["classes"].items() if name in submitted[case]}
-    kept = np.where((strokes.array == looked["background"]) & (organs == 0), looked["background"], 0)
-    for name, value in inside.items():
-        kept[(strokes.array == value) & (organs == submitted[case][name])] = value
-    classes = {name: value for name, value in inside.items() if (kept == value).any()}
-    if classes and kept.max() == looked["background"]:
-        write_nifti(folder / "scribbles.nii.gz", kept.astype(np.uint8), strokes.affine)
-        write_json(about, {"support": case, "classes": classes, "background": looked["background"], "drawn": True})
+    first = known["support"]
+    case = first if first in drawn else max(drawn, key=lambda case: len(submitted[case]))
+    source = _file(datastore, case)
+    sha256 = sha256_of_file(source)
+    if case == first and known["sha256"] == sha256:
+        return
+    organs = read_labels(source)
+    classes = {name: value for name, value in submitted[case].items() if (organs.array == value).any()}
+    kept = np.where(drawn[case] == INSIDE_ORGANS, organs.array, 0)
+    kept[(drawn[case] == OUTSIDE_ORGANS) & (organs.array == 0)] = BACKGROUND
+    lacking = [name for name, value in {**classes, OUTSIDE: BACKGROUND}.items() if not (kept == value).any()]
+    if lacking:
+        raise BundleError(
+            "whole organs were submitted, but strokes are missing",
+            case=case,
+            stage=STAGE,
+            file=source,
+            expected=f'strokes in every organ and outside all, drawn to see what grows, or a segment "{OUTSIDE}"',
+            found="none in " + ", ".join(lacking),
+        )
+    write_nifti(folder / "scribbles.nii.gz", kept.astype(np.uint8), organs.affine)
+    write_json(about, {"support": case, "classes": classes, "background": BACKGROUND, "drawn": True, "sha256": sha256})
+
+
+def _drawn(datastore: Datastore, case: str, folder: Path) -> np.ndarray | None:
+    """What was drawn on a study; None for nothing, or if the study was replaced since."""
+    file = folder / LOOKS / case / DRAWN
+    if not file.exists():
+        return None
+    strokes = read_labels(file)
+    return strokes.array if same_grid(strokes, read_labels(_file(datastore, case))) else None
+
+
+def same_grid(one: Volume, other: Volume) -> bool:
+    """Whether two label maps have the same shape and affine."""
+    return one.array.shape == other.array.shape and np.allclose(one.affine, other.affine, atol=1e-3)
 
 
 def _forget(accepted: Path, corrected: Mapping[str, Any]) -> None:

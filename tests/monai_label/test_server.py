@@ -81,6 +81,20 @@ def test_strokes_of_one_study_come_back_as_whole_organs(server, cohort, tmp_path
     assert np.array_equal(infer(server, REGION, CASES[0], tmp_path, info | slicer, strokes, ".nrrd"), grown)
 
 
+def test_strokes_of_another_grid_are_refused_with_the_reason(server, cohort, tmp_path):
+    strokes = nib.load(cohort / "scribbles" / f"{CASES[0]}_a.nii.gz")
+    nib.save(strokes.slicer[:-1], tmp_path / "fewer.nii.gz")
+    params = {"label_info": [{"name": name, "idx": value} for name, value in {**ORGANS, OUTSIDE: 7}.items()]}
+    answer = server.post(
+        f"/infer/{REGION}?image={CASES[0]}&output=image",
+        data={"params": json.dumps(params)},
+        files={"label": ("fewer.nii.gz", (tmp_path / "fewer.nii.gz").read_bytes())},
+    )
+    told = answer.json()["detail"]
+    assert answer.status_code == 400 and "the scribbles are not on the support's grid" in told
+    assert f"expected: {' x '.join(map(str, strokes.shape))}" in told
+
+
 @pytest.mark.parametrize(
     ("model", "said"), [(REGION, "no strokes came with the request"), (TRAINED, "no trained network yet: press Train")]
 )
