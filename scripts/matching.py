@@ -39,8 +39,9 @@ class MapRound:
     scale_mm: float
 
 
-ROUNDS = (
-    MapRound(None, 24.0, None, 30.0),
+ROUNDS = (MapRound(None, 24.0, None, 30.0),)
+SMOOTH_ROUNDS = (  # bend the map between organs, and bend it wrong where matches are
+    *ROUNDS,
     MapRound(60.0, 16.0, 80.0, 25.0),
     MapRound(50.0, 16.0, 60.0, 20.0),
     MapRound(40.0, 16.0, 50.0, 15.0),

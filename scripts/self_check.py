@@ -49,7 +49,7 @@ class TrustRule:
     """
 
     least_dice: float = 0.7
-    least_similarity: float = 0.3
+    least_similarity: float = 0.26
     volume_factor: float = 4.0
     tissue_hu: float = 60.0
     tissue_spread: float = 5.0

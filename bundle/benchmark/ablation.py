@@ -15,12 +15,12 @@ from bundle.run_config import read_component
 from bundle.stages import config_names
 from scripts.evaluation import evaluate_folder
 
-AFFINE = "$ROUNDS[:1]"  # the first round fits an affine map
+SMOOTH = {"map_rounds": "$SMOOTH_ROUNDS"}
 FULL = "everything on"
-# What is switched off -> stage -> config keys.
+# What is switched off, or else -> stage -> config keys.
 MASKS: dict[str, dict[str, dict[str, Any]]] = {
     FULL: {},
-    "affine map only": {"correspondence": {"map_rounds": AFFINE}, "fusion": {"map_rounds": AFFINE}},
+    "smooth map instead of an affine one": {"correspondence": SMOOTH, "fusion": SMOOTH},
     "points instead of the region": {"pseudo_labels": {"confident_vote": "$None", "intensity_rounds": 0}},
     "region without limits": {"region": {"reach_share": 0.0, "neck_radius_mm": 0.0}},
     "background as soon a seed as a class": {"pseudo_labels": {"confident_background": "$None"}},
