@@ -103,7 +103,7 @@ class SelfCheck:
         results_dir: label maps to be checked, `ID.nii.gz` on each case's own grid.
         rule: see `TrustRule`.
         network_dir: the network's own label maps, another witness where they are no results themselves; None for
-            `network/` in the work directory.
+            `network/` in the work directory. Of `pseudo_labels/`, from which a network learns, it is none.
         checks_dir: where `ID.json` goes; None for `self_check/` in the work directory.
 
     Raises:
@@ -126,6 +126,7 @@ class SelfCheck:
         self.output_dir, self.results_dir, self.region = Path(output_dir), Path(results_dir), Path(region)
         self.network_dir = self.output_dir / NETWORK if network_dir is None else Path(network_dir)
         self.folder = self.output_dir / STAGE if checks_dir is None else Path(checks_dir)
+        self.learnt_from = self.results_dir.absolute() == (self.output_dir / "pseudo_labels").absolute()
 
     def run(self, case_ids: Sequence[str] | None = None) -> list[str]:
         """Check the cases (default: all that have a result, but the support) that are not up to date.
@@ -197,7 +198,7 @@ class SelfCheck:
             return witnesses | labels
         result = sha256_of_file(self._result(case))
         for name, file in ((MASK, self._mask(case)), (NETWORK, self._network(case))):
-            if file.exists() and sha256_of_file(file) != result:
+            if file is not None and file.exists() and sha256_of_file(file) != result:
                 witnesses[name] = voters.on_grid(file)
         return witnesses | labels
 
@@ -254,8 +255,8 @@ class SelfCheck:
     def _mask(self, case: str) -> Path:
         return self.output_dir / "pseudo_labels" / f"{case}.nii.gz"
 
-    def _network(self, case: str) -> Path:
-        return self.network_dir / f"{case}.nii.gz"
+    def _network(self, case: str) -> Path | None:
+        return None if self.learnt_from else self.network_dir / f"{case}.nii.gz"
 
     def _tests(self) -> tuple[Path, Path, Path]:
         """On the support, by the helping cases alone: mask, record, voters."""
@@ -268,7 +269,7 @@ class SelfCheck:
         """Every result counts: what volume is usual depends on all of them."""
         used = [self._propagated(case, VOTERS), self._propagated(case, ".json"), self._mask(case), self._network(case)]
         used += [self.region, *self._tests()]
-        hashes = [sha256_of_file(file) if file.exists() else None for file in used]
+        hashes = [sha256_of_file(file) if file is not None and file.exists() else None for file in used]
         classes = list(self.cohort.classes.items())
         return sha256_of_settings([asdict(self.rule), classes, self.cohort.support, case, hashes, dict(results)])
 

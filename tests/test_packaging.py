@@ -41,7 +41,7 @@ def test_a_package_holds_the_bundle_and_nothing_else(packaged):
 
 
 def test_of_the_bundles_own_network_the_configs_stay_as_they_are(packaged):
-    for name in ("inference.json", "train.json", "metadata.json"):
+    for name in ("inference.json", "train.json", "evaluate.json", "metadata.json"):
         assert read_json(packaged / "configs" / name) == read_json(BUNDLE_ROOT / "configs" / name), name
 
 
@@ -166,7 +166,8 @@ def test_a_users_network_brings_its_classes_and_numbers(task, tmp_path):
     release = Release("aorta_segmentation", data_terms=tmp_path / "terms.txt")
     folder = assemble(release, tmp_path / "zoo", task)
     assert broken_rules(folder) == []
-    assert read_json(folder / "configs" / "inference.json")["classes"] == {"aorta": 1, "left_adrenal": 2}
+    for config in ("inference.json", "train.json", "evaluate.json"):
+        assert read_json(folder / "configs" / config)["classes"] == {"aorta": 1, "left_adrenal": 2}
     outputs = read_json(folder / "configs" / "metadata.json")["network_data_format"]["outputs"]["pred"]
     assert outputs["channel_def"] == {"0": "background", "1": "aorta", "2": "left_adrenal"}
     readme = (folder / "docs" / "README.md").read_text()

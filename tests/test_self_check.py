@@ -71,6 +71,13 @@ def test_the_network_is_a_witness_of_what_it_did_not_make_alone(cohort, tmp_path
     assert NETWORK not in check(cohort, tmp_path)["classes"]["spleen"]["agreement"], "it is the result itself"
 
 
+def test_of_what_it_learns_from_a_network_of_an_earlier_run_says_nothing(cohort, tmp_path):
+    write_nifti(tmp_path / "network" / "case_1.nii.gz", np.zeros_like(organs()), LAS)
+    SelfCheck(cohort, tmp_path, tmp_path / "region.nii.gz", tmp_path / "pseudo_labels").run()
+    found = read_json(tmp_path / "self_check" / "case_1.json")["classes"]["spleen"]
+    assert set(found["agreement"]) == {"case_0", "helper"} and found["predicted_dice"] > 0.95
+
+
 def test_a_missing_organ_is_flagged(cohort, tmp_path):
     classes = check(cohort, tmp_path, np.where(organs() == CLASSES["spleen"], 0, organs()))["classes"]
     assert classes["spleen"]["predicted_dice"] == 0 and classes["spleen"]["volume_ml"] == 0

@@ -16,7 +16,7 @@ from bundle.run_config import BUNDLE_ROOT
 from scripts.errors import BundleError
 from scripts.files import read_json, sha256_of_file, write_json
 
-DESCRIBED = ("inference.json", "train.json")  # configs that describe the network
+DESCRIBED = {"inference.json": CARD_KEYS, "train.json": CARD_KEYS, "evaluate.json": ("classes",)}  # config -> its keys
 DOCS = ("README.md", "data_license.txt", "method.md", "benchmarks.md")
 TASK_DOCS = ("method.md",)  # a user's network brings its own README and terms
 LARGEST_MB = 25
@@ -73,8 +73,9 @@ def assemble(release: Release, output: Path, task: Path | None = None) -> Path:
     shutil.copyfile(BUNDLE_ROOT / "LICENSE", growing / "LICENSE")
     _copy_models(growing / "models", task)
     write_json(growing / "models" / "model.json", card)
-    for name in DESCRIBED:
-        _describe(growing / "configs" / name, card)
+    for name, keys in DESCRIBED.items():
+        config = growing / "configs" / name
+        _write_config(config, read_json(config) | {key: card[key] for key in keys})
     metadata = described_metadata(read_json(growing / "configs" / "metadata.json"), release, card)
     _write_config(growing / "configs" / "metadata.json", metadata)
     _copy_docs(growing / "docs", release, metadata, card, task)
@@ -120,11 +121,6 @@ def _copy_models(target: Path, task: Path | None) -> None:
             if file.exists():
                 folder.mkdir(exist_ok=True)
                 shutil.copyfile(file, folder / file.name)
-
-
-def _describe(config: Path, card: Mapping[str, Any]) -> None:
-    """Give a config the network's classes, spacing, window and shape."""
-    _write_config(config, read_json(config) | {key: card[key] for key in CARD_KEYS})
 
 
 def _write_config(file: Path, content: Mapping[str, Any]) -> None:

@@ -44,7 +44,8 @@ def task_readme(name: str, metadata: Mapping[str, Any], card: Mapping[str, Any],
         "## Output": f"Label map on the image's own grid: 0 background, {values}.",
         "## Performance": _performance(task),
         "## MONAI Bundle Commands": f"Run from the bundle's root folder.\n\n```\n{COMMANDS}\n```\n\n`WORK` is an "
-        "output folder of the one-shot pipeline. TensorRT is not supported.",
+        "output folder of the one-shot pipeline, `LABELS` a folder of label maps, both with the values above. TensorRT "
+        "is not supported.",
         "## Limitations": "Its pseudo labels were made by label transfer and can be wrong for whole organs of unusual "
         "bodies; no label map was used to find out. Look at results before using them.",
         "## References": "\n".join(f"[{n}] {text}" for n, text in enumerate(metadata["references"], start=1)),

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from bundle.inference import CARD_KEYS
 from bundle.packaging.assembly import DESCRIBED, LARGEST_MB, is_too_large
 from scripts.files import read_json
 
@@ -128,9 +127,9 @@ def _configs(folder: Path) -> Iterator[str]:
 def _classes(folder: Path) -> Iterator[str]:
     """Metadata, configs and card speak of one network."""
     card = read_json(folder / "models" / "model.json")
-    for name in DESCRIBED:
+    for name, keys in DESCRIBED.items():
         config = read_json(folder / "configs" / name)
-        for key in CARD_KEYS:
+        for key in keys:
             if config.get(key) != card.get(key):
                 yield f"configs/{name}: {key} is not what models/model.json says"
     output = read_json(folder / "configs" / "metadata.json")["network_data_format"]["outputs"]["pred"]
