@@ -26,8 +26,7 @@ def grow_region(
 ) -> Path:
     """Grow the region from every scribbled voxel and return its file, a label map on the support's own grid.
 
-    Done again only if something changed. The user may look at it, correct a
-    copy and hand that in instead.
+    Done again only if something changed. The user may look at it, correct a copy and hand that in instead.
 
     Args:
         cohort: with support, scribbles and classes.

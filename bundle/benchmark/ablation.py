@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bundle.benchmark import pages
-from bundle.benchmark.runs import Bench, chosen_runs, first_runs, open_bench
+from bundle.benchmark.runs import Bench, first_runs, open_bench
 from bundle.benchmark.trained import score_network
 from bundle.run_config import read_component
 from bundle.stages import config_names
@@ -89,7 +89,7 @@ def _network(bench: Bench, words: str, overrides: Mapping[str, Mapping[str, Any]
     epochs = read_component(config_names("segmentation", pipeline.settings), "max_epochs") // EPOCH_SHARE
     variant = f"ablation_{_slug(words)}"
     model = pipeline.train_segmentation(variant, {"max_epochs": epochs, **overrides.get("segmentation", {})})
-    votes_dir = bench.on_test(chosen_runs(bench.dataset)[0]).output / "propagation"  # so that nothing is done twice
+    votes_dir = bench.on_test(first_runs(bench.dataset)[0]).output / "propagation"  # so that nothing is done twice
     scores = score_network(bench.dataset, model, pipeline.output / f"test_{variant}", bench.device, votes_dir)
     return {bench.dataset.support: scores}
 

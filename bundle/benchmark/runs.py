@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +118,9 @@ def chosen_runs(dataset: Dataset) -> list[Run]:
     An accepted region makes strokes matter for the points alone.
     """
     runs = []
-    for support in (dataset.support, *dataset.alternative_supports):
-        first, *others = dataset.variants(support)
-        runs += [Run(support, first, "as grown"), Run(support, first, "accepted")]
-        runs += [Run(support, variant, "as grown") for variant in others]
+    for first in first_runs(dataset):
+        runs += [first, replace(first, region="accepted")]
+        runs += [replace(first, variant=variant) for variant in dataset.variants(first.support)[1:]]
     return runs
 
 

@@ -50,11 +50,15 @@ def run_command(name: str, options: Mapping[str, Any], conf: Mapping[str, str], 
         text=True,
         errors="replace",
     )
-    told: list[str] = []
+    last, error = "nothing", []
     for line in process.stdout or ():
-        if line.strip():
-            told = [*([] if line.startswith(ERROR) else told), line.strip()]
-            print(told[-1], flush=True)
+        if not line.strip():
+            continue
+        last = line.strip()
+        print(last, flush=True)
+        if line.startswith(ERROR):
+            error = [last.removeprefix(ERROR)]
+        elif error:
+            error.append(last)
     if process.wait() != 0:
-        reason = " ".join(told) if told and told[0].startswith(ERROR) else told[-1] if told else "nothing"
-        raise BundleError(f"{name} ended with an error", stage="MONAI Label", found=reason.removeprefix(ERROR))
+        raise BundleError(f"{name} ended with an error", stage="MONAI Label", found=" ".join(error) or last)

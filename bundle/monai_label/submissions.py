@@ -152,7 +152,7 @@ def _names(datastore: Datastore, case: str) -> dict[str, int]:
 def _keep_strokes(datastore: Datastore, case: str, names: Mapping[str, int], folder: Path) -> None:
     source, about = _file(datastore, case), folder / "support.json"
     sha256 = sha256_of_file(source)
-    if about.exists() and read_json(about).get("sha256") == sha256:
+    if about.exists() and read_json(about)["sha256"] == sha256:
         return
     label = read_labels(source)
     classes = {name: value for name, value in names.items() if name != OUTSIDE and (label.array == value).any()}
