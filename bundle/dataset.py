@@ -16,6 +16,7 @@ class Dataset:
     Attributes:
         folder: holds `images/`, `labels/` and `scribbles/`.
         classes: name -> label value of the organ set to be segmented (`paper_classes`).
+        all_classes: name -> label value of everything that is labelled.
         background: value of the background strokes.
         support: the scribbled case.
         alternative_supports: others with scribbles, for measuring how much the choice matters.
@@ -26,6 +27,7 @@ class Dataset:
 
     folder: Path
     classes: dict[str, int]
+    all_classes: dict[str, int]
     background: int
     support: str
     alternative_supports: tuple[str, ...]
@@ -65,6 +67,7 @@ def read_dataset(folder: str | Path) -> Dataset:
         return Dataset(
             folder=folder,
             classes={name: values[name] for name in content["paper_classes"]},
+            all_classes=values,
             background=content["background_scribble"],
             support=content["support"],
             alternative_supports=tuple(content.get("alternative_supports", ())),

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from bundle.benchmark import pages
+from bundle.benchmark.bootstrap import RESAMPLES, change
 from bundle.benchmark.runs import Bench, first_runs, open_bench
 from bundle.benchmark.trained import score_network
+from bundle.pipeline import Pipeline, link_images
 from bundle.run_config import read_component
 from bundle.stages import config_names
 from scripts.evaluation import evaluate_folder
@@ -26,6 +28,7 @@ MASKS: dict[str, dict[str, dict[str, Any]]] = {
     "background as soon a seed as a class": {"pseudo_labels": {"confident_background": "$None"}},
     "no intensities": {"pseudo_labels": {"intensity_rounds": 0}},
     "no helping cases": {"fusion": {"helpers": 0}},
+    "helping cases not judged": {"fusion": {"least_returned_dice": 0.0}},
     "air not excluded": {"pseudo_labels": {"body_only": False}},
 }
 # What is changed -> stage -> config keys. Each of these trainings takes a share of the epochs.
@@ -42,7 +45,7 @@ NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
     "label correction": {"segmentation": {"use_plc": True}},
 }
 EPOCH_SHARE = 3  # one third
-RESAMPLES = 2000
+TOGETHER = "the other supports' label maps accepted"
 
 
 def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, device: str | None) -> dict[str, Any]:
@@ -60,24 +63,48 @@ def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, devi
     bench = open_bench(dataset_folder, output, small, device)
     bench.train()
     result: dict[str, Any] = {**bench.about(), "masks": {}, "networks": {}}
-    for part, variants, measure in (("masks", MASKS, _masks), ("networks", NETWORKS, _network)):
-        for words, changes in variants.items():
-            result[part][words] = {"supports": measure(bench, words, changes)}
-            pages.publish(page, "ablation", result, ablation_section(result))
+
+    def keep(part: str, words: str, supports: dict[str, Any]) -> None:
+        """Everything measured so far is on the page, whatever comes after."""
+        result[part][words] = {"supports": supports}
+        pages.publish(page, "ablation", result, ablation_section(result))
+
+    for words, changes in MASKS.items():
+        keep("masks", words, _masks(bench, words, changes))
+    keep("masks", TOGETHER, _together(bench))
+    for words, changes in NETWORKS.items():
+        keep("networks", words, _network(bench, words, changes))
     print(f"tables: {page}")
     return result
 
 
 def _masks(bench: Bench, words: str, overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Support -> scores of the test volumes' one-shot masks, from its first strokes, region as grown."""
-    dataset, found = bench.dataset, {}
-    for run in first_runs(dataset):
+    found = {}
+    for run in first_runs(bench.dataset):
         folder = run.folder if words == FULL else f"ablation/{_slug(words)}_{run.support}"
-        pipeline = bench.on_test(run, folder, overrides=overrides)
-        pipeline.propagate()
-        masks = pipeline.output / "pseudo_labels"
-        found[run.support] = evaluate_folder(masks, dataset.labels, dataset.classes, dataset.test)
+        found[run.support] = _mask_scores(bench, bench.on_test(run, folder, overrides=overrides))
     return found
+
+
+def _together(bench: Bench) -> dict[str, dict[str, Any]]:
+    """As `_masks`, with every other support among the cases and its label map accepted, as a user's correction is."""
+    dataset, found, runs = bench.dataset, {}, first_runs(bench.dataset)
+    for run in runs:
+        others = [other.support for other in runs if other != run]
+        folder = f"ablation/together_{run.support}"
+        inputs = bench.output / folder / "input"
+        images = link_images({case: dataset.image(case) for case in [*dataset.test, *others]}, inputs / "images")
+        maps = link_images({case: dataset.labels / f"{case}.nii.gz" for case in others}, inputs / "accepted")
+        found[run.support] = _mask_scores(bench, bench.on_images(run, images, folder, accepted=maps))
+    return found
+
+
+def _mask_scores(bench: Bench, pipeline: Pipeline) -> dict[str, Any]:
+    """Scores of the test volumes' one-shot masks."""
+    dataset = bench.dataset
+    pipeline.propagate()
+    return evaluate_folder(pipeline.output / "pseudo_labels", dataset.labels, dataset.classes, dataset.test)
 
 
 def _network(bench: Bench, words: str, overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -121,39 +148,11 @@ def ablation_section(result: Mapping[str, Any]) -> str:
 
 
 def _table(variants: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> str:
-    whole = variants[FULL]
+    whole = list(variants[FULL]["supports"].values())
     rows = []
     for words, found in variants.items():
-        scores = found["supports"].values()
+        scores = list(found["supports"].values())
         means = [np.mean([one["classes"][name]["dice_mean"] for one in scores]) for name in classes]
         means.append(np.mean([one["mean_dice"] for one in scores]))
-        rows.append([words, *map(pages.number, means), "" if words == FULL else _change(whole, found)])
+        rows.append([words, *map(pages.number, means), "" if words == FULL else change(scores, whole)])
     return pages.table(["", *classes, "mean", "change"], rows)
-
-
-def _change(whole: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    difference = case_dice(found) - case_dice(whole)
-    low, high = bootstrap_interval(difference)
-    return f"{difference.mean():+.3f} ({low:+.3f} to {high:+.3f})"
-
-
-def case_dice(found: Mapping[str, Any]) -> np.ndarray:
-    """Mean Dice of every case over supports and classes; a class that the truth lacks does not count.
-
-    A class that was not found is 0.
-    """
-    return np.mean([_case_dice(scores["cases"]) for scores in found["supports"].values()], axis=0)
-
-
-def _case_dice(cases: Mapping[str, Any]) -> list[float]:
-    return [
-        np.mean([found["dice"] or 0.0 for found in classes.values() if found["status"] != "absent"])
-        for classes in cases.values()
-    ]
-
-
-def bootstrap_interval(values: np.ndarray, resamples: int = RESAMPLES) -> tuple[float, float]:
-    """95 % interval of the mean, by drawing cases with replacement; always the same draws."""
-    generator = np.random.default_rng(0)
-    means = values[generator.integers(0, len(values), (resamples, len(values)))].mean(axis=1)
-    return tuple(np.percentile(means, [2.5, 97.5]).tolist())

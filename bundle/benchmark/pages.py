@@ -99,7 +99,7 @@ def _dice_table(result: Mapping[str, Any]) -> str:
     lines = []
     for label, scores, published in rows:
         summary = [scores["classes"][name] for name in classes]
-        cells = [_mean_sd(row["dice_mean"], row["dice_sd"]) for row in summary]
+        cells = [mean_sd(row["dice_mean"], row["dice_sd"]) for row in summary]
         mean = "–" if scores["mean_dice"] is None else f"{scores['mean_dice']:.3f}"
         others = [_mean(row["hd95_mean_mm"] for row in summary), _mean(row["surface_dice_2mm_mean"] for row in summary)]
         lines.append([label, *cells, mean, *others, "–" if published is None else f"{published / 100:.3f}"])
@@ -136,7 +136,8 @@ def _stage_table(result: Mapping[str, Any]) -> str:
     return table(["stage", "seconds", "peak MB"], rows)
 
 
-def _mean_sd(mean: float | None, sd: float | None) -> str:
+def mean_sd(mean: float | None, sd: float | None) -> str:
+    """Mean ± standard deviation, a dash for nothing."""
     return "–" if mean is None else f"{mean:.3f} ± {sd or 0:.3f}"
 
 

@@ -74,12 +74,12 @@ class Bench:
         return link_images(images, self.output / "unlabelled")
 
     def _settings(self, output: Path, images: Path, support: str, variant: str, **changes: Any) -> RunSettings:
+        changes = {"classes": self.dataset.classes, **changes}
         return RunSettings(
             output=output,
             images=images,
             support=self.dataset.image(support),
             scribbles=self.dataset.scribbles(variant, support),
-            classes=self.dataset.classes,
             background=self.dataset.background,
             mode="default",
             small=self.small,

@@ -1,0 +1,169 @@
+"""The tables of `benchmark default`, from the measured JSON."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bundle.benchmark import pages
+from bundle.benchmark.bootstrap import RESAMPLES, change, worst_dice
+from bundle.benchmark.strangers import strangers_section
+from bundle.trust_score import FAILURE, kept_quality
+
+NETWORK_WORDS = {
+    "pseudo_labels": "pseudo labels",
+    "one_shot": "network trained on them",
+    "one_shot_joined": "network and votes together",
+    "supervised": "network, fully supervised",
+}
+COVERAGE = (1.0, 0.9, 0.75, 0.5, 0.25)
+
+
+def default_section(result: Mapping[str, Any]) -> str:
+    """Everything `benchmark default` measured on one cohort."""
+    name = result["dataset"]
+    supports = list(dict.fromkeys(run["support"] for run in result["runs"]))
+    strangers = f" --strangers DIR/{result['strangers']['dataset']}" if result["strangers"] else ""
+    return "\n\n".join(
+        [
+            f"### Mode `default`, {name}",
+            f"`python -m bundle benchmark default --dataset DIR/{name}{strangers}`; {result['configuration']} "
+            "configuration; "
+            f"{pages.processor(result)}; supports {', '.join(f'`{s}`' for s in supports)}; "
+            f"{len(result['unlabelled_cases'])} unlabelled volumes, scores on the "
+            f"{len(result['test_cases'])} volumes of the `test` list, full original grid. Raw "
+            f"numbers: `docs/benchmarks/default_{name}.json`.",
+            f"**Trained networks.** Support `{result['support']}`, strokes a, region as grown. Dice on the "
+            "test volumes, mean over volumes; worst: of any volume and class; pseudo labels on the unlabelled volumes "
+            "but the support. Differences with a 95 % interval (paired bootstrap over volumes, "
+            f"{RESAMPLES} resamples).",
+            _network_table(result),
+            "**One-shot masks of the test volumes, no segmentation network.** Dice, mean over volumes; then mean ± "
+            "standard deviation over supports and scribble variants.",
+            _mask_table(result),
+            "**Self-check of the networks' label maps and of these masks.** Predicted against true Dice of every "
+            "(case, class); a failure is a true Dice below 0.5; a false flag is one on anything else.",
+            _trust_table(result),
+            "**Risk and coverage.** Mean true Dice of the results with the best predicted Dice, the others put aside.",
+            _coverage_table(result),
+            *_all_classes_section(result["all_classes"]),
+            *strangers_section(result["strangers"]),
+            "**Points.** Share kept, and share of the kept that lie in the right organ, mean over volumes.",
+            _point_table(result),
+        ]
+    )
+
+
+def _network_table(result: Mapping[str, Any]) -> str:
+    classes, measured = list(result["classes"]), result["networks"]
+    bound = measured.get("supervised")
+    rows = []
+    for name, words in NETWORK_WORDS.items():
+        if (scores := measured.get(name)) is None:
+            continue
+        beside = bound is not None and name in ("one_shot", "one_shot_joined")
+        share = pages.number(scores["mean_dice"] / bound["mean_dice"]) if beside else "–"
+        rows.append([words, *_dice(scores, classes), share, change([scores], [bound]) if beside else "–"])
+    return pages.table(["", *classes, "mean", "worst", "of the supervised", "difference from it"], rows)
+
+
+def _mask_table(result: Mapping[str, Any]) -> str:
+    classes = list(result["classes"])
+    rows = []
+    for region in dict.fromkeys(run["region"] for run in result["runs"]):
+        runs = [run for run in result["runs"] if run["region"] == region]
+        masks = [run["pseudo_labels"] for run in runs]
+        rows += [[pages.run_name(run), *_dice(run["pseudo_labels"], classes)] for run in runs]
+        spread = [_spread([scores["classes"][name]["dice_mean"] for scores in masks]) for name in classes]
+        spread.append(_spread([scores["mean_dice"] for scores in masks]))
+        rows.append([f"**all, region {region}**", *spread, pages.number(worst_dice(masks))])
+    return pages.table(["", *classes, "mean", "worst"], rows)
+
+
+def _dice(scores: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
+    """Of every class, their mean, and the worst of any case and class."""
+    values = [*(scores["classes"][name]["dice_mean"] for name in classes), scores["mean_dice"], worst_dice([scores])]
+    return list(map(pages.number, values))
+
+
+def _all_classes_section(run: Mapping[str, Any]) -> list[str]:
+    if not run:
+        return []
+    words = (
+        f"**All {len(run['pseudo_labels']['classes'])} classes**, {pages.run_name(run)}: one-shot masks, no network."
+    )
+    return [words, _all_classes_table(run)]
+
+
+def _all_classes_table(run: Mapping[str, Any]) -> str:
+    scores, rows = run["pseudo_labels"], []
+    for name, row in scores["classes"].items():
+        pairs = [pair for pair in run["trust"]["pairs"] if pair["class"] == name]
+        predicted = statistics.fmean(pair["predicted"] for pair in pairs)
+        failures = [pair for pair in pairs if pair["true"] < FAILURE]
+        flagged = sum(pair["flagged"] for pair in failures)
+        false = sum(pair["flagged"] for pair in pairs) - flagged
+        rows.append(
+            [
+                *(
+                    name,
+                    pages.mean_sd(row["dice_mean"], row["dice_sd"]),
+                    pages.number(min(pair["true"] for pair in pairs)),
+                ),
+                *(pages.number(predicted), f"{flagged} of {len(failures)}", f"{false} of {len(pairs) - len(failures)}"),
+            ]
+        )
+    found = run["trust"]
+    summary = [f"{found['failures_flagged']} of {found['failures']}"]
+    summary.append(f"{found['false_flags']} of {found['results'] - found['failures']}")
+    rows.append(["**all**", pages.number(scores["mean_dice"]), pages.number(worst_dice([scores])), "–", *summary])
+    return pages.table(["", "Dice", "worst", "predicted", "failures flagged", "false flags"], rows)
+
+
+def _trust_table(result: Mapping[str, Any]) -> str:
+    rows = []
+    networks = {words: result["networks"][name] for name, words in _judged_networks(result).items()}
+    for name, scores in {**networks, **{pages.run_name(run): run for run in result["runs"]}}.items():
+        found = scores["trust"]
+        caught = f"{found['failures_flagged']} of {found['failures']}"
+        false = f"{found['false_flags']} of {found['results'] - found['failures']}"
+        numbers = [pages.number(found[key]) for key in ("pearson_r", "mean_absolute_error")]
+        rows.append([name, *numbers, caught, false])
+    return pages.table(["", "Pearson's r", "mean absolute error", "failures flagged", "false flags"], rows)
+
+
+def _coverage_table(result: Mapping[str, Any]) -> str:
+    grown = [run["trust"]["pairs"] for run in result["runs"] if run["region"] == "as grown"]
+    kinds = {words: [result["networks"][name]["trust"]["pairs"]] for name, words in _judged_networks(result).items()}
+    rows = []
+    for words, groups in {**kinds, "masks, region as grown": grown}.items():
+        pairs = [pair for group in groups for pair in group]
+        coverage, quality = kept_quality(*([pair[key] for pair in pairs] for key in ("predicted", "true")))
+        at = [quality[np.searchsorted(coverage, share - 1e-9)] for share in COVERAGE]
+        rows.append([words, f"{len(pairs)}", *(f"{value:.2f}" for value in at)])
+    return pages.table(["", "results", *(f"best {share:.0%}".replace("%", " %") for share in COVERAGE)], rows)
+
+
+def _judged_networks(result: Mapping[str, Any]) -> dict[str, str]:
+    """Name -> words of the networks that the self-check judged."""
+    return {name: NETWORK_WORDS[name] for name, scores in result["networks"].items() if "trust" in scores}
+
+
+def _point_table(result: Mapping[str, Any]) -> str:
+    names = [*result["classes"], "background"]
+    rows = []
+    for run in (run for run in result["runs"] if run["region"] == "as grown"):
+        by_class = {row["class"]: row for row in run["points"]}
+        cells = [f"{by_class[n]['kept_mean']:.2f} / {pages.number(by_class[n]['precision_mean'])}" for n in names]
+        rows.append([f"{run['support']} {run['variant']}", *cells])
+    return pages.table(["", *(f"{name}: kept / right" for name in names)], rows)
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    present = [value for value in values if value is not None]
+    if not present:
+        return "–"
+    return f"{statistics.fmean(present):.3f} ± {statistics.pstdev(present):.3f}"
