@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.inference import drop_stale_label_maps, network_overrides
-from bundle.localisation import LOCALISATIONS
+from bundle.localisation import LOCALISATIONS, PSEUDO_LABELS
 from bundle.report import write_report
 from bundle.run_config import check_values, device_override, read_configs, run_config
 from bundle.run_settings import RunSettings, save_settings
@@ -109,11 +109,14 @@ class Pipeline:
             changes: config key -> value of that variant.
             labels_dir: other label maps to learn from, in the form of pseudo labels.
         """
-        labels_dir = self.localisation.training_labels(self) if labels_dir is None else labels_dir
         root = self.output / variant
         overrides = {"output_dir": str(root), "dataset_dir": str(self.output), "classes": dict(self.cohort.classes)}
-        overrides["labels_dir"] = str(labels_dir)
         more, inputs, after = self.localisation.segmentation_needs(self)
+        if labels_dir is None:
+            labels_dir = self.output / PSEUDO_LABELS
+        else:
+            after = []
+        overrides["labels_dir"] = str(labels_dir)
         folder = root / "segmentation"
         self._run("segmentation", lambda: overrides | more, inputs, folder, after, variant, changes)
         return folder

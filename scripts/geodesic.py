@@ -32,9 +32,10 @@ def geodesic_distance(
 
     An edge of length `len` (mm) with intensity step |dI| costs `len / ((1 - lam) + lam / (|dI| + 1e-5))`, the cost of
     GeodisTK: lam = 1 gives `len * |dI|`, lam = 0 the length alone (GeoS step of the paper, whose code has lam = 1).
+    Of an image with several channels, |dI| is the sum of their steps.
 
     Args:
-        image: (X, Y, Z) intensities.
+        image: (X, Y, Z) intensities, or (C, X, Y, Z).
         seeds: (K, X, Y, Z), true where the distance is zero.
         spacing_mm: voxel size along X, Y, Z.
         lam: weight of intensity against length, 0 to 1.
@@ -54,6 +55,7 @@ def geodesic_distance(
     image = torch.as_tensor(image)
     device = torch.device(device) if device is not None else image.device
     image = image.to(device, torch.float32)
+    image = image[None] if image.ndim == 3 else image
     seeds = torch.as_tensor(seeds).to(device) != 0
     _check(image, seeds, spacing_mm, lam, max_iterations, truncation)
     empty = ~seeds.flatten(1).any(dim=1)
@@ -76,10 +78,11 @@ def _check(
     max_iterations: int,
     truncation: float | None,
 ) -> None:
-    if image.ndim != 3 or image.numel() == 0:
-        raise BundleError("the geodesic image must be one volume", expected="(X, Y, Z)", found=tuple(image.shape))
-    if seeds.ndim != 4 or seeds.shape[1:] != image.shape:
-        expected = f"(K, {', '.join(map(str, image.shape))})"
+    if image.ndim != 4 or image.numel() == 0:
+        expected = "(X, Y, Z) or (C, X, Y, Z)"
+        raise BundleError("the geodesic image must be one volume", expected=expected, found=tuple(image.shape))
+    if seeds.ndim != 4 or seeds.shape[1:] != image.shape[1:]:
+        expected = f"(K, {', '.join(map(str, image.shape[1:]))})"
         raise BundleError("the seeds do not fit the image", expected=expected, found=tuple(seeds.shape))
     if len(spacing_mm) != 3 or not all(np.isfinite(step) and step > 0 for step in spacing_mm):
         raise BundleError("the voxel spacing is not usable", expected="three lengths above 0 mm", found=spacing_mm)
@@ -136,19 +139,18 @@ def _changed(before: torch.Tensor, after: torch.Tensor, limit: float, tolerance:
 class _SweptAxis:
     """Distances and intensities laid out so that planes across one axis lie together, framed by unreachable voxels.
 
-    `neighbours[i]` and `intensities[i]` show plane i shifted by the nine in-plane steps, as views of the same memory.
+    `neighbours[i]` and `intensities[c, i]` show plane i shifted by the nine in-plane steps, as views of one memory.
     """
 
     def __init__(self, image: torch.Tensor, count: int, spacing_mm: tuple[float, ...], axis: int, lam: float) -> None:
-        planes = image.movedim(axis, 0)
-        length, height, width = planes.shape
+        self.image = image.movedim(axis + 1, 1).contiguous()
+        length, height, width = self.image.shape[1:]
         self.axis, self.lam = axis, lam
-        self.image = planes.contiguous()
         self.distance = torch.full((length, count, height + 2, width + 2), torch.inf, device=image.device)
         self.neighbours = self.distance.unfold(2, height, 1).unfold(3, width, 1)
-        self.intensities = pad(self.image, (1, 1, 1, 1)).unfold(1, height, 1).unfold(2, width, 1)
+        self.intensities = pad(self.image, (1, 1, 1, 1)).unfold(2, height, 1).unfold(3, width, 1)
         self.step_mm = _step_lengths_mm(spacing_mm, axis).to(image.device)[:, :, None, None]
-        self.cost = torch.empty(3, 3, height, width, device=image.device)
+        self.cost, self.more = (torch.empty(3, 3, height, width, device=image.device) for _ in range(2))
         self.path = torch.empty(count, 3, 3, height, width, device=image.device)
         self.best = torch.empty(count, height, width, device=image.device)
 
@@ -171,8 +173,11 @@ class _SweptAxis:
         torch.minimum(distance, self.best, out=distance)
 
     def _edge_costs(self, plane: int, neighbour: int) -> None:
-        torch.sub(self.image[plane], self.intensities[neighbour], out=self.cost)
+        torch.sub(self.image[0, plane], self.intensities[0, neighbour], out=self.cost)
         self.cost.abs_().add_(EPSILON)
+        for channel in range(1, len(self.image)):
+            torch.sub(self.image[channel, plane], self.intensities[channel, neighbour], out=self.more)
+            self.cost.add_(self.more.abs_())
         if self.lam < 1:
             self.cost.div_(self.cost * (1 - self.lam) + self.lam)
         self.cost.mul_(self.step_mm)
@@ -201,7 +206,9 @@ def _geodistk(
         raise BundleError(
             "GeodisTK is not installed", expected="GeodisTK, or the backend torch", found=error
         ) from error
-    intensities = np.ascontiguousarray(image.cpu().numpy(), dtype=np.float32)
+    if len(image) > 1:
+        raise BundleError("GeodisTK knows one channel", expected="the backend torch", found=f"{len(image)} channels")
+    intensities = np.ascontiguousarray(image[0].cpu().numpy(), dtype=np.float32)
     distances = np.empty(seeds.shape, dtype=np.float32)
     for distance, seed in zip(distances, seeds.cpu().numpy(), strict=True):
         mask = np.ascontiguousarray(seed, dtype=np.uint8)

@@ -58,6 +58,8 @@ class GeodesicSettings:
         confident_vote: seeds are where a class's transferred vote exceeds this (mode `default`); a class without such
             a place keeps its points. None takes points alone.
         intensity_rounds: the votes are first made sharper by the case's intensities, see `tissue_posterior`.
+        vote_weight: a step in a class's probability costs as much as this share of the same step in intensity; 0 looks
+            at intensity alone.
         reach_share: a class ends at this share of its seeds' extent away from them, see `within_reach`; 0 ends nowhere.
         neck_radius_mm: what hangs on to a class by a neck that a ball of this radius cannot pass is cut off, see
             `without_necks`; 0 cuts nothing.
@@ -76,6 +78,7 @@ class GeodesicSettings:
     confident_vote: float | None = None
     confident_background: float | None = None
     intensity_rounds: int = 0
+    vote_weight: float = 0.0
     reach_share: float = 0.0
     neck_radius_mm: float = 0.0
     neck_share: float = 0.5
@@ -112,7 +115,7 @@ def geodesic_pseudo_label(
     without a seed stays absent.
 
     Args:
-        image: (X, Y, Z) in [0, 1].
+        image: (X, Y, Z) in [0, 1], or with further channels, (C, X, Y, Z).
         seeds: (K + 1, X, Y, Z) bool, background first.
         spacing_mm: voxel size along X, Y, Z.
         settings: see `GeodesicSettings`; its `spacing_mm` and `refine` are not looked at here.
@@ -123,7 +126,7 @@ def geodesic_pseudo_label(
     """
     box = _open_box(seeds)
     inside = geodesic_distance(
-        image[box],
+        image[(..., *box)],
         seeds[(slice(None), *box)],
         spacing_mm,
         lam=settings.lam,
@@ -247,14 +250,14 @@ class PseudoLabeller:
     ) -> tuple[np.ndarray, list[str], dict[str, float]]:
         """(X, Y, Z) class indices on the case's own grid, the classes that have no seed, what necks took of each."""
         working = self._working_image(self._case(name))
-        seeds = self._seeds(name, record, working)
+        votes = self._votes(name, working)
+        seeds = self._seeds(name, record, working, votes)
         if self.settings.body_only:
             outside = ~self._body(name, working)
             seeds[1:] &= ~outside
             seeds[0] |= outside
-        pseudo = geodesic_pseudo_label(
-            working.array, seeds, spacing_of(working.affine), self.settings, device=self.device
-        )
+        image = self._metric(working.array, votes)
+        pseudo = geodesic_pseudo_label(image, seeds, spacing_of(working.affine), self.settings, device=self.device)
         distances = self._refined(pseudo, working.array) if self.network is not None else pseudo.distances
         if self.settings.reach_share:
             _end_at_reach(distances, seeds, spacing_of(working.affine), self.settings)
@@ -283,8 +286,17 @@ class PseudoLabeller:
         body = Volume(np.asarray(cached.dataobj), cached.affine)
         return nearest_on_grid(body, working.affine, working.array.shape) > 0
 
-    def _seeds(self, name: str, record: Mapping[str, Any], working: Volume) -> np.ndarray:
-        """(K + 1, X, Y, Z) bool of the kept points; a shared voxel goes to the class of the highest score."""
+    def _metric(self, image: np.ndarray, votes: np.ndarray | None) -> np.ndarray:
+        """(C, X, Y, Z) channels whose steps make a path long: intensity, and the probability of each class."""
+        if votes is None or not self.settings.vote_weight:
+            return image[None]
+        return np.concatenate([image[None], self.settings.vote_weight * votes[1:]])
+
+    def _seeds(self, name: str, record: Mapping[str, Any], working: Volume, votes: np.ndarray | None) -> np.ndarray:
+        """(K + 1, X, Y, Z) bool of confident votes; a class without any, or without votes, has its kept points.
+
+        A voxel with points of several classes goes to that of the highest score.
+        """
         channel_of = {0: 0} | {value: index for index, value in enumerate(self.cohort.classes.values(), start=1)}
         kept = [point for point in record["points"] if point["kept"]]
         unknown = sorted({point["label"] for point in kept} - set(channel_of))
@@ -303,25 +315,24 @@ class PseudoLabeller:
         order = np.where(channels == 0, -np.inf, scores)  # background erases nothing
         drawn = draw_points(places_mm, channels + 1, order, working.affine, working.array.shape)
         seeds = np.stack([drawn == channel for channel in range(1, len(channel_of) + 1)])
-        if self.settings.confident_vote is None:
+        if votes is None:
             return seeds
-        limits = self.settings.confident_vote, self.settings.confident_background
-        voted = seeds_from_votes(*self._votes(name), working.affine, working.array.shape, *limits)
+        voted = seeds_from_votes(votes, self.settings.confident_vote, self.settings.confident_background)
         unheard = ~voted.any(axis=(1, 2, 3))
         voted[unheard] = seeds[unheard] & ~voted.any(axis=0)
         return voted
 
-    def _votes(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """(1 + K, x, y, z) class probabilities and their affine: of the cells, or made sharper on the cached grid."""
-        votes, votes_affine = read_votes(self._votes_file(name))
-        if not self.settings.intensity_rounds:
-            return votes, votes_affine
-        cached = read_cached(self.cohort, name)
-        body = cached.body.numpy()
-        votes = votes_on_grid(votes, votes_affine, cached.affine, body.shape)
-        spacing_mm = self.cohort.spacing_mm
-        sharper = tissue_posterior(cached.image[0].numpy(), votes, body, spacing_mm, self.settings.intensity_rounds)
-        return sharper, cached.affine
+    def _votes(self, name: str, working: Volume) -> np.ndarray | None:
+        """(1 + K, X, Y, Z) class probabilities on the working image's grid, made sharper; None if points rule."""
+        if self.settings.confident_vote is None:
+            return None
+        votes, affine = read_votes(self._votes_file(name))
+        if self.settings.intensity_rounds:
+            cached = read_cached(self.cohort, name)
+            body, image = cached.body.numpy(), cached.image[0].numpy()
+            votes, affine = votes_on_grid(votes, affine, cached.affine, body.shape), cached.affine
+            votes = tissue_posterior(image, votes, body, self.cohort.spacing_mm, self.settings.intensity_rounds)
+        return votes_on_grid(votes, affine, working.affine, working.array.shape)
 
     def _refined(self, pseudo: PseudoLabel, image: np.ndarray) -> np.ndarray:
         """The distances; where refinement changed the label, 0 to the new class and the truncation to all others."""

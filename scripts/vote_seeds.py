@@ -61,21 +61,11 @@ def votes_on_grid(
     )
 
 
-def seeds_from_votes(
-    votes: np.ndarray,
-    votes_affine: np.ndarray,
-    affine: np.ndarray,
-    shape: tuple[int, int, int],
-    confident: float,
-    confident_background: float | None = None,
-) -> np.ndarray:
-    """(1 + K, X, Y, Z) bool: where a class's vote on the wanted grid (see `votes_on_grid`) exceeds `confident`.
+def seeds_from_votes(votes: np.ndarray, confident: float, confident_background: float | None = None) -> np.ndarray:
+    """(1 + K, X, Y, Z) bool: where a class's vote exceeds `confident`.
 
     Args:
-        votes: (1 + K, x, y, z), background first.
-        votes_affine: of the votes' cells.
-        affine: of the wanted grid.
-        shape: of the wanted grid.
+        votes: (1 + K, X, Y, Z), background first.
         confident: above one half.
         confident_background: the same for background; None takes `confident`.
 
@@ -86,4 +76,4 @@ def seeds_from_votes(
     if not min(confident, background) > 0.5:
         raise ValueError(f"seeds need votes above one half, got {confident} and {background} for background")
     limits = np.array([background, *[confident] * (len(votes) - 1)], dtype=np.float32)
-    return votes_on_grid(votes, votes_affine, affine, shape) > limits[:, None, None, None]
+    return votes > limits[:, None, None, None]

@@ -73,6 +73,16 @@ def test_intensity_and_length_mix_harmonically():
     assert float(distance[0, 1, 0, 0]) == pytest.approx(3.0 / (0.75 + 0.25 / 0.50001), rel=1e-6)
 
 
+def test_steps_of_several_channels_add_up():
+    image = torch.zeros(2, 3, 1, 1)
+    image[0, 1:] = 0.5
+    image[1, 2] = 0.25
+    distance = geodesic_distance(image, _seed((3, 1, 1), (0, 0, 0)), (2.0, 1.0, 1.0))[0, :, 0, 0]
+    assert distance.tolist() == pytest.approx([0.0, 1.0, 1.5], abs=1e-4)
+    alone = geodesic_distance(image[:1], _seed((3, 1, 1), (0, 0, 0)), (2.0, 1.0, 1.0))
+    assert torch.equal(alone, geodesic_distance(image[0], _seed((3, 1, 1), (0, 0, 0)), (2.0, 1.0, 1.0)))
+
+
 def test_the_path_goes_round_a_wall_when_that_is_cheaper():
     image = torch.zeros(5, 5, 1)
     image[2, :4] = 1.0

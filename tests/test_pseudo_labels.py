@@ -272,6 +272,28 @@ def test_background_that_is_not_beyond_doubt_does_not_stop_a_class(tmp_path, mak
     np.testing.assert_array_equal(livers(confident_background=0.97), liver)
 
 
+def test_where_intensities_tell_nothing_the_votes_draw_the_border(tmp_path, make_case, write_volume):
+    """One tissue everywhere; votes fall evenly along x from the liver to the background."""
+    case, _, affine = make_case("RAS")
+    write_volume(tmp_path, np.full(SHAPE, ORGAN_HU), affine, "case_1.nii.gz")
+    _propagated(tmp_path, case, _points(affine))
+    fall = np.linspace(1.0, 0.0, SHAPE[0])[:, None, None]
+    votes = np.zeros((*SHAPE, 4))
+    order = list(CLASSES).index("liver") + 1
+    votes[..., order], votes[..., 0] = fall, 1 - fall
+    write_nifti(tmp_path / "propagation" / "case_1_votes.nii.gz", (votes * 255).round().astype(np.uint8), affine)
+
+    def shares(**settings):
+        settings = GeodesicSettings(confident_vote=0.8, confident_background=0.9, **settings)
+        PseudoLabeller(_cohort(tmp_path, case), tmp_path, settings).run()
+        return (_result(tmp_path)[0] == 6).mean(axis=(1, 2))
+
+    found = shares(vote_weight=0.5)
+    assert np.array_equal(found, found.round()) and (np.diff(found) <= 0).all(), "whole planes, from one side"
+    last = fall[int(found.sum()) - 1, 0, 0]
+    assert 0.35 <= last <= 0.55, "between the limits 0.8 and 0.1"
+
+
 def test_the_cached_volume_serves_at_the_cohorts_spacing(tmp_path, make_case, write_volume):
     case, truth, affine = make_case("RAS")
     _propagated(tmp_path, case, _points(affine))

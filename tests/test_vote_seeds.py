@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from scripts.files import write_nifti
-from scripts.vote_seeds import read_votes, seeds_from_votes
+from scripts.vote_seeds import read_votes, seeds_from_votes, votes_on_grid
 
 CELLS = np.diag([8.0, 8.0, 10.0, 1.0])
 
@@ -16,14 +16,15 @@ def votes():
 
 def test_confident_cells_become_seeds_on_a_finer_grid():
     fine = np.diag([4.0, 8.0, 10.0, 1.0])  # voxel n lies at cell n / 2
-    seeds = seeds_from_votes(votes(), CELLS, fine, (5, 1, 1), confident=0.75)
+    seeds = seeds_from_votes(votes_on_grid(votes(), CELLS, fine, (5, 1, 1)), confident=0.75)
     assert seeds[1, :, 0, 0].tolist() == [False, False, False, True, True], "votes 0, 0.3, 0.6, 0.8, 1"
     assert seeds[0, :, 0, 0].tolist() == [True, False, False, False, False]
 
 
 def test_background_needs_a_higher_vote():
     fine = np.diag([4.0, 8.0, 10.0, 1.0])
-    seeds = seeds_from_votes(votes(), CELLS, fine, (5, 1, 1), confident=0.55, confident_background=0.75)
+    finer = votes_on_grid(votes(), CELLS, fine, (5, 1, 1))
+    seeds = seeds_from_votes(finer, confident=0.55, confident_background=0.75)
     assert seeds[0, :, 0, 0].tolist() == [True, False, False, False, False], "votes 1, 0.7, 0.4, 0.2, 0"
     assert seeds[1, :, 0, 0].tolist() == [False, False, True, True, True]
 
@@ -31,18 +32,19 @@ def test_background_needs_a_higher_vote():
 def test_beyond_the_cells_is_background():
     shifted = CELLS.copy()
     shifted[0, 3] = -16.0
-    seeds = seeds_from_votes(votes(), CELLS, shifted, (7, 1, 1), confident=0.9)
+    seeds = seeds_from_votes(votes_on_grid(votes(), CELLS, shifted, (7, 1, 1)), confident=0.9)
     assert seeds[0, :, 0, 0].tolist() == [True, True, True, False, False, True, True]
     assert seeds[1, :, 0, 0].tolist() == [False, False, False, False, True, False, False]
 
 
 def test_no_voxel_belongs_to_two_classes():
     random = np.random.default_rng(0).dirichlet(np.ones(4), size=(3, 3, 3)).transpose(3, 0, 1, 2)
-    assert seeds_from_votes(random, CELLS, CELLS / 2 + np.diag([0, 0, 0, 0.5]), (5, 5, 5), 0.51).sum(axis=0).max() <= 1
+    finer = votes_on_grid(random, CELLS, CELLS / 2 + np.diag([0, 0, 0, 0.5]), (5, 5, 5))
+    assert seeds_from_votes(finer, 0.51).sum(axis=0).max() <= 1
     with pytest.raises(ValueError, match="above one half"):
-        seeds_from_votes(random, CELLS, CELLS, (3, 3, 3), 0.5)
+        seeds_from_votes(random, 0.5)
     with pytest.raises(ValueError, match="for background"):
-        seeds_from_votes(random, CELLS, CELLS, (3, 3, 3), 0.8, 0.4)
+        seeds_from_votes(random, 0.8, 0.4)
 
 
 def test_votes_come_back_from_disk(tmp_path):

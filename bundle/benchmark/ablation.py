@@ -26,6 +26,7 @@ MASKS: dict[str, dict[str, dict[str, Any]]] = {
     "points instead of the region": {"pseudo_labels": {"confident_vote": "$None", "intensity_rounds": 0}},
     "region without limits": {"region": {"reach_share": 0.0, "neck_radius_mm": 0.0}},
     "background as soon a seed as a class": {"pseudo_labels": {"confident_background": "$None"}},
+    "paths know intensities only": {"pseudo_labels": {"vote_weight": 0.0}},
     "no intensities": {"pseudo_labels": {"intensity_rounds": 0}},
     "no helping cases": {"fusion": {"helpers": 0}},
     "helping cases not judged": {"fusion": {"least_returned_dice": 0.0}},
