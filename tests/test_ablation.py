@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 
 from bundle.benchmark import ablation
@@ -15,21 +14,6 @@ def scores(**cases):
         rows[case] = {n: {"dice": v, "status": "absent" if v is None else "ok"} for n, v in names}
     classes = {name: {"dice_mean": 0.5} for name in ("spleen", "liver")}
     return {"supports": {"s": {"cases": rows, "classes": classes, "mean_dice": 0.5}}}
-
-
-def test_mean_over_the_classes_that_are_there():
-    assert ablation.case_dice(scores(a=(0.8, 0.6), b=(None, 0.4))).tolist() == [pytest.approx(0.7), 0.4]
-
-
-def test_mean_over_supports():
-    both = {"supports": {"s": scores(a=(0.8, 0.6))["supports"]["s"], "t": scores(a=(0.4, 0.4))["supports"]["s"]}}
-    assert ablation.case_dice(both).tolist() == [pytest.approx(0.55)]
-
-
-def test_interval_of_the_mean():
-    assert ablation.bootstrap_interval(np.full(6, 0.1)) == (pytest.approx(0.1), pytest.approx(0.1))
-    low, high = ablation.bootstrap_interval(np.array([0.0, 0.0, 0.0, 1.0]))
-    assert (low, high) == (0.0, 0.75)
 
 
 def test_a_section_tells_the_change():
