@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 FIRST_ROUND = "first_round"
 PREDICTIONS = "predictions"
 PSEUDO_LABELS = "pseudo_labels"
+TRAINING_LABELS = "training_labels"
+CAUTIOUS = {"confident_background": None}  # background ends a class's growth as soon as a class would
 CHECKS = f"{SELF_CHECK}_{PSEUDO_LABELS}"  # of the pseudo labels: stage and folder
 PRNET_STAGES = ("prnet_coarse", "prnet_fine")
 
@@ -59,6 +61,9 @@ class Localisation(Protocol):
 
     def propagate(self, pipeline: Pipeline) -> None:
         """From the support's scribbles to pseudo labels of every case."""
+
+    def training_labels(self, pipeline: Pipeline) -> Path:
+        """The folder of the pseudo labels that the segmentation network learns from, up to date."""
 
     def segmentation_needs(self, pipeline: Pipeline) -> tuple[dict[str, Any], Any, list[str]]:
         """Config keys of the segmentation stage, fingerprint of its further inputs, stages that it comes after."""
@@ -138,6 +143,10 @@ class PaperLocalisation:
         labels = {"fine_dir": str(prnet_dir / "fine")}
         pipeline.run_stage(PSEUDO_LABELS, labels, inputs, after=["propagation"])
 
+    def training_labels(self, pipeline: Pipeline) -> Path:
+        """The pseudo labels."""
+        return pipeline.output / PSEUDO_LABELS
+
     def segmentation_needs(self, pipeline: Pipeline) -> tuple[dict[str, Any], Any, list[str]]:
         """The pseudo labels; the paper's network starts afresh."""
         return {}, None, [PSEUDO_LABELS]
@@ -195,9 +204,11 @@ class DefaultLocalisation:
         inputs = self._inputs(pipeline)
         first = {"results_dir": str(pipeline.output / FIRST_ROUND)}
         pipeline.run_stage("correspondence", overrides | first, inputs)
-        # The first masks only vote, on the working grid: no finer one is needed.
+        # The first masks only vote, on the working grid: no finer one is needed. What they claim too much, all would.
         coarse = first | {"geodesic_spacing_mm": list(pipeline.cohort.spacing_mm)}
-        pipeline.run_stage(PSEUDO_LABELS, coarse, inputs, after=["correspondence"], variant=FIRST_ROUND)
+        pipeline.run_stage(
+            PSEUDO_LABELS, coarse, inputs, after=["correspondence"], variant=FIRST_ROUND, changes=CAUTIOUS
+        )
         accepted, seen = self._accepted_files(), self._seen(pipeline)
         fusion = {"first_dir": first["results_dir"], "embedding_dir": overrides["embedding_dir"], "accepted": accepted}
         pipeline.run_stage("fusion", fusion, seen, after=[f"{PSEUDO_LABELS}_{FIRST_ROUND}"])
@@ -208,11 +219,18 @@ class DefaultLocalisation:
             pipeline.run_stage(PSEUDO_LABELS, tested, inputs, after=["fusion"], variant=ON_SUPPORT)
         self._check(pipeline, PSEUDO_LABELS, seen, [PSEUDO_LABELS, f"{PSEUDO_LABELS}_{ON_SUPPORT}"], PSEUDO_LABELS)
 
+    def training_labels(self, pipeline: Pipeline) -> Path:
+        """Pseudo labels that rather claim too little: what is too much in one case, a network claims in all."""
+        folder = pipeline.output / TRAINING_LABELS
+        labels = {"given": self._given(pipeline), "labels_dir": str(folder)}
+        pipeline.run_stage(PSEUDO_LABELS, labels, self._seen(pipeline), folder, ["fusion"], TRAINING_LABELS, CAUTIOUS)
+        return folder
+
     def segmentation_needs(self, pipeline: Pipeline) -> tuple[dict[str, Any], Any, list[str]]:
         """The embedding network, which knows the anatomy already, and what to think of each pseudo label."""
         start = self._embedding_dir(pipeline)
         keys = {"start_from": str(start), "checks_dir": str(pipeline.output / CHECKS)}
-        return keys, sha256_of_file(start / "model.pt"), [PSEUDO_LABELS, CHECKS]
+        return keys, sha256_of_file(start / "model.pt"), [f"{PSEUDO_LABELS}_{TRAINING_LABELS}", CHECKS]
 
     def infer(self, pipeline: Pipeline) -> None:
         """The network joins the voters; label maps grow from what they say together, as the pseudo labels did."""

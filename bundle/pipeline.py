@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.inference import drop_stale_label_maps, network_overrides
-from bundle.localisation import LOCALISATIONS, PSEUDO_LABELS
+from bundle.localisation import LOCALISATIONS
 from bundle.report import write_report
 from bundle.run_config import check_values, device_override, read_configs, run_config
 from bundle.run_settings import RunSettings, save_settings
@@ -113,7 +113,7 @@ class Pipeline:
         overrides = {"output_dir": str(root), "dataset_dir": str(self.output), "classes": dict(self.cohort.classes)}
         more, inputs, after = self.localisation.segmentation_needs(self)
         if labels_dir is None:
-            labels_dir = self.output / PSEUDO_LABELS
+            labels_dir = self.localisation.training_labels(self)
         else:
             after = []
         overrides["labels_dir"] = str(labels_dir)

@@ -36,8 +36,15 @@ def test_from_scribbles_to_label_maps_and_again_with_a_corrected_region(cohort, 
     caplog.set_level("INFO")
     main(command(cohort, output))
     stages = ["embedding", "region", "correspondence", "pseudo_labels_first_round", "fusion", "pseudo_labels"]
-    stages += ["pseudo_labels_on_support", "self_check_pseudo_labels", "segmentation", "inference"]
-    stages += ["pseudo_labels_predictions", "self_check"]
+    stages += [
+        "pseudo_labels_on_support",
+        "self_check_pseudo_labels",
+        "pseudo_labels_training_labels",
+        "segmentation",
+        "inference",
+        "pseudo_labels_predictions",
+    ]
+    stages += ["self_check"]
     assert list(read_json(output / "state.json")) == stages
     for number in range(4):
         image = nib.load(cohort / "images" / f"phantom_{number:02d}.nii.gz")
@@ -47,6 +54,11 @@ def test_from_scribbles_to_label_maps_and_again_with_a_corrected_region(cohort, 
         assert trust.exists() == (number > 0), "the support is not checked against itself"
     assert set(read_json(trust)["classes"]) == {"spleen", "liver"}
     assert (output / "report" / "index.html").exists()
+    limits = [
+        read_json(output / folder / "phantom_01.json")["settings"]["confident_background"]
+        for folder in ("first_round/pseudo_labels", "training_labels", "pseudo_labels")
+    ]
+    assert limits == [None, None, 0.97], "what others learn from claims rather too little"
     caplog.clear()
     main(command(cohort, output))
     assert caplog.text.count("done before") == len(stages)

@@ -31,7 +31,8 @@ def pseudo_label_scores(dataset: Dataset, pipeline: Pipeline) -> dict[str, Any]:
     """
     pipeline.propagate()
     others = [case for case in dataset.unlabelled if case != pipeline.cohort.support]
-    return evaluate_folder(pipeline.output / "pseudo_labels", dataset.labels, dataset.classes, others)
+    learnt_from = pipeline.localisation.training_labels(pipeline)
+    return evaluate_folder(learnt_from, dataset.labels, dataset.classes, others)
 
 
 def one_shot_network(dataset: Dataset, pipeline: Pipeline, witnesses: Pipeline) -> dict[str, dict[str, Any]]:
