@@ -29,7 +29,7 @@ PREDICTIONS = "predictions"
 PSEUDO_LABELS = "pseudo_labels"
 TRAINING_LABELS = "training_labels"
 CAUTIOUS = {"confident_background": None}  # background ends a class's growth as soon as a class would
-SMALLEST = CAUTIOUS | {"vote_weight": 0.0}  # and what looks like the seeds alone is claimed
+FIRST_MASKS = CAUTIOUS | {"vote_weight": 0.0}
 CHECKS = f"{SELF_CHECK}_{PSEUDO_LABELS}"  # of the pseudo labels: stage and folder
 PRNET_STAGES = ("prnet_coarse", "prnet_fine")
 
@@ -205,10 +205,11 @@ class DefaultLocalisation:
         inputs = self._inputs(pipeline)
         first = {"results_dir": str(pipeline.output / FIRST_ROUND)}
         pipeline.run_stage("correspondence", overrides | first, inputs)
-        # The first masks only vote, on the working grid: no finer one is needed. What they claim too much, all would.
+        # The first masks only vote, on the working grid: no finer one is needed. Their paths know intensities alone:
+        # probabilities come from one voter so far, and where it says too much, all would.
         coarse = first | {"geodesic_spacing_mm": list(pipeline.cohort.spacing_mm)}
         pipeline.run_stage(
-            PSEUDO_LABELS, coarse, inputs, after=["correspondence"], variant=FIRST_ROUND, changes=SMALLEST
+            PSEUDO_LABELS, coarse, inputs, after=["correspondence"], variant=FIRST_ROUND, changes=FIRST_MASKS
         )
         accepted, seen = self._accepted_files(), self._seen(pipeline)
         fusion = {"first_dir": first["results_dir"], "embedding_dir": overrides["embedding_dir"], "accepted": accepted}

@@ -115,7 +115,7 @@ class Pipeline:
         if labels_dir is None:
             labels_dir = self.localisation.training_labels(self)
         else:
-            after = []
+            inputs, after = [inputs, self.image_hashes(), _label_hashes(labels_dir)], []
         overrides["labels_dir"] = str(labels_dir)
         folder = root / "segmentation"
         self._run("segmentation", lambda: overrides | more, inputs, folder, after, variant, changes)
@@ -201,6 +201,11 @@ class Pipeline:
         if "validation_count" in wanted:
             return wanted["validation_count"]
         return min(read_configs(self._names(stage))["validation_count"], len(self.cohort.cases) // 4)
+
+
+def _label_hashes(folder: Path) -> dict[str, str]:
+    """Label map -> fingerprint."""
+    return {file.name: sha256_of_file(file) for file in sorted(folder.glob("*.nii.gz"))}
 
 
 def link_images(files: Mapping[str, Path], folder: Path) -> Path:

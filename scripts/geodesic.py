@@ -143,14 +143,15 @@ class _SweptAxis:
     """
 
     def __init__(self, image: torch.Tensor, count: int, spacing_mm: tuple[float, ...], axis: int, lam: float) -> None:
-        self.image = image.movedim(axis + 1, 1).contiguous()
+        framed = pad(image.movedim(axis + 1, 1), (1, 1, 1, 1))
+        self.image = framed[..., 1:-1, 1:-1]
         length, height, width = self.image.shape[1:]
         self.axis, self.lam = axis, lam
         self.distance = torch.full((length, count, height + 2, width + 2), torch.inf, device=image.device)
         self.neighbours = self.distance.unfold(2, height, 1).unfold(3, width, 1)
-        self.intensities = pad(self.image, (1, 1, 1, 1)).unfold(2, height, 1).unfold(3, width, 1)
+        self.intensities = framed.unfold(2, height, 1).unfold(3, width, 1)
         self.step_mm = _step_lengths_mm(spacing_mm, axis).to(image.device)[:, :, None, None]
-        self.cost, self.more = (torch.empty(3, 3, height, width, device=image.device) for _ in range(2))
+        self.cost, self.added = (torch.empty(3, 3, height, width, device=image.device) for _ in range(2))
         self.path = torch.empty(count, 3, 3, height, width, device=image.device)
         self.best = torch.empty(count, height, width, device=image.device)
 
@@ -176,8 +177,8 @@ class _SweptAxis:
         torch.sub(self.image[0, plane], self.intensities[0, neighbour], out=self.cost)
         self.cost.abs_().add_(EPSILON)
         for channel in range(1, len(self.image)):
-            torch.sub(self.image[channel, plane], self.intensities[channel, neighbour], out=self.more)
-            self.cost.add_(self.more.abs_())
+            torch.sub(self.image[channel, plane], self.intensities[channel, neighbour], out=self.added)
+            self.cost.add_(self.added.abs_())
         if self.lam < 1:
             self.cost.div_(self.cost * (1 - self.lam) + self.lam)
         self.cost.mul_(self.step_mm)
@@ -207,7 +208,9 @@ def _geodistk(
             "GeodisTK is not installed", expected="GeodisTK, or the backend torch", found=error
         ) from error
     if len(image) > 1:
-        raise BundleError("GeodisTK knows one channel", expected="the backend torch", found=f"{len(image)} channels")
+        raise BundleError(
+            "GeodisTK knows one channel", expected="the backend torch, or vote_weight 0", found=f"{len(image)} channels"
+        )
     intensities = np.ascontiguousarray(image[0].cpu().numpy(), dtype=np.float32)
     distances = np.empty(seeds.shape, dtype=np.float32)
     for distance, seed in zip(distances, seeds.cpu().numpy(), strict=True):

@@ -57,9 +57,10 @@ class GeodesicSettings:
             undecided (255) and teach nothing; 0 decides all.
         confident_vote: seeds are where a class's transferred vote exceeds this (mode `default`); a class without such
             a place keeps its points. None takes points alone.
+        confident_background: the same for background; None takes `confident_vote`.
         intensity_rounds: the votes are first made sharper by the case's intensities, see `tissue_posterior`.
         vote_weight: a step in a class's probability costs as much as this share of the same step in intensity; 0 looks
-            at intensity alone.
+            at intensity alone. Without `confident_vote` there are no probabilities.
         reach_share: a class ends at this share of its seeds' extent away from them, see `within_reach`; 0 ends nowhere.
         neck_radius_mm: what hangs on to a class by a neck that a ball of this radius cannot pass is cut off, see
             `without_necks`; 0 cuts nothing.
@@ -84,6 +85,11 @@ class GeodesicSettings:
     neck_share: float = 0.5
 
     def __post_init__(self) -> None:
+        if self.vote_weight < 0 or (self.vote_weight and self.backend == "geodistk"):
+            found = f"{self.vote_weight}, backend {self.backend}"
+            raise BundleError(
+                "vote_weight is not usable", stage=STAGE, expected="0 or more; 0 for geodistk", found=found
+            )
         if self.spacing_mm is not None:
             object.__setattr__(self, "spacing_mm", tuple(float(step) for step in self.spacing_mm))
 
@@ -256,8 +262,8 @@ class PseudoLabeller:
             outside = ~self._body(name, working)
             seeds[1:] &= ~outside
             seeds[0] |= outside
-        image = self._metric(working.array, votes)
-        pseudo = geodesic_pseudo_label(image, seeds, spacing_of(working.affine), self.settings, device=self.device)
+        channels = self._path_channels(working.array, votes)
+        pseudo = geodesic_pseudo_label(channels, seeds, spacing_of(working.affine), self.settings, device=self.device)
         distances = self._refined(pseudo, working.array) if self.network is not None else pseudo.distances
         if self.settings.reach_share:
             _end_at_reach(distances, seeds, spacing_of(working.affine), self.settings)
@@ -286,11 +292,16 @@ class PseudoLabeller:
         body = Volume(np.asarray(cached.dataobj), cached.affine)
         return nearest_on_grid(body, working.affine, working.array.shape) > 0
 
-    def _metric(self, image: np.ndarray, votes: np.ndarray | None) -> np.ndarray:
-        """(C, X, Y, Z) channels whose steps make a path long: intensity, and the probability of each class."""
+    def _path_channels(self, image: np.ndarray, votes: np.ndarray | None) -> np.ndarray:
+        """(C, X, Y, Z) whose steps make a path long: intensity, and the weighted probability of each class.
+
+        The votes' memory is used, to spare a copy.
+        """
         if votes is None or not self.settings.vote_weight:
             return image[None]
-        return np.concatenate([image[None], self.settings.vote_weight * votes[1:]])
+        votes *= self.settings.vote_weight
+        votes[0] = image
+        return votes
 
     def _seeds(self, name: str, record: Mapping[str, Any], working: Volume, votes: np.ndarray | None) -> np.ndarray:
         """(K + 1, X, Y, Z) bool of confident votes; a class without any, or without votes, has its kept points.
@@ -323,7 +334,7 @@ class PseudoLabeller:
         return voted
 
     def _votes(self, name: str, working: Volume) -> np.ndarray | None:
-        """(1 + K, X, Y, Z) class probabilities on the working image's grid, made sharper; None if points rule."""
+        """(1 + K, X, Y, Z) class probabilities on the working image's grid, sharper; None without `confident_vote`."""
         if self.settings.confident_vote is None:
             return None
         votes, affine = read_votes(self._votes_file(name))
@@ -332,7 +343,7 @@ class PseudoLabeller:
             body, image = cached.body.numpy(), cached.image[0].numpy()
             votes, affine = votes_on_grid(votes, affine, cached.affine, body.shape), cached.affine
             votes = tissue_posterior(image, votes, body, self.cohort.spacing_mm, self.settings.intensity_rounds)
-        return votes_on_grid(votes, affine, working.affine, working.array.shape)
+        return votes_on_grid(votes.astype(np.float32), affine, working.affine, working.array.shape)
 
     def _refined(self, pseudo: PseudoLabel, image: np.ndarray) -> np.ndarray:
         """The distances; where refinement changed the label, 0 to the new class and the truncation to all others."""

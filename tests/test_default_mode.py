@@ -59,6 +59,8 @@ def test_from_scribbles_to_label_maps_and_again_with_a_corrected_region(cohort, 
         for folder in ("first_round/pseudo_labels", "training_labels", "pseudo_labels")
     ]
     assert limits == [None, None, 0.97], "what others learn from claims rather too little"
+    first = read_json(output / "first_round/pseudo_labels/phantom_01.json")["settings"]["vote_weight"]
+    assert first == 0.0 < read_json(output / "training_labels/phantom_01.json")["settings"]["vote_weight"]
     caplog.clear()
     main(command(cohort, output))
     assert caplog.text.count("done before") == len(stages)

@@ -50,3 +50,14 @@ def test_all_classes_are_told_with_their_flags():
     assert "**All 2 classes**" in text
     assert "| spleen | 0.300 ± 0.000 | 0.30 | 0.40 | 1 of 1 | 0 of 0 |" in text
     assert "| liver | 0.900 ± 0.000 | 0.90 | 0.90 | 0 of 0 | 0 of 1 |" in text
+
+
+def test_before_the_first_run_there_are_no_masks_to_tell_of():
+    text = default_section(result(runs=[], networks={"pseudo_labels": scores(0.5, 0.7)}))
+    assert "| pseudo labels | 0.50 | 0.70 | 0.60 | 0.50 | – | – |" in text and "| masks" not in text
+
+
+def test_a_class_that_no_truth_has_gets_dashes():
+    everything = run(0.3, 0.9)
+    everything["pseudo_labels"]["classes"]["gallbladder"] = {"dice_mean": None, "dice_sd": None}
+    assert "| gallbladder | – | – | – | – | – |" in default_section(result(all_classes=everything))

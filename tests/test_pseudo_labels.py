@@ -273,13 +273,13 @@ def test_background_that_is_not_beyond_doubt_does_not_stop_a_class(tmp_path, mak
 
 
 def test_where_intensities_tell_nothing_the_votes_draw_the_border(tmp_path, make_case, write_volume):
-    """One tissue everywhere; votes fall evenly along x from the liver to the background."""
+    """One tissue everywhere; votes fall along x from the liver to the background, slowly, then fast."""
     case, _, affine = make_case("RAS")
     image = np.full(SHAPE, ORGAN_HU)
     image[-1, -1, -1] = FAT_HU  # a constant volume is refused
     write_volume(tmp_path, image, affine, "case_1.nii.gz")
     _propagated(tmp_path, case, _points(affine, without=["spleen", "left_kidney"]))
-    fall = np.linspace(1.0, 0.0, SHAPE[0])[:, None, None]
+    fall = np.concatenate([np.linspace(1.0, 0.6, 20), np.linspace(0.5, 0.0, 4)])[:, None, None]
     votes = np.zeros((*SHAPE, 4))
     order = list(CLASSES).index("liver") + 1
     votes[..., order], votes[..., 0] = fall, 1 - fall
@@ -290,10 +290,15 @@ def test_where_intensities_tell_nothing_the_votes_draw_the_border(tmp_path, make
         PseudoLabeller(_cohort(tmp_path, case), tmp_path, settings).run()
         return (_result(tmp_path)[0] == 6).mean(axis=(1, 2))
 
-    found = shares(vote_weight=0.5)
-    assert np.array_equal(found, found.round()) and (np.diff(found) <= 0).all(), "whole planes, from one side"
-    last = fall[int(found.sum()) - 1, 0, 0]
-    assert 0.35 <= last <= 0.55, "between the limits 0.8 and 0.1"
+    by_votes, by_length = shares(vote_weight=0.5), shares()
+    assert np.array_equal(by_votes, by_votes.round()) and (np.diff(by_votes) <= 0).all(), "whole planes, from one side"
+    assert fall[int(by_votes.sum()) - 1, 0, 0] == pytest.approx(0.5, abs=0.12), "half way from 0.8 to 0.1"
+    assert by_length.sum() < by_votes.sum() - 2, "without votes it is half the way in millimetres"
+
+
+def test_paths_that_know_votes_need_torch():
+    with pytest.raises(BundleError, match="vote_weight is not usable"):
+        GeodesicSettings(vote_weight=0.1, backend="geodistk")
 
 
 def test_the_cached_volume_serves_at_the_cohorts_spacing(tmp_path, make_case, write_volume):

@@ -23,13 +23,15 @@ FULL = "everything on"
 MASKS: dict[str, dict[str, dict[str, Any]]] = {
     FULL: {},
     "smooth map instead of an affine one": {"correspondence": SMOOTH, "fusion": SMOOTH},
-    "points instead of the region": {"pseudo_labels": {"confident_vote": "$None", "intensity_rounds": 0}},
+    "points instead of the region": {
+        "pseudo_labels": {"confident_vote": "$None", "intensity_rounds": 0, "vote_weight": 0.0}
+    },
     "region without limits": {"region": {"reach_share": 0.0, "neck_radius_mm": 0.0}},
     "background as soon a seed as a class": {"pseudo_labels": {"confident_background": "$None"}},
     "paths know intensities only": {"pseudo_labels": {"vote_weight": 0.0}},
     "no intensities": {"pseudo_labels": {"intensity_rounds": 0}},
     "no helping cases": {"fusion": {"helpers": 0}},
-    "helping cases not judged": {"fusion": {"least_returned_dice": 0.0}},
+    "helping cases however badly labels return": {"fusion": {"least_returned_dice": 0.0}},
     "air not excluded": {"pseudo_labels": {"body_only": False}},
 }
 # What is changed -> stage -> config keys. Each of these trainings takes a share of the epochs.
@@ -46,7 +48,7 @@ NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
     "label correction": {"segmentation": {"use_plc": True}},
 }
 EPOCH_SHARE = 3  # one third
-TOGETHER = "the other supports' label maps accepted"
+TOGETHER = "with the other supports' true label maps accepted"
 
 
 def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, device: str | None) -> dict[str, Any]:
@@ -136,7 +138,8 @@ def ablation_section(result: Mapping[str, Any]) -> str:
         "the `test` list, full original grid; the change is the mean over volumes with its 95 % interval (paired "
         f"bootstrap over volumes, {RESAMPLES} resamples). Raw numbers: "
         f"`docs/benchmarks/ablation_{name}.json`.",
-        f"**One-shot masks, one lever off,** mean over the supports {', '.join(result['masks'][FULL]['supports'])}.",
+        "**One-shot masks, one thing changed,** mean over the supports "
+        f"{', '.join(result['masks'][FULL]['supports'])}.",
         _table(result["masks"], list(result["classes"])),
     ]
     if result["networks"]:

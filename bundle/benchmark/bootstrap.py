@@ -13,7 +13,8 @@ RESAMPLES = 2000
 def case_dice(runs: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """Mean Dice of every case over runs and classes; a class that the truth lacks does not count.
 
-    A class that was not found is 0. Each run is what `evaluate_folder` returns, of the same cases.
+    A class that was not found is 0. Each run is what `evaluate_folder` returns, of the same cases, each of which has
+    one of the classes at least.
     """
     return np.mean([_of_one(scores["cases"]) for scores in runs], axis=0)
 

@@ -66,6 +66,7 @@ def run(
     keep(supervised=supervised_network(dataset, bench.on_unlabelled("supervised")))
     result["stages_one_shot"] = one_shot.directory.state()
     result["all_classes"] = _one_shot(dataset, first, bench.on_test(first, "all_classes", classes=dataset.all_classes))
+    keep()
     for chosen in others:
         keep(_one_shot(dataset, chosen, bench.on_test(chosen)))
     if ship:

@@ -11,7 +11,7 @@ import numpy as np
 from bundle.benchmark import pages
 from bundle.benchmark.bootstrap import RESAMPLES, change, worst_dice
 from bundle.benchmark.strangers import strangers_section
-from bundle.trust_score import FAILURE, kept_quality
+from bundle.trust_score import kept_quality, summary
 
 NETWORK_WORDS = {
     "pseudo_labels": "pseudo labels",
@@ -38,8 +38,8 @@ def default_section(result: Mapping[str, Any]) -> str:
             f"numbers: `docs/benchmarks/default_{name}.json`.",
             f"**Trained networks.** Support `{result['support']}`, strokes a, region as grown. Dice on the "
             "test volumes, mean over volumes; worst: of any volume and class; pseudo labels on the unlabelled volumes "
-            "but the support. Differences with a 95 % interval (paired bootstrap over volumes, "
-            f"{RESAMPLES} resamples).",
+            "but the support. Differences: mean over volumes of their classes' mean, with its 95 % interval (paired "
+            f"bootstrap over volumes, {RESAMPLES} resamples).",
             _network_table(result),
             "**One-shot masks of the test volumes, no segmentation network.** Dice, mean over volumes; then mean ± "
             "standard deviation over supports and scribble variants.",
@@ -102,24 +102,14 @@ def _all_classes_table(run: Mapping[str, Any]) -> str:
     scores, rows = run["pseudo_labels"], []
     for name, row in scores["classes"].items():
         pairs = [pair for pair in run["trust"]["pairs"] if pair["class"] == name]
-        predicted = statistics.fmean(pair["predicted"] for pair in pairs)
-        failures = [pair for pair in pairs if pair["true"] < FAILURE]
-        flagged = sum(pair["flagged"] for pair in failures)
-        false = sum(pair["flagged"] for pair in pairs) - flagged
-        rows.append(
-            [
-                *(
-                    name,
-                    pages.mean_sd(row["dice_mean"], row["dice_sd"]),
-                    pages.number(min(pair["true"] for pair in pairs)),
-                ),
-                *(pages.number(predicted), f"{flagged} of {len(failures)}", f"{false} of {len(pairs) - len(failures)}"),
-            ]
-        )
-    found = run["trust"]
-    summary = [f"{found['failures_flagged']} of {found['failures']}"]
-    summary.append(f"{found['false_flags']} of {found['results'] - found['failures']}")
-    rows.append(["**all**", pages.number(scores["mean_dice"]), pages.number(worst_dice([scores])), "–", *summary])
+        if not pairs:
+            rows.append([name, *"–––––"])
+            continue
+        worst, predicted = min(pair["true"] for pair in pairs), statistics.fmean(pair["predicted"] for pair in pairs)
+        quality = pages.mean_sd(row["dice_mean"], row["dice_sd"])
+        rows.append([name, quality, pages.number(worst), pages.number(predicted), *_flag_cells(summary(pairs))])
+    of_all = [pages.number(scores["mean_dice"]), pages.number(worst_dice([scores])), "–"]
+    rows.append(["**all**", *of_all, *_flag_cells(run["trust"])])
     return pages.table(["", "Dice", "worst", "predicted", "failures flagged", "false flags"], rows)
 
 
@@ -128,23 +118,29 @@ def _trust_table(result: Mapping[str, Any]) -> str:
     networks = {words: result["networks"][name] for name, words in _judged_networks(result).items()}
     for name, scores in {**networks, **{pages.run_name(run): run for run in result["runs"]}}.items():
         found = scores["trust"]
-        caught = f"{found['failures_flagged']} of {found['failures']}"
-        false = f"{found['false_flags']} of {found['results'] - found['failures']}"
         numbers = [pages.number(found[key]) for key in ("pearson_r", "mean_absolute_error")]
-        rows.append([name, *numbers, caught, false])
+        rows.append([name, *numbers, *_flag_cells(found)])
     return pages.table(["", "Pearson's r", "mean absolute error", "failures flagged", "false flags"], rows)
 
 
+def _flag_cells(found: Mapping[str, Any]) -> list[str]:
+    """Failures flagged and false flags; `found` as `summary` returns it."""
+    good = found["results"] - found["failures"]
+    return [f"{found['failures_flagged']} of {found['failures']}", f"{found['false_flags']} of {good}"]
+
+
 def _coverage_table(result: Mapping[str, Any]) -> str:
+    kinds = {words: result["networks"][name]["trust"]["pairs"] for name, words in _judged_networks(result).items()}
     grown = [run["trust"]["pairs"] for run in result["runs"] if run["region"] == "as grown"]
-    kinds = {words: [result["networks"][name]["trust"]["pairs"]] for name, words in _judged_networks(result).items()}
+    kinds["masks, region as grown"] = [pair for pairs in grown for pair in pairs]
     rows = []
-    for words, groups in {**kinds, "masks, region as grown": grown}.items():
-        pairs = [pair for group in groups for pair in group]
+    for words, pairs in kinds.items():
+        if not pairs:
+            continue
         coverage, quality = kept_quality(*([pair[key] for pair in pairs] for key in ("predicted", "true")))
         at = [quality[np.searchsorted(coverage, share - 1e-9)] for share in COVERAGE]
-        rows.append([words, f"{len(pairs)}", *(f"{value:.2f}" for value in at)])
-    return pages.table(["", "results", *(f"best {share:.0%}".replace("%", " %") for share in COVERAGE)], rows)
+        rows.append([words, f"{len(pairs)}", *map(pages.number, at)])
+    return pages.table(["", "results", *(f"best {round(100 * share)} %" for share in COVERAGE)], rows)
 
 
 def _judged_networks(result: Mapping[str, Any]) -> dict[str, str]:

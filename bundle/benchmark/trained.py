@@ -15,7 +15,7 @@ from bundle.pipeline import Pipeline, link_images
 from bundle.run_config import read_component
 from bundle.stages import config_names
 from scripts.evaluation import evaluate_folder
-from scripts.files import write_json, write_nifti
+from scripts.files import read_json, write_json, write_nifti
 from scripts.pseudo_labels import PseudoLabeller
 from scripts.volume_io import read_labels
 
@@ -84,9 +84,10 @@ def score_network(
 def write_true_labels(dataset: Dataset, classes: Mapping[str, int], folder: Path) -> None:
     """The unlabelled cases' true labels in the form of pseudo labels."""
     for case in dataset.unlabelled:
-        if (folder / f"{case}.json").exists():
+        record = folder / f"{case}.json"
+        if record.exists() and read_json(record)["classes"] == dict(classes):
             continue
         label = read_labels(dataset.labels / f"{case}.nii.gz")
         kept = np.where(np.isin(label.array, list(classes.values())), label.array, 0).astype(np.uint8)
         write_nifti(folder / f"{case}.nii.gz", kept, label.affine)
-        write_json(folder / f"{case}.json", {"case": case, "classes": dict(classes), "not_located": []})
+        write_json(record, {"case": case, "classes": dict(classes), "not_located": []})
