@@ -22,15 +22,15 @@ FULL = "everything on"
 # What is switched off, or else -> stage -> config keys.
 MASKS: dict[str, dict[str, dict[str, Any]]] = {
     FULL: {},
-    "smooth map instead of an affine one": {"correspondence": SMOOTH, "fusion": SMOOTH},
+    "paths know intensities only": {"pseudo_labels": {"vote_weight": 0.0}},
+    "no helping cases": {"fusion": {"helpers": 0}},
+    "no intensities": {"pseudo_labels": {"intensity_rounds": 0}},
     "points instead of the region": {
         "pseudo_labels": {"confident_vote": "$None", "intensity_rounds": 0, "vote_weight": 0.0}
     },
-    "region without limits": {"region": {"reach_share": 0.0, "neck_radius_mm": 0.0}},
     "background as soon a seed as a class": {"pseudo_labels": {"confident_background": "$None"}},
-    "paths know intensities only": {"pseudo_labels": {"vote_weight": 0.0}},
-    "no intensities": {"pseudo_labels": {"intensity_rounds": 0}},
-    "no helping cases": {"fusion": {"helpers": 0}},
+    "smooth map instead of an affine one": {"correspondence": SMOOTH, "fusion": SMOOTH},
+    "region without limits": {"region": {"reach_share": 0.0, "neck_radius_mm": 0.0}},
     "helping cases however badly labels return": {"fusion": {"least_returned_dice": 0.0}},
     "air not excluded": {"pseudo_labels": {"body_only": False}},
 }
