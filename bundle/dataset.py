@@ -39,6 +39,10 @@ class Dataset:
         """The case's CT."""
         return self.folder / "images" / f"{case}.nii.gz"
 
+    def label(self, case: str) -> Path:
+        """The case's label map, for scoring only."""
+        return self.labels / f"{case}.nii.gz"
+
     def scribbles(self, variant: str = "a", support: str | None = None) -> Path:
         """Scribbles of the support, or of another one."""
         return self.folder / "scribbles" / f"{support or self.support}_{variant}.nii.gz"

@@ -98,7 +98,7 @@ def _together(bench: Bench) -> dict[str, dict[str, Any]]:
         folder = f"ablation/together_{run.support}"
         inputs = bench.output / folder / "input"
         images = link_images({case: dataset.image(case) for case in [*dataset.test, *others]}, inputs / "images")
-        maps = link_images({case: dataset.labels / f"{case}.nii.gz" for case in others}, inputs / "accepted")
+        maps = link_images({case: dataset.label(case) for case in others}, inputs / "accepted")
         found[run.support] = _mask_scores(bench, bench.on_images(run, images, folder, accepted=maps))
     return found
 

@@ -45,8 +45,14 @@ def run(
     bench = open_bench(dataset_folder, output, small, device)
     dataset = bench.dataset
     stages = bench.train().directory.state()
-    parts: dict[str, Any] = {"networks": {}, "strangers": {}, "runs": [], "all_classes": {}}
-    result = {**bench.about(), "stages": stages, **parts}
+    result: dict[str, Any] = {
+        **bench.about(),
+        "stages": stages,
+        "networks": {},
+        "strangers": {},
+        "all_classes": {},
+        "runs": [],
+    }
 
     def keep(scores: dict[str, Any] | None = None, **networks: dict[str, Any]) -> None:
         """Everything measured so far is on the page, whatever comes after."""

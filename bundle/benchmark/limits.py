@@ -73,7 +73,7 @@ def _correspondence(dataset: Dataset) -> Callable[[], Any] | None:
     trained = load_embedding(weights / "embedding", [SPACING_MM] * 3)
     support, query = (_cached(dataset.image(case)) for case in (dataset.support, dataset.test[0]))
     body = embed_body(trained, support, spacing_mm)
-    region = dataset.labels / f"{dataset.support}.nii.gz"
+    region = dataset.label(dataset.support)
     fractions = read_fractions(region, support, body.embedding, list(dataset.classes.values()))
     points = read_scribble_points(dataset.scribbles(), dataset.classes)
     places_mm = to_voxels(points.world_mm, support.affine) * spacing_mm

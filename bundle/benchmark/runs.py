@@ -53,7 +53,7 @@ class Bench:
 
         An accepted region is the support's label map: what a user has who corrects the grown one.
         """
-        accepted = self.dataset.labels / f"{run.support}.nii.gz" if run.region == "accepted" else None
+        accepted = self.dataset.label(run.support) if run.region == "accepted" else None
         changes = {"weights": self.output, "region": accepted, **changes}
         return Pipeline(self._settings(self.output / folder, images, run.support, run.variant, **changes))
 

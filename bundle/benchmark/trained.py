@@ -87,7 +87,7 @@ def write_true_labels(dataset: Dataset, classes: Mapping[str, int], folder: Path
         record = folder / f"{case}.json"
         if record.exists() and read_json(record)["classes"] == dict(classes):
             continue
-        label = read_labels(dataset.labels / f"{case}.nii.gz")
+        label = read_labels(dataset.label(case))
         kept = np.where(np.isin(label.array, list(classes.values())), label.array, 0).astype(np.uint8)
         write_nifti(folder / f"{case}.nii.gz", kept, label.affine)
         write_json(record, {"case": case, "classes": dict(classes), "not_located": []})
