@@ -95,6 +95,7 @@ def transfer_labels(
         settings: see `TransferSettings`.
     """
     query_vectors, support_vectors = query.fine_vectors, support.fine_vectors
+    device = query_vectors.device
     support_centres = support.cell_centres("fine")
     shape = tuple(query_vectors.shape[:3])
     inside = cell_fractions(query_body.cpu().numpy() > 0, [1], shape)[1] > 0.5
@@ -106,6 +107,7 @@ def transfer_labels(
     (body_box,) = ndimage.find_objects(inside.numpy().astype(np.uint8))
     expected_mm[body_box] = mapped_cells(body_box, to_support, spacing_mm)
     spacing = torch.as_tensor(spacing_mm, dtype=torch.float32)
+    voxel_mm = spacing.to(device)
     for block in _blocks(shape, settings.block):
         here = inside[block]
         if not here.any():
@@ -115,12 +117,12 @@ def transfer_labels(
         known = fractions[(slice(None), *box)].reshape(len(fractions), -1)
         if known.shape[1] == 0 or not known[1:].any():
             continue  # nothing but background, or nothing at all, around
-        similarity = query_vectors[block][here] @ support_vectors[box].reshape(known.shape[1], -1).T
-        distance_mm = torch.cdist(wanted_mm, support_centres[box].reshape(-1, 3) * spacing)
+        similarity = query_vectors[block][here.to(device)] @ support_vectors[box].reshape(known.shape[1], -1).T
+        distance_mm = torch.cdist(wanted_mm.to(device), support_centres[box].reshape(-1, 3) * voxel_mm)
         score = similarity / settings.temperature - distance_mm**2 / (2 * settings.prior_mm**2)
-        votes = torch.softmax(score, dim=1) @ known.T
+        votes = torch.softmax(score, dim=1) @ known.T.to(device)
         target = probabilities[(slice(None), *block)]
-        target[:, here] = votes.T
+        target[:, here] = votes.T.cpu()
     return probabilities
 
 
