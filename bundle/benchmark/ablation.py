@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,19 @@ def _masks(bench: Bench, words: str, overrides: Mapping[str, Mapping[str, Any]])
     found = {}
     for run in first_runs(bench.dataset):
         folder = run.folder if words == FULL else f"ablation/{_slug(words)}_{run.support}"
+        _start_from(bench.output / run.folder, bench.output / folder)
         found[run.support] = _mask_scores(bench, bench.on_test(run, folder, overrides=overrides))
     return found
+
+
+def _start_from(whole: Path, folder: Path) -> None:
+    """Copy the run with everything on to a folder that is not there yet: what a change leaves alone is done already."""
+    if folder.exists() or not whole.exists():
+        return
+    copied = folder.with_name(f".copied-{folder.name}")
+    shutil.rmtree(copied, ignore_errors=True)
+    shutil.copytree(whole, copied)
+    copied.rename(folder)
 
 
 def _together(bench: Bench) -> dict[str, dict[str, Any]]:
