@@ -1,6 +1,7 @@
 """Dense transfer of a region: every cell of the query asks the support's cells around its place (mode `default`).
 
-Strokes give a handful of points; a whole region lets each cell of the query vote, background included.
+Strokes give a handful of points; a whole region lets each cell of the query vote, background included. Votes are sure
+of an organ's middle and blur its shape; the region carried along a regular map keeps its shape: both can be averaged.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.nn import functional
 from scripts.anatomy_net import STRIDES
 from scripts.cached_volume import CachedVolume
 from scripts.dense_embedding import DenseEmbedding
+from scripts.regular_map import regular_displacements
 from scripts.resampling import nearest_on_grid
 from scripts.smooth_map import SmoothMap
 from scripts.volume_io import read_labels
@@ -34,12 +36,14 @@ class TransferSettings:
         reach_mm: how far from where the smooth map points a cell of the support is asked, per axis.
         prior_mm: standard deviation of the Gaussian that favours cells near there.
         temperature: of the softmax over the cosines of both levels.
+        carried_share: weight of the region carried along the regular map beside the votes; 0 is votes alone.
         block: cells per axis of the query that are handled together.
     """
 
     reach_mm: float = 32.0
     prior_mm: float = 24.0
     temperature: float = 0.07
+    carried_share: float = 0.0
     block: int = 4
 
 
@@ -108,6 +112,7 @@ def transfer_labels(
     expected_mm[body_box] = mapped_cells(body_box, to_support, spacing_mm)
     spacing = torch.as_tensor(spacing_mm, dtype=torch.float32)
     voxel_mm = spacing.to(device)
+    asked = torch.zeros(shape, dtype=torch.bool)
     for block in _blocks(shape, settings.block):
         here = inside[block]
         if not here.any():
@@ -123,7 +128,22 @@ def transfer_labels(
         votes = torch.softmax(score, dim=1) @ known.T.to(device)
         target = probabilities[(slice(None), *block)]
         target[:, here] = votes.T.cpu()
+        asked[block] = here
+    if settings.carried_share and asked.any():
+        bent_mm = regular_displacements(
+            support, query, asked, expected_mm, spacing_mm, settings.reach_mm, settings.temperature
+        )
+        carried = _carried(fractions, (expected_mm + bent_mm)[asked] / spacing)
+        probabilities[:, asked] += settings.carried_share * (carried - probabilities[:, asked])
     return probabilities
+
+
+def _carried(fractions: Tensor, voxels: Tensor) -> Tensor:
+    """(1 + K, x, y, z) shares of fine cells at (N, 3) voxels, linear between centres, (1 + K, N); background beyond."""
+    cells = ((voxels - (STRIDE - 1) / 2) / STRIDE).T.numpy()
+    shares = [ndimage.map_coordinates(share.numpy(), cells, order=1, mode="constant") for share in fractions[1:]]
+    carried = torch.from_numpy(np.stack(shares))
+    return torch.cat([1 - carried.sum(dim=0, keepdim=True), carried])
 
 
 def mapped_cells(box: Sequence[slice], to_support: SmoothMap, spacing_mm: np.ndarray) -> Tensor:

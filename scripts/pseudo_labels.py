@@ -15,6 +15,7 @@ from monai.transforms import KeepLargestConnectedComponent
 from scipy import ndimage
 from tqdm import tqdm
 
+from scripts.border_smoothing import smoothed_shares
 from scripts.boundary_refinement import dense_features, refine_boundary
 from scripts.cached_volume import read_cached
 from scripts.cohort import Case, Cohort
@@ -35,6 +36,7 @@ from scripts.vote_seeds import VOTES, read_votes, seeds_from_votes, votes_on_gri
 
 STAGE = "pseudo_labels"
 UNDECIDED = 255  # value of voxels that two classes claim almost equally
+BORDER_DEPTH_SHARE = 0.5  # a tube of this depth keeps nearly all of its middle line
 RELATIVE_TOLERANCE = 0.01  # of the truncation: further sweeps move hardly a label
 RAS = np.array([[0, 1], [1, 1], [2, 1]])
 
@@ -65,6 +67,10 @@ class GeodesicSettings:
         neck_radius_mm: what hangs on to a class by a neck that a ball of this radius cannot pass is cut off, see
             `without_necks`; 0 cuts nothing.
         neck_share: that radius is at most this share of the depth of the class's deepest seed.
+        image_smoothing_mm: paths see the image through a Gaussian of this width, so that noise costs less; 0 is the
+            image itself.
+        border_smoothing_mm: borders are drawn where the classes' shares in a Gaussian of this width are equal, see
+            `smoothed_shares`; 0 leaves them as they grew.
     """
 
     lam: float = 1.0
@@ -83,6 +89,8 @@ class GeodesicSettings:
     reach_share: float = 0.0
     neck_radius_mm: float = 0.0
     neck_share: float = 0.5
+    image_smoothing_mm: float = 0.0
+    border_smoothing_mm: float = 0.0
 
     def __post_init__(self) -> None:
         if self.vote_weight < 0 or (self.vote_weight and self.backend == "geodistk"):
@@ -262,7 +270,7 @@ class PseudoLabeller:
             outside = ~self._body(name, working)
             seeds[1:] &= ~outside
             seeds[0] |= outside
-        channels = self._path_channels(working.array, votes)
+        channels = self._path_channels(working, votes)
         pseudo = geodesic_pseudo_label(channels, seeds, spacing_of(working.affine), self.settings, device=self.device)
         distances = self._refined(pseudo, working.array) if self.network is not None else pseudo.distances
         if self.settings.reach_share:
@@ -271,6 +279,8 @@ class PseudoLabeller:
         if self.settings.neck_radius_mm:
             shares = _cut_necks(distances, seeds, spacing_of(working.affine), self.settings)
             cut_off = dict(zip(self.cohort.classes, shares, strict=True))
+        if self.settings.border_smoothing_mm:
+            distances = _smooth_borders(distances, seeds, spacing_of(working.affine), self.settings)
         label = _label_on_grid(distances, working.affine, self._case(name).shape, original.affine, self.settings)
         located = zip(self.cohort.classes, seeds[1:], strict=True)
         return label, [name for name, seed in located if not seed.any()], cut_off
@@ -292,11 +302,15 @@ class PseudoLabeller:
         body = Volume(np.asarray(cached.dataobj), cached.affine)
         return nearest_on_grid(body, working.affine, working.array.shape) > 0
 
-    def _path_channels(self, image: np.ndarray, votes: np.ndarray | None) -> np.ndarray:
+    def _path_channels(self, working: Volume, votes: np.ndarray | None) -> np.ndarray:
         """(C, X, Y, Z) whose steps make a path long: intensity, and the weighted probability of each class.
 
         The votes' memory is used, to spare a copy.
         """
+        image = working.array
+        if self.settings.image_smoothing_mm:
+            width = [self.settings.image_smoothing_mm / step for step in spacing_of(working.affine)]
+            image = ndimage.gaussian_filter(image, width)
         if votes is None or not self.settings.vote_weight:
             return image[None]
         votes *= self.settings.vote_weight
@@ -438,6 +452,15 @@ def _cut_necks(
         _to_background(distances[(slice(None), *box)], channel, leaked, settings)
         shares[channel - 1] = round(float(leaked.sum() / mask.sum()), 3)
     return shares
+
+
+def _smooth_borders(
+    distances: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], settings: GeodesicSettings
+) -> np.ndarray:
+    """Distances whose nearest class has smooth borders; arguments as for `_cut_necks`."""
+    label, *_ = _nearest_class(distances)
+    shares = smoothed_shares(label, seeds, spacing_mm, settings.border_smoothing_mm, BORDER_DEPTH_SHARE)
+    return settings.truncation * (1 - shares)
 
 
 def _to_background(distances: np.ndarray, channel: int, lost: np.ndarray, settings: GeodesicSettings) -> None:
