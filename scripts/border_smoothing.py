@@ -13,8 +13,9 @@ def smoothed_shares(
 ) -> np.ndarray:
     """Share of each class around each voxel, (K + 1, X, Y, Z) float32 in [0, 1], background first.
 
-    Where the highest share wins, every border has moved towards its own middle line; flat borders stay. The width is at
-    most `depth_share` of a class's greatest depth, so that thin organs stay, too. Seeds keep their class.
+    Where the highest share wins, fingers and notches are gone and flat borders have not moved; a ball of radius r loses
+    about `width_mm ** 2 / r` of it. The width is at most `depth_share` of a class's greatest depth, so that thin organs
+    stay. Seeds keep their class.
 
     Args:
         label: (X, Y, Z) class indices, 0 background.

@@ -52,13 +52,14 @@ def test_the_map_is_followed_at_every_other_cell(cells):
     torch.testing.assert_close(mapped_cells(part, bend, spacing_mm), found[part])
 
 
+@pytest.mark.parametrize("carried_share", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("error_mm", [(0.0, 0.0, 0.0), (12.0, -12.0, 8.0)])
-def test_an_oracle_transfers_the_region_even_where_the_map_errs(error_mm):
+def test_an_oracle_transfers_the_region_even_where_the_map_errs(error_mm, carried_share):
     support = oracle(lambda places: places).embedding
     query = oracle(lambda places: places + SHIFT_MM).embedding
     cells = tuple(support.levels["fine"].shape[1:])
     fractions = cell_fractions(balls(CENTRES_MM), [3, 5], cells)
-    settings = TransferSettings(temperature=0.02)
+    settings = TransferSettings(temperature=0.02, carried_share=carried_share)
     body = torch.ones(SHAPE)
     found = transfer_labels(support, fractions, query, body, shift_map(SHIFT_MM, error_mm), SPACING_MM, settings)
     torch.testing.assert_close(found.sum(dim=0), torch.ones(cells))
