@@ -15,6 +15,7 @@ EPSILON = 1e-5
 DEFAULT_TOLERANCE = 1e-5
 MAX_ITERATIONS = 100
 GEODISTK_UNREACHED = 1e9
+KEPT_COSTS_BYTES = 2**30  # of edge costs, over all three axes
 
 
 def geodesic_distance(
@@ -152,6 +153,8 @@ class _SweptAxis:
         self.intensities = framed.unfold(2, height, 1).unfold(3, width, 1)
         self.step_mm = _step_lengths_mm(spacing_mm, axis).to(image.device)[:, :, None, None]
         self.cost, self.added = (torch.empty(3, 3, height, width, device=image.device) for _ in range(2))
+        self.kept: dict[tuple[int, int], torch.Tensor] = {}
+        self.most_kept = KEPT_COSTS_BYTES // 3 // self.cost.nbytes
         self.path = torch.empty(count, 3, 3, height, width, device=image.device)
         self.best = torch.empty(count, height, width, device=image.device)
 
@@ -168,12 +171,14 @@ class _SweptAxis:
 
     def _relax(self, distance: torch.Tensor, plane: int, neighbour: int) -> None:
         """Shorten the distances of a plane by paths over its nine neighbours in the plane beside it."""
-        self._edge_costs(plane, neighbour)
-        torch.add(self.neighbours[neighbour], self.cost, out=self.path)
+        torch.add(self.neighbours[neighbour], self._edge_costs(plane, neighbour), out=self.path)
         torch.amin(self.path, dim=(1, 2), out=self.best)
         torch.minimum(distance, self.best, out=distance)
 
-    def _edge_costs(self, plane: int, neighbour: int) -> None:
+    def _edge_costs(self, plane: int, neighbour: int) -> torch.Tensor:
+        """(3, 3, height, width) costs of the edges between two planes; kept for later sweeps while there is room."""
+        if (kept := self.kept.get((plane, neighbour))) is not None:
+            return kept
         torch.sub(self.image[0, plane], self.intensities[0, neighbour], out=self.cost)
         self.cost.abs_().add_(EPSILON)
         for channel in range(1, len(self.image)):
@@ -182,6 +187,9 @@ class _SweptAxis:
         if self.lam < 1:
             self.cost.div_(self.cost * (1 - self.lam) + self.lam)
         self.cost.mul_(self.step_mm)
+        if len(self.kept) < self.most_kept:
+            self.kept[plane, neighbour] = self.cost.clone()
+        return self.cost
 
 
 def _step_lengths_mm(spacing_mm: tuple[float, ...], axis: int) -> torch.Tensor:

@@ -191,3 +191,12 @@ def test_a_missing_geodistk_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "GeodisTK", None)
     with pytest.raises(BundleError, match="GeodisTK is not installed"):
         geodesic_distance(torch.zeros(4, 4, 4), torch.ones(1, 4, 4, 4), SPACING_MM, backend="geodistk")
+
+
+@pytest.mark.parametrize("room", [0, 20_000])
+def test_costs_that_are_kept_change_nothing(monkeypatch, room):
+    image, shape = _noise((2, 9, 8, 7)), (9, 8, 7)
+    seeds = torch.cat([_seed(shape, (0, 0, 0)), _seed(shape, (8, 7, 6), (4, 4, 4))])
+    all_kept = geodesic_distance(image, seeds, SPACING_MM, lam=0.7)
+    monkeypatch.setattr("scripts.geodesic.KEPT_COSTS_BYTES", room)
+    assert torch.equal(geodesic_distance(image, seeds, SPACING_MM, lam=0.7), all_kept)
