@@ -67,9 +67,10 @@ class GeodesicSettings:
         neck_radius_mm: what hangs on to a class by a neck that a ball of this radius cannot pass is cut off, see
             `without_necks`; 0 cuts nothing.
         neck_share: that radius is at most this share of the depth of the class's deepest seed.
-        image_smoothing_mm: paths see the image through a Gaussian of this width, so that noise costs less; 0 is the
-            image itself.
-        border_smoothing_mm: borders are drawn where the classes' shares in a Gaussian of this width are equal, see
+        image_smoothing_voxels: paths see the image through a Gaussian of this standard deviation, so that noise costs
+            less; in sides of a voxel (the median of its three), because noise and ragged borders are as wide as that. 0
+            is the image itself.
+        border_smoothing_voxels: borders are drawn where the classes' shares in such a Gaussian are equal, see
             `smoothed_shares`; 0 leaves them as they grew.
     """
 
@@ -89,8 +90,8 @@ class GeodesicSettings:
     reach_share: float = 0.0
     neck_radius_mm: float = 0.0
     neck_share: float = 0.5
-    image_smoothing_mm: float = 0.0
-    border_smoothing_mm: float = 0.0
+    image_smoothing_voxels: float = 0.0
+    border_smoothing_voxels: float = 0.0
 
     def __post_init__(self) -> None:
         if self.vote_weight < 0 or (self.vote_weight and self.backend == "geodistk"):
@@ -279,7 +280,7 @@ class PseudoLabeller:
         if self.settings.neck_radius_mm:
             shares = _cut_necks(distances, seeds, spacing_of(working.affine), self.settings)
             cut_off = dict(zip(self.cohort.classes, shares, strict=True))
-        if self.settings.border_smoothing_mm:
+        if self.settings.border_smoothing_voxels:
             distances = _smooth_borders(distances, seeds, spacing_of(working.affine), self.settings)
         label = _label_on_grid(distances, working.affine, self._case(name).shape, original.affine, self.settings)
         located = zip(self.cohort.classes, seeds[1:], strict=True)
@@ -308,9 +309,10 @@ class PseudoLabeller:
         The votes' memory is used, to spare a copy.
         """
         image = working.array
-        if self.settings.image_smoothing_mm:
-            width = [self.settings.image_smoothing_mm / step for step in spacing_of(working.affine)]
-            image = ndimage.gaussian_filter(image, width)
+        if self.settings.image_smoothing_voxels:
+            spacing_mm = spacing_of(working.affine)
+            width_mm = self.settings.image_smoothing_voxels * np.median(spacing_mm)
+            image = ndimage.gaussian_filter(image, width_mm / spacing_mm)
         if votes is None or not self.settings.vote_weight:
             return image[None]
         votes *= self.settings.vote_weight
@@ -459,7 +461,8 @@ def _smooth_borders(
 ) -> np.ndarray:
     """Distances whose nearest class has smooth borders; arguments as for `_cut_necks`."""
     label, *_ = _nearest_class(distances)
-    shares = smoothed_shares(label, seeds, spacing_mm, settings.border_smoothing_mm, BORDER_DEPTH_SHARE)
+    width_mm = settings.border_smoothing_voxels * float(np.median(spacing_mm))
+    shares = smoothed_shares(label, seeds, spacing_mm, width_mm, BORDER_DEPTH_SHARE)
     return settings.truncation * (1 - shares)
 
 

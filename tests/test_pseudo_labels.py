@@ -308,7 +308,7 @@ def test_smoothing_keeps_fingers_of_noise_out_of_the_borders(tmp_path, make_case
         found = _result(tmp_path)[0]
         return np.mean([dice_of(found == value, truth == value) for value in CLASSES.values()])
 
-    plain, image, border = dice(), dice(image_smoothing_mm=2.0), dice(border_smoothing_mm=2.0)
+    plain, image, border = dice(), dice(image_smoothing_voxels=0.8), dice(border_smoothing_voxels=0.8)
     assert image > plain + 0.05 and border > plain + 0.02, (plain, image, border)
 
 

@@ -35,8 +35,7 @@ MASKS: dict[str, dict[str, dict[str, Any]]] = {
     "helping cases however badly labels return": {"fusion": {"least_returned_dice": 0.0}},
     "air not excluded": {"pseudo_labels": {"body_only": False}},
     "region carried along, too": {"correspondence": {"carried_share": 0.5}, "fusion": {"carried_share": 0.5}},
-    "region with smooth borders": {"region": {"image_smoothing_mm": 1.5, "border_smoothing_mm": 4.0}},
-    "masks with smooth borders": {"pseudo_labels": {"image_smoothing_mm": 0.8, "border_smoothing_mm": 2.0}},
+    "region with smooth borders": {"region": {"image_smoothing_voxels": 0.4, "border_smoothing_voxels": 1.0}},
 }
 # What is changed -> stage -> config keys. Each of these trainings takes a share of the epochs.
 NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
