@@ -14,8 +14,8 @@ def smoothed_shares(
     """Share of each class around each voxel, (K + 1, X, Y, Z) float32 in [0, 1], background first.
 
     Where the highest share wins, fingers and notches are gone and flat borders have not moved; a ball of radius r loses
-    about `width_mm ** 2 / r` of it. The width is at most `depth_share` of a class's greatest depth, so that thin organs
-    stay. Seeds keep their class.
+    about `width ** 2 / r` of it. The width is at most `depth_share` of a class's greatest depth, and the shallowest
+    class has its share first, so that thin organs stay, inside others too. Seeds keep their class.
 
     Args:
         label: (X, Y, Z) class indices, 0 background.
@@ -26,15 +26,18 @@ def smoothed_shares(
     """
     shares = np.zeros(seeds.shape, dtype=np.float32)
     shares[0] = 1.0
-    for channel in range(1, len(seeds)):
-        box = _box_around(label == channel, spacing_mm, width_mm)
-        if box is None:
-            continue
-        mask = label[box] == channel
-        depth_mm = float(ndimage.distance_transform_edt(mask, sampling=spacing_mm).max())
-        width = [min(width_mm, depth_share * depth_mm) / step for step in spacing_mm]
-        shares[channel][box] = ndimage.gaussian_filter(mask.astype(np.float32), width, mode="nearest")
-        shares[0][box] -= shares[channel][box]
+    boxes = {channel: _box_around(label == channel, spacing_mm, width_mm) for channel in range(1, len(seeds))}
+    masks = {channel: label[box] == channel for channel, box in boxes.items() if box is not None}
+    depths_mm = {
+        channel: float(ndimage.distance_transform_edt(mask, sampling=spacing_mm).max())
+        for channel, mask in masks.items()
+    }
+    for channel in sorted(masks, key=lambda channel: depths_mm[channel]):
+        width = [min(width_mm, depth_share * depths_mm[channel]) / step for step in spacing_mm]
+        share = ndimage.gaussian_filter(masks[channel].astype(np.float32), width, mode="nearest")
+        left = shares[0][boxes[channel]]
+        np.minimum(share, left, out=shares[channel][boxes[channel]])
+        left -= shares[channel][boxes[channel]]
     for channel, seed in enumerate(seeds):
         shares[:, seed] = 0.0
         shares[channel][seed] = 1.0

@@ -20,6 +20,7 @@ from torch.nn import functional
 from scripts.anatomy_net import STRIDES
 from scripts.cached_volume import CachedVolume
 from scripts.dense_embedding import DenseEmbedding
+from scripts.errors import BundleError
 from scripts.regular_map import regular_displacements
 from scripts.resampling import nearest_on_grid
 from scripts.smooth_map import SmoothMap
@@ -45,6 +46,12 @@ class TransferSettings:
     temperature: float = 0.07
     carried_share: float = 0.0
     block: int = 4
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.carried_share <= 1:
+            raise BundleError(
+                "carried_share is a share", stage="label transfer", expected="0 to 1", found=self.carried_share
+            )
 
 
 def cell_fractions(label: np.ndarray, values: list[int], cells: tuple[int, int, int]) -> Tensor:
@@ -139,8 +146,11 @@ def transfer_labels(
 
 
 def _carried(fractions: Tensor, voxels: Tensor) -> Tensor:
-    """(1 + K, x, y, z) shares of fine cells at (N, 3) voxels, linear between centres, (1 + K, N); background beyond."""
-    cells = ((voxels - (STRIDE - 1) / 2) / STRIDE).T.numpy()
+    """(1 + K, x, y, z) shares of fine cells at (N, 3) voxels, (1 + K, N): linear between centres, background beyond."""
+    cells = (voxels - (STRIDE - 1) / 2) / STRIDE
+    last = torch.tensor(fractions.shape[1:]) - 1
+    rim = (cells >= -0.5) & (cells <= last + 0.5)  # the outermost cells reach half a cell beyond their centres
+    cells = torch.where(rim, cells.clamp(min=torch.zeros(3), max=last.float()), cells).T.numpy()
     shares = [ndimage.map_coordinates(share.numpy(), cells, order=1, mode="constant") for share in fractions[1:]]
     carried = torch.from_numpy(np.stack(shares))
     return torch.cat([1 - carried.sum(dim=0, keepdim=True), carried])

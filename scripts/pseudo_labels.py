@@ -36,7 +36,7 @@ from scripts.vote_seeds import VOTES, read_votes, seeds_from_votes, votes_on_gri
 
 STAGE = "pseudo_labels"
 UNDECIDED = 255  # value of voxels that two classes claim almost equally
-BORDER_DEPTH_SHARE = 0.5  # a tube of this depth keeps nearly all of its middle line
+BORDER_DEPTH_SHARE = 0.25  # a small ball loses about a sixth of its radius to it at most
 RELATIVE_TOLERANCE = 0.01  # of the truncation: further sweeps move hardly a label
 RAS = np.array([[0, 1], [1, 1], [2, 1]])
 
@@ -71,7 +71,7 @@ class GeodesicSettings:
             less; in sides of a voxel (the median of its three), because noise and ragged borders are as wide as that. 0
             is the image itself.
         border_smoothing_voxels: borders are drawn where the classes' shares in such a Gaussian are equal, see
-            `smoothed_shares`; 0 leaves them as they grew.
+            `smoothed_shares`; 0 leaves them as they grew. `undecided_margin` then compares these shares.
     """
 
     lam: float = 1.0
@@ -99,6 +99,9 @@ class GeodesicSettings:
             raise BundleError(
                 "vote_weight is not usable", stage=STAGE, expected="0 or more; 0 for geodistk", found=found
             )
+        for name in ("image_smoothing_voxels", "border_smoothing_voxels"):
+            if getattr(self, name) < 0:
+                raise BundleError(f"{name} is a width", stage=STAGE, expected="0 or more", found=getattr(self, name))
         if self.spacing_mm is not None:
             object.__setattr__(self, "spacing_mm", tuple(float(step) for step in self.spacing_mm))
 
@@ -463,7 +466,9 @@ def _smooth_borders(
     label, *_ = _nearest_class(distances)
     width_mm = settings.border_smoothing_voxels * float(np.median(spacing_mm))
     shares = smoothed_shares(label, seeds, spacing_mm, width_mm, BORDER_DEPTH_SHARE)
-    return settings.truncation * (1 - shares)
+    np.subtract(1, shares, out=shares)
+    shares *= settings.truncation
+    return shares
 
 
 def _to_background(distances: np.ndarray, channel: int, lost: np.ndarray, settings: GeodesicSettings) -> None:

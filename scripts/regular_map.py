@@ -56,9 +56,10 @@ def regular_displacements(
     temperature: float,
     rounds: Sequence[RegularRound] = REGULAR_ROUNDS,
 ) -> Tensor:
-    """How far from where the affine map puts the query's fine cells they lie in the support, (x, y, z, 3) mm.
+    """How far from where an affine map puts the query's fine cells they lie in the support, (x, y, z, 3) mm.
 
-    Every other of the cells along each axis is looked at: neighbours go almost the same way.
+    Every other of the cells along each axis is looked at: neighbours go almost the same way. So do cells whose place
+    would be outside the support's volume: there is nothing to look at.
 
     Args:
         support: embedding of the other body.
@@ -70,7 +71,11 @@ def regular_displacements(
         temperature: of the softmax over the cosines of both levels.
         rounds: see `RegularRound`.
     """
-    chosen = _every_other(cells.cpu())
+    places = _cells_at(affine_mm, spacing_mm)
+    limits = torch.tensor(support.levels["fine"].shape[1:])
+    chosen = _every_other(cells.cpu() & ((places >= 0) & (places < limits)).all(dim=-1))
+    if not chosen.any():
+        return torch.zeros(*cells.shape, 3)
     window = _Window(support, query, chosen, affine_mm[chosen], spacing_mm, reach_mm, temperature)
     known = chosen.numpy().astype(np.float32)
     field = torch.zeros(*cells.shape, 3)
@@ -79,6 +84,12 @@ def regular_displacements(
         found[chosen] = window.mean_displacement(field[chosen], step.prior_mm).cpu()
         field = torch.from_numpy(_smoothed(found.numpy(), known, step.width_mm / (STRIDE * spacing_mm)))
     return field
+
+
+def _cells_at(places_mm: Tensor, spacing_mm: np.ndarray) -> Tensor:
+    """(..., 3) indices of the fine cells whose centres are nearest, also beyond the volume."""
+    cell_mm = torch.as_tensor(STRIDE * spacing_mm, dtype=torch.float32, device=places_mm.device)
+    return (places_mm / cell_mm - (STRIDE - 1) / (2 * STRIDE)).round().long()
 
 
 def _every_other(cells: Tensor) -> Tensor:
@@ -99,7 +110,7 @@ class _Window:
     """What each chosen cell of the query sees around its place in the support.
 
     Args:
-        chosen: (x, y, z) bool, N of them true.
+        chosen: (x, y, z) bool, N of them true, whose places are inside the support's volume.
         affine_mm: (N, 3).
         Others: as for `regular_displacements`.
     """
@@ -121,14 +132,12 @@ class _Window:
         steps = [torch.arange(-cells, cells + 1, device=device) for cells in reach]
         offsets = torch.stack(torch.meshgrid(*steps, indexing="ij"), dim=-1).reshape(-1, 3)
         affine_mm = affine_mm.to(device)
-        first_mm = (STRIDE - 1) / (2 * STRIDE) * cell_mm
-        last = torch.tensor(vectors.shape[:3], device=device) - 1
-        middle = ((affine_mm - first_mm) / cell_mm).round().long().clamp(min=torch.zeros_like(last), max=last)
+        middle = _cells_at(affine_mm, spacing_mm)
         # (N, 1, 3) + (M, 3): where each cell of the window lies, seen from the affine map's place.
-        self.base_mm = middle * cell_mm + first_mm - affine_mm
+        self.base_mm = (middle + (STRIDE - 1) / (2 * STRIDE)) * cell_mm - affine_mm
         self.offsets_mm = offsets * cell_mm
         wanted = query.fine_vectors[chosen.to(device)]
-        self.log_likelihood = self._similarities(wanted, vectors, middle, offsets, reach) / temperature
+        self.log_likelihood = self._similarities(wanted, vectors, middle, offsets, reach).div_(temperature)
 
     @staticmethod
     def _similarities(wanted: Tensor, vectors: Tensor, middle: Tensor, offsets: Tensor, reach: Sequence[int]) -> Tensor:
@@ -139,8 +148,10 @@ class _Window:
         flat = padded.flatten(end_dim=2)
         start = ((middle + torch.tensor(reach, device=device)) * strides).sum(dim=1)
         step = (offsets * strides).sum(dim=1)
-        parts = zip(wanted.split(CHUNK), start.split(CHUNK), strict=True)
-        return torch.cat([torch.einsum("nd,nmd->nm", part, flat[here[:, None] + step]) for part, here in parts])
+        found = torch.empty(len(wanted), len(offsets), device=device)
+        for part, here, row in zip(wanted.split(CHUNK), start.split(CHUNK), found.split(CHUNK), strict=True):
+            row.copy_(torch.einsum("nd,nmd->nm", part, flat[here[:, None] + step]))
+        return found
 
     def mean_displacement(self, expected_mm: Tensor, prior_mm: float) -> Tensor:
         """(N, 3) mean of the places alike, near the (N, 3) expected displacements."""

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from scripts.dense_embedding import DenseEmbedding
-from scripts.label_transfer import TransferSettings, cell_fractions, mapped_cells, transfer_labels
+from scripts.errors import BundleError
+from scripts.label_transfer import TransferSettings, _carried, cell_fractions, mapped_cells, transfer_labels
 from scripts.smooth_map import SmoothMap
 from tests.test_matching import SHAPE, SPACING_MM, oracle
 
@@ -82,3 +83,34 @@ def test_background_far_away_and_outside_the_body():
     assert (found[1, 12:] == 0).all(), "nothing but background within reach"
     assert found[1, 2, 2, 2] > found[1, 5, 5, 2] > 0, "vectors all alike: the prior decides"
     assert settings.block == 4
+
+
+def test_what_is_carried_along_is_averaged_with_the_votes():
+    support, query = oracle(lambda places: places).embedding, oracle(lambda places: places + SHIFT_MM).embedding
+    cells = tuple(support.levels["fine"].shape[1:])
+    fractions = cell_fractions(balls(CENTRES_MM), [3, 5], cells)
+    truth = cell_fractions(balls(CENTRES_MM - SHIFT_MM), [3, 5], cells)
+
+    def found(share):
+        settings = TransferSettings(temperature=0.2, carried_share=share)
+        return transfer_labels(
+            support, fractions, query, torch.ones(SHAPE), shift_map(SHIFT_MM, (12.0, -12.0, 8.0)), SPACING_MM, settings
+        )
+
+    votes, carried = found(0.0), found(1.0)
+    torch.testing.assert_close(found(0.5), (votes + carried) / 2)
+    assert (carried - truth).abs().mean() < 0.7 * (votes - truth).abs().mean(), "it keeps the shape"
+
+
+def test_an_organ_that_the_scan_cuts_off_is_carried_up_to_the_cut():
+    fractions = torch.zeros(2, 4, 3, 3)
+    fractions[1, :2] = 1.0
+    fractions[0] = 1 - fractions[1]
+    places = torch.tensor([[0.0, 2.0, 2.0], [-0.5, 2.0, 2.0], [-0.6, 2.0, 2.0], [2.5, 2.0, 2.0], [3.5, 2.0, 2.0]])
+    assert _carried(fractions, places)[1].tolist() == [1.0, 1.0, 0.0, 1.0, 0.5]
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_share_is_between_0_and_1(share):
+    with pytest.raises(BundleError, match="carried_share is a share"):
+        TransferSettings(carried_share=share)

@@ -312,6 +312,12 @@ def test_smoothing_keeps_fingers_of_noise_out_of_the_borders(tmp_path, make_case
     assert image > plain + 0.05 and border > plain + 0.02, (plain, image, border)
 
 
+@pytest.mark.parametrize("name", ["image_smoothing_voxels", "border_smoothing_voxels"])
+def test_a_width_is_not_negative(name):
+    with pytest.raises(BundleError, match=f"{name} is a width"):
+        GeodesicSettings(**{name: -1.0})
+
+
 def test_paths_that_know_votes_need_torch():
     with pytest.raises(BundleError, match="vote_weight is not usable"):
         GeodesicSettings(vote_weight=0.1, backend="geodistk")

@@ -64,3 +64,15 @@ def test_neighbours_are_averaged_by_hand():
     found = _smoothed(field, known, [1.0, 1.0, 1.0])[:, 0, 0, 0]
     assert found[4] == pytest.approx(4.0), "both are as near"
     assert found[0] < found[3] < 4.0 < found[5], "the nearer one counts more"
+
+
+def test_places_outside_the_support_go_with_their_neighbours():
+    """The query reaches 60 mm further down; what it shows there the support has not got."""
+    shift_mm = np.array([0.0, 0.0, -60.0])
+    support, query = (oracle(to).embedding for to in (lambda places: places, lambda places: places + shift_mm))
+    expected = torch.as_tensor(centres_mm() + shift_mm, dtype=torch.float32)
+    everything = torch.ones(CELLS, dtype=torch.bool)
+    found = regular_displacements(support, query, everything, expected, SPACING_MM, 32.0, 0.02).numpy()
+    assert np.abs(found[4:-4, 4:-4]).max() < 8.0, "mm; the affine map is right"
+    nowhere = regular_displacements(support, query, everything, expected - 500, SPACING_MM, 32.0, 0.02)
+    assert not nowhere.any()

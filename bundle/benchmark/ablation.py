@@ -20,7 +20,7 @@ from scripts.evaluation import evaluate_folder
 
 SMOOTH = {"map_rounds": "$SMOOTH_ROUNDS"}
 FULL = "everything on"
-# What is switched off, or else -> stage -> config keys.
+# What is switched off, or on, or else -> stage -> config keys; what was measured before by other means comes last.
 MASKS: dict[str, dict[str, dict[str, Any]]] = {
     FULL: {},
     "paths know intensities only": {"pseudo_labels": {"vote_weight": 0.0}},
@@ -30,12 +30,12 @@ MASKS: dict[str, dict[str, dict[str, Any]]] = {
         "pseudo_labels": {"confident_vote": "$None", "intensity_rounds": 0, "vote_weight": 0.0}
     },
     "background as soon a seed as a class": {"pseudo_labels": {"confident_background": "$None"}},
-    "smooth map instead of an affine one": {"correspondence": SMOOTH, "fusion": SMOOTH},
-    "region without limits": {"region": {"reach_share": 0.0, "neck_radius_mm": 0.0}},
-    "helping cases however badly labels return": {"fusion": {"least_returned_dice": 0.0}},
-    "air not excluded": {"pseudo_labels": {"body_only": False}},
     "region carried along, too": {"correspondence": {"carried_share": 0.5}, "fusion": {"carried_share": 0.5}},
     "region with smooth borders": {"region": {"image_smoothing_voxels": 0.4, "border_smoothing_voxels": 1.0}},
+    "region without limits": {"region": {"reach_share": 0.0, "neck_radius_mm": 0.0}},
+    "helping cases however badly labels return": {"fusion": {"least_returned_dice": 0.0}},
+    "smooth map instead of an affine one": {"correspondence": SMOOTH, "fusion": SMOOTH},
+    "air not excluded": {"pseudo_labels": {"body_only": False}},
 }
 # What is changed -> stage -> config keys. Each of these trainings takes a share of the epochs.
 NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
