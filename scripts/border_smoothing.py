@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from scripts.boxes import box_of
+
 
 def smoothed_shares(
     label: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], width_mm: float, depth_share: float
@@ -26,7 +28,8 @@ def smoothed_shares(
     """
     shares = np.zeros(seeds.shape, dtype=np.float32)
     shares[0] = 1.0
-    boxes = {channel: _box_around(label == channel, spacing_mm, width_mm) for channel in range(1, len(seeds))}
+    margins = [int(np.ceil(4 * width_mm / step)) + 1 for step in spacing_mm]  # all that a Gaussian spreads
+    boxes = {channel: box_of(label == channel, margins) for channel in range(1, len(seeds))}
     masks = {channel: label[box] == channel for channel, box in boxes.items() if box is not None}
     depths_mm = {
         channel: float(ndimage.distance_transform_edt(mask, sampling=spacing_mm).max())
@@ -42,13 +45,3 @@ def smoothed_shares(
         shares[:, seed] = 0.0
         shares[channel][seed] = 1.0
     return shares
-
-
-def _box_around(mask: np.ndarray, spacing_mm: Sequence[float], width_mm: float) -> tuple[slice, ...] | None:
-    """Box around a mask and all that a Gaussian of this width spreads it to; None where nothing is."""
-    boxes = ndimage.find_objects(mask.astype(np.uint8))
-    if not boxes:
-        return None
-    margins = [int(np.ceil(4 * width_mm / step)) + 1 for step in spacing_mm]
-    sides = zip(boxes[0], margins, mask.shape, strict=True)
-    return tuple(slice(max(0, side.start - margin), min(size, side.stop + margin)) for side, margin, size in sides)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from scripts.border_smoothing import smoothed_shares
 from scripts.boundary_refinement import dense_features, refine_boundary
+from scripts.boxes import box_of
 from scripts.cached_volume import read_cached
 from scripts.cohort import Case, Cohort
 from scripts.distributed import rank_and_world
@@ -168,7 +169,7 @@ def _open_box(seeds: np.ndarray | torch.Tensor) -> tuple[slice, ...]:
     at least as near as the class: labels need no look beyond.
     """
     everything = tuple(slice(0, size) for size in seeds.shape[1:])
-    return _box_of(~np.asarray(seeds[0], dtype=bool), margins=(1, 1, 1)) or everything
+    return box_of(~np.asarray(seeds[0], dtype=bool), margins=(1, 1, 1)) or everything
 
 
 class PseudoLabeller:
@@ -366,7 +367,7 @@ class PseudoLabeller:
 
     def _refined(self, pseudo: PseudoLabel, image: np.ndarray) -> np.ndarray:
         """The distances; where refinement changed the label, 0 to the new class and the truncation to all others."""
-        box = _box_of(pseudo.label, margins=[size // 2 for size in self.network.patch_size])
+        box = box_of(pseudo.label, margins=[size // 2 for size in self.network.patch_size])
         if box is None:
             return pseudo.distances
         features = dense_features(self.network, image[box], self.network.patch_size, device=self.device)
@@ -449,7 +450,7 @@ def _cut_necks(
     label, *_ = _nearest_class(distances)
     shares = [0.0] * (len(distances) - 1)
     for channel in range(1, len(distances)):
-        if (box := _box_of(label == channel, margins=(1, 1, 1))) is None:
+        if (box := box_of(label == channel, margins=(1, 1, 1))) is None:
             continue
         mask = label[box] == channel
         kept = without_necks(mask, seeds[channel][box], spacing_mm, settings.neck_radius_mm, settings.neck_share)
@@ -529,15 +530,6 @@ def _largest_parts(label: np.ndarray) -> np.ndarray:
     """Each class's largest part whose voxels share faces, on an index map."""
     keep = KeepLargestConnectedComponent(is_onehot=False, independent=True, connectivity=1)
     return np.asarray(keep(label[None])[0], dtype=np.uint8)
-
-
-def _box_of(label: np.ndarray, margins: Sequence[int]) -> tuple[slice, ...] | None:
-    """Bounding box of everything labelled, grown by the margins; None if nothing is."""
-    boxes = ndimage.find_objects((label > 0).astype(np.uint8))
-    if not boxes:
-        return None
-    sides = zip(boxes[0], margins, label.shape, strict=True)
-    return tuple(slice(max(0, side.start - margin), min(size, side.stop + margin)) for side, margin, size in sides)
 
 
 def _volumes_ml(label: np.ndarray, classes: Mapping[str, int], affine: np.ndarray) -> dict[str, float]:
