@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bundle.benchmark import ablation, default, limits, paper
+from bundle.benchmark import ablation, default, limits, networks, paper
 from bundle.demo import run_demo
 from bundle.inference import infer_folder
 from bundle.localisation import LOCALISATIONS, weights_folder
@@ -106,6 +106,8 @@ def _benchmark(options: argparse.Namespace) -> None:
         limits.run(options.dataset, options.page)
     elif options.name == "default":
         default.run(*_benchmark_arguments(options), options.ship, options.strangers)
+    elif options.name == "networks":
+        networks.run(options.dataset, options.output, options.page, options.device)
     elif options.name == "ablation":
         ablation.run(*_benchmark_arguments(options))
     else:
@@ -242,7 +244,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     benchmark = commands.add_parser("benchmark", help="measure the method, or the limits on time and memory")
-    benchmark.add_argument("name", choices=["paper", "default", "ablation", "limits"])
+    benchmark.add_argument("name", choices=["paper", "default", "networks", "ablation", "limits"])
     benchmark.add_argument("--dataset", type=Path, required=True, help="folder with dataset.json")
     benchmark.add_argument("--output", type=Path, help="work directory; default runs/NAME_DATASET")
     benchmark.add_argument("--page", type=Path, default=Path("docs/benchmarks.md"), help="page to write the tables to")

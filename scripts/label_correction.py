@@ -171,11 +171,11 @@ class ProgressiveLabelCorrection:
         flips = torch.zeros(len(self.names) + 1, len(self.names), dtype=torch.int64)
         for index in range(idist.get_rank(), len(self.dataset), idist.get_world_size()):
             item = self.dataset.preprocessed(index)
-            label = current_label(item, self.store)[0].long()
+            label = current_label(item, self.store)[0].long().cpu()
             corrected = correct_labels(label, self.predict(item).cpu(), delta)
-            corrected = guarded(item["label"][0].long(), corrected, len(self.names), self.guard)
+            corrected = guarded(item["label"][0].long().cpu(), corrected, len(self.names), self.guard)
             more = count_flips(label, corrected, len(self.names))
-            self.store.write(epoch, item["case"], corrected.numpy(), item["label"].affine.numpy())
+            self.store.write(epoch, item["case"], corrected.numpy(), item["label"].affine.cpu().numpy())
             flips += more
         return flips
 

@@ -15,12 +15,18 @@ from scripts.files import write_json, write_weights
 def write_model(folder: str | Path, network: torch.nn.Module, card: dict[str, Any]) -> None:
     """Write `model.pt` and `model.json` into `folder`, the card last: with it the model counts as finished.
 
-    The card is completed by the versions of torch and MONAI and, in a checkout, the commit.
+    The card is completed by the versions of torch and MONAI, the device and, in a checkout, the commit.
     """
     folder = Path(folder)
     write_weights(folder / "model.pt", getattr(network, "module", network))
-    made_with = {"torch": torch.__version__, "monai": monai.__version__, "commit": _commit()}
-    write_json(folder / "model.json", card | {"made_with": made_with})
+    made_with = {"torch": torch.__version__, "monai": monai.__version__, "device": _device(network)}
+    write_json(folder / "model.json", card | {"made_with": made_with | {"commit": _commit()}})
+
+
+def _device(network: torch.nn.Module) -> str:
+    """A GPU's name, or "cpu"."""
+    device = next(network.parameters()).device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _commit() -> str | None:

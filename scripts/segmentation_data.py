@@ -212,7 +212,7 @@ def current_label(item: Mapping[Hashable, Any], store: LabelStore) -> torch.Tens
             expected=tuple(label.shape[1:]),
             found=stored.shape,
         )
-    return torch.from_numpy(stored)[None]
+    return torch.from_numpy(stored)[None].to(label.device)
 
 
 class StoredLabeld(Transform, RandomizableTrait):

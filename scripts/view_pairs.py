@@ -14,7 +14,10 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn import functional
 
+from scripts.seeded_noise import seeded_noise
+
 MAX_DRAWS = 20
+CANDIDATES = 50  # body voxels looked at for each point wanted: a whole body has a million, a view shows a few per cent
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,12 @@ class View:
     def sample(self, volume: Tensor) -> Tensor:
         """The window's voxels, linear, zero outside what is seen: (C, X, Y, Z) volume -> (C, *size)."""
         # grid_sample wants coordinates from -1 to 1 (align_corners), last axis first.
-        shape = torch.tensor(volume.shape[1:], dtype=torch.float32)
-        axes = [torch.arange(size, dtype=torch.float32) - (size - 1) / 2 for size in self.size]
-        matrix = torch.as_tensor(self.matrix, dtype=torch.float32)
+        like = {"dtype": torch.float32, "device": volume.device}
+        shape = torch.tensor(volume.shape[1:], **like)
+        axes = [torch.arange(size, **like) - (size - 1) / 2 for size in self.size]
+        matrix = torch.as_tensor(self.matrix, **like)
         x, y, z = torch.meshgrid(*axes, indexing="ij")
-        places = torch.stack([x, y, z], dim=-1) @ matrix.T + torch.as_tensor(self.centre, dtype=torch.float32)
+        places = torch.stack([x, y, z], dim=-1) @ matrix.T + torch.as_tensor(self.centre, **like)
         grid = (2 * places / (shape - 1).clamp(min=1) - 1).flip(-1)
         window = functional.grid_sample(volume[None], grid[None], mode="bilinear", align_corners=True)[0]
         low, high = self.seen
@@ -67,7 +71,8 @@ class ViewPairsd(Randomizable, MapTransform):
     first and last slice are no anatomy, and a network that sees the same end in both views measures from it.
 
     Args:
-        image_key, body_key: (1, X, Y, Z) image in [0, 1] and body mask on the same grid.
+        image_key, body_key: (1, X, Y, Z) image in [0, 1] and body mask on the same grid; views are made on the image's
+            device.
         window_size: (X, Y, Z) voxels of a view, multiples of 16.
         spacing_mm: voxel size of the volumes.
         points: how many corresponding points.
@@ -110,10 +115,9 @@ class ViewPairsd(Randomizable, MapTransform):
         """
         if "view_seed" in data:
             self.set_random_state(seed=data["view_seed"])
-        mask = torch.as_tensor(np.asarray(data[self.body_key])) > 0
-        image = only_body(torch.as_tensor(np.asarray(data[self.image_key])).float(), mask)
-        body = np.argwhere(mask[0].numpy())
-        views, places = self._overlapping(body, image.shape[3])
+        image, mask = torch.as_tensor(data[self.image_key]).float(), torch.as_tensor(data[self.body_key]) > 0
+        image = only_body(image, mask.to(image.device))
+        views, places = self._overlapping(mask[0].cpu().numpy())
         windows = torch.stack([self._coloured(view.sample(image)) for view in views])
         voxels = np.stack([view.to_window(places) for view in views])
         return {
@@ -122,12 +126,15 @@ class ViewPairsd(Randomizable, MapTransform):
             "places_mm": torch.as_tensor(places * self.spacing_mm, dtype=torch.float32),
         }
 
-    def _overlapping(self, body: np.ndarray, slices: int) -> tuple[list[View], np.ndarray]:
-        """Two views and `points` volume voxels of the body that lie in both, drawn with replacement."""
+    def _overlapping(self, body: np.ndarray) -> tuple[list[View], np.ndarray]:
+        """Two views and `points` voxels of the (X, Y, Z) body that lie in both, drawn with replacement."""
+        voxels = np.flatnonzero(body)
         for _ in range(MAX_DRAWS):
-            centre = body[self.R.randint(len(body))]
-            views = [self._view(centre, slices) for _ in range(2)]
-            shared = body[np.logical_and(*(_inside(view, body) for view in views))]
+            drawn = voxels[self.R.randint(len(voxels), size=1 + CANDIDATES * self.points)]
+            drawn = np.stack(np.unravel_index(drawn, body.shape), axis=1)
+            centre, candidates = drawn[0], drawn[1:]
+            views = [self._view(centre, body.shape[2]) for _ in range(2)]
+            shared = candidates[np.logical_and(*(_inside(view, candidates) for view in views))]
             if len(shared):
                 chosen = shared[self.R.randint(len(shared), size=self.points)]
                 return views, chosen + self.R.uniform(-0.5, 0.5, chosen.shape)
@@ -153,7 +160,7 @@ class ViewPairsd(Randomizable, MapTransform):
         if not self.recolour:
             return window
         gamma, gain, bias = np.exp(self.R.uniform(-0.2, 0.2)), self.R.uniform(0.9, 1.1), self.R.uniform(-0.05, 0.05)
-        noise = torch.as_tensor(self.R.standard_normal(window.shape), dtype=torch.float32) * self.R.uniform(0, 0.03)
+        noise = seeded_noise(window, self.R) * self.R.uniform(0, 0.03)
         return (gain * window.clamp(min=0) ** gamma + bias + noise).clamp(0, 1)
 
 

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from bundle.benchmark import ablation, default, limits, pages, paper, runs
+from bundle.benchmark import ablation, default, limits, networks, pages, paper, runs
 from bundle.benchmark.points import count_points, redenoise, sweep, write_redenoised
 from bundle.dataset import read_dataset
 from bundle.phantom import write_phantom_cohort
@@ -233,11 +233,11 @@ def test_default_in_miniature(phantoms, tmp_path, monkeypatch):
         assert run["trust"]["results"] == len(result["classes"])
         assert {row["class"] for row in run["points"]} == {*result["classes"], "background"}
     assert "embedding" in result["stages"] and "embedding" not in grown["stages"], "one network serves all"
-    networks = result["networks"]
+    trained = result["networks"]
     for name in ("one_shot", "one_shot_joined", "supervised"):
-        assert list(networks[name]["cases"]) == ["phantom_03"]
-    assert list(networks["pseudo_labels"]["cases"]) == ["phantom_01", "phantom_02"]
-    assert networks["one_shot_joined"]["trust"]["results"] == len(result["classes"])
+        assert list(trained[name]["cases"]) == ["phantom_03"]
+    assert list(trained["pseudo_labels"]["cases"]) == ["phantom_01", "phantom_02"]
+    assert trained["one_shot_joined"]["trust"]["results"] == len(result["classes"])
     assert list(result["strangers"]["cases"]) == ["phantom_03"]
     text = page.read_text()
     assert "fully supervised" in text and "network and votes together" in text
@@ -249,6 +249,14 @@ def test_default_in_miniature(phantoms, tmp_path, monkeypatch):
     assert found["masks"][ablation.FULL]["supports"]["phantom_00"] == grown["pseudo_labels"]
     assert list(found["networks"][ablation.FULL]["supports"]["phantom_00"]["cases"]) == ["phantom_03"]
     assert "| no helping cases |" in page.read_text() and "| starts afresh |" in page.read_text()
+    recipe = networks.full_recipe(runs.open_bench(phantoms, tmp_path / "out", small=True, device="cpu"))
+    assert recipe["spacing_mm"] == [2.0, 2.0, 2.0] and "use_plc" not in recipe, "what small does otherwise, no more"
+    tiny_recipe = {"max_epochs": 2, "samples_per_epoch": 2, "batch_size": 1}
+    monkeypatch.setattr(networks, "full_recipe", lambda bench: {**recipe, **tiny["segmentation"], **tiny_recipe})
+    found = networks.run(phantoms, tmp_path / "out", page, device="cpu")
+    assert list(found["networks"]) == ["pseudo_labels", "one_shot", "one_shot_joined", "supervised"]
+    assert found["trained_on"] == "cpu" and found["networks"]["pseudo_labels"] == result["networks"]["pseudo_labels"]
+    assert "2 epochs of 2 volumes, 1 at a time, trained on cpu" in page.read_text()
 
 
 def _some(variants, *names):

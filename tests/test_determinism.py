@@ -6,7 +6,7 @@ from ignite.engine import Engine
 from monai.data import CacheDataset, DataLoader
 from monai.transforms import Compose, RandLambda
 
-from scripts.determinism import ReseedEachEpoch
+from scripts.determinism import ReseedEachEpoch, seed_run
 
 
 def drawn(first_epoch=0, epochs=3, seed=133, rank=0, workers=0):
@@ -49,3 +49,12 @@ def test_works_without_a_dataset_and_with_large_seeds():
     first = torch.rand(1).item()
     ReseedEachEpoch(2**31 - 1, rank=5)(engine)
     assert torch.rand(1).item() == first
+
+
+def test_a_seeded_run_repeats_itself():
+    first, second = [], []
+    for draws in (first, second):
+        seed_run(5)
+        draws += [torch.rand(1).item(), np.random.rand(), random.random()]
+    assert first == second
+    assert torch.backends.cudnn.benchmark and not torch.are_deterministic_algorithms_enabled()

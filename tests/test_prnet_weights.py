@@ -93,4 +93,4 @@ def test_no_network_to_take_the_spacing_from(tmp_path):
 def test_the_card_says_what_made_the_network(folder):
     made_with = json.loads((folder / "model.json").read_text())["made_with"]
     assert made_with["torch"] == torch.__version__
-    assert set(made_with) == {"torch", "monai", "commit"}
+    assert made_with["device"] == "cpu" and set(made_with) == {"torch", "monai", "device", "commit"}

@@ -95,7 +95,7 @@ def test_cut_views_differ_in_where_they_end_and_share_their_points():
     ends = []
     for seed in range(20):
         pairs = ViewPairsd((16, 16, 16), SPACING_MM, cut=1.0, least_mm=8.0, rotation_deg=0.0).set_random_state(seed)
-        views, places = pairs._overlapping(np.argwhere(np.ones((40, 30, 20))), slices=20)
+        views, places = pairs._overlapping(np.ones((40, 30, 20), dtype=bool))
         low, high = max(view.seen[0] for view in views), min(view.seen[1] for view in views)
         assert low <= places[:, 2].min() + 0.5 and places[:, 2].max() - 0.5 <= high
         ends += [view.seen for view in views]

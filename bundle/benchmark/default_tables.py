@@ -57,6 +57,24 @@ def default_section(result: Mapping[str, Any]) -> str:
     )
 
 
+def networks_section(result: Mapping[str, Any]) -> str:
+    """Everything `benchmark networks` measured on one cohort."""
+    name, recipe = result["dataset"], result["recipe"]
+    side, step = recipe["patch_size"][0], recipe["spacing_mm"][0]
+    return "\n\n".join(
+        [
+            f"### Networks of the full recipe, {name}",
+            f"`python -m bundle benchmark networks --dataset DIR/{name}`; pseudo labels, votes and embedding network "
+            f"of the small configuration; segmentation networks in windows of {side} voxels of {step:g} mm, "
+            f"{recipe['max_epochs']} epochs of {recipe['samples_per_epoch']} volumes, {recipe['batch_size']} at a "
+            f"time, trained on {result.get('trained_on', 'nothing yet')}. Scores as in the section of mode `default`. "
+            f"Raw numbers: `docs/benchmarks/networks_{name}.json`.",
+            _network_table(result),
+            _trust_table(result),
+        ]
+    )
+
+
 def _network_table(result: Mapping[str, Any]) -> str:
     classes, measured = list(result["classes"]), result["networks"]
     bound = measured.get("supervised")
@@ -116,7 +134,8 @@ def _all_classes_table(run: Mapping[str, Any]) -> str:
 def _trust_table(result: Mapping[str, Any]) -> str:
     rows = []
     networks = {words: result["networks"][name] for name, words in _judged_networks(result).items()}
-    for name, scores in {**networks, **{pages.run_name(run): run for run in result["runs"]}}.items():
+    runs = {pages.run_name(run): run for run in result.get("runs", [])}
+    for name, scores in {**networks, **runs}.items():
         found = scores["trust"]
         numbers = [pages.number(found[key]) for key in ("pearson_r", "mean_absolute_error")]
         rows.append([name, *numbers, *_flag_cells(found)])

@@ -20,6 +20,7 @@ from scripts.pseudo_labels import PseudoLabeller
 from scripts.volume_io import read_labels
 
 ONE_SHOT = "one_shot"  # the training on pseudo labels, whose network becomes models/model.pt
+SUPERVISED = "supervised"
 
 
 def pseudo_label_scores(dataset: Dataset, pipeline: Pipeline) -> dict[str, Any]:
@@ -35,19 +36,27 @@ def pseudo_label_scores(dataset: Dataset, pipeline: Pipeline) -> dict[str, Any]:
     return evaluate_folder(learnt_from, dataset.labels, dataset.classes, others)
 
 
-def one_shot_network(dataset: Dataset, pipeline: Pipeline, witnesses: Pipeline) -> dict[str, dict[str, Any]]:
+def one_shot_network(
+    dataset: Dataset,
+    pipeline: Pipeline,
+    witnesses: Pipeline,
+    variant: str = ONE_SHOT,
+    changes: Mapping[str, Any] | None = None,
+) -> dict[str, dict[str, Any]]:
     """A network trained on the pipeline's pseudo labels: scores of the test cases, and how far they are foreseen.
 
     Args:
         dataset: with labels to score by.
         pipeline: on the unlabelled cases.
         witnesses: on the test cases, propagated: their votes, and what the self-check compares with.
+        variant: name of the training.
+        changes: config key -> value of it.
 
     Returns:
         "one_shot": its own label maps; "one_shot_joined": those grown from the votes and the network together.
     """
-    model = pipeline.train_segmentation(ONE_SHOT)
-    network = pipeline.output / f"test_{ONE_SHOT}"
+    model = pipeline.train_segmentation(variant, changes)
+    network = pipeline.output / f"test_{variant}"
     joined = network.with_name(f"{network.name}_joined")
     scores = score_network(dataset, model, network, pipeline.settings.device, witnesses.output / "propagation")
     grow_joined(witnesses, network, joined, dataset.test)
@@ -64,12 +73,14 @@ def grow_joined(pipeline: Pipeline, network: Path, joined: Path, cases: Sequence
     PseudoLabeller(pipeline.cohort, network, settings, labels_dir=joined).run(cases)
 
 
-def supervised_network(dataset: Dataset, pipeline: Pipeline) -> dict[str, Any]:
+def supervised_network(
+    dataset: Dataset, pipeline: Pipeline, variant: str = SUPERVISED, changes: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Scores of the test cases by the same network, trained likewise on the true labels of the unlabelled cases."""
     labels = pipeline.output / "pseudo_labels"
     write_true_labels(dataset, pipeline.cohort.classes, labels)
-    model = pipeline.train_segmentation("supervised", labels_dir=labels)
-    return score_network(dataset, model, pipeline.output / "test_supervised", pipeline.settings.device)
+    model = pipeline.train_segmentation(variant, changes, labels_dir=labels)
+    return score_network(dataset, model, pipeline.output / f"test_{variant}", pipeline.settings.device)
 
 
 def score_network(

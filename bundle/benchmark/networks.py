@@ -1,0 +1,59 @@
+"""Segmentation networks by the full recipe, which wants a GPU, on pseudo labels that two CPU cores made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bundle.benchmark import pages
+from bundle.benchmark.default_tables import networks_section
+from bundle.benchmark.runs import Bench, first_runs, open_bench
+from bundle.benchmark.trained import ONE_SHOT, SUPERVISED, one_shot_network, pseudo_label_scores, supervised_network
+from bundle.run_config import read_configs
+from bundle.stages import config_names
+from scripts.files import read_json
+
+FULL = "full"
+
+
+def run(dataset_folder: Path, output: Path | None, page: Path, device: str | None) -> dict[str, Any]:
+    """Train and score (again: continue), write `docs/benchmarks/networks_NAME.json` and its part of the page.
+
+    Works in the output folder of `benchmark default`, small configuration, whose pseudo labels and votes it uses.
+
+    Args:
+        dataset_folder: with `dataset.json`.
+        output: work directory; None for `runs/default_NAME`.
+        page: the Markdown page.
+        device: such as "cuda:0"; None takes a GPU if there is one.
+    """
+    bench = open_bench(dataset_folder, output, small=True, device=device)
+    bench.train()
+    recipe = full_recipe(bench)
+    result: dict[str, Any] = {**bench.about(), "recipe": recipe, "networks": {}}
+
+    def keep(**networks: dict[str, Any]) -> None:
+        """Everything measured so far is on the page, whatever comes after."""
+        result["networks"] |= networks
+        pages.publish(page, "networks", result, networks_section(result))
+
+    dataset, one_shot = bench.dataset, bench.on_unlabelled(ONE_SHOT)
+    keep(pseudo_labels=pseudo_label_scores(dataset, one_shot))
+    witnesses = bench.on_test(first_runs(dataset)[0])
+    witnesses.propagate()
+    variant = f"{ONE_SHOT}_{FULL}"
+    found = one_shot_network(dataset, one_shot, witnesses, variant, recipe)
+    result["trained_on"] = read_json(one_shot.output / variant / "segmentation" / "model.json")["made_with"]["device"]
+    keep(**{name.replace(f"_{FULL}", ""): scores for name, scores in found.items()})
+    keep(supervised=supervised_network(dataset, bench.on_unlabelled(SUPERVISED), f"{SUPERVISED}_{FULL}", recipe))
+    print(f"tables: {page}")
+    return result
+
+
+def full_recipe(bench: Bench) -> dict[str, Any]:
+    """Config key -> value of the segmentation stage that the small configuration has otherwise."""
+    small = bench.on_unlabelled(ONE_SHOT).settings
+    full = read_configs(config_names("segmentation", replace(small, small=False)))
+    fitted = read_configs(config_names("segmentation", small))
+    return {key: value for key, value in full.items() if value != fitted[key]}
