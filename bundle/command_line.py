@@ -107,7 +107,7 @@ def _benchmark(options: argparse.Namespace) -> None:
     elif options.name == "default":
         default.run(*_benchmark_arguments(options), options.ship, options.strangers)
     elif options.name == "networks":
-        networks.run(options.dataset, options.output, options.page, options.device)
+        networks.run(options.dataset, options.output, options.page, options.device, options.ship)
     elif options.name == "ablation":
         ablation.run(*_benchmark_arguments(options))
     else:

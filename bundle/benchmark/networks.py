@@ -9,6 +9,7 @@ from typing import Any
 from bundle.benchmark import pages
 from bundle.benchmark.default_tables import networks_section
 from bundle.benchmark.runs import Bench, first_runs, open_bench
+from bundle.benchmark.shipping import ship_segmentation
 from bundle.benchmark.trained import ONE_SHOT, SUPERVISED, one_shot_network, pseudo_label_scores, supervised_network
 from bundle.run_config import read_configs
 from bundle.stages import config_names
@@ -17,7 +18,9 @@ from scripts.files import read_json
 FULL = "full"
 
 
-def run(dataset_folder: Path, output: Path | None, page: Path, device: str | None) -> dict[str, Any]:
+def run(
+    dataset_folder: Path, output: Path | None, page: Path, device: str | None, ship: bool = False
+) -> dict[str, Any]:
     """Train and score (again: continue), write `docs/benchmarks/networks_NAME.json` and its part of the page.
 
     Works in the output folder of `benchmark default`, small configuration, whose pseudo labels and votes it uses.
@@ -27,6 +30,7 @@ def run(dataset_folder: Path, output: Path | None, page: Path, device: str | Non
         output: work directory; None for `runs/default_NAME`.
         page: the Markdown page.
         device: such as "cuda:0"; None takes a GPU if there is one.
+        ship: copy the network to `models/model.pt` afterwards, if it is the one that `configs/inference.json` describes.
     """
     bench = open_bench(dataset_folder, output, small=True, device=device)
     bench.train()
@@ -47,6 +51,8 @@ def run(dataset_folder: Path, output: Path | None, page: Path, device: str | Non
     result["trained_on"] = read_json(one_shot.output / variant / "segmentation" / "model.json")["made_with"]["device"]
     keep(**{name.replace(f"_{FULL}", ""): scores for name, scores in found.items()})
     keep(supervised=supervised_network(dataset, bench.on_unlabelled(SUPERVISED), f"{SUPERVISED}_{FULL}", recipe))
+    if ship:
+        print(f"shipped: {ship_segmentation(one_shot, variant, result) or 'no segmentation network'}")
     print(f"tables: {page}")
     return result
 

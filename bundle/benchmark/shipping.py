@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.benchmark.pages import run_name
+from bundle.benchmark.trained import ONE_SHOT, SUPERVISED
 from bundle.inference import CARD_KEYS, numbered
 from bundle.pipeline import Pipeline
 from bundle.run_config import BUNDLE_ROOT
@@ -60,7 +61,7 @@ def ship_segmentation(
     Args:
         pipeline: that trained it.
         variant: of the training.
-        result: what the benchmark measured; `result["networks"][variant]` holds the network's scores.
+        result: what the benchmark measured; `result["networks"]` holds the network's scores.
         models: where networks live.
 
     Returns:
@@ -71,7 +72,7 @@ def ship_segmentation(
     described = read_json(BUNDLE_ROOT / "configs" / "inference.json")
     if any(card[key] != described[key] for key in CARD_KEYS):
         return None
-    names = (variant, f"{variant}_joined", "supervised")
+    names = (ONE_SHOT, f"{ONE_SHOT}_joined", SUPERVISED)
     measured = {name: result["networks"][name]["mean_dice"] for name in names if name in result["networks"]}
     stage = pipeline.directory.state()[f"segmentation_{variant}"]
     _copy(source, models, result["dataset"], stage, {"mean_dice": measured}, card)
