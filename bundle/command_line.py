@@ -235,7 +235,9 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument("--app", type=Path, default=Path("runs/monai_label"), help="folder for all that it leaves")
     server.add_argument("--port", type=int, default=8000, help="on 127.0.0.1")
     server.add_argument("--weights", help="as for oneshot: the anatomy need not be learnt first")
-    server.add_argument("--full", action="store_true", help="the full configuration instead of the small one")
+    server.add_argument(
+        "--full", action="store_true", help="paper, default, ablation: the full configuration instead of the small one"
+    )
     server.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="as for oneshot")
     server.set_defaults(run=_monai_label)
 
@@ -246,11 +248,13 @@ def _parser() -> argparse.ArgumentParser:
     benchmark = commands.add_parser("benchmark", help="measure the method, or the limits on time and memory")
     benchmark.add_argument("name", choices=["paper", "default", "networks", "ablation", "limits"])
     benchmark.add_argument("--dataset", type=Path, required=True, help="folder with dataset.json")
-    benchmark.add_argument("--output", type=Path, help="work directory; default runs/NAME_DATASET")
+    benchmark.add_argument("--output", type=Path, help="work directory; default runs/paper_DATASET or default_DATASET")
     benchmark.add_argument("--page", type=Path, default=Path("docs/benchmarks.md"), help="page to write the tables to")
-    benchmark.add_argument("--full", action="store_true", help="the full configuration instead of the small one")
+    benchmark.add_argument(
+        "--full", action="store_true", help="paper, default, ablation: the full configuration instead of the small one"
+    )
     benchmark.add_argument("--device", help="such as cpu or cuda:0")
-    benchmark.add_argument("--ship", action="store_true", help="copy the trained networks to models/NAME")
+    benchmark.add_argument("--ship", action="store_true", help="copy the trained networks to models/")
     benchmark.add_argument("--strangers", type=Path, help="default: a dataset of another body part, to be flagged")
     benchmark.set_defaults(run=_benchmark)
     return parser

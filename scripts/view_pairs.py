@@ -17,7 +17,9 @@ from torch.nn import functional
 from scripts.seeded_noise import seeded_noise
 
 MAX_DRAWS = 20
-CANDIDATES = 50  # body voxels looked at for each point wanted: a whole body has a million, a view shows a few per cent
+CANDIDATES = (
+    200  # body voxels looked at for each point wanted: a body has millions, two views may share one in a hundred
+)
 
 
 @dataclass(frozen=True)

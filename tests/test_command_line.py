@@ -389,12 +389,15 @@ def test_demo_and_benchmark_are_passed_on(monkeypatch, tmp_path):
     main(["benchmark", "limits", "--dataset", "d", "--page", "p"])
     main(["benchmark", "paper", "--dataset", "d", "--output", "o", "--page", "p", "--full", "--device", "cpu"])
     main(["benchmark", "paper", "--dataset", "d", "--ship"])
+    monkeypatch.setattr(command_line.networks, "run", lambda *arguments: calls.append(arguments))
+    main(["benchmark", "networks", "--dataset", "d", "--output", "o", "--device", "cpu", "--ship"])
     as_text = [str(call).replace("PosixPath", "").replace("WindowsPath", "") for call in calls]
     assert as_text == [
         str(tmp_path),
         "(('d'), ('p'))",
         "(('d'), ('o'), ('p'), False, 'cpu', False, {})",
         "(('d'), None, ('docs/benchmarks.md'), True, None, True, {})",
+        "(('d'), ('o'), ('docs/benchmarks.md'), 'cpu', True)",
     ]
 
 

@@ -17,6 +17,7 @@ from monai.networks.utils import get_state_dict
 
 from bundle.dataset import read_dataset
 from bundle.pipeline import link_images
+from bundle.run_config import read_configs
 from tests.segmentation_fixtures import TINY, make_work_dir
 from tests.test_real_data import data
 
@@ -110,7 +111,8 @@ def test_exported_networks_give_the_same_label_map_of_a_real_volume(tmp_path):
     dataset = read_dataset(data("abdomen_ct"))
     images = link_images({"volume": dataset.image(dataset.test[0])}, tmp_path / "images")
     ckpt_export(filepath=str(tmp_path / "model.ts"), **NETWORK)
-    onnx_export(filepath=str(tmp_path / "model.onnx"), input_shape=[1, 1, 48, 48, 48], **NETWORK)
+    window = read_configs(["inference.json"])["patch_size"]
+    onnx_export(filepath=str(tmp_path / "model.onnx"), input_shape=[1, 1, *window], **NETWORK)
     checkpoint = label_map(tmp_path / "by_checkpoint", images)
     scripted = label_map(tmp_path / "by_torchscript", images, torch.jit.load(tmp_path / "model.ts"))
     onnx = label_map(tmp_path / "by_onnx", images, OnnxNetwork(tmp_path / "model.onnx"))

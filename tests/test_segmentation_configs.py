@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 
 from scripts.label_correction import ProgressiveLabelCorrection
 from tests.segmentation_fixtures import CLASSES, LAS, LPS, TINY, make_work_dir, oblique, phantom
@@ -250,6 +251,39 @@ def test_inference_and_training_describe_the_same_network():
     for ours, theirs in zip(steps, inference["preprocessing"]["transforms"], strict=False):
         assert ours["_target_"] == theirs["_target_"]
         assert {**ours, **theirs} == {**theirs, **{k: theirs.get(k, v) for k, v in modes.items() if k in ours}}
+
+
+def test_every_function_a_run_calls_is_imported_also_on_several_gpus():
+    for patches in ([], ["multi_gpu_train.json"]):
+        merged = read("train.json") | {key: value for name in patches for key, value in read(name).items()}
+        imported = {line.split()[-1] for line in merged["imports"]} | {"monai", "torch", "numpy"}
+        for line in merged["run"]:
+            called = re.match(r"\$(\w+)[.(]", line)
+            assert called is None or called[1] in imported, line
+
+
+def test_cases_lie_on_the_gpu_only_where_no_other_process_takes_patches_from_them():
+    for name in ("train.json", "train_embedding.json"):
+        for workers, place in ((0, "meta"), (2, "cpu")):
+            config = {
+                "num_workers": workers,
+                "device": "$torch.device('meta')",
+                "cache_device": read(name)["cache_device"],
+            }
+            assert ConfigParser(config).get_parsed_content("cache_device") == torch.device(place)
+
+
+def test_patches_are_centred_by_the_labels_before_correction():
+    crop = next(step for step in read("train.json")["train"]["random_transforms"] if "RandCrop" in step["_target_"])
+    label = torch.zeros(1, 32, 32, 32, dtype=torch.uint8)
+    item = {"image": torch.zeros(1, 32, 32, 32), "label": label, "case": "a", "located": torch.ones(2)}
+    item["image"][0, 8, 8, 8] = 1.0
+    centre = torch.tensor([8 * 32 * 32 + 8 * 32 + 8])
+    item["label_centres"] = [centre[:0], centre, centre[:0], centre[:0]]
+    settings = {"spatial_size": [5, 5, 5], "num_classes": 4, "ratios": [1, 1, 1, 0], "num_samples": 3}
+    config = ConfigParser({"crop": crop | settings})
+    for patch in config.get_parsed_content("crop")(item):
+        assert patch["image"][0, 2, 2, 2] == 1
 
 
 def test_inference_is_fit_for_monai_label():

@@ -110,3 +110,12 @@ def test_stretch_is_along_the_axes_of_the_window():
     lengths = np.diag(matrix)
     assert matrix == pytest.approx(np.diag(lengths)) and len(set(lengths.round(6))) == 3
     assert (np.abs(np.log(lengths)) <= 0.3).all()
+
+
+def test_points_of_a_long_scan_are_many_places():
+    body = np.ones((130, 100, 300), dtype=bool)
+    distinct = []
+    for seed in range(9):
+        pairs = ViewPairsd((64, 64, 64), (3.0, 3.0, 3.0), points=400, stretch=0.15, cut=0.7).set_random_state(seed)
+        distinct.append(len(np.unique(pairs._overlapping(body)[1].round(), axis=0)))
+    assert np.median(distinct) > 300, "what two views share is a hundredth of the body, and is looked at closely enough"

@@ -30,7 +30,7 @@ def run(
         output: work directory; None for `runs/default_NAME`.
         page: the Markdown page.
         device: such as "cuda:0"; None takes a GPU if there is one.
-        ship: copy the network to `models/model.pt` afterwards, if it is the one that `configs/inference.json` describes.
+        ship: copy the network to `models/model.pt` afterwards, if `configs/inference.json` describes it.
     """
     bench = open_bench(dataset_folder, output, small=True, device=device)
     bench.train()
