@@ -62,6 +62,8 @@ class GeodesicSettings:
             a place keeps its points. None takes points alone.
         confident_background: the same for background; None takes `confident_vote`.
         intensity_rounds: the votes are first made sharper by the case's intensities, see `tissue_posterior`.
+        intensity_reach_mm: in them the background's intensities are learnt place by place, see `tissue_posterior`; 0
+            learns one histogram of all.
         vote_weight: a step in a class's probability costs as much as this share of the same step in intensity; 0 looks
             at intensity alone. Without `confident_vote` there are no probabilities.
         reach_share: a class ends at this share of its seeds' extent away from them, see `within_reach`; 0 ends nowhere.
@@ -87,6 +89,7 @@ class GeodesicSettings:
     confident_vote: float | None = None
     confident_background: float | None = None
     intensity_rounds: int = 0
+    intensity_reach_mm: float = 0.0
     vote_weight: float = 0.0
     reach_share: float = 0.0
     neck_radius_mm: float = 0.0
@@ -100,7 +103,7 @@ class GeodesicSettings:
             raise BundleError(
                 "vote_weight is not usable", stage=STAGE, expected="0 or more; 0 for geodistk", found=found
             )
-        for name in ("image_smoothing_voxels", "border_smoothing_voxels"):
+        for name in ("image_smoothing_voxels", "border_smoothing_voxels", "intensity_reach_mm"):
             if getattr(self, name) < 0:
                 raise BundleError(f"{name} is a width", stage=STAGE, expected="0 or more", found=getattr(self, name))
         if self.spacing_mm is not None:
@@ -362,7 +365,8 @@ class PseudoLabeller:
             cached = read_cached(self.cohort, name)
             body, image = cached.body.numpy(), cached.image[0].numpy()
             votes, affine = votes_on_grid(votes, affine, cached.affine, body.shape), cached.affine
-            votes = tissue_posterior(image, votes, body, self.cohort.spacing_mm, self.settings.intensity_rounds)
+            rounds, reach_mm = self.settings.intensity_rounds, self.settings.intensity_reach_mm
+            votes = tissue_posterior(image, votes, body, self.cohort.spacing_mm, rounds, reach_mm)
         return votes_on_grid(votes.astype(np.float32), affine, working.affine, working.array.shape)
 
     def _refined(self, pseudo: PseudoLabel, image: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scripts.tissue_posterior import tissue_posterior
+from scripts.tissue_posterior import _likelihood, _local_likelihood, tissue_posterior
 
 SPACING_MM = (4.0, 4.0, 4.0)
 SHAPE = (24, 12, 12)
@@ -43,3 +43,33 @@ def test_a_class_without_votes_stays_absent():
     assert (found[2] == 0).all()
     alone = np.stack([np.ones(SHAPE), np.zeros(SHAPE)])
     assert (tissue_posterior(image, alone, np.ones(SHAPE, bool), SPACING_MM, 2)[0] == 1).all()
+
+
+def test_the_background_near_by_says_how_common_an_intensity_is():
+    bins = np.zeros((60, 8, 8), dtype=int)
+    bins[:30], bins[30:] = 10, 40
+    near = _local_likelihood(bins, np.ones(bins.shape), (4.0, 4.0, 4.0), reach_mm=12.0)
+    whole = _likelihood(bins, np.ones(bins.shape))
+    assert near[12, 4, 4] > 1.6 * whole[12, 4, 4], "away from the others, an intensity is more common than in all"
+    assert near[47, 4, 4] > 1.6 * whole[47, 4, 4]
+    assert near[29, 4, 4] == pytest.approx(whole[29, 4, 4], rel=0.25), "at their border both count"
+
+
+def test_where_there_is_no_background_all_of_it_speaks():
+    bins, weights = np.full((80, 6, 6), 10), np.zeros((80, 6, 6))
+    weights[:20] = 1
+    bins[10:20] = 40
+    near = _local_likelihood(bins, weights, (4.0, 4.0, 4.0), reach_mm=8.0)
+    assert near[79, 3, 3] == pytest.approx(_likelihood(bins, weights)[79, 3, 3], rel=0.05)
+
+
+def test_a_background_that_is_alike_everywhere_is_learnt_alike():
+    random = np.random.default_rng(0)
+    image = random.uniform(0.3, 0.5, (24, 24, 24)).astype(np.float32)
+    image[8:16, 8:16, 8:16] += 0.3
+    votes = np.zeros((2, 24, 24, 24), dtype=np.float32)
+    votes[1, 6:18, 6:18, 6:18] = 0.5
+    votes[0] = 1 - votes[1]
+    body = np.ones((24, 24, 24), dtype=bool)
+    whole, near = (tissue_posterior(image, votes, body, (4.0, 4.0, 4.0), 2, reach) for reach in (0.0, 24.0))
+    assert ((whole[1] > 0.5) == (near[1] > 0.5)).mean() > 0.995

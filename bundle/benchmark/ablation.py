@@ -26,6 +26,7 @@ MASKS: dict[str, dict[str, dict[str, Any]]] = {
     "paths know intensities only": {"pseudo_labels": {"vote_weight": 0.0}},
     "no helping cases": {"fusion": {"helpers": 0}},
     "no intensities": {"pseudo_labels": {"intensity_rounds": 0}},
+    "background's intensities place by place": {"pseudo_labels": {"intensity_reach_mm": 24.0}},
     "points instead of the region": {
         "pseudo_labels": {"confident_vote": "$None", "intensity_rounds": 0, "vote_weight": 0.0}
     },
