@@ -107,7 +107,7 @@ class OnnxNetwork(torch.nn.Module):
 
 @pytest.mark.slow
 def test_exported_networks_give_the_same_label_map_of_a_real_volume(tmp_path):
-    """TorchScript and ONNX against the checkpoint, in float32: at most one voxel in 100,000 may differ."""
+    """TorchScript and ONNX against the checkpoint, in float32: at most two voxels in 100,000 may differ."""
     dataset = read_dataset(data("abdomen_ct"))
     images = link_images({"volume": dataset.image(dataset.test[0])}, tmp_path / "images")
     ckpt_export(filepath=str(tmp_path / "model.ts"), **NETWORK)
@@ -118,7 +118,7 @@ def test_exported_networks_give_the_same_label_map_of_a_real_volume(tmp_path):
     onnx = label_map(tmp_path / "by_onnx", images, OnnxNetwork(tmp_path / "model.onnx"))
     assert set(np.unique(checkpoint)) == {0, 1, 2, 3}
     for exported in (scripted, onnx):
-        assert (exported != checkpoint).mean() <= 1e-5
+        assert (exported != checkpoint).mean() <= 2e-5
 
 
 def label_map(output, images, network=None):
