@@ -235,9 +235,7 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument("--app", type=Path, default=Path("runs/monai_label"), help="folder for all that it leaves")
     server.add_argument("--port", type=int, default=8000, help="on 127.0.0.1")
     server.add_argument("--weights", help="as for oneshot: the anatomy need not be learnt first")
-    server.add_argument(
-        "--full", action="store_true", help="paper, default, ablation: the full configuration instead of the small one"
-    )
+    server.add_argument("--full", action="store_true", help="the full configuration instead of the small one")
     server.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="as for oneshot")
     server.set_defaults(run=_monai_label)
 

@@ -17,9 +17,8 @@ HISTOGRAM_SMOOTHING = 1.5  # bins
 NEAR_VOTE, NEAR_MM = 0.1, 24.0  # intensities are learnt around the classes: far tissue is no rival
 FLOOR = 1e-4  # share of a histogram that every intensity has, seen or not
 CELLS_PER_REACH = 1.5  # of the grid on which the background's histograms stand
-WHOLE_SHARE = (
-    0.3  # of a full cell, as which the whole background counts everywhere: a place without any has nothing else
-)
+# The whole background counts everywhere, as this share of a full cell: a place without any has nothing else.
+WHOLE_SHARE = 0.3
 
 
 def tissue_posterior(

@@ -17,9 +17,8 @@ from torch.nn import functional
 from scripts.seeded_noise import seeded_noise
 
 MAX_DRAWS = 20
-CANDIDATES = (
-    200  # body voxels looked at for each point wanted: a body has millions, two views may share one in a hundred
-)
+# Body voxels looked at for each point wanted: a body has millions, of which two views may share one in a hundred.
+CANDIDATES = 200
 
 
 @dataclass(frozen=True)
