@@ -46,10 +46,11 @@ def tissue_posterior(
     near = body & (ndimage.distance_transform_edt(~heard, sampling=spacing_mm) <= NEAR_MM) if heard.any() else body
     posterior = _in_body(votes, body)
     for _ in range(rounds):
-        likelihood = np.stack([_likelihood(bins, share * near) for share in posterior])
         if reach_mm:
-            likelihood[0] = _local_likelihood(bins, posterior[0] * body, spacing_mm, reach_mm)
-        found = votes * likelihood
+            background = _local_likelihood(bins, posterior[0] * body, spacing_mm, reach_mm)
+        else:
+            background = _likelihood(bins, posterior[0] * near)
+        found = votes * np.stack([background, *(_likelihood(bins, share * near) for share in posterior[1:])])
         found = _in_body(found / found.sum(axis=0, keepdims=True), body)
         posterior = np.stack([ndimage.gaussian_filter(share, width) for share in found])
     return posterior

@@ -249,10 +249,11 @@ def test_default_in_miniature(phantoms, tmp_path, monkeypatch):
     assert found["masks"][ablation.FULL]["supports"]["phantom_00"] == grown["pseudo_labels"]
     assert list(found["networks"][ablation.FULL]["supports"]["phantom_00"]["cases"]) == ["phantom_03"]
     assert "| no helping cases |" in page.read_text() and "| starts afresh |" in page.read_text()
-    recipe = networks.full_recipe(runs.open_bench(phantoms, tmp_path / "out", small=True, device="cpu"))
+    bench = runs.open_bench(phantoms, tmp_path / "out", small=True, device="cpu")
+    recipe = networks.full_recipe(bench.on_unlabelled("one_shot").settings)
     assert recipe["spacing_mm"] == [2.0, 2.0, 2.0] and "use_plc" not in recipe, "what small does otherwise, no more"
     tiny_recipe = {"max_epochs": 2, "samples_per_epoch": 2, "batch_size": 1}
-    monkeypatch.setattr(networks, "full_recipe", lambda bench: {**recipe, **tiny["segmentation"], **tiny_recipe})
+    monkeypatch.setattr(networks, "full_recipe", lambda settings: {**recipe, **tiny["segmentation"], **tiny_recipe})
     found = networks.run(phantoms, tmp_path / "out", page, device="cpu")
     assert list(found["networks"]) == ["pseudo_labels", "one_shot", "one_shot_joined", "supervised"]
     assert found["trained_on"] == "cpu" and found["networks"]["pseudo_labels"] == result["networks"]["pseudo_labels"]

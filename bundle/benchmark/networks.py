@@ -8,10 +8,11 @@ from typing import Any
 
 from bundle.benchmark import pages
 from bundle.benchmark.default_tables import networks_section
-from bundle.benchmark.runs import Bench, first_runs, open_bench
+from bundle.benchmark.runs import first_runs, open_bench
 from bundle.benchmark.shipping import ship_segmentation
 from bundle.benchmark.trained import ONE_SHOT, SUPERVISED, one_shot_network, pseudo_label_scores, supervised_network
 from bundle.run_config import read_configs
+from bundle.run_settings import RunSettings
 from bundle.stages import config_names
 from scripts.files import read_json
 
@@ -34,7 +35,8 @@ def run(
     """
     bench = open_bench(dataset_folder, output, small=True, device=device)
     bench.train()
-    recipe = full_recipe(bench)
+    dataset, one_shot = bench.dataset, bench.on_unlabelled(ONE_SHOT)
+    recipe = full_recipe(one_shot.settings)
     result: dict[str, Any] = {**bench.about(), "recipe": recipe, "networks": {}}
 
     def keep(**networks: dict[str, Any]) -> None:
@@ -42,14 +44,13 @@ def run(
         result["networks"] |= networks
         pages.publish(page, "networks", result, networks_section(result))
 
-    dataset, one_shot = bench.dataset, bench.on_unlabelled(ONE_SHOT)
     keep(pseudo_labels=pseudo_label_scores(dataset, one_shot))
     witnesses = bench.on_test(first_runs(dataset)[0])
     witnesses.propagate()
     variant = f"{ONE_SHOT}_{FULL}"
     found = one_shot_network(dataset, one_shot, witnesses, variant, recipe)
     result["trained_on"] = read_json(one_shot.output / variant / "segmentation" / "model.json")["made_with"]["device"]
-    keep(**{name.replace(f"_{FULL}", ""): scores for name, scores in found.items()})
+    keep(**found)
     keep(supervised=supervised_network(dataset, bench.on_unlabelled(SUPERVISED), f"{SUPERVISED}_{FULL}", recipe))
     if ship:
         print(f"shipped: {ship_segmentation(one_shot, variant, result) or 'no segmentation network'}")
@@ -57,9 +58,8 @@ def run(
     return result
 
 
-def full_recipe(bench: Bench) -> dict[str, Any]:
+def full_recipe(small: RunSettings) -> dict[str, Any]:
     """Config key -> value of the segmentation stage that the small configuration has otherwise."""
-    small = bench.on_unlabelled(ONE_SHOT).settings
     full = read_configs(config_names("segmentation", replace(small, small=False)))
     fitted = read_configs(config_names("segmentation", small))
     return {key: value for key, value in full.items() if value != fitted[key]}

@@ -19,7 +19,7 @@ from scripts.files import read_json, write_json, write_nifti
 from scripts.pseudo_labels import PseudoLabeller
 from scripts.volume_io import read_labels
 
-ONE_SHOT = "one_shot"  # the training on pseudo labels, whose network becomes models/model.pt
+ONE_SHOT = "one_shot"  # the training on pseudo labels
 SUPERVISED = "supervised"
 
 
