@@ -20,13 +20,14 @@ from scripts.distributed import rank_and_world
 from scripts.embedding_weights import load_embedding
 from scripts.errors import BundleError
 from scripts.files import sha256_of_file, sha256_of_settings
-from scripts.label_transfer import TransferSettings, read_fractions, transfer_labels
+from scripts.label_transfer import TransferSettings, transfer_labels
 from scripts.matching import Body, BodyMaps, MatchingSettings, embed_body, locate, maps_between
 from scripts.overlap import dice_of
 from scripts.point_records import JudgedPoints, PointRecords, points_at_home
 from scripts.scribbles import nearest_voxels, read_scribble_points, to_voxels, to_world
 from scripts.tissue_check import local_intensities, tissue_misfits
 from scripts.vote_seeds import VOTES, write_votes
+from scripts.voter import ask, read_voter
 
 STAGE = "correspondence"
 CYCLE = "cycle"
@@ -57,7 +58,7 @@ class CorrespondenceSettings:
 class Correspondence:
     """Writes `propagation/ID.json`, `ID_scribbles.nii.gz` and, with a region, `ID_votes.nii.gz`.
 
-    Votes are class probabilities of the embedding's fine cells, (x, y, z, 1 + K) bytes, background first.
+    Votes are class probabilities on the working grid, (X, Y, Z, 1 + K) bytes, background first.
 
     Args:
         cohort: with support, scribbles and classes.
@@ -142,13 +143,13 @@ class _Found:
     Attributes:
         points: the support's, located and judged.
         similarity: of the two bodies, see `BodyMaps`.
-        votes: (1 + K, x, y, z) class probabilities of the case's fine cells; None without a region.
+        votes: (1 + K, X, Y, Z) class probabilities on the working grid; None without a region.
         returned_dice: class -> Dice of the support's region and of what the votes become back there.
     """
 
     points: JudgedPoints
     similarity: float = 1.0
-    votes: torch.Tensor | None = None
+    votes: np.ndarray | None = None
     returned_dice: Mapping[str, float] = field(default_factory=dict)
 
     def evidence(self) -> dict[str, Any]:
@@ -166,13 +167,15 @@ class _Support:
         voxels = to_voxels(stage.points.world_mm, volume.affine)
         self.places_mm = voxels * stage.spacing_mm
         self.intensities = self._intensities(volume, voxels)
-        self.fractions = self._fractions()
+        values = list(stage.cohort.classes.values())
+        self.voter = None if stage.region is None else read_voter(stage.region, volume, self.body, values)
 
     def at_home(self) -> _Found:
         """The support's own points and region, as they are."""
         shape = tuple(self.volume.body.shape)
         points = points_at_home(self.stage.points, self.volume.affine, shape)
-        return _Found(points, 1.0, self.fractions, dict.fromkeys(self.stage.cohort.classes, 1.0))
+        votes = None if self.voter is None else self.voter.shares
+        return _Found(points, 1.0, votes, dict.fromkeys(self.stage.cohort.classes, 1.0))
 
     def into(self, case: str) -> _Found:
         """The points located in a case, and the case's votes."""
@@ -180,17 +183,17 @@ class _Support:
         query = embed_body(self.stage.trained, volume, self.stage.spacing_mm)
         maps = maps_between(self.body, query, self.stage.settings.matching)
         judged = self._judge(volume, query, maps)
-        if self.fractions is None:
+        if self.voter is None:
             return _Found(judged, maps.similarity)
         settings = self.stage.spacing_mm, self.stage.settings.transfer
-        votes = transfer_labels(self.body.embedding, self.fractions, query.embedding, volume.body, maps.back, *settings)
+        answer = ask(self.voter, volume, query, maps.back, *settings)
         returned = transfer_labels(
-            query.embedding, votes, self.body.embedding, self.volume.body, maps.forth, *settings
+            query.embedding, answer.cells, self.body.embedding, self.volume.body, maps.forth, *settings
         ).argmax(dim=0)
-        own = self.fractions.argmax(dim=0)
+        own = self.voter.fractions.argmax(dim=0)
         names = enumerate(self.stage.cohort.classes, start=1)
         dice = {name: dice_of((returned == n).numpy(), (own == n).numpy()) for n, name in names}
-        return _Found(judged, maps.similarity, votes, dice)
+        return _Found(judged, maps.similarity, answer.votes, dice)
 
     def _judge(self, volume: CachedVolume, query: Body, maps: BodyMaps) -> JudgedPoints:
         matching, keeping = self.stage.settings.matching, self.stage.settings.keeping
@@ -217,10 +220,3 @@ class _Support:
 
     def _intensities(self, volume: CachedVolume, voxels: np.ndarray) -> np.ndarray:
         return local_intensities(volume.image[0].numpy(), nearest_voxels(voxels, volume.body.shape))
-
-    def _fractions(self) -> torch.Tensor | None:
-        """The region's share of each of the support's fine cells."""
-        if self.stage.region is None:
-            return None
-        values = list(self.stage.cohort.classes.values())
-        return read_fractions(self.stage.region, self.volume, self.body.embedding, values)

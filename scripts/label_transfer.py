@@ -1,15 +1,13 @@
 """Dense transfer of a region: every cell of the query asks the support's cells around its place (mode `default`).
 
-Strokes give a handful of points; a whole region lets each cell of the query vote, background included. Votes are sure
-of an organ's middle and blur its shape; the region carried along a regular map keeps its shape: both can be averaged.
+Strokes give a handful of points; a whole region lets each cell of the query vote, background included.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,13 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from scripts.anatomy_net import STRIDES
-from scripts.cached_volume import CachedVolume
+from scripts.deformable_registration import RegistrationSettings
 from scripts.dense_embedding import DenseEmbedding
 from scripts.errors import BundleError
-from scripts.regular_map import regular_displacements
-from scripts.resampling import nearest_on_grid
 from scripts.smooth_map import SmoothMap
-from scripts.volume_io import read_labels
 
 STRIDE = STRIDES["fine"]
 
@@ -37,14 +32,16 @@ class TransferSettings:
         reach_mm: how far from where the smooth map points a cell of the support is asked, per axis.
         prior_mm: standard deviation of the Gaussian that favours cells near there.
         temperature: of the softmax over the cosines of both levels.
-        carried_share: weight of the region carried along the regular map beside the votes; 0 is votes alone.
+        carried_share: weight of the region carried along a map that bends, beside the votes; 0 is votes alone.
+        registration: how the images bend that map.
         block: cells per axis of the query that are handled together.
     """
 
     reach_mm: float = 32.0
     prior_mm: float = 24.0
     temperature: float = 0.07
-    carried_share: float = 0.0
+    carried_share: float = 0.5
+    registration: RegistrationSettings = field(default_factory=RegistrationSettings)
     block: int = 4
 
     def __post_init__(self) -> None:
@@ -54,33 +51,18 @@ class TransferSettings:
             )
 
 
-def cell_fractions(label: np.ndarray, values: list[int], cells: tuple[int, int, int]) -> Tensor:
+def cell_fractions(shares: np.ndarray | Tensor, cells: tuple[int, int, int]) -> Tensor:
     """Share of each class in each fine cell, (1 + K, x, y, z) float32, background (everything else) first.
 
     Args:
-        label: (X, Y, Z) label map at the working spacing.
-        values: the K classes' values.
-        cells: cells along X, Y, Z; voxels beyond the label map are background.
+        shares: (K, X, Y, Z) of the voxels at the working spacing.
+        cells: cells along X, Y, Z; voxels beyond the volume are background.
     """
-    label = torch.as_tensor(np.ascontiguousarray(label))
-    one_hot = torch.stack([label == value for value in values]).float()
-    missing = [STRIDE * count - size for count, size in zip(cells, label.shape, strict=True)]
-    padded = functional.pad(one_hot, [p for pad in reversed(missing) for p in (0, pad)])
-    shares = functional.avg_pool3d(padded[None], STRIDE)[0]
-    return torch.cat([1 - shares.sum(dim=0, keepdim=True), shares])
-
-
-def read_fractions(path: str | Path, volume: CachedVolume, embedding: DenseEmbedding, values: list[int]) -> Tensor:
-    """`cell_fractions` of a label map on the volume's original grid.
-
-    Args:
-        path: the label map.
-        volume: at the working spacing.
-        embedding: of the volume.
-        values: the classes' values.
-    """
-    label = nearest_on_grid(read_labels(path), volume.affine, tuple(volume.body.shape))
-    return cell_fractions(label, values, tuple(embedding.levels["fine"].shape[1:]))
+    shares = torch.as_tensor(shares).float()
+    missing = [STRIDE * count - size for count, size in zip(cells, shares.shape[1:], strict=True)]
+    padded = functional.pad(shares, [p for pad in reversed(missing) for p in (0, pad)])
+    pooled = functional.avg_pool3d(padded[None], STRIDE)[0]
+    return torch.cat([1 - pooled.sum(dim=0, keepdim=True), pooled])
 
 
 def transfer_labels(
@@ -109,7 +91,7 @@ def transfer_labels(
     device = query_vectors.device
     support_centres = support.cell_centres("fine")
     shape = tuple(query_vectors.shape[:3])
-    inside = cell_fractions(query_body.cpu().numpy() > 0, [1], shape)[1] > 0.5
+    inside = cell_fractions(query_body.cpu()[None] > 0, shape)[1] > 0.5
     probabilities = torch.zeros(len(fractions), *shape)
     probabilities[0] = 1.0
     if not inside.any():
@@ -119,7 +101,6 @@ def transfer_labels(
     expected_mm[body_box] = mapped_cells(body_box, to_support, spacing_mm)
     spacing = torch.as_tensor(spacing_mm, dtype=torch.float32)
     voxel_mm = spacing.to(device)
-    asked = torch.zeros(shape, dtype=torch.bool)
     for block in _blocks(shape, settings.block):
         here = inside[block]
         if not here.any():
@@ -135,25 +116,7 @@ def transfer_labels(
         votes = torch.softmax(score, dim=1) @ known.T.to(device)
         target = probabilities[(slice(None), *block)]
         target[:, here] = votes.T.cpu()
-        asked[block] = here
-    if settings.carried_share and asked.any():
-        bent_mm = regular_displacements(
-            support, query, asked, expected_mm, spacing_mm, settings.reach_mm, settings.temperature
-        )
-        carried = _carried(fractions, (expected_mm + bent_mm)[asked] / spacing)
-        probabilities[:, asked] += settings.carried_share * (carried - probabilities[:, asked])
     return probabilities
-
-
-def _carried(fractions: Tensor, voxels: Tensor) -> Tensor:
-    """(1 + K, x, y, z) shares of fine cells at (N, 3) voxels, (1 + K, N): linear between centres, background beyond."""
-    cells = (voxels - (STRIDE - 1) / 2) / STRIDE
-    last = torch.tensor(fractions.shape[1:]) - 1
-    rim = (cells >= -0.5) & (cells <= last + 0.5)  # the outermost cells reach half a cell beyond their centres
-    cells = torch.where(rim, cells.clamp(min=torch.zeros(3), max=last.float()), cells).T.numpy()
-    shares = [ndimage.map_coordinates(share.numpy(), cells, order=1, mode="constant") for share in fractions[1:]]
-    carried = torch.from_numpy(np.stack(shares))
-    return torch.cat([1 - carried.sum(dim=0, keepdim=True), carried])
 
 
 def mapped_cells(box: Sequence[slice], to_support: SmoothMap, spacing_mm: np.ndarray) -> Tensor:

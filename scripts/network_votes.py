@@ -15,7 +15,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from scripts.files import read_json, write_json
-from scripts.vote_seeds import VOTES, read_votes, store_votes, votes_on_grid
+from scripts.vote_seeds import VOTES, read_votes, votes_on_grid, write_votes
 
 
 class JoinVotesd(MapTransform):
@@ -47,6 +47,6 @@ class JoinVotesd(MapTransform):
         for key in self.key_iterator(dict(data)):
             probabilities = torch.softmax(torch.as_tensor(data[key]).float(), dim=0).cpu().numpy()
             joined = (probabilities + votes_on_grid(votes, votes_affine, affine, probabilities.shape[1:])) / 2
-            store_votes(self.folder / f"{case}{VOTES}", joined, affine)
+            write_votes(self.folder / f"{case}{VOTES}", joined, affine)
         write_json(self.folder / f"{case}.json", record)
         return dict(data)

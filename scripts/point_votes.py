@@ -9,7 +9,6 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from scripts.denoising import KEPT, TISSUE
-from scripts.label_transfer import STRIDE
 from scripts.scribbles import to_world
 from scripts.volume_io import spacing_of
 
@@ -26,12 +25,12 @@ def judged_by_votes(
 ) -> list[dict[str, Any]]:
     """The rows of a record, each kept or not by the votes at its place.
 
-    A stroke marks an organ, not a place to the millimetre: where its class is in doubt, the nearest cell where it is
+    A stroke marks an organ, not a place to the millimetre: where its class is in doubt, the nearest voxel where it is
     not takes its place. Tissue speaks against a point only where it stays.
 
     Args:
         rows: of `propagation/ID.json`, places on the working grid.
-        votes: (1 + K, x, y, z) class probabilities of the fine cells, background first.
+        votes: (1 + K, X, Y, Z) class probabilities on the working grid, background first.
         values: the K classes' label values.
         affine: (4, 4) of the working grid.
         confident: vote above which a class is beyond doubt, as for the seeds of the masks.
@@ -43,31 +42,24 @@ def judged_by_votes(
     spacing_mm = spacing_of(affine)
     judged = []
     channels = {0: 0} | {value: channel for channel, value in enumerate(values, start=1)}
-    cells = [np.argwhere(vote > confident) for vote in votes]
-    trees = [cKDTree(_centres(found) * spacing_mm) if len(found) else None for found in cells]
+    sure = [np.argwhere(vote > confident) for vote in votes]
+    trees = [cKDTree(found * spacing_mm) if len(found) else None for found in sure]
     for row in rows:
         channel = channels[row["label"]]
-        cell = np.minimum(np.array(row["working_voxel"]) // STRIDE, np.array(votes.shape[1:]) - 1)
-        if votes[(channel, *cell)] > confident:
+        if votes[(channel, *row["working_voxel"])] > confident:
             reason = TISSUE if row["reason"] == TISSUE else KEPT
             judged.append({**row, "kept": reason == KEPT, "reason": reason, "moved_mm": 0.0})
             continue
-        moved_mm, nearest = np.inf, None
+        moved_mm, voxel = np.inf, None
         if trees[channel] is not None:
             moved_mm, number = trees[channel].query(np.array(row["working_voxel"]) * spacing_mm)
-            nearest = cells[channel][number]
+            voxel = sure[channel][number]
         if moved_mm > reach_mm:
             judged.append({**row, "kept": False, "reason": VOTE, "moved_mm": 0.0})
             continue
-        voxel = _centres(nearest)
         place = {
             "located_mm": [round(float(v), 3) for v in to_world(voxel[None], affine)[0]],
-            "working_voxel": [int(v) for v in voxel.round()],
+            "working_voxel": [int(v) for v in voxel],
         }
         judged.append({**row, **place, "kept": True, "reason": KEPT, "moved_mm": round(float(moved_mm), 3)})
     return judged
-
-
-def _centres(cells: np.ndarray) -> np.ndarray:
-    """Working voxels of the cells' centres."""
-    return cells * STRIDE + (STRIDE - 1) / 2

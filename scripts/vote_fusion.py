@@ -15,7 +15,6 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from scripts.cached_volume import CachedVolume, read_cached
@@ -25,11 +24,12 @@ from scripts.distributed import rank_and_world
 from scripts.embedding_weights import load_embedding
 from scripts.errors import BundleError
 from scripts.files import is_made_of, read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
-from scripts.label_transfer import TransferSettings, read_fractions, transfer_labels
+from scripts.label_transfer import TransferSettings
 from scripts.matching import Body, MatchingSettings, embed_body, maps_between
 from scripts.point_records import draw_kept
 from scripts.point_votes import judged_by_votes
-from scripts.vote_seeds import VOTES, cells_affine, read_votes, votes_on_grid, write_votes
+from scripts.vote_seeds import VOTES, read_votes, write_votes
+from scripts.voter import Voter, ask, read_voter
 
 logger = logging.getLogger(__name__)
 
@@ -132,15 +132,15 @@ class VoteFusion:
     def _write(self, folder: Path, case: str, said: Mapping[str, _Said], points: Sequence[Mapping[str, Any]]) -> None:
         """What the voters say together and each for itself, and what becomes of the points; the record comes last."""
         similarities = torch.tensor([voter.similarity for voter in said.values()])
-        weights = torch.softmax(similarities / self.settings.temperature, dim=0)
+        weights = torch.softmax(similarities / self.settings.temperature, dim=0).tolist()
         fused = sum(weight * voter.votes for weight, voter in zip(weights, said.values(), strict=True))
         cached = nib.load(self.cohort.cached_image(case))
         write_votes(folder / f"{case}{VOTES}", fused, cached.affine)
-        alone = [self._labelled(voter.votes.numpy(), cached) for voter in said.values()]
+        alone = [self._labelled(voter.votes) for voter in said.values()]
         write_nifti(folder / f"{case}{VOTERS}", np.stack(alone, axis=-1), cached.affine)
-        rows = points if case == self.cohort.support else self._judged(points, fused.numpy(), cached.affine)
+        rows = points if case == self.cohort.support else self._judged(points, fused, cached.affine)
         draw_kept(self.cohort, case, rows, folder)
-        shares = {name: round(float(weight), 4) for name, weight in zip(said, weights, strict=True)}
+        shares = {name: round(weight, 4) for name, weight in zip(said, weights, strict=True)}
         reasons = [row["reason"] for row in rows]
         found = {
             "rule": "votes",
@@ -155,18 +155,18 @@ class VoteFusion:
         record = {**self.records[case], **found, "inputs": self._inputs(case)}
         write_json(folder / f"{case}.json", record)
 
-    def _said_about(self, case: str, voters: Mapping[str, _Voter]) -> dict[str, _Said]:
+    def _said_about(self, case: str, voters: Mapping[str, Voter]) -> dict[str, _Said]:
         """What everybody says; of the support and the cases that the user accepted their own label maps say all."""
         if case in self.accepted:
-            return {case: _Said(voters[case].fractions, 1.0)}
+            return {case: _Said(voters[case].shares, 1.0)}
         support = {self.cohort.support: self._support_says(case)}
         return support if case == self.cohort.support else support | self._all_say(voters, case)
 
     def _support_says(self, case: str) -> _Said:
         votes, _ = read_votes(self.first_dir / "propagation" / f"{case}{VOTES}")
-        return _Said(torch.from_numpy(votes), self.records[case]["similarity"])
+        return _Said(votes, self.records[case]["similarity"])
 
-    def _all_say(self, voters: Mapping[str, _Voter], case: str) -> dict[str, _Said]:
+    def _all_say(self, voters: Mapping[str, Voter], case: str) -> dict[str, _Said]:
         """Every helper's votes for a case, its own left out."""
         others = {name: voter for name, voter in voters.items() if name != case}
         if not others:
@@ -179,29 +179,19 @@ class VoteFusion:
         values, settings = list(self.cohort.classes.values()), self.settings
         return judged_by_votes(points, votes, values, affine, settings.confident, settings.reach_mm)
 
-    def _labelled(self, votes: np.ndarray, cached: nib.Nifti1Image) -> np.ndarray:
+    def _labelled(self, votes: np.ndarray) -> np.ndarray:
         """(X, Y, Z) label values where each class's vote is the highest."""
-        winners = votes_on_grid(votes, cells_affine(cached.affine), cached.affine, cached.shape[:3]).argmax(axis=0)
-        return np.array([0, *self.cohort.classes.values()], dtype=np.uint8)[winners]
+        return np.array([0, *self.cohort.classes.values()], dtype=np.uint8)[votes.argmax(axis=0)]
 
-    def _ask(self, voter: _Voter, volume: CachedVolume, query: Body) -> _Said:
+    def _ask(self, voter: Voter, volume: CachedVolume, query: Body) -> _Said:
         maps = maps_between(voter.body, query, self.settings.matching)
-        votes = transfer_labels(
-            voter.body.embedding,
-            voter.fractions,
-            query.embedding,
-            volume.body,
-            maps.back,
-            self.spacing_mm,
-            self.settings.transfer,
-        )
-        return _Said(votes, maps.similarity)
+        answer = ask(voter, volume, query, maps.back, self.spacing_mm, self.settings.transfer)
+        return _Said(answer.votes, maps.similarity)
 
-    def _voter(self, case: str) -> _Voter:
+    def _voter(self, case: str) -> Voter:
         volume = read_cached(self.cohort, case)
         body = embed_body(self.trained, volume, self.spacing_mm)
-        values = list(self.cohort.classes.values())
-        return _Voter(body, read_fractions(self._labels(case), volume, body.embedding, values))
+        return read_voter(self._labels(case), volume, body, list(self.cohort.classes.values()))
 
     def _first_record(self, case: str) -> dict[str, Any]:
         file = self.first_dir / "propagation" / f"{case}.json"
@@ -221,16 +211,10 @@ class VoteFusion:
 
 
 @dataclass(frozen=True)
-class _Voter:
-    body: Body
-    fractions: Tensor
-
-
-@dataclass(frozen=True)
 class _Said:
-    """What one voter says: (1 + K, x, y, z) class probabilities of the fine cells, and how alike the bodies are."""
+    """What one voter says: (1 + K, X, Y, Z) class probabilities on the working grid, and how alike the bodies are."""
 
-    votes: Tensor
+    votes: np.ndarray
     similarity: float
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from scipy import ndimage
-from torch import Tensor
 
 from scripts.files import write_nifti
 from scripts.label_transfer import STRIDE
@@ -17,17 +16,12 @@ FULL_VOTE = 255  # votes are stored as bytes
 
 
 def read_votes(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Class probabilities (1 + K, x, y, z) in [0, 1], background first, and the cells' (4, 4) affine."""
+    """Class probabilities (1 + K, x, y, z) in [0, 1], background first, and their (4, 4) affine."""
     image = nib.load(path)
     return np.moveaxis(np.asarray(image.dataobj, dtype=np.float32), -1, 0) / FULL_VOTE, image.affine
 
 
-def write_votes(path: str | Path, votes: Tensor, voxel_affine: np.ndarray) -> None:
-    """Store (1 + K, x, y, z) class probabilities of fine cells; `voxel_affine` is that of the cached volume."""
-    store_votes(path, votes.cpu().numpy(), cells_affine(voxel_affine))
-
-
-def store_votes(path: str | Path, votes: np.ndarray, affine: np.ndarray) -> None:
+def write_votes(path: str | Path, votes: np.ndarray, affine: np.ndarray) -> None:
     """Store (1 + K, x, y, z) class probabilities on the grid of `affine`, as `read_votes` reads them."""
     write_nifti(path, np.moveaxis((votes * FULL_VOTE).round().astype(np.uint8), 0, -1), affine)
 
@@ -46,8 +40,8 @@ def votes_on_grid(
 
     Args:
         votes: (1 + K, x, y, z), background first.
-        votes_affine: of the votes' cells.
-        affine: of the wanted grid, whose axes are parallel to those of the cells.
+        votes_affine: of the votes' grid.
+        affine: of the wanted grid, whose axes are parallel to those of the votes'.
         shape: of the wanted grid.
     """
     to_cells = np.linalg.inv(votes_affine) @ affine

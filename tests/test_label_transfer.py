@@ -3,8 +3,7 @@ import pytest
 import torch
 
 from scripts.dense_embedding import DenseEmbedding
-from scripts.errors import BundleError
-from scripts.label_transfer import TransferSettings, _carried, cell_fractions, mapped_cells, transfer_labels
+from scripts.label_transfer import TransferSettings, cell_fractions, mapped_cells, transfer_labels
 from scripts.smooth_map import SmoothMap
 from tests.test_matching import SHAPE, SPACING_MM, oracle
 
@@ -25,6 +24,11 @@ def balls(centres_mm, radius_mm=30.0):
     return label
 
 
+def one_hot(label):
+    """(2, X, Y, Z) of the values 3 and 5."""
+    return np.stack([label == 3, label == 5])
+
+
 CENTRES_MM = np.array([[60.0, 80.0, 70.0], [130.0, 80.0, 60.0]])
 
 
@@ -32,7 +36,7 @@ def test_shares_of_a_cell_by_hand():
     label = np.zeros((4, 2, 2), dtype=np.uint8)
     label[0] = 3
     label[2:, 0, 0] = 5
-    shares = cell_fractions(label, [3, 5], (3, 1, 1))
+    shares = cell_fractions(one_hot(label), (3, 1, 1))
     assert shares[:, :, 0, 0].T.tolist() == [[0.5, 0.5, 0.0], [0.75, 0.0, 0.25], [1.0, 0.0, 0.0]]
 
 
@@ -53,18 +57,17 @@ def test_the_map_is_followed_at_every_other_cell(cells):
     torch.testing.assert_close(mapped_cells(part, bend, spacing_mm), found[part])
 
 
-@pytest.mark.parametrize("carried_share", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("error_mm", [(0.0, 0.0, 0.0), (12.0, -12.0, 8.0)])
-def test_an_oracle_transfers_the_region_even_where_the_map_errs(error_mm, carried_share):
+def test_an_oracle_transfers_the_region_even_where_the_map_errs(error_mm):
     support = oracle(lambda places: places).embedding
     query = oracle(lambda places: places + SHIFT_MM).embedding
     cells = tuple(support.levels["fine"].shape[1:])
-    fractions = cell_fractions(balls(CENTRES_MM), [3, 5], cells)
-    settings = TransferSettings(temperature=0.02, carried_share=carried_share)
+    fractions = cell_fractions(one_hot(balls(CENTRES_MM)), cells)
+    settings = TransferSettings(temperature=0.02)
     body = torch.ones(SHAPE)
     found = transfer_labels(support, fractions, query, body, shift_map(SHIFT_MM, error_mm), SPACING_MM, settings)
     torch.testing.assert_close(found.sum(dim=0), torch.ones(cells))
-    truth = cell_fractions(balls(CENTRES_MM - SHIFT_MM), [3, 5], cells)
+    truth = cell_fractions(one_hot(balls(CENTRES_MM - SHIFT_MM)), cells)
     for channel in (1, 2):
         ours, theirs = found[channel] > 0.5, truth[channel] > 0.5
         assert 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()) > 0.9
@@ -74,7 +77,7 @@ def test_background_far_away_and_outside_the_body():
     embedding = DenseEmbedding({"fine": torch.ones(1, 24, 20, 16), "coarse": torch.ones(1, 6, 5, 4)}, SHAPE)
     label = np.zeros(SHAPE, dtype=np.uint8)
     label[4:8, 4:8, 4:8] = 3
-    fractions = cell_fractions(label, [3], (24, 20, 16))
+    fractions = cell_fractions(one_hot(label)[:1], (24, 20, 16))
     body = torch.zeros(SHAPE)
     body[:, :, :12] = 1
     settings = TransferSettings(reach_mm=16.0)
@@ -83,34 +86,3 @@ def test_background_far_away_and_outside_the_body():
     assert (found[1, 12:] == 0).all(), "nothing but background within reach"
     assert found[1, 2, 2, 2] > found[1, 5, 5, 2] > 0, "vectors all alike: the prior decides"
     assert settings.block == 4
-
-
-def test_what_is_carried_along_is_averaged_with_the_votes():
-    support, query = oracle(lambda places: places).embedding, oracle(lambda places: places + SHIFT_MM).embedding
-    cells = tuple(support.levels["fine"].shape[1:])
-    fractions = cell_fractions(balls(CENTRES_MM), [3, 5], cells)
-    truth = cell_fractions(balls(CENTRES_MM - SHIFT_MM), [3, 5], cells)
-
-    def found(share):
-        settings = TransferSettings(temperature=0.2, carried_share=share)
-        return transfer_labels(
-            support, fractions, query, torch.ones(SHAPE), shift_map(SHIFT_MM, (12.0, -12.0, 8.0)), SPACING_MM, settings
-        )
-
-    votes, carried = found(0.0), found(1.0)
-    torch.testing.assert_close(found(0.5), (votes + carried) / 2)
-    assert (carried - truth).abs().mean() < 0.7 * (votes - truth).abs().mean(), "it keeps the shape"
-
-
-def test_an_organ_that_the_scan_cuts_off_is_carried_up_to_the_cut():
-    fractions = torch.zeros(2, 4, 3, 3)
-    fractions[1, :2] = 1.0
-    fractions[0] = 1 - fractions[1]
-    places = torch.tensor([[0.0, 2.0, 2.0], [-0.5, 2.0, 2.0], [-0.6, 2.0, 2.0], [2.5, 2.0, 2.0], [3.5, 2.0, 2.0]])
-    assert _carried(fractions, places)[1].tolist() == [1.0, 1.0, 0.0, 1.0, 0.5]
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.5])
-def test_a_share_is_between_0_and_1(share):
-    with pytest.raises(BundleError, match="carried_share is a share"):
-        TransferSettings(carried_share=share)

@@ -19,10 +19,12 @@ def item(logits):
 
 
 def test_mean_of_network_and_votes_on_the_networks_grid(tmp_path):
-    votes = torch.zeros(2, 2, 2, 2)
+    votes = np.zeros((2, 2, 2, 2))
     votes[0], votes[1, 0] = 1.0, 1.0
     votes[0, 0] = 0.0
-    write_votes(tmp_path / "votes" / f"case_1{VOTES}", votes, AFFINE)
+    coarse = AFFINE @ np.diag([2.0, 2.0, 2.0, 1.0])
+    coarse[:3, 3] = AFFINE[:3, :3] @ [0.5, 0.5, 0.5]
+    write_votes(tmp_path / "votes" / f"case_1{VOTES}", votes, coarse)
     write_json(tmp_path / "votes" / "case_1.json", {"points": [1, 2]})
     logits = torch.zeros(2, 4, 4, 4)
     logits[1, :, 0] = float(np.log(3.0))
@@ -32,10 +34,10 @@ def test_mean_of_network_and_votes_on_the_networks_grid(tmp_path):
     joined, affine = read_votes(tmp_path / "out" / "propagation" / f"case_1{VOTES}")
     assert joined.shape == (2, 4, 4, 4) and np.allclose(affine, AFFINE)
     assert np.allclose(joined.sum(axis=0), 1, atol=0.01)
-    # The cells' centres lie at voxels 0.5 and 2.5; a quarter of the way from one to the other the vote is 3/4.
+    # The votes' centres lie at voxels 0.5 and 2.5; a quarter of the way from one to the other the vote is 3/4.
     assert joined[1, 1, 1, 1] == pytest.approx((0.5 + 0.75) / 2, abs=0.005)
     assert joined[1, 1, 0, 1] > joined[1, 1, 1, 1], "the network says 3/4 there"
-    assert joined[1, 3, 3, 3] == pytest.approx(0.25, abs=0.005), "beyond the last cell is background"
+    assert joined[1, 3, 3, 3] == pytest.approx(0.25, abs=0.005), "beyond the last vote is background"
     assert read_json(tmp_path / "out" / "propagation" / "case_1.json") == {"points": [1, 2]}
 
 

@@ -10,9 +10,9 @@ VALUES = [3, 6]
 
 
 def votes():
-    """8 x 1 x 1 cells: class 3 sure in cell 0, likely in cell 1, class 6 sure in cell 7, background between."""
-    found = np.zeros((3, 8, 1, 1))
-    found[1, 0], found[1, 1], found[2, 7] = 0.9, 0.6, 0.9
+    """16 voxels along x: class 3 sure in 0 and 1, likely in 2 and 3, class 6 sure in 14 and 15, background between."""
+    found = np.zeros((3, 16, 1, 1))
+    found[1, :2], found[1, 2:4], found[2, 14:] = 0.9, 0.6, 0.9
     found[0] = 1 - found[1] - found[2]
     return found
 
@@ -44,9 +44,8 @@ def test_wrong_tissue_counts_where_a_point_stays():
 
 def test_a_point_in_doubt_moves_to_the_nearest_place_without():
     (found,) = judged(row(3, 3))
-    # Cell 0 has its centre at voxel (0.5, 0.5, 0.5): 2.5 voxels of 2 mm, half a voxel of 3 and of 5 mm away.
-    assert found["moved_mm"] == pytest.approx(np.linalg.norm([5.0, 1.5, 2.5]), abs=1e-3)
-    assert found["located_mm"] == [11.0, 1.5, -1.5] and found["kept"]
+    assert found["moved_mm"] == 4.0, "two voxels of 2 mm"
+    assert found["located_mm"] == [12.0, 0.0, -4.0] and found["working_voxel"] == [1, 0, 0] and found["kept"]
 
 
 @pytest.mark.parametrize("label", [3, 6])

@@ -9,7 +9,7 @@ from scripts.errors import BundleError
 from scripts.files import read_json, write_nifti
 from scripts.matching import MatchingSettings
 from scripts.vote_fusion import ON_SUPPORT, VOTERS, FusionSettings, VoteFusion, choose_helpers
-from scripts.vote_seeds import VOTES, read_votes, votes_on_grid
+from scripts.vote_seeds import VOTES, read_votes
 from tests.prnet_fixtures import CLASSES, LAS, make_cohort, phantom
 from tests.test_correspondence import organs, write_embedding
 
@@ -53,7 +53,8 @@ def test_helpers_vote_beside_the_support(first_round, tmp_path):
     assert votes[2].sum() < 0.7 * alone[2].sum(), "the helper knows no kidney"
     voters = np.asarray(nib.load(tmp_path / "propagation" / f"{other}{VOTERS}").dataobj)
     cached = nib.load(first_round[0].cached_image(other))
-    support_says = votes_on_grid(alone, affine, cached.affine, cached.shape).argmax(axis=0)
+    assert alone.shape[1:] == cached.shape and np.allclose(affine, cached.affine)
+    support_says = alone.argmax(axis=0)
     assert list(record["voters"]) == ["case_0", helper]
     assert np.array_equal(voters[..., 0], np.array([0, *CLASSES.values()])[support_says])
     assert not (voters[..., 1] == CLASSES["left_kidney"]).any()

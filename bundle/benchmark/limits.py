@@ -19,7 +19,7 @@ from scripts.embedding_weights import load_embedding
 from scripts.errors import BundleError
 from scripts.geodesic import geodesic_distance
 from scripts.intensity import body_mask, normalise_hu
-from scripts.label_transfer import TransferSettings, read_fractions, transfer_labels
+from scripts.label_transfer import TransferSettings
 from scripts.matching import MatchingSettings, embed_body, locate, maps_between
 from scripts.prnet_weights import load_prnet
 from scripts.propagation import Propagator
@@ -27,6 +27,7 @@ from scripts.resampling import canonical, resample
 from scripts.scribbles import draw_points, read_scribble_points, to_voxels
 from scripts.volume_cache import at_spacing
 from scripts.volume_io import Volume, read_volume, spacing_of
+from scripts.voter import ask, read_voter
 
 POINTS = 1000
 SPACING_MM = 4.0
@@ -74,16 +75,14 @@ def _correspondence(dataset: Dataset) -> Callable[[], Any] | None:
     support, query = (_cached(dataset.image(case)) for case in (dataset.support, dataset.test[0]))
     body = embed_body(trained, support, spacing_mm)
     region = dataset.label(dataset.support)
-    fractions = read_fractions(region, support, body.embedding, list(dataset.classes.values()))
+    voter = read_voter(region, support, body, list(dataset.classes.values()))
     points = read_scribble_points(dataset.scribbles(), dataset.classes)
     places_mm = to_voxels(points.world_mm, support.affine) * spacing_mm
 
     def action() -> None:
         found = embed_body(trained, query, spacing_mm)
         maps = maps_between(body, found, MatchingSettings())
-        transfer_labels(
-            body.embedding, fractions, found.embedding, query.body, maps.back, spacing_mm, TransferSettings()
-        )
+        ask(voter, query, found, maps.back, spacing_mm, TransferSettings())
         locate(body, places_mm, found, maps.forth, MatchingSettings())
 
     return action

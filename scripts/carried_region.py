@@ -1,0 +1,103 @@
+"""A region carried from one body to another along a map that bends (mode `default`).
+
+Votes are sure of an organ's middle and blur its shape; a region that is carried along keeps it. The affine map is bent
+by the embeddings as far as neighbours agree, then by the images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from scripts.boxes import box_of
+from scripts.cached_volume import CachedVolume
+from scripts.deformable_registration import registered
+from scripts.dense_embedding import DenseEmbedding
+from scripts.label_transfer import TransferSettings
+from scripts.regular_map import STRIDE, regular_displacements
+from scripts.smooth_map import SmoothMap
+
+HEARD = 0.1  # vote from which on a class may be near
+AROUND_MM = 24.0  # that place, to be registered along with it
+
+
+def carried_region(
+    support: tuple[CachedVolume, DenseEmbedding],
+    shares: np.ndarray,
+    query: tuple[CachedVolume, DenseEmbedding],
+    heard: np.ndarray,
+    to_support: SmoothMap,
+    spacing_mm: np.ndarray,
+    settings: TransferSettings,
+) -> np.ndarray:
+    """Class shares of the query's voxels, (1 + K, X, Y, Z), background first; background where nothing is heard.
+
+    Args:
+        support: whose region is known, and its embedding.
+        shares: (1 + K, X, Y, Z) of its voxels, background first.
+        query: to be labelled, and its embedding.
+        heard: (K, X, Y, Z) votes of the classes in the query.
+        to_support: smooth map from the query to the support, in mm of the working grid.
+        spacing_mm: of the working grid, (3,).
+        settings: how far the embeddings may bend it, and how the images do then.
+    """
+    shape = heard.shape[1:]
+    carried = np.zeros((len(shares), *shape), dtype=np.float32)
+    carried[0] = 1.0
+    margins = np.ceil(AROUND_MM / spacing_mm).astype(int)
+    box = box_of(heard.max(axis=0) > HEARD, margins)
+    if box is None:
+        return carried
+    voxels = np.stack(np.meshgrid(*(np.arange(side.start, side.stop) for side in box), indexing="ij"), axis=-1)
+    start = _bent_by_embeddings(support[1], query[1], box, voxels, to_support, spacing_mm, settings)
+    moving = _sampled(support[0].image[0].numpy(), _mapped(voxels, to_support, spacing_mm), mode="nearest")
+    device = query[1].levels["fine"].device
+    images = (query[0].image[0][box], torch.from_numpy(moving), torch.from_numpy(start))
+    bent = registered(*(image.to(device) for image in images), settings.registration).cpu().numpy()
+    places = _mapped(voxels + np.moveaxis(bent, 0, -1), to_support, spacing_mm)
+    # The outermost voxels reach half a voxel beyond their centres: an organ that the scan cuts off goes up to the cut.
+    last = np.array(shares.shape[1:]) - 1
+    rim = (places >= -0.5) & (places <= last + 0.5)
+    places = np.where(rim, np.clip(places, 0, last), places)
+    for share, target in zip(shares[1:], carried[1:], strict=True):
+        target[box] = _sampled(share, places, mode="constant")
+    carried[0] -= carried[1:].sum(axis=0)
+    return carried
+
+
+def _bent_by_embeddings(
+    support: DenseEmbedding,
+    query: DenseEmbedding,
+    box: Sequence[slice],
+    voxels: np.ndarray,
+    to_support: SmoothMap,
+    spacing_mm: np.ndarray,
+    settings: TransferSettings,
+) -> np.ndarray:
+    """(3, X, Y, Z) displacements of the query's voxels in a box, in voxels of the query, before the map is followed."""
+    centres = query.cell_centres("fine").cpu().numpy()
+    cells = torch.zeros(centres.shape[:3], dtype=torch.bool)
+    cells[tuple(slice(side.start // STRIDE, -(-side.stop // STRIDE)) for side in box)] = True
+    affine_mm = np.zeros(centres.shape)
+    affine_mm[cells] = to_support(centres[cells] * spacing_mm)
+    expected_mm = torch.as_tensor(affine_mm, dtype=torch.float32)
+    bent_mm = regular_displacements(
+        support, query, cells, expected_mm, spacing_mm, settings.reach_mm, settings.temperature
+    )
+    in_query = bent_mm.numpy() @ np.linalg.inv(to_support.matrix).T / spacing_mm
+    places = (voxels - (STRIDE - 1) / 2) / STRIDE
+    return np.stack([_sampled(axis, places, mode="nearest") for axis in np.moveaxis(in_query, -1, 0)])
+
+
+def _mapped(voxels: np.ndarray, to_support: SmoothMap, spacing_mm: np.ndarray) -> np.ndarray:
+    """(..., 3) voxels of the query -> voxels of the support."""
+    return (to_support(voxels.reshape(-1, 3) * spacing_mm) / spacing_mm).reshape(voxels.shape)
+
+
+def _sampled(array: np.ndarray, places: np.ndarray, mode: str) -> np.ndarray:
+    """(X, Y, Z) float32 at (..., 3) places, linear; beyond it 0 ("constant") or its outermost voxels ("nearest")."""
+    found = ndimage.map_coordinates(array, places.reshape(-1, 3).T, order=1, mode=mode)
+    return found.reshape(places.shape[:-1]).astype(np.float32)

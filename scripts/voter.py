@@ -1,0 +1,96 @@
+"""A case whose labels are known, and what it says of others (mode `default`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from scripts.cached_volume import CachedVolume
+from scripts.carried_region import carried_region
+from scripts.label_transfer import TransferSettings, cell_fractions, transfer_labels
+from scripts.matching import Body
+from scripts.resampling import nearest_on_grid
+from scripts.smooth_map import SmoothMap
+from scripts.volume_io import read_labels
+from scripts.vote_seeds import cells_affine, votes_on_grid
+
+
+@dataclass(frozen=True)
+class Voter:
+    """A case with its labels.
+
+    Attributes:
+        volume: at the working spacing.
+        body: its embedding.
+        shares: (1 + K, X, Y, Z) float32 of each class in each of its voxels, background first.
+    """
+
+    volume: CachedVolume
+    body: Body
+    shares: np.ndarray
+
+    @cached_property
+    def fractions(self) -> Tensor:
+        """`cell_fractions` of the labels."""
+        return cell_fractions(self.shares[1:], tuple(self.body.embedding.levels["fine"].shape[1:]))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one voter says of a case.
+
+    Attributes:
+        cells: (1 + K, x, y, z) votes of the fine cells.
+        votes: (1 + K, X, Y, Z) class probabilities of the voxels, background first: cells and the carried region.
+    """
+
+    cells: Tensor
+    votes: np.ndarray
+
+
+def read_voter(path: str | Path, volume: CachedVolume, body: Body, values: list[int]) -> Voter:
+    """A voter whose label map, on the volume's original grid, is in a file.
+
+    Args:
+        path: the label map.
+        volume: at the working spacing.
+        body: its embedding.
+        values: the K classes' values.
+    """
+    label = nearest_on_grid(read_labels(path), volume.affine, tuple(volume.body.shape))
+    shares = np.stack([~np.isin(label, values), *(label == value for value in values)])
+    return Voter(volume, body, shares.astype(np.float32))
+
+
+def ask(
+    voter: Voter,
+    volume: CachedVolume,
+    query: Body,
+    to_voter: SmoothMap,
+    spacing_mm: np.ndarray,
+    settings: TransferSettings,
+) -> Answer:
+    """What a voter says of a case.
+
+    Args:
+        voter: asked.
+        volume: of the case, at the working spacing.
+        query: the case's embedding.
+        to_voter: smooth map from the case to the voter, in mm of the working grid.
+        spacing_mm: of the working grid, (3,).
+        settings: see `TransferSettings`.
+    """
+    cells = transfer_labels(
+        voter.body.embedding, voter.fractions, query.embedding, volume.body, to_voter, spacing_mm, settings
+    )
+    shape = tuple(volume.body.shape)
+    votes = votes_on_grid(cells.numpy(), cells_affine(volume.affine), volume.affine, shape)
+    if settings.carried_share:
+        known, asked = (voter.volume, voter.body.embedding), (volume, query.embedding)
+        carried = carried_region(known, voter.shares, asked, votes[1:], to_voter, spacing_mm, settings)
+        votes += settings.carried_share * (carried - votes)
+    return Answer(cells, votes)

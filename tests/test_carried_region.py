@@ -1,0 +1,108 @@
+"""Bodies with oracle embeddings; what their images show is moved further than what the cells say."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from scripts.cached_volume import CachedVolume
+from scripts.carried_region import carried_region
+from scripts.deformable_registration import RegistrationSettings
+from scripts.errors import BundleError
+from scripts.files import write_nifti
+from scripts.label_transfer import TransferSettings
+from scripts.voter import Voter, ask, read_voter
+from tests.test_label_transfer import CENTRES_MM, SHIFT_MM, balls, one_hot, shift_map
+from tests.test_matching import SHAPE, SPACING_MM, oracle
+
+AFFINE = np.diag([*SPACING_MM, 1.0])
+OFF_MM = np.array([3.0, -3.0, 2.0])  # what the cells do not know
+
+
+def volume(shift_mm):
+    """A textured body, moved."""
+    noise = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=SHAPE), 2.0)
+    image = ndimage.shift(noise / noise.std(), -np.asarray(shift_mm) / SPACING_MM, order=1, mode="nearest")
+    return CachedVolume(torch.from_numpy(image.astype(np.float32))[None], torch.ones(SHAPE, dtype=torch.bool), AFFINE)
+
+
+def shares(centres_mm):
+    found = one_hot(balls(centres_mm)).astype(np.float32)
+    return np.concatenate([1 - found.sum(axis=0, keepdims=True), found])
+
+
+def dice(first, second):
+    return 2 * (first & second).sum() / (first.sum() + second.sum())
+
+
+SUPPORT = volume(np.zeros(3)), oracle(lambda places: places)
+QUERY = volume(SHIFT_MM + OFF_MM), oracle(lambda places: places + SHIFT_MM)
+TRUTH = shares(CENTRES_MM - SHIFT_MM - OFF_MM)
+
+
+def carried(error_mm=(0.0, 0.0, 0.0), known=None, heard=None, **registration):
+    settings = TransferSettings(temperature=0.02, registration=RegistrationSettings(**registration))
+    sides = ((SUPPORT[0], SUPPORT[1].embedding), (QUERY[0], QUERY[1].embedding))
+    known = shares(CENTRES_MM) if known is None else known
+    heard = TRUTH[1:] if heard is None else heard
+    return carried_region(sides[0], known, sides[1], heard, shift_map(SHIFT_MM, error_mm), SPACING_MM, settings)
+
+
+@pytest.mark.parametrize("error_mm", [(0.0, 0.0, 0.0), (12.0, -12.0, 8.0)])
+def test_a_region_arrives_where_the_images_say(error_mm):
+    found, by_cells = carried(error_mm), carried(error_mm, half_steps=0, steps=0)
+    assert found.sum(axis=0) == pytest.approx(1, abs=1e-5)
+    for channel in (1, 2):
+        assert dice(found[channel] > 0.5, TRUTH[channel] > 0.5) > 0.95
+        assert 0.8 < dice(by_cells[channel] > 0.5, TRUTH[channel] > 0.5) < 0.95, "the cells alone are off by OFF_MM"
+
+
+def test_background_where_nothing_is_heard():
+    nothing = carried(heard=np.zeros_like(TRUTH[1:]))
+    assert (nothing[0] == 1).all() and not nothing[1:].any()
+    one = carried(heard=np.stack([TRUTH[1], np.zeros(SHAPE)]))
+    assert dice(one[1] > 0.5, TRUTH[1] > 0.5) > 0.95
+
+
+def test_an_organ_that_the_scan_cuts_off_is_carried_up_to_the_cut():
+    """The support's scan begins inside the organ; the query lies half a voxel further down."""
+    known = np.zeros((2, *SHAPE), dtype=np.float32)
+    known[1, :, :, :6] = 1.0
+    known[0] = 1 - known[1]
+    half = np.array([0.0, 0.0, -0.5 * SPACING_MM[2]])
+    flat = CachedVolume(torch.zeros(1, *SHAPE), torch.ones(SHAPE, dtype=torch.bool), AFFINE)
+    sides = ((flat, SUPPORT[1].embedding), (flat, oracle(lambda places: places + half).embedding))
+    settings = TransferSettings(temperature=0.02, registration=RegistrationSettings(half_steps=0, steps=0))
+    found = carried_region(sides[0], known, sides[1], known[1:], shift_map(half), SPACING_MM, settings)
+    assert (found[1, 20:-20, 20:-20, 0] > 0.99).all()
+
+
+def test_an_answer_is_the_mean_of_cells_and_carried_region():
+    voter = Voter(*SUPPORT, shares(CENTRES_MM))
+
+    def said(share):
+        settings = TransferSettings(temperature=0.2, carried_share=share)
+        return ask(voter, *QUERY, shift_map(SHIFT_MM), SPACING_MM, settings)
+
+    cells, carried, both = said(0.0), said(1.0), said(0.5)
+    assert both.votes == pytest.approx((cells.votes + carried.votes) / 2, abs=1e-5)
+    assert torch.equal(cells.cells, carried.cells), "what is sent back to the support"
+    assert np.abs(carried.votes - TRUTH).mean() < 0.5 * np.abs(cells.votes - TRUTH).mean(), "it keeps the shape"
+
+
+def test_a_voter_is_read_from_a_label_map_on_another_grid(tmp_path):
+    fine = np.zeros([2 * size for size in SHAPE], dtype=np.uint8)
+    fine[:8, :8, :8], fine[8:16, :8, :8] = 5, 9
+    affine = AFFINE @ np.diag([0.5, 0.5, 0.5, 1.0])
+    affine[:3, 3] = -0.25 * SPACING_MM
+    write_nifti(tmp_path / "label.nii.gz", fine, affine)
+    voter = read_voter(tmp_path / "label.nii.gz", *SUPPORT, [3, 5])
+    assert voter.shares.shape == (3, *SHAPE) and (voter.shares.sum(axis=0) == 1).all()
+    assert voter.shares[2].sum() == 4**3 and not voter.shares[1].any(), "9 is no class: background"
+    assert voter.fractions[2].sum() == 2**3
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_share_is_between_0_and_1(share):
+    with pytest.raises(BundleError, match="carried_share is a share"):
+        TransferSettings(carried_share=share)

@@ -1,0 +1,79 @@
+"""Smooth random images, bent by hand."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from scripts.deformable_registration import RegistrationSettings, _slope, registered
+from scripts.errors import BundleError
+
+SHAPE = (30, 26, 34)
+INNER = np.s_[:, 5:-5, 5:-5, 5:-5]
+
+
+def texture(shape=SHAPE, seed=0):
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 2.0)
+    return (noise / noise.std()).astype(np.float32)
+
+
+def bend():
+    """(3, X, Y, Z) displacements of up to 3 voxels, another along each axis."""
+    x, y, z = np.meshgrid(*(np.arange(size) / size for size in SHAPE), indexing="ij")
+    return np.stack([3 * np.sin(np.pi * y), 2 * np.cos(np.pi * z), -3 * np.sin(np.pi * x)])
+
+
+def looked_up(image, displacement):
+    return ndimage.map_coordinates(image, np.indices(SHAPE) + displacement, order=1, mode="nearest").astype(np.float32)
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(1.0, 0.0), (0.5, 3.0)])
+def test_a_bend_is_found_whatever_the_contrast(gain, offset):
+    moving, truth = texture(), bend()
+    fixed = torch.from_numpy(looked_up(moving, truth) * gain + offset)
+    found = registered(fixed, torch.from_numpy(moving), torch.zeros(3, *SHAPE), RegistrationSettings()).numpy()
+    assert np.abs(truth[INNER]).mean() > 1
+    assert np.abs(found - truth)[INNER].mean() < 0.3, "voxels"
+
+
+def test_the_way_begins_at_the_start():
+    """Ten steps of half a voxel do not go nine voxels far."""
+    moving, few = texture(), RegistrationSettings(half_steps=0, steps=10)
+    truth = np.zeros((3, *SHAPE))
+    truth[0] = 9.0
+    fixed, moving = torch.from_numpy(looked_up(moving, truth)), torch.from_numpy(moving)
+    start = torch.zeros(3, *SHAPE)
+    start[0] = 7.5
+    shown = np.s_[:, 5:15, 5:-5, 5:-5]  # beyond, the moving image has ended
+    assert np.abs(registered(fixed, moving, start, few).numpy() - truth)[shown].mean() < 0.5
+    assert np.abs(registered(fixed, moving, torch.zeros_like(start), few).numpy() - truth)[shown].mean() > 1.5
+
+
+def test_without_steps_the_start_stays():
+    start = torch.from_numpy(bend()).float()
+    image = torch.from_numpy(texture())
+    assert torch.equal(registered(image, image, start, RegistrationSettings(half_steps=0, steps=0)), start)
+
+
+def test_nothing_to_see_bends_nothing():
+    """Flat images, as outside the field of view."""
+    flat = torch.zeros(SHAPE)
+    assert registered(flat, flat, torch.zeros(3, *SHAPE), RegistrationSettings()).abs().max() == 0
+
+
+def test_a_thin_volume():
+    image = torch.from_numpy(texture((20, 16, 1)))
+    found = registered(image, image, torch.zeros(3, 20, 16, 1), RegistrationSettings())
+    assert found.shape == (3, 20, 16, 1) and found.abs().mean() < 0.1
+
+
+def test_the_slope_by_hand():
+    knots = torch.zeros(1, 3, 3, 2, 2)
+    knots[0, 0, 2] = 6.0  # one step of 6 among two along x, in one of three components
+    assert float(_slope(knots)) == pytest.approx(36 / 2 / 3)
+
+
+@pytest.mark.parametrize("window", [0, 4])
+def test_a_window_has_a_middle(window):
+    with pytest.raises(BundleError, match="the window has no middle"):
+        RegistrationSettings(window=window)
