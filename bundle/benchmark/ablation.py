@@ -19,6 +19,8 @@ from bundle.stages import config_names
 from scripts.evaluation import evaluate_folder
 
 SMOOTH = {"map_rounds": "$SMOOTH_ROUNDS"}
+VOTES_ALONE = {"carried_share": 0.0}
+BY_CELLS = {"registration_half_steps": 0, "registration_steps": 0}
 FULL = "everything on"
 # What is switched off, or on, or else -> stage -> config keys; what was measured before by other means comes last.
 MASKS: dict[str, dict[str, dict[str, Any]]] = {
@@ -26,13 +28,14 @@ MASKS: dict[str, dict[str, dict[str, Any]]] = {
     "paths know intensities only": {"pseudo_labels": {"vote_weight": 0.0}},
     "no helping cases": {"fusion": {"helpers": 0}},
     "no intensities": {"pseudo_labels": {"intensity_rounds": 0}},
-    "background's intensities place by place": {"pseudo_labels": {"intensity_reach_mm": 24.0}},
+    "background's intensities the same everywhere": {"pseudo_labels": {"intensity_reach_mm": 0.0}},
     "points instead of the region": {
         "pseudo_labels": {"confident_vote": "$None", "intensity_rounds": 0, "vote_weight": 0.0}
     },
     "background as soon a seed as a class": {"pseudo_labels": {"confident_background": "$None"}},
-    "region carried along, too": {"correspondence": {"carried_share": 0.5}, "fusion": {"carried_share": 0.5}},
-    "region with smooth borders": {"region": {"image_smoothing_voxels": 0.4, "border_smoothing_voxels": 1.0}},
+    "votes alone, no region carried along": {"correspondence": VOTES_ALONE, "fusion": VOTES_ALONE},
+    "region carried along by embeddings, not images": {"correspondence": BY_CELLS, "fusion": BY_CELLS},
+    "region with rough borders": {"region": {"image_smoothing_voxels": 0.0, "border_smoothing_voxels": 0.0}},
     "region without limits": {"region": {"reach_share": 0.0, "neck_radius_mm": 0.0}},
     "helping cases however badly labels return": {"fusion": {"least_returned_dice": 0.0}},
     "smooth map instead of an affine one": {"correspondence": SMOOTH, "fusion": SMOOTH},
