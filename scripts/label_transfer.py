@@ -40,7 +40,7 @@ class TransferSettings:
     reach_mm: float = 32.0
     prior_mm: float = 24.0
     temperature: float = 0.07
-    carried_share: float = 1.0
+    carried_share: float = 0.75
     registration: RegistrationSettings = field(default_factory=RegistrationSettings)
     block: int = 4
 

@@ -115,13 +115,13 @@ class Run:
 def chosen_runs(dataset: Dataset) -> list[Run]:
     """All variants of all supports with the region as grown, the first variant with an accepted one too.
 
-    An accepted region makes strokes matter for the points alone. First variants come first, so that a part of the runs
-    says as much as it can.
+    An accepted region makes strokes matter for the points alone. First variants come first, accepted regions last: a
+    part of the runs then says as much as it can.
     """
     first = first_runs(dataset)
     accepted = [replace(run, region="accepted") for run in first]
     others = [replace(run, variant=variant) for run in first for variant in dataset.variants(run.support)[1:]]
-    return [*first, *accepted, *others]
+    return [*first, *others, *accepted]
 
 
 def first_runs(dataset: Dataset) -> list[Run]:
