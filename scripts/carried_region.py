@@ -16,7 +16,7 @@ from scripts.boxes import box_of
 from scripts.cached_volume import CachedVolume
 from scripts.deformable_registration import registered
 from scripts.dense_embedding import DenseEmbedding
-from scripts.label_transfer import TransferSettings
+from scripts.label_transfer import TransferSettings, cell_fractions
 from scripts.regular_map import STRIDE, regular_displacements
 from scripts.smooth_map import SmoothMap
 
@@ -33,7 +33,9 @@ def carried_region(
     spacing_mm: np.ndarray,
     settings: TransferSettings,
 ) -> np.ndarray:
-    """Class shares of the query's voxels, (1 + K, X, Y, Z), background first; background where nothing is heard.
+    """Class shares of the query's voxels, (1 + K, X, Y, Z), background first.
+
+    Background where nothing is heard, and outside the body.
 
     Args:
         support: whose region is known, and its embedding.
@@ -52,25 +54,26 @@ def carried_region(
     if box is None:
         return carried
     voxels = np.stack(np.meshgrid(*(np.arange(side.start, side.stop) for side in box), indexing="ij"), axis=-1)
-    start = _bent_by_embeddings(support[1], query[1], box, voxels, to_support, spacing_mm, settings)
+    start = _bent_by_embeddings(support[1], query, box, voxels, to_support, spacing_mm, settings)
     moving = _sampled(support[0].image[0].numpy(), _mapped(voxels, to_support, spacing_mm), mode="nearest")
     device = query[1].levels["fine"].device
     images = (query[0].image[0][box], torch.from_numpy(moving), torch.from_numpy(start))
     bent = registered(*(image.to(device) for image in images), settings.registration).cpu().numpy()
     places = _mapped(voxels + np.moveaxis(bent, 0, -1), to_support, spacing_mm)
+    inside = query[0].body[box].numpy() > 0
     # The outermost voxels reach half a voxel beyond their centres: an organ that the scan cuts off goes up to the cut.
     last = np.array(shares.shape[1:]) - 1
     rim = (places >= -0.5) & (places <= last + 0.5)
     places = np.where(rim, np.clip(places, 0, last), places)
     for share, target in zip(shares[1:], carried[1:], strict=True):
-        target[box] = _sampled(share, places, mode="constant")
+        target[box] = _sampled(share, places, mode="constant") * inside
     carried[0] -= carried[1:].sum(axis=0)
     return carried
 
 
 def _bent_by_embeddings(
     support: DenseEmbedding,
-    query: DenseEmbedding,
+    query: tuple[CachedVolume, DenseEmbedding],
     box: Sequence[slice],
     voxels: np.ndarray,
     to_support: SmoothMap,
@@ -78,16 +81,18 @@ def _bent_by_embeddings(
     settings: TransferSettings,
 ) -> np.ndarray:
     """(3, X, Y, Z) displacements of the query's voxels in a box, in voxels of the query, before the map is followed."""
-    centres = query.cell_centres("fine").cpu().numpy()
+    centres = query[1].cell_centres("fine").cpu().numpy()
     cells = torch.zeros(centres.shape[:3], dtype=torch.bool)
     cells[tuple(slice(side.start // STRIDE, -(-side.stop // STRIDE)) for side in box)] = True
+    cells &= cell_fractions(query[0].body[None], tuple(cells.shape))[1] > 0.5
     affine_mm = np.zeros(centres.shape)
     affine_mm[cells] = to_support(centres[cells] * spacing_mm)
     expected_mm = torch.as_tensor(affine_mm, dtype=torch.float32)
     bent_mm = regular_displacements(
-        support, query, cells, expected_mm, spacing_mm, settings.reach_mm, settings.temperature
+        support, query[1], cells, expected_mm, spacing_mm, settings.reach_mm, settings.temperature
     )
-    in_query = bent_mm.numpy() @ np.linalg.inv(to_support.matrix).T / spacing_mm
+    # A volume of one cell's thickness leaves the map without a way along that axis: the pseudo-inverse goes none.
+    in_query = bent_mm.numpy() @ np.linalg.pinv(to_support.matrix).T / spacing_mm
     places = (voxels - (STRIDE - 1) / 2) / STRIDE
     return np.stack([_sampled(axis, places, mode="nearest") for axis in np.moveaxis(in_query, -1, 0)])
 

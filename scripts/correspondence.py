@@ -144,7 +144,7 @@ class _Found:
         points: the support's, located and judged.
         similarity: of the two bodies, see `BodyMaps`.
         votes: (1 + K, X, Y, Z) class probabilities on the working grid; None without a region.
-        returned_dice: class -> Dice of the support's region and of what the votes become back there.
+        returned_dice: class -> Dice of the support's region and of what the cells' votes become back there.
     """
 
     points: JudgedPoints

@@ -54,7 +54,9 @@ def registered(fixed: Tensor, moving: Tensor, start: Tensor, settings: Registrat
         start: (3, X, Y, Z) displacements to begin with.
         settings: see `RegistrationSettings`.
     """
-    images, field = (fixed[None, None].float(), moving[None, None].float()), start[None].float()
+    # Windows at the rim also see zeros beyond it, so images are brought around zero.
+    images = [(image - image.mean())[None, None] for image in (fixed.float(), moving.float())]
+    field = start[None].float()
     if settings.half_steps:
         sides = [min(2, size) for size in fixed.shape]
         halves = [functional.avg_pool3d(image, sides, ceil_mode=True) for image in images]
@@ -67,7 +69,8 @@ def _bent(fixed: Tensor, moving: Tensor, start: Tensor, steps: int, settings: Re
     """As `registered`, at one resolution; all with a batch axis, images with a channel axis, too."""
     shape = fixed.shape[2:]
     likeness, warp = LocalNormalizedCrossCorrelationLoss(kernel_size=settings.window), _warp()
-    with torch.inference_mode(False), torch.enable_grad():
+    # Sums of squares minus squares of sums: in TF32 nothing but rounding errors would be left of them.
+    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         knots = _resized(start, [max(-(-size // KNOT_VOXELS) + 1, 2) for size in shape]).requires_grad_()
         optimizer = torch.optim.Adam([knots], lr=RATE_VOXELS)
         for _ in range(steps):

@@ -42,8 +42,7 @@ def judged_by_votes(
     spacing_mm = spacing_of(affine)
     judged = []
     channels = {0: 0} | {value: channel for channel, value in enumerate(values, start=1)}
-    sure = [np.argwhere(vote > confident) for vote in votes]
-    trees = [cKDTree(found * spacing_mm) if len(found) else None for found in sure]
+    sure: dict[int, tuple[np.ndarray, cKDTree]] = {}
     for row in rows:
         channel = channels[row["label"]]
         if votes[(channel, *row["working_voxel"])] > confident:
@@ -51,9 +50,13 @@ def judged_by_votes(
             judged.append({**row, "kept": reason == KEPT, "reason": reason, "moved_mm": 0.0})
             continue
         moved_mm, voxel = np.inf, None
-        if trees[channel] is not None:
-            moved_mm, number = trees[channel].query(np.array(row["working_voxel"]) * spacing_mm)
-            voxel = sure[channel][number]
+        if channel not in sure:
+            found = np.argwhere(votes[channel] > confident)
+            sure[channel] = found, cKDTree(found * spacing_mm)
+        places, tree = sure[channel]
+        if len(places):
+            moved_mm, number = tree.query(np.array(row["working_voxel"]) * spacing_mm)
+            voxel = places[number]
         if moved_mm > reach_mm:
             judged.append({**row, "kept": False, "reason": VOTE, "moved_mm": 0.0})
             continue

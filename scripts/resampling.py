@@ -43,10 +43,19 @@ def resample(volume: Volume, spacing_mm: Sequence[float]) -> Volume:
 
 
 def nearest_on_grid(volume: Volume, affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Label map `volume` on another grid of `shape` and `affine`: each voxel takes the nearest label, 0 outside."""
+    """Label map `volume` on another grid of `shape` and `affine`: each voxel takes the nearest label, 0 outside.
+
+    The outermost voxels reach half a voxel beyond their centres.
+    """
     to_volume = np.linalg.inv(volume.affine) @ affine
     return ndimage.affine_transform(
-        volume.array, to_volume[:3, :3], to_volume[:3, 3], output_shape=tuple(shape), order=0, mode="constant", cval=0
+        volume.array,
+        to_volume[:3, :3],
+        to_volume[:3, 3],
+        output_shape=tuple(shape),
+        order=0,
+        mode="grid-constant",
+        cval=0,
     )
 
 

@@ -8,9 +8,11 @@ from scipy import ndimage
 from scripts.cached_volume import CachedVolume
 from scripts.carried_region import carried_region
 from scripts.deformable_registration import RegistrationSettings
+from scripts.dense_embedding import DenseEmbedding
 from scripts.errors import BundleError
 from scripts.files import write_nifti
 from scripts.label_transfer import TransferSettings
+from scripts.smooth_map import SmoothMap
 from scripts.voter import Voter, ask, read_voter
 from tests.test_label_transfer import CENTRES_MM, SHIFT_MM, balls, one_hot, shift_map
 from tests.test_matching import SHAPE, SPACING_MM, oracle
@@ -55,6 +57,55 @@ def test_a_region_arrives_where_the_images_say(error_mm):
     for channel in (1, 2):
         assert dice(found[channel] > 0.5, TRUTH[channel] > 0.5) > 0.95
         assert 0.8 < dice(by_cells[channel] > 0.5, TRUTH[channel] > 0.5) < 0.95, "the cells alone are off by OFF_MM"
+
+
+def test_background_outside_the_body():
+    body = torch.ones(SHAPE, dtype=torch.bool)
+    body[:, :, 20:] = False
+    query = CachedVolume(QUERY[0].image, body, AFFINE), QUERY[1].embedding
+    settings = TransferSettings(temperature=0.02)
+    known = SUPPORT[0], SUPPORT[1].embedding
+    found = carried_region(known, shares(CENTRES_MM), query, TRUTH[1:], shift_map(SHIFT_MM), SPACING_MM, settings)
+    assert (found[0, :, :, 20:] == 1).all() and not found[1:, :, :, 20:].any()
+    assert dice(found[1, :, :, :20] > 0.5, TRUTH[1, :, :, :20] > 0.5) > 0.95
+
+
+def test_a_map_that_turns_and_scales():
+    """What the cells say is said in the support's axes and needed in the query's."""
+    turn = np.array([[0.0, -1.1, 0.0], [0.9, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    middle_mm = CENTRES_MM.mean(axis=0)
+
+    def to_support(places_mm):
+        return (places_mm - middle_mm) @ turn.T + middle_mm
+
+    error_mm = np.array([10.0, 0.0, 0.0])
+    places = np.zeros((1, 3))
+    astray = SmoothMap(turn, middle_mm - turn @ middle_mm + error_mm, places, places, np.zeros(1), None)
+    one_mm = np.stack([middle_mm, middle_mm + [1000.0, 0, 0]])
+    one = shares(one_mm)
+    voxels = np.stack(np.meshgrid(*(np.arange(size) for size in SHAPE), indexing="ij"), axis=-1) * SPACING_MM
+    truth = np.linalg.norm(to_support(voxels) - middle_mm, axis=-1) <= 30.0
+    flat = CachedVolume(torch.zeros(1, *SHAPE), torch.ones(SHAPE, dtype=torch.bool), AFFINE)
+    query = oracle(to_support).embedding
+    settings = TransferSettings(temperature=0.02, registration=RegistrationSettings(half_steps=0, steps=0))
+    heard = np.stack([truth, np.zeros(SHAPE)]).astype(np.float32)
+    found = carried_region((flat, SUPPORT[1].embedding), one, (flat, query), heard, astray, SPACING_MM, settings)
+    assert dice(found[1] > 0.5, truth) > 0.9
+
+
+def test_a_volume_of_one_cell():
+    """All its matches share a coordinate: the map has no way along that axis."""
+    flat = SmoothMap(np.diag([1.0, 1.0, 0.0]), np.zeros(3), np.zeros((1, 3)), np.zeros((1, 3)), np.zeros(1), None)
+    thin = (*SHAPE[:2], 2)
+    image = CachedVolume(SUPPORT[0].image[..., :2], torch.ones(thin, dtype=torch.bool), AFFINE)
+    levels = {
+        "fine": SUPPORT[1].embedding.levels["fine"][..., :1],
+        "coarse": SUPPORT[1].embedding.levels["coarse"][..., :1],
+    }
+    side = image, DenseEmbedding(levels, thin)
+    known = shares(CENTRES_MM)[..., 8:10]
+    found = carried_region(side, known, side, known[1:], flat, SPACING_MM, TransferSettings(temperature=0.02))
+    assert found.shape == known.shape and np.isfinite(found).all()
 
 
 def test_background_where_nothing_is_heard():

@@ -27,11 +27,18 @@ def looked_up(image, displacement):
     return ndimage.map_coordinates(image, np.indices(SHAPE) + displacement, order=1, mode="nearest").astype(np.float32)
 
 
-@pytest.mark.parametrize(("gain", "offset"), [(1.0, 0.0), (0.5, 3.0)])
-def test_a_bend_is_found_whatever_the_contrast(gain, offset):
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("gain", "offset"), [(1.0, 0.0), (0.5, 3.0), (0.03, 0.5)])
+def test_a_bend_is_found_whatever_the_contrast(gain, offset, device):
+    """The last: soft tissue."""
     moving, truth = texture(), bend()
-    fixed = torch.from_numpy(looked_up(moving, truth) * gain + offset)
-    found = registered(fixed, torch.from_numpy(moving), torch.zeros(3, *SHAPE), RegistrationSettings()).numpy()
+    fixed = torch.from_numpy(looked_up(moving, truth) * gain + offset).to(device)
+    moving = torch.from_numpy(moving * gain + 0.5).to(device)
+    with torch.no_grad():
+        found = registered(fixed, moving, torch.zeros(3, *SHAPE, device=device), RegistrationSettings()).cpu().numpy()
     assert np.abs(truth[INNER]).mean() > 1
     assert np.abs(found - truth)[INNER].mean() < 0.3, "voxels"
 
@@ -56,9 +63,9 @@ def test_without_steps_the_start_stays():
 
 
 def test_nothing_to_see_bends_nothing():
-    """Flat images, as outside the field of view."""
-    flat = torch.zeros(SHAPE)
-    assert registered(flat, flat, torch.zeros(3, *SHAPE), RegistrationSettings()).abs().max() == 0
+    """Flat images, as outside the field of view, bright or dark."""
+    fixed, moving = torch.full(SHAPE, 0.7), torch.full(SHAPE, 0.3)
+    assert registered(fixed, moving, torch.zeros(3, *SHAPE), RegistrationSettings()).abs().max() < 0.01
 
 
 def test_a_thin_volume():
