@@ -81,7 +81,7 @@ def test_a_map_that_turns_and_scales():
     error_mm = np.array([10.0, 0.0, 0.0])
     places = np.zeros((1, 3))
     astray = SmoothMap(turn, middle_mm - turn @ middle_mm + error_mm, places, places, np.zeros(1), None)
-    one_mm = np.stack([middle_mm, middle_mm + [1000.0, 0, 0]])
+    one_mm = np.stack([middle_mm, middle_mm + 1000.0])
     one = shares(one_mm)
     voxels = np.stack(np.meshgrid(*(np.arange(size) for size in SHAPE), indexing="ij"), axis=-1) * SPACING_MM
     truth = np.linalg.norm(to_support(voxels) - middle_mm, axis=-1) <= 30.0
@@ -98,10 +98,7 @@ def test_a_volume_of_one_cell():
     flat = SmoothMap(np.diag([1.0, 1.0, 0.0]), np.zeros(3), np.zeros((1, 3)), np.zeros((1, 3)), np.zeros(1), None)
     thin = (*SHAPE[:2], 2)
     image = CachedVolume(SUPPORT[0].image[..., :2], torch.ones(thin, dtype=torch.bool), AFFINE)
-    levels = {
-        "fine": SUPPORT[1].embedding.levels["fine"][..., :1],
-        "coarse": SUPPORT[1].embedding.levels["coarse"][..., :1],
-    }
+    levels = {name: cells[..., :1] for name, cells in SUPPORT[1].embedding.levels.items()}
     side = image, DenseEmbedding(levels, thin)
     known = shares(CENTRES_MM)[..., 8:10]
     found = carried_region(side, known, side, known[1:], flat, SPACING_MM, TransferSettings(temperature=0.02))
@@ -151,6 +148,17 @@ def test_a_voter_is_read_from_a_label_map_on_another_grid(tmp_path):
     assert voter.shares.shape == (3, *SHAPE) and (voter.shares.sum(axis=0) == 1).all()
     assert voter.shares[2].sum() == 4**3 and not voter.shares[1].any(), "9 is no class: background"
     assert voter.fractions[2].sum() == 2**3
+
+
+@pytest.mark.parametrize("slice_share", [0.3, 1.3])
+def test_a_label_map_goes_up_to_the_cut(tmp_path, slice_share):
+    """Slices thinner or thicker than the working ones; both grids have one middle, the outermost centres differ."""
+    count = round(SHAPE[2] / slice_share)
+    affine = AFFINE @ np.diag([1.0, 1.0, slice_share, 1.0])
+    affine[2, 3] = ((SHAPE[2] - 1) - (count - 1) * slice_share) / 2 * SPACING_MM[2]
+    write_nifti(tmp_path / "label.nii.gz", np.full((*SHAPE[:2], count), 3, dtype=np.uint8), affine)
+    known = read_voter(tmp_path / "label.nii.gz", *SUPPORT, [3, 5]).shares[1]
+    assert known[:, :, 1:-1].all() and known[:, :, [0, -1]].all()
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5])

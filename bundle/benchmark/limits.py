@@ -65,7 +65,7 @@ def _propagation(dataset: Dataset, volume: Volume) -> Callable[[], Any]:
 
 
 def _correspondence(dataset: Dataset) -> Callable[[], Any] | None:
-    """Embedding of a test volume, maps, votes, the region carried along, the strokes' places; None without a network."""
+    """Embedding of a test volume, maps, votes, carried region, the strokes' places; None without a network."""
     try:
         weights = weights_folder(dataset.folder.name, "default")
     except BundleError:
