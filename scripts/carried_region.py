@@ -16,7 +16,7 @@ from scripts.boxes import box_of
 from scripts.cached_volume import CachedVolume
 from scripts.deformable_registration import registered
 from scripts.dense_embedding import DenseEmbedding
-from scripts.label_transfer import TransferSettings, cell_fractions
+from scripts.label_transfer import TransferSettings, cells_inside, mapped_cells
 from scripts.regular_map import STRIDE, regular_displacements
 from scripts.smooth_map import SmoothMap
 
@@ -81,13 +81,11 @@ def _bent_by_embeddings(
     settings: TransferSettings,
 ) -> np.ndarray:
     """(3, X, Y, Z) displacements of the query's voxels in a box, in voxels of the query, before the map is followed."""
-    centres = query[1].cell_centres("fine").cpu().numpy()
-    cells = torch.zeros(centres.shape[:3], dtype=torch.bool)
-    cells[tuple(slice(side.start // STRIDE, -(-side.stop // STRIDE)) for side in box)] = True
-    cells &= cell_fractions(query[0].body[None], tuple(cells.shape))[1] > 0.5
-    affine_mm = np.zeros(centres.shape)
-    affine_mm[cells] = to_support(centres[cells] * spacing_mm)
-    expected_mm = torch.as_tensor(affine_mm, dtype=torch.float32)
+    shape = tuple(query[1].levels["fine"].shape[1:])
+    around = tuple(slice(side.start // STRIDE, -(-side.stop // STRIDE)) for side in box)
+    cells, expected_mm = torch.zeros(shape, dtype=torch.bool), torch.zeros(*shape, 3)
+    cells[around] = cells_inside(query[0].body, shape)[around]
+    expected_mm[around] = mapped_cells(around, to_support, spacing_mm)
     bent_mm = regular_displacements(
         support, query[1], cells, expected_mm, spacing_mm, settings.reach_mm, settings.temperature
     )

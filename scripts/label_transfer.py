@@ -65,6 +65,11 @@ def cell_fractions(shares: np.ndarray | Tensor, cells: tuple[int, int, int]) -> 
     return torch.cat([1 - pooled.sum(dim=0, keepdim=True), pooled])
 
 
+def cells_inside(body: Tensor, cells: tuple[int, int, int]) -> Tensor:
+    """Which fine cells lie in the (X, Y, Z) body mask by more than half, (x, y, z) bool; `cells` as above."""
+    return cell_fractions(body.cpu()[None] > 0, cells)[1] > 0.5
+
+
 def transfer_labels(
     support: DenseEmbedding,
     fractions: Tensor,
@@ -91,7 +96,7 @@ def transfer_labels(
     device = query_vectors.device
     support_centres = support.cell_centres("fine")
     shape = tuple(query_vectors.shape[:3])
-    inside = cell_fractions(query_body.cpu()[None] > 0, shape)[1] > 0.5
+    inside = cells_inside(query_body, shape)
     probabilities = torch.zeros(len(fractions), *shape)
     probabilities[0] = 1.0
     if not inside.any():
