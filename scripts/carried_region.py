@@ -26,7 +26,7 @@ AROUND_MM = 24.0  # that place, to be registered along with it
 
 def carried_region(
     support: tuple[CachedVolume, DenseEmbedding],
-    shares: np.ndarray,
+    one_hot: np.ndarray,
     query: tuple[CachedVolume, DenseEmbedding],
     heard: np.ndarray,
     to_support: SmoothMap,
@@ -39,7 +39,7 @@ def carried_region(
 
     Args:
         support: whose region is known, and its embedding.
-        shares: (1 + K, X, Y, Z) of its voxels, background first.
+        one_hot: (1 + K, X, Y, Z), which of its voxels are of which class, background first.
         query: to be labelled, and its embedding.
         heard: (K, X, Y, Z) votes of the classes in the query.
         to_support: smooth map from the query to the support, in mm of the working grid.
@@ -47,7 +47,7 @@ def carried_region(
         settings: how far the embeddings may bend it, and how the images do then.
     """
     shape = heard.shape[1:]
-    carried = np.zeros((len(shares), *shape), dtype=np.float32)
+    carried = np.zeros((len(one_hot), *shape), dtype=np.float32)
     carried[0] = 1.0
     margins = np.ceil(AROUND_MM / spacing_mm).astype(int)
     box = box_of(heard.max(axis=0) > HEARD, margins)
@@ -62,11 +62,11 @@ def carried_region(
     places = _mapped(voxels + np.moveaxis(bent, 0, -1), to_support, spacing_mm)
     inside = query[0].body[box].numpy() > 0
     # The outermost voxels reach half a voxel beyond their centres: an organ that the scan cuts off goes up to the cut.
-    last = np.array(shares.shape[1:]) - 1
+    last = np.array(one_hot.shape[1:]) - 1
     rim = (places >= -0.5) & (places <= last + 0.5)
     places = np.where(rim, np.clip(places, 0, last), places)
-    for share, target in zip(shares[1:], carried[1:], strict=True):
-        target[box] = _sampled(share, places, mode="constant") * inside
+    for mask, target in zip(one_hot[1:], carried[1:], strict=True):
+        target[box] = _sampled(mask.astype(np.float32), places, mode="constant") * inside
     carried[0] -= carried[1:].sum(axis=0)
     return carried
 

@@ -174,7 +174,7 @@ class _Support:
         """The support's own points and region, as they are."""
         shape = tuple(self.volume.body.shape)
         points = points_at_home(self.stage.points, self.volume.affine, shape)
-        votes = None if self.voter is None else self.voter.shares
+        votes = None if self.voter is None else self.voter.one_hot.astype(np.float32)
         return _Found(points, 1.0, votes, dict.fromkeys(self.stage.cohort.classes, 1.0))
 
     def into(self, case: str) -> _Found:

@@ -158,7 +158,7 @@ class VoteFusion:
     def _said_about(self, case: str, voters: Mapping[str, Voter]) -> dict[str, _Said]:
         """What everybody says; of the support and the cases that the user accepted their own label maps say all."""
         if case in self.accepted:
-            return {case: _Said(voters[case].shares, 1.0)}
+            return {case: _Said(voters[case].one_hot.astype(np.float32), 1.0)}
         support = {self.cohort.support: self._support_says(case)}
         return support if case == self.cohort.support else support | self._all_say(voters, case)
 

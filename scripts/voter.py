@@ -26,17 +26,17 @@ class Voter:
     Attributes:
         volume: at the working spacing.
         body: its embedding.
-        shares: (1 + K, X, Y, Z) float32 of each class in each of its voxels, background first.
+        one_hot: (1 + K, X, Y, Z) bool, which of its voxels are of which class, background first.
     """
 
     volume: CachedVolume
     body: Body
-    shares: np.ndarray
+    one_hot: np.ndarray
 
     @cached_property
     def fractions(self) -> Tensor:
         """`cell_fractions` of the labels."""
-        return cell_fractions(self.shares[1:], tuple(self.body.embedding.levels["fine"].shape[1:]))
+        return cell_fractions(self.one_hot[1:], tuple(self.body.embedding.levels["fine"].shape[1:]))
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,7 @@ def read_voter(path: str | Path, volume: CachedVolume, body: Body, values: list[
         values: the K classes' values.
     """
     label = nearest_on_grid(read_labels(path), volume.affine, tuple(volume.body.shape))
-    shares = np.stack([~np.isin(label, values), *(label == value for value in values)])
-    return Voter(volume, body, shares.astype(np.float32))
+    return Voter(volume, body, np.stack([~np.isin(label, values), *(label == value for value in values)]))
 
 
 def ask(
@@ -91,6 +90,6 @@ def ask(
     votes = votes_on_grid(cells.numpy(), cells_affine(volume.affine), volume.affine, shape)
     if settings.carried_share:
         known, asked = (voter.volume, voter.body.embedding), (volume, query.embedding)
-        carried = carried_region(known, voter.shares, asked, votes[1:], to_voter, spacing_mm, settings)
+        carried = carried_region(known, voter.one_hot, asked, votes[1:], to_voter, spacing_mm, settings)
         votes += settings.carried_share * (carried - votes)
     return Answer(cells, votes)

@@ -145,8 +145,8 @@ def test_a_voter_is_read_from_a_label_map_on_another_grid(tmp_path):
     affine[:3, 3] = -0.25 * SPACING_MM
     write_nifti(tmp_path / "label.nii.gz", fine, affine)
     voter = read_voter(tmp_path / "label.nii.gz", *SUPPORT, [3, 5])
-    assert voter.shares.shape == (3, *SHAPE) and (voter.shares.sum(axis=0) == 1).all()
-    assert voter.shares[2].sum() == 4**3 and not voter.shares[1].any(), "9 is no class: background"
+    assert voter.one_hot.shape == (3, *SHAPE) and (voter.one_hot.sum(axis=0) == 1).all()
+    assert voter.one_hot[2].sum() == 4**3 and not voter.one_hot[1].any(), "9 is no class: background"
     assert voter.fractions[2].sum() == 2**3
 
 
@@ -157,7 +157,7 @@ def test_a_label_map_goes_up_to_the_cut(tmp_path, slice_share):
     affine = AFFINE @ np.diag([1.0, 1.0, slice_share, 1.0])
     affine[2, 3] = ((SHAPE[2] - 1) - (count - 1) * slice_share) / 2 * SPACING_MM[2]
     write_nifti(tmp_path / "label.nii.gz", np.full((*SHAPE[:2], count), 3, dtype=np.uint8), affine)
-    known = read_voter(tmp_path / "label.nii.gz", *SUPPORT, [3, 5]).shares[1]
+    known = read_voter(tmp_path / "label.nii.gz", *SUPPORT, [3, 5]).one_hot[1]
     assert known[:, :, 1:-1].all() and known[:, :, [0, -1]].all()
 
 
