@@ -33,7 +33,7 @@ def judged_by_votes(
         votes: (1 + K, X, Y, Z) class probabilities on the working grid, background first.
         values: the K classes' label values.
         affine: (4, 4) of the working grid.
-        confident: vote above which a class is beyond doubt, as for the seeds of the masks.
+        confident: vote above which a class is beyond doubt.
         reach_mm: how far a point may be moved.
 
     Returns:

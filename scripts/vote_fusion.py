@@ -47,7 +47,8 @@ class FusionSettings:
         helpers: most cases that vote beside the support.
         least_dice: of a helper's worst class, sent to the case and back.
         temperature: a voter's weight is the softmax of its body's similarity to the query's, at this temperature.
-        confident: a point is kept where the vote for its class is above.
+        confident: a point is kept where the vote for its class is above. It exceeds `transfer.carried_share`, so that
+            the cells, too, must be for it.
         reach_mm: how far a point may be moved to such a place.
     """
 
@@ -56,7 +57,7 @@ class FusionSettings:
     helpers: int = 4
     least_dice: float = 0.5
     temperature: float = 0.1
-    confident: float = 0.8
+    confident: float = 0.9
     reach_mm: float = 24.0
 
 

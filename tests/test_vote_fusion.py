@@ -44,7 +44,7 @@ def test_helpers_vote_beside_the_support(first_round, tmp_path):
     (helper,) = stage.helpers
     other = ({"case_1", "case_2"} - {helper}).pop()
     record = read_json(tmp_path / "propagation" / f"{other}.json")
-    assert (record["rule"], record["confident_vote"], record["cycle_mm"]) == ("votes", 0.8, None)
+    assert (record["rule"], record["confident_vote"], record["cycle_mm"]) == ("votes", 0.9, None)
     assert set(record["voters"]) == {"case_0", helper} and sum(record["voters"].values()) == pytest.approx(1)
     assert read_json(tmp_path / "propagation" / f"{helper}.json")["voters"] == {"case_0": 1.0}, "none votes for itself"
     votes, _ = read_votes(tmp_path / "propagation" / f"{other}{VOTES}")
