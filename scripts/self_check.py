@@ -3,7 +3,8 @@
 Every result has witnesses: the labels that the support and each helping case send to the same case, the case's one-shot
 mask, and what the trained network alone says. How far all of them agree says how good each is, the result among them.
 They also err together; how much is seen on the support, whose region is known: there the helping cases alone make a
-mask and its witnesses.
+mask and its witnesses. Of a mask that was made of what the support alone says, the support is no witness: that one is
+trusted as far as the support's labels, sent to the case and back, return.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from scripts.vote_fusion import ON_SUPPORT, VOTERS
 logger = logging.getLogger(__name__)
 
 STAGE = "self_check"
+RESULT = "result"
 MASK = "one-shot mask"
 NETWORK = "network"  # also the folder of its own label maps
 NAMED = 3  # witnesses named in a reason
@@ -155,17 +157,21 @@ class SelfCheck:
     def _check(
         self, case: str, seen: Mapping[str, _Seen], usual: Mapping[str, _Usual], shared: float
     ) -> dict[str, Any]:
-        similarity = read_json(self._propagated(case, ".json"))["similarity"]
+        record = read_json(self._propagated(case, ".json"))
+        similarity = record["similarity"]
         unlike = similarity < self.rule.least_similarity
         witnesses = self._witnesses(case)
+        returned = record["returned_dice"] if set(witnesses) == {RESULT, self.cohort.support} else {}
         classes = {}
         for name, value in self.cohort.classes.items():
             table = agreements([label == value for label in witnesses.values()])
             predicted, interval = self._predicted(table, shared, known=case in witnesses)
+            if name in returned:
+                predicted, interval = predicted * returned[name], (interval[0] * returned[name], interval[1])
             if unlike:  # what bodies of another kind say of this one, they may well agree about
                 predicted, interval = 0.0, (0.0, 0.0)
             agreement = dict(zip(list(witnesses)[1:], table[0, 1:].tolist(), strict=True))
-            reasons = self._reasons(predicted, agreement, seen[name], usual[name])
+            reasons = self._reasons(predicted, agreement, seen[name], usual[name], returned.get(name))
             classes[name] = {
                 "predicted_dice": round(predicted, 4),
                 "interval": [round(value, 4) for value in interval],
@@ -192,7 +198,7 @@ class SelfCheck:
         Of a case whose label map the user accepted, that is the only other one, by the case's own name.
         """
         voters = _Voters(self._propagated(case, ".json"), self._propagated(case, VOTERS))
-        witnesses = {"result": voters.on_grid(self._result(case))}
+        witnesses = {RESULT: voters.on_grid(self._result(case))}
         labels = voters.labels()
         if list(labels) == [case]:
             return witnesses | labels
@@ -219,11 +225,21 @@ class SelfCheck:
             ratios += [dice_of(label == value, truth == value) / predicted] if predicted > 0 else []
         return min(1.0, float(np.median(ratios))) if ratios else 1.0
 
-    def _reasons(self, predicted: float, agreement: Mapping[str, float], seen: _Seen, usual: _Usual) -> list[str]:
+    def _reasons(
+        self,
+        predicted: float,
+        agreement: Mapping[str, float],
+        seen: _Seen,
+        usual: _Usual,
+        returned: float | None = None,
+    ) -> list[str]:
+        """Why a class is flagged; `returned`: of a mask that the support alone made, how well its labels return."""
         if seen.volume_ml == 0:
             return ["not found"]
         reasons = []
-        if predicted < self.rule.least_dice:
+        if predicted < self.rule.least_dice and returned is not None:
+            reasons.append(f"no other case vouches for it, and labels return to the support with Dice {returned:.2f}")
+        elif predicted < self.rule.least_dice:
             least = sorted(agreement.items(), key=lambda item: item[1])[:NAMED]
             told = ", ".join(f"{name} {dice:.2f}" for name, dice in least)
             reasons.append(f"it agrees little with {told}")

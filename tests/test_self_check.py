@@ -158,6 +158,27 @@ def test_what_all_witnesses_get_wrong_is_seen_on_the_support(cohort, tmp_path):
     assert found["predicted_dice"] == pytest.approx(np.median(dice), abs=0.02) and found["interval"][1] < 0.9
 
 
+def test_the_support_alone_counts_as_far_as_its_labels_return(cohort, tmp_path):
+    """A mask agrees with what it was made of; that is no evidence."""
+    returned = {"spleen": 0.9, "left_kidney": 0.4}
+    record = {"similarity": 0.5, "voters": {"case_0": 1.0}, "returned_dice": returned}
+    write_json(tmp_path / "propagation" / "case_1.json", record)
+    file = tmp_path / "propagation" / f"case_1{VOTERS}"
+    voters = nib.load(file)
+    write_nifti(file, np.asarray(voters.dataobj)[..., :1], voters.affine)
+    classes = check(cohort, tmp_path, organs())["classes"]
+    for name, factor in returned.items():
+        assert 0.95 * factor < classes[name]["predicted_dice"] <= factor
+        low, high = classes[name]["interval"]
+        assert low <= classes[name]["predicted_dice"] < high
+    assert not classes["spleen"]["flagged"]
+    assert classes["left_kidney"]["reasons"] == [
+        "no other case vouches for it, and labels return to the support with Dice 0.40"
+    ]
+    other = check(cohort, tmp_path, np.roll(organs(), 1, axis=0))["classes"]["left_kidney"]
+    assert other["predicted_dice"] > 0.4, "what was made in another way has a witness in the mask"
+
+
 def test_an_accepted_label_map_is_the_truth(cohort, tmp_path):
     file = tmp_path / "propagation" / f"case_1{VOTERS}"
     voters = nib.load(file)
