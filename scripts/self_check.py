@@ -88,11 +88,15 @@ class _Usual:
 
 
 def distrusted(checks_dir: str | Path, case: str, least_dice: float) -> list[str]:
-    """Classes of a case whose predicted Dice is below `least_dice`; none where the case was not checked."""
+    """Classes of a case whose predicted Dice is below `least_dice`; none where the case was not checked.
+
+    Where the support is alone, agreement decides: else a cohort in which nobody helps would have nothing to learn from.
+    """
     file = Path(checks_dir) / f"{case}.json"
     if not file.exists():
         return []
-    return [name for name, found in read_json(file)["classes"].items() if found["predicted_dice"] < least_dice]
+    classes = read_json(file)["classes"].items()
+    return [name for name, found in classes if found.get("agreed_dice", found["predicted_dice"]) < least_dice]
 
 
 class SelfCheck:
@@ -166,14 +170,16 @@ class SelfCheck:
         for name, value in self.cohort.classes.items():
             table = agreements([label == value for label in witnesses.values()])
             predicted, interval = self._predicted(table, shared, known=case in witnesses)
-            if name in returned:
-                predicted, interval = predicted * returned[name], (interval[0] * returned[name], interval[1])
             if unlike:  # what bodies of another kind say of this one, they may well agree about
                 predicted, interval = 0.0, (0.0, 0.0)
+            agreed = {"agreed_dice": round(predicted, 4)} if name in returned else {}
+            if name in returned:
+                predicted, interval = predicted * returned[name], (interval[0] * returned[name], interval[1])
             agreement = dict(zip(list(witnesses)[1:], table[0, 1:].tolist(), strict=True))
             reasons = self._reasons(predicted, agreement, seen[name], usual[name], returned.get(name))
             classes[name] = {
                 "predicted_dice": round(predicted, 4),
+                **agreed,
                 "interval": [round(value, 4) for value in interval],
                 "agreement": {witness: round(dice, 4) for witness, dice in agreement.items()},
                 "volume_ml": round(seen[name].volume_ml, 2),

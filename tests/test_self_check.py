@@ -8,7 +8,7 @@ from scripts.errors import BundleError
 from scripts.files import read_json, write_json, write_nifti
 from scripts.overlap import dice_of
 from scripts.resampling import nearest_on_grid
-from scripts.self_check import MASK, NETWORK, SelfCheck, TrustRule, _Seen, _Usual
+from scripts.self_check import MASK, NETWORK, SelfCheck, TrustRule, _Seen, _Usual, distrusted
 from scripts.volume_io import Volume
 from scripts.vote_fusion import VOTERS
 from tests.prnet_fixtures import CLASSES, LAS, make_cohort
@@ -175,6 +175,7 @@ def test_the_support_alone_counts_as_far_as_its_labels_return(cohort, tmp_path):
     assert classes["left_kidney"]["reasons"] == [
         "no other case vouches for it, and labels return to the support with Dice 0.40"
     ]
+    assert distrusted(tmp_path / "self_check", "case_1", 0.5) == [], "it still teaches"
     other = check(cohort, tmp_path, np.roll(organs(), 1, axis=0))["classes"]["left_kidney"]
     assert other["predicted_dice"] > 0.4, "what was made in another way has a witness in the mask"
 
