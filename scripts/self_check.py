@@ -172,8 +172,9 @@ class SelfCheck:
             predicted, interval = self._predicted(table, shared, known=case in witnesses)
             if unlike:  # what bodies of another kind say of this one, they may well agree about
                 predicted, interval = 0.0, (0.0, 0.0)
-            agreed = {"agreed_dice": round(predicted, 4)} if name in returned else {}
+            agreed = {}
             if name in returned:
+                agreed = {"agreed_dice": round(predicted, 4)}
                 predicted, interval = predicted * returned[name], (interval[0] * returned[name], interval[1])
             agreement = dict(zip(list(witnesses)[1:], table[0, 1:].tolist(), strict=True))
             reasons = self._reasons(predicted, agreement, seen[name], usual[name], returned.get(name))
