@@ -27,7 +27,7 @@ from scripts.geodesic import geodesic_distance
 from scripts.intensity import normalise_hu
 from scripts.necks import without_necks
 from scripts.prnet_weights import load_prnet
-from scripts.reach import within_reach
+from scripts.reach import Reach, within_reach
 from scripts.resampling import canonical, nearest_on_grid
 from scripts.scribbles import draw_points
 from scripts.tissue_posterior import tissue_posterior
@@ -66,7 +66,7 @@ class GeodesicSettings:
             learns one histogram of all.
         vote_weight: a step in a class's probability costs as much as this share of the same step in intensity; 0 looks
             at intensity alone. Without `confident_vote` there are no probabilities.
-        reach_share: a class ends at this share of its seeds' extent away from them, see `within_reach`; 0 ends nowhere.
+        reach: how far from its seeds a class may be, see `within_reach`; None ends nowhere.
         neck_radius_mm: what hangs on to a class by a neck that a ball of this radius cannot pass is cut off, see
             `without_necks`; 0 cuts nothing.
         neck_share: that radius is at most this share of the depth of the class's deepest seed.
@@ -91,7 +91,7 @@ class GeodesicSettings:
     intensity_rounds: int = 0
     intensity_reach_mm: float = 0.0
     vote_weight: float = 0.0
-    reach_share: float = 0.0
+    reach: Reach | None = None
     neck_radius_mm: float = 0.0
     neck_share: float = 0.5
     image_smoothing_voxels: float = 0.0
@@ -281,7 +281,7 @@ class PseudoLabeller:
         channels = self._path_channels(working, votes)
         pseudo = geodesic_pseudo_label(channels, seeds, spacing_of(working.affine), self.settings, device=self.device)
         distances = self._refined(pseudo, working.array) if self.network is not None else pseudo.distances
-        if self.settings.reach_share:
+        if self.settings.reach is not None:
             _end_at_reach(distances, seeds, spacing_of(working.affine), self.settings)
         cut_off = {}
         if self.settings.neck_radius_mm:
@@ -436,12 +436,15 @@ def _end_at_reach(
     distances: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], settings: GeodesicSettings
 ) -> None:
     """Give what lies too far from a class's seeds to the background, in place; arguments as for `_cut_necks`."""
-    label, *_ = _nearest_class(distances)
+    label, nearest, second = _nearest_class(distances)
     for channel in range(1, len(distances)):
-        if not seeds[channel].any():
+        mask, sown = label == channel, seeds[channel]
+        if not sown.any():
             continue
-        beyond = (label == channel) & ~within_reach(seeds[channel], spacing_mm, settings.reach_share)
-        _to_background(distances, channel, beyond, settings)
+        box = box_of(mask | sown, margins=(0, 0, 0))
+        ratio = nearest[box] / np.maximum(second[box], np.finfo(np.float32).tiny)
+        lost = mask[box] & ~within_reach(mask[box], sown[box], ratio, spacing_mm, settings.reach)
+        _to_background(distances[(slice(None), *box)], channel, lost, settings)
 
 
 def _cut_necks(

@@ -1,29 +1,71 @@
 import numpy as np
+import pytest
 
+from scripts.errors import BundleError
 from scripts.pseudo_labels import GeodesicSettings, _end_at_reach
-from scripts.reach import within_reach
+from scripts.reach import Reach, within_reach
 
 SPACING_MM = (1.0, 2.0, 5.0)
+LIMIT = Reach(share=0.4, leak_share=1.0)
+CLEAR = Reach(share=0.4, leak_share=0.15, free_share=0.2, clear_share=0.6)
 
 
 def stroke():
     """Ten voxels of 2 mm along y: an extent of 20 mm."""
-    seeds = np.zeros((21, 24, 7), dtype=bool)
-    seeds[10, 7:17, 3] = True
+    seeds = np.zeros((41, 24, 7), dtype=bool)
+    seeds[20, 7:17, 3] = True
     return seeds
 
 
+def kept_along_x(mask, ratio, reach):
+    """Which x of the line through the stroke's middle stay: 1 mm is a twentieth of the extent."""
+    kept = within_reach(mask, stroke(), np.full(mask.shape, ratio), SPACING_MM, reach)
+    return np.flatnonzero(kept[:, 10, 3]).tolist()
+
+
 def test_the_reach_is_a_share_of_the_strokes_extent_in_mm():
-    near = within_reach(stroke(), SPACING_MM, 0.4)  # 8 mm
-    assert np.flatnonzero(near[:, 10, 3]).tolist() == list(range(2, 19)), "8 voxels of 1 mm"
-    assert np.flatnonzero(near[10, :, 3]).tolist() == list(range(3, 21)), "4 voxels of 2 mm beyond either end"
-    assert np.flatnonzero(near[10, 10]).tolist() == [2, 3, 4], "1 voxel of 5 mm"
+    near = within_reach(np.ones_like(stroke()), stroke(), np.ones(stroke().shape), SPACING_MM, LIMIT)  # 8 mm
+    assert np.flatnonzero(near[:, 10, 3]).tolist() == list(range(12, 29)), "8 voxels of 1 mm"
+    assert np.flatnonzero(near[20, :, 3]).tolist() == list(range(3, 21)), "4 voxels of 2 mm beyond either end"
+    assert np.flatnonzero(near[20, 10]).tolist() == [2, 3, 4], "1 voxel of 5 mm"
+
+
+def test_a_class_that_leaks_keeps_what_is_clearly_nearer_to_it_than_to_its_rivals():
+    everywhere = np.ones_like(stroke())
+    assert kept_along_x(everywhere, 1.0, CLEAR) == list(range(16, 25)), "as near to a rival: 4 mm, a fifth"
+    assert kept_along_x(everywhere, 0.51, CLEAR) == list(range(13, 28)), "half as near, within 8 mm, not at 8 mm"
+    assert kept_along_x(everywhere, 0.0, CLEAR) == list(range(9, 32)), "within 12 mm"
+
+
+def test_a_class_that_stops_by_itself_is_not_asked_how_clear_it_is():
+    """Of 18 voxels, that at 9 mm is beyond the limit: 6 %."""
+    organ = np.zeros_like(stroke())
+    organ[12:30, 10, 3] = True
+    assert kept_along_x(organ, 1.0, CLEAR) == list(range(12, 29))
+    organ[30:33, 10, 3] = True  # 4 of 21: 19 %
+    assert kept_along_x(organ, 1.0, CLEAR) == list(range(16, 25))
 
 
 def test_what_lies_beyond_goes_to_the_background():
     seeds = np.stack([np.zeros_like(stroke()), stroke(), np.zeros_like(stroke())])
     distances = np.full(seeds.shape, 0.5, dtype=np.float32)
     distances[1] = 0.2  # all alike: the class would take everything
-    _end_at_reach(distances, seeds, SPACING_MM, GeodesicSettings(reach_share=0.4))
-    np.testing.assert_array_equal(distances.argmin(axis=0) == 1, within_reach(stroke(), SPACING_MM, 0.4))
+    _end_at_reach(distances, seeds, SPACING_MM, GeodesicSettings(reach=LIMIT))
+    everywhere = np.ones_like(stroke())
+    expected = within_reach(everywhere, stroke(), np.full(everywhere.shape, 0.4), SPACING_MM, LIMIT)
+    np.testing.assert_array_equal(distances.argmin(axis=0) == 1, expected)
     assert (distances[2] == 0.5).all(), "a class without seeds has nothing to lose"
+
+
+def test_the_nearest_rival_is_the_nearest_of_all_other_classes():
+    seeds = np.stack([np.zeros_like(stroke()), stroke(), np.zeros_like(stroke())])
+    distances = np.full(seeds.shape, 0.5, dtype=np.float32)
+    distances[1], distances[2, 21:] = 0.2, 0.25  # towards higher x a rival is near: a ratio of 0.8, elsewhere of 0.4
+    _end_at_reach(distances, seeds, SPACING_MM, GeodesicSettings(reach=CLEAR))
+    found = np.flatnonzero(distances.argmin(axis=0)[:, 10, 3] == 1)
+    assert found.tolist() == list(range(12, 26)), "0.4 up to 8.8 mm, 0.8 up to 5.6 mm"
+
+
+def test_limits_out_of_order_are_told():
+    with pytest.raises(BundleError, match=r"(?s)expected: free_share below clear_share, 0\.5.*found: 0\.5"):
+        Reach(free_share=0.5, clear_share=0.5)
