@@ -164,20 +164,22 @@ class SelfCheck:
         record = read_json(self._propagated(case, ".json"))
         similarity = record["similarity"]
         unlike = similarity < self.rule.least_similarity
-        witnesses = self._witnesses(case)
-        returned = record["returned_dice"] if set(witnesses) == {RESULT, self.cohort.support} else {}
+        everybody, heard = self._witnesses(case), _heard(record)
         classes = {}
         for name, value in self.cohort.classes.items():
+            witnesses = _about(name, everybody, heard)
+            alone = set(witnesses) == {RESULT, self.cohort.support}
+            returned = record["returned_dice"][name] if alone else None
             table = agreements([label == value for label in witnesses.values()])
             predicted, interval = self._predicted(table, shared, known=case in witnesses)
             if unlike:  # what bodies of another kind say of this one, they may well agree about
                 predicted, interval = 0.0, (0.0, 0.0)
             agreed = {}
-            if name in returned:
+            if returned is not None:
                 agreed = {"agreed_dice": round(predicted, 4)}
-                predicted, interval = predicted * returned[name], (interval[0] * returned[name], interval[1])
+                predicted, interval = predicted * returned, (interval[0] * returned, interval[1])
             agreement = dict(zip(list(witnesses)[1:], table[0, 1:].tolist(), strict=True))
-            reasons = self._reasons(predicted, agreement, seen[name], usual[name], returned.get(name))
+            reasons = self._reasons(predicted, agreement, seen[name], usual[name], returned)
             classes[name] = {
                 "predicted_dice": round(predicted, 4),
                 **agreed,
@@ -225,9 +227,10 @@ class SelfCheck:
             return 1.0
         voters = _Voters(record, file)
         label, truth = voters.on_grid(mask), voters.on_grid(self.region)
+        witnesses, heard = {RESULT: label, **voters.labels()}, _heard(read_json(record))
         ratios = []
-        for value in self.cohort.classes.values():
-            table = agreements([witness == value for witness in (label, *voters.labels().values())])
+        for name, value in self.cohort.classes.items():
+            table = agreements([witness == value for witness in _about(name, witnesses, heard).values()])
             predicted = float(qualities(table)[0])
             ratios += [dice_of(label == value, truth == value) / predicted] if predicted > 0 else []
         return min(1.0, float(np.median(ratios))) if ratios else 1.0
@@ -295,6 +298,16 @@ class SelfCheck:
         hashes = [sha256_of_file(file) if file is not None and file.exists() else None for file in used]
         classes = list(self.cohort.classes.items())
         return sha256_of_settings([asdict(self.rule), classes, self.cohort.support, case, hashes, dict(results)])
+
+
+def _heard(record: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Voter -> the classes it is heard about, from a case's record."""
+    return {voter: set(weights) for voter, weights in record["voters"].items()}
+
+
+def _about(name: str, witnesses: Mapping[str, np.ndarray], heard: Mapping[str, set[str]]) -> dict[str, np.ndarray]:
+    """The witnesses of one class: voters that are not heard about it say nothing of it."""
+    return {witness: label for witness, label in witnesses.items() if name in heard.get(witness, {name})}
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from scripts.distributed import rank_and_world
 from scripts.embedding_weights import load_embedding
 from scripts.errors import BundleError
 from scripts.files import is_made_of, read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
+from scripts.helping_cases import Voice, choose_helpers, in_one_voice
 from scripts.label_transfer import TransferSettings
 from scripts.matching import Body, MatchingSettings, embed_body, maps_between
 from scripts.point_records import draw_kept
@@ -45,7 +46,7 @@ class FusionSettings:
     Attributes:
         matching, transfer: see each part.
         helpers: most cases that vote beside the support.
-        least_dice: of a helper's worst class, sent to the case and back.
+        least_dice: with which a class must return from a case, for the case to be heard about it.
         temperature: a voter's weight is the softmax of its body's similarity to the query's, at this temperature.
         confident: a point is kept where the vote for its class is above. It exceeds `transfer.carried_share`, so that
             the cells, too, must be for it.
@@ -98,12 +99,14 @@ class VoteFusion:
         self.trained = load_embedding(embedding_dir, cohort.spacing_mm, device)
         self.spacing_mm = np.array(cohort.spacing_mm)
         self.records = {case: self._first_record(case) for case in sorted(cohort.cases)}
-        self.helpers = choose_helpers(self.records, [cohort.support, *self.accepted], self.settings)
-        self.helpers = [*self.accepted, *self.helpers][: max(self.settings.helpers, len(self.accepted))]
+        self.heard = dict.fromkeys([cohort.support, *self.accepted], tuple(cohort.classes))
+        most = max(self.settings.helpers - len(self.accepted), 0)
+        self.heard |= choose_helpers(self.records, list(self.heard), most, self.settings.least_dice)
+        self.helpers = [case for case in self.heard if case != cohort.support]
         self._dependencies = sha256_of_settings(
             {
                 "settings": asdict(self.settings),
-                "helpers": {case: sha256_of_file(self._labels(case)) for case in self.helpers},
+                "helpers": {case: [sha256_of_file(self._labels(case)), self.heard[case]] for case in self.helpers},
                 "network": sha256_of_file(Path(embedding_dir) / "model.pt"),
             }
         )
@@ -130,18 +133,15 @@ class VoteFusion:
             self._write(self.on_support, support, self._all_say(voters, support), points=[])
         return todo
 
-    def _write(self, folder: Path, case: str, said: Mapping[str, _Said], points: Sequence[Mapping[str, Any]]) -> None:
+    def _write(self, folder: Path, case: str, said: Mapping[str, Voice], points: Sequence[Mapping[str, Any]]) -> None:
         """What the voters say together and each for itself, and what becomes of the points; the record comes last."""
-        similarities = torch.tensor([voter.similarity for voter in said.values()])
-        weights = torch.softmax(similarities / self.settings.temperature, dim=0).tolist()
-        fused = sum(weight * voter.votes for weight, voter in zip(weights, said.values(), strict=True))
+        fused, weights = in_one_voice(said, list(self.cohort.classes), self.settings.temperature)
         cached = nib.load(self.cohort.cached_image(case))
         write_votes(folder / f"{case}{VOTES}", fused, cached.affine)
         alone = [self._labelled(voter.votes) for voter in said.values()]
         write_nifti(folder / f"{case}{VOTERS}", np.stack(alone, axis=-1), cached.affine)
         rows = points if case == self.cohort.support else self._judged(points, fused, cached.affine)
         draw_kept(self.cohort, case, rows, folder)
-        shares = {name: round(weight, 4) for name, weight in zip(said, weights, strict=True)}
         reasons = [row["reason"] for row in rows]
         found = {
             "rule": "votes",
@@ -151,30 +151,30 @@ class VoteFusion:
             "reach_mm": self.settings.reach_mm,
             "points": rows,
             "not_located": classes_not_located(self.cohort.classes, [row["label"] for row in rows], reasons),
-            "voters": shares,
+            "voters": weights,
         }
         record = {**self.records[case], **found, "inputs": self._inputs(case)}
         write_json(folder / f"{case}.json", record)
 
-    def _said_about(self, case: str, voters: Mapping[str, Voter]) -> dict[str, _Said]:
+    def _said_about(self, case: str, voters: Mapping[str, Voter]) -> dict[str, Voice]:
         """What everybody says; of the support and the cases that the user accepted their own label maps say all."""
         if case in self.accepted:
-            return {case: _Said(voters[case].one_hot.astype(np.float32), 1.0)}
+            return {case: self._voice(case, voters[case].one_hot.astype(np.float32), 1.0)}
         support = {self.cohort.support: self._support_says(case)}
         return support if case == self.cohort.support else support | self._all_say(voters, case)
 
-    def _support_says(self, case: str) -> _Said:
+    def _support_says(self, case: str) -> Voice:
         votes, _ = read_votes(self.first_dir / "propagation" / f"{case}{VOTES}")
-        return _Said(votes, self.records[case]["similarity"])
+        return self._voice(self.cohort.support, votes, self.records[case]["similarity"])
 
-    def _all_say(self, voters: Mapping[str, Voter], case: str) -> dict[str, _Said]:
+    def _all_say(self, voters: Mapping[str, Voter], case: str) -> dict[str, Voice]:
         """Every helper's votes for a case, its own left out."""
         others = {name: voter for name, voter in voters.items() if name != case}
         if not others:
             return {}
         volume = read_cached(self.cohort, case)
         query = embed_body(self.trained, volume, self.spacing_mm)
-        return {name: self._ask(voter, volume, query) for name, voter in others.items()}
+        return {name: self._ask(name, voter, volume, query) for name, voter in others.items()}
 
     def _judged(self, points: Sequence[Mapping[str, Any]], votes: np.ndarray, affine: np.ndarray) -> list[dict]:
         values, settings = list(self.cohort.classes.values()), self.settings
@@ -184,10 +184,13 @@ class VoteFusion:
         """(X, Y, Z) label values where each class's vote is the highest."""
         return np.array([0, *self.cohort.classes.values()], dtype=np.uint8)[votes.argmax(axis=0)]
 
-    def _ask(self, voter: Voter, volume: CachedVolume, query: Body) -> _Said:
+    def _ask(self, name: str, voter: Voter, volume: CachedVolume, query: Body) -> Voice:
         maps = maps_between(voter.body, query, self.settings.matching)
         answer = ask(voter, volume, query, maps.back, self.spacing_mm, self.settings.transfer)
-        return _Said(answer.votes, maps.similarity)
+        return self._voice(name, answer.votes, maps.similarity)
+
+    def _voice(self, name: str, votes: np.ndarray, similarity: float) -> Voice:
+        return Voice(votes, similarity, self.heard[name])
 
     def _voter(self, case: str) -> Voter:
         volume = read_cached(self.cohort, case)
@@ -209,26 +212,3 @@ class VoteFusion:
     def _up_to_date(self, folder: Path, case: str) -> bool:
         drawn = all((folder / f"{case}{ending}").exists() for ending in (VOTES, VOTERS, "_scribbles.nii.gz"))
         return drawn and is_made_of(folder / f"{case}.json", self._inputs(case))
-
-
-@dataclass(frozen=True)
-class _Said:
-    """What one voter says: (1 + K, X, Y, Z) class probabilities on the working grid, and how alike the bodies are."""
-
-    votes: np.ndarray
-    similarity: float
-
-
-def choose_helpers(
-    records: Mapping[str, Mapping[str, Any]], apart: Sequence[str], settings: FusionSettings
-) -> list[str]:
-    """The cases whose worst class came back to the support best, best first; none below the least Dice.
-
-    Args:
-        records: case -> first round's record with `returned_dice` per class.
-        apart: never chosen, they vote anyway.
-        settings: how many, and how good.
-    """
-    worst = {case: min(record["returned_dice"].values()) for case, record in records.items() if case not in apart}
-    good = [case for case, value in worst.items() if value >= settings.least_dice]
-    return sorted(good, key=lambda case: (-worst[case], case))[: settings.helpers]

@@ -22,9 +22,8 @@ def cohort(tmp_path):
     """A support and two cases, each with its one-shot mask and the labels that two voters send there."""
     cohort = make_cohort(tmp_path, count=3)
     for case in OTHERS:
-        write_json(
-            tmp_path / "propagation" / f"{case}.json", {"similarity": 0.5, "voters": {"case_0": 0.6, "helper": 0.4}}
-        )
+        voters = {"case_0": heard(0.6), "helper": heard(0.4)}
+        write_json(tmp_path / "propagation" / f"{case}.json", {"similarity": 0.5, "voters": voters})
         cached = nib.load(cohort.cached_image(case))
         says = nearest_on_grid(Volume(organs(), LAS), cached.affine, cached.shape[:3])
         write_nifti(tmp_path / "propagation" / f"{case}{VOTERS}", np.stack([says, says], axis=-1), cached.affine)
@@ -32,6 +31,11 @@ def cohort(tmp_path):
         write_nifti(tmp_path / "results" / f"{case}.nii.gz", almost(organs()), LAS)
     write_nifti(tmp_path / "region.nii.gz", organs(), LAS)
     return cohort
+
+
+def heard(weight):
+    """About every class, with the same weight."""
+    return dict.fromkeys(CLASSES, weight)
 
 
 def almost(label):
@@ -148,7 +152,7 @@ def test_what_all_witnesses_get_wrong_is_seen_on_the_support(cohort, tmp_path):
     tests = tmp_path / "on_support"
     cached = nib.load(cohort.cached_image("case_0"))
     says = nearest_on_grid(Volume(shifted, LAS), cached.affine, cached.shape[:3])
-    write_json(tests / "propagation" / "case_0.json", {"voters": {"case_1": 0.5, "case_2": 0.5}})
+    write_json(tests / "propagation" / "case_0.json", {"voters": {"case_1": heard(0.5), "case_2": heard(0.5)}})
     write_nifti(tests / "propagation" / f"case_0{VOTERS}", np.stack([says, says], axis=-1), cached.affine)
     write_nifti(tests / "pseudo_labels" / "case_0.nii.gz", shifted, LAS)
     trusting = check(cohort, tmp_path)
@@ -161,7 +165,7 @@ def test_what_all_witnesses_get_wrong_is_seen_on_the_support(cohort, tmp_path):
 def test_the_support_alone_counts_as_far_as_its_labels_return(cohort, tmp_path):
     """A mask agrees with what it was made of; that is no evidence."""
     returned = {"spleen": 0.9, "left_kidney": 0.4}
-    record = {"similarity": 0.5, "voters": {"case_0": 1.0}, "returned_dice": returned}
+    record = {"similarity": 0.5, "voters": {"case_0": heard(1.0)}, "returned_dice": returned}
     write_json(tmp_path / "propagation" / "case_1.json", record)
     file = tmp_path / "propagation" / f"case_1{VOTERS}"
     voters = nib.load(file)
@@ -180,11 +184,24 @@ def test_the_support_alone_counts_as_far_as_its_labels_return(cohort, tmp_path):
     assert other["predicted_dice"] > 0.4, "what was made in another way has a witness in the mask"
 
 
+def test_a_helper_is_a_witness_of_the_classes_it_is_heard_about(cohort, tmp_path):
+    """Of the spleen the helper vouches for the mask, of the kidney the support is alone."""
+    voters = {"case_0": {"spleen": 0.6, "left_kidney": 1.0}, "helper": {"spleen": 0.4}}
+    record = {"similarity": 0.5, "voters": voters, "returned_dice": {"spleen": 0.9, "left_kidney": 0.4}}
+    write_json(tmp_path / "propagation" / "case_1.json", record)
+    write_nifti(tmp_path / "pseudo_labels" / "case_1.nii.gz", organs(), LAS)
+    classes = check(cohort, tmp_path, organs())["classes"]
+    assert set(classes["spleen"]["agreement"]) == {"case_0", "helper"}
+    assert classes["spleen"]["predicted_dice"] > 0.95 and "agreed_dice" not in classes["spleen"]
+    assert set(classes["left_kidney"]["agreement"]) == {"case_0"}
+    assert classes["left_kidney"]["predicted_dice"] <= 0.4 < 0.95 < classes["left_kidney"]["agreed_dice"]
+
+
 def test_an_accepted_label_map_is_the_truth(cohort, tmp_path):
     file = tmp_path / "propagation" / f"case_1{VOTERS}"
     voters = nib.load(file)
     write_nifti(file, np.asarray(voters.dataobj)[..., :1], voters.affine)
-    write_json(tmp_path / "propagation" / "case_1.json", {"similarity": 1.0, "voters": {"case_1": 1.0}})
+    write_json(tmp_path / "propagation" / "case_1.json", {"similarity": 1.0, "voters": {"case_1": heard(1.0)}})
     shifted = np.roll(organs(), 1, axis=1)
     kidney = CLASSES["left_kidney"]
     found = check(cohort, tmp_path, shifted)["classes"]["left_kidney"]

@@ -1,0 +1,78 @@
+"""Which cases vote beside the support, about which classes, and how voices become one (mode `default`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What one voter says of a case.
+
+    Attributes:
+        votes: (1 + K, X, Y, Z) class probabilities on the working grid, background first.
+        similarity: of the voter's body to the case's.
+        classes: the names it is heard about.
+    """
+
+    votes: np.ndarray
+    similarity: float
+    classes: tuple[str, ...]
+
+
+def choose_helpers(
+    records: Mapping[str, Mapping[str, Any]], apart: Sequence[str], most: int, least_dice: float
+) -> dict[str, tuple[str, ...]]:
+    """Case -> the classes it is heard about: those that came back to the support well, of the cases that help most.
+
+    A case helps the more, the more of its classes came back well; of those with as many, the better its worst one did.
+
+    Args:
+        records: case -> first round's record with `returned_dice` per class.
+        apart: never chosen, they vote anyway.
+        most: how many cases.
+        least_dice: with which a class must have come back.
+    """
+    good = {
+        case: {name: dice for name, dice in record["returned_dice"].items() if dice >= least_dice}
+        for case, record in records.items()
+        if case not in apart
+    }
+    helping = [case for case, classes in good.items() if classes]
+    helping.sort(key=lambda case: (-len(good[case]), -min(good[case].values()), case))
+    return {case: tuple(good[case]) for case in helping[:most]}
+
+
+def in_one_voice(
+    voices: Mapping[str, Voice], classes: Sequence[str], temperature: float
+) -> tuple[np.ndarray, dict[str, dict[str, float]]]:
+    """(1 + K, X, Y, Z) probabilities of what all say together, and voter -> class -> its weight.
+
+    A class's probability is the mean over those heard about it, weighed by the softmax of their bodies' similarity; a
+    class that nobody is heard about has none. The background is what remains; where classes claim more than all, each
+    gets its share.
+
+    Args:
+        voices: voter -> what it says, at least one.
+        classes: the K names in the order of the votes.
+        temperature: of the softmax.
+    """
+    highest = max(voice.similarity for voice in voices.values())
+    size = {voter: np.exp((voice.similarity - highest) / temperature) for voter, voice in voices.items()}
+    weights: dict[str, dict[str, float]] = {voter: {} for voter in voices}
+    fused = np.zeros_like(next(iter(voices.values())).votes)
+    for channel, name in enumerate(classes, start=1):
+        heard = [voter for voter, voice in voices.items() if name in voice.classes]
+        total = sum(size[voter] for voter in heard)
+        for voter in heard:
+            share = float(size[voter] / total)
+            weights[voter][name] = round(share, 4)
+            fused[channel] += share * voices[voter].votes[channel]
+    claimed = fused[1:].sum(axis=0)
+    fused[1:] /= np.maximum(claimed, 1)
+    fused[0] = np.maximum(1 - claimed, 0)
+    return fused, weights
