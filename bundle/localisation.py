@@ -15,7 +15,7 @@ from scripts.errors import BundleError
 from scripts.files import read_json, sha256_of_file
 from scripts.prnet_weights import load_prnet, trained_spacing_mm
 from scripts.region import FOLDER as REGION
-from scripts.region import region_file
+from scripts.region import region_file, region_record
 from scripts.self_check import NETWORK
 from scripts.self_check import STAGE as SELF_CHECK
 from scripts.volume_io import find_volumes, read_labels
@@ -251,8 +251,10 @@ class DefaultLocalisation:
     def _check(self, pipeline: Pipeline, results: str, inputs: Any, after: Sequence[str], variant: str = "") -> None:
         """Check the label maps in the folder `results` of the work directory, into `self_check` or its variant."""
         folder = pipeline.output / (f"{SELF_CHECK}_{variant}" if variant else SELF_CHECK)
+        grown = None if self.settings.region else str(region_record(pipeline.output, pipeline.cohort.support))
         overrides = {
             "region": str(self.region(pipeline)),
+            "region_record": grown,
             "results_dir": str(pipeline.output / results),
             "checks_dir": str(folder),
         }

@@ -238,8 +238,8 @@ class PseudoLabeller:
     def _label_case(self, name: str, record: Mapping[str, Any], inputs: str) -> None:
         start = time.perf_counter()
         original = nib.load(self._case(name).image)
-        grown = (self._given(name), [], {}) if name in self.given else self._grown(name, record, original)
-        label, not_located, cut_off = grown
+        given = name in self.given
+        label, not_located, about = (self._given(name), [], {}) if given else self._grown(name, record, original)
         values = np.full(UNDECIDED + 1, UNDECIDED, dtype=np.uint8)
         values[: len(self.cohort.classes) + 1] = [0, *self.cohort.classes.values()]
         write_nifti(self._label_file(name), values[label], original.affine, like=original)
@@ -250,9 +250,10 @@ class PseudoLabeller:
                 "case": name,
                 "classes": classes,
                 "not_located": not_located,
-                "given": name in self.given,
+                "given": given,
                 "volume_ml": _volumes_ml(label, classes, original.affine),
-                "cut_off": cut_off,
+                "cut_off": about.get("cut_off", {}),
+                "border_sureness": about.get("border_sureness", {}),
                 "settings": asdict(self.settings),
                 "inputs": inputs,
                 "seconds": round(time.perf_counter() - start, 3),
@@ -269,8 +270,9 @@ class PseudoLabeller:
 
     def _grown(
         self, name: str, record: Mapping[str, Any], original: nib.Nifti1Image
-    ) -> tuple[np.ndarray, list[str], dict[str, float]]:
-        """(X, Y, Z) class indices on the case's own grid, the classes that have no seed, what necks took of each."""
+    ) -> tuple[np.ndarray, list[str], dict[str, dict[str, float | None]]]:
+        """(X, Y, Z) class indices on the case's own grid, the classes that have no seed, and of each class what necks
+        took of it and how sure its border is."""
         working = self._working_image(self._case(name))
         votes = self._votes(name, working)
         seeds = self._seeds(name, record, working, votes)
@@ -281,17 +283,18 @@ class PseudoLabeller:
         channels = self._path_channels(working, votes)
         pseudo = geodesic_pseudo_label(channels, seeds, spacing_of(working.affine), self.settings, device=self.device)
         distances = self._refined(pseudo, working.array) if self.network is not None else pseudo.distances
+        about = {}
         if self.settings.reach is not None:
-            _end_at_reach(distances, seeds, spacing_of(working.affine), self.settings)
-        cut_off = {}
+            sureness = _end_at_reach(distances, seeds, spacing_of(working.affine), self.settings)
+            about["border_sureness"] = dict(zip(self.cohort.classes, sureness, strict=True))
         if self.settings.neck_radius_mm:
             shares = _cut_necks(distances, seeds, spacing_of(working.affine), self.settings)
-            cut_off = dict(zip(self.cohort.classes, shares, strict=True))
+            about["cut_off"] = dict(zip(self.cohort.classes, shares, strict=True))
         if self.settings.border_smoothing_voxels:
             distances = _smooth_borders(distances, seeds, spacing_of(working.affine), self.settings)
         label = _label_on_grid(distances, working.affine, self._case(name).shape, original.affine, self.settings)
         located = zip(self.cohort.classes, seeds[1:], strict=True)
-        return label, [name for name, seed in located if not seed.any()], cut_off
+        return label, [name for name, seed in located if not seed.any()], about
 
     def _working_image(self, case: Case) -> Volume:
         """The normalised image in canonical orientation at the settings' spacing."""
@@ -434,17 +437,23 @@ class PseudoLabeller:
 
 def _end_at_reach(
     distances: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], settings: GeodesicSettings
-) -> None:
-    """Give what lies too far from a class's seeds to the background, in place; arguments as for `_cut_necks`."""
+) -> list[float | None]:
+    """Give what lies too far from a class's seeds to the background, in place; arguments as for `_cut_necks`.
+
+    Returns how sure the border of each of the K classes is, see `within_reach`; None of one without seeds.
+    """
     label, nearest, second = _nearest_class(distances)
+    sureness: list[float | None] = [None] * (len(distances) - 1)
     for channel in range(1, len(distances)):
         mask, sown = label == channel, seeds[channel]
         if not sown.any():
             continue
         box = box_of(mask | sown, margins=(0, 0, 0))
         ratio = nearest[box] / np.maximum(second[box], np.finfo(np.float32).tiny)
-        lost = mask[box] & ~within_reach(mask[box], sown[box], ratio, spacing_mm, settings.reach)
-        _to_background(distances[(slice(None), *box)], channel, lost, settings)
+        kept, sure = within_reach(mask[box], sown[box], ratio, spacing_mm, settings.reach)
+        _to_background(distances[(slice(None), *box)], channel, mask[box] & ~kept, settings)
+        sureness[channel - 1] = round(sure, 3)
+    return sureness
 
 
 def _cut_necks(

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from scripts.errors import BundleError
+from scripts.overlap import dice_of
 
 STAGE = "region"
 
@@ -25,7 +26,7 @@ class Reach:
         clear_share: from here on nothing is near enough.
 
     Raises:
-        BundleError: `free_share` is not below `clear_share`.
+        BundleError: `free_share` is not the smallest.
     """
 
     share: float = 0.4
@@ -34,8 +35,9 @@ class Reach:
     clear_share: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.free_share >= self.clear_share:
-            expected, found = f"free_share below clear_share, {self.clear_share}", self.free_share
+        if self.free_share >= min(self.share, self.clear_share):
+            limit = min(self.share, self.clear_share)
+            expected, found = f"free_share below share and clear_share, {limit}", self.free_share
             raise BundleError("the limits of growth are not usable", stage=STAGE, expected=expected, found=found)
 
 
@@ -45,14 +47,18 @@ def within_reach(
     ratio: np.ndarray,
     spacing_mm: Sequence[float],
     reach: Reach,
-) -> np.ndarray:
-    """The part of a class's mask that is not too far from its seeds.
+) -> tuple[np.ndarray, float]:
+    """The part of a class's mask that is not too far from its seeds, and how sure its border is.
 
     Where tissue on both sides of an organ's border looks alike, intensity ends no growth: a brain stem becomes half a
     brain, and a limit alone leaves it as large as the limit. There the class and what is beside it are about as near,
     while inside an organ with an edge all rivals are far. So a class that leaks keeps what is `away` (share of the
     strokes' extent) where its own geodesic distance is at most `(clear_share - away) / (clear_share - free_share)` of
     its nearest rival's, any below its rival's up to `free_share`.
+
+    An organ with an edge ends where it ends, whatever the limits. The Dice between the masks that the limits leave at
+    `share` by distance alone, and with `share` as the clear one, tells how far the limits, not the image, made the
+    border.
 
     Args:
         mask: (X, Y, Z) bool, where the class is nearest.
@@ -62,13 +68,16 @@ def within_reach(
         reach: the limits.
 
     Returns:
-        (X, Y, Z) bool.
+        (X, Y, Z) bool, and the Dice.
     """
     (box,) = ndimage.find_objects(seeds.astype(np.uint8))
     extent_mm = max((side.stop - side.start) * step for side, step in zip(box, spacing_mm, strict=True))
     away = ndimage.distance_transform_edt(~seeds, sampling=spacing_mm) / extent_mm
+
+    def clear_up_to(share: float) -> np.ndarray:
+        return mask & (away < share) & (ratio <= np.minimum((share - away) / (share - reach.free_share), 1))
+
     near = mask & (away <= reach.share)
-    if near.sum() >= (1 - reach.leak_share) * mask.sum():
-        return near
-    allowed = np.minimum((reach.clear_share - away) / (reach.clear_share - reach.free_share), 1)
-    return mask & (away < reach.clear_share) & (ratio <= allowed)
+    sureness = float(dice_of(near, clear_up_to(reach.share)))
+    leaks = near.sum() < (1 - reach.leak_share) * mask.sum()
+    return clear_up_to(reach.clear_share) if leaks else near, sureness

@@ -55,3 +55,8 @@ def grow_region(
 def region_file(output_dir: str | Path, support: str) -> Path:
     """Where the region lies in a work directory: a label map on the support's own grid."""
     return Path(output_dir) / FOLDER / "pseudo_labels" / f"{support}.nii.gz"
+
+
+def region_record(output_dir: str | Path, support: str) -> Path:
+    """Where it says what was found when the region was grown: what necks took, how sure borders are."""
+    return region_file(output_dir, support).with_name(f"{support}.json")

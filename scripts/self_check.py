@@ -3,8 +3,9 @@
 Every result has witnesses: the labels that the support and each helping case send to the same case, the case's one-shot
 mask, and what the trained network alone says. How far all of them agree says how good each is, the result among them.
 They also err together; how much is seen on the support, whose region is known: there the helping cases alone make a
-mask and its witnesses. Of a mask that was made of what the support alone says, the support is no witness: that one is
-trusted as far as the support's labels, sent to the case and back, return.
+mask and its witnesses. The region itself may be wrong, and then all are: a result is trusted as far as the region's
+border was made by the image, not by limits. Of a mask that was made of what the support alone says, the support is no
+witness: that one is trusted as far as the support's labels, sent to the case and back, return.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class TrustRule:
         tissue_spread: and further than so many times the median distance from it: contrast differs between scans.
     """
 
-    least_dice: float = 0.7
+    least_dice: float = 0.6
     least_similarity: float = 0.26
     volume_factor: float = 4.0
     tissue_hu: float = 60.0
@@ -87,16 +88,43 @@ class _Usual:
         return cls(float(np.median([found.volume_ml for found in seen])), hu, spread_hu)
 
 
-def distrusted(checks_dir: str | Path, case: str, least_dice: float) -> list[str]:
-    """Classes of a case whose predicted Dice is below `least_dice`; none where the case was not checked.
+@dataclass(frozen=True)
+class _Doubts:
+    """What lowers the trust in a class although its witnesses agree: 1 where nothing does.
 
-    Where the support is alone, agreement decides: else a cohort in which nobody helps would have nothing to learn from.
+    Attributes:
+        sureness: of the border of the support's region.
+        returned: Dice with which labels return to a support that is alone.
+    """
+
+    sureness: float = 1.0
+    returned: float = 1.0
+
+    @property
+    def factor(self) -> float:
+        return self.sureness * self.returned
+
+    def in_words(self) -> list[str]:
+        """Every doubt, the larger one first."""
+        words = []
+        if self.returned < 1:
+            told = f"no other case vouches for it, and labels return to the support with Dice {self.returned:.2f}"
+            words.append((self.returned, told))
+        if self.sureness < 1:
+            told = f"the support's region has no clear border (sureness {self.sureness:.2f}): look at it and correct it"
+            words.append((self.sureness, told))
+        return [told for _, told in sorted(words)]
+
+
+def distrusted(checks_dir: str | Path, case: str, least_dice: float) -> list[str]:
+    """Classes of a case whose witnesses agree by less than `least_dice`; none where the case was not checked.
+
+    Doubts about the support, which every case shares, do not count: else there would be nothing to learn from.
     """
     file = Path(checks_dir) / f"{case}.json"
     if not file.exists():
         return []
-    classes = read_json(file)["classes"].items()
-    return [name for name, found in classes if found.get("agreed_dice", found["predicted_dice"]) < least_dice]
+    return [name for name, found in read_json(file)["classes"].items() if found["agreed_dice"] < least_dice]
 
 
 class SelfCheck:
@@ -106,6 +134,7 @@ class SelfCheck:
         cohort: with support and classes.
         output_dir: the work directory, with `propagation/`, `pseudo_labels/` and `on_support/`.
         region: label map of the support's whole organs on its own grid.
+        region_record: what was found when it was grown, with `border_sureness`; None where the user gave the region.
         results_dir: label maps to be checked, `ID.nii.gz` on each case's own grid.
         rule: see `TrustRule`.
         network_dir: the network's own label maps, another witness where they are no results themselves; None for
@@ -125,12 +154,14 @@ class SelfCheck:
         rule: TrustRule | None = None,
         network_dir: str | Path | None = None,
         checks_dir: str | Path | None = None,
+        region_record: str | Path | None = None,
     ) -> None:
         if cohort.support is None:
             raise BundleError("the self-check needs a support", stage=STAGE, file=cohort.output_dir)
         self.cohort, self.rule = cohort, rule or TrustRule()
         self.output_dir, self.results_dir, self.region = Path(output_dir), Path(results_dir), Path(region)
         self.network_dir = self.output_dir / NETWORK if network_dir is None else Path(network_dir)
+        self.region_record = None if region_record is None else Path(region_record)
         self.folder = self.output_dir / STAGE if checks_dir is None else Path(checks_dir)
         self.learnt_from = self.results_dir.absolute() == (self.output_dir / "pseudo_labels").absolute()
 
@@ -151,15 +182,20 @@ class SelfCheck:
             return []
         seen = {case: self._seen(case) for case in results}
         usual = {name: _Usual.of([found[name] for found in seen.values()]) for name in self.cohort.classes}
-        shared = self._shared_quality()
+        shared, sureness = self._shared_quality(), self._sureness()
         logger.info("quality that all witnesses share, seen on the support: %.2f", shared)
         for case in tqdm(todo, desc="self-check", unit="case", disable=rank > 0):
-            found = self._check(case, seen[case], usual, shared)
+            found = self._check(case, seen[case], usual, shared, sureness)
             write_json(self.folder / f"{case}.json", {"case": case, **found, "inputs": inputs[case]})
         return todo
 
     def _check(
-        self, case: str, seen: Mapping[str, _Seen], usual: Mapping[str, _Usual], shared: float
+        self,
+        case: str,
+        seen: Mapping[str, _Seen],
+        usual: Mapping[str, _Usual],
+        shared: float,
+        sureness: Mapping[str, float],
     ) -> dict[str, Any]:
         record = read_json(self._propagated(case, ".json"))
         similarity = record["similarity"]
@@ -168,22 +204,23 @@ class SelfCheck:
         classes = {}
         for name, value in self.cohort.classes.items():
             witnesses = _about(name, everybody, heard)
-            alone = set(witnesses) == {RESULT, self.cohort.support}
-            returned = record["returned_dice"][name] if alone else None
             table = agreements([label == value for label in witnesses.values()])
-            predicted, interval = self._predicted(table, shared, known=case in witnesses)
+            known = case in witnesses
+            agreed, interval = self._agreed(table, shared, known)
             if unlike:  # what bodies of another kind say of this one, they may well agree about
-                predicted, interval = 0.0, (0.0, 0.0)
-            agreed = {}
-            if returned is not None:
-                agreed = {"agreed_dice": round(predicted, 4)}
-                predicted, interval = predicted * returned, (interval[0] * returned, interval[1])
+                agreed, interval = 0.0, (0.0, 0.0)
+            alone = set(witnesses) == {RESULT, self.cohort.support}
+            doubts = _Doubts(
+                sureness=1.0 if known else sureness.get(name, 1.0),
+                returned=record["returned_dice"][name] if alone else 1.0,
+            )
             agreement = dict(zip(list(witnesses)[1:], table[0, 1:].tolist(), strict=True))
-            reasons = self._reasons(predicted, agreement, seen[name], usual[name], returned)
+            reasons = self._reasons(agreed, doubts, agreement, seen[name], usual[name])
             classes[name] = {
-                "predicted_dice": round(predicted, 4),
-                **agreed,
-                "interval": [round(value, 4) for value in interval],
+                "predicted_dice": round(agreed * doubts.factor, 4),
+                "interval": [round(interval[0] * doubts.factor, 4), round(interval[1], 4)],
+                "agreed_dice": round(agreed, 4),
+                "border_sureness": round(doubts.sureness, 4),
                 "agreement": {witness: round(dice, 4) for witness, dice in agreement.items()},
                 "volume_ml": round(seen[name].volume_ml, 2),
                 "median_hu": round(seen[name].hu, 1) if seen[name].volume_ml else None,
@@ -194,8 +231,8 @@ class SelfCheck:
         reasons = [f"the body is unlike the support's: similarity {similarity:.2f}"] if unlike else []
         return {**about, "flagged": unlike, "reasons": reasons, "classes": classes}
 
-    def _predicted(self, table: np.ndarray, shared: float, known: bool) -> tuple[float, tuple[float, float]]:
-        """Predicted Dice of the first witness, and its interval; `known`: the last one is the truth itself."""
+    def _agreed(self, table: np.ndarray, shared: float, known: bool) -> tuple[float, tuple[float, float]]:
+        """Dice of the first witness as far as all agree, and its interval; `known`: the last one is the truth."""
         if known:
             return float(table[0, -1]), (float(table[0, -1]),) * 2
         low, high = quality_interval(table, 0)
@@ -235,24 +272,26 @@ class SelfCheck:
             ratios += [dice_of(label == value, truth == value) / predicted] if predicted > 0 else []
         return min(1.0, float(np.median(ratios))) if ratios else 1.0
 
+    def _sureness(self) -> dict[str, float]:
+        """Class -> how far the image, not a limit, made its region's border; nothing of a region that was given."""
+        if self.region_record is None or not self.region_record.exists():
+            return {}
+        found = read_json(self.region_record).get("border_sureness", {})
+        return {name: sure for name, sure in found.items() if sure is not None}
+
     def _reasons(
-        self,
-        predicted: float,
-        agreement: Mapping[str, float],
-        seen: _Seen,
-        usual: _Usual,
-        returned: float | None = None,
+        self, agreed: float, doubts: _Doubts, agreement: Mapping[str, float], seen: _Seen, usual: _Usual
     ) -> list[str]:
-        """Why a class is flagged; `returned`: of a mask that the support alone made, how well its labels return."""
+        """Why a class is flagged."""
         if seen.volume_ml == 0:
             return ["not found"]
         reasons = []
-        if predicted < self.rule.least_dice and returned is not None:
-            reasons.append(f"no other case vouches for it, and labels return to the support with Dice {returned:.2f}")
-        elif predicted < self.rule.least_dice:
+        if agreed < self.rule.least_dice:
             least = sorted(agreement.items(), key=lambda item: item[1])[:NAMED]
             told = ", ".join(f"{name} {dice:.2f}" for name, dice in least)
             reasons.append(f"it agrees little with {told}")
+        elif agreed * doubts.factor < self.rule.least_dice:
+            reasons += doubts.in_words()
         volume, factor = seen.volume_ml, self.rule.volume_factor
         if usual.volume_ml > 0 and not 1 / factor <= volume / usual.volume_ml <= factor:
             reasons.append(f"its volume, {volume:.0f} ml, is unlike the cohort's: median {usual.volume_ml:.0f} ml")
@@ -294,7 +333,7 @@ class SelfCheck:
     def _inputs(self, case: str, results: Mapping[str, str]) -> str:
         """Every result counts: what volume is usual depends on all of them."""
         used = [self._propagated(case, VOTERS), self._propagated(case, ".json"), self._mask(case), self._network(case)]
-        used += [self.region, *self._tests()]
+        used += [self.region, self.region_record, *self._tests()]
         hashes = [sha256_of_file(file) if file is not None and file.exists() else None for file in used]
         classes = list(self.cohort.classes.items())
         return sha256_of_settings([asdict(self.rule), classes, self.cohort.support, case, hashes, dict(results)])

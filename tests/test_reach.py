@@ -19,12 +19,12 @@ def stroke():
 
 def kept_along_x(mask, ratio, reach):
     """Which x of the line through the stroke's middle stay: 1 mm is a twentieth of the extent."""
-    kept = within_reach(mask, stroke(), np.full(mask.shape, ratio), SPACING_MM, reach)
+    kept, _ = within_reach(mask, stroke(), np.full(mask.shape, ratio), SPACING_MM, reach)
     return np.flatnonzero(kept[:, 10, 3]).tolist()
 
 
 def test_the_reach_is_a_share_of_the_strokes_extent_in_mm():
-    near = within_reach(np.ones_like(stroke()), stroke(), np.ones(stroke().shape), SPACING_MM, LIMIT)  # 8 mm
+    near, _ = within_reach(np.ones_like(stroke()), stroke(), np.ones(stroke().shape), SPACING_MM, LIMIT)  # 8 mm
     assert np.flatnonzero(near[:, 10, 3]).tolist() == list(range(12, 29)), "8 voxels of 1 mm"
     assert np.flatnonzero(near[20, :, 3]).tolist() == list(range(3, 21)), "4 voxels of 2 mm beyond either end"
     assert np.flatnonzero(near[20, 10]).tolist() == [2, 3, 4], "1 voxel of 5 mm"
@@ -46,13 +46,27 @@ def test_a_class_that_stops_by_itself_is_not_asked_how_clear_it_is():
     assert kept_along_x(organ, 1.0, CLEAR) == list(range(16, 25))
 
 
+def test_a_border_is_sure_as_far_as_limits_do_not_move_it():
+    """A line of 17 voxels: alone by distance all stay; 8 mm, 0.4, is no longer clear, nor 6 mm at a ratio of 0.6."""
+    organ = np.zeros_like(stroke())
+    organ[12:29, 10, 3] = True
+    ratio = np.full(organ.shape, 0.0)
+    assert within_reach(organ, stroke(), ratio, SPACING_MM, CLEAR)[1] == pytest.approx(2 * 15 / (17 + 15))
+    ratio[:] = 0.6  # (0.4 - away) / 0.2 is 0.75 at 5 mm, 0.5 at 6 mm
+    kept, sureness = within_reach(organ, stroke(), ratio, SPACING_MM, CLEAR)
+    assert kept.sum() == 17 and sureness == pytest.approx(2 * 11 / (17 + 11))
+    organ[:17, 10, 3] = organ[24:, 10, 3] = False
+    assert within_reach(organ, stroke(), ratio, SPACING_MM, CLEAR)[1] == 1.0, "it ends by itself"
+
+
 def test_what_lies_beyond_goes_to_the_background():
     seeds = np.stack([np.zeros_like(stroke()), stroke(), np.zeros_like(stroke())])
     distances = np.full(seeds.shape, 0.5, dtype=np.float32)
     distances[1] = 0.2  # all alike: the class would take everything
-    _end_at_reach(distances, seeds, SPACING_MM, GeodesicSettings(reach=LIMIT))
+    sureness = _end_at_reach(distances, seeds, SPACING_MM, GeodesicSettings(reach=LIMIT))
+    assert 0 < sureness[0] < 1 and sureness[1] is None
     everywhere = np.ones_like(stroke())
-    expected = within_reach(everywhere, stroke(), np.full(everywhere.shape, 0.4), SPACING_MM, LIMIT)
+    expected, _ = within_reach(everywhere, stroke(), np.full(everywhere.shape, 0.4), SPACING_MM, LIMIT)
     np.testing.assert_array_equal(distances.argmin(axis=0) == 1, expected)
     assert (distances[2] == 0.5).all(), "a class without seeds has nothing to lose"
 
@@ -67,5 +81,5 @@ def test_the_nearest_rival_is_the_nearest_of_all_other_classes():
 
 
 def test_limits_out_of_order_are_told():
-    with pytest.raises(BundleError, match=r"(?s)expected: free_share below clear_share, 0\.5.*found: 0\.5"):
-        Reach(free_share=0.5, clear_share=0.5)
+    with pytest.raises(BundleError, match=r"(?s)free_share below share and clear_share, 0\.4.*found: 0\.4"):
+        Reach(share=0.5, free_share=0.4, clear_share=0.4)

@@ -302,11 +302,13 @@ def test_the_region_is_outlined_and_says_what_was_cut_off(output):
     grown = output / "region" / "pseudo_labels"
     grown.mkdir(parents=True)
     shutil.copy(output / "pseudo_labels" / "case_0.nii.gz", grown)
-    (grown / "case_0.json").write_text(json.dumps({"cut_off": {"spleen": 0.25, "liver": 0.0}}))
+    record = {"cut_off": {"spleen": 0.25, "left_kidney": 0.0}, "border_sureness": {"spleen": 0.95, "left_kidney": 0.72}}
+    (grown / "case_0.json").write_text(json.dumps(record))
     path = write_report(output)
     text = text_of(path)
     assert f"run again with --region: {grown / 'case_0.nii.gz'}" in text
     assert text.count("was cut off at a neck") == 1 and "25% of what grew" in text
+    assert text.count("no clear border") == 1 and "no clear border (sureness 0.72)" in text
     assert path.read_text().count('class="c pseudo"') > before.count('class="c pseudo"')
     (output / "run.json").write_text(json.dumps({"region": str(output / "pseudo_labels" / "case_0.nii.gz")}))
     assert "was cut off" not in text_of(write_report(output)), "a region that was handed in was not cut"

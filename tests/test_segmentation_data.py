@@ -58,7 +58,7 @@ def test_a_doubted_class_counts_as_not_located(tmp_path):
     for case in ("case_0", "case_1"):
         write_json(
             checks / f"{case}.json",
-            {"classes": {"spleen": {"predicted_dice": 0.5}, "left_kidney": {"predicted_dice": 0.4}}},
+            {"classes": {"spleen": {"agreed_dice": 0.5}, "left_kidney": {"agreed_dice": 0.4}}},
         )
     items = training_items(work, CLASSES, checks_dir=checks, least_dice=0.5)
     assert [item["not_located"] for item in items] == [["left_kidney"], ["left_kidney"], []]

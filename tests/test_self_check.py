@@ -8,7 +8,7 @@ from scripts.errors import BundleError
 from scripts.files import read_json, write_json, write_nifti
 from scripts.overlap import dice_of
 from scripts.resampling import nearest_on_grid
-from scripts.self_check import MASK, NETWORK, SelfCheck, TrustRule, _Seen, _Usual, distrusted
+from scripts.self_check import MASK, NETWORK, SelfCheck, TrustRule, _Doubts, _Seen, _Usual, distrusted
 from scripts.volume_io import Volume
 from scripts.vote_fusion import VOTERS
 from tests.prnet_fixtures import CLASSES, LAS, make_cohort
@@ -95,12 +95,12 @@ def test_a_bowel_full_of_contrast_is_no_kidney(cohort, tmp_path):
     usual = _Usual.of([_Seen(150.0, hu) for hu in (100.0, 110.0, 120.0, 125.0, 260.0)] + [_Seen(0.0, float("nan"))])
     assert (usual.hu, usual.spread_hu) == (120.0, 10.0)
     rule = stage(cohort, tmp_path, TrustRule(tissue_hu=60, tissue_spread=5))
-    assert rule._reasons(0.9, {}, _Seen(150.0, 260.0), usual) == [
+    assert rule._reasons(0.9, _Doubts(), {}, _Seen(150.0, 260.0), usual) == [
         "its tissue, 260 HU, is unlike the cohort's: median 120 HU"
     ]
-    assert rule._reasons(0.9, {}, _Seen(150.0, 175.0), usual) == []
+    assert rule._reasons(0.9, _Doubts(), {}, _Seen(150.0, 175.0), usual) == []
     varied = stage(cohort, tmp_path, TrustRule(tissue_hu=60, tissue_spread=20))
-    assert varied._reasons(0.9, {}, _Seen(150.0, 260.0), usual) == [], "contrast differs between scans"
+    assert varied._reasons(0.9, _Doubts(), {}, _Seen(150.0, 260.0), usual) == [], "contrast differs between scans"
 
 
 def test_an_organ_elsewhere_is_flagged(cohort, tmp_path):
@@ -192,9 +192,31 @@ def test_a_helper_is_a_witness_of_the_classes_it_is_heard_about(cohort, tmp_path
     write_nifti(tmp_path / "pseudo_labels" / "case_1.nii.gz", organs(), LAS)
     classes = check(cohort, tmp_path, organs())["classes"]
     assert set(classes["spleen"]["agreement"]) == {"case_0", "helper"}
-    assert classes["spleen"]["predicted_dice"] > 0.95 and "agreed_dice" not in classes["spleen"]
+    assert classes["spleen"]["predicted_dice"] > 0.95
     assert set(classes["left_kidney"]["agreement"]) == {"case_0"}
     assert classes["left_kidney"]["predicted_dice"] <= 0.4 < 0.95 < classes["left_kidney"]["agreed_dice"]
+
+
+def test_a_region_without_a_clear_border_lowers_the_trust(cohort, tmp_path):
+    """All agree, but limits made most of the kidney's border: what a network may learn from is judged without that."""
+    file = tmp_path / "region.json"
+    write_json(file, {"border_sureness": {"spleen": 0.9, "left_kidney": 0.55}})
+    folders = (tmp_path, tmp_path / "region.nii.gz", tmp_path / "results")
+    SelfCheck(cohort, *folders, region_record=file).run()
+    classes = read_json(tmp_path / "self_check" / "case_1.json")["classes"]
+    for name, factor in (("spleen", 0.9), ("left_kidney", 0.55)):
+        found = classes[name]
+        assert found["predicted_dice"] == pytest.approx(factor * found["agreed_dice"], abs=1e-3)
+        assert found["agreed_dice"] > 0.95
+        assert found["interval"][0] <= found["predicted_dice"] < found["interval"][1], "the region may well be right"
+    assert not classes["spleen"]["flagged"]
+    assert classes["left_kidney"]["reasons"] == [
+        "the support's region has no clear border (sureness 0.55): look at it and correct it"
+    ]
+    assert distrusted(tmp_path / "self_check", "case_1", 0.6) == []
+    write_json(file, {"border_sureness": {"spleen": 0.9, "left_kidney": None}})
+    assert SelfCheck(cohort, *folders, region_record=file).run() == list(OTHERS), "it depends on the region's record"
+    assert not read_json(tmp_path / "self_check" / "case_1.json")["classes"]["left_kidney"]["flagged"]
 
 
 def test_an_accepted_label_map_is_the_truth(cohort, tmp_path):
@@ -204,7 +226,11 @@ def test_an_accepted_label_map_is_the_truth(cohort, tmp_path):
     write_json(tmp_path / "propagation" / "case_1.json", {"similarity": 1.0, "voters": {"case_1": heard(1.0)}})
     shifted = np.roll(organs(), 1, axis=1)
     kidney = CLASSES["left_kidney"]
-    found = check(cohort, tmp_path, shifted)["classes"]["left_kidney"]
+    write_nifti(tmp_path / "results" / "case_1.nii.gz", shifted, LAS)
+    write_json(tmp_path / "region.json", {"border_sureness": {"left_kidney": 0.5}})
+    folders = (tmp_path, tmp_path / "region.nii.gz", tmp_path / "results")
+    SelfCheck(cohort, *folders, region_record=tmp_path / "region.json").run()
+    found = read_json(tmp_path / "self_check" / "case_1.json")["classes"]["left_kidney"]
     dice = dice_of(shifted == kidney, organs() == kidney)
     assert (
         found["predicted_dice"] == pytest.approx(dice, abs=1e-3) and found["interval"] == [found["predicted_dice"]] * 2

@@ -24,6 +24,7 @@ from bundle.report.volumes import RasVolume, open_image, open_labels
 from scripts.errors import BundleError
 
 SUPPORT_VIEW_MM = 1.6 * SMALLEST_VIEW_MM
+CLEAR_BORDER = 0.9  # sureness from which on a region's border is not remarked on
 RETURN_WORDS = (
     "Labels sent to the other cases and back agree with the region by a mean Dice of {:.2f}. Which case is scribbled "
     "matters more than how: if this is low, a case whose labels return better will serve all others better."
@@ -48,7 +49,6 @@ def support(run: Run, results: Mapping[str, CaseResult], pixels: int) -> Markup:
         )
     ]
     region, returned = _region(run), _returned_dice(run, results)
-    cut_off = {} if region is None else region.cut_off
     if region is not None:
         told.append(
             paragraph(
@@ -64,7 +64,7 @@ def support(run: Run, results: Mapping[str, CaseResult], pixels: int) -> Markup:
     rows = []
     for name, label in labels:
         mask = np.isin(scribbles.array, [0, *painted], invert=True) if label is None else scribbles.array == label
-        facts = _stroke_facts(mask) + _return_facts(returned.get(name)) + _neck_facts(cut_off.get(name, 0.0))
+        facts = _stroke_facts(mask) + _return_facts(returned.get(name)) + _region_facts(region, name)
         heading = f"<h3>{swatch(colours[name], spoken(name))} <small>{facts}</small></h3>\n"
         if mask.any():
             outlined = () if region is None or label is None else (region.outline(label, name, colours[name]),)
@@ -91,8 +91,13 @@ def _stroke_facts(mask: np.ndarray) -> str:
     return f"{int(np.count_nonzero(mask)):,} voxels drawn".replace(",", " ") if mask.any() else "nothing drawn"
 
 
-def _neck_facts(share: float) -> str:
-    return f"; {share:.0%} of what grew was cut off at a neck: look whether the right part is left" if share else ""
+def _region_facts(region: _Region | None, name: str) -> str:
+    if region is None:
+        return ""
+    share, sureness = region.cut_off.get(name), region.border_sureness.get(name)
+    neck = f"; {share:.0%} of what grew was cut off at a neck: look whether the right part is left" if share else ""
+    unclear = sureness is not None and sureness < CLEAR_BORDER
+    return neck + (f"; no clear border (sureness {sureness:.2f}): look how far it should go" if unclear else "")
 
 
 def _stroke_view(mask: np.ndarray, image: RasVolume, regions: Sequence[np.ndarray]) -> View:
@@ -105,11 +110,12 @@ def _stroke_view(mask: np.ndarray, image: RasVolume, regions: Sequence[np.ndarra
 
 @dataclass(frozen=True)
 class _Region:
-    """The support's label map, where it lies, and the share of each class that necks took."""
+    """The support's label map, where it lies, the share of each class that necks took, how sure each border is."""
 
     path: Path
     labels: RasVolume
     cut_off: Mapping[str, float]
+    border_sureness: Mapping[str, float | None]
 
     def outline(self, label: int, name: str, colour: str) -> Contours:
         return Contours(self.labels, label, spoken(name), "pseudo", colour)
@@ -127,4 +133,4 @@ def _region(run: Run) -> _Region | None:
     if labels is None:
         return None
     card = {} if given else optional_json(grown.with_name(f"{run.support}.json")) or {}
-    return _Region(path, labels, card.get("cut_off", {}))
+    return _Region(path, labels, card.get("cut_off", {}), card.get("border_sureness", {}))
