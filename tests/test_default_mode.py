@@ -53,6 +53,8 @@ def test_from_scribbles_to_label_maps_and_again_with_a_corrected_region(cohort, 
         trust = output / "self_check" / f"phantom_{number:02d}.json"
         assert trust.exists() == (number > 0), "the support is not checked against itself"
     assert set(read_json(trust)["classes"]) == {"spleen", "liver"}
+    grown = read_json(output / "region" / "pseudo_labels" / "phantom_00.json")["border_sureness"]
+    assert sureness(trust) == pytest.approx(grown, abs=1e-3) and set(grown) == {"spleen", "liver"}
     assert (output / "report" / "index.html").exists()
     limits = [
         read_json(output / folder / "phantom_01.json")["settings"]["confident_background"]
@@ -69,6 +71,7 @@ def test_from_scribbles_to_label_maps_and_again_with_a_corrected_region(cohort, 
     assert "embedding: done before" in caplog.text and "correspondence: its inputs changed" in caplog.text
     pseudo = np.asarray(nib.load(output / "pseudo_labels" / "phantom_00.nii.gz").dataobj)
     assert np.array_equal(pseudo, classes_of(cohort / "labels" / "phantom_00.nii.gz")), "a region is taken as it is"
+    assert sureness(trust) == {"spleen": 1.0, "liver": 1.0}
 
 
 def test_label_maps_that_the_user_corrected_help_the_others(cohort, tmp_path):
@@ -88,6 +91,11 @@ def refusal(arguments, capsys):
         main(arguments)
     assert left.value.code == 2
     return capsys.readouterr().err
+
+
+def sureness(record):
+    """Class -> how sure the border of its region is taken to be."""
+    return {name: found["border_sureness"] for name, found in read_json(record)["classes"].items()}
 
 
 def classes_of(file):
