@@ -251,10 +251,10 @@ class DefaultLocalisation:
     def _check(self, pipeline: Pipeline, results: str, inputs: Any, after: Sequence[str], variant: str = "") -> None:
         """Check the label maps in the folder `results` of the work directory, into `self_check` or its variant."""
         folder = pipeline.output / (f"{SELF_CHECK}_{variant}" if variant else SELF_CHECK)
-        grown = None if self.settings.region else str(region_record(pipeline.output, pipeline.cohort.support))
+        record = self.region_record(pipeline)
         overrides = {
             "region": str(self.region(pipeline)),
-            "region_record": grown,
+            "region_record": None if record is None else str(record),
             "results_dir": str(pipeline.output / results),
             "checks_dir": str(folder),
         }
@@ -293,6 +293,10 @@ class DefaultLocalisation:
     def region(self, pipeline: Pipeline) -> Path:
         """The support's label map: accepted by the user, or as grown."""
         return self.settings.region or region_file(pipeline.output, pipeline.cohort.support)
+
+    def region_record(self, pipeline: Pipeline) -> Path | None:
+        """What was found when the region was grown; None where the user gave it."""
+        return None if self.settings.region else region_record(pipeline.output, pipeline.cohort.support)
 
     def grow_region(self, pipeline: Pipeline) -> None:
         """From the strokes, unless the user gave the region."""

@@ -47,7 +47,8 @@ def trust_records(
 ) -> dict[str, dict[str, Any]]:
     """Case -> what the self-check says about its label map in the folder `results`."""
     rule = read_component(config_names(STAGE, pipeline.settings), "rule")
-    region = pipeline.localisation.region(pipeline)
+    where = pipeline.localisation
+    region, record = where.region(pipeline), where.region_record(pipeline)
     checks = pipeline.output / f"{STAGE}_{results.name}"
-    SelfCheck(pipeline.cohort, pipeline.output, region, results, rule, network, checks).run(cases)
+    SelfCheck(pipeline.cohort, pipeline.output, region, results, rule, network, checks, record).run(cases)
     return {case: read_json(checks / f"{case}.json") for case in cases}
