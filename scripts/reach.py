@@ -26,7 +26,7 @@ class Reach:
         clear_share: from here on nothing is near enough.
 
     Raises:
-        BundleError: `free_share` is not the smallest.
+        BundleError: `free_share` is not below `clear_share`.
     """
 
     share: float = 0.4
@@ -35,9 +35,8 @@ class Reach:
     clear_share: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.free_share >= min(self.share, self.clear_share):
-            limit = min(self.share, self.clear_share)
-            expected, found = f"free_share below share and clear_share, {limit}", self.free_share
+        if self.free_share >= self.clear_share:
+            expected, found = f"free_share below clear_share, {self.clear_share}", self.free_share
             raise BundleError("the limits of growth are not usable", stage=STAGE, expected=expected, found=found)
 
 
@@ -56,9 +55,8 @@ def within_reach(
     strokes' extent) where its own geodesic distance is at most `(clear_share - away) / (clear_share - free_share)` of
     its nearest rival's, any below its rival's up to `free_share`.
 
-    An organ with an edge ends where it ends, whatever the limits. The Dice between the masks that the limits leave at
-    `share` by distance alone, and with `share` as the clear one, tells how far the limits, not the image, made the
-    border.
+    An organ with an edge ends where it ends, whatever the limits. The Dice between what the two kinds of limit leave
+    tells how far the image, not they, made the border.
 
     Args:
         mask: (X, Y, Z) bool, where the class is nearest.
@@ -74,10 +72,8 @@ def within_reach(
     extent_mm = max((side.stop - side.start) * step for side, step in zip(box, spacing_mm, strict=True))
     away = ndimage.distance_transform_edt(~seeds, sampling=spacing_mm) / extent_mm
 
-    def clear_up_to(share: float) -> np.ndarray:
-        return mask & (away < share) & (ratio <= np.minimum((share - away) / (share - reach.free_share), 1))
-
     near = mask & (away <= reach.share)
-    sureness = float(dice_of(near, clear_up_to(reach.share)))
+    allowed = np.minimum((reach.clear_share - away) / (reach.clear_share - reach.free_share), 1)
+    clear = mask & (away < reach.clear_share) & (ratio <= allowed)
     leaks = near.sum() < (1 - reach.leak_share) * mask.sum()
-    return clear_up_to(reach.clear_share) if leaks else near, sureness
+    return clear if leaks else near, float(dice_of(near, clear))

@@ -47,15 +47,13 @@ def test_a_class_that_stops_by_itself_is_not_asked_how_clear_it_is():
 
 
 def test_a_border_is_sure_as_far_as_limits_do_not_move_it():
-    """A line of 17 voxels: alone by distance all stay; 8 mm, 0.4, is no longer clear, nor 6 mm at a ratio of 0.6."""
+    """A line of 17 voxels: by distance alone, 8 mm, all stay; at a ratio of 0.6 what is at 8 mm is not clear."""
     organ = np.zeros_like(stroke())
     organ[12:29, 10, 3] = True
-    ratio = np.full(organ.shape, 0.0)
-    assert within_reach(organ, stroke(), ratio, SPACING_MM, CLEAR)[1] == pytest.approx(2 * 15 / (17 + 15))
-    ratio[:] = 0.6  # (0.4 - away) / 0.2 is 0.75 at 5 mm, 0.5 at 6 mm
+    ratio = np.full(organ.shape, 0.6)  # (0.6 - away) / 0.4 is 0.75 at 6 mm, 0.625 at 7 mm, 0.5 at 8 mm
     kept, sureness = within_reach(organ, stroke(), ratio, SPACING_MM, CLEAR)
-    assert kept.sum() == 17 and sureness == pytest.approx(2 * 11 / (17 + 11))
-    organ[:17, 10, 3] = organ[24:, 10, 3] = False
+    assert kept.sum() == 17 and sureness == pytest.approx(2 * 15 / (17 + 15))
+    organ[:14, 10, 3] = organ[27:, 10, 3] = False
     assert within_reach(organ, stroke(), ratio, SPACING_MM, CLEAR)[1] == 1.0, "it ends by itself"
 
 
@@ -81,5 +79,5 @@ def test_the_nearest_rival_is_the_nearest_of_all_other_classes():
 
 
 def test_limits_out_of_order_are_told():
-    with pytest.raises(BundleError, match=r"(?s)free_share below share and clear_share, 0\.4.*found: 0\.4"):
-        Reach(share=0.5, free_share=0.4, clear_share=0.4)
+    with pytest.raises(BundleError, match=r"(?s)free_share below clear_share, 0\.5.*found: 0\.5"):
+        Reach(free_share=0.5, clear_share=0.5)
