@@ -4,8 +4,7 @@ Every result has witnesses: the labels that the support and each helping case se
 mask, and what the trained network alone says. How far all of them agree says how good each is, the result among them.
 They also err together; how much is seen on the support, whose region is known: there the helping cases alone make a
 mask and its witnesses. The region itself may be wrong, and then all are: a result is trusted as far as the region's
-border was made by the image, not by limits. Of a mask that was made of what the support alone says, the support is no
-witness: that one is trusted as far as the support's labels, sent to the case and back, return.
+border was made by the image, not by limits, and as labels sent to a voter's case and back return.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ STAGE = "self_check"
 RESULT = "result"
 MASK = "one-shot mask"
 NETWORK = "network"  # also the folder of its own label maps
+GOOD_RETURN = 0.7  # Dice with which labels of well-found organs return
 NAMED = 3  # witnesses named in a reason
 
 
@@ -94,22 +94,23 @@ class _Doubts:
 
     Attributes:
         sureness: of the border of the support's region.
-        returned: Dice with which labels return to a support that is alone.
+        came_back: Dice with which labels came back to the support from the case and the helpers, mean by their weight.
+            They pass two borders on the way, so that only what is below `GOOD_RETURN` is a doubt.
     """
 
     sureness: float = 1.0
-    returned: float = 1.0
+    came_back: float = 1.0
 
     @property
     def factor(self) -> float:
-        return self.sureness * self.returned
+        return self.sureness * min(1.0, self.came_back / GOOD_RETURN)
 
     def in_words(self) -> list[str]:
         """Every doubt, the larger one first."""
         words = []
-        if self.returned < 1:
-            told = f"no other case vouches for it, and labels return to the support with Dice {self.returned:.2f}"
-            words.append((self.returned, told))
+        if self.came_back < GOOD_RETURN:
+            told = f"labels that were sent there and back return with a mean Dice of {self.came_back:.2f} only"
+            words.append((self.came_back / GOOD_RETURN, told))
         if self.sureness < 1:
             told = f"the support's region has no clear border (sureness {self.sureness:.2f}): look at it and correct it"
             words.append((self.sureness, told))
@@ -209,11 +210,7 @@ class SelfCheck:
             agreed, interval = self._agreed(table, shared, known)
             if unlike:  # what bodies of another kind say of this one, they may well agree about
                 agreed, interval = 0.0, (0.0, 0.0)
-            alone = set(witnesses) == {RESULT, self.cohort.support}
-            doubts = _Doubts(
-                sureness=1.0 if known else sureness.get(name, 1.0),
-                returned=record["returned_dice"][name] if alone else 1.0,
-            )
+            doubts = _Doubts() if known else _Doubts(sureness.get(name, 1.0), record["came_back"][name])
             agreement = dict(zip(list(witnesses)[1:], table[0, 1:].tolist(), strict=True))
             reasons = self._reasons(agreed, doubts, agreement, seen[name], usual[name])
             classes[name] = {

@@ -152,9 +152,26 @@ class VoteFusion:
             "points": rows,
             "not_located": classes_not_located(self.cohort.classes, [row["label"] for row in rows], reasons),
             "voters": weights,
+            "came_back": self._came_back(case, weights),
         }
         record = {**self.records[case], **found, "inputs": self._inputs(case)}
         write_json(folder / f"{case}.json", record)
+
+    def _came_back(self, case: str, weights: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        """Class -> Dice with which labels came back from the case, for the support, and from each helper, for the
+        helper, mean by weight; 1 of a label map that the user accepted."""
+
+        def returned(voter: str, name: str) -> float:
+            if voter in self.accepted:
+                return 1.0
+            return self.records[case if voter == self.cohort.support else voter]["returned_dice"][name]
+
+        return {
+            name: round(
+                sum(share[name] * returned(voter, name) for voter, share in weights.items() if name in share), 4
+            )
+            for name in self.cohort.classes
+        }
 
     def _said_about(self, case: str, voters: Mapping[str, Voter]) -> dict[str, Voice]:
         """What everybody says; of the support and the cases that the user accepted their own label maps say all."""

@@ -92,8 +92,10 @@ def test_a_helper_is_heard_about_what_returned_from_it(first_round, tmp_path):
     stage.run()
     (helper,) = stage.helpers
     other = ({"case_1", "case_2"} - {helper}).pop()
-    voters = read_json(tmp_path / "propagation" / f"{other}.json")["voters"]
+    record = read_json(tmp_path / "propagation" / f"{other}.json")
+    voters = record["voters"]
     assert set(voters[helper]) == {"spleen"} and voters["case_0"]["left_kidney"] == 1
+    assert record["came_back"] == pytest.approx({"spleen": 0.9, "left_kidney": 0.4}), "from the case and the helper"
     votes, _ = read_votes(tmp_path / "propagation" / f"{other}{VOTES}")
     alone, _ = read_votes(first / "propagation" / f"{other}{VOTES}")
     np.testing.assert_allclose(votes[2], alone[2] / np.maximum(votes[1:].sum(axis=0), 1), atol=0.01)
@@ -112,7 +114,8 @@ def test_what_the_user_accepted_always_votes(first_round, tmp_path):
     stage.run()
     assert stage.helpers == ["case_2"]
     assert set(read_json(tmp_path / "propagation" / "case_1.json")["voters"]) == {"case_0", "case_2"}
-    assert read_json(tmp_path / "propagation" / "case_2.json")["voters"] == {"case_2": ALL}
+    record = read_json(tmp_path / "propagation" / "case_2.json")
+    assert record["voters"] == {"case_2": ALL} and record["came_back"] == ALL
     own = np.asarray(nib.load(tmp_path / "propagation" / f"case_2{VOTERS}").dataobj)[..., 0]
     assert set(np.unique(own)) == {0, *CLASSES.values()}, "nobody votes about it"
     assert fusion(helpers=0, least_dice=1.1).run() == []
