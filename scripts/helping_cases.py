@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,12 @@ def in_one_voice(
         classes: the K names in the order of the votes.
         temperature: of the softmax.
     """
-    highest = max(voice.similarity for voice in voices.values())
-    size = {voter: np.exp((voice.similarity - highest) / temperature) for voter, voice in voices.items()}
     weights: dict[str, dict[str, float]] = {voter: {} for voter in voices}
     fused = np.zeros_like(next(iter(voices.values())).votes)
     for channel, name in enumerate(classes, start=1):
         heard = [voter for voter, voice in voices.items() if name in voice.classes]
-        total = sum(size[voter] for voter in heard)
-        for voter in heard:
-            share = float(size[voter] / total)
+        similarities = torch.tensor([voices[voter].similarity for voter in heard], dtype=torch.float64)
+        for voter, share in zip(heard, torch.softmax(similarities / temperature, dim=0).tolist(), strict=True):
             weights[voter][name] = round(share, 4)
             fused[channel] += share * voices[voter].votes[channel]
     claimed = fused[1:].sum(axis=0)

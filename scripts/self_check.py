@@ -198,19 +198,19 @@ class SelfCheck:
         shared: float,
         sureness: Mapping[str, float],
     ) -> dict[str, Any]:
-        record = read_json(self._propagated(case, ".json"))
-        similarity = record["similarity"]
+        voters = _Voters(read_json(self._propagated(case, ".json")), self._propagated(case, VOTERS))
+        similarity = voters.record["similarity"]
         unlike = similarity < self.rule.least_similarity
-        everybody, heard = self._witnesses(case), _heard(record)
+        everybody = self._witnesses(case, voters)
         classes = {}
         for name, value in self.cohort.classes.items():
-            witnesses = _about(name, everybody, heard)
+            witnesses = voters.about(name, everybody)
             table = agreements([label == value for label in witnesses.values()])
             known = case in witnesses
             agreed, interval = self._agreed(table, shared, known)
             if unlike:  # what bodies of another kind say of this one, they may well agree about
                 agreed, interval = 0.0, (0.0, 0.0)
-            doubts = _Doubts() if known else _Doubts(sureness.get(name, 1.0), record["came_back"][name])
+            doubts = _Doubts() if known else _Doubts(sureness.get(name, 1.0), voters.record["came_back"][name])
             agreement = dict(zip(list(witnesses)[1:], table[0, 1:].tolist(), strict=True))
             reasons = self._reasons(agreed, doubts, agreement, seen[name], usual[name])
             classes[name] = {
@@ -235,12 +235,11 @@ class SelfCheck:
         low, high = quality_interval(table, 0)
         return shared * float(qualities(table)[0]), (shared * low, shared * high)
 
-    def _witnesses(self, case: str) -> dict[str, np.ndarray]:
+    def _witnesses(self, case: str, voters: _Voters) -> dict[str, np.ndarray]:
         """Name -> (X, Y, Z) label values at the working spacing, the result first.
 
         Of a case whose label map the user accepted, that is the only other one, by the case's own name.
         """
-        voters = _Voters(self._propagated(case, ".json"), self._propagated(case, VOTERS))
         witnesses = {RESULT: voters.on_grid(self._result(case))}
         labels = voters.labels()
         if list(labels) == [case]:
@@ -259,12 +258,12 @@ class SelfCheck:
         mask, record, file = self._tests()
         if not mask.exists():
             return 1.0
-        voters = _Voters(record, file)
+        voters = _Voters(read_json(record), file)
         label, truth = voters.on_grid(mask), voters.on_grid(self.region)
-        witnesses, heard = {RESULT: label, **voters.labels()}, _heard(read_json(record))
+        witnesses = {RESULT: label, **voters.labels()}
         ratios = []
         for name, value in self.cohort.classes.items():
-            table = agreements([witness == value for witness in _about(name, witnesses, heard).values()])
+            table = agreements([witness == value for witness in voters.about(name, witnesses).values()])
             predicted = float(qualities(table)[0])
             ratios += [dice_of(label == value, truth == value) / predicted] if predicted > 0 else []
         return min(1.0, float(np.median(ratios))) if ratios else 1.0
@@ -336,27 +335,22 @@ class SelfCheck:
         return sha256_of_settings([asdict(self.rule), classes, self.cohort.support, case, hashes, dict(results)])
 
 
-def _heard(record: Mapping[str, Any]) -> dict[str, set[str]]:
-    """Voter -> the classes it is heard about, from a case's record."""
-    return {voter: set(weights) for voter, weights in record["voters"].items()}
-
-
-def _about(name: str, witnesses: Mapping[str, np.ndarray], heard: Mapping[str, set[str]]) -> dict[str, np.ndarray]:
-    """The witnesses of one class: voters that are not heard about it say nothing of it."""
-    return {witness: label for witness, label in witnesses.items() if name in heard.get(witness, {name})}
-
-
 @dataclass(frozen=True)
 class _Voters:
     """What each voter says about a case: the case's record, and the file with one label map per voter."""
 
-    record: Path
+    record: Mapping[str, Any]
     file: Path
 
     def labels(self) -> dict[str, np.ndarray]:
         """Voter -> (X, Y, Z) label values at the working spacing."""
         stored = np.asarray(nib.load(self.file).dataobj)
-        return {name: stored[..., number] for number, name in enumerate(read_json(self.record)["voters"])}
+        return {name: stored[..., number] for number, name in enumerate(self.record["voters"])}
+
+    def about(self, name: str, witnesses: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The witnesses of one class, without the voters that are not heard about it."""
+        unheard = {voter for voter, weights in self.record["voters"].items() if name not in weights}
+        return {witness: label for witness, label in witnesses.items() if witness not in unheard}
 
     def on_grid(self, label_map: Path) -> np.ndarray:
         """A label map of the same case, (X, Y, Z) on the same grid."""

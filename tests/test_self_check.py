@@ -46,8 +46,8 @@ def almost(label):
     return label
 
 
-def stage(cohort, folder, rule=None):
-    return SelfCheck(cohort, folder, folder / "region.nii.gz", folder / "results", rule)
+def stage(cohort, folder, rule=None, **changes):
+    return SelfCheck(cohort, folder, folder / "region.nii.gz", folder / "results", rule, **changes)
 
 
 def check(cohort, folder, result=None, rule=None):
@@ -196,8 +196,7 @@ def test_a_region_without_a_clear_border_lowers_the_trust(cohort, tmp_path):
     """All agree, but limits made most of the kidney's border: what a network may learn from is judged without that."""
     file = tmp_path / "region.json"
     write_json(file, {"border_sureness": {"spleen": 0.9, "left_kidney": 0.55}})
-    folders = (tmp_path, tmp_path / "region.nii.gz", tmp_path / "results")
-    SelfCheck(cohort, *folders, region_record=file).run()
+    stage(cohort, tmp_path, region_record=file).run()
     classes = read_json(tmp_path / "self_check" / "case_1.json")["classes"]
     for name, factor in (("spleen", 0.9), ("left_kidney", 0.55)):
         found = classes[name]
@@ -210,7 +209,7 @@ def test_a_region_without_a_clear_border_lowers_the_trust(cohort, tmp_path):
     ]
     assert distrusted(tmp_path / "self_check", "case_1", 0.6) == []
     write_json(file, {"border_sureness": {"spleen": 0.9, "left_kidney": None}})
-    assert SelfCheck(cohort, *folders, region_record=file).run() == list(OTHERS), "it depends on the region's record"
+    assert stage(cohort, tmp_path, region_record=file).run() == list(OTHERS), "it depends on the region's record"
     assert not read_json(tmp_path / "self_check" / "case_1.json")["classes"]["left_kidney"]["flagged"]
 
 
@@ -223,8 +222,7 @@ def test_an_accepted_label_map_is_the_truth(cohort, tmp_path):
     kidney = CLASSES["left_kidney"]
     write_nifti(tmp_path / "results" / "case_1.nii.gz", shifted, LAS)
     write_json(tmp_path / "region.json", {"border_sureness": {"left_kidney": 0.5}})
-    folders = (tmp_path, tmp_path / "region.nii.gz", tmp_path / "results")
-    SelfCheck(cohort, *folders, region_record=tmp_path / "region.json").run()
+    stage(cohort, tmp_path, region_record=tmp_path / "region.json").run()
     found = read_json(tmp_path / "self_check" / "case_1.json")["classes"]["left_kidney"]
     dice = dice_of(shifted == kidney, organs() == kidney)
     assert (

@@ -22,6 +22,7 @@ from bundle.report.pictures import (
 from bundle.report.trouble import spoken
 from bundle.report.volumes import RasVolume, open_image, open_labels
 from scripts.errors import BundleError
+from scripts.region import region_file, region_record
 
 SUPPORT_VIEW_MM = 1.6 * SMALLEST_VIEW_MM
 CLEAR_BORDER = 0.9  # sureness from which on a region's border is not remarked on
@@ -124,13 +125,12 @@ class _Region:
 def _region(run: Run) -> _Region | None:
     """The region as given or grown; None where there is none that can be read."""
     given = run.settings.get("region")
-    grown = run.output_dir / "region" / "pseudo_labels" / f"{run.support}.nii.gz"
-    path = Path(given) if given else grown
+    path = Path(given) if given else region_file(run.output_dir, run.support)
     try:
         labels = open_labels(path) if path.exists() else None
     except BundleError:
         labels = None
     if labels is None:
         return None
-    card = {} if given else optional_json(grown.with_name(f"{run.support}.json")) or {}
+    card = {} if given else optional_json(region_record(run.output_dir, run.support)) or {}
     return _Region(path, labels, card.get("cut_off", {}), card.get("border_sureness", {}))
