@@ -270,9 +270,9 @@ class PseudoLabeller:
 
     def _grown(
         self, name: str, record: Mapping[str, Any], original: nib.Nifti1Image
-    ) -> tuple[np.ndarray, list[str], dict[str, dict[str, float | None]]]:
+    ) -> tuple[np.ndarray, list[str], dict[str, dict[str, float]]]:
         """(X, Y, Z) class indices on the case's own grid, the classes that have no seed, and of each class what necks
-        took of it and how sure its border is."""
+        took of it and how sure its border is, where it has any."""
         working = self._working_image(self._case(name))
         votes = self._votes(name, working)
         seeds = self._seeds(name, record, working, votes)
@@ -286,7 +286,7 @@ class PseudoLabeller:
         about = {}
         if self.settings.reach is not None:
             sureness = _end_at_reach(distances, seeds, spacing_of(working.affine), self.settings)
-            about["border_sureness"] = dict(zip(self.cohort.classes, sureness, strict=True))
+            about["border_sureness"] = {list(self.cohort.classes)[n - 1]: sure for n, sure in sureness.items()}
         if self.settings.neck_radius_mm:
             shares = _cut_necks(distances, seeds, spacing_of(working.affine), self.settings)
             about["cut_off"] = dict(zip(self.cohort.classes, shares, strict=True))
@@ -437,13 +437,13 @@ class PseudoLabeller:
 
 def _end_at_reach(
     distances: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], settings: GeodesicSettings
-) -> list[float | None]:
+) -> dict[int, float]:
     """Give what lies too far from a class's seeds to the background, in place; arguments as for `_cut_necks`.
 
-    Returns how sure the border of each of the K classes is, see `within_reach`; None of one without seeds.
+    Returns channel -> how sure the border is, see `within_reach`, of every class that has seeds.
     """
     label, nearest, second = _nearest_class(distances)
-    sureness: list[float | None] = [None] * (len(distances) - 1)
+    sureness = {}
     for channel in range(1, len(distances)):
         mask, sown = label == channel, seeds[channel]
         if not sown.any():
@@ -452,7 +452,7 @@ def _end_at_reach(
         ratio = nearest[box] / np.maximum(second[box], np.finfo(np.float32).tiny)
         kept, sure = within_reach(mask[box], sown[box], ratio, spacing_mm, settings.reach)
         _to_background(distances[(slice(None), *box)], channel, mask[box] & ~kept, settings)
-        sureness[channel - 1] = round(sure, 3)
+        sureness[channel] = round(sure, 3)
     return sureness
 
 

@@ -35,7 +35,6 @@ STAGE = "self_check"
 RESULT = "result"
 MASK = "one-shot mask"
 NETWORK = "network"  # also the folder of its own label maps
-GOOD_RETURN = 0.7  # Dice with which labels of well-found organs return
 NAMED = 3  # witnesses named in a reason
 
 
@@ -49,6 +48,8 @@ class TrustRule:
         volume_factor: a class this many times larger or smaller than the cohort's median is flagged.
         tissue_hu: so is one whose median intensity is further from the cohort's, in HU,
         tissue_spread: and further than so many times the median distance from it: contrast differs between scans.
+        good_return: Dice with which labels that were sent to a case and back return where an organ was found well. They
+            pass two borders on the way, so that only what is below is a doubt.
     """
 
     least_dice: float = 0.6
@@ -56,6 +57,7 @@ class TrustRule:
     volume_factor: float = 4.0
     tissue_hu: float = 60.0
     tissue_spread: float = 5.0
+    good_return: float = 0.7
 
 
 @dataclass(frozen=True)
@@ -95,22 +97,27 @@ class _Doubts:
     Attributes:
         sureness: of the border of the support's region.
         came_back: Dice with which labels came back to the support from the case and the helpers, mean by their weight.
-            They pass two borders on the way, so that only what is below `GOOD_RETURN` is a doubt.
+        good_return: of `TrustRule`.
     """
 
     sureness: float = 1.0
     came_back: float = 1.0
+    good_return: float = 1.0
+
+    @property
+    def returned(self) -> float:
+        return min(1.0, self.came_back / self.good_return)
 
     @property
     def factor(self) -> float:
-        return self.sureness * min(1.0, self.came_back / GOOD_RETURN)
+        return self.sureness * self.returned
 
     def in_words(self) -> list[str]:
         """Every doubt, the larger one first."""
         words = []
-        if self.came_back < GOOD_RETURN:
+        if self.returned < 1:
             told = f"labels that were sent there and back return with a mean Dice of {self.came_back:.2f} only"
-            words.append((self.came_back / GOOD_RETURN, told))
+            words.append((self.returned, told))
         if self.sureness < 1:
             told = f"the support's region has no clear border (sureness {self.sureness:.2f}): look at it and correct it"
             words.append((self.sureness, told))
@@ -210,7 +217,10 @@ class SelfCheck:
             agreed, interval = self._agreed(table, shared, known)
             if unlike:  # what bodies of another kind say of this one, they may well agree about
                 agreed, interval = 0.0, (0.0, 0.0)
-            doubts = _Doubts() if known else _Doubts(sureness.get(name, 1.0), voters.record["came_back"][name])
+            doubts = _Doubts()
+            if not known:
+                came_back = voters.record["came_back"][name]
+                doubts = _Doubts(sureness.get(name, 1.0), came_back, self.rule.good_return)
             agreement = dict(zip(list(witnesses)[1:], table[0, 1:].tolist(), strict=True))
             reasons = self._reasons(agreed, doubts, agreement, seen[name], usual[name])
             classes[name] = {
@@ -272,8 +282,7 @@ class SelfCheck:
         """Class -> how far the image, not a limit, made its region's border; nothing of a region that was given."""
         if self.region_record is None or not self.region_record.exists():
             return {}
-        found = read_json(self.region_record).get("border_sureness", {})
-        return {name: sure for name, sure in found.items() if sure is not None}
+        return read_json(self.region_record).get("border_sureness", {})
 
     def _reasons(
         self, agreed: float, doubts: _Doubts, agreement: Mapping[str, float], seen: _Seen, usual: _Usual

@@ -8,7 +8,7 @@ from scripts.errors import BundleError
 from scripts.files import read_json, write_json, write_nifti
 from scripts.overlap import dice_of
 from scripts.resampling import nearest_on_grid
-from scripts.self_check import GOOD_RETURN, MASK, NETWORK, SelfCheck, TrustRule, _Doubts, _Seen, _Usual, distrusted
+from scripts.self_check import MASK, NETWORK, SelfCheck, TrustRule, _Doubts, _Seen, _Usual, distrusted
 from scripts.volume_io import Volume
 from scripts.vote_fusion import VOTERS
 from tests.prnet_fixtures import CLASSES, LAS, make_cohort
@@ -173,7 +173,7 @@ def test_labels_that_do_not_come_back_lower_the_trust(cohort, tmp_path):
     classes = check(cohort, tmp_path, organs())["classes"]
     assert classes["spleen"]["predicted_dice"] > 0.95 and not classes["spleen"]["flagged"], "as well as good organs do"
     kidney = classes["left_kidney"]
-    assert kidney["predicted_dice"] == pytest.approx(kidney["agreed_dice"] * 0.35 / GOOD_RETURN, abs=1e-3)
+    assert kidney["predicted_dice"] == pytest.approx(kidney["agreed_dice"] * 0.35 / TrustRule().good_return, abs=1e-3)
     assert kidney["agreed_dice"] > 0.95 and kidney["interval"][1] > 0.95
     assert kidney["reasons"] == ["labels that were sent there and back return with a mean Dice of 0.35 only"]
     assert distrusted(tmp_path / "self_check", "case_1", 0.6) == [], "it still teaches"
@@ -208,7 +208,7 @@ def test_a_region_without_a_clear_border_lowers_the_trust(cohort, tmp_path):
         "the support's region has no clear border (sureness 0.55): look at it and correct it"
     ]
     assert distrusted(tmp_path / "self_check", "case_1", 0.6) == []
-    write_json(file, {"border_sureness": {"spleen": 0.9, "left_kidney": None}})
+    write_json(file, {"border_sureness": {"spleen": 0.9}})
     assert stage(cohort, tmp_path, region_record=file).run() == list(OTHERS), "it depends on the region's record"
     assert not read_json(tmp_path / "self_check" / "case_1.json")["classes"]["left_kidney"]["flagged"]
 

@@ -116,7 +116,7 @@ class _Region:
     path: Path
     labels: RasVolume
     cut_off: Mapping[str, float]
-    border_sureness: Mapping[str, float | None]
+    border_sureness: Mapping[str, float]
 
     def outline(self, label: int, name: str, colour: str) -> Contours:
         return Contours(self.labels, label, spoken(name), "pseudo", colour)
