@@ -6,14 +6,14 @@ from bundle.run_settings import RunSettings
 from bundle.stages import config_names
 
 
-def scores(**cases):
-    """Case -> (spleen's Dice, liver's Dice); None is a class that the truth lacks."""
+def scores(*supports, **cases):
+    """Case -> (spleen's Dice, liver's Dice) of every support, one by default; None is a class that the truth lacks."""
     rows = {}
     for case, values in cases.items():
         names = zip(("spleen", "liver"), values, strict=True)
         rows[case] = {n: {"dice": v, "status": "absent" if v is None else "ok"} for n, v in names}
     classes = {name: {"dice_mean": 0.5} for name in ("spleen", "liver")}
-    return {"supports": {"s": {"cases": rows, "classes": classes, "mean_dice": 0.5}}}
+    return {"supports": {name: {"cases": rows, "classes": classes, "mean_dice": 0.5} for name in supports or "s"}}
 
 
 def test_a_section_tells_the_change():
@@ -24,6 +24,15 @@ def test_a_section_tells_the_change():
         about | {"configuration": "small", "machine": machine, "masks": masks, "networks": {}}
     )
     assert "| no intensities | 0.50 | 0.50 | 0.50 | -0.100 (-0.100 to -0.100) |" in text
+
+
+def test_a_row_of_fewer_supports_is_compared_with_the_same_ones():
+    """From s the change costs 0.2, from t it was not measured."""
+    whole = scores("s", a=(0.8, 0.8), b=(0.8, 0.8))
+    whole["supports"] |= scores("t", a=(0.1, 0.1), b=(0.1, 0.1))["supports"]
+    changed = scores("s", a=(0.6, 0.6), b=(0.6, 0.6))
+    text = ablation._table({ablation.FULL: whole, "no intensities": changed}, ["spleen", "liver"])
+    assert "| no intensities (s only) | 0.50 | 0.50 | 0.50 | -0.200 (-0.200 to -0.200) |" in text
 
 
 @pytest.mark.parametrize("changes", [*ablation.MASKS.values(), *ablation.NETWORKS.values()])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,7 @@ MASKS: dict[str, dict[str, dict[str, Any]]] = {
     "region with rough borders": {"region": {"image_smoothing_voxels": 0.0, "border_smoothing_voxels": 0.0}},
     "region without limits": {"region": {"reach": "$None", "neck_radius_mm": 0.0}},
     "region that leaks limited by distance alone": {"region": {"leak_share": 1.0}},
-    "helping cases however badly labels return": {"fusion": {"least_returned_dice": 0.0}},
     "smooth map instead of an affine one": {"correspondence": SMOOTH, "fusion": SMOOTH},
-    "air not excluded": {"pseudo_labels": {"body_only": False}},
 }
 # What is changed -> stage -> config keys. Each of these trainings takes a share of the epochs.
 NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
@@ -75,10 +73,11 @@ def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, devi
     bench.train()
     result: dict[str, Any] = {**bench.about(), "masks": {}, "networks": {}}
 
-    def keep(part: str, words: str, supports: dict[str, Any]) -> None:
+    def keep(part: str, words: str, measured: Iterable[tuple[str, dict[str, Any]]]) -> None:
         """Everything measured so far is on the page, whatever comes after."""
-        result[part][words] = {"supports": supports}
-        pages.publish(page, "ablation", result, ablation_section(result))
+        for support, scores in measured:
+            result[part].setdefault(words, {"supports": {}})["supports"][support] = scores
+            pages.publish(page, "ablation", result, ablation_section(result))
 
     for words, changes in MASKS.items():
         keep("masks", words, _masks(bench, words, changes))
@@ -89,14 +88,14 @@ def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, devi
     return result
 
 
-def _masks(bench: Bench, words: str, overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Support -> scores of the test volumes' one-shot masks, from its first strokes, region as grown."""
-    found = {}
+def _masks(
+    bench: Bench, words: str, overrides: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every support, and the scores of the test volumes' one-shot masks from its first strokes, region as grown."""
     for run in first_runs(bench.dataset):
         folder = run.folder if words == FULL else f"ablation/{_slug(words)}_{run.support}"
         _start_from(bench.output / run.folder, bench.output / folder)
-        found[run.support] = _mask_scores(bench, bench.on_test(run, folder, overrides=overrides))
-    return found
+        yield run.support, _mask_scores(bench, bench.on_test(run, folder, overrides=overrides))
 
 
 def _start_from(whole: Path, folder: Path) -> None:
@@ -109,17 +108,16 @@ def _start_from(whole: Path, folder: Path) -> None:
     copied.rename(folder)
 
 
-def _together(bench: Bench) -> dict[str, dict[str, Any]]:
+def _together(bench: Bench) -> Iterator[tuple[str, dict[str, Any]]]:
     """As `_masks`, with every other support among the cases and its label map accepted, as a user's correction is."""
-    dataset, found, runs = bench.dataset, {}, first_runs(bench.dataset)
+    dataset, runs = bench.dataset, first_runs(bench.dataset)
     for run in runs:
         others = [other.support for other in runs if other != run]
         folder = f"ablation/together_{run.support}"
         inputs = bench.output / folder / "input"
         images = link_images({case: dataset.image(case) for case in [*dataset.test, *others]}, inputs / "images")
         maps = link_images({case: dataset.label(case) for case in others}, inputs / "accepted")
-        found[run.support] = _mask_scores(bench, bench.on_images(run, images, folder, accepted=maps))
-    return found
+        yield run.support, _mask_scores(bench, bench.on_images(run, images, folder, accepted=maps))
 
 
 def _mask_scores(bench: Bench, pipeline: Pipeline) -> dict[str, Any]:
@@ -129,8 +127,10 @@ def _mask_scores(bench: Bench, pipeline: Pipeline) -> dict[str, Any]:
     return evaluate_folder(pipeline.output / "pseudo_labels", dataset.labels, dataset.classes, dataset.test)
 
 
-def _network(bench: Bench, words: str, overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Scores of the test volumes by a network trained on the same pseudo labels, or on those made otherwise."""
+def _network(
+    bench: Bench, words: str, overrides: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The support, and how the test volumes score with a network trained on its pseudo labels, or on others of it."""
     others = {stage: keys for stage, keys in overrides.items() if stage != "segmentation"}
     folder = f"ablation/labels_{_slug(words)}" if others else "one_shot"
     pipeline = bench.on_unlabelled(folder, overrides=others)
@@ -140,7 +140,7 @@ def _network(bench: Bench, words: str, overrides: Mapping[str, Mapping[str, Any]
     model = pipeline.train_segmentation(variant, {"max_epochs": epochs, **overrides.get("segmentation", {})})
     votes_dir = bench.on_test(first_runs(bench.dataset)[0]).output / "propagation"  # so that nothing is done twice
     scores = score_network(bench.dataset, model, pipeline.output / f"test_{variant}", bench.device, votes_dir)
-    return {bench.dataset.support: scores}
+    yield bench.dataset.support, scores
 
 
 def _slug(words: str) -> str:
@@ -171,11 +171,14 @@ def ablation_section(result: Mapping[str, Any]) -> str:
 
 
 def _table(variants: Mapping[str, Mapping[str, Any]], classes: Sequence[str]) -> str:
-    whole = list(variants[FULL]["supports"].values())
+    """A row of fewer supports than the first has, compared with the same ones, names them."""
+    whole = variants[FULL]["supports"]
     rows = []
     for words, found in variants.items():
         scores = list(found["supports"].values())
+        same = [whole[support] for support in found["supports"]]
         means = [np.mean([one["classes"][name]["dice_mean"] for one in scores]) for name in classes]
         means.append(np.mean([one["mean_dice"] for one in scores]))
-        rows.append([words, *map(pages.number, means), "" if words == FULL else change(scores, whole)])
+        named = words if len(same) == len(whole) else f"{words} ({', '.join(found['supports'])} only)"
+        rows.append([named, *map(pages.number, means), "" if words == FULL else change(scores, same)])
     return pages.table(["", *classes, "mean", "change"], rows)
