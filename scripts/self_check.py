@@ -43,7 +43,7 @@ class TrustRule:
     """From evidence to a flag.
 
     Attributes:
-        least_dice: a class whose predicted Dice is below is flagged.
+        least_dice: a class whose predicted Dice is below is flagged, or whose Dice with what the network alone says.
         least_similarity: a case whose body is less like the support's, once brought together, is flagged as a whole.
         volume_factor: a class this many times larger or smaller than the cohort's median is flagged.
         tissue_hu: so is one whose median intensity is further from the cohort's, in HU,
@@ -297,6 +297,8 @@ class SelfCheck:
             reasons.append(f"it agrees little with {told}")
         elif agreed * doubts.factor < self.rule.least_dice:
             reasons += doubts.in_words()
+        if agreement.get(NETWORK, 1.0) < self.rule.least_dice:  # which is right, it or the votes, nobody knows
+            reasons.append(f"the network alone finds something else: Dice {agreement[NETWORK]:.2f}")
         volume, factor = seen.volume_ml, self.rule.volume_factor
         if usual.volume_ml > 0 and not 1 / factor <= volume / usual.volume_ml <= factor:
             reasons.append(f"its volume, {volume:.0f} ml, is unlike the cohort's: median {usual.volume_ml:.0f} ml")

@@ -76,6 +76,17 @@ def test_the_network_is_a_witness_of_what_it_did_not_make_alone(cohort, tmp_path
     assert NETWORK not in check(cohort, tmp_path)["classes"]["spleen"]["agreement"], "it is the result itself"
 
 
+def test_a_network_that_contradicts_all_others_is_told(cohort, tmp_path):
+    """Votes and one-shot mask agree about the kidney, as they may where all of them follow the support."""
+    other = np.where(organs() == CLASSES["left_kidney"], 0, organs())
+    write_nifti(tmp_path / "network" / "case_1.nii.gz", other, LAS)
+    classes = check(cohort, tmp_path)["classes"]
+    kidney = classes["left_kidney"]
+    assert kidney["predicted_dice"] > 0.9 and kidney["flagged"]
+    assert kidney["reasons"] == ["the network alone finds something else: Dice 0.00"]
+    assert not classes["spleen"]["flagged"]
+
+
 def test_of_what_it_learns_from_a_network_of_an_earlier_run_says_nothing(cohort, tmp_path):
     write_nifti(tmp_path / "network" / "case_1.nii.gz", np.zeros_like(organs()), LAS)
     SelfCheck(cohort, tmp_path, tmp_path / "region.nii.gz", tmp_path / "pseudo_labels").run()
