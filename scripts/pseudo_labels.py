@@ -286,7 +286,8 @@ class PseudoLabeller:
         about = {}
         if self.settings.reach is not None:
             sureness = _end_at_reach(distances, seeds, spacing_of(working.affine), self.settings)
-            about["border_sureness"] = {list(self.cohort.classes)[n - 1]: sure for n, sure in sureness.items()}
+            numbered = enumerate(self.cohort.classes, start=1)
+            about["border_sureness"] = {name: sureness[channel] for channel, name in numbered if channel in sureness}
         if self.settings.neck_radius_mm:
             shares = _cut_necks(distances, seeds, spacing_of(working.affine), self.settings)
             about["cut_off"] = dict(zip(self.cohort.classes, shares, strict=True))

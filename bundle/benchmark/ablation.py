@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,17 +73,18 @@ def run(dataset_folder: Path, output: Path | None, page: Path, small: bool, devi
     bench.train()
     result: dict[str, Any] = {**bench.about(), "masks": {}, "networks": {}}
 
-    def keep(part: str, words: str, measured: Iterable[tuple[str, dict[str, Any]]]) -> None:
+    def keep(part: str, words: str, support: str, scores: dict[str, Any]) -> None:
         """Everything measured so far is on the page, whatever comes after."""
-        for support, scores in measured:
-            result[part].setdefault(words, {"supports": {}})["supports"][support] = scores
-            pages.publish(page, "ablation", result, ablation_section(result))
+        result[part].setdefault(words, {"supports": {}})["supports"][support] = scores
+        pages.publish(page, "ablation", result, ablation_section(result))
 
     for words, changes in MASKS.items():
-        keep("masks", words, _masks(bench, words, changes))
-    keep("masks", TOGETHER, _together(bench))
+        for support, scores in _masks(bench, words, changes):
+            keep("masks", words, support, scores)
+    for support, scores in _together(bench):
+        keep("masks", TOGETHER, support, scores)
     for words, changes in NETWORKS.items():
-        keep("networks", words, _network(bench, words, changes))
+        keep("networks", words, bench.dataset.support, _network(bench, words, changes))
     print(f"tables: {page}")
     return result
 
@@ -127,10 +128,8 @@ def _mask_scores(bench: Bench, pipeline: Pipeline) -> dict[str, Any]:
     return evaluate_folder(pipeline.output / "pseudo_labels", dataset.labels, dataset.classes, dataset.test)
 
 
-def _network(
-    bench: Bench, words: str, overrides: Mapping[str, Mapping[str, Any]]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The support, and how the test volumes score with a network trained on its pseudo labels, or on others of it."""
+def _network(bench: Bench, words: str, overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Scores of the test volumes by a network trained on the same pseudo labels, or on those made otherwise."""
     others = {stage: keys for stage, keys in overrides.items() if stage != "segmentation"}
     folder = f"ablation/labels_{_slug(words)}" if others else "one_shot"
     pipeline = bench.on_unlabelled(folder, overrides=others)
@@ -139,8 +138,7 @@ def _network(
     variant = f"ablation_{_slug(words)}"
     model = pipeline.train_segmentation(variant, {"max_epochs": epochs, **overrides.get("segmentation", {})})
     votes_dir = bench.on_test(first_runs(bench.dataset)[0]).output / "propagation"  # so that nothing is done twice
-    scores = score_network(bench.dataset, model, pipeline.output / f"test_{variant}", bench.device, votes_dir)
-    yield bench.dataset.support, scores
+    return score_network(bench.dataset, model, pipeline.output / f"test_{variant}", bench.device, votes_dir)
 
 
 def _slug(words: str) -> str:
