@@ -1,0 +1,90 @@
+"""The chain that golden results come from: both modes with the shipped weights, and the shipped network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundle.command_line import main
+from bundle.dataset import Dataset, read_dataset
+from bundle.phantom import write_phantom_cohort
+from bundle.pipeline import link_images
+from tests.pipeline_fixtures import default_settings, phantom_settings
+
+ROOT = Path(__file__).parents[2]
+WEIGHTS = "abdomen_ct"
+# Coarse, so that a test can afford it; the networks look at 4 mm.
+PHANTOM_SPACING_MM = (5.0, 5.0, 6.0)
+MASK_SPACING_MM = "[4.0, 4.0, 4.0]"
+
+
+@dataclass(frozen=True)
+class GoldenCohort:
+    """Cases and their support.
+
+    Attributes:
+        dataset: holds images, scribbles and, for scoring alone, labels.
+        cases: the support among them.
+    """
+
+    dataset: Dataset
+    cases: tuple[str, ...]
+
+
+def phantom_cohort(folder: Path) -> GoldenCohort:
+    """Three phantoms, written to `folder`."""
+    dataset = read_dataset(write_phantom_cohort(folder, count=3, held_out=0, spacing_mm=PHANTOM_SPACING_MM))
+    return GoldenCohort(dataset, dataset.unlabelled)
+
+
+def real_pair(data: Path) -> GoldenCohort:
+    """A scribbled abdomen and the first other one of `data/abdomen_ct`."""
+    dataset = read_dataset(data / "abdomen_ct")
+    other = next(case for case in dataset.unlabelled if case != dataset.support)
+    return GoldenCohort(dataset, (dataset.support, other))
+
+
+def run_chain(cohort: GoldenCohort, output: Path) -> None:
+    """Label maps of every case in `default/`, `paper/` and, by the shipped network, `network/` of `output`."""
+    dataset = cohort.dataset
+    images = link_images({case: dataset.image(case) for case in cohort.cases}, output / "images")
+    classes = ",".join(f"{name}:{value}" for name, value in dataset.classes.items())
+    for mode in ("default", "paper"):
+        main(
+            [
+                *("propagate", "--mode", mode, "--small", "--weights", WEIGHTS, "--device", "cpu"),
+                *("--images", str(images), "--support", str(dataset.image(dataset.support))),
+                *("--scribbles", str(dataset.scribbles()), "--classes", classes),
+                *("--background", str(dataset.background), "--output", str(output / mode)),
+                *("--set", f"pseudo_labels.geodesic_spacing_mm={MASK_SPACING_MM}"),
+                *(("--set", f"region.geodesic_spacing_mm={MASK_SPACING_MM}") if mode == "default" else ()),
+            ]
+        )
+    main(
+        [
+            *("infer", "--images", str(images), "--model", str(ROOT / "models"), "--device", "cpu"),
+            *("--output", str(output / "network")),
+        ]
+    )
+
+
+def miniature_cohort(folder: Path) -> GoldenCohort:
+    """Three phantoms so coarse that networks train on them in seconds."""
+    dataset = read_dataset(write_phantom_cohort(folder, count=3, held_out=0, spacing_mm=(8.0, 8.0, 10.0)))
+    return GoldenCohort(dataset, dataset.unlabelled)
+
+
+def run_miniature(cohort: GoldenCohort, output: Path) -> None:
+    """Both modes from training to label maps with networks that learn nothing, in `default/` and `paper/`."""
+    dataset = cohort.dataset
+    for mode, settings in (("default", default_settings()), ("paper", phantom_settings())):
+        pairs = [(stage, key, value) for stage, keys in settings.items() for key, value in keys.items()]
+        main(
+            [
+                *("oneshot", "--mode", mode, "--small", "--device", "cpu", "--output", str(output / mode)),
+                *("--images", str(dataset.folder / "images"), "--support", str(dataset.image(dataset.support))),
+                *("--scribbles", str(dataset.scribbles()), "--classes", "spleen:1,liver:4", "--background", "7"),
+                *(part for stage, key, value in pairs for part in ("--set", f"{stage}.{key}={json.dumps(value)}")),
+            ]
+        )
