@@ -12,7 +12,7 @@ from typing import Any
 from bundle.inference import drop_stale_label_maps, network_overrides
 from bundle.localisation import LOCALISATIONS
 from bundle.report import write_report
-from bundle.run_config import check_values, device_override, read_configs, run_config
+from bundle.run_config import check_values, deciding_values, device_override, read_configs, run_config
 from bundle.run_settings import RunSettings, save_settings
 from bundle.stages import STAGES, config_names
 from bundle.work_directory import Stage, WorkDirectory
@@ -161,7 +161,7 @@ class Pipeline:
 
         name = f"{stage}_{variant}" if variant else stage
         # Places and devices do not change a result, so they are left out of the fingerprint.
-        self.directory.run(Stage(name, action, [config, wanted], inputs, after, folder))
+        self.directory.run(Stage(name, action, [deciding_values(config), wanted], inputs, after, folder))
 
     def _cases_to_predict(self, folder: Path, more: Mapping[str, Any]) -> dict[str, Any] | None:
         network = self.output / "segmentation"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from scripts.errors import BundleError
 
 BUNDLE_ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = BUNDLE_ROOT / "configs"
+STEPS = ("initialize", "run", "finalize")  # of a workflow: what it does, not with which values
+OUR_MODULES = re.compile(r"\bscripts(?:\.\w+)*\.(?=\w)")
 EXPRESSIONS = ("$", "@")  # how strings begin that MONAI evaluates or looks up
 
 
@@ -48,6 +51,27 @@ def read_configs(names: Sequence[str]) -> dict[str, Any]:
     for name in names:
         merged |= json.loads((CONFIGS / name).read_text(encoding="utf-8"))
     return merged
+
+
+def deciding_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a config's result depends on, for fingerprints: its values, `@key` looked up, without names of code.
+
+    A module may move and a class be renamed without any result being made again.
+    """
+    return {key: _resolved(value, config, ()) for key, value in config.items() if key not in ("imports", *STEPS)}
+
+
+def _resolved(value: Any, config: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _resolved(item, config, path) for key, item in value.items() if key != "_target_"}
+    if isinstance(value, list):
+        return [_resolved(item, config, path) for item in value]
+    if not isinstance(value, str):
+        return value
+    name = value.removeprefix("@")
+    if name != value and name in config and name not in path and not isinstance(config[name], Mapping):
+        return _resolved(config[name], config, (*path, name))
+    return OUR_MODULES.sub("", value) if value.startswith("$") else value
 
 
 def read_component(names: Sequence[str], key: str) -> Any:

@@ -7,6 +7,7 @@ from bundle.run_config import (
     CONFIGS,
     check_keys,
     check_values,
+    deciding_values,
     device_override,
     read_component,
     read_configs,
@@ -133,3 +134,18 @@ def test_device():
 def test_a_gpu_that_is_not_there():
     with pytest.raises(BundleError, match="this device cannot be used"):
         device_override("cuda:0")
+
+
+def test_a_moved_or_renamed_class_decides_nothing_and_every_value_does():
+    def config(target, width):
+        return {
+            "imports": [f"$from {target} import shape"],
+            "width": width,
+            "network": {"_target_": f"{target}.Network", "width": "@width", "depth": f"${target}.shape(@width)"},
+            "run": [f"${target}.train(@network)"],
+        }
+
+    found = deciding_values(config("scripts.prnet", 16))
+    assert found == deciding_values(config("scripts.networks.prnet", 16))
+    assert found == {"width": 16, "network": {"width": 16, "depth": "$shape(@width)"}}
+    assert found != deciding_values(config("scripts.prnet", 8))
