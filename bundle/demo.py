@@ -9,8 +9,8 @@ from bundle.dataset import read_dataset
 from bundle.inference import infer_folder
 from bundle.phantom import write_phantom_cohort
 from bundle.pipeline import Pipeline, RunSettings, link_images
+from scripts.common.files import write_json
 from scripts.evaluation import evaluate_folder, format_table
-from scripts.files import write_json
 
 # So that two CPU cores need about a quarter of an hour.
 OVERRIDES: dict[str, dict[str, Any]] = {

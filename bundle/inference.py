@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from bundle.run_config import device_override, run_config
-from scripts.errors import BundleError
-from scripts.files import read_json, sha256_of_file, write_json
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json, sha256_of_file, write_json
 from scripts.volume_cache import fingerprint
 from scripts.volume_io import find_volumes
 from scripts.vote_seeds import VOTES

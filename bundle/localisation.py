@@ -10,9 +10,9 @@ from bundle.run_config import BUNDLE_ROOT, read_configs
 from bundle.run_settings import RunSettings
 from bundle.stages import config_names
 from scripts.cohort import Cohort, check_alignment
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json, sha256_of_file
 from scripts.embedding_weights import load_embedding
-from scripts.errors import BundleError
-from scripts.files import read_json, sha256_of_file
 from scripts.prnet_weights import load_prnet, trained_spacing_mm
 from scripts.region import FOLDER as REGION
 from scripts.region import region_file, region_record

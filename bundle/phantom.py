@@ -17,8 +17,8 @@ from scipy import ndimage
 from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 
-from scripts.errors import BundleError
-from scripts.files import read_json, write_json, write_nifti
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json, write_json, write_nifti
 from scripts.intensity import body_mask
 from scripts.scribble_simulation import simulate_scribbles
 

@@ -17,8 +17,8 @@ from bundle.run_settings import RunSettings, save_settings
 from bundle.stages import STAGES, config_names
 from bundle.work_directory import Stage, WorkDirectory
 from scripts.cohort import Cohort, prepare_cohort
-from scripts.errors import BundleError
-from scripts.files import sha256_of_file
+from scripts.common.errors import BundleError
+from scripts.common.files import sha256_of_file
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 
 BUNDLE_ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = BUNDLE_ROOT / "configs"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.errors import BundleError
-from scripts.files import read_json, write_json
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json, write_json
 
 FILE_NAME = "run.json"
 DEFAULT_MODE = "default"

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.errors import BundleError
-from scripts.files import read_json, sha256_of_settings, write_json
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json, sha256_of_settings, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scripts.overlap import dice_of
+from scripts.common.overlap import dice_of
 
 ROUNDS = 500
 SETTLED = 1e-6

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from scripts.boxes import box_of
+from scripts.common.boxes import box_of
 
 
 def smoothed_shares(

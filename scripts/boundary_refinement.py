@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 from scipy.cluster.vq import kmeans2
 
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 from scripts.precision import AutocastSlidingWindowInferer
 from scripts.prnet import PRNet
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
-from scripts.distributed import rank_and_world
-from scripts.errors import BundleError
-from scripts.files import atomic_path
+from scripts.common.distributed import rank_and_world
+from scripts.common.errors import BundleError
+from scripts.common.files import atomic_path
 
 logger = logging.getLogger(__name__)
 

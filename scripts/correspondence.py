@@ -15,14 +15,14 @@ from tqdm import tqdm
 
 from scripts.cached_volume import CachedVolume, read_cached
 from scripts.cohort import Cohort
+from scripts.common.distributed import rank_and_world
+from scripts.common.errors import BundleError
+from scripts.common.files import sha256_of_file, sha256_of_settings
+from scripts.common.overlap import dice_of
 from scripts.denoising import COLLISION, KEPT, TISSUE, collisions
-from scripts.distributed import rank_and_world
 from scripts.embedding_weights import load_embedding
-from scripts.errors import BundleError
-from scripts.files import sha256_of_file, sha256_of_settings
 from scripts.label_transfer import TransferSettings, transfer_labels
 from scripts.matching import Body, BodyMaps, MatchingSettings, embed_body, locate, maps_between
-from scripts.overlap import dice_of
 from scripts.point_records import JudgedPoints, PointRecords, points_at_home
 from scripts.scribbles import nearest_voxels, read_scribble_points, to_voxels, to_world
 from scripts.tissue_check import local_intensities, tissue_misfits

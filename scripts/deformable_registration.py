@@ -15,7 +15,7 @@ from monai.networks.blocks import Warp
 from torch import Tensor
 from torch.nn import functional
 
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 
 KNOT_VOXELS = 3  # between the knots of the displacement
 ROUNDS_OF_MEANS = 2  # over 3 x 3 x 3 knots: together with the linear way between them about a cubic B-spline

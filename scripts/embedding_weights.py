@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from scripts.anatomy_net import AnatomyNet
-from scripts.errors import BundleError
-from scripts.files import read_json
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surface_dice
 
-from scripts.errors import BundleError
-from scripts.files import atomic_path, write_json
+from scripts.common.errors import BundleError
+from scripts.common.files import atomic_path, write_json
 from scripts.volume_io import Volume, find_volumes, read_labels
 
 logger = logging.getLogger(__name__)

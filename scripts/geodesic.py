@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 
 EPSILON = 1e-5
 DEFAULT_TOLERANCE = 1e-5

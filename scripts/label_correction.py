@@ -13,7 +13,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.networks.utils import eval_mode
 
-from scripts.files import read_json, write_json
+from scripts.common.files import read_json, write_json
 from scripts.label_store import LabelStore
 from scripts.segmentation_data import CachedCases, current_label
 from scripts.segmentation_loss import merge_unlocated

@@ -11,8 +11,8 @@ import numpy as np
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys, convert_data_type
 
-from scripts.errors import BundleError
-from scripts.files import write_nifti
+from scripts.common.errors import BundleError
+from scripts.common.files import write_nifti
 from scripts.volume_io import case_id
 
 logger = logging.getLogger(__name__)

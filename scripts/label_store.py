@@ -11,8 +11,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from scripts.errors import BundleError
-from scripts.files import read_json, write_json, write_nifti
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json, write_json, write_nifti
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 import monai
 import torch
 
-from scripts.files import write_json, write_weights
+from scripts.common.files import write_json, write_weights
 
 
 def write_model(folder: str | Path, network: torch.nn.Module, card: dict[str, Any]) -> None:

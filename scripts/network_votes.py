@@ -14,7 +14,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from scripts.files import read_json, write_json
+from scripts.common.files import read_json, write_json
 from scripts.vote_seeds import VOTES, read_votes, votes_on_grid, write_votes
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from scripts.errors import BundleError
-from scripts.files import read_json
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json
 from scripts.prnet import PRNet
 
 

@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 from monai.handlers import from_engine
 from monai.utils import CommonKeys
 
-from scripts.files import atomic_path
+from scripts.common.files import atomic_path
 
 logger = logging.getLogger(__name__)
 

@@ -17,12 +17,12 @@ from tqdm import tqdm
 
 from scripts.border_smoothing import smoothed_shares
 from scripts.boundary_refinement import dense_features, refine_boundary
-from scripts.boxes import box_of
 from scripts.cached_volume import read_cached
 from scripts.cohort import Case, Cohort
-from scripts.distributed import rank_and_world
-from scripts.errors import BundleError
-from scripts.files import is_made_of, read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
+from scripts.common.boxes import box_of
+from scripts.common.distributed import rank_and_world
+from scripts.common.errors import BundleError
+from scripts.common.files import is_made_of, read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
 from scripts.geodesic import geodesic_distance
 from scripts.intensity import normalise_hu
 from scripts.necks import without_necks

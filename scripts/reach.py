@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from scripts.errors import BundleError
-from scripts.overlap import dice_of
+from scripts.common.errors import BundleError
+from scripts.common.overlap import dice_of
 
 STAGE = "region"
 

@@ -9,8 +9,8 @@ import torch
 
 from scripts.cached_volume import read_cached
 from scripts.cohort import Cohort
-from scripts.errors import BundleError
-from scripts.files import sha256_of_file, sha256_of_settings
+from scripts.common.errors import BundleError
+from scripts.common.files import sha256_of_file, sha256_of_settings
 from scripts.point_records import PointRecords, points_at_home
 from scripts.pseudo_labels import GeodesicSettings, PseudoLabeller
 from scripts.scribbles import read_scribble_points

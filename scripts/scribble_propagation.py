@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 from scripts.cached_volume import CachedVolume, read_cached
 from scripts.cohort import Cohort
+from scripts.common.distributed import rank_and_world
+from scripts.common.errors import BundleError
+from scripts.common.files import sha256_of_file, sha256_of_settings
 from scripts.denoising import KEPT, DenoisingRule, denoise, product_of_levels
-from scripts.distributed import rank_and_world
-from scripts.errors import BundleError
-from scripts.files import sha256_of_file, sha256_of_settings
 from scripts.point_records import JudgedPoints, PointRecords
 from scripts.prnet_weights import load_prnet
 from scripts.propagation import LocatedPoints, PropagationSettings, Propagator, SupportPoints

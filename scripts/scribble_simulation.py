@@ -10,7 +10,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from scipy import ndimage
 from skimage.graph import MCP_Geometric
 
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 
 CORONAL, AXIAL = 1, 2
 EDGE_MARGIN_MM = 3.0  # a hand keeps this far from an organ's border, where there is room

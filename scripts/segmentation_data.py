@@ -15,8 +15,8 @@ from monai.transforms import CropForeground, MapTransform, RandomizableTrait, Tr
 from monai.utils import CommonKeys
 
 from scripts.cohort import load_cohort
-from scripts.errors import BundleError
-from scripts.files import read_json, write_nifti
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json, write_nifti
 from scripts.label_store import LabelStore
 from scripts.self_check import distrusted
 from scripts.volume_io import case_id, find_volumes, is_nifti, read_volume

@@ -10,8 +10,8 @@ from monai.networks.nets import UNet
 from torch import Tensor, nn
 
 from scripts.anatomy_net import AnatomyTrunk, Block, upsampled
+from scripts.common.errors import BundleError
 from scripts.embedding_weights import load_embedding
-from scripts.errors import BundleError
 
 
 class AnatomySegmenter(AnatomyTrunk):

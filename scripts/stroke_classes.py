@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from scripts.errors import BundleError
-from scripts.files import read_json
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json
 
 STAGE = "cohort"
 LARGEST_LABEL = 254  # label maps are uint8, 255 stands for undecided

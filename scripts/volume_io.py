@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 
 logger = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ from tqdm import tqdm
 
 from scripts.cached_volume import CachedVolume, read_cached
 from scripts.cohort import Cohort
+from scripts.common.distributed import rank_and_world
+from scripts.common.errors import BundleError
+from scripts.common.files import is_made_of, read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
 from scripts.denoising import classes_not_located
-from scripts.distributed import rank_and_world
 from scripts.embedding_weights import load_embedding
-from scripts.errors import BundleError
-from scripts.files import is_made_of, read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
 from scripts.helping_cases import Voice, choose_helpers, in_one_voice
 from scripts.label_transfer import TransferSettings
 from scripts.matching import Body, MatchingSettings, embed_body, maps_between

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from scripts.files import write_nifti
+from scripts.common.files import write_nifti
 from scripts.label_transfer import STRIDE
 
 VOTES = "_votes.nii.gz"

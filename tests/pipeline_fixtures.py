@@ -12,7 +12,7 @@ import torch
 
 from bundle.pipeline import Pipeline
 from bundle.run_settings import RunSettings
-from scripts.files import write_json
+from scripts.common.files import write_json
 from scripts.model_files import write_model
 from scripts.prnet import PRNet
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from scripts.cohort import Cohort, prepare_cohort
-from scripts.files import write_nifti
+from scripts.common.files import write_nifti
 from scripts.model_files import write_model
 from scripts.prnet import PRNet
 

@@ -8,9 +8,9 @@ from bundle.benchmark.points import count_points, redenoise, sweep, write_redeno
 from bundle.dataset import read_dataset
 from bundle.phantom import write_phantom_cohort
 from bundle.run_settings import RunSettings
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json, write_json
 from scripts.denoising import denoising_rule
-from scripts.errors import BundleError
-from scripts.files import read_json, write_json
 from scripts.matching import MapRound, MatchingSettings
 from scripts.pseudo_labels import GeodesicSettings
 from scripts.volume_io import Volume

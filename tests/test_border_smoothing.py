@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from scripts.border_smoothing import smoothed_shares
-from scripts.overlap import dice_of
+from scripts.common.overlap import dice_of
 
 SPACING_MM = (2.0, 2.0, 4.0)
 

@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from scripts.boundary_refinement import dense_features, refine_boundary
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 from scripts.prnet import PRNet
 
 SHAPE = (20, 18, 16)

@@ -1,6 +1,6 @@
 import numpy as np
 
-from scripts.boxes import box_of
+from scripts.common.boxes import box_of
 
 
 def test_a_box_grows_within_the_volume():

@@ -7,10 +7,10 @@ from scipy import ndimage
 
 from scripts.cached_volume import CachedVolume
 from scripts.carried_region import carried_region
+from scripts.common.errors import BundleError
+from scripts.common.files import write_nifti
 from scripts.deformable_registration import RegistrationSettings
 from scripts.dense_embedding import DenseEmbedding
-from scripts.errors import BundleError
-from scripts.files import write_nifti
 from scripts.label_transfer import TransferSettings
 from scripts.smooth_map import SmoothMap
 from scripts.voter import Voter, ask, read_voter

@@ -6,7 +6,7 @@ from ignite.engine import Engine, Events
 
 from scripts import checkpointing
 from scripts.checkpointing import ResumableCheckpoint, checkpoint_files
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 
 
 @pytest.fixture(autouse=True)

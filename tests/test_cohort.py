@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 import scripts.cohort
 from scripts.cohort import Cohort, load_cohort, parse_classes, prepare_cohort
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 from scripts.intensity import normalise_hu
 from scripts.stroke_classes import known_labels
 from scripts.volume_cache import VolumeCache

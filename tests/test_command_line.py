@@ -12,8 +12,8 @@ from bundle import command_line, pipeline
 from bundle.command_line import main
 from bundle.inference import CARD_KEYS
 from scripts.cohort import load_cohort
-from scripts.errors import BundleError
-from scripts.files import read_json
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json
 from tests.pipeline_fixtures import AFFINE, FakeStages, input_options, make_cohort, make_weights, save, strokes, volume
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from scripts.anatomy_net import AnatomyNet
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json, write_nifti
 from scripts.correspondence import Correspondence, CorrespondenceSettings, KeepingRule
 from scripts.embedding_weights import load_embedding
-from scripts.errors import BundleError
-from scripts.files import read_json, write_nifti
 from scripts.matching import MatchingSettings
 from scripts.model_files import write_model
 from tests.prnet_fixtures import CLASSES, LAS, SPACING_MM, make_cohort, phantom

@@ -8,7 +8,7 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from scripts.files import read_json
+from scripts.common.files import read_json
 from tests.pipeline_fixtures import default_settings
 from tests.prnet_fixtures import CLASSES, ROOT, SPACING_MM, make_cohort
 

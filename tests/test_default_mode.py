@@ -9,7 +9,7 @@ import pytest
 
 from bundle.command_line import main
 from bundle.phantom import write_phantom_cohort
-from scripts.files import read_json
+from scripts.common.files import read_json
 from tests.pipeline_fixtures import default_settings
 
 pytestmark = pytest.mark.slow

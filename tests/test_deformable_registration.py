@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy import ndimage
 
+from scripts.common.errors import BundleError
 from scripts.deformable_registration import RegistrationSettings, _slope, registered
-from scripts.errors import BundleError
 
 SHAPE = (30, 26, 34)
 INNER = np.s_[:, 5:-5, 5:-5, 5:-5]

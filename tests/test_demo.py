@@ -11,7 +11,7 @@ from bundle.pipeline import Pipeline
 from bundle.run_config import check_values
 from bundle.run_settings import RunSettings
 from bundle.stages import config_names
-from scripts.files import read_json
+from scripts.common.files import read_json
 from tests.pipeline_fixtures import default_settings
 
 LAST_LINE = r"mean Dice (0|1)\.\d{3} on \d+ held-out phantom volumes"

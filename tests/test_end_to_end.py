@@ -18,7 +18,7 @@ import torch
 from bundle import pipeline
 from bundle.command_line import main
 from bundle.phantom import write_phantom_cohort
-from scripts.files import read_json
+from scripts.common.files import read_json
 from tests.pipeline_fixtures import phantom_settings
 
 pytestmark = pytest.mark.slow

@@ -1,6 +1,6 @@
 import pytest
 
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 
 
 def test_whole_message():

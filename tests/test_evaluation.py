@@ -8,7 +8,7 @@ import pytest
 import torch
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 from scripts.evaluation import evaluate_folder, format_table, score_masks
 
 SPACING = (2.0, 3.0, 5.0)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.errors import BundleError
-from scripts.files import (
+from scripts.common.errors import BundleError
+from scripts.common.files import (
     atomic_path,
     read_json,
     sha256_of_file,

@@ -11,7 +11,7 @@ import torch
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 from scripts.geodesic import geodesic_distance
 
 SPACING_MM = (1.0, 2.0, 3.0)

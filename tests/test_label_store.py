@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 from scripts.label_store import LabelStore
 
 AFFINE = np.diag([3.0, 3.0, 4.0, 1.0])

@@ -5,8 +5,8 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from scripts.errors import BundleError
-from scripts.files import read_json, write_json
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json, write_json
 from scripts.network_votes import JoinVotesd
 from scripts.vote_seeds import VOTES, read_votes, write_votes
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scripts.overlap import dice_of
+from scripts.common.overlap import dice_of
 
 
 def test_dice():

@@ -13,8 +13,8 @@ from bundle.packaging.assembly import assemble
 from bundle.packaging.rules import broken_rules
 from bundle.packaging.trials import failed_trials, readme_commands
 from bundle.run_config import BUNDLE_ROOT
-from scripts.errors import BundleError
-from scripts.files import read_json, write_json
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json, write_json
 from scripts.segmentation_network import segmentation_network
 
 NAME = "abdomen_ct_segmentation"

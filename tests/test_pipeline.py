@@ -10,8 +10,8 @@ from bundle.localisation import PaperLocalisation, weights_folder
 from bundle.pipeline import Pipeline, link_images
 from bundle.run_settings import save_settings, saved_settings
 from scripts.cohort import load_cohort
-from scripts.errors import BundleError
-from scripts.files import read_json, write_json
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json, write_json
 from tests.pipeline_fixtures import FakeStages, make_cohort, make_weights, run_all, save, settings, strokes, volume
 
 ALL = ["train_prnet", "fine", "propagate", "pseudo_labels", "train", "inference"]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 from scripts.model_files import write_model
 from scripts.prnet import PRNet
 from scripts.prnet_weights import load_prnet, trained_spacing_mm

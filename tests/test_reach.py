@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 from scripts.pseudo_labels import GeodesicSettings, _end_at_reach
 from scripts.reach import Reach, within_reach
 

@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 from scripts.pseudo_labels import GeodesicSettings
 from scripts.region import grow_region
 from tests.prnet_fixtures import CLASSES, make_cohort, phantom

@@ -21,7 +21,7 @@ from bundle.report.collect import CaseResult, ClassResult, load_run, summarise_c
 from bundle.report.pictures import Contours, Points, three_planes, view_around
 from bundle.report.trouble import rank_cases, robust_z
 from bundle.report.volumes import RasVolume, open_image, open_labels
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 
 SPACING_MM = (2.0, 3.0, 4.0)
 CLASSES = {"spleen": 1, "left_kidney": 3}

@@ -13,7 +13,7 @@ from bundle.run_config import (
     read_configs,
     run_config,
 )
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 from scripts.pseudo_labels import GeodesicSettings
 from tests.pipeline_fixtures import save, strokes
 

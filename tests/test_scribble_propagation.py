@@ -7,9 +7,9 @@ import pytest
 
 from scripts import scribble_propagation
 from scripts.cohort import prepare_cohort
+from scripts.common.errors import BundleError
+from scripts.common.files import write_nifti
 from scripts.denoising import denoising_rule
-from scripts.errors import BundleError
-from scripts.files import write_nifti
 from scripts.propagation import PropagationSettings
 from scripts.scribble_propagation import ScribblePropagation
 from scripts.scribbles import to_world
@@ -136,7 +136,7 @@ def test_class_limits(fresh):
 
 def test_only_what_changed_is_done_again(fresh, monkeypatch, caplog):
     cohort, prnet = fresh
-    monkeypatch.setattr(logging.getLogger("scripts.files"), "disabled", False)
+    monkeypatch.setattr(logging.getLogger("scripts.common.files"), "disabled", False)
     folder = cohort.output_dir / "propagation"
     assert stage(cohort, prnet).run() == ["case_0", "case_1", "case_2"]
     assert stage(cohort, prnet).run() == []

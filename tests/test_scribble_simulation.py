@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 from scripts.scribble_simulation import simulate_scribbles
 
 CLASSES = {"ball": 1, "plate": 3}

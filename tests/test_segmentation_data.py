@@ -7,8 +7,8 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, LoadImaged
 
-from scripts.errors import BundleError
-from scripts.files import write_json
+from scripts.common.errors import BundleError
+from scripts.common.files import write_json
 from scripts.label_store import LabelStore
 from scripts.segmentation_data import (
     CachedCases,

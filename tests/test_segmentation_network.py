@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from scripts.anatomy_net import AnatomyNet
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 from scripts.model_files import write_model
 from scripts.segmentation_network import AnatomySegmenter, segmentation_network, start_from_embedding
 

@@ -4,9 +4,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scripts.errors import BundleError
-from scripts.files import read_json, write_json, write_nifti
-from scripts.overlap import dice_of
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json, write_json, write_nifti
+from scripts.common.overlap import dice_of
 from scripts.resampling import nearest_on_grid
 from scripts.self_check import MASK, NETWORK, SelfCheck, TrustRule, _Doubts, _Seen, _Usual, distrusted
 from scripts.volume_io import Volume

@@ -6,7 +6,7 @@ import pytest
 from bundle.benchmark.shipping import ship_embedding, ship_prnets, ship_segmentation
 from bundle.inference import CARD_KEYS
 from bundle.run_config import BUNDLE_ROOT
-from scripts.files import read_json, write_json
+from scripts.common.files import read_json, write_json
 
 
 def test_shipped_prnets_carry_data_and_scores(tmp_path):

@@ -8,7 +8,7 @@ from bundle.monai_label.launch import launch
 from bundle.monai_label.names import DRAWN, LOOKS, OUTSIDE
 from bundle.monai_label.strokes import read_strokes, remember, within_roi
 from bundle.monai_label.submissions import read_task
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 
 AFFINE = np.diag([-3.0, 3.0, 4.0, 1.0])
 

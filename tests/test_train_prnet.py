@@ -13,7 +13,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from scripts.cohort import load_cohort
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 from scripts.patch_pairs import PatchPairsd
 from scripts.prnet_weights import load_prnet
 from scripts.relative_position import RelativePositionLoss

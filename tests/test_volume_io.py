@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 from scripts.resampling import canonical, resample
 from scripts.volume_io import Volume, case_id, find_volumes, peek_grid, read_labels, read_volume, source_files
 

@@ -6,9 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json, write_json, write_nifti
 from scripts.correspondence import Correspondence, CorrespondenceSettings
-from scripts.errors import BundleError
-from scripts.files import read_json, write_json, write_nifti
 from scripts.matching import MatchingSettings
 from scripts.vote_fusion import ON_SUPPORT, VOTERS, FusionSettings, VoteFusion
 from scripts.vote_seeds import FULL_VOTE, VOTES, read_votes

@@ -3,8 +3,8 @@ import logging
 import pytest
 
 from bundle.work_directory import Stage, WorkDirectory
-from scripts.errors import BundleError
-from scripts.files import read_json
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json
 
 
 class Steps:

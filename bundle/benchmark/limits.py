@@ -15,8 +15,8 @@ from bundle.benchmark.machine import machine
 from bundle.dataset import Dataset, read_dataset
 from bundle.localisation import weights_folder
 from scripts.cached_volume import CachedVolume
+from scripts.common.errors import BundleError
 from scripts.embedding_weights import load_embedding
-from scripts.errors import BundleError
 from scripts.geodesic import geodesic_distance
 from scripts.intensity import body_mask, normalise_hu
 from scripts.label_transfer import TransferSettings

@@ -14,7 +14,7 @@ from bundle.benchmark.trained import ONE_SHOT, SUPERVISED, one_shot_network, pse
 from bundle.run_config import read_configs
 from bundle.run_settings import RunSettings
 from bundle.stages import config_names
-from scripts.files import read_json
+from scripts.common.files import read_json
 
 FULL = "full"
 

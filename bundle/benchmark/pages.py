@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.files import atomic_path, write_json
+from scripts.common.files import atomic_path, write_json
 
 # Dice in percent, mean over the classes' columns, from tables 1 to 3 of arXiv 2111.10773 (other data than ours).
 PAPER = {

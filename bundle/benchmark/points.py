@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from scripts.common.files import read_json, write_json
 from scripts.denoising import KEPT, DenoisingRule, denoise, product_of_levels
-from scripts.files import read_json, write_json
 from scripts.scribbles import nearest_voxels, to_voxels
 from scripts.volume_io import Volume, read_labels
 

@@ -13,7 +13,7 @@ from bundle.benchmark.trained import ONE_SHOT, SUPERVISED
 from bundle.inference import CARD_KEYS, numbered
 from bundle.pipeline import Pipeline
 from bundle.run_config import BUNDLE_ROOT
-from scripts.files import atomic_path, read_json, write_json
+from scripts.common.files import atomic_path, read_json, write_json
 
 MODELS = BUNDLE_ROOT / "models"
 

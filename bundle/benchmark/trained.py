@@ -14,8 +14,8 @@ from bundle.inference import infer_folder
 from bundle.pipeline import Pipeline, link_images
 from bundle.run_config import read_component
 from bundle.stages import config_names
+from scripts.common.files import read_json, write_json, write_nifti
 from scripts.evaluation import evaluate_folder
-from scripts.files import read_json, write_json, write_nifti
 from scripts.pseudo_labels import PseudoLabeller
 from scripts.volume_io import read_labels
 

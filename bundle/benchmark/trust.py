@@ -10,7 +10,7 @@ from bundle.pipeline import Pipeline
 from bundle.run_config import read_component
 from bundle.stages import config_names
 from bundle.trust_score import summary
-from scripts.files import read_json
+from scripts.common.files import read_json
 from scripts.self_check import STAGE, SelfCheck
 
 

@@ -23,8 +23,8 @@ from bundle.monai_label.submissions import classes_option, read_task
 from bundle.packaging.assembly import Release, assemble
 from bundle.pipeline import link_images
 from bundle.run_config import BUNDLE_ROOT
-from scripts.errors import BundleError
-from scripts.files import read_json
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json
 from scripts.volume_io import find_volumes
 
 TERMS = "A network of this server's own studies; whoever shares it says under which terms.\n"

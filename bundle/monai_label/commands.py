@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bundle.run_config import BUNDLE_ROOT
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 
 ERROR = "error: "  # begins what the command line says of a problem
 

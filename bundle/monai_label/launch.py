@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bundle.run_config import BUNDLE_ROOT
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 
 HOST = "127.0.0.1"
 MAIN = "from bundle.monai_label.app import OneShotApp  # noqa: F401\n"

@@ -11,8 +11,8 @@ import numpy as np
 
 from bundle.monai_label.names import INSIDE_PANEL, OUTSIDE, OUTSIDE_PANEL
 from bundle.monai_label.submissions import INSIDE_ORGANS, OUTSIDE_ORGANS, STAGE, names_of_values, same_grid
-from scripts.errors import BundleError
-from scripts.files import write_nifti
+from scripts.common.errors import BundleError
+from scripts.common.files import write_nifti
 from scripts.volume_io import read_labels
 
 # MONAI Label's values where a client names none (and the task has no labels of its own).

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from bundle.monai_label.names import DRAWN, INSIDE_PANEL, LOOKS, OUTSIDE, OUTSIDE_PANEL, SUBMITTED
-from scripts.errors import BundleError
-from scripts.files import read_json, sha256_of_file, write_json, write_nifti
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json, sha256_of_file, write_json, write_nifti
 from scripts.volume_io import Volume, case_id, read_labels
 
 STAGE = "MONAI Label"

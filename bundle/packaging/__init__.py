@@ -8,7 +8,7 @@ from pathlib import Path
 from bundle.packaging.assembly import Release, assemble
 from bundle.packaging.rules import broken_rules
 from bundle.packaging.trials import failed_trials
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 
 STAGE = "package"
 

@@ -13,8 +13,8 @@ from typing import Any
 from bundle.inference import CARD_KEYS, network_overrides, numbered
 from bundle.packaging.model_card import task_readme
 from bundle.run_config import BUNDLE_ROOT
-from scripts.errors import BundleError
-from scripts.files import read_json, sha256_of_file, write_json
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json, sha256_of_file, write_json
 
 DESCRIBED = {"inference.json": CARD_KEYS, "train.json": CARD_KEYS, "evaluate.json": ("classes",)}  # config -> its keys
 DOCS = ("README.md", "data_license.txt", "method.md", "benchmarks.md")

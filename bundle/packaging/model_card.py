@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.benchmark.pages import number, table
-from scripts.files import read_json
+from scripts.common.files import read_json
 
 COMMANDS = """python -m monai.bundle run --config_file configs/inference.json --dataset_dir IMAGES --output_dir OUTPUT
 python -m monai.bundle run --config_file configs/evaluate.json --predictions_dir OUTPUT --labels_dir LABELS

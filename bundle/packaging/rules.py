@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from bundle.packaging.assembly import DESCRIBED, LARGEST_MB, is_too_large
-from scripts.files import read_json
+from scripts.common.files import read_json
 
 FILES = (
     *("LICENSE", "configs/metadata.json", "configs/inference.json", "configs/train.json", "configs/logging.conf"),

@@ -19,7 +19,7 @@ from bundle.report.pictures import (
 )
 from bundle.report.trouble import Ranked, spoken
 from bundle.report.volumes import RasVolume, open_image
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 
 MAP_WORDS = {"pseudo": "pseudo label", "prediction": "prediction", "truth": "true label"}
 TRUTH_COLOUR = "#FFFFFF"

@@ -14,8 +14,8 @@ import numpy as np
 from scipy import ndimage
 
 from bundle.report.volumes import RasVolume, open_labels
-from scripts.errors import BundleError
-from scripts.files import read_json
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json
 from scripts.volume_io import find_volumes
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from bundle.report.pictures import NEAR_MM, WINDOW_HU
 from bundle.report.support import support
 from bundle.report.trouble import Ranked, rank_cases
 from bundle.report.trust import trust
-from scripts.files import atomic_path
+from scripts.common.files import atomic_path
 
 logger = logging.getLogger(__name__)
 

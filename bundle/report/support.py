@@ -21,7 +21,7 @@ from bundle.report.pictures import (
 )
 from bundle.report.trouble import spoken
 from bundle.report.volumes import RasVolume, open_image, open_labels
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 from scripts.region import region_file, region_record
 
 SUPPORT_VIEW_MM = 1.6 * SMALLEST_VIEW_MM

@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 from scripts.volume_io import is_nifti, read_labels, spacing_of
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from scripts.files import read_json, write_json
+from scripts.common.files import read_json, write_json
 from tests.golden.chain import miniature_cohort, phantom_cohort, real_pair, run_chain, run_miniature
 from tests.golden.results import collect, collect_miniature, differences, machine
 

@@ -13,8 +13,8 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from scripts.files import read_json
-from scripts.overlap import dice_of
+from scripts.common.files import read_json
+from scripts.common.overlap import dice_of
 from tests.golden.chain import GoldenCohort
 
 POINT_FIELDS = ("class", "support_mm", "located_mm", "working_voxel", "score", "kept", "reason")
@@ -78,7 +78,8 @@ def collect_miniature(cohort: GoldenCohort, output: Path) -> dict[str, Any]:
         "hashes": hashes,
         "dice": {},
         "predicted_dice": {
-            case: {name: found["predicted_dice"] for name, found in classes.items()} for case, classes in checked.items()
+            case: {name: found["predicted_dice"] for name, found in classes.items()}
+            for case, classes in checked.items()
         },
         "flags": {
             case: {name: found["flagged"] for name, found in classes.items()} for case, classes in checked.items()

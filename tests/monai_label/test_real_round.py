@@ -10,7 +10,7 @@ pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of
 
 from bundle.dataset import read_dataset
 from bundle.monai_label.names import OUTSIDE, REGION, TAG, TRAINED
-from scripts.overlap import dice_of
+from scripts.common.overlap import dice_of
 from tests.monai_label.label_server import Server, infer, quality
 from tests.test_real_data import data
 

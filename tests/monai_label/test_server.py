@@ -11,7 +11,7 @@ import requests
 
 from bundle.monai_label.names import OUTSIDE, REGION, SHIPPED, TAG, TRAINED
 from bundle.phantom import write_phantom_cohort
-from scripts.overlap import dice_of
+from scripts.common.overlap import dice_of
 from tests.monai_label.label_server import PATIENCE_S, Server, infer, quality
 from tests.pipeline_fixtures import default_settings
 

@@ -16,7 +16,7 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from scripts.errors import BundleError
+from scripts.common.errors import BundleError
 
 logger = logging.getLogger(__name__)
 
