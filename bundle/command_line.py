@@ -20,9 +20,9 @@ from bundle.packaging import Release, package
 from bundle.pipeline import Pipeline
 from bundle.report import write_report
 from bundle.run_settings import DEFAULT_MODE, FILE_NAME, RunSettings, saved_settings
-from scripts.cohort import parse_classes
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json
+from scripts.data.cohort import parse_classes
 from scripts.evaluation import evaluate_folder, format_table
 
 logger = logging.getLogger("bundle")

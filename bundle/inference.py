@@ -12,9 +12,9 @@ import torch
 from bundle.run_config import device_override, run_config
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file, write_json
-from scripts.volume_cache import fingerprint
-from scripts.volume_io import find_volumes
-from scripts.vote_seeds import VOTES
+from scripts.data.probability_maps import VOTES
+from scripts.data.volume_cache import fingerprint
+from scripts.data.volume_io import find_volumes
 
 logger = logging.getLogger(__name__)
 

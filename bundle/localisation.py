@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 from bundle.run_config import BUNDLE_ROOT, read_configs
 from bundle.run_settings import RunSettings
 from bundle.stages import config_names
-from scripts.cohort import Cohort, check_alignment
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file
+from scripts.data.cohort import Cohort, check_alignment
+from scripts.data.volume_io import find_volumes, read_labels
 from scripts.embedding_weights import load_embedding
 from scripts.prnet_weights import load_prnet, trained_spacing_mm
 from scripts.region import FOLDER as REGION
 from scripts.region import region_file, region_record
 from scripts.self_check import NETWORK
 from scripts.self_check import STAGE as SELF_CHECK
-from scripts.volume_io import find_volumes, read_labels
 from scripts.vote_fusion import ON_SUPPORT
 
 if TYPE_CHECKING:

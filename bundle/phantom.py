@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json, write_nifti
-from scripts.intensity import body_mask
+from scripts.data.intensity import body_mask
 from scripts.scribble_simulation import simulate_scribbles
 
 LABELS = {"spleen": 1, "right_kidney": 2, "left_kidney": 3, "liver": 4, "stomach": 5, "aorta": 6}

@@ -16,9 +16,9 @@ from bundle.run_config import check_values, deciding_values, device_override, re
 from bundle.run_settings import RunSettings, save_settings
 from bundle.stages import STAGES, config_names
 from bundle.work_directory import Stage, WorkDirectory
-from scripts.cohort import Cohort, prepare_cohort
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file
+from scripts.data.cohort import Cohort, prepare_cohort
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Pipeline:
         """Train one network on the unlabelled volumes, some of them left out for validation."""
         count = self._validation_count(stage)
         overrides = {
-            "cohort": {"_target_": "scripts.cohort.load_cohort", "output_dir": "@output_dir"},
+            "cohort": {"_target_": "scripts.data.cohort.load_cohort", "output_dir": "@output_dir"},
             "validation_count": count,
         }
         self.run_stage(stage, overrides, [self.image_hashes(), self.cohort.split(count)], folder)

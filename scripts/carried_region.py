@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from scripts.cached_volume import CachedVolume
 from scripts.common.boxes import box_of
+from scripts.data.cached_volume import CachedVolume
 from scripts.deformable_registration import registered
 from scripts.dense_embedding import DenseEmbedding
 from scripts.label_transfer import TransferSettings, cells_inside, mapped_cells

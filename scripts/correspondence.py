@@ -13,20 +13,20 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from scripts.cached_volume import CachedVolume, read_cached
-from scripts.cohort import Cohort
 from scripts.common.distributed import rank_and_world
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file, sha256_of_settings
 from scripts.common.overlap import dice_of
+from scripts.data.cached_volume import CachedVolume, read_cached
+from scripts.data.cohort import Cohort
+from scripts.data.probability_maps import VOTES, write_votes
+from scripts.data.scribbles import nearest_voxels, read_scribble_points, to_voxels, to_world
 from scripts.denoising import COLLISION, KEPT, TISSUE, collisions
 from scripts.embedding_weights import load_embedding
 from scripts.label_transfer import TransferSettings, transfer_labels
 from scripts.matching import Body, BodyMaps, MatchingSettings, embed_body, locate, maps_between
 from scripts.point_records import JudgedPoints, PointRecords, points_at_home
-from scripts.scribbles import nearest_voxels, read_scribble_points, to_voxels, to_world
 from scripts.tissue_check import local_intensities, tissue_misfits
-from scripts.vote_seeds import VOTES, write_votes
 from scripts.voter import ask, read_voter
 
 STAGE = "correspondence"

@@ -15,7 +15,7 @@ from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surf
 
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_path, write_json
-from scripts.volume_io import Volume, find_volumes, read_labels
+from scripts.data.volume_io import Volume, find_volumes, read_labels
 
 logger = logging.getLogger(__name__)
 

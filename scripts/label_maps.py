@@ -13,7 +13,7 @@ from monai.utils import CommonKeys, convert_data_type
 
 from scripts.common.errors import BundleError
 from scripts.common.files import write_nifti
-from scripts.volume_io import case_id
+from scripts.data.volume_io import case_id
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from scripts.anatomy_net import STRIDES
-from scripts.cached_volume import CachedVolume
+from scripts.data.cached_volume import CachedVolume
 from scripts.dense_embedding import DenseEmbedding, embed_volume
 from scripts.embedding_weights import TrainedEmbedding
 from scripts.smooth_map import SmoothMap, fit_smooth_map

@@ -15,7 +15,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from scripts.common.files import read_json, write_json
-from scripts.vote_seeds import VOTES, read_votes, votes_on_grid, write_votes
+from scripts.data.probability_maps import VOTES, read_votes, votes_on_grid, write_votes
 
 
 class JoinVotesd(MapTransform):

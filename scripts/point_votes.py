@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
+from scripts.data.scribbles import to_world
+from scripts.data.volume_io import spacing_of
 from scripts.denoising import KEPT, TISSUE
-from scripts.scribbles import to_world
-from scripts.volume_io import spacing_of
 
 VOTE = "vote"
 

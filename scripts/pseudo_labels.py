@@ -17,23 +17,23 @@ from tqdm import tqdm
 
 from scripts.border_smoothing import smoothed_shares
 from scripts.boundary_refinement import dense_features, refine_boundary
-from scripts.cached_volume import read_cached
-from scripts.cohort import Case, Cohort
 from scripts.common.boxes import box_of
 from scripts.common.distributed import rank_and_world
 from scripts.common.errors import BundleError
 from scripts.common.files import is_made_of, read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
+from scripts.data.cached_volume import read_cached
+from scripts.data.cohort import Case, Cohort
+from scripts.data.intensity import normalise_hu
+from scripts.data.probability_maps import VOTES, read_votes, seeds_from_votes, votes_on_grid
+from scripts.data.resampling import canonical, nearest_on_grid
+from scripts.data.scribbles import draw_points
+from scripts.data.volume_cache import at_spacing
+from scripts.data.volume_io import Volume, read_labels, read_volume, spacing_of
 from scripts.geodesic import geodesic_distance
-from scripts.intensity import normalise_hu
 from scripts.necks import without_necks
 from scripts.prnet_weights import load_prnet
 from scripts.reach import Reach, within_reach
-from scripts.resampling import canonical, nearest_on_grid
-from scripts.scribbles import draw_points
 from scripts.tissue_posterior import tissue_posterior
-from scripts.volume_cache import at_spacing
-from scripts.volume_io import Volume, read_labels, read_volume, spacing_of
-from scripts.vote_seeds import VOTES, read_votes, seeds_from_votes, votes_on_grid
 
 STAGE = "pseudo_labels"
 UNDECIDED = 255  # value of voxels that two classes claim almost equally

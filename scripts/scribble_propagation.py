@@ -12,21 +12,21 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from scripts.cached_volume import CachedVolume, read_cached
-from scripts.cohort import Cohort
 from scripts.common.distributed import rank_and_world
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file, sha256_of_settings
-from scripts.denoising import KEPT, DenoisingRule, denoise, product_of_levels
-from scripts.point_records import JudgedPoints, PointRecords
-from scripts.prnet_weights import load_prnet
-from scripts.propagation import LocatedPoints, PropagationSettings, Propagator, SupportPoints
-from scripts.scribbles import (
+from scripts.data.cached_volume import CachedVolume, read_cached
+from scripts.data.cohort import Cohort
+from scripts.data.scribbles import (
     nearest_voxels,
     read_scribble_points,
     to_voxels,
     to_world,
 )
+from scripts.denoising import KEPT, DenoisingRule, denoise, product_of_levels
+from scripts.point_records import JudgedPoints, PointRecords
+from scripts.prnet_weights import load_prnet
+from scripts.propagation import LocatedPoints, PropagationSettings, Propagator, SupportPoints
 from scripts.tissue_check import local_intensities, tissue_misfits
 
 logger = logging.getLogger(__name__)

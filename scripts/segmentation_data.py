@@ -14,12 +14,12 @@ from monai.data import CacheDataset, MetaTensor
 from monai.transforms import CropForeground, MapTransform, RandomizableTrait, Transform
 from monai.utils import CommonKeys
 
-from scripts.cohort import load_cohort
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_nifti
+from scripts.data.cohort import load_cohort
+from scripts.data.volume_io import case_id, find_volumes, is_nifti, read_volume
 from scripts.label_store import LabelStore
 from scripts.self_check import distrusted
-from scripts.volume_io import case_id, find_volumes, is_nifti, read_volume
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn import functional
 
-from scripts.seeded_noise import seeded_noise
+from scripts.data.noise import seeded_noise
 
 MAX_DRAWS = 20
 # Body voxels looked at for each point wanted: a body has millions, of which two views may share one in a hundred.

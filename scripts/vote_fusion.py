@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from scripts.cached_volume import CachedVolume, read_cached
-from scripts.cohort import Cohort
 from scripts.common.distributed import rank_and_world
 from scripts.common.errors import BundleError
 from scripts.common.files import is_made_of, read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
+from scripts.data.cached_volume import CachedVolume, read_cached
+from scripts.data.cohort import Cohort
+from scripts.data.probability_maps import VOTES, read_votes, write_votes
 from scripts.denoising import classes_not_located
 from scripts.embedding_weights import load_embedding
 from scripts.helping_cases import Voice, choose_helpers, in_one_voice
@@ -29,7 +30,6 @@ from scripts.label_transfer import TransferSettings
 from scripts.matching import Body, MatchingSettings, embed_body, maps_between
 from scripts.point_records import draw_kept
 from scripts.point_votes import judged_by_votes
-from scripts.vote_seeds import VOTES, read_votes, write_votes
 from scripts.voter import Voter, ask, read_voter
 
 logger = logging.getLogger(__name__)

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from scripts.cached_volume import CachedVolume
 from scripts.carried_region import carried_region
+from scripts.data.cached_volume import CachedVolume
+from scripts.data.probability_maps import cells_affine, votes_on_grid
+from scripts.data.resampling import nearest_on_grid
+from scripts.data.volume_io import read_labels
 from scripts.label_transfer import TransferSettings, cell_fractions, transfer_labels
 from scripts.matching import Body
-from scripts.resampling import nearest_on_grid
 from scripts.smooth_map import SmoothMap
-from scripts.volume_io import read_labels
-from scripts.vote_seeds import cells_affine, votes_on_grid
 
 
 @dataclass(frozen=True)

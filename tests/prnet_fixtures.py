@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scripts.cohort import Cohort, prepare_cohort
 from scripts.common.files import write_nifti
+from scripts.data.cohort import Cohort, prepare_cohort
 from scripts.model_files import write_model
 from scripts.prnet import PRNet
 

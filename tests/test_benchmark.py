@@ -10,10 +10,10 @@ from bundle.phantom import write_phantom_cohort
 from bundle.run_settings import RunSettings
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
+from scripts.data.volume_io import Volume
 from scripts.denoising import denoising_rule
 from scripts.matching import MapRound, MatchingSettings
 from scripts.pseudo_labels import GeodesicSettings
-from scripts.volume_io import Volume
 from tests.pipeline_fixtures import default_settings, make_weights, phantom_settings, save
 from tests.test_correspondence import write_embedding
 

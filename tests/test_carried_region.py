@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy import ndimage
 
-from scripts.cached_volume import CachedVolume
 from scripts.carried_region import carried_region
 from scripts.common.errors import BundleError
 from scripts.common.files import write_nifti
+from scripts.data.cached_volume import CachedVolume
 from scripts.deformable_registration import RegistrationSettings
 from scripts.dense_embedding import DenseEmbedding
 from scripts.label_transfer import TransferSettings

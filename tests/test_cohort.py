@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-import scripts.cohort
-from scripts.cohort import Cohort, load_cohort, parse_classes, prepare_cohort
+import scripts.data.cohort
 from scripts.common.errors import BundleError
-from scripts.intensity import normalise_hu
-from scripts.stroke_classes import known_labels
-from scripts.volume_cache import VolumeCache
+from scripts.data.cohort import Cohort, load_cohort, parse_classes, prepare_cohort
+from scripts.data.intensity import normalise_hu
+from scripts.data.stroke_classes import known_labels
+from scripts.data.volume_cache import VolumeCache
 
 SHAPE = (12, 10, 8)
 AFFINE = np.array([[-4.0, 0, 0, 40], [0, 4, 0, -30], [0, 0, 5, 7], [0, 0, 0, 1]])  # LAS
@@ -114,8 +114,8 @@ def test_split_is_even_and_spares_the_support(folder):
 def test_second_run_writes_nothing_and_reads_no_source(folder, monkeypatch):
     before = modification_times(prepare(folder))
     written = (folder / "out" / "cohort.json").stat().st_mtime_ns
-    monkeypatch.setattr(scripts.cohort, "read_volume", pytest.fail)
-    monkeypatch.setattr("scripts.volume_cache.fingerprint", pytest.fail)
+    monkeypatch.setattr(scripts.data.cohort, "read_volume", pytest.fail)
+    monkeypatch.setattr("scripts.data.volume_cache.fingerprint", pytest.fail)
     cohort = prepare(folder)
     assert modification_times(cohort) == before
     assert (folder / "out" / "cohort.json").stat().st_mtime_ns == written
@@ -218,9 +218,9 @@ def test_output_that_cannot_be_written(folder, monkeypatch):
     with pytest.raises(BundleError, match="output folder cannot be written"):
         prepare(folder, output_dir=folder / "file")
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(scripts.cohort.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 19199))
+    monkeypatch.setattr(scripts.data.cohort.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 19199))
     assert "too little free space" in failure(folder)  # 4 cases of 960 voxels, 5 bytes each: 19200 bytes
-    monkeypatch.setattr(scripts.cohort.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 19200))
+    monkeypatch.setattr(scripts.data.cohort.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 19200))
     assert len(prepare(folder).cases) == 4
 
 

@@ -11,9 +11,9 @@ import pytest
 from bundle import command_line, pipeline
 from bundle.command_line import main
 from bundle.inference import CARD_KEYS
-from scripts.cohort import load_cohort
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
+from scripts.data.cohort import load_cohort
 from tests.pipeline_fixtures import AFFINE, FakeStages, input_options, make_cohort, make_weights, save, strokes, volume
 
 
@@ -284,7 +284,7 @@ def test_output_that_cannot_be_written(folder, refused):
 
 def test_output_disk_full(folder, refused, monkeypatch):
     usage = type("Usage", (), {"free": 10})
-    monkeypatch.setattr("scripts.cohort.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("scripts.data.cohort.shutil.disk_usage", lambda _: usage)
     assert "too little free space" in refused(*oneshot(folder))
 
 

@@ -7,7 +7,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, CropForegroundd, Invertd
 
-from scripts.intensity import BodySelector, NormaliseHUd, body_mask, normalise_hu
+from scripts.data.intensity import BodySelector, NormaliseHUd, body_mask, normalise_hu
 
 
 def test_knots_and_middles_are_mapped_linearly():

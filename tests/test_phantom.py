@@ -9,7 +9,7 @@ import pytest
 from bundle.dataset import read_dataset
 from bundle.phantom import BACKGROUND_SCRIBBLE, LABELS, PAPER_CLASSES, make_phantom, write_phantom_cohort
 from scripts.common.errors import BundleError
-from scripts.volume_io import read_labels, read_volume
+from scripts.data.volume_io import read_labels, read_volume
 
 COARSE_MM = (6.0, 6.0, 6.0)
 

@@ -9,9 +9,9 @@ from bundle import pipeline as module
 from bundle.localisation import PaperLocalisation, weights_folder
 from bundle.pipeline import Pipeline, link_images
 from bundle.run_settings import save_settings, saved_settings
-from scripts.cohort import load_cohort
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
+from scripts.data.cohort import load_cohort
 from tests.pipeline_fixtures import FakeStages, make_cohort, make_weights, run_all, save, settings, strokes, volume
 
 ALL = ["train_prnet", "fine", "propagate", "pseudo_labels", "train", "inference"]
@@ -49,7 +49,7 @@ def test_each_stage_is_told_where_and_what(folder, stages):
     again(stages, settings(folder, device="cpu"))
     told, out = dict(stages.calls), str(folder / "out")
     assert all(overrides["device"] == "$torch.device('cpu')" for overrides in told.values())
-    assert told["train_prnet"]["cohort"] == {"_target_": "scripts.cohort.load_cohort", "output_dir": "@output_dir"}
+    assert told["train_prnet"]["cohort"] == {"_target_": "scripts.data.cohort.load_cohort", "output_dir": "@output_dir"}
     assert told["propagate"]["prnet_dir"] == f"{out}/prnet"
     assert told["pseudo_labels"]["fine_dir"] == f"{out}/prnet/fine"
     assert told["train"]["classes"] == {"spleen": 1, "liver": 6}

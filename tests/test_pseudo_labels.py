@@ -13,11 +13,11 @@ from monai.bundle import run
 from scipy import ndimage
 
 from scripts import pseudo_labels
-from scripts.cohort import Case, Cohort, prepare_cohort
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json, write_nifti
 from scripts.common.overlap import dice_of
-from scripts.intensity import normalise_hu
+from scripts.data.cohort import Case, Cohort, prepare_cohort
+from scripts.data.intensity import normalise_hu
 from scripts.model_files import write_model
 from scripts.prnet import PRNet
 from scripts.pseudo_labels import GeodesicSettings, PseudoLabeller, _cut_necks, geodesic_pseudo_label

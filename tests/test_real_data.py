@@ -11,8 +11,8 @@ import pytest
 
 from bundle.dataset import read_dataset
 from bundle.pipeline import link_images
-from scripts.cohort import prepare_cohort
-from scripts.volume_io import find_volumes, read_labels, read_volume
+from scripts.data.cohort import prepare_cohort
+from scripts.data.volume_io import find_volumes, read_labels, read_volume
 
 DATA = Path(os.environ.get("ONESHOT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SPACING_MM = (8.0, 8.0, 8.0)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from scripts import scribble_propagation
-from scripts.cohort import prepare_cohort
 from scripts.common.errors import BundleError
 from scripts.common.files import write_nifti
+from scripts.data.cohort import prepare_cohort
+from scripts.data.scribbles import to_world
 from scripts.denoising import denoising_rule
 from scripts.propagation import PropagationSettings
 from scripts.scribble_propagation import ScribblePropagation
-from scripts.scribbles import to_world
 from tests.prnet_fixtures import (
     BACKGROUND_VALUE,
     CLASSES,

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from scripts.seeded_noise import RandNoised, seeded_noise
+from scripts.data.noise import RandNoised, seeded_noise
 
 
 def test_noise_is_standard_normal_and_depends_on_the_random_state_alone():

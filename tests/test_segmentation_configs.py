@@ -168,7 +168,7 @@ STUB = {
 
 
 def thresholded(hu):
-    from scripts.intensity import normalise_hu
+    from scripts.data.intensity import normalise_hu
 
     normal = normalise_hu(hu)
     return np.where(normal > 0.7, 3, np.where(normal > 0.5, 1, 0))

@@ -9,6 +9,7 @@ from monai.transforms import Compose, LoadImaged
 
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json
+from scripts.data.spacing_transforms import AntiAliasd, SafeSpacingd
 from scripts.label_store import LabelStore
 from scripts.segmentation_data import (
     CachedCases,
@@ -19,7 +20,6 @@ from scripts.segmentation_data import (
     prepare_batch,
     training_items,
 )
-from scripts.spacing import AntiAliasd, SafeSpacingd
 from tests.segmentation_fixtures import CLASSES, LAS, make_work_dir, phantom
 
 

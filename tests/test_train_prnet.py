@@ -12,8 +12,8 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from scripts.cohort import load_cohort
 from scripts.common.errors import BundleError
+from scripts.data.cohort import load_cohort
 from scripts.patch_pairs import PatchPairsd
 from scripts.prnet_weights import load_prnet
 from scripts.relative_position import RelativePositionLoss

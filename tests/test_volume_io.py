@@ -8,8 +8,8 @@ import pytest
 import SimpleITK as sitk
 
 from scripts.common.errors import BundleError
-from scripts.resampling import canonical, resample
-from scripts.volume_io import Volume, case_id, find_volumes, peek_grid, read_labels, read_volume, source_files
+from scripts.data.resampling import canonical, resample
+from scripts.data.volume_io import Volume, case_id, find_volumes, peek_grid, read_labels, read_volume, source_files
 
 SHAPE = (10, 9, 8)
 SPACING_MM = (4.0, 3.0, 5.0)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from scripts.common.files import write_nifti
-from scripts.vote_seeds import read_votes, seeds_from_votes, votes_on_grid
+from scripts.data.probability_maps import read_votes, seeds_from_votes, votes_on_grid
 
 CELLS = np.diag([8.0, 8.0, 10.0, 1.0])
 

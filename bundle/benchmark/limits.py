@@ -14,19 +14,19 @@ from bundle.benchmark import pages
 from bundle.benchmark.machine import machine
 from bundle.dataset import Dataset, read_dataset
 from bundle.localisation import weights_folder
-from scripts.cached_volume import CachedVolume
 from scripts.common.errors import BundleError
+from scripts.data.cached_volume import CachedVolume
+from scripts.data.intensity import body_mask, normalise_hu
+from scripts.data.resampling import canonical, resample
+from scripts.data.scribbles import draw_points, read_scribble_points, to_voxels
+from scripts.data.volume_cache import at_spacing
+from scripts.data.volume_io import Volume, read_volume, spacing_of
 from scripts.embedding_weights import load_embedding
 from scripts.geodesic import geodesic_distance
-from scripts.intensity import body_mask, normalise_hu
 from scripts.label_transfer import TransferSettings
 from scripts.matching import MatchingSettings, embed_body, locate, maps_between
 from scripts.prnet_weights import load_prnet
 from scripts.propagation import Propagator
-from scripts.resampling import canonical, resample
-from scripts.scribbles import draw_points, read_scribble_points, to_voxels
-from scripts.volume_cache import at_spacing
-from scripts.volume_io import Volume, read_volume, spacing_of
 from scripts.voter import ask, read_voter
 
 POINTS = 1000

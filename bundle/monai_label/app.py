@@ -25,7 +25,7 @@ from bundle.pipeline import link_images
 from bundle.run_config import BUNDLE_ROOT
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
-from scripts.volume_io import find_volumes
+from scripts.data.volume_io import find_volumes
 
 TERMS = "A network of this server's own studies; whoever shares it says under which terms.\n"
 

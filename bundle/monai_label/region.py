@@ -21,8 +21,8 @@ from bundle.monai_label.submissions import classes_option
 from bundle.pipeline import link_images
 from scripts.common.errors import BundleError
 from scripts.common.files import write_nifti
+from scripts.data.volume_io import case_id, find_volumes, read_labels
 from scripts.region import region_file
-from scripts.volume_io import case_id, find_volumes, read_labels
 
 
 class GrownRegion(InferTask):

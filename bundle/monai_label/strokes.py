@@ -13,7 +13,7 @@ from bundle.monai_label.names import INSIDE_PANEL, OUTSIDE, OUTSIDE_PANEL
 from bundle.monai_label.submissions import INSIDE_ORGANS, OUTSIDE_ORGANS, STAGE, names_of_values, same_grid
 from scripts.common.errors import BundleError
 from scripts.common.files import write_nifti
-from scripts.volume_io import read_labels
+from scripts.data.volume_io import read_labels
 
 # MONAI Label's values where a client names none (and the task has no labels of its own).
 UNNAMED = {OUTSIDE_PANEL: 2, INSIDE_PANEL: 3}

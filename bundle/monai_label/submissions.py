@@ -12,7 +12,7 @@ import numpy as np
 from bundle.monai_label.names import DRAWN, INSIDE_PANEL, LOOKS, OUTSIDE, OUTSIDE_PANEL, SUBMITTED
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file, write_json, write_nifti
-from scripts.volume_io import Volume, case_id, read_labels
+from scripts.data.volume_io import Volume, case_id, read_labels
 
 STAGE = "MONAI Label"
 INSIDE_ORGANS, OUTSIDE_ORGANS = 1, 2  # in what was drawn to see what grows from it

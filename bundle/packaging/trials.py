@@ -19,9 +19,9 @@ import numpy as np
 
 from bundle.dataset import read_dataset
 from bundle.phantom import write_phantom_cohort
-from scripts.cohort import prepare_cohort
 from scripts.common.files import read_json, write_json, write_nifti
-from scripts.volume_io import read_labels
+from scripts.data.cohort import prepare_cohort
+from scripts.data.volume_io import read_labels
 
 # Config -> settings that make its run short; the command's own options stay.
 SHORT: dict[str, dict[str, Any]] = {

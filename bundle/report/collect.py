@@ -16,7 +16,7 @@ from scipy import ndimage
 from bundle.report.volumes import RasVolume, open_labels
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
-from scripts.volume_io import find_volumes
+from scripts.data.volume_io import find_volumes
 
 logger = logging.getLogger(__name__)
 

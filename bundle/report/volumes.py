@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from scripts.common.errors import BundleError
-from scripts.volume_io import is_nifti, read_labels, spacing_of
+from scripts.data.volume_io import is_nifti, read_labels, spacing_of
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 import requests
 
 from bundle.monai_label.names import TAG, TRAINED
-from scripts.volume_io import read_labels
+from scripts.data.volume_io import read_labels
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 300

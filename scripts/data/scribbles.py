@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.volume_io import read_labels
+from scripts.data.volume_io import read_labels
 
 BACKGROUND = "background"
 

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from scripts.volume_io import Volume
+from scripts.data.volume_io import Volume
 
 
 def canonical(volume: Volume) -> Volume:

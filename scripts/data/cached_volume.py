@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from scripts.cohort import Cohort
+from scripts.data.cohort import Cohort
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class AntiAliasd(MapTransform):
     """Gaussian low-pass along the axes that a following `SafeSpacingd` makes coarser, so that nothing aliases.
 
     An axis made coarser by a factor r is smoothed with a standard deviation of (r - 1) / 2 voxels, as in
-    `scripts.resampling.resample`. Not inverted: it moves nothing.
+    `scripts.data.resampling.resample`. Not inverted: it moves nothing.
 
     Args:
         keys: channel-first MetaTensors (C, X, Y, Z).

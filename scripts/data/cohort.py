@@ -14,9 +14,9 @@ import numpy as np
 
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json, write_nifti
-from scripts.stroke_classes import StrokeClasses, drawn_values, known_labels, parse_classes, resolve_classes
-from scripts.volume_cache import CachedCase, Case, VolumeCache, as_spacing, fingerprint
-from scripts.volume_io import Volume, case_id, find_volumes, is_nifti, peek_grid, read_labels, read_volume
+from scripts.data.stroke_classes import StrokeClasses, drawn_values, known_labels, parse_classes, resolve_classes
+from scripts.data.volume_cache import CachedCase, Case, VolumeCache, as_spacing, fingerprint
+from scripts.data.volume_io import Volume, case_id, find_volumes, is_nifti, peek_grid, read_labels, read_volume
 
 __all__ = ["Case", "Cohort", "load_cohort", "parse_classes", "prepare_cohort"]
 

@@ -1,0 +1,1 @@
+"""From files to checked volumes, cases, a cohort and its cache."""
