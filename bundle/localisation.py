@@ -13,8 +13,8 @@ from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file
 from scripts.data.cohort import Cohort, check_alignment
 from scripts.data.volume_io import find_volumes, read_labels
-from scripts.embedding_weights import load_embedding
-from scripts.prnet_weights import load_prnet, trained_spacing_mm
+from scripts.networks.embedding_weights import load_embedding
+from scripts.networks.prnet_weights import load_prnet, trained_spacing_mm
 from scripts.region import FOLDER as REGION
 from scripts.region import region_file, region_record
 from scripts.self_check import NETWORK

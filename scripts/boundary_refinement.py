@@ -11,8 +11,8 @@ from scipy import ndimage
 from scipy.cluster.vq import kmeans2
 
 from scripts.common.errors import BundleError
-from scripts.precision import AutocastSlidingWindowInferer
-from scripts.prnet import PRNet
+from scripts.networks.autocast_inferers import AutocastSlidingWindowInferer
+from scripts.networks.prnet import PRNet
 
 INNER_RADIUS = 1
 OUTER_RADIUS = 2

@@ -10,7 +10,7 @@ from monai.utils import CommonKeys
 from torch import Tensor, nn
 from torch.nn import functional
 
-from scripts.anatomy_net import STRIDES
+from scripts.networks.anatomy_net import STRIDES
 
 NEAR_MM = {"fine": 12.0, "coarse": 40.0}
 

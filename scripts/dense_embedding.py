@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from scripts.anatomy_net import DEEPEST_STRIDE, STRIDES, AnatomyNet
 from scripts.contrastive_loss import cells_at
+from scripts.networks.anatomy_net import DEEPEST_STRIDE, STRIDES, AnatomyNet
 
 OVERLAP = 0.5
 

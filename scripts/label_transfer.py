@@ -15,10 +15,10 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from scripts.anatomy_net import STRIDES
 from scripts.common.errors import BundleError
 from scripts.deformable_registration import RegistrationSettings
 from scripts.dense_embedding import DenseEmbedding
+from scripts.networks.anatomy_net import STRIDES
 from scripts.smooth_map import SmoothMap
 
 STRIDE = STRIDES["fine"]

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scripts.anatomy_net import STRIDES
 from scripts.data.cached_volume import CachedVolume
 from scripts.dense_embedding import DenseEmbedding, embed_volume
-from scripts.embedding_weights import TrainedEmbedding
+from scripts.networks.anatomy_net import STRIDES
+from scripts.networks.embedding_weights import TrainedEmbedding
 from scripts.smooth_map import SmoothMap, fit_smooth_map
 from scripts.view_pairs import only_body
 

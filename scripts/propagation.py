@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from scripts.denoising import cosine_similarities
+from scripts.networks.prnet_weights import TrainedPRNet
 from scripts.patches import extract_patches, pad_for_patches
-from scripts.prnet_weights import TrainedPRNet
 from scripts.relative_position import predicted_offset_mm
 
 Result = TypeVar("Result")

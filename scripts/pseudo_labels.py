@@ -31,7 +31,7 @@ from scripts.data.volume_cache import at_spacing
 from scripts.data.volume_io import Volume, read_labels, read_volume, spacing_of
 from scripts.geodesic import geodesic_distance
 from scripts.necks import without_necks
-from scripts.prnet_weights import load_prnet
+from scripts.networks.prnet_weights import load_prnet
 from scripts.reach import Reach, within_reach
 from scripts.tissue_posterior import tissue_posterior
 

@@ -16,8 +16,8 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from scripts.anatomy_net import STRIDES
 from scripts.dense_embedding import DenseEmbedding
+from scripts.networks.anatomy_net import STRIDES
 
 STRIDE = STRIDES["fine"]
 CHUNK = 64  # cells whose windows are looked at together

@@ -24,8 +24,8 @@ from scripts.data.scribbles import (
     to_world,
 )
 from scripts.denoising import KEPT, DenoisingRule, denoise, product_of_levels
+from scripts.networks.prnet_weights import load_prnet
 from scripts.point_records import JudgedPoints, PointRecords
-from scripts.prnet_weights import load_prnet
 from scripts.propagation import LocatedPoints, PropagationSettings, Propagator, SupportPoints
 from scripts.tissue_check import local_intensities, tissue_misfits
 

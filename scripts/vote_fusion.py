@@ -24,10 +24,10 @@ from scripts.data.cached_volume import CachedVolume, read_cached
 from scripts.data.cohort import Cohort
 from scripts.data.probability_maps import VOTES, read_votes, write_votes
 from scripts.denoising import classes_not_located
-from scripts.embedding_weights import load_embedding
 from scripts.helping_cases import Voice, choose_helpers, in_one_voice
 from scripts.label_transfer import TransferSettings
 from scripts.matching import Body, MatchingSettings, embed_body, maps_between
+from scripts.networks.embedding_weights import load_embedding
 from scripts.point_records import draw_kept
 from scripts.point_votes import judged_by_votes
 from scripts.voter import Voter, ask, read_voter

@@ -13,8 +13,8 @@ import torch
 from bundle.pipeline import Pipeline
 from bundle.run_settings import RunSettings
 from scripts.common.files import write_json
-from scripts.model_files import write_model
-from scripts.prnet import PRNet
+from scripts.networks.model_files import write_model
+from scripts.networks.prnet import PRNet
 
 SPACING_MM = 4.0
 SHAPE = (12, 11, 10)

@@ -7,8 +7,8 @@ import torch
 
 from scripts.common.files import write_nifti
 from scripts.data.cohort import Cohort, prepare_cohort
-from scripts.model_files import write_model
-from scripts.prnet import PRNet
+from scripts.networks.model_files import write_model
+from scripts.networks.prnet import PRNet
 
 CLASSES = {"spleen": 1, "left_kidney": 3}
 BACKGROUND_VALUE = 8

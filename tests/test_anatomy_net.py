@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from scripts.anatomy_net import STRIDES, AnatomyNet
+from scripts.networks.anatomy_net import STRIDES, AnatomyNet
 
 
 def tiny():

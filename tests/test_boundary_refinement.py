@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from scripts.boundary_refinement import dense_features, refine_boundary
 from scripts.common.errors import BundleError
-from scripts.prnet import PRNet
+from scripts.networks.prnet import PRNet
 
 SHAPE = (20, 18, 16)
 BOX = (slice(5, 14), slice(5, 13), slice(4, 12))

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.anatomy_net import AnatomyNet
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_nifti
 from scripts.correspondence import Correspondence, CorrespondenceSettings, KeepingRule
-from scripts.embedding_weights import load_embedding
 from scripts.matching import MatchingSettings
-from scripts.model_files import write_model
+from scripts.networks.anatomy_net import AnatomyNet
+from scripts.networks.embedding_weights import load_embedding
+from scripts.networks.model_files import write_model
 from tests.prnet_fixtures import CLASSES, LAS, SPACING_MM, make_cohort, phantom
 
 SETTINGS = CorrespondenceSettings(MatchingSettings(body_points=300), keeping=KeepingRule(cycle_mm=16.0))

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool3d
 
-from scripts.anatomy_net import STRIDES
 from scripts.dense_embedding import DenseEmbedding, embed_volume
+from scripts.networks.anatomy_net import STRIDES
 
 
 class Angles(nn.Module):

@@ -1,8 +1,8 @@
 import torch
 from torch import nn
 
-from scripts.precision import AutocastInferer, AutocastSlidingWindowInferer, PositionInferer
-from scripts.prnet import PRNet
+from scripts.networks.autocast_inferers import AutocastInferer, AutocastSlidingWindowInferer, PositionInferer
+from scripts.networks.prnet import PRNet
 
 
 class Recorder(nn.Module):

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from scripts.prnet import LEVELS, PRNet
+from scripts.networks.prnet import LEVELS, PRNet
 from scripts.relative_position import RelativePositionLoss
 
 TINY = (32, 16, 16)

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from scripts.common.errors import BundleError
-from scripts.model_files import write_model
-from scripts.prnet import PRNet
-from scripts.prnet_weights import load_prnet, trained_spacing_mm
+from scripts.networks.model_files import write_model
+from scripts.networks.prnet import PRNet
+from scripts.networks.prnet_weights import load_prnet, trained_spacing_mm
 from tests.prnet_fixtures import PATCH_SIZE, SPACING_MM, write_prnets
 
 
@@ -38,7 +38,7 @@ def test_a_wrapped_network_is_saved_without_its_wrapper(tmp_path):
 
 
 def test_the_card_is_written_last(tmp_path, monkeypatch):
-    monkeypatch.setattr("scripts.model_files.write_weights", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr("scripts.networks.model_files.write_weights", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
         write_model(tmp_path, PRNet(PATCH_SIZE, width=2), {"kind": "prnet"})
     assert not (tmp_path / "model.json").exists()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.prnet import LEVELS
-from scripts.prnet_weights import TrainedPRNet
+from scripts.networks.prnet import LEVELS
+from scripts.networks.prnet_weights import TrainedPRNet
 from scripts.propagation import PropagationSettings, Propagator, starting_points
 
 SPACING_MM = (2.0, 3.0, 5.0)
@@ -197,7 +197,7 @@ def test_starting_points_of_a_tiny_and_of_an_empty_body():
 
 
 def test_works_in_bfloat16_with_a_real_network():
-    from scripts.prnet import PRNet
+    from scripts.networks.prnet import PRNet
 
     torch.manual_seed(0)
     trained = TrainedPRNet(PRNet((32, 16, 16), width=2).eval(), SPACING_MM, (60.0, 60.0, 60.0))

@@ -18,8 +18,8 @@ from scripts.common.files import write_json, write_nifti
 from scripts.common.overlap import dice_of
 from scripts.data.cohort import Case, Cohort, prepare_cohort
 from scripts.data.intensity import normalise_hu
-from scripts.model_files import write_model
-from scripts.prnet import PRNet
+from scripts.networks.model_files import write_model
+from scripts.networks.prnet import PRNet
 from scripts.pseudo_labels import GeodesicSettings, PseudoLabeller, _cut_necks, geodesic_pseudo_label
 
 CONFIG = Path(__file__).parents[1] / "configs" / "pseudo_labels.json"

@@ -145,7 +145,7 @@ def test_a_moved_or_renamed_class_decides_nothing_and_every_value_does():
             "run": [f"${target}.train(@network)"],
         }
 
-    found = deciding_values(config("scripts.prnet", 16))
+    found = deciding_values(config("scripts.networks.prnet", 16))
     assert found == deciding_values(config("scripts.networks.prnet", 16))
     assert found == {"width": 16, "network": {"width": 16, "depth": "$shape(@width)"}}
-    assert found != deciding_values(config("scripts.prnet", 8))
+    assert found != deciding_values(config("scripts.networks.prnet", 8))

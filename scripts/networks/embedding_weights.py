@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from scripts.anatomy_net import AnatomyNet
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
+from scripts.networks.anatomy_net import AnatomyNet
 
 
 @dataclass(frozen=True)

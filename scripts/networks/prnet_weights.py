@@ -11,7 +11,7 @@ import torch
 
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
-from scripts.prnet import PRNet
+from scripts.networks.prnet import PRNet
 
 
 @dataclass(frozen=True)

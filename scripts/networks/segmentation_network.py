@@ -9,9 +9,9 @@ import torch
 from monai.networks.nets import UNet
 from torch import Tensor, nn
 
-from scripts.anatomy_net import AnatomyTrunk, Block, upsampled
 from scripts.common.errors import BundleError
-from scripts.embedding_weights import load_embedding
+from scripts.networks.anatomy_net import AnatomyTrunk, Block, upsampled
+from scripts.networks.embedding_weights import load_embedding
 
 
 class AnatomySegmenter(AnatomyTrunk):
