@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from bundle.command_line import main
-from scripts.checkpointing import ResumableCheckpoint
 from scripts.label_correction import ProgressiveLabelCorrection
-from scripts.progress import ProgressReporter
 from scripts.scribble_propagation import ScribblePropagation
+from scripts.training.checkpointing import ResumableCheckpoint
+from scripts.training.progress import ProgressReporter
 
 
 def _die_in(owner: type, method: str, is_there: Callable[..., bool]) -> None:

@@ -1,7 +1,7 @@
 import torch
 from ignite.engine import Engine
 
-from scripts.averaged_network import AveragedNetwork, UpdateAverage
+from scripts.training.weight_averaging import AveragedNetwork, UpdateAverage
 
 
 def step(network, value):

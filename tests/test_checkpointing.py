@@ -4,15 +4,15 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
-from scripts import checkpointing
-from scripts.checkpointing import ResumableCheckpoint, checkpoint_files
 from scripts.common.errors import BundleError
+from scripts.training import checkpointing
+from scripts.training.checkpointing import ResumableCheckpoint, checkpoint_files
 
 
 @pytest.fixture(autouse=True)
 def _hear_the_log(caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("scripts.checkpointing"), "disabled", False)
-    caplog.set_level(logging.INFO, logger="scripts.checkpointing")
+    monkeypatch.setattr(logging.getLogger("scripts.training.checkpointing"), "disabled", False)
+    caplog.set_level(logging.INFO, logger="scripts.training.checkpointing")
 
 
 def train(folder, epochs, features=2, stop_in_epoch=None, **settings):

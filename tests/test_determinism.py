@@ -6,7 +6,7 @@ from ignite.engine import Engine
 from monai.data import CacheDataset, DataLoader
 from monai.transforms import Compose, RandLambda
 
-from scripts.determinism import ReseedEachEpoch, seed_run
+from scripts.training.determinism import ReseedEachEpoch, seed_run
 
 
 def drawn(first_epoch=0, epochs=3, seed=133, rank=0, workers=0):

@@ -1,7 +1,7 @@
 import torch
 from monai.engines import SupervisedTrainer
 
-from scripts.gradient_clip import ClipGradients
+from scripts.training.gradient_clipping import ClipGradients
 
 
 def test_a_step_is_limited_and_keeps_its_direction():

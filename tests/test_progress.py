@@ -5,8 +5,8 @@ import torch
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 
-from scripts import progress
-from scripts.progress import ProgressReporter, metrics_of
+from scripts.training import progress
+from scripts.training.progress import ProgressReporter, metrics_of
 
 
 def rows_of(path):
@@ -75,11 +75,11 @@ def test_metrics_belong_to_the_epoch_they_were_measured_in(tmp_path):
 def test_log_line_and_remaining_time(tmp_path, monkeypatch, caplog):
     clock = iter([0.0, 10.0, 10.0, 40.0])  # epochs of 10 and 30 seconds
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(logging.getLogger("scripts.progress"), "disabled", False)
+    monkeypatch.setattr(logging.getLogger("scripts.training.progress"), "disabled", False)
     reporter = ProgressReporter(tmp_path / "curve.csv", "PRNet coarse")
     engine = Engine(lambda *_: None)
     engine.state.max_epochs = 6
-    with caplog.at_level(logging.INFO, logger="scripts.progress"):
+    with caplog.at_level(logging.INFO, logger="scripts.training.progress"):
         for epoch in (1, 2):
             engine.state.epoch, engine.state.output = epoch, [{CommonKeys.LOSS: torch.tensor(2.5)}]
             reporter.start_epoch(engine), reporter.add_loss(engine), reporter.finish_epoch(engine)

@@ -156,7 +156,7 @@ def test_pooled_network_trains(images, tmp_path):
 
 
 def test_damaged_checkpoint_still_gives_the_same_weights(straight, images, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("scripts.checkpointing"), "disabled", False)
+    monkeypatch.setattr(logging.getLogger("scripts.training.checkpointing"), "disabled", False)
     train(images, tmp_path, max_epochs=2)
     (tmp_path / "prnet" / "coarse" / "checkpoints" / "epoch_0002.pt").write_bytes(b"damaged")
     assert_equal(train(images, tmp_path), straight[0])

@@ -1,0 +1,1 @@
+"""Ignite handlers that any training may use."""
