@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from scripts.data.scribbles import to_world
 from scripts.data.volume_io import spacing_of
-from scripts.denoising import KEPT, TISSUE
+from scripts.points.denoising import KEPT, TISSUE
 
 VOTE = "vote"
 

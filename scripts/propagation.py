@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scripts.denoising import cosine_similarities
 from scripts.networks.prnet_weights import TrainedPRNet
 from scripts.patches import extract_patches, pad_for_patches
+from scripts.points.denoising import cosine_similarities
 from scripts.relative_position import predicted_offset_mm
 
 Result = TypeVar("Result")

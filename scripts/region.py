@@ -12,7 +12,7 @@ from scripts.common.files import sha256_of_file, sha256_of_settings
 from scripts.data.cached_volume import read_cached
 from scripts.data.cohort import Cohort
 from scripts.data.scribbles import read_scribble_points
-from scripts.point_records import PointRecords, points_at_home
+from scripts.points.point_records import PointRecords, points_at_home
 from scripts.pseudo_labels import GeodesicSettings, PseudoLabeller
 
 FOLDER = "region"

@@ -23,11 +23,11 @@ from scripts.data.scribbles import (
     to_voxels,
     to_world,
 )
-from scripts.denoising import KEPT, DenoisingRule, denoise, product_of_levels
 from scripts.networks.prnet_weights import load_prnet
-from scripts.point_records import JudgedPoints, PointRecords
+from scripts.points.denoising import KEPT, DenoisingRule, denoise, product_of_levels
+from scripts.points.point_records import JudgedPoints, PointRecords
+from scripts.points.tissue_check import local_intensities, tissue_misfits
 from scripts.propagation import LocatedPoints, PropagationSettings, Propagator, SupportPoints
-from scripts.tissue_check import local_intensities, tissue_misfits
 
 logger = logging.getLogger(__name__)
 

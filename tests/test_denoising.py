@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.denoising import (
+from scripts.points.denoising import (
     RULES,
     classes_not_located,
     cosine_similarities,

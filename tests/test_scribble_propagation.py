@@ -10,7 +10,7 @@ from scripts.common.errors import BundleError
 from scripts.common.files import write_nifti
 from scripts.data.cohort import prepare_cohort
 from scripts.data.scribbles import to_world
-from scripts.denoising import denoising_rule
+from scripts.points.denoising import denoising_rule
 from scripts.propagation import PropagationSettings
 from scripts.scribble_propagation import ScribblePropagation
 from tests.prnet_fixtures import (

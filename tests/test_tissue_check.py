@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scripts.tissue_check import local_intensities, tissue_misfits
+from scripts.points.tissue_check import local_intensities, tissue_misfits
 
 
 def test_local_intensity_is_the_median_of_27_voxels():

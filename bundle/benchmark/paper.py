@@ -17,8 +17,8 @@ from bundle.dataset import Dataset, read_dataset
 from bundle.pipeline import Pipeline, RunSettings, link_images
 from bundle.run_config import BUNDLE_ROOT, read_component
 from bundle.stages import config_names
-from scripts.denoising import denoising_rule
 from scripts.evaluation import evaluate_folder
+from scripts.points.denoising import denoising_rule
 from scripts.pseudo_labels import PseudoLabeller
 
 POINT_TAUS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)

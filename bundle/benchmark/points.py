@@ -12,7 +12,7 @@ import numpy as np
 from scripts.common.files import read_json, write_json
 from scripts.data.scribbles import nearest_voxels, to_voxels
 from scripts.data.volume_io import Volume, read_labels
-from scripts.denoising import KEPT, DenoisingRule, denoise, product_of_levels
+from scripts.points.denoising import KEPT, DenoisingRule, denoise, product_of_levels
 
 
 def redenoise(record: Mapping[str, Any], rule: DenoisingRule) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from scripts.common.files import is_made_of, write_json, write_nifti
 from scripts.data.cohort import Cohort
 from scripts.data.scribbles import BACKGROUND, ScribblePoints, draw_points, nearest_voxels, to_voxels
-from scripts.denoising import KEPT, classes_not_located
+from scripts.points.denoising import KEPT, classes_not_located
 
 
 @dataclass(frozen=True)

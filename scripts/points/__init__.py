@@ -1,0 +1,1 @@
+"""Propagated points: what they are, which are kept, how they are recorded."""
