@@ -15,7 +15,7 @@ from scipy import ndimage
 from scripts.common.boxes import box_of
 from scripts.data.cached_volume import CachedVolume
 from scripts.deformable_registration import registered
-from scripts.dense_embedding import DenseEmbedding
+from scripts.embedding.dense_embedding import DenseEmbedding
 from scripts.label_transfer import TransferSettings, cells_inside, mapped_cells
 from scripts.regular_map import STRIDE, regular_displacements
 from scripts.smooth_map import SmoothMap

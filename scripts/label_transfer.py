@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from scripts.common.errors import BundleError
 from scripts.deformable_registration import RegistrationSettings
-from scripts.dense_embedding import DenseEmbedding
+from scripts.embedding.dense_embedding import DenseEmbedding
 from scripts.networks.anatomy_net import STRIDES
 from scripts.smooth_map import SmoothMap
 

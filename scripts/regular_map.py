@@ -16,7 +16,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from scripts.dense_embedding import DenseEmbedding
+from scripts.embedding.dense_embedding import DenseEmbedding
 from scripts.networks.anatomy_net import STRIDES
 
 STRIDE = STRIDES["fine"]

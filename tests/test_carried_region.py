@@ -10,7 +10,7 @@ from scripts.common.errors import BundleError
 from scripts.common.files import write_nifti
 from scripts.data.cached_volume import CachedVolume
 from scripts.deformable_registration import RegistrationSettings
-from scripts.dense_embedding import DenseEmbedding
+from scripts.embedding.dense_embedding import DenseEmbedding
 from scripts.label_transfer import TransferSettings
 from scripts.smooth_map import SmoothMap
 from scripts.voter import Voter, ask, read_voter

@@ -4,7 +4,7 @@ import pytest
 import torch
 from monai.utils import CommonKeys
 
-from scripts.contrastive_loss import ContrastiveLoss, MatchErrorMm, cells_at
+from scripts.embedding.contrastive_loss import ContrastiveLoss, MatchErrorMm, cells_at
 
 
 def test_cells_are_read_at_their_centres():

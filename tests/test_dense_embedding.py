@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool3d
 
-from scripts.dense_embedding import DenseEmbedding, embed_volume
+from scripts.embedding.dense_embedding import DenseEmbedding, embed_volume
 from scripts.networks.anatomy_net import STRIDES
 
 

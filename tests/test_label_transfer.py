@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.dense_embedding import DenseEmbedding
+from scripts.embedding.dense_embedding import DenseEmbedding
 from scripts.label_transfer import TransferSettings, cell_fractions, mapped_cells, transfer_labels
 from scripts.smooth_map import SmoothMap
 from tests.test_matching import SHAPE, SPACING_MM, oracle

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.dense_embedding import DenseEmbedding
+from scripts.embedding.dense_embedding import DenseEmbedding
 from scripts.matching import MatchingSettings, body_of, locate, maps_between, nearest_cells, nearest_matches
 
 SPACING_MM = np.array([4.0, 4.0, 4.0])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.view_pairs import View, ViewPairsd, only_body, prepare_views, seeded_items
+from scripts.embedding.view_pairs import View, ViewPairsd, only_body, prepare_views, seeded_items
 
 SPACING_MM = (1.0, 2.0, 4.0)
 

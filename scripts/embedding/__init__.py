@@ -1,0 +1,1 @@
+"""Dense anatomical embeddings: how they are learnt, and computed over a volume."""
