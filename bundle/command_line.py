@@ -23,7 +23,7 @@ from bundle.run_settings import DEFAULT_MODE, FILE_NAME, RunSettings, saved_sett
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json
 from scripts.data.cohort import parse_classes
-from scripts.evaluation import evaluate_folder, format_table
+from scripts.quality.evaluation import evaluate_folder, format_table
 
 logger = logging.getLogger("bundle")
 

@@ -10,7 +10,7 @@ from bundle.inference import infer_folder
 from bundle.phantom import write_phantom_cohort
 from bundle.pipeline import Pipeline, RunSettings, link_images
 from scripts.common.files import write_json
-from scripts.evaluation import evaluate_folder, format_table
+from scripts.quality.evaluation import evaluate_folder, format_table
 
 # So that two CPU cores need about a quarter of an hour.
 OVERRIDES: dict[str, dict[str, Any]] = {

@@ -19,7 +19,7 @@ from scripts.common.files import read_json, write_nifti
 from scripts.data.cohort import load_cohort
 from scripts.data.volume_io import case_id, find_volumes, is_nifti, read_volume
 from scripts.label_store import LabelStore
-from scripts.self_check import distrusted
+from scripts.quality.self_check import distrusted
 
 logger = logging.getLogger(__name__)
 

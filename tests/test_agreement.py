@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scripts.agreement import agreements, qualities, quality_interval
+from scripts.quality.agreement import agreements, qualities, quality_interval
 
 
 def product(values):

@@ -9,7 +9,7 @@ import torch
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 
 from scripts.common.errors import BundleError
-from scripts.evaluation import evaluate_folder, format_table, score_masks
+from scripts.quality.evaluation import evaluate_folder, format_table, score_masks
 
 SPACING = (2.0, 3.0, 5.0)
 AFFINE = np.diag([*SPACING, 1.0])

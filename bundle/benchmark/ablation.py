@@ -16,7 +16,7 @@ from bundle.benchmark.trained import score_network
 from bundle.pipeline import Pipeline, link_images
 from bundle.run_config import read_component
 from bundle.stages import config_names
-from scripts.evaluation import evaluate_folder
+from scripts.quality.evaluation import evaluate_folder
 
 SMOOTH = {"map_rounds": "$SMOOTH_ROUNDS"}
 VOTES_ALONE = {"carried_share": 0.0}

@@ -18,7 +18,7 @@ from bundle.benchmark.trained import ONE_SHOT, one_shot_network, pseudo_label_sc
 from bundle.benchmark.trust import check_trust
 from bundle.dataset import Dataset, read_dataset
 from bundle.pipeline import Pipeline
-from scripts.evaluation import evaluate_folder
+from scripts.quality.evaluation import evaluate_folder
 
 
 def run(

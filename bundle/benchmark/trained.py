@@ -16,8 +16,8 @@ from bundle.run_config import read_component
 from bundle.stages import config_names
 from scripts.common.files import read_json, write_json, write_nifti
 from scripts.data.volume_io import read_labels
-from scripts.evaluation import evaluate_folder
 from scripts.pseudo_labels import PseudoLabeller
+from scripts.quality.evaluation import evaluate_folder
 
 ONE_SHOT = "one_shot"  # the training on pseudo labels
 SUPERVISED = "supervised"

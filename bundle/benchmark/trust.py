@@ -11,7 +11,7 @@ from bundle.run_config import read_component
 from bundle.stages import config_names
 from bundle.trust_score import summary
 from scripts.common.files import read_json
-from scripts.self_check import STAGE, SelfCheck
+from scripts.quality.self_check import STAGE, SelfCheck
 
 
 def check_trust(

@@ -19,7 +19,6 @@ import nibabel as nib
 import numpy as np
 from tqdm import tqdm
 
-from scripts.agreement import agreements, qualities, quality_interval
 from scripts.common.distributed import rank_and_world
 from scripts.common.errors import BundleError
 from scripts.common.files import is_made_of, read_json, sha256_of_file, sha256_of_settings, write_json
@@ -27,6 +26,7 @@ from scripts.common.overlap import dice_of
 from scripts.data.cohort import Cohort
 from scripts.data.resampling import nearest_on_grid
 from scripts.data.volume_io import read_labels, read_volume
+from scripts.quality.agreement import agreements, qualities, quality_interval
 from scripts.vote_fusion import ON_SUPPORT, VOTERS
 
 logger = logging.getLogger(__name__)
