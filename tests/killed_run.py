@@ -10,7 +10,7 @@ from typing import Any
 
 from bundle.command_line import main
 from scripts.label_correction import ProgressiveLabelCorrection
-from scripts.scribble_propagation import ScribblePropagation
+from scripts.point_propagation.point_propagation import ScribblePropagation
 from scripts.training.checkpointing import ResumableCheckpoint
 from scripts.training.progress import ProgressReporter
 

@@ -4,7 +4,7 @@ import torch
 from monai.data import DataLoader, Dataset
 from monai.transforms import RandomizableTrait
 
-from scripts.patch_pairs import PatchPairsd, prepare_pairs
+from scripts.point_propagation.patch_pairs import PatchPairsd, prepare_pairs
 
 SPACING_MM = (2.0, 4.0, 5.0)
 PATCH = (8, 8, 4)

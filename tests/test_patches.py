@@ -1,6 +1,6 @@
 import torch
 
-from scripts.patches import extract_patches, pad_for_patches
+from scripts.point_propagation.patches import extract_patches, pad_for_patches
 
 PATCH = (4, 6, 2)
 

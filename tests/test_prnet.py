@@ -4,7 +4,7 @@ from torch import nn
 from torch.nn import functional
 
 from scripts.networks.prnet import LEVELS, PRNet
-from scripts.relative_position import RelativePositionLoss
+from scripts.point_propagation.relative_position import RelativePositionLoss
 
 TINY = (32, 16, 16)
 

@@ -6,7 +6,7 @@ import torch
 
 from scripts.networks.prnet import LEVELS
 from scripts.networks.prnet_weights import TrainedPRNet
-from scripts.propagation import PropagationSettings, Propagator, starting_points
+from scripts.point_propagation.propagator import PropagationSettings, Propagator, starting_points
 
 SPACING_MM = (2.0, 3.0, 5.0)
 SHAPE = (24, 20, 16)

@@ -4,7 +4,12 @@ import pytest
 import torch
 from monai.utils import CommonKeys
 
-from scripts.relative_position import OffsetErrorMm, RelativePositionLoss, offset_mm, predicted_offset_mm
+from scripts.point_propagation.relative_position import (
+    OffsetErrorMm,
+    RelativePositionLoss,
+    offset_mm,
+    predicted_offset_mm,
+)
 
 
 def test_offset_points_from_patch_1_to_patch_0_in_mm():

@@ -5,14 +5,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scripts import scribble_propagation
 from scripts.common.errors import BundleError
 from scripts.common.files import write_nifti
 from scripts.data.cohort import prepare_cohort
 from scripts.data.scribbles import to_world
+from scripts.point_propagation import point_propagation as scribble_propagation
+from scripts.point_propagation.point_propagation import ScribblePropagation
+from scripts.point_propagation.propagator import PropagationSettings
 from scripts.points.denoising import denoising_rule
-from scripts.propagation import PropagationSettings
-from scripts.scribble_propagation import ScribblePropagation
 from tests.prnet_fixtures import (
     BACKGROUND_VALUE,
     CLASSES,

@@ -15,8 +15,8 @@ from monai.bundle import ConfigWorkflow
 from scripts.common.errors import BundleError
 from scripts.data.cohort import load_cohort
 from scripts.networks.prnet_weights import load_prnet
-from scripts.patch_pairs import PatchPairsd
-from scripts.relative_position import RelativePositionLoss
+from scripts.point_propagation.patch_pairs import PatchPairsd
+from scripts.point_propagation.relative_position import RelativePositionLoss
 from tests.prnet_fixtures import PATCH_SIZE, ROOT, SPACING_MM, TINY, make_cohort, write_images
 
 

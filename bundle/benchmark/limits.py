@@ -26,7 +26,7 @@ from scripts.label_transfer import TransferSettings
 from scripts.matching import MatchingSettings, embed_body, locate, maps_between
 from scripts.networks.embedding_weights import load_embedding
 from scripts.networks.prnet_weights import load_prnet
-from scripts.propagation import Propagator
+from scripts.point_propagation.propagator import Propagator
 from scripts.voter import ask, read_voter
 
 POINTS = 1000

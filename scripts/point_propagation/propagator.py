@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from scripts.networks.prnet_weights import TrainedPRNet
-from scripts.patches import extract_patches, pad_for_patches
+from scripts.point_propagation.patches import extract_patches, pad_for_patches
+from scripts.point_propagation.relative_position import predicted_offset_mm
 from scripts.points.denoising import cosine_similarities
-from scripts.relative_position import predicted_offset_mm
 
 Result = TypeVar("Result")
 

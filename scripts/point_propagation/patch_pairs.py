@@ -10,8 +10,8 @@ import torch
 from monai.transforms import MapTransform, Randomizable
 from torch import Tensor
 
-from scripts.patches import extract_patches, pad_for_patches
-from scripts.relative_position import offset_mm
+from scripts.point_propagation.patches import extract_patches, pad_for_patches
+from scripts.point_propagation.relative_position import offset_mm
 
 MAX_DRAWS = 1000
 

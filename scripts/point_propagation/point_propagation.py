@@ -24,10 +24,10 @@ from scripts.data.scribbles import (
     to_world,
 )
 from scripts.networks.prnet_weights import load_prnet
+from scripts.point_propagation.propagator import LocatedPoints, PropagationSettings, Propagator, SupportPoints
 from scripts.points.denoising import KEPT, DenoisingRule, denoise, product_of_levels
 from scripts.points.point_records import JudgedPoints, PointRecords
 from scripts.points.tissue_check import local_intensities, tissue_misfits
-from scripts.propagation import LocatedPoints, PropagationSettings, Propagator, SupportPoints
 
 logger = logging.getLogger(__name__)
 

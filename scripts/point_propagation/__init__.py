@@ -1,0 +1,1 @@
+"""Mode `paper`: scribbles located point by point (sections 2.1 and 2.2)."""
