@@ -14,11 +14,11 @@ from scipy import ndimage
 
 from scripts.common.boxes import box_of
 from scripts.data.cached_volume import CachedVolume
-from scripts.deformable_registration import registered
 from scripts.embedding.dense_embedding import DenseEmbedding
 from scripts.label_transfer import TransferSettings, cells_inside, mapped_cells
-from scripts.regular_map import STRIDE, regular_displacements
-from scripts.smooth_map import SmoothMap
+from scripts.registration.coupled_convex import STRIDE, regular_displacements
+from scripts.registration.deformable import registered
+from scripts.registration.robust_affine import SmoothMap
 
 HEARD = 0.1  # vote from which on a class may be near
 AROUND_MM = 24.0  # that place, to be registered along with it

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from scripts.common.errors import BundleError
-from scripts.deformable_registration import RegistrationSettings
 from scripts.embedding.dense_embedding import DenseEmbedding
 from scripts.networks.anatomy_net import STRIDES
-from scripts.smooth_map import SmoothMap
+from scripts.registration.deformable import RegistrationSettings
+from scripts.registration.robust_affine import SmoothMap
 
 STRIDE = STRIDES["fine"]
 

@@ -25,11 +25,11 @@ from scripts.data.cohort import Cohort
 from scripts.data.probability_maps import VOTES, read_votes, write_votes
 from scripts.helping_cases import Voice, choose_helpers, in_one_voice
 from scripts.label_transfer import TransferSettings
-from scripts.matching import Body, MatchingSettings, embed_body, maps_between
 from scripts.networks.embedding_weights import load_embedding
 from scripts.point_votes import judged_by_votes
 from scripts.points.denoising import classes_not_located
 from scripts.points.point_records import draw_kept
+from scripts.registration.embedding_matching import Body, MatchingSettings, embed_body, maps_between
 from scripts.voter import Voter, ask, read_voter
 
 logger = logging.getLogger(__name__)

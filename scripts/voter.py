@@ -15,8 +15,8 @@ from scripts.data.probability_maps import cells_affine, votes_on_grid
 from scripts.data.resampling import nearest_on_grid
 from scripts.data.volume_io import read_labels
 from scripts.label_transfer import TransferSettings, cell_fractions, transfer_labels
-from scripts.matching import Body
-from scripts.smooth_map import SmoothMap
+from scripts.registration.embedding_matching import Body
+from scripts.registration.robust_affine import SmoothMap
 
 
 @dataclass(frozen=True)

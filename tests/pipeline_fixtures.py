@@ -180,7 +180,10 @@ def default_settings(spacing_mm: float = 10.0) -> dict[str, dict[str, Any]]:
     }
     shared = phantom_settings(spacing_mm)
     lenient = {"prior_mm": None, "cycle_mm": 1000.0, "width_mm": None, "scale_mm": 30.0}
-    matching = {"map_rounds": [{"_target_": "scripts.matching.MapRound", **lenient}], "body_points": 100}
+    matching = {
+        "map_rounds": [{"_target_": "scripts.registration.embedding_matching.MapRound", **lenient}],
+        "body_points": 100,
+    }
     return {
         "embedding": embedding,
         "region": {"geodesic_spacing_mm": [spacing_mm] * 3},

@@ -11,9 +11,9 @@ from bundle.run_settings import RunSettings
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
 from scripts.data.volume_io import Volume
-from scripts.matching import MapRound, MatchingSettings
 from scripts.points.denoising import denoising_rule
 from scripts.pseudo_labels import GeodesicSettings
+from scripts.registration.embedding_matching import MapRound, MatchingSettings
 from tests.pipeline_fixtures import default_settings, make_weights, phantom_settings, save
 from tests.test_correspondence import write_embedding
 

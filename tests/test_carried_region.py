@@ -9,10 +9,10 @@ from scripts.carried_region import carried_region
 from scripts.common.errors import BundleError
 from scripts.common.files import write_nifti
 from scripts.data.cached_volume import CachedVolume
-from scripts.deformable_registration import RegistrationSettings
 from scripts.embedding.dense_embedding import DenseEmbedding
 from scripts.label_transfer import TransferSettings
-from scripts.smooth_map import SmoothMap
+from scripts.registration.deformable import RegistrationSettings
+from scripts.registration.robust_affine import SmoothMap
 from scripts.voter import Voter, ask, read_voter
 from tests.test_label_transfer import CENTRES_MM, SHIFT_MM, balls, one_hot, shift_map
 from tests.test_matching import SHAPE, SPACING_MM, oracle

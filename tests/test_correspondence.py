@@ -8,10 +8,10 @@ import torch
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_nifti
 from scripts.correspondence import Correspondence, CorrespondenceSettings, KeepingRule
-from scripts.matching import MatchingSettings
 from scripts.networks.anatomy_net import AnatomyNet
 from scripts.networks.embedding_weights import load_embedding
 from scripts.networks.model_files import write_model
+from scripts.registration.embedding_matching import MatchingSettings
 from tests.prnet_fixtures import CLASSES, LAS, SPACING_MM, make_cohort, phantom
 
 SETTINGS = CorrespondenceSettings(MatchingSettings(body_points=300), keeping=KeepingRule(cycle_mm=16.0))

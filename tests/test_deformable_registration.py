@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from scripts.common.errors import BundleError
-from scripts.deformable_registration import RegistrationSettings, _slope, registered
+from scripts.registration.deformable import RegistrationSettings, _slope, registered
 
 SHAPE = (30, 26, 34)
 INNER = np.s_[:, 5:-5, 5:-5, 5:-5]

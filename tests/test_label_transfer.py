@@ -4,7 +4,7 @@ import torch
 
 from scripts.embedding.dense_embedding import DenseEmbedding
 from scripts.label_transfer import TransferSettings, cell_fractions, mapped_cells, transfer_labels
-from scripts.smooth_map import SmoothMap
+from scripts.registration.robust_affine import SmoothMap
 from tests.test_matching import SHAPE, SPACING_MM, oracle
 
 SHIFT_MM = np.array([8.0, 0.0, -16.0])

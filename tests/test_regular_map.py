@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.regular_map import STRIDE, RegularRound, _smoothed, regular_displacements
+from scripts.registration.coupled_convex import STRIDE, RegularRound, _smoothed, regular_displacements
 from tests.test_matching import SHAPE, SPACING_MM, oracle
 
 SHIFT_MM = np.array([8.0, 0.0, -16.0])

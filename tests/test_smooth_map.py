@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scripts.smooth_map import fit_smooth_map
+from scripts.registration.robust_affine import fit_smooth_map
 
 AFFINE = np.array([[1.1, 0.1, 0.0], [-0.1, 0.9, 0.0], [0.0, 0.05, 1.2]])
 SHIFT_MM = np.array([30.0, -20.0, 200.0])

@@ -23,10 +23,10 @@ from scripts.data.volume_cache import at_spacing
 from scripts.data.volume_io import Volume, read_volume, spacing_of
 from scripts.geodesic import geodesic_distance
 from scripts.label_transfer import TransferSettings
-from scripts.matching import MatchingSettings, embed_body, locate, maps_between
 from scripts.networks.embedding_weights import load_embedding
 from scripts.networks.prnet_weights import load_prnet
 from scripts.point_propagation.propagator import Propagator
+from scripts.registration.embedding_matching import MatchingSettings, embed_body, locate, maps_between
 from scripts.voter import ask, read_voter
 
 POINTS = 1000

@@ -17,7 +17,7 @@ from scripts.embedding.dense_embedding import DenseEmbedding, embed_volume
 from scripts.embedding.view_pairs import only_body
 from scripts.networks.anatomy_net import STRIDES
 from scripts.networks.embedding_weights import TrainedEmbedding
-from scripts.smooth_map import SmoothMap, fit_smooth_map
+from scripts.registration.robust_affine import SmoothMap, fit_smooth_map
 
 CHUNK = 512  # points compared with all candidates at once
 

@@ -1,0 +1,1 @@
+"""Which place of one body is which of another."""
