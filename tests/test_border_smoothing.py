@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from scripts.border_smoothing import smoothed_shares
 from scripts.common.overlap import dice_of
+from scripts.pseudo_labels.border_smoothing import smoothed_shares
 
 SPACING_MM = (2.0, 2.0, 4.0)
 

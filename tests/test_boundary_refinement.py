@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy import ndimage
 
-from scripts.boundary_refinement import dense_features, refine_boundary
 from scripts.common.errors import BundleError
 from scripts.networks.prnet import PRNet
+from scripts.pseudo_labels.boundary_refinement import dense_features, refine_boundary
 
 SHAPE = (20, 18, 16)
 BOX = (slice(5, 14), slice(5, 13), slice(4, 12))

@@ -12,7 +12,7 @@ from monai.bundle import ConfigWorkflow
 from bundle.run_config import check_keys
 from bundle.stages import CONFIGS as STAGES
 from scripts.point_propagation.point_propagation import ScribblePropagation
-from scripts.pseudo_labels import PseudoLabeller
+from scripts.pseudo_labels.labeller import PseudoLabeller
 from tests.pipeline_fixtures import BACKGROUND, CLASSES, make_cohort, make_weights, volume
 
 ROOT = Path(__file__).parent.parent

@@ -12,7 +12,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
 from scripts.common.errors import BundleError
-from scripts.geodesic import geodesic_distance
+from scripts.pseudo_labels.geodesic_distance import geodesic_distance
 
 SPACING_MM = (1.0, 2.0, 3.0)
 
@@ -198,5 +198,5 @@ def test_costs_that_are_kept_change_nothing(monkeypatch, room):
     image, shape = _noise((2, 9, 8, 7)), (9, 8, 7)
     seeds = torch.cat([_seed(shape, (0, 0, 0)), _seed(shape, (8, 7, 6), (4, 4, 4))])
     all_kept = geodesic_distance(image, seeds, SPACING_MM, lam=0.7)
-    monkeypatch.setattr("scripts.geodesic.KEPT_COSTS_BYTES", room)
+    monkeypatch.setattr("scripts.pseudo_labels.geodesic_distance.KEPT_COSTS_BYTES", room)
     assert torch.equal(geodesic_distance(image, seeds, SPACING_MM, lam=0.7), all_kept)

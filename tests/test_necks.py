@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scripts.necks import without_necks
+from scripts.pseudo_labels.opening_by_reconstruction import without_necks
 
 SPACING_MM = (2.0, 2.0, 4.0)
 

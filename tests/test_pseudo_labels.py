@@ -12,7 +12,6 @@ import torch
 from monai.bundle import run
 from scipy import ndimage
 
-from scripts import pseudo_labels
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json, write_nifti
 from scripts.common.overlap import dice_of
@@ -20,7 +19,8 @@ from scripts.data.cohort import Case, Cohort, prepare_cohort
 from scripts.data.intensity import normalise_hu
 from scripts.networks.model_files import write_model
 from scripts.networks.prnet import PRNet
-from scripts.pseudo_labels import GeodesicSettings, PseudoLabeller, _cut_necks, geodesic_pseudo_label
+from scripts.pseudo_labels.labeller import GeodesicSettings, PseudoLabeller, _cut_necks, geodesic_pseudo_label
+from scripts.pseudo_labels.labeller import labeller as pseudo_labels
 
 CONFIG = Path(__file__).parents[1] / "configs" / "pseudo_labels.json"
 CLASSES = {"spleen": 1, "left_kidney": 3, "liver": 6}
@@ -446,7 +446,7 @@ def test_refinement_redraws_borders_on_the_cases_own_grid(tmp_path, make_case, w
         assert image.shape == SHAPE and patch_size == (32, 16, 16)
         return np.stack([smaller == value for value in (0, *CLASSES.values())]).astype(np.float32)
 
-    monkeypatch.setattr("scripts.pseudo_labels.dense_features", features)
+    monkeypatch.setattr("scripts.pseudo_labels.labeller.dense_features", features)
     settings = GeodesicSettings(spacing_mm=SPACING_MM, refine=True)
     PseudoLabeller(_cohort(tmp_path, case, spacing_mm=SPACING_MM), tmp_path, settings, tmp_path / "fine").run()
     np.testing.assert_array_equal(_result(tmp_path)[0], smaller)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from scripts.common.errors import BundleError
-from scripts.pseudo_labels import GeodesicSettings, _end_at_reach
-from scripts.reach import Reach, within_reach
+from scripts.pseudo_labels.growth_limits import Reach, within_reach
+from scripts.pseudo_labels.labeller import GeodesicSettings, _end_at_reach
 
 SPACING_MM = (1.0, 2.0, 5.0)
 LIMIT = Reach(share=0.4, leak_share=1.0)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from scripts.common.errors import BundleError
-from scripts.pseudo_labels import GeodesicSettings
-from scripts.region import grow_region
+from scripts.pseudo_labels.labeller import GeodesicSettings
+from scripts.pseudo_labels.support_mask import grow_region
 from tests.prnet_fixtures import CLASSES, make_cohort, phantom
 
 

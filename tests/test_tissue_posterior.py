@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scripts.tissue_posterior import _likelihood, _local_likelihood, tissue_posterior
+from scripts.pseudo_labels.em_posterior import _likelihood, _local_likelihood, tissue_posterior
 
 SPACING_MM = (4.0, 4.0, 4.0)
 SHAPE = (24, 12, 12)

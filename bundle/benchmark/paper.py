@@ -18,7 +18,7 @@ from bundle.pipeline import Pipeline, RunSettings, link_images
 from bundle.run_config import BUNDLE_ROOT, read_component
 from bundle.stages import config_names
 from scripts.points.denoising import denoising_rule
-from scripts.pseudo_labels import PseudoLabeller
+from scripts.pseudo_labels.labeller import PseudoLabeller
 from scripts.quality.evaluation import evaluate_folder
 
 POINT_TAUS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)

@@ -16,7 +16,7 @@ from bundle.run_config import read_component
 from bundle.stages import config_names
 from scripts.common.files import read_json, write_json, write_nifti
 from scripts.data.volume_io import read_labels
-from scripts.pseudo_labels import PseudoLabeller
+from scripts.pseudo_labels.labeller import PseudoLabeller
 from scripts.quality.evaluation import evaluate_folder
 
 ONE_SHOT = "one_shot"  # the training on pseudo labels

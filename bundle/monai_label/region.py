@@ -22,7 +22,7 @@ from bundle.pipeline import link_images
 from scripts.common.errors import BundleError
 from scripts.common.files import write_nifti
 from scripts.data.volume_io import case_id, find_volumes, read_labels
-from scripts.region import region_file
+from scripts.pseudo_labels.support_mask import region_file
 
 
 class GrownRegion(InferTask):

@@ -22,7 +22,7 @@ from bundle.report.pictures import (
 from bundle.report.trouble import spoken
 from bundle.report.volumes import RasVolume, open_image, open_labels
 from scripts.common.errors import BundleError
-from scripts.region import region_file, region_record
+from scripts.pseudo_labels.support_mask import region_file, region_record
 
 SUPPORT_VIEW_MM = 1.6 * SMALLEST_VIEW_MM
 CLEAR_BORDER = 0.9  # sureness from which on a region's border is not remarked on

@@ -13,7 +13,7 @@ from scripts.data.cached_volume import read_cached
 from scripts.data.cohort import Cohort
 from scripts.data.scribbles import read_scribble_points
 from scripts.points.point_records import PointRecords, points_at_home
-from scripts.pseudo_labels import GeodesicSettings, PseudoLabeller
+from scripts.pseudo_labels.labeller import GeodesicSettings, PseudoLabeller
 
 FOLDER = "region"
 

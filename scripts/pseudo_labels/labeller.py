@@ -15,8 +15,6 @@ from monai.transforms import KeepLargestConnectedComponent
 from scipy import ndimage
 from tqdm import tqdm
 
-from scripts.border_smoothing import smoothed_shares
-from scripts.boundary_refinement import dense_features, refine_boundary
 from scripts.common.boxes import box_of
 from scripts.common.distributed import rank_and_world
 from scripts.common.errors import BundleError
@@ -29,11 +27,13 @@ from scripts.data.resampling import canonical, nearest_on_grid
 from scripts.data.scribbles import draw_points
 from scripts.data.volume_cache import at_spacing
 from scripts.data.volume_io import Volume, read_labels, read_volume, spacing_of
-from scripts.geodesic import geodesic_distance
-from scripts.necks import without_necks
 from scripts.networks.prnet_weights import load_prnet
-from scripts.reach import Reach, within_reach
-from scripts.tissue_posterior import tissue_posterior
+from scripts.pseudo_labels.border_smoothing import smoothed_shares
+from scripts.pseudo_labels.boundary_refinement import dense_features, refine_boundary
+from scripts.pseudo_labels.em_posterior import tissue_posterior
+from scripts.pseudo_labels.geodesic_distance import geodesic_distance
+from scripts.pseudo_labels.growth_limits import Reach, within_reach
+from scripts.pseudo_labels.opening_by_reconstruction import without_necks
 
 STAGE = "pseudo_labels"
 UNDECIDED = 255  # value of voxels that two classes claim almost equally
