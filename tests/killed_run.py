@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from bundle.command_line import main
-from scripts.label_correction import ProgressiveLabelCorrection
 from scripts.point_propagation.point_propagation import ScribblePropagation
+from scripts.segmentation.label_correction import ProgressiveLabelCorrection
 from scripts.training.checkpointing import ResumableCheckpoint
 from scripts.training.progress import ProgressReporter
 

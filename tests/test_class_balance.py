@@ -1,8 +1,8 @@
 import pytest
 from ignite.engine import Engine
 
-from scripts.class_balance import FadeClassBalance
-from scripts.segmentation_loss import LocatedDiceCELoss
+from scripts.segmentation.class_balance import FadeClassBalance
+from scripts.segmentation.loss import LocatedDiceCELoss
 
 
 def test_balance_falls_epoch_by_epoch():

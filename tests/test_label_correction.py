@@ -6,14 +6,14 @@ import torch
 from ignite.engine import Engine
 from monai.data import MetaTensor
 
-from scripts.label_correction import (
+from scripts.segmentation.label_correction import (
     DeltaSchedule,
     ProgressiveLabelCorrection,
     correct_labels,
     count_flips,
     guarded,
 )
-from scripts.label_store import LabelStore
+from scripts.segmentation.label_store import LabelStore
 
 DELTA = [0.9, 0.8, 0.8]
 

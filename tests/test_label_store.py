@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from scripts.common.errors import BundleError
-from scripts.label_store import LabelStore
+from scripts.segmentation.label_store import LabelStore
 
 AFFINE = np.diag([3.0, 3.0, 4.0, 1.0])
 
@@ -63,7 +63,7 @@ def test_a_half_removed_round_does_not_count(tmp_path, monkeypatch):
     store = LabelStore(tmp_path)
     write_round(store, 1)
     write_round(store, 2)
-    monkeypatch.setattr("scripts.label_store.shutil.rmtree", lambda *args, **kwargs: None)  # killed before
+    monkeypatch.setattr("scripts.segmentation.label_store.shutil.rmtree", lambda *args, **kwargs: None)  # killed before
     store.rollback(1)
     assert store.rounds() == [1]
 

@@ -8,7 +8,7 @@ from monai.data import MetaTensor
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
 from scripts.data.probability_maps import VOTES, read_votes, write_votes
-from scripts.network_votes import JoinVotesd
+from scripts.segmentation.ensemble import JoinVotesd
 
 AFFINE = np.diag([3.0, 4.0, 5.0, 1.0])
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from scripts.label_correction import ProgressiveLabelCorrection
+from scripts.segmentation.label_correction import ProgressiveLabelCorrection
 from tests.segmentation_fixtures import CLASSES, LAS, LPS, TINY, make_work_dir, oblique, phantom
 
 ROOT = Path(__file__).parent.parent
@@ -72,7 +72,9 @@ def test_training_writes_what_the_contract_says(tmp_path):
 
 
 def test_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
-    eager = {"plc_delta": {"_target_": "scripts.label_correction.DeltaSchedule", "start": 0.4, "floor": 0.4}}
+    eager = {
+        "plc_delta": {"_target_": "scripts.segmentation.label_correction.DeltaSchedule", "start": 0.4, "floor": 0.4}
+    }
     whole, killed = make_work_dir(tmp_path / "whole"), make_work_dir(tmp_path / "killed")
     expected = train(whole, **eager)
     flips = json.loads((whole / "segmentation" / "flips.json").read_text())

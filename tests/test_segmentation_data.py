@@ -10,8 +10,7 @@ from monai.transforms import Compose, LoadImaged
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json
 from scripts.data.spacing_transforms import AntiAliasd, SafeSpacingd
-from scripts.label_store import LabelStore
-from scripts.segmentation_data import (
+from scripts.segmentation.items import (
     CachedCases,
     CropToLabeld,
     LocatedClassesd,
@@ -20,6 +19,7 @@ from scripts.segmentation_data import (
     prepare_batch,
     training_items,
 )
+from scripts.segmentation.label_store import LabelStore
 from tests.segmentation_fixtures import CLASSES, LAS, make_work_dir, phantom
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from scripts.segmentation_loss import LocatedDiceCELoss, merge_unlocated
+from scripts.segmentation.loss import LocatedDiceCELoss, merge_unlocated
 
 # two voxels, background and two classes; probabilities chosen by hand
 P = torch.tensor([[[0.5, 0.2], [0.3, 0.2], [0.2, 0.6]]]).reshape(1, 3, 2, 1, 1)

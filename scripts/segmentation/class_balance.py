@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ignite.engine import Engine, Events
 
-from scripts.segmentation_loss import LocatedDiceCELoss
+from scripts.segmentation.loss import LocatedDiceCELoss
 
 
 class FadeClassBalance:
