@@ -13,13 +13,13 @@ from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file
 from scripts.data.cohort import Cohort, check_alignment
 from scripts.data.volume_io import find_volumes, read_labels
+from scripts.label_propagation.label_fusion import ON_SUPPORT
 from scripts.networks.embedding_weights import load_embedding
 from scripts.networks.prnet_weights import load_prnet, trained_spacing_mm
 from scripts.pseudo_labels.support_mask import FOLDER as REGION
 from scripts.pseudo_labels.support_mask import region_file, region_record
 from scripts.quality.self_check import NETWORK
 from scripts.quality.self_check import STAGE as SELF_CHECK
-from scripts.vote_fusion import ON_SUPPORT
 
 if TYPE_CHECKING:
     from bundle.pipeline import Pipeline

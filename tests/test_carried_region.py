@@ -5,15 +5,15 @@ import pytest
 import torch
 from scipy import ndimage
 
-from scripts.carried_region import carried_region
 from scripts.common.errors import BundleError
 from scripts.common.files import write_nifti
 from scripts.data.cached_volume import CachedVolume
 from scripts.embedding.dense_embedding import DenseEmbedding
-from scripts.label_transfer import TransferSettings
+from scripts.label_propagation.atlas import Voter, ask, read_voter
+from scripts.label_propagation.label_transfer import TransferSettings
+from scripts.label_propagation.mask_warping import carried_region
 from scripts.registration.deformable import RegistrationSettings
 from scripts.registration.robust_affine import SmoothMap
-from scripts.voter import Voter, ask, read_voter
 from tests.test_label_transfer import CENTRES_MM, SHIFT_MM, balls, one_hot, shift_map
 from tests.test_matching import SHAPE, SPACING_MM, oracle
 

@@ -7,7 +7,7 @@ import torch
 
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_nifti
-from scripts.correspondence import Correspondence, CorrespondenceSettings, KeepingRule
+from scripts.label_propagation.first_round import Correspondence, CorrespondenceSettings, KeepingRule
 from scripts.networks.anatomy_net import AnatomyNet
 from scripts.networks.embedding_weights import load_embedding
 from scripts.networks.model_files import write_model

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scripts.helping_cases import Voice, choose_helpers, in_one_voice
+from scripts.label_propagation.atlas_selection import Voice, choose_helpers, in_one_voice
 from tests.prnet_fixtures import CLASSES
 
 NAMES = tuple(CLASSES)

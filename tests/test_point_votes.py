@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from scripts.correspondence import CYCLE
-from scripts.point_votes import VOTE, judged_by_votes
+from scripts.label_propagation.first_round import CYCLE
+from scripts.label_propagation.point_check import VOTE, judged_by_votes
 from scripts.points.denoising import KEPT, TISSUE
 
 AFFINE = np.array([[2.0, 0, 0, 10], [0, 3.0, 0, 0], [0, 0, 5.0, -4], [0, 0, 0, 1]])

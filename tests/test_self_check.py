@@ -9,8 +9,8 @@ from scripts.common.files import read_json, write_json, write_nifti
 from scripts.common.overlap import dice_of
 from scripts.data.resampling import nearest_on_grid
 from scripts.data.volume_io import Volume
+from scripts.label_propagation.label_fusion import VOTERS
 from scripts.quality.self_check import MASK, NETWORK, SelfCheck, TrustRule, _Doubts, _Seen, _Usual, distrusted
-from scripts.vote_fusion import VOTERS
 from tests.prnet_fixtures import CLASSES, LAS, make_cohort
 from tests.test_correspondence import organs
 

@@ -8,10 +8,10 @@ import pytest
 
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json, write_nifti
-from scripts.correspondence import Correspondence, CorrespondenceSettings
 from scripts.data.probability_maps import FULL_VOTE, VOTES, read_votes
+from scripts.label_propagation.first_round import Correspondence, CorrespondenceSettings
+from scripts.label_propagation.label_fusion import ON_SUPPORT, VOTERS, FusionSettings, VoteFusion
 from scripts.registration.embedding_matching import MatchingSettings
-from scripts.vote_fusion import ON_SUPPORT, VOTERS, FusionSettings, VoteFusion
 from tests.prnet_fixtures import CLASSES, LAS, make_cohort, phantom
 from tests.test_correspondence import organs, write_embedding
 

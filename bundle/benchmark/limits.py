@@ -21,13 +21,13 @@ from scripts.data.resampling import canonical, resample
 from scripts.data.scribbles import draw_points, read_scribble_points, to_voxels
 from scripts.data.volume_cache import at_spacing
 from scripts.data.volume_io import Volume, read_volume, spacing_of
-from scripts.label_transfer import TransferSettings
+from scripts.label_propagation.atlas import ask, read_voter
+from scripts.label_propagation.label_transfer import TransferSettings
 from scripts.networks.embedding_weights import load_embedding
 from scripts.networks.prnet_weights import load_prnet
 from scripts.point_propagation.propagator import Propagator
 from scripts.pseudo_labels.geodesic_distance import geodesic_distance
 from scripts.registration.embedding_matching import MatchingSettings, embed_body, locate, maps_between
-from scripts.voter import ask, read_voter
 
 POINTS = 1000
 SPACING_MM = 4.0

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from scripts.common.files import write_nifti
-from scripts.label_transfer import STRIDE
+from scripts.label_propagation.label_transfer import STRIDE
 
 VOTES = "_votes.nii.gz"
 FULL_VOTE = 255  # votes are stored as bytes

@@ -26,8 +26,8 @@ from scripts.common.overlap import dice_of
 from scripts.data.cohort import Cohort
 from scripts.data.resampling import nearest_on_grid
 from scripts.data.volume_io import read_labels, read_volume
+from scripts.label_propagation.label_fusion import ON_SUPPORT, VOTERS
 from scripts.quality.agreement import agreements, qualities, quality_interval
-from scripts.vote_fusion import ON_SUPPORT, VOTERS
 
 logger = logging.getLogger(__name__)
 

@@ -21,13 +21,13 @@ from scripts.data.cached_volume import CachedVolume, read_cached
 from scripts.data.cohort import Cohort
 from scripts.data.probability_maps import VOTES, write_votes
 from scripts.data.scribbles import nearest_voxels, read_scribble_points, to_voxels, to_world
-from scripts.label_transfer import TransferSettings, transfer_labels
+from scripts.label_propagation.atlas import ask, read_voter
+from scripts.label_propagation.label_transfer import TransferSettings, transfer_labels
 from scripts.networks.embedding_weights import load_embedding
 from scripts.points.denoising import COLLISION, KEPT, TISSUE, collisions
 from scripts.points.point_records import JudgedPoints, PointRecords, points_at_home
 from scripts.points.tissue_check import local_intensities, tissue_misfits
 from scripts.registration.embedding_matching import Body, BodyMaps, MatchingSettings, embed_body, locate, maps_between
-from scripts.voter import ask, read_voter
 
 STAGE = "correspondence"
 CYCLE = "cycle"

@@ -23,14 +23,14 @@ from scripts.common.files import is_made_of, read_json, sha256_of_file, sha256_o
 from scripts.data.cached_volume import CachedVolume, read_cached
 from scripts.data.cohort import Cohort
 from scripts.data.probability_maps import VOTES, read_votes, write_votes
-from scripts.helping_cases import Voice, choose_helpers, in_one_voice
-from scripts.label_transfer import TransferSettings
+from scripts.label_propagation.atlas import Voter, ask, read_voter
+from scripts.label_propagation.atlas_selection import Voice, choose_helpers, in_one_voice
+from scripts.label_propagation.label_transfer import TransferSettings
+from scripts.label_propagation.point_check import judged_by_votes
 from scripts.networks.embedding_weights import load_embedding
-from scripts.point_votes import judged_by_votes
 from scripts.points.denoising import classes_not_located
 from scripts.points.point_records import draw_kept
 from scripts.registration.embedding_matching import Body, MatchingSettings, embed_body, maps_between
-from scripts.voter import Voter, ask, read_voter
 
 logger = logging.getLogger(__name__)
 
