@@ -11,7 +11,8 @@ from bundle.run_settings import RunSettings
 from bundle.stages import config_names
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file
-from scripts.data.cohort import Cohort, check_alignment
+from scripts.data.cohort import Cohort
+from scripts.data.prepare_cohort import check_alignment
 from scripts.data.volume_io import find_volumes, read_labels
 from scripts.label_propagation.label_fusion import ON_SUPPORT
 from scripts.networks.embedding_weights import load_embedding

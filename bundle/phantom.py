@@ -17,10 +17,10 @@ from scipy import ndimage
 from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 
+from bundle.datasets.scribble_simulation import simulate_scribbles
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json, write_nifti
 from scripts.data.intensity import body_mask
-from scripts.scribble_simulation import simulate_scribbles
 
 LABELS = {"spleen": 1, "right_kidney": 2, "left_kidney": 3, "liver": 4, "stomach": 5, "aorta": 6}
 BACKGROUND_SCRIBBLE = 7

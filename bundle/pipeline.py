@@ -18,7 +18,8 @@ from bundle.stages import STAGES, config_names
 from bundle.work_directory import Stage, WorkDirectory
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file
-from scripts.data.cohort import Cohort, prepare_cohort
+from scripts.data.cohort import Cohort
+from scripts.data.prepare_cohort import prepare_cohort
 
 logger = logging.getLogger(__name__)
 

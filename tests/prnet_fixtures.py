@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from scripts.common.files import write_nifti
-from scripts.data.cohort import Cohort, prepare_cohort
+from scripts.data.cohort import Cohort
+from scripts.data.prepare_cohort import prepare_cohort
 from scripts.networks.model_files import write_model
 from scripts.networks.prnet import PRNet
 

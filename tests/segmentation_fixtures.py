@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from scripts.data.cohort import prepare_cohort
+from scripts.data.prepare_cohort import prepare_cohort
 
 CLASSES = {"spleen": 1, "left_kidney": 3}
 LAS = np.array([[-4.0, 0, 0, 40], [0, 4, 0, -30], [0, 0, 5, 7], [0, 0, 0, 1]])

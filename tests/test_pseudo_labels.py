@@ -15,7 +15,8 @@ from scipy import ndimage
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json, write_nifti
 from scripts.common.overlap import dice_of
-from scripts.data.cohort import Case, Cohort, prepare_cohort
+from scripts.data.cohort import Case, Cohort
+from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.intensity import normalise_hu
 from scripts.networks.model_files import write_model
 from scripts.networks.prnet import PRNet

@@ -11,7 +11,7 @@ import pytest
 
 from bundle.dataset import read_dataset
 from bundle.pipeline import link_images
-from scripts.data.cohort import prepare_cohort
+from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.volume_io import find_volumes, read_labels, read_volume
 
 DATA = Path(os.environ.get("ONESHOT_DATA", Path(__file__).parents[2] / "shared" / "data"))

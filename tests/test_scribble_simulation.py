@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from bundle.datasets.scribble_simulation import simulate_scribbles
 from scripts.common.errors import BundleError
-from scripts.scribble_simulation import simulate_scribbles
 
 CLASSES = {"ball": 1, "plate": 3}
 BACKGROUND = 9

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from scripts.common.files import write_nifti
-from scripts.data.probability_maps import read_votes, seeds_from_votes, votes_on_grid
+from scripts.data.probability_maps import read_votes, votes_on_grid
+from scripts.pseudo_labels.seeds import seeds_from_votes
 
 CELLS = np.diag([8.0, 8.0, 10.0, 1.0])
 

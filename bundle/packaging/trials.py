@@ -20,7 +20,7 @@ import numpy as np
 from bundle.dataset import read_dataset
 from bundle.phantom import write_phantom_cohort
 from scripts.common.files import read_json, write_json, write_nifti
-from scripts.data.cohort import prepare_cohort
+from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.volume_io import read_labels
 
 # Config -> settings that make its run short; the command's own options stay.

@@ -10,6 +10,7 @@ from monai.config import KeysCollection, NdarrayOrTensor
 from monai.transforms import MapTransform
 from monai.utils import convert_data_type, convert_to_dst_type
 from scipy import ndimage
+from torch import Tensor
 
 HU_KNOTS = (-500.0, -100.0, 200.0, 1500.0)
 NORMALISED_KNOTS = (0.0, 0.2, 0.8, 1.0)
@@ -91,3 +92,8 @@ def _open_in_plane(mask: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     x, y = np.ogrid[-radius_x : radius_x + 1, -radius_y : radius_y + 1]
     disc = (x / radius_x) ** 2 + (y / radius_y) ** 2 <= 1
     return ndimage.binary_opening(mask, structure=disc[:, :, None])
+
+
+def only_body(image: Tensor, body: Tensor) -> Tensor:
+    """(1, X, Y, Z) image, 0 outside the body: air, table and the border of the field of view are no anatomy."""
+    return image * (body > 0)

@@ -9,7 +9,6 @@ import numpy as np
 from scipy import ndimage
 
 from scripts.common.files import write_nifti
-from scripts.label_propagation.label_transfer import STRIDE
 
 VOTES = "_votes.nii.gz"
 FULL_VOTE = 255  # votes are stored as bytes
@@ -24,13 +23,6 @@ def read_votes(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 def write_votes(path: str | Path, votes: np.ndarray, affine: np.ndarray) -> None:
     """Store (1 + K, x, y, z) class probabilities on the grid of `affine`, as `read_votes` reads them."""
     write_nifti(path, np.moveaxis((votes * FULL_VOTE).round().astype(np.uint8), 0, -1), affine)
-
-
-def cells_affine(voxel_affine: np.ndarray) -> np.ndarray:
-    """(4, 4) affine of the fine cells' centres."""
-    affine = voxel_affine @ np.diag([STRIDE, STRIDE, STRIDE, 1.0])
-    affine[:3, 3] += voxel_affine[:3, :3] @ np.full(3, (STRIDE - 1) / 2)
-    return affine
 
 
 def votes_on_grid(
@@ -53,21 +45,3 @@ def votes_on_grid(
             for vote, value in zip(votes, outside, strict=True)
         ]
     )
-
-
-def seeds_from_votes(votes: np.ndarray, confident: float, confident_background: float | None = None) -> np.ndarray:
-    """(1 + K, X, Y, Z) bool: where a class's vote exceeds `confident`.
-
-    Args:
-        votes: (1 + K, X, Y, Z), background first.
-        confident: above one half.
-        confident_background: the same for background; None takes `confident`.
-
-    Raises:
-        ValueError: a limit is not above one half, so that a voxel could be a seed of two classes.
-    """
-    background = confident if confident_background is None else confident_background
-    if not min(confident, background) > 0.5:
-        raise ValueError(f"seeds need votes above one half, got {confident} and {background} for background")
-    limits = np.array([background, *[confident] * (len(votes) - 1)], dtype=np.float32)
-    return votes > limits[:, None, None, None]

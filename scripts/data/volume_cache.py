@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
+from scripts.data.case import Case
 from scripts.data.intensity import body_mask, normalise_hu
 from scripts.data.resampling import canonical, resample, resampled_shape
 from scripts.data.volume_io import Volume, check_grid, is_nifti, peek_grid, source_files, spacing_of
@@ -22,43 +23,6 @@ logger = logging.getLogger(__name__)
 
 VERSION = 2  # raise it when the same source would be cached differently
 HU_RANGE = (-1024.0, 3071.0)  # padding below and metal above carry no anatomy
-
-
-@dataclass(frozen=True)
-class Case:
-    """One CT of the cohort.
-
-    Args:
-        id: name of the file or DICOM folder, without suffix.
-        image: 3-D NIfTI file: the input itself, or its conversion in `OUTPUT/images`.
-        source: the input.
-        shape: voxels along the image's own axes.
-        spacing_mm: voxel spacing along the image's own axes.
-        affine: rows of the image's (4, 4) affine, RAS+ millimetres.
-        orientation: axis codes, such as "LAS".
-        sha256: fingerprint of the source's bytes.
-    """
-
-    id: str
-    image: Path
-    source: Path
-    shape: tuple[int, int, int]
-    spacing_mm: tuple[float, float, float]
-    affine: tuple[tuple[float, ...], ...]
-    orientation: str
-    sha256: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields, paths as text."""
-        return {**asdict(self), "image": str(self.image), "source": str(self.source)}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Case:
-        """The case `to_json` was called on."""
-        paths = {"image": Path(content["image"]), "source": Path(content["source"])}
-        rows = {"affine": tuple(tuple(row) for row in content["affine"])}
-        grid = {"shape": tuple(content["shape"]), "spacing_mm": tuple(content["spacing_mm"])}
-        return cls(**{**content, **paths, **rows, **grid})
 
 
 @dataclass(frozen=True)
@@ -195,13 +159,3 @@ def _voxel_fingerprint(hu: np.ndarray) -> str:
     """SHA-256 of shape and whole-HU values; copies in another format or axis order have the same."""
     whole = np.ascontiguousarray(np.clip(np.rint(hu), -32768, 32767).astype(np.int16))
     return sha256(str(whole.shape).encode() + whole.tobytes()).hexdigest()
-
-
-def as_spacing(spacing_mm: Sequence[float]) -> tuple[float, float, float]:
-    """Three positive numbers, or a clear error."""
-    values = tuple(float(step) for step in spacing_mm)
-    if len(values) != 3 or not all(0 < step <= 20 for step in values):
-        raise BundleError(
-            "the working spacing is absurd", stage="cohort", expected="three steps of 0 to 20 mm", found=list(values)
-        )
-    return values

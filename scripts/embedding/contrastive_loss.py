@@ -10,28 +10,10 @@ from monai.utils import CommonKeys
 from torch import Tensor, nn
 from torch.nn import functional
 
+from scripts.embedding.cells import cells_at
 from scripts.networks.anatomy_net import STRIDES
 
 NEAR_MM = {"fine": 12.0, "coarse": 40.0}
-
-
-def cells_at(embedding: Tensor, voxels: Tensor, stride: int) -> Tensor:
-    """Embeddings at window voxels, linear between cells and of unit length again.
-
-    Args:
-        embedding: (B, F, X / stride, Y / stride, Z / stride).
-        voxels: (B, N, 3) voxels of the window.
-        stride: voxels per cell; the centre of cell 0 is voxel (stride - 1) / 2.
-
-    Returns:
-        (B, N, F).
-    """
-    size = torch.tensor(embedding.shape[2:], device=voxels.device)
-    cells = (voxels - (stride - 1) / 2) / stride
-    # align_corners=False: -1 and 1 are the outer borders of the first and last cell.
-    grid = ((2 * cells + 1) / size - 1).flip(-1)[:, :, None, None]
-    sampled = functional.grid_sample(embedding, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return functional.normalize(sampled[..., 0, 0].transpose(1, 2), dim=2)
 
 
 class ContrastiveLoss(nn.Module):

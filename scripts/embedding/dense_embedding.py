@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from scripts.embedding.contrastive_loss import cells_at
+from scripts.embedding.cells import cells_at
 from scripts.networks.anatomy_net import DEEPEST_STRIDE, STRIDES, AnatomyNet
 
 OVERLAP = 0.5

@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn import functional
 
+from scripts.data.intensity import only_body
 from scripts.data.noise import seeded_noise
 
 MAX_DRAWS = 20
@@ -163,11 +164,6 @@ class ViewPairsd(Randomizable, MapTransform):
         gamma, gain, bias = np.exp(self.R.uniform(-0.2, 0.2)), self.R.uniform(0.9, 1.1), self.R.uniform(-0.05, 0.05)
         noise = seeded_noise(window, self.R) * self.R.uniform(0, 0.03)
         return (gain * window.clamp(min=0) ** gamma + bias + noise).clamp(0, 1)
-
-
-def only_body(image: Tensor, body: Tensor) -> Tensor:
-    """(1, X, Y, Z) image, 0 outside the body: air, table and the border of the field of view are no anatomy."""
-    return image * (body > 0)
 
 
 def _inside(view: View, voxels: np.ndarray) -> np.ndarray:

@@ -16,12 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from scripts.common.errors import BundleError
+from scripts.embedding.cells import STRIDE, cells_inside
 from scripts.embedding.dense_embedding import DenseEmbedding
-from scripts.networks.anatomy_net import STRIDES
 from scripts.registration.deformable import RegistrationSettings
 from scripts.registration.robust_affine import SmoothMap
-
-STRIDE = STRIDES["fine"]
 
 
 @dataclass(frozen=True)
@@ -49,25 +47,6 @@ class TransferSettings:
             raise BundleError(
                 "carried_share is a share", stage="label transfer", expected="0 to 1", found=self.carried_share
             )
-
-
-def cell_fractions(shares: np.ndarray | Tensor, cells: tuple[int, int, int]) -> Tensor:
-    """Share of each class in each fine cell, (1 + K, x, y, z) float32, background (everything else) first.
-
-    Args:
-        shares: (K, X, Y, Z) of the voxels at the working spacing.
-        cells: cells along X, Y, Z; voxels beyond the volume are background.
-    """
-    shares = torch.as_tensor(shares).float()
-    missing = [STRIDE * count - size for count, size in zip(cells, shares.shape[1:], strict=True)]
-    padded = functional.pad(shares, [p for pad in reversed(missing) for p in (0, pad)])
-    pooled = functional.avg_pool3d(padded[None], STRIDE)[0]
-    return torch.cat([1 - pooled.sum(dim=0, keepdim=True), pooled])
-
-
-def cells_inside(body: Tensor, cells: tuple[int, int, int]) -> Tensor:
-    """Which fine cells lie in the (X, Y, Z) body mask by more than half, (x, y, z) bool; `cells` as above."""
-    return cell_fractions(body.cpu()[None] > 0, cells)[1] > 0.5
 
 
 def transfer_labels(

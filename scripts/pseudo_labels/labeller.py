@@ -22,7 +22,8 @@ from scripts.common.files import is_made_of, read_json, sha256_of_file, sha256_o
 from scripts.data.cached_volume import read_cached
 from scripts.data.cohort import Case, Cohort
 from scripts.data.intensity import normalise_hu
-from scripts.data.probability_maps import VOTES, read_votes, seeds_from_votes, votes_on_grid
+from scripts.data.probability_maps import VOTES, read_votes, votes_on_grid
+from scripts.pseudo_labels.seeds import seeds_from_votes
 from scripts.data.resampling import canonical, nearest_on_grid
 from scripts.data.scribbles import draw_points
 from scripts.data.volume_cache import at_spacing

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from scripts.data.cached_volume import CachedVolume
 from scripts.embedding.dense_embedding import DenseEmbedding, embed_volume
-from scripts.embedding.view_pairs import only_body
+from scripts.data.intensity import only_body
 from scripts.networks.anatomy_net import STRIDES
 from scripts.networks.embedding_weights import TrainedEmbedding
 from scripts.registration.robust_affine import SmoothMap, fit_smooth_map

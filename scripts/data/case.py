@@ -1,0 +1,57 @@
+"""One volume of the cohort, and the working spacing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.common.errors import BundleError
+
+
+@dataclass(frozen=True)
+class Case:
+    """One CT of the cohort.
+
+    Args:
+        id: name of the file or DICOM folder, without suffix.
+        image: 3-D NIfTI file: the input itself, or its conversion in `OUTPUT/images`.
+        source: the input.
+        shape: voxels along the image's own axes.
+        spacing_mm: voxel spacing along the image's own axes.
+        affine: rows of the image's (4, 4) affine, RAS+ millimetres.
+        orientation: axis codes, such as "LAS".
+        sha256: fingerprint of the source's bytes.
+    """
+
+    id: str
+    image: Path
+    source: Path
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    affine: tuple[tuple[float, ...], ...]
+    orientation: str
+    sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, paths as text."""
+        return {**asdict(self), "image": str(self.image), "source": str(self.source)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Case:
+        """The case `to_json` was called on."""
+        paths = {"image": Path(content["image"]), "source": Path(content["source"])}
+        rows = {"affine": tuple(tuple(row) for row in content["affine"])}
+        grid = {"shape": tuple(content["shape"]), "spacing_mm": tuple(content["spacing_mm"])}
+        return cls(**{**content, **paths, **rows, **grid})
+
+
+def as_spacing(spacing_mm: Sequence[float]) -> tuple[float, float, float]:
+    """Three positive numbers, or a clear error."""
+    values = tuple(float(step) for step in spacing_mm)
+    if len(values) != 3 or not all(0 < step <= 20 for step in values):
+        raise BundleError(
+            "the working spacing is absurd", stage="cohort", expected="three steps of 0 to 20 mm", found=list(values)
+        )
+    return values

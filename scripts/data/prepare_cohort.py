@@ -1,0 +1,269 @@
+"""From a folder of images to a checked, cached cohort: what every command does first."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+import numpy as np
+
+from scripts.common.errors import BundleError
+from scripts.common.files import write_json, write_nifti
+from scripts.data.case import Case, as_spacing
+from scripts.data.cohort import STAGE, Cohort, load_cohort
+from scripts.data.stroke_classes import StrokeClasses, drawn_values, known_labels, parse_classes, resolve_classes
+from scripts.data.volume_cache import CachedCase, VolumeCache, fingerprint
+from scripts.data.volume_io import Volume, case_id, find_volumes, is_nifti, peek_grid, read_labels, read_volume
+
+logger = logging.getLogger(__name__)
+
+
+ALIGNMENT_TOLERANCE_MM = 1e-3
+
+
+def prepare_cohort(
+    images: str | Path,
+    output_dir: str | Path,
+    spacing_mm: Sequence[float],
+    support: str | Path | None = None,
+    scribbles: str | Path | None = None,
+    classes: Mapping[str, int] | str | None = None,
+    background: int | None = None,
+    minimum_cases: int = 2,
+) -> Cohort:
+    """Check everything, cache every good volume at `spacing_mm` (X, Y, Z) and write `cohort.json`.
+
+    Run again it does only what is missing or changed. One volume is in memory at a time. Bad volumes are recorded in
+    `rejected`; a bad support is an error. Called with images alone (as a training of PRNet does) it keeps the support,
+    scribbles and classes that the work directory already has for these images.
+
+    Args:
+        images: folder of volumes (see `find_volumes`).
+        output_dir: the work directory.
+        spacing_mm: spacing of the cache.
+        support: the scribbled volume; added to the cohort if the folder lacks it.
+        scribbles: strokes on the support's own grid, 0 where unmarked, any readable format.
+        classes: name -> stroke value, or "name:value,..."; by default those of the `dataset.json` beside the images
+            folder, else every value but the largest.
+        background: value of the background strokes; by default from `dataset.json`, else the largest value.
+        minimum_cases: fewer good volumes than this are an error.
+
+    Raises:
+        BundleError: one for each thing that is wrong, before any volume but the support is read.
+    """
+    cache = VolumeCache(Path(output_dir).absolute(), as_spacing(spacing_mm))
+    classes = parse_classes(classes) if isinstance(classes, str) else classes
+    sources = {name: path.absolute() for name, path in find_volumes(images).items()}
+    known = _recall(cache.output_dir, sources) if support is None and scribbles is None and not classes else None
+    if known is not None:
+        support, scribbles = known.cases[known.support].source, known.scribbles
+        classes, background = known.classes or None, known.background
+    if scribbles is not None and support is None:
+        raise BundleError("scribbles were given without their support", stage=STAGE, file=scribbles)
+    support_id, assumptions = (None, []) if support is None else _place_support(sources, Path(support).absolute())
+    _check_count(len(sources), minimum_cases, images, {})
+    _check_output(cache, sources)
+
+    support_case = None if support_id is None else _cached(cache, support_id, sources[support_id])
+    strokes_file, strokes = None, StrokeClasses(dict(classes or {}), background, ())
+    if scribbles is not None and support_case is not None:
+        strokes_file, strokes = _read_strokes(
+            Path(scribbles).absolute(), support_case.case, cache, images, classes, background
+        )
+    cases, rejected, dropped = _cache_all(cache, sources, support_case)
+    _check_count(len(cases), minimum_cases, images, rejected)
+    remembered = known.assumptions if known else ()
+    cohort = Cohort(
+        output_dir=cache.output_dir,
+        spacing_mm=cache.spacing_mm,
+        cases=cases,
+        rejected=rejected,
+        support=support_id,
+        scribbles=strokes_file,
+        classes=strokes.classes,
+        background=strokes.background,
+        assumptions=tuple(dict.fromkeys([*remembered, *assumptions, *strokes.assumptions, *dropped])),
+    )
+    for sentence in cohort.assumptions:
+        logger.info("assumed: %s", sentence)
+    _write(cohort)
+    return cohort
+
+
+def _recall(output_dir: Path, sources: Mapping[str, Path]) -> Cohort | None:
+    """The work directory's cohort, if its support is still there and it shares volumes with `sources`."""
+    if not (output_dir / "cohort.json").exists():
+        return None
+    known = load_cohort(output_dir)
+    if known.support is None or known.support not in known.cases:
+        return None
+    if not all(path.exists() for path in (known.cases[known.support].source, known.scribbles) if path is not None):
+        return None
+    shared = {case.source for case in known.cases.values()} & set(sources.values())
+    return known if shared else None
+
+
+def _place_support(sources: dict[str, Path], support: Path) -> tuple[str, list[str]]:
+    """Find the support among `sources`, or add it there; its identifier, and a sentence if it was added."""
+    if not support.exists():
+        raise BundleError("the support is missing", stage=STAGE, file=support, expected="a CT volume")
+    for name, source in sources.items():
+        if source.resolve() == support.resolve():
+            return name, []
+    name = case_id(support)
+    if name not in sources:
+        sources[name] = support
+        return name, [f"The support {name} was not in the images folder and was added to the cohort."]
+    if fingerprint(sources[name]) != fingerprint(support):
+        raise BundleError(
+            "the images folder holds another volume of the support's name",
+            case=name,
+            stage=STAGE,
+            file=sources[name],
+            expected=f"the same content as {support}",
+        )
+    return name, []
+
+
+def _cache_all(
+    cache: VolumeCache, sources: Mapping[str, Path], support: CachedCase | None
+) -> tuple[dict[str, Case], dict[str, dict[str, str]], list[str]]:
+    """Cache every source: good cases, rejected ones, and a sentence for each copy of the support that was dropped."""
+    cases: dict[str, Case] = {}
+    rejected: dict[str, dict[str, str]] = {}
+    dropped: list[str] = []
+    for name, source in sorted(sources.items()):
+        if support is not None and name == support.case.id:
+            cases[name] = support.case
+            continue
+        try:
+            volume = None if (cached := cache.find(name, source)) else read_volume(source)
+        except BundleError as error:
+            rejected[name] = {"file": str(source), "reason": f"{error.problem} ({error.found})"}
+            logger.warning("left out: %s", error)
+            continue
+        cached = cached or cache.store(name, source, volume)
+        if support is not None and cached.voxels == support.voxels:
+            dropped.append(f"{name} is a copy of the support {support.case.id} and was dropped.")
+            continue
+        cases[name] = cached.case
+    return cases, rejected, dropped
+
+
+def _cached(cache: VolumeCache, name: str, source: Path) -> CachedCase:
+    return cache.find(name, source) or cache.store(name, source, read_volume(source))
+
+
+def _read_strokes(
+    scribbles: Path,
+    support: Case,
+    cache: VolumeCache,
+    images: str | Path,
+    classes: Mapping[str, int] | None,
+    background: int | None,
+) -> tuple[Path, StrokeClasses]:
+    """Check the scribbles against the support's grid and decide what their values mean."""
+    strokes = read_labels(scribbles)
+    check_alignment(strokes, support, scribbles, "scribbles")
+    meaning = resolve_classes(drawn_values(strokes.array), classes, background, known_labels(images), scribbles)
+    if is_nifti(scribbles) and len(peek_grid(scribbles)[0]) == 3:
+        return scribbles, meaning
+    converted = cache.output_dir / "images" / f"{support.id}_scribbles.nii.gz"
+    write_nifti(converted, strokes.array, np.asarray(support.affine))
+    return converted, meaning
+
+
+def check_alignment(label: Volume, case: Case, file: Path, what: str, whose: str = "the support's") -> None:
+    """Refuse a label map that is not on its case's own grid.
+
+    Args:
+        label: the label map.
+        case: it belongs to.
+        file: its file, for the message.
+        what: "scribbles" or what else it is.
+        whose: grid, for the message.
+
+    Raises:
+        BundleError: another shape, or an affine that moves a corner of the volume.
+    """
+    if label.array.shape != case.shape:
+        raise BundleError(
+            f"the {what} are not on {whose} grid",
+            case=case.id,
+            stage=STAGE,
+            file=file,
+            expected=" x ".join(map(str, case.shape)),
+            found=" x ".join(map(str, label.array.shape)),
+        )
+    corners = np.indices((2, 2, 2)).reshape(3, -1).T * (np.asarray(case.shape) - 1)
+    corners = np.column_stack([corners, np.ones(len(corners))])
+    offsets = corners @ (label.affine - np.asarray(case.affine)).T
+    offset_mm = float(np.linalg.norm(offsets[:, :3], axis=1).max())
+    if offset_mm > ALIGNMENT_TOLERANCE_MM:
+        raise BundleError(
+            f"the {what}' affine is not {whose}",
+            case=case.id,
+            stage=STAGE,
+            file=file,
+            expected=f"corners within {ALIGNMENT_TOLERANCE_MM:g} mm",
+            found=f"{offset_mm:.4g} mm apart",
+        )
+
+
+def _check_count(count: int, minimum: int, images: str | Path, rejected: Mapping[str, Any]) -> None:
+    if count >= minimum:
+        return
+    found = f"{count}" + (f", rejected: {', '.join(rejected)}" if rejected else "")
+    raise BundleError("too few good volumes", stage=STAGE, file=images, expected=f"at least {minimum}", found=found)
+
+
+def _check_output(cache: VolumeCache, sources: Mapping[str, Path]) -> None:
+    try:
+        (cache.output_dir / "cache").mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=cache.output_dir, prefix=".probe-") as probe:
+            probe.write(bytes(1 << 16))
+            probe.flush()
+        free = shutil.disk_usage(cache.output_dir).free
+    except OSError as error:
+        raise BundleError(
+            "the output folder cannot be written",
+            stage=STAGE,
+            file=cache.output_dir,
+            expected="a writable folder with free space",
+            found=error,
+        ) from error
+    needed = cache.missing_bytes(sources)
+    if needed > free:
+        raise BundleError(
+            "the output folder has too little free space",
+            stage=STAGE,
+            file=cache.output_dir,
+            expected=f"{needed / 1e6:.1f} MB for the cache",
+            found=f"{free / 1e6:.1f} MB",
+        )
+
+
+def _write(cohort: Cohort) -> None:
+    """Write `cohort.json` unless it says the same already."""
+    path = cohort.output_dir / "cohort.json"
+    content = {
+        "output_dir": str(cohort.output_dir),
+        "spacing_mm": list(cohort.spacing_mm),
+        "cases": {name: case.to_json() for name, case in cohort.cases.items()},
+        "rejected": cohort.rejected,
+        "support": cohort.support,
+        "scribbles": None if cohort.scribbles is None else str(cohort.scribbles),
+        "classes": cohort.classes,
+        "background": cohort.background,
+        "assumptions": list(cohort.assumptions),
+    }
+    try:
+        unchanged = load_cohort(cohort.output_dir) == cohort
+    except BundleError:
+        unchanged = False
+    if not unchanged:
+        write_json(path, content)
