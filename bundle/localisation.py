@@ -19,8 +19,8 @@ from scripts.networks.embedding_weights import load_embedding
 from scripts.networks.prnet_weights import load_prnet, trained_spacing_mm
 from scripts.pseudo_labels.support_mask import FOLDER as REGION
 from scripts.pseudo_labels.support_mask import region_file, region_record
-from scripts.quality.self_check import NETWORK
-from scripts.quality.self_check import STAGE as SELF_CHECK
+from scripts.quality.records import NETWORK
+from scripts.quality.records import STAGE as SELF_CHECK
 
 if TYPE_CHECKING:
     from bundle.pipeline import Pipeline

@@ -10,7 +10,9 @@ from scripts.common.overlap import dice_of
 from scripts.data.resampling import nearest_on_grid
 from scripts.data.volume_io import Volume
 from scripts.label_propagation.label_fusion import VOTERS
-from scripts.quality.self_check import MASK, NETWORK, SelfCheck, TrustRule, _Doubts, _Seen, _Usual, distrusted
+from scripts.quality.self_check import MASK, SelfCheck
+from scripts.quality.evidence import TrustRule, _Doubts, _Seen, _Usual
+from scripts.quality.records import NETWORK, distrusted
 from tests.prnet_fixtures import CLASSES, LAS, make_cohort
 from tests.test_correspondence import organs
 

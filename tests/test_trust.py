@@ -1,6 +1,6 @@
 import pytest
 
-from bundle.trust_score import kept_quality, summary
+from scripts.quality.calibration import kept_quality, summary
 
 
 def pair(predicted, true, flagged):

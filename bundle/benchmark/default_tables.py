@@ -11,7 +11,7 @@ import numpy as np
 from bundle.benchmark import pages
 from bundle.benchmark.bootstrap import RESAMPLES, change, worst_dice
 from bundle.benchmark.strangers import strangers_section
-from bundle.trust_score import kept_quality, summary
+from scripts.quality.calibration import kept_quality, summary
 
 NETWORK_WORDS = {
     "pseudo_labels": "pseudo labels",

@@ -16,7 +16,7 @@ from PIL import Image
 from bundle.report.markup import Markup, escape
 from bundle.report.pictures import data_uri
 from bundle.report.trouble import spoken
-from bundle.trust_score import kept_quality
+from scripts.quality.calibration import kept_quality
 
 DPI = 150
 PANEL_INCHES = (3.5, 2.3)

@@ -9,7 +9,7 @@ from bundle.report.collect import CaseResult, ClassResult, Run
 from bundle.report.markup import Markup, number, paragraph, section, swatch, table
 from bundle.report.pictures import colours_of
 from bundle.report.trouble import spoken
-from bundle.trust_score import FAILURE, summary
+from scripts.quality.calibration import FAILURE, summary
 
 FEW_CASES = 8
 FEW_WORDS = (

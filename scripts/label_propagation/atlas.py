@@ -17,7 +17,7 @@ from scripts.data.volume_io import read_labels
 from scripts.label_propagation.label_transfer import TransferSettings, transfer_labels
 from scripts.embedding.cells import cell_fractions
 from scripts.label_propagation.mask_warping import carried_region
-from scripts.registration.embedding_matching import Body
+from scripts.registration.body import Body
 from scripts.registration.robust_affine import SmoothMap
 
 

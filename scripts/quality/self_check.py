@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from tqdm import tqdm
 
@@ -24,115 +23,17 @@ from scripts.common.errors import BundleError
 from scripts.common.files import is_made_of, read_json, sha256_of_file, sha256_of_settings, write_json
 from scripts.common.overlap import dice_of
 from scripts.data.cohort import Cohort
-from scripts.data.resampling import nearest_on_grid
 from scripts.data.volume_io import read_labels, read_volume
 from scripts.label_propagation.label_fusion import ON_SUPPORT, VOTERS
 from scripts.quality.agreement import agreements, qualities, quality_interval
+from scripts.quality.evidence import TrustRule, _Doubts, _Seen, _Usual, _Voters
+from scripts.quality.records import NETWORK, STAGE
 
 logger = logging.getLogger(__name__)
 
-STAGE = "self_check"
 RESULT = "result"
 MASK = "one-shot mask"
-NETWORK = "network"  # also the folder of its own label maps
 NAMED = 3  # witnesses named in a reason
-
-
-@dataclass(frozen=True)
-class TrustRule:
-    """From evidence to a flag.
-
-    Attributes:
-        least_dice: a class whose predicted Dice is below is flagged, or whose Dice with what the network alone says.
-        least_similarity: a case whose body is less like the support's, once brought together, is flagged as a whole.
-        volume_factor: a class this many times larger or smaller than the cohort's median is flagged.
-        tissue_hu: so is one whose median intensity is further from the cohort's, in HU,
-        tissue_spread: and further than so many times the median distance from it: contrast differs between scans.
-        good_return: Dice with which labels that were sent to a case and back return where an organ was found well. They
-            pass two borders on the way, so that only what is below is a doubt.
-    """
-
-    least_dice: float = 0.6
-    least_similarity: float = 0.26
-    volume_factor: float = 4.0
-    tissue_hu: float = 60.0
-    tissue_spread: float = 5.0
-    good_return: float = 0.7
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """A class in a case.
-
-    Attributes:
-        volume_ml: 0 where it is absent.
-        hu: median intensity; NaN where it is absent.
-    """
-
-    volume_ml: float
-    hu: float
-
-
-@dataclass(frozen=True)
-class _Usual:
-    """A class in the cohort: medians over the cases, and over their distances from the median intensity."""
-
-    volume_ml: float
-    hu: float
-    spread_hu: float
-
-    @classmethod
-    def of(cls, seen: Sequence[_Seen]) -> _Usual:
-        """Over cases; an absent class has a volume and no intensity."""
-        present = np.array([found.hu for found in seen if found.volume_ml > 0])
-        hu = float(np.median(present)) if len(present) else float("nan")
-        spread_hu = float(np.median(np.abs(present - hu))) if len(present) else float("nan")
-        return cls(float(np.median([found.volume_ml for found in seen])), hu, spread_hu)
-
-
-@dataclass(frozen=True)
-class _Doubts:
-    """What lowers the trust in a class although its witnesses agree: 1 where nothing does.
-
-    Attributes:
-        sureness: of the border of the support's region.
-        came_back: Dice with which labels came back to the support from the case and the helpers, mean by their weight.
-        good_return: of `TrustRule`.
-    """
-
-    sureness: float = 1.0
-    came_back: float = 1.0
-    good_return: float = 1.0
-
-    @property
-    def returned(self) -> float:
-        return min(1.0, self.came_back / self.good_return)
-
-    @property
-    def factor(self) -> float:
-        return self.sureness * self.returned
-
-    def in_words(self) -> list[str]:
-        """Every doubt, the larger one first."""
-        words = []
-        if self.returned < 1:
-            told = f"labels that were sent there and back return with a mean Dice of {self.came_back:.2f} only"
-            words.append((self.returned, told))
-        if self.sureness < 1:
-            told = f"the support's region has no clear border (sureness {self.sureness:.2f}): look at it and correct it"
-            words.append((self.sureness, told))
-        return [told for _, told in sorted(words)]
-
-
-def distrusted(checks_dir: str | Path, case: str, least_dice: float) -> list[str]:
-    """Classes of a case whose witnesses agree by less than `least_dice`; none where the case was not checked.
-
-    Doubts about the support, which every case shares, do not count: else there would be nothing to learn from.
-    """
-    file = Path(checks_dir) / f"{case}.json"
-    if not file.exists():
-        return []
-    return [name for name, found in read_json(file)["classes"].items() if found["agreed_dice"] < least_dice]
 
 
 class SelfCheck:
@@ -344,26 +245,3 @@ class SelfCheck:
         hashes = [sha256_of_file(file) if file is not None and file.exists() else None for file in used]
         classes = list(self.cohort.classes.items())
         return sha256_of_settings([asdict(self.rule), classes, self.cohort.support, case, hashes, dict(results)])
-
-
-@dataclass(frozen=True)
-class _Voters:
-    """What each voter says about a case: the case's record, and the file with one label map per voter."""
-
-    record: Mapping[str, Any]
-    file: Path
-
-    def labels(self) -> dict[str, np.ndarray]:
-        """Voter -> (X, Y, Z) label values at the working spacing."""
-        stored = np.asarray(nib.load(self.file).dataobj)
-        return {name: stored[..., number] for number, name in enumerate(self.record["voters"])}
-
-    def about(self, name: str, witnesses: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The witnesses of one class, without the voters that are not heard about it."""
-        unheard = {voter for voter, weights in self.record["voters"].items() if name not in weights}
-        return {witness: label for witness, label in witnesses.items() if witness not in unheard}
-
-    def on_grid(self, label_map: Path) -> np.ndarray:
-        """A label map of the same case, (X, Y, Z) on the same grid."""
-        grid = nib.load(self.file)
-        return nearest_on_grid(read_labels(label_map), grid.affine, grid.shape[:3])

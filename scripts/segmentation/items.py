@@ -18,7 +18,7 @@ from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_nifti
 from scripts.data.cohort import load_cohort
 from scripts.data.volume_io import case_id, find_volumes, is_nifti, read_volume
-from scripts.quality.self_check import distrusted
+from scripts.quality.records import distrusted
 from scripts.segmentation.label_store import LabelStore
 
 logger = logging.getLogger(__name__)
