@@ -15,7 +15,7 @@ from bundle.packaging.trials import failed_trials, readme_commands
 from bundle.run_config import BUNDLE_ROOT
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
-from scripts.networks.segmentation_network import segmentation_network
+from scripts.networks.segmenter import segmentation_network
 
 NAME = "abdomen_ct_segmentation"
 

@@ -4,7 +4,7 @@ import torch
 from scripts.common.errors import BundleError
 from scripts.networks.anatomy_net import AnatomyNet
 from scripts.networks.model_files import write_model
-from scripts.networks.segmentation_network import AnatomySegmenter, segmentation_network, start_from_embedding
+from scripts.networks.segmenter import AnatomySegmenter, segmentation_network, start_from_embedding
 
 WIDTHS = [4, 4, 8, 8, 8]
 
