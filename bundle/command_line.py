@@ -22,7 +22,7 @@ from bundle.report import write_report
 from bundle.run_settings import DEFAULT_MODE, FILE_NAME, RunSettings, saved_settings
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json
-from scripts.data.cohort import parse_classes
+from scripts.data.stroke_classes import parse_classes
 from scripts.quality.evaluation import evaluate_folder, format_table
 
 logger = logging.getLogger("bundle")

@@ -12,7 +12,7 @@ from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
 from scripts.data.volume_io import Volume
 from scripts.points.denoising import denoising_rule
-from scripts.pseudo_labels.labeller import GeodesicSettings
+from scripts.pseudo_labels.settings import GeodesicSettings
 from scripts.registration.embedding_matching import MapRound, MatchingSettings
 from tests.pipeline_fixtures import default_settings, make_weights, phantom_settings, save
 from tests.test_correspondence import write_embedding

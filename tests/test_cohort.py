@@ -12,10 +12,10 @@ import SimpleITK as sitk
 
 import scripts.data.cohort
 from scripts.common.errors import BundleError
-from scripts.data.cohort import Cohort, load_cohort, parse_classes
-from scripts.data.prepare_cohort import prepare_cohort
+from scripts.data.cohort import Cohort, load_cohort
 from scripts.data.intensity import normalise_hu
-from scripts.data.stroke_classes import known_labels
+from scripts.data.prepare_cohort import prepare_cohort
+from scripts.data.stroke_classes import known_labels, parse_classes
 from scripts.data.volume_cache import VolumeCache
 
 SHAPE = (12, 10, 8)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from monai.utils import CommonKeys
 
-from scripts.embedding.contrastive_loss import ContrastiveLoss, MatchErrorMm
 from scripts.embedding.cells import cells_at
+from scripts.embedding.contrastive_loss import ContrastiveLoss, MatchErrorMm
 
 
 def test_cells_are_read_at_their_centres():

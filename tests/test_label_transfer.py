@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from scripts.embedding.cells import cell_fractions
 from scripts.embedding.dense_embedding import DenseEmbedding
 from scripts.label_propagation.label_transfer import TransferSettings, mapped_cells, transfer_labels
-from scripts.embedding.cells import cell_fractions
 from scripts.registration.robust_affine import SmoothMap
 from tests.test_matching import SHAPE, SPACING_MM, oracle
 

@@ -5,8 +5,14 @@ import pytest
 import torch
 
 from scripts.embedding.dense_embedding import DenseEmbedding
-from scripts.registration.embedding_matching import MatchingSettings, locate, maps_between, nearest_cells, nearest_matches
 from scripts.registration.body import body_of
+from scripts.registration.embedding_matching import (
+    MatchingSettings,
+    locate,
+    maps_between,
+    nearest_cells,
+    nearest_matches,
+)
 
 SPACING_MM = np.array([4.0, 4.0, 4.0])
 SHAPE = (48, 40, 32)

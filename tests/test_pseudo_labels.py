@@ -15,13 +15,17 @@ from scipy import ndimage
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json, write_nifti
 from scripts.common.overlap import dice_of
-from scripts.data.cohort import Case, Cohort
-from scripts.data.prepare_cohort import prepare_cohort
+from scripts.data.case import Case
+from scripts.data.cohort import Cohort
 from scripts.data.intensity import normalise_hu
+from scripts.data.prepare_cohort import prepare_cohort
 from scripts.networks.model_files import write_model
 from scripts.networks.prnet import PRNet
-from scripts.pseudo_labels.labeller import GeodesicSettings, PseudoLabeller, _cut_necks, geodesic_pseudo_label
-from scripts.pseudo_labels.labeller import labeller as pseudo_labels
+from scripts.pseudo_labels import labeller as pseudo_labels
+from scripts.pseudo_labels.geodesic_labels import geodesic_pseudo_label
+from scripts.pseudo_labels.labeller import PseudoLabeller
+from scripts.pseudo_labels.post_processing import cut_necks
+from scripts.pseudo_labels.settings import GeodesicSettings
 
 CONFIG = Path(__file__).parents[1] / "configs" / "pseudo_labels.json"
 CLASSES = {"spleen": 1, "left_kidney": 3, "liver": 6}
@@ -65,7 +69,7 @@ def test_far_background_seeds_need_no_look(seed, monkeypatch):
     seeds[0] &= ~seeds[1:].any(axis=0)
     settings = GeodesicSettings(truncation=8.0, largest_component=False)
     cropped = geodesic_pseudo_label(image, seeds, (1.0, 2.0, 3.0), settings)
-    monkeypatch.setattr(pseudo_labels, "_open_box", lambda seeds: tuple(slice(0, n) for n in seeds.shape[1:]))
+    monkeypatch.setattr(pseudo_labels, "open_box", lambda seeds: tuple(slice(0, n) for n in seeds.shape[1:]))
     whole = geodesic_pseudo_label(image, seeds, (1.0, 2.0, 3.0), settings)
     assert len(np.unique(whole.label)) == 3
     np.testing.assert_array_equal(cropped.label, whole.label)
@@ -114,7 +118,7 @@ def test_what_leaked_through_a_neck_goes_to_the_background():
     for block in (np.s_[1:9, 1:9, 1:9], np.s_[15:23, 1:9, 1:9], np.s_[9:15, 4:6, 4:6]):
         distances[1][block] = 0.0
     seeds[1, 5, 5, 5] = True
-    (share,) = _cut_necks(distances, seeds, (2.0, 2.0, 2.0), GeodesicSettings(neck_radius_mm=4.0))
+    (share,) = cut_necks(distances, seeds, (2.0, 2.0, 2.0), GeodesicSettings(neck_radius_mm=4.0))
     assert share == pytest.approx(1 / 2, abs=0.05)
     label = distances.argmin(axis=0)
     assert label[1:9, 1:9, 1:9].mean() > 0.9 and label[15:23, 1:9, 1:9].sum() == 0

@@ -3,7 +3,8 @@ import pytest
 
 from scripts.common.errors import BundleError
 from scripts.pseudo_labels.growth_limits import Reach, within_reach
-from scripts.pseudo_labels.labeller import GeodesicSettings, _end_at_reach
+from scripts.pseudo_labels.post_processing import end_at_reach
+from scripts.pseudo_labels.settings import GeodesicSettings
 
 SPACING_MM = (1.0, 2.0, 5.0)
 LIMIT = Reach(share=0.4, leak_share=1.0)
@@ -61,7 +62,7 @@ def test_what_lies_beyond_goes_to_the_background():
     seeds = np.stack([np.zeros_like(stroke()), stroke(), np.zeros_like(stroke())])
     distances = np.full(seeds.shape, 0.5, dtype=np.float32)
     distances[1] = 0.2  # all alike: the class would take everything
-    sureness = _end_at_reach(distances, seeds, SPACING_MM, GeodesicSettings(reach=LIMIT))
+    sureness = end_at_reach(distances, seeds, SPACING_MM, GeodesicSettings(reach=LIMIT))
     assert list(sureness) == [1] and 0 < sureness[1] < 1, "nothing of a class without seeds"
     everywhere = np.ones_like(stroke())
     expected, _ = within_reach(everywhere, stroke(), np.full(everywhere.shape, 0.4), SPACING_MM, LIMIT)
@@ -73,7 +74,7 @@ def test_the_nearest_rival_is_the_nearest_of_all_other_classes():
     seeds = np.stack([np.zeros_like(stroke()), stroke(), np.zeros_like(stroke())])
     distances = np.full(seeds.shape, 0.5, dtype=np.float32)
     distances[1], distances[2, 21:] = 0.2, 0.25  # towards higher x a rival is near: a ratio of 0.8, elsewhere of 0.4
-    _end_at_reach(distances, seeds, SPACING_MM, GeodesicSettings(reach=CLEAR))
+    end_at_reach(distances, seeds, SPACING_MM, GeodesicSettings(reach=CLEAR))
     found = np.flatnonzero(distances.argmin(axis=0)[:, 10, 3] == 1)
     assert found.tolist() == list(range(12, 26)), "0.4 up to 8.8 mm, 0.8 up to 5.6 mm"
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from scripts.common.errors import BundleError
-from scripts.pseudo_labels.labeller import GeodesicSettings
+from scripts.pseudo_labels.settings import GeodesicSettings
 from scripts.pseudo_labels.support_mask import grow_region
 from tests.prnet_fixtures import CLASSES, make_cohort, phantom
 

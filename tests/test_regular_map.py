@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.registration.coupled_convex import STRIDE, RegularRound, _smoothed, regular_displacements
+from scripts.embedding.cells import STRIDE
+from scripts.registration.coupled_convex import RegularRound, _smoothed, regular_displacements
 from tests.test_matching import SHAPE, SPACING_MM, oracle
 
 SHIFT_MM = np.array([8.0, 0.0, -16.0])

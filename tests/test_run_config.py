@@ -14,7 +14,7 @@ from bundle.run_config import (
     run_config,
 )
 from scripts.common.errors import BundleError
-from scripts.pseudo_labels.labeller import GeodesicSettings
+from scripts.pseudo_labels.settings import GeodesicSettings
 from tests.pipeline_fixtures import save, strokes
 
 PRNET = ["train_prnet.json", "small.json"]

@@ -11,8 +11,8 @@ from scripts.common.errors import BundleError
 from scripts.common.files import write_json
 from scripts.data.spacing_transforms import AntiAliasd, SafeSpacingd
 from scripts.segmentation.items import inference_items, training_items
-from scripts.segmentation.transforms import CachedCases, CropToLabeld, LocatedClassesd, StoredLabeld, prepare_batch
 from scripts.segmentation.label_store import LabelStore
+from scripts.segmentation.transforms import CachedCases, CropToLabeld, LocatedClassesd, StoredLabeld, prepare_batch
 from tests.segmentation_fixtures import CLASSES, LAS, make_work_dir, phantom
 
 

@@ -10,9 +10,9 @@ from scripts.common.overlap import dice_of
 from scripts.data.resampling import nearest_on_grid
 from scripts.data.volume_io import Volume
 from scripts.label_propagation.label_fusion import VOTERS
-from scripts.quality.self_check import MASK, SelfCheck
-from scripts.quality.evidence import TrustRule, _Doubts, _Seen, _Usual
+from scripts.quality.evidence import Doubts, Seen, TrustRule, Usual
 from scripts.quality.records import NETWORK, distrusted
+from scripts.quality.self_check import MASK, SelfCheck
 from tests.prnet_fixtures import CLASSES, LAS, make_cohort
 from tests.test_correspondence import organs
 
@@ -106,15 +106,15 @@ def test_a_missing_organ_is_flagged(cohort, tmp_path):
 def test_a_bowel_full_of_contrast_is_no_kidney(cohort, tmp_path):
     classes = check(cohort, tmp_path)["classes"]
     assert (classes["spleen"]["median_hu"], classes["left_kidney"]["median_hu"]) == (120, 190), "as drawn"
-    usual = _Usual.of([_Seen(150.0, hu) for hu in (100.0, 110.0, 120.0, 125.0, 260.0)] + [_Seen(0.0, float("nan"))])
+    usual = Usual.of([Seen(150.0, hu) for hu in (100.0, 110.0, 120.0, 125.0, 260.0)] + [Seen(0.0, float("nan"))])
     assert (usual.hu, usual.spread_hu) == (120.0, 10.0)
     rule = stage(cohort, tmp_path, TrustRule(tissue_hu=60, tissue_spread=5))
-    assert rule._reasons(0.9, _Doubts(), {}, _Seen(150.0, 260.0), usual) == [
+    assert rule._reasons(0.9, Doubts(), {}, Seen(150.0, 260.0), usual) == [
         "its tissue, 260 HU, is unlike the cohort's: median 120 HU"
     ]
-    assert rule._reasons(0.9, _Doubts(), {}, _Seen(150.0, 175.0), usual) == []
+    assert rule._reasons(0.9, Doubts(), {}, Seen(150.0, 175.0), usual) == []
     varied = stage(cohort, tmp_path, TrustRule(tissue_hu=60, tissue_spread=20))
-    assert varied._reasons(0.9, _Doubts(), {}, _Seen(150.0, 260.0), usual) == [], "contrast differs between scans"
+    assert varied._reasons(0.9, Doubts(), {}, Seen(150.0, 260.0), usual) == [], "contrast differs between scans"
 
 
 def test_an_organ_elsewhere_is_flagged(cohort, tmp_path):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.embedding.view_pairs import View, ViewPairsd, prepare_views, seeded_items
 from scripts.data.intensity import only_body
+from scripts.embedding.view_pairs import View, ViewPairsd, prepare_views, seeded_items
 
 SPACING_MM = (1.0, 2.0, 4.0)
 

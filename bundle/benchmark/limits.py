@@ -27,8 +27,8 @@ from scripts.networks.embedding_weights import load_embedding
 from scripts.networks.prnet_weights import load_prnet
 from scripts.point_propagation.propagator import Propagator
 from scripts.pseudo_labels.geodesic_distance import geodesic_distance
-from scripts.registration.embedding_matching import MatchingSettings, locate, maps_between
 from scripts.registration.body import embed_body
+from scripts.registration.embedding_matching import MatchingSettings, locate, maps_between
 
 POINTS = 1000
 SPACING_MM = 4.0

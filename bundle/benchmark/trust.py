@@ -9,10 +9,10 @@ from typing import Any
 from bundle.pipeline import Pipeline
 from bundle.run_config import read_component
 from bundle.stages import config_names
-from scripts.quality.calibration import summary
 from scripts.common.files import read_json
-from scripts.quality.self_check import SelfCheck
+from scripts.quality.calibration import summary
 from scripts.quality.records import STAGE
+from scripts.quality.self_check import SelfCheck
 
 
 def check_trust(

@@ -88,7 +88,7 @@ def times(run: Run) -> Markup:
 
 
 def metrics(run: Run) -> Markup:
-    """The scores of `report/metrics.json` (see `scripts.quality.evaluation.evaluate_folder`), per class and per case."""
+    """The scores of `report/metrics.json` (see `scripts.quality.evaluation`), per class and per case."""
     title = "Metrics"
     content = optional_json(run.output_dir / "report" / "metrics.json")
     if not isinstance(content, dict) or not content.get("classes"):

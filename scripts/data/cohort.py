@@ -10,10 +10,7 @@ from pathlib import Path
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.data.case import Case, as_spacing
-from scripts.data.stroke_classes import parse_classes
 from scripts.data.volume_cache import VolumeCache
-
-__all__ = ["Case", "Cohort", "load_cohort", "parse_classes", "prepare_cohort"]
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from scripts.label_propagation.label_transfer import STRIDE
 from scripts.networks.anatomy_net import STRIDES
+
+STRIDE = STRIDES["fine"]  # voxels per fine cell, the same along each axis
 
 
 def cells_affine(voxel_affine: np.ndarray) -> np.ndarray:
@@ -35,9 +36,6 @@ def cells_at(embedding: Tensor, voxels: Tensor, stride: int) -> Tensor:
     grid = ((2 * cells + 1) / size - 1).flip(-1)[:, :, None, None]
     sampled = functional.grid_sample(embedding, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return functional.normalize(sampled[..., 0, 0].transpose(1, 2), dim=2)
-
-
-STRIDE = STRIDES["fine"]
 
 
 def cell_fractions(shares: np.ndarray | Tensor, cells: tuple[int, int, int]) -> Tensor:

@@ -11,11 +11,10 @@ from torch import Tensor
 
 from scripts.data.cached_volume import CachedVolume
 from scripts.data.probability_maps import votes_on_grid
-from scripts.embedding.cells import cells_affine
 from scripts.data.resampling import nearest_on_grid
 from scripts.data.volume_io import read_labels
+from scripts.embedding.cells import cell_fractions, cells_affine
 from scripts.label_propagation.label_transfer import TransferSettings, transfer_labels
-from scripts.embedding.cells import cell_fractions
 from scripts.label_propagation.mask_warping import carried_region
 from scripts.registration.body import Body
 from scripts.registration.robust_affine import SmoothMap

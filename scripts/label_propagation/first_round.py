@@ -27,8 +27,8 @@ from scripts.networks.embedding_weights import load_embedding
 from scripts.points.denoising import COLLISION, KEPT, TISSUE, collisions
 from scripts.points.point_records import JudgedPoints, PointRecords, points_at_home
 from scripts.points.tissue_check import local_intensities, tissue_misfits
-from scripts.registration.embedding_matching import BodyMaps, MatchingSettings, locate, maps_between
 from scripts.registration.body import Body, embed_body
+from scripts.registration.embedding_matching import BodyMaps, MatchingSettings, locate, maps_between
 
 STAGE = "correspondence"
 CYCLE = "cycle"

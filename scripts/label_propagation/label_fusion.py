@@ -30,8 +30,8 @@ from scripts.label_propagation.point_check import judged_by_votes
 from scripts.networks.embedding_weights import load_embedding
 from scripts.points.denoising import classes_not_located
 from scripts.points.point_records import draw_kept
-from scripts.registration.embedding_matching import MatchingSettings, maps_between
 from scripts.registration.body import Body, embed_body
+from scripts.registration.embedding_matching import MatchingSettings, maps_between
 
 logger = logging.getLogger(__name__)
 

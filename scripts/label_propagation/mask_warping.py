@@ -14,10 +14,10 @@ from scipy import ndimage
 
 from scripts.common.boxes import box_of
 from scripts.data.cached_volume import CachedVolume
+from scripts.embedding.cells import STRIDE, cells_inside
 from scripts.embedding.dense_embedding import DenseEmbedding
 from scripts.label_propagation.label_transfer import TransferSettings, mapped_cells
-from scripts.embedding.cells import cells_inside
-from scripts.registration.coupled_convex import STRIDE, regular_displacements
+from scripts.registration.coupled_convex import regular_displacements
 from scripts.registration.deformable import registered
 from scripts.registration.robust_affine import SmoothMap
 

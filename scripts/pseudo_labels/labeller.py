@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import torch
-from monai.transforms import KeepLargestConnectedComponent
 from scipy import ndimage
 from tqdm import tqdm
 
@@ -20,160 +19,22 @@ from scripts.common.distributed import rank_and_world
 from scripts.common.errors import BundleError
 from scripts.common.files import is_made_of, read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
 from scripts.data.cached_volume import read_cached
-from scripts.data.cohort import Case, Cohort
+from scripts.data.case import Case
+from scripts.data.cohort import Cohort
 from scripts.data.intensity import normalise_hu
 from scripts.data.probability_maps import VOTES, read_votes, votes_on_grid
-from scripts.pseudo_labels.seeds import seeds_from_votes
 from scripts.data.resampling import canonical, nearest_on_grid
 from scripts.data.scribbles import draw_points
 from scripts.data.volume_cache import at_spacing
 from scripts.data.volume_io import Volume, read_labels, read_volume, spacing_of
 from scripts.networks.prnet_weights import load_prnet
-from scripts.pseudo_labels.border_smoothing import smoothed_shares
 from scripts.pseudo_labels.boundary_refinement import dense_features, refine_boundary
 from scripts.pseudo_labels.em_posterior import tissue_posterior
-from scripts.pseudo_labels.geodesic_distance import geodesic_distance
-from scripts.pseudo_labels.growth_limits import Reach, within_reach
-from scripts.pseudo_labels.opening_by_reconstruction import without_necks
-
-STAGE = "pseudo_labels"
-UNDECIDED = 255  # value of voxels that two classes claim almost equally
-BORDER_DEPTH_SHARE = 0.25  # a small ball loses about a sixth of its radius to it at most
-RELATIVE_TOLERANCE = 0.01  # of the truncation: further sweeps move hardly a label
-RAS = np.array([[0, 1], [1, 1], [2, 1]])
-
-
-@dataclass(frozen=True)
-class GeodesicSettings:
-    """How pseudo labels grow from points.
-
-    Args:
-        lam: weight of intensity against length, 0 to 1 (see `geodesic_distance`).
-        truncation: distance from which on a class has no affinity.
-        max_iterations: limit of the distance's rounds.
-        largest_component: keep each class's largest connected part only.
-        spacing_mm: grid the distances are computed on, X, Y, Z of the canonical axes; None is the case's own, which is
-            also taken where it has the larger voxels.
-        backend: "torch" or "geodistk".
-        refine: redraw the borders with the fine PRNet's features; the spacing must be the network's.
-        body_only: everything outside the body is background.
-        undecided_margin: voxels whose two nearest classes differ by less than this share of the truncation are
-            undecided (255) and teach nothing; 0 decides all.
-        confident_vote: seeds are where a class's transferred vote exceeds this (mode `default`); a class without such
-            a place keeps its points. None takes points alone.
-        confident_background: the same for background; None takes `confident_vote`.
-        intensity_rounds: the votes are first made sharper by the case's intensities, see `tissue_posterior`.
-        intensity_reach_mm: in them the background's intensities are learnt place by place, see `tissue_posterior`; 0
-            learns one histogram of all.
-        vote_weight: a step in a class's probability costs as much as this share of the same step in intensity; 0 looks
-            at intensity alone. Without `confident_vote` there are no probabilities.
-        reach: how far from its seeds a class may be, see `within_reach`; None ends nowhere.
-        neck_radius_mm: what hangs on to a class by a neck that a ball of this radius cannot pass is cut off, see
-            `without_necks`; 0 cuts nothing.
-        neck_share: that radius is at most this share of the depth of the class's deepest seed.
-        image_smoothing_voxels: paths see the image through a Gaussian of this standard deviation, so that noise costs
-            less; in sides of a voxel (the median of its three), because noise and ragged borders are as wide as that. 0
-            is the image itself.
-        border_smoothing_voxels: borders are drawn where the classes' shares in such a Gaussian are equal, see
-            `smoothed_shares`; 0 leaves them as they grew. `undecided_margin` then compares these shares.
-    """
-
-    lam: float = 1.0
-    truncation: float = 1.0
-    max_iterations: int = 32
-    largest_component: bool = True
-    spacing_mm: tuple[float, float, float] | None = None
-    backend: str = "torch"
-    refine: bool = False
-    body_only: bool = False
-    undecided_margin: float = 0.0
-    confident_vote: float | None = None
-    confident_background: float | None = None
-    intensity_rounds: int = 0
-    intensity_reach_mm: float = 0.0
-    vote_weight: float = 0.0
-    reach: Reach | None = None
-    neck_radius_mm: float = 0.0
-    neck_share: float = 0.5
-    image_smoothing_voxels: float = 0.0
-    border_smoothing_voxels: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.vote_weight < 0 or (self.vote_weight and self.backend == "geodistk"):
-            found = f"{self.vote_weight}, backend {self.backend}"
-            raise BundleError(
-                "vote_weight is not usable", stage=STAGE, expected="0 or more; 0 for geodistk", found=found
-            )
-        for name in ("image_smoothing_voxels", "border_smoothing_voxels", "intensity_reach_mm"):
-            if getattr(self, name) < 0:
-                raise BundleError(f"{name} is a width", stage=STAGE, expected="0 or more", found=getattr(self, name))
-        if self.spacing_mm is not None:
-            object.__setattr__(self, "spacing_mm", tuple(float(step) for step in self.spacing_mm))
-
-
-@dataclass(frozen=True)
-class PseudoLabel:
-    """A label map with the distances behind it.
-
-    Args:
-        label: (X, Y, Z) uint8, 0 background, 1..K the classes.
-        distances: (K + 1, X, Y, Z) float32 up to the truncation, background first.
-    """
-
-    label: np.ndarray
-    distances: np.ndarray
-
-
-def geodesic_pseudo_label(
-    image: np.ndarray | torch.Tensor,
-    seeds: np.ndarray | torch.Tensor,
-    spacing_mm: Sequence[float],
-    settings: GeodesicSettings,
-    device: torch.device | str | None = None,
-) -> PseudoLabel:
-    """Label every voxel by the nearest seeds (GeoS step of the paper).
-
-    The distance to each class is cut at `truncation` T; the affinity is 1 - distance / T; the class of the highest
-    affinity wins. Background wins ties with it and where nothing is near; of classes that tie, the first wins. A class
-    without a seed stays absent.
-
-    Args:
-        image: (X, Y, Z) in [0, 1], or with further channels, (C, X, Y, Z).
-        seeds: (K + 1, X, Y, Z) bool, background first.
-        spacing_mm: voxel size along X, Y, Z.
-        settings: see `GeodesicSettings`; its `spacing_mm` and `refine` are not looked at here.
-        device: where the distances are computed.
-
-    Raises:
-        BundleError: as `geodesic_distance`.
-    """
-    box = _open_box(seeds)
-    inside = geodesic_distance(
-        image[(..., *box)],
-        seeds[(slice(None), *box)],
-        spacing_mm,
-        lam=settings.lam,
-        max_iterations=settings.max_iterations,
-        truncation=settings.truncation,
-        tolerance=RELATIVE_TOLERANCE * settings.truncation,
-        backend=settings.backend,
-        device=device,
-    )
-    distances = np.full(tuple(seeds.shape), settings.truncation, dtype=np.float32)
-    distances[0] = 0.0
-    distances[(slice(None), *box)] = inside.clamp_(max=settings.truncation).cpu().numpy()
-    label, *_ = _nearest_class(distances)
-    return PseudoLabel(_largest_parts(label) if settings.largest_component else label, distances)
-
-
-def _open_box(seeds: np.ndarray | torch.Tensor) -> tuple[slice, ...]:
-    """Box around every voxel that is no background seed, with a rim of one.
-
-    Beyond it there are background seeds only. A way out of the box and back passes one, and from there on background is
-    at least as near as the class: labels need no look beyond.
-    """
-    everything = tuple(slice(0, size) for size in seeds.shape[1:])
-    return box_of(~np.asarray(seeds[0], dtype=bool), margins=(1, 1, 1)) or everything
+from scripts.pseudo_labels.geodesic_labels import PseudoLabel, geodesic_pseudo_label, nearest_class
+from scripts.pseudo_labels.label_resampling import UNDECIDED, label_on_grid
+from scripts.pseudo_labels.post_processing import cut_necks, end_at_reach, smooth_borders
+from scripts.pseudo_labels.seeds import seeds_from_votes
+from scripts.pseudo_labels.settings import STAGE, GeodesicSettings
 
 
 class PseudoLabeller:
@@ -286,15 +147,15 @@ class PseudoLabeller:
         distances = self._refined(pseudo, working.array) if self.network is not None else pseudo.distances
         about = {}
         if self.settings.reach is not None:
-            sureness = _end_at_reach(distances, seeds, spacing_of(working.affine), self.settings)
+            sureness = end_at_reach(distances, seeds, spacing_of(working.affine), self.settings)
             numbered = enumerate(self.cohort.classes, start=1)
             about["border_sureness"] = {name: sureness[channel] for channel, name in numbered if channel in sureness}
         if self.settings.neck_radius_mm:
-            shares = _cut_necks(distances, seeds, spacing_of(working.affine), self.settings)
+            shares = cut_necks(distances, seeds, spacing_of(working.affine), self.settings)
             about["cut_off"] = dict(zip(self.cohort.classes, shares, strict=True))
         if self.settings.border_smoothing_voxels:
-            distances = _smooth_borders(distances, seeds, spacing_of(working.affine), self.settings)
-        label = _label_on_grid(distances, working.affine, self._case(name).shape, original.affine, self.settings)
+            distances = smooth_borders(distances, seeds, spacing_of(working.affine), self.settings)
+        label = label_on_grid(distances, working.affine, self._case(name).shape, original.affine, self.settings)
         located = zip(self.cohort.classes, seeds[1:], strict=True)
         return label, [name for name, seed in located if not seed.any()], about
 
@@ -382,7 +243,7 @@ class PseudoLabeller:
         features = dense_features(self.network, image[box], self.network.patch_size, device=self.device)
         label = pseudo.label.copy()
         label[box] = refine_boundary(label[box], features)
-        changed = label != _nearest_class(pseudo.distances)[0]
+        changed = label != nearest_class(pseudo.distances)[0]
         distances = pseudo.distances.copy()
         distances[:, changed] = np.where(
             np.arange(len(distances))[:, None] == label[changed], 0.0, self.settings.truncation
@@ -435,119 +296,6 @@ class PseudoLabeller:
 
     def _record_file(self, name: str) -> Path:
         return self.labels_dir / f"{name}.json"
-
-
-def _end_at_reach(
-    distances: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], settings: GeodesicSettings
-) -> dict[int, float]:
-    """Give what lies too far from a class's seeds to the background, in place; arguments as for `_cut_necks`.
-
-    Returns channel -> how sure the border is, see `within_reach`, of every class that has seeds.
-    """
-    label, nearest, second = _nearest_class(distances)
-    sureness = {}
-    for channel in range(1, len(distances)):
-        mask, sown = label == channel, seeds[channel]
-        if not sown.any():
-            continue
-        box = box_of(mask | sown, margins=(0, 0, 0))
-        ratio = nearest[box] / np.maximum(second[box], np.finfo(np.float32).tiny)
-        kept, sure = within_reach(mask[box], sown[box], ratio, spacing_mm, settings.reach)
-        _to_background(distances[(slice(None), *box)], channel, mask[box] & ~kept, settings)
-        sureness[channel] = round(sure, 3)
-    return sureness
-
-
-def _cut_necks(
-    distances: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], settings: GeodesicSettings
-) -> list[float]:
-    """Give what leaked out of a class to the background, in place: (K + 1, X, Y, Z) distances, background first.
-
-    Returns the share of each of the K classes that is lost.
-    """
-    label, *_ = _nearest_class(distances)
-    shares = [0.0] * (len(distances) - 1)
-    for channel in range(1, len(distances)):
-        if (box := box_of(label == channel, margins=(1, 1, 1))) is None:
-            continue
-        mask = label[box] == channel
-        kept = without_necks(mask, seeds[channel][box], spacing_mm, settings.neck_radius_mm, settings.neck_share)
-        leaked = mask & ~kept
-        _to_background(distances[(slice(None), *box)], channel, leaked, settings)
-        shares[channel - 1] = round(float(leaked.sum() / mask.sum()), 3)
-    return shares
-
-
-def _smooth_borders(
-    distances: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], settings: GeodesicSettings
-) -> np.ndarray:
-    """Distances whose nearest class has smooth borders; arguments as for `_cut_necks`."""
-    label, *_ = _nearest_class(distances)
-    width_mm = settings.border_smoothing_voxels * float(np.median(spacing_mm))
-    shares = smoothed_shares(label, seeds, spacing_mm, width_mm, BORDER_DEPTH_SHARE)
-    np.subtract(1, shares, out=shares)
-    shares *= settings.truncation
-    return shares
-
-
-def _to_background(distances: np.ndarray, channel: int, lost: np.ndarray, settings: GeodesicSettings) -> None:
-    """Give the voxels `lost` of a class to the background, in place."""
-    distances[channel][lost] = settings.truncation
-    distances[0][lost] = 0.0
-
-
-def _nearest_class(distances: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of (X, Y, Z) maps, at each voxel: uint8 index of the smallest (first of equals), its value, the next one's."""
-    label, nearest, second = None, None, None
-    for index, distance in enumerate(distances):
-        if label is None:
-            label, nearest = np.zeros(distance.shape, dtype=np.uint8), distance.copy()
-            second = np.full_like(nearest, np.inf)
-            continue
-        np.minimum(second, np.maximum(nearest, distance), out=second)
-        closer = distance < nearest
-        label[closer] = index
-        nearest[closer] = distance[closer]
-    return label, nearest, second
-
-
-def _label_on_grid(
-    distances: np.ndarray,
-    working_affine: np.ndarray,
-    shape: Sequence[int],
-    affine: np.ndarray,
-    settings: GeodesicSettings,
-) -> np.ndarray:
-    """Index map on the grid of `shape` and `affine` from (K + 1, X, Y, Z) canonical distances, made finer linearly.
-
-    Undecided voxels get `UNDECIDED`.
-    """
-    orientation = nib.io_orientation(affine)
-    canonical_affine = affine @ nib.orientations.inv_ornt_aff(orientation, shape)
-    canonical_shape = tuple(int(shape[axis]) for axis in np.argsort(orientation[:, 0]))
-    to_working = np.linalg.inv(working_affine) @ canonical_affine
-    finer = (_sampled(distance, to_working, canonical_shape) for distance in distances)
-    label, nearest, second = _nearest_class(finer)
-    if settings.largest_component:
-        label = _largest_parts(label)
-    close = second - nearest < settings.undecided_margin * settings.truncation
-    label[close & (nearest < settings.truncation)] = UNDECIDED
-    back = nib.orientations.ornt_transform(RAS, orientation)
-    return np.ascontiguousarray(nib.apply_orientation(label, back))
-
-
-def _sampled(distance: np.ndarray, to_distance: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Linear interpolation on a grid with parallel axes; (4, 4) `to_distance` maps its voxels to those of the map."""
-    if distance.shape == shape and np.allclose(to_distance, np.eye(4), atol=1e-6):
-        return distance
-    scale, offset = np.diag(to_distance)[:3], to_distance[:3, 3]
-    return ndimage.affine_transform(distance, scale, offset, output_shape=shape, order=1, mode="nearest")
-
-
-def _largest_parts(label: np.ndarray) -> np.ndarray:
-    """Each class's largest part whose voxels share faces, on an index map."""
-    keep = KeepLargestConnectedComponent(is_onehot=False, independent=True, connectivity=1)
-    return np.asarray(keep(label[None])[0], dtype=np.uint8)
 
 
 def _volumes_ml(label: np.ndarray, classes: Mapping[str, int], affine: np.ndarray) -> dict[str, float]:

@@ -13,7 +13,8 @@ from scripts.data.cached_volume import read_cached
 from scripts.data.cohort import Cohort
 from scripts.data.scribbles import read_scribble_points
 from scripts.points.point_records import PointRecords, points_at_home
-from scripts.pseudo_labels.labeller import GeodesicSettings, PseudoLabeller
+from scripts.pseudo_labels.labeller import PseudoLabeller
+from scripts.pseudo_labels.settings import GeodesicSettings
 
 FOLDER = "region"
 

@@ -37,7 +37,7 @@ class TrustRule:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """A class in a case.
 
     Attributes:
@@ -50,7 +50,7 @@ class _Seen:
 
 
 @dataclass(frozen=True)
-class _Usual:
+class Usual:
     """A class in the cohort: medians over the cases, and over their distances from the median intensity."""
 
     volume_ml: float
@@ -58,7 +58,7 @@ class _Usual:
     spread_hu: float
 
     @classmethod
-    def of(cls, seen: Sequence[_Seen]) -> _Usual:
+    def of(cls, seen: Sequence[Seen]) -> Usual:
         """Over cases; an absent class has a volume and no intensity."""
         present = np.array([found.hu for found in seen if found.volume_ml > 0])
         hu = float(np.median(present)) if len(present) else float("nan")
@@ -67,7 +67,7 @@ class _Usual:
 
 
 @dataclass(frozen=True)
-class _Doubts:
+class Doubts:
     """What lowers the trust in a class although its witnesses agree: 1 where nothing does.
 
     Attributes:
@@ -101,7 +101,7 @@ class _Doubts:
 
 
 @dataclass(frozen=True)
-class _Voters:
+class Voters:
     """What each voter says about a case: the case's record, and the file with one label map per voter."""
 
     record: Mapping[str, Any]

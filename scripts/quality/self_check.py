@@ -26,7 +26,7 @@ from scripts.data.cohort import Cohort
 from scripts.data.volume_io import read_labels, read_volume
 from scripts.label_propagation.label_fusion import ON_SUPPORT, VOTERS
 from scripts.quality.agreement import agreements, qualities, quality_interval
-from scripts.quality.evidence import TrustRule, _Doubts, _Seen, _Usual, _Voters
+from scripts.quality.evidence import Doubts, Seen, TrustRule, Usual, Voters
 from scripts.quality.records import NETWORK, STAGE
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class SelfCheck:
         if not todo:
             return []
         seen = {case: self._seen(case) for case in results}
-        usual = {name: _Usual.of([found[name] for found in seen.values()]) for name in self.cohort.classes}
+        usual = {name: Usual.of([found[name] for found in seen.values()]) for name in self.cohort.classes}
         shared, sureness = self._shared_quality(), self._sureness()
         logger.info("quality that all witnesses share, seen on the support: %.2f", shared)
         for case in tqdm(todo, desc="self-check", unit="case", disable=rank > 0):
@@ -101,12 +101,12 @@ class SelfCheck:
     def _check(
         self,
         case: str,
-        seen: Mapping[str, _Seen],
-        usual: Mapping[str, _Usual],
+        seen: Mapping[str, Seen],
+        usual: Mapping[str, Usual],
         shared: float,
         sureness: Mapping[str, float],
     ) -> dict[str, Any]:
-        voters = _Voters(read_json(self._propagated(case, ".json")), self._propagated(case, VOTERS))
+        voters = Voters(read_json(self._propagated(case, ".json")), self._propagated(case, VOTERS))
         similarity = voters.record["similarity"]
         unlike = similarity < self.rule.least_similarity
         everybody = self._witnesses(case, voters)
@@ -118,10 +118,10 @@ class SelfCheck:
             agreed, interval = self._agreed(table, shared, known)
             if unlike:  # what bodies of another kind say of this one, they may well agree about
                 agreed, interval = 0.0, (0.0, 0.0)
-            doubts = _Doubts()
+            doubts = Doubts()
             if not known:
                 came_back = voters.record["came_back"][name]
-                doubts = _Doubts(sureness.get(name, 1.0), came_back, self.rule.good_return)
+                doubts = Doubts(sureness.get(name, 1.0), came_back, self.rule.good_return)
             agreement = dict(zip(list(witnesses)[1:], table[0, 1:].tolist(), strict=True))
             reasons = self._reasons(agreed, doubts, agreement, seen[name], usual[name])
             classes[name] = {
@@ -146,7 +146,7 @@ class SelfCheck:
         low, high = quality_interval(table, 0)
         return shared * float(qualities(table)[0]), (shared * low, shared * high)
 
-    def _witnesses(self, case: str, voters: _Voters) -> dict[str, np.ndarray]:
+    def _witnesses(self, case: str, voters: Voters) -> dict[str, np.ndarray]:
         """Name -> (X, Y, Z) label values at the working spacing, the result first.
 
         Of a case whose label map the user accepted, that is the only other one, by the case's own name.
@@ -169,7 +169,7 @@ class SelfCheck:
         mask, record, file = self._tests()
         if not mask.exists():
             return 1.0
-        voters = _Voters(read_json(record), file)
+        voters = Voters(read_json(record), file)
         label, truth = voters.on_grid(mask), voters.on_grid(self.region)
         witnesses = {RESULT: label, **voters.labels()}
         ratios = []
@@ -186,7 +186,7 @@ class SelfCheck:
         return read_json(self.region_record).get("border_sureness", {})
 
     def _reasons(
-        self, agreed: float, doubts: _Doubts, agreement: Mapping[str, float], seen: _Seen, usual: _Usual
+        self, agreed: float, doubts: Doubts, agreement: Mapping[str, float], seen: Seen, usual: Usual
     ) -> list[str]:
         """Why a class is flagged."""
         if seen.volume_ml == 0:
@@ -207,13 +207,13 @@ class SelfCheck:
             reasons.append(f"its tissue, {seen.hu:.0f} HU, is unlike the cohort's: median {usual.hu:.0f} HU")
         return reasons
 
-    def _seen(self, case: str) -> dict[str, _Seen]:
+    def _seen(self, case: str) -> dict[str, Seen]:
         label, image = read_labels(self._result(case)), read_volume(self.cohort.cases[case].image)
         voxel_ml = float(np.prod(label.spacing_mm)) / 1000
         found = {}
         for name, value in self.cohort.classes.items():
             tissue = image.array[label.array == value]
-            found[name] = _Seen(tissue.size * voxel_ml, float(np.median(tissue)) if tissue.size else float("nan"))
+            found[name] = Seen(tissue.size * voxel_ml, float(np.median(tissue)) if tissue.size else float("nan"))
         return found
 
     def _propagated(self, case: str, ending: str) -> Path:

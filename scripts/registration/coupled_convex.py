@@ -16,10 +16,9 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from scripts.embedding.cells import STRIDE
 from scripts.embedding.dense_embedding import DenseEmbedding
-from scripts.networks.anatomy_net import STRIDES
 
-STRIDE = STRIDES["fine"]
 CHUNK = 64  # cells whose windows are looked at together
 LEAST_WEIGHT = 1e-6  # of the neighbours; where there are none, the map stays affine
 

@@ -14,9 +14,9 @@ from ignite.engine import Engine, Events
 from monai.networks.utils import eval_mode
 
 from scripts.common.files import read_json, write_json
-from scripts.segmentation.transforms import CachedCases, current_label
 from scripts.segmentation.label_store import LabelStore
 from scripts.segmentation.loss import merge_unlocated
+from scripts.segmentation.transforms import CachedCases, current_label
 
 logger = logging.getLogger(__name__)
 
