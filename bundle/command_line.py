@@ -13,13 +13,13 @@ from typing import Any
 
 from bundle.benchmark import ablation, default, limits, networks, paper
 from bundle.demo import run_demo
-from bundle.inference import infer_folder
-from bundle.localisation import LOCALISATIONS, weights_folder
 from bundle.monai_label.launch import launch
 from bundle.packaging import Release, package
-from bundle.pipeline import Pipeline
+from bundle.pipeline.inference import infer_folder
+from bundle.pipeline.localisation import LOCALISATIONS, weights_folder
+from bundle.pipeline.pipeline import Pipeline
+from bundle.pipeline.settings import DEFAULT_MODE, FILE_NAME, RunSettings, saved_settings
 from bundle.report import write_report
-from bundle.run_settings import DEFAULT_MODE, FILE_NAME, RunSettings, saved_settings
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json
 from scripts.data.stroke_classes import parse_classes

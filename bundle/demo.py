@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from bundle.dataset import read_dataset
-from bundle.inference import infer_folder
 from bundle.phantom import write_phantom_cohort
-from bundle.pipeline import Pipeline, RunSettings, link_images
+from bundle.pipeline.inference import infer_folder
+from bundle.pipeline.pipeline import Pipeline, RunSettings, link_images
 from scripts.common.files import write_json
 from scripts.quality.evaluation import evaluate_folder, format_table
 

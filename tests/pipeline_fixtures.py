@@ -10,8 +10,8 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from bundle.pipeline import Pipeline
-from bundle.run_settings import RunSettings
+from bundle.pipeline.pipeline import Pipeline
+from bundle.pipeline.settings import RunSettings
 from scripts.common.files import write_json
 from scripts.networks.model_files import write_model
 from scripts.networks.prnet import PRNet

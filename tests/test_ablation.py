@@ -1,9 +1,9 @@
 import pytest
 
 from bundle.benchmark import ablation
-from bundle.run_config import check_values
-from bundle.run_settings import RunSettings
-from bundle.stages import config_names
+from bundle.pipeline.configs import check_values
+from bundle.pipeline.settings import RunSettings
+from bundle.pipeline.stages import config_names
 
 
 def scores(*supports, **cases):

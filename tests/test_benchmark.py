@@ -7,7 +7,7 @@ from bundle.benchmark import ablation, default, limits, networks, pages, paper, 
 from bundle.benchmark.points import count_points, redenoise, sweep, write_redenoised
 from bundle.dataset import read_dataset
 from bundle.phantom import write_phantom_cohort
-from bundle.run_settings import RunSettings
+from bundle.pipeline.settings import RunSettings
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
 from scripts.data.volume_io import Volume

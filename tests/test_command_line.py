@@ -8,9 +8,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bundle import command_line, pipeline
+from bundle import command_line
 from bundle.command_line import main
-from bundle.inference import CARD_KEYS
+from bundle.pipeline.inference import CARD_KEYS
+from bundle.pipeline.pipeline import pipeline
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.data.cohort import load_cohort
@@ -37,7 +38,7 @@ def stages(monkeypatch):
     """The stages are replaced by ones that do no work; the report is not written."""
     fake = FakeStages()
     monkeypatch.setattr(pipeline, "run_config", fake)
-    monkeypatch.setattr("bundle.work_directory.gc.collect", lambda: 0)  # slow, and there is nothing to collect
+    monkeypatch.setattr("bundle.pipeline.state.gc.collect", lambda: 0)  # slow, and there is nothing to collect
     monkeypatch.setattr(pipeline, "write_report", lambda output, labels: output / "report" / "index.html")
     return fake
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from bundle.run_config import check_keys
-from bundle.stages import CONFIGS as STAGES
+from bundle.pipeline.configs import check_keys
+from bundle.pipeline.stages import CONFIGS as STAGES
 from scripts.point_propagation.point_propagation import ScribblePropagation
 from scripts.pseudo_labels.labeller import PseudoLabeller
 from tests.pipeline_fixtures import BACKGROUND, CLASSES, make_cohort, make_weights, volume

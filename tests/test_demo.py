@@ -7,10 +7,10 @@ import pytest
 from bundle import demo
 from bundle.demo import OVERRIDES, run_demo
 from bundle.phantom import write_phantom_cohort
-from bundle.pipeline import Pipeline
-from bundle.run_config import check_values
-from bundle.run_settings import RunSettings
-from bundle.stages import config_names
+from bundle.pipeline.configs import check_values
+from bundle.pipeline.pipeline import Pipeline
+from bundle.pipeline.settings import RunSettings
+from bundle.pipeline.stages import config_names
 from scripts.common.files import read_json
 from tests.pipeline_fixtures import default_settings
 

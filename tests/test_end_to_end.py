@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from bundle import pipeline
 from bundle.command_line import main
 from bundle.phantom import write_phantom_cohort
+from bundle.pipeline.pipeline import pipeline
 from scripts.common.files import read_json
 from tests.pipeline_fixtures import phantom_settings
 

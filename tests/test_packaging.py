@@ -12,7 +12,7 @@ from bundle.packaging import Release, assembly, package
 from bundle.packaging.assembly import assemble
 from bundle.packaging.rules import broken_rules
 from bundle.packaging.trials import failed_trials, readme_commands
-from bundle.run_config import BUNDLE_ROOT
+from bundle.pipeline.configs import BUNDLE_ROOT
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
 from scripts.networks.segmenter import segmentation_network

@@ -4,11 +4,10 @@ import os
 import numpy as np
 import pytest
 
-from bundle import localisation
-from bundle import pipeline as module
-from bundle.localisation import PaperLocalisation, weights_folder
-from bundle.pipeline import Pipeline, link_images
-from bundle.run_settings import save_settings, saved_settings
+from bundle.pipeline.localisation import PaperLocalisation, weights_folder
+from bundle.pipeline.pipeline import Pipeline, link_images, localisation
+from bundle.pipeline.pipeline import pipeline as module
+from bundle.pipeline.settings import save_settings, saved_settings
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
 from scripts.data.cohort import load_cohort
@@ -21,7 +20,7 @@ ALL = ["train_prnet", "fine", "propagate", "pseudo_labels", "train", "inference"
 def stages(monkeypatch):
     fake = FakeStages()
     monkeypatch.setattr(module, "run_config", fake)
-    monkeypatch.setattr("bundle.work_directory.gc.collect", lambda: 0)  # slow, and there is nothing to collect
+    monkeypatch.setattr("bundle.pipeline.state.gc.collect", lambda: 0)  # slow, and there is nothing to collect
     return fake
 
 

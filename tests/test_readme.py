@@ -14,7 +14,7 @@ import pytest
 
 from bundle.command_line import _parser
 from bundle.packaging.trials import code_blocks, commands_in
-from bundle.run_config import check_keys, read_configs
+from bundle.pipeline.configs import check_keys, read_configs
 from tests.pipeline_fixtures import make_cohort
 
 ROOT = Path(__file__).parent.parent
@@ -87,7 +87,7 @@ def test_options_named_in_the_text_exist():
 
 def test_settings_named_in_the_text_exist():
     for stage, key in re.findall(r"--set (\w+)\.(\w+)=", README):
-        from bundle.stages import CONFIGS
+        from bundle.pipeline.stages import CONFIGS
 
         check_keys(CONFIGS[stage][0], {key: None})
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bundle.dataset import read_dataset
-from bundle.pipeline import link_images
+from bundle.pipeline.pipeline import link_images
 from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.volume_io import find_volumes, read_labels, read_volume
 

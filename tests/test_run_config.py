@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from bundle.run_config import (
+from bundle.pipeline.configs import (
     CONFIGS,
     check_keys,
     check_values,

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import pytest
 
 from bundle.benchmark.shipping import ship_embedding, ship_prnets, ship_segmentation
-from bundle.inference import CARD_KEYS
-from bundle.run_config import BUNDLE_ROOT
+from bundle.pipeline.configs import BUNDLE_ROOT
+from bundle.pipeline.inference import CARD_KEYS
 from scripts.common.files import read_json, write_json
 
 

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from bundle.work_directory import Stage, WorkDirectory
+from bundle.pipeline.state import Stage, WorkDirectory
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 
@@ -41,7 +41,7 @@ class Steps:
 
 @pytest.fixture
 def steps(tmp_path, monkeypatch):
-    monkeypatch.setattr("bundle.work_directory.gc.collect", lambda: 0)  # slow, and there is nothing to collect
+    monkeypatch.setattr("bundle.pipeline.state.gc.collect", lambda: 0)  # slow, and there is nothing to collect
     return Steps(tmp_path / "out")
 
 
@@ -117,7 +117,7 @@ def test_a_kill_while_old_results_are_removed_leaves_none_that_count(steps, monk
         if path.exists():
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("bundle.work_directory.shutil.rmtree", kill)
+    monkeypatch.setattr("bundle.pipeline.state.shutil.rmtree", kill)
     with pytest.raises(KeyboardInterrupt):
         steps.run()
     monkeypatch.undo()
@@ -150,7 +150,7 @@ def test_a_damaged_state_file_is_said_and_survived(steps, caplog, content):
 
 def test_seconds_add_up_over_kills_but_not_over_changes(steps, monkeypatch):
     clock = iter(range(0, 1000, 10))
-    monkeypatch.setattr("bundle.work_directory.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("bundle.pipeline.state.time.monotonic", lambda: next(clock))
     steps.run()
     assert steps.directory.state()["a"]["seconds"] == 10
     state = steps.directory.state()

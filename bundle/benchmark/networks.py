@@ -11,9 +11,9 @@ from bundle.benchmark.default_tables import networks_section
 from bundle.benchmark.runs import first_runs, open_bench
 from bundle.benchmark.shipping import ship_segmentation
 from bundle.benchmark.trained import ONE_SHOT, SUPERVISED, one_shot_network, pseudo_label_scores, supervised_network
-from bundle.run_config import read_configs
-from bundle.run_settings import RunSettings
-from bundle.stages import config_names
+from bundle.pipeline.configs import read_configs
+from bundle.pipeline.settings import RunSettings
+from bundle.pipeline.stages import config_names
 from scripts.common.files import read_json
 
 FULL = "full"

@@ -14,9 +14,9 @@ from bundle.benchmark.points import sweep, write_redenoised
 from bundle.benchmark.shipping import ship_prnets
 from bundle.benchmark.trained import score_network
 from bundle.dataset import Dataset, read_dataset
-from bundle.pipeline import Pipeline, RunSettings, link_images
-from bundle.run_config import BUNDLE_ROOT, read_component
-from bundle.stages import config_names
+from bundle.pipeline.configs import BUNDLE_ROOT, read_component
+from bundle.pipeline.pipeline import Pipeline, RunSettings, link_images
+from bundle.pipeline.stages import config_names
 from scripts.points.denoising import denoising_rule
 from scripts.pseudo_labels.labeller import PseudoLabeller
 from scripts.quality.evaluation import evaluate_folder

@@ -9,8 +9,8 @@ from typing import Any
 
 from bundle.benchmark.machine import machine
 from bundle.dataset import Dataset, read_dataset
-from bundle.pipeline import Pipeline, RunSettings, link_images
-from bundle.run_config import BUNDLE_ROOT
+from bundle.pipeline.configs import BUNDLE_ROOT
+from bundle.pipeline.pipeline import Pipeline, RunSettings, link_images
 
 
 @dataclass(frozen=True)

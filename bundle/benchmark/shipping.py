@@ -10,9 +10,9 @@ from typing import Any
 
 from bundle.benchmark.pages import run_name
 from bundle.benchmark.trained import ONE_SHOT, SUPERVISED
-from bundle.inference import CARD_KEYS, numbered
-from bundle.pipeline import Pipeline
-from bundle.run_config import BUNDLE_ROOT
+from bundle.pipeline.configs import BUNDLE_ROOT
+from bundle.pipeline.inference import CARD_KEYS, numbered
+from bundle.pipeline.pipeline import Pipeline
 from scripts.common.files import atomic_path, read_json, write_json
 
 MODELS = BUNDLE_ROOT / "models"

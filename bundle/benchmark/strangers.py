@@ -11,8 +11,8 @@ from bundle.benchmark.runs import Bench, Run
 from bundle.benchmark.trained import grow_joined
 from bundle.benchmark.trust import trust_records
 from bundle.dataset import Dataset
-from bundle.inference import infer_folder
-from bundle.pipeline import link_images
+from bundle.pipeline.inference import infer_folder
+from bundle.pipeline.pipeline import link_images
 
 COUNT = 3
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from bundle.benchmark.trust import check_trust
 from bundle.dataset import Dataset
-from bundle.inference import infer_folder
-from bundle.pipeline import Pipeline, link_images
-from bundle.run_config import read_component
-from bundle.stages import config_names
+from bundle.pipeline.configs import read_component
+from bundle.pipeline.inference import infer_folder
+from bundle.pipeline.pipeline import Pipeline, link_images
+from bundle.pipeline.stages import config_names
 from scripts.common.files import read_json, write_json, write_nifti
 from scripts.data.volume_io import read_labels
 from scripts.pseudo_labels.labeller import PseudoLabeller

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bundle.pipeline import Pipeline
-from bundle.run_config import read_component
-from bundle.stages import config_names
+from bundle.pipeline.configs import read_component
+from bundle.pipeline.pipeline import Pipeline
+from bundle.pipeline.stages import config_names
 from scripts.common.files import read_json
 from scripts.quality.calibration import summary
 from scripts.quality.records import STAGE

@@ -21,8 +21,8 @@ from bundle.monai_label.names import LOOKS, OUTSIDE, REGION, SHIPPED, SUBMITTED,
 from bundle.monai_label.region import GrownRegion
 from bundle.monai_label.submissions import classes_option, read_task
 from bundle.packaging.assembly import Release, assemble
-from bundle.pipeline import link_images
-from bundle.run_config import BUNDLE_ROOT
+from bundle.pipeline.configs import BUNDLE_ROOT
+from bundle.pipeline.pipeline import link_images
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.data.volume_io import find_volumes

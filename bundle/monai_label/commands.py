@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from bundle.run_config import BUNDLE_ROOT
+from bundle.pipeline.configs import BUNDLE_ROOT
 from scripts.common.errors import BundleError
 
 ERROR = "error: "  # begins what the command line says of a problem

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from bundle.run_config import BUNDLE_ROOT
+from bundle.pipeline.configs import BUNDLE_ROOT
 from scripts.common.errors import BundleError
 
 HOST = "127.0.0.1"

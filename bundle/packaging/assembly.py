@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bundle.inference import CARD_KEYS, network_overrides, numbered
 from bundle.packaging.model_card import task_readme
-from bundle.run_config import BUNDLE_ROOT
+from bundle.pipeline.configs import BUNDLE_ROOT
+from bundle.pipeline.inference import CARD_KEYS, network_overrides, numbered
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file, write_json
 

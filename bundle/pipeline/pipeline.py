@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bundle.inference import drop_stale_label_maps, network_overrides
-from bundle.localisation import LOCALISATIONS
+from bundle.pipeline.configs import check_values, deciding_values, device_override, read_configs, run_config
+from bundle.pipeline.inference import drop_stale_label_maps, network_overrides
+from bundle.pipeline.localisation import LOCALISATIONS
+from bundle.pipeline.settings import RunSettings, save_settings
+from bundle.pipeline.stages import STAGES, config_names
+from bundle.pipeline.state import Stage, WorkDirectory
 from bundle.report import write_report
-from bundle.run_config import check_values, deciding_values, device_override, read_configs, run_config
-from bundle.run_settings import RunSettings, save_settings
-from bundle.stages import STAGES, config_names
-from bundle.work_directory import Stage, WorkDirectory
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file
 from scripts.data.cohort import Cohort

@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from scripts.common.errors import BundleError
 
-BUNDLE_ROOT = Path(__file__).resolve().parent.parent
+BUNDLE_ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = BUNDLE_ROOT / "configs"
 STEPS = ("initialize", "run", "finalize")  # of a workflow: what it does, not with which values
 OUR_MODULES = re.compile(r"\bscripts(?:\.\w+)*\.(?=\w)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bundle.run_settings import RunSettings
+from bundle.pipeline.settings import RunSettings
 
 # Stage -> its configs, and the patches that fit it to two CPU cores. Inference takes what the network's card says.
 CONFIGS: dict[str, tuple[list[str], list[str]]] = {

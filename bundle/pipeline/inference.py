@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from bundle.run_config import device_override, run_config
+from bundle.pipeline.configs import device_override, run_config
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file, write_json
 from scripts.data.probability_maps import VOTES

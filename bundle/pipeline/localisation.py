@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bundle.run_config import BUNDLE_ROOT, read_configs
-from bundle.run_settings import RunSettings
-from bundle.stages import config_names
+from bundle.pipeline.configs import BUNDLE_ROOT, read_configs
+from bundle.pipeline.settings import RunSettings
+from bundle.pipeline.stages import config_names
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file
 from scripts.data.cohort import Cohort
@@ -23,7 +23,7 @@ from scripts.quality.records import NETWORK
 from scripts.quality.records import STAGE as SELF_CHECK
 
 if TYPE_CHECKING:
-    from bundle.pipeline import Pipeline
+    from bundle.pipeline.pipeline import Pipeline
 
 FIRST_ROUND = "first_round"
 PREDICTIONS = "predictions"

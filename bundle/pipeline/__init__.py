@@ -1,0 +1,1 @@
+"""From what the user asked for to stages that run only where something changed."""
