@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bundle.dataset import read_dataset
-from bundle.phantom import write_phantom_cohort
+from bundle.datasets.dataset import read_dataset
+from bundle.datasets.links import link_images
+from bundle.datasets.phantom_cohort import write_phantom_cohort
 from bundle.pipeline.inference import infer_folder
-from bundle.pipeline.pipeline import Pipeline, RunSettings, link_images
+from bundle.pipeline.pipeline import Pipeline
+from bundle.pipeline.settings import RunSettings
 from scripts.common.files import write_json
 from scripts.quality.evaluation import evaluate_folder, format_table
 

@@ -5,8 +5,8 @@ import pytest
 
 from bundle.benchmark import ablation, default, limits, networks, pages, paper, runs
 from bundle.benchmark.points import count_points, redenoise, sweep, write_redenoised
-from bundle.dataset import read_dataset
-from bundle.phantom import write_phantom_cohort
+from bundle.datasets.dataset import read_dataset
+from bundle.datasets.phantom_cohort import write_phantom_cohort
 from bundle.pipeline.settings import RunSettings
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json

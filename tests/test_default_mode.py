@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bundle.command_line import main
-from bundle.phantom import write_phantom_cohort
+from bundle.datasets.phantom_cohort import write_phantom_cohort
 from scripts.common.files import read_json
 from tests.pipeline_fixtures import default_settings
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from bundle.command_line import main
-from bundle.phantom import write_phantom_cohort
+from bundle.datasets.phantom_cohort import write_phantom_cohort
 from bundle.pipeline.pipeline import pipeline
 from scripts.common.files import read_json
 from tests.pipeline_fixtures import phantom_settings

@@ -15,9 +15,9 @@ import torch
 from monai.bundle import ckpt_export, create_workflow, load, onnx_export, run
 from monai.networks.utils import get_state_dict
 
-from bundle.dataset import read_dataset
+from bundle.datasets.dataset import read_dataset
+from bundle.datasets.links import link_images
 from bundle.pipeline.configs import read_configs
-from bundle.pipeline.pipeline import link_images
 from tests.segmentation_fixtures import TINY, make_work_dir
 from tests.test_real_data import data
 

@@ -6,8 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bundle.dataset import read_dataset
-from bundle.phantom import BACKGROUND_SCRIBBLE, LABELS, PAPER_CLASSES, make_phantom, write_phantom_cohort
+from bundle.datasets.dataset import read_dataset
+from bundle.datasets.phantom_cohort import write_phantom_cohort
+from bundle.datasets.phantom_painter import BACKGROUND_SCRIBBLE, LABELS, PAPER_CLASSES, make_phantom
 from scripts.common.errors import BundleError
 from scripts.data.volume_io import read_labels, read_volume
 

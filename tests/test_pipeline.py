@@ -4,8 +4,9 @@ import os
 import numpy as np
 import pytest
 
+from bundle.datasets.links import link_images
 from bundle.pipeline.localisation import PaperLocalisation, weights_folder
-from bundle.pipeline.pipeline import Pipeline, link_images, localisation
+from bundle.pipeline.pipeline import Pipeline, localisation
 from bundle.pipeline.pipeline import pipeline as module
 from bundle.pipeline.settings import save_settings, saved_settings
 from scripts.common.errors import BundleError

@@ -9,8 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bundle.dataset import read_dataset
-from bundle.pipeline.pipeline import link_images
+from bundle.datasets.dataset import read_dataset
+from bundle.datasets.links import link_images
 from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.volume_io import find_volumes, read_labels, read_volume
 

@@ -13,8 +13,9 @@ from bundle.benchmark import pages
 from bundle.benchmark.bootstrap import RESAMPLES, change
 from bundle.benchmark.runs import Bench, first_runs, open_bench
 from bundle.benchmark.trained import score_network
+from bundle.datasets.links import link_images
 from bundle.pipeline.configs import read_component
-from bundle.pipeline.pipeline import Pipeline, link_images
+from bundle.pipeline.pipeline import Pipeline
 from bundle.pipeline.stages import config_names
 from scripts.quality.evaluation import evaluate_folder
 

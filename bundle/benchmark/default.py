@@ -16,7 +16,7 @@ from bundle.benchmark.shipping import ship_embedding, ship_segmentation
 from bundle.benchmark.strangers import flag_strangers
 from bundle.benchmark.trained import ONE_SHOT, one_shot_network, pseudo_label_scores, supervised_network
 from bundle.benchmark.trust import check_trust
-from bundle.dataset import Dataset, read_dataset
+from bundle.datasets.dataset import Dataset, read_dataset
 from bundle.pipeline.pipeline import Pipeline
 from scripts.quality.evaluation import evaluate_folder
 

@@ -12,7 +12,7 @@ import torch
 
 from bundle.benchmark import pages
 from bundle.benchmark.machine import machine
-from bundle.dataset import Dataset, read_dataset
+from bundle.datasets.dataset import Dataset, read_dataset
 from bundle.pipeline.localisation import weights_folder
 from scripts.common.errors import BundleError
 from scripts.data.cached_volume import CachedVolume

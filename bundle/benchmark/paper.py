@@ -13,9 +13,11 @@ from bundle.benchmark.machine import machine
 from bundle.benchmark.points import sweep, write_redenoised
 from bundle.benchmark.shipping import ship_prnets
 from bundle.benchmark.trained import score_network
-from bundle.dataset import Dataset, read_dataset
+from bundle.datasets.dataset import Dataset, read_dataset
+from bundle.datasets.links import link_images
 from bundle.pipeline.configs import BUNDLE_ROOT, read_component
-from bundle.pipeline.pipeline import Pipeline, RunSettings, link_images
+from bundle.pipeline.pipeline import Pipeline
+from bundle.pipeline.settings import RunSettings
 from bundle.pipeline.stages import config_names
 from scripts.points.denoising import denoising_rule
 from scripts.pseudo_labels.labeller import PseudoLabeller

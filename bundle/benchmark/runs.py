@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from bundle.benchmark.machine import machine
-from bundle.dataset import Dataset, read_dataset
+from bundle.datasets.dataset import Dataset, read_dataset
+from bundle.datasets.links import link_images
 from bundle.pipeline.configs import BUNDLE_ROOT
-from bundle.pipeline.pipeline import Pipeline, RunSettings, link_images
+from bundle.pipeline.pipeline import Pipeline
+from bundle.pipeline.settings import RunSettings
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from bundle.benchmark.pages import number, table
 from bundle.benchmark.runs import Bench, Run
 from bundle.benchmark.trained import grow_joined
 from bundle.benchmark.trust import trust_records
-from bundle.dataset import Dataset
+from bundle.datasets.dataset import Dataset
+from bundle.datasets.links import link_images
 from bundle.pipeline.inference import infer_folder
-from bundle.pipeline.pipeline import link_images
 
 COUNT = 3
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from bundle.benchmark.trust import check_trust
-from bundle.dataset import Dataset
+from bundle.datasets.dataset import Dataset
+from bundle.datasets.links import link_images
 from bundle.pipeline.configs import read_component
 from bundle.pipeline.inference import infer_folder
-from bundle.pipeline.pipeline import Pipeline, link_images
+from bundle.pipeline.pipeline import Pipeline
 from bundle.pipeline.stages import config_names
 from scripts.common.files import read_json, write_json, write_nifti
 from scripts.data.volume_io import read_labels

@@ -16,13 +16,13 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.random import Random
 from monailabel.tasks.infer.bundle import BundleInferTask
 
+from bundle.datasets.links import link_images
 from bundle.monai_label.commands import is_small, run_command
 from bundle.monai_label.names import LOOKS, OUTSIDE, REGION, SHIPPED, SUBMITTED, TAG, TRAINED
 from bundle.monai_label.region import GrownRegion
 from bundle.monai_label.submissions import classes_option, read_task
 from bundle.packaging.assembly import Release, assemble
 from bundle.pipeline.configs import BUNDLE_ROOT
-from bundle.pipeline.pipeline import link_images
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.data.volume_io import find_volumes

@@ -14,11 +14,11 @@ import SimpleITK as sitk
 from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
+from bundle.datasets.links import link_images
 from bundle.monai_label.commands import run_command
 from bundle.monai_label.names import DRAWN
 from bundle.monai_label.strokes import Strokes, read_strokes, remember, within_roi
 from bundle.monai_label.submissions import classes_option
-from bundle.pipeline.pipeline import link_images
 from scripts.common.errors import BundleError
 from scripts.common.files import write_nifti
 from scripts.data.volume_io import case_id, find_volumes, read_labels

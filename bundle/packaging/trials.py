@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from bundle.dataset import read_dataset
-from bundle.phantom import write_phantom_cohort
+from bundle.datasets.dataset import read_dataset
+from bundle.datasets.phantom_cohort import write_phantom_cohort
 from scripts.common.files import read_json, write_json, write_nifti
 from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.volume_io import read_labels

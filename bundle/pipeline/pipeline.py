@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -207,18 +206,3 @@ class Pipeline:
 def _label_hashes(folder: Path) -> dict[str, str]:
     """Label map -> fingerprint."""
     return {file.name: sha256_of_file(file) for file in sorted(folder.glob("*.nii.gz"))}
-
-
-def link_images(files: Mapping[str, Path], folder: Path) -> Path:
-    """A folder that holds just these volumes, as links (copies where links are not to be had); returns it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, file in files.items():
-        target = folder / f"{name}{''.join(file.suffixes[-2:]) if file.name.endswith('.nii.gz') else file.suffix}"
-        if target.exists() and (not target.is_symlink() or target.resolve() == file.resolve()):
-            continue
-        target.unlink(missing_ok=True)
-        try:
-            target.symlink_to(file.absolute())
-        except OSError:
-            shutil.copyfile(file, target)
-    return folder

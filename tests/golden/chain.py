@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundle.command_line import main
-from bundle.dataset import Dataset, read_dataset
-from bundle.phantom import write_phantom_cohort
-from bundle.pipeline.pipeline import link_images
+from bundle.datasets.dataset import Dataset, read_dataset
+from bundle.datasets.links import link_images
+from bundle.datasets.phantom_cohort import write_phantom_cohort
 from tests.pipeline_fixtures import default_settings, phantom_settings
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of its own: make test-monai-label")
 
-from bundle.dataset import read_dataset
+from bundle.datasets.dataset import read_dataset
 from bundle.monai_label.names import OUTSIDE, REGION, TAG, TRAINED
 from scripts.common.overlap import dice_of
 from tests.monai_label.label_server import Server, infer, quality

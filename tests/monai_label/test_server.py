@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of its own: make test-monai-label")
 import requests
 
+from bundle.datasets.phantom_cohort import write_phantom_cohort
 from bundle.monai_label.names import OUTSIDE, REGION, SHIPPED, TAG, TRAINED
-from bundle.phantom import write_phantom_cohort
 from scripts.common.overlap import dice_of
 from tests.monai_label.label_server import PATIENCE_S, Server, infer, quality
 from tests.pipeline_fixtures import default_settings

@@ -1,0 +1,1 @@
+"""Cohorts on disk with labels for scoring, and the synthetic one."""
