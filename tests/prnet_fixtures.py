@@ -1,7 +1,5 @@
 """Tiny cohorts and networks shared by the tests of PRNet and of propagation."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
@@ -16,7 +14,6 @@ BACKGROUND_VALUE = 8
 SPACING_MM = (4.0, 4.0, 5.0)
 PATCH_SIZE = (32, 16, 16)
 LAS = np.array([[-4.0, 0, 0, 40], [0, 4, 0, -30], [0, 0, 5, 7], [0, 0, 0, 1]])
-ROOT = Path(__file__).parent.parent
 
 # Overrides of train_prnet.json for a training of a second.
 TINY = {

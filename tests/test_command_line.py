@@ -10,8 +10,8 @@ import pytest
 
 from bundle import command_line
 from bundle.command_line import main
+from bundle.pipeline import pipeline
 from bundle.pipeline.inference import CARD_KEYS
-from bundle.pipeline.pipeline import pipeline
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.data.cohort import load_cohort

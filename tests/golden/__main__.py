@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 from scripts.common.files import read_json, write_json
 from tests.golden.chain import miniature_cohort, phantom_cohort, real_pair, run_chain, run_miniature
 from tests.golden.results import collect, collect_miniature, differences, machine
+from tests.paths import DATA
 
 HERE = Path(__file__).parent
-DATA = HERE.parents[2] / "shared" / "data"
 
 
 def _run() -> int:

@@ -10,9 +10,9 @@ from bundle.command_line import main
 from bundle.datasets.dataset import Dataset, read_dataset
 from bundle.datasets.links import link_images
 from bundle.datasets.phantom_cohort import write_phantom_cohort
+from tests.paths import ROOT
 from tests.pipeline_fixtures import default_settings, phantom_settings
 
-ROOT = Path(__file__).parents[2]
 WEIGHTS = "abdomen_ct"
 # Coarse, so that a test can afford it; the networks look at 4 mm.
 PHANTOM_SPACING_MM = (5.0, 5.0, 6.0)

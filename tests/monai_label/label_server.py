@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -15,8 +14,8 @@ import requests
 
 from bundle.monai_label.names import TAG, TRAINED
 from scripts.data.volume_io import read_labels
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 300
 
 

@@ -11,8 +11,8 @@ pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of
 from bundle.datasets.dataset import read_dataset
 from bundle.monai_label.names import OUTSIDE, REGION, TAG, TRAINED
 from scripts.common.overlap import dice_of
+from tests.data.test_real_data import data
 from tests.monai_label.label_server import Server, infer, quality
-from tests.test_real_data import data
 
 SETTINGS = ("--weights", "abdomen_ct", "--set", "segmentation.max_epochs=6")
 

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import monai.bundle
 import pytest
@@ -15,9 +14,9 @@ import pytest
 from bundle.command_line import _parser
 from bundle.packaging.trials import code_blocks, commands_in
 from bundle.pipeline.configs import check_keys, read_configs
+from tests.paths import ROOT
 from tests.pipeline_fixtures import make_cohort
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = ".venv/bin/python"
 

@@ -16,12 +16,13 @@ import torch
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from tests.paths import ROOT
+
 try:
     import tomllib
 except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
-ROOT = Path(__file__).resolve().parents[1]
 LARGEST_FILE_BYTES = 25 * 1000 * 1000
 LONGEST_EXPRESSION = 120
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")

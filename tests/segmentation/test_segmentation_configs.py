@@ -12,9 +12,9 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from scripts.segmentation.label_correction import ProgressiveLabelCorrection
+from tests.paths import ROOT
 from tests.segmentation_fixtures import CLASSES, LAS, LPS, TINY, make_work_dir, oblique, phantom
 
-ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
 
 

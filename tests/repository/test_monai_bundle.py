@@ -18,10 +18,10 @@ from monai.networks.utils import get_state_dict
 from bundle.datasets.dataset import read_dataset
 from bundle.datasets.links import link_images
 from bundle.pipeline.configs import read_configs
+from tests.data.test_real_data import data
+from tests.paths import ROOT
 from tests.segmentation_fixtures import TINY, make_work_dir
-from tests.test_real_data import data
 
-ROOT = Path(__file__).parent.parent
 NETWORK = {
     "net_id": "network_def",
     "ckpt_file": str(ROOT / "models" / "model.pt"),

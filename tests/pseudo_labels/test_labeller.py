@@ -26,8 +26,9 @@ from scripts.pseudo_labels.geodesic_labels import geodesic_pseudo_label
 from scripts.pseudo_labels.labeller import PseudoLabeller
 from scripts.pseudo_labels.post_processing import cut_necks
 from scripts.pseudo_labels.settings import GeodesicSettings
+from tests.paths import CONFIGS
 
-CONFIG = Path(__file__).parents[1] / "configs" / "pseudo_labels.json"
+CONFIG = CONFIGS / "pseudo_labels.json"
 CLASSES = {"spleen": 1, "left_kidney": 3, "liver": 6}
 SPACING_MM = (2.0, 2.5, 3.0)
 SHAPE = (24, 20, 16)  # along right-left, anterior-posterior, superior-inferior

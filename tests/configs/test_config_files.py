@@ -1,7 +1,6 @@
 """Every config parses, patches only what exists, and its components can be made; the others are tested elsewhere."""
 
 import json
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -13,9 +12,9 @@ from bundle.pipeline.configs import check_keys
 from bundle.pipeline.stages import CONFIGS as STAGES
 from scripts.point_propagation.point_propagation import ScribblePropagation
 from scripts.pseudo_labels.labeller import PseudoLabeller
+from tests.paths import ROOT
 from tests.pipeline_fixtures import BACKGROUND, CLASSES, make_cohort, make_weights, volume
 
-ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
 CPU = torch.device("cpu")
 

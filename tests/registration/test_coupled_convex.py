@@ -4,7 +4,7 @@ import torch
 
 from scripts.embedding.cells import STRIDE
 from scripts.registration.coupled_convex import RegularRound, _smoothed, regular_displacements
-from tests.test_matching import SHAPE, SPACING_MM, oracle
+from tests.registration.test_embedding_matching import SHAPE, SPACING_MM, oracle
 
 SHIFT_MM = np.array([8.0, 0.0, -16.0])
 CELLS = tuple(size // STRIDE for size in SHAPE)

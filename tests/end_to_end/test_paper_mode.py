@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -17,13 +16,13 @@ import torch
 
 from bundle.command_line import main
 from bundle.datasets.phantom_cohort import write_phantom_cohort
-from bundle.pipeline.pipeline import pipeline
+from bundle.pipeline import pipeline
 from scripts.common.files import read_json
+from tests.paths import ROOT
 from tests.pipeline_fixtures import phantom_settings
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parent.parent
 CASES = [f"phantom_{number:02d}" for number in range(4)]
 CLASSES = {"spleen": 1, "liver": 4}
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests.paths import ROOT
+
 pytest.importorskip("fcntl")
-SOURCE = Path(__file__).resolve().parents[1] / "bundle" / "setup_environment.py"
+SOURCE = ROOT / "bundle" / "setup_environment.py"
 
 
 @pytest.fixture

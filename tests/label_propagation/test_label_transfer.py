@@ -6,7 +6,7 @@ from scripts.embedding.cells import cell_fractions
 from scripts.embedding.dense_embedding import DenseEmbedding
 from scripts.label_propagation.label_transfer import TransferSettings, mapped_cells, transfer_labels
 from scripts.registration.robust_affine import SmoothMap
-from tests.test_matching import SHAPE, SPACING_MM, oracle
+from tests.registration.test_embedding_matching import SHAPE, SPACING_MM, oracle
 
 SHIFT_MM = np.array([8.0, 0.0, -16.0])
 

@@ -9,8 +9,9 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from scripts.common.files import read_json
+from tests.paths import ROOT
 from tests.pipeline_fixtures import default_settings
-from tests.prnet_fixtures import CLASSES, ROOT, SPACING_MM, make_cohort
+from tests.prnet_fixtures import CLASSES, SPACING_MM, make_cohort
 
 SETTINGS = default_settings()
 TRAINING = {

@@ -12,8 +12,8 @@ from scripts.data.probability_maps import FULL_VOTE, VOTES, read_votes
 from scripts.label_propagation.first_round import Correspondence, CorrespondenceSettings
 from scripts.label_propagation.label_fusion import ON_SUPPORT, VOTERS, FusionSettings, VoteFusion
 from scripts.registration.embedding_matching import MatchingSettings
+from tests.label_propagation.test_first_round import organs, write_embedding
 from tests.prnet_fixtures import CLASSES, LAS, make_cohort, phantom
-from tests.test_correspondence import organs, write_embedding
 
 MATCHING = MatchingSettings(body_points=300)
 ALL = dict.fromkeys(CLASSES, 1.0)

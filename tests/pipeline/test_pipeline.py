@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from bundle.datasets.links import link_images
+from bundle.pipeline import localisation
+from bundle.pipeline import pipeline as module
 from bundle.pipeline.localisation import PaperLocalisation, weights_folder
-from bundle.pipeline.pipeline import Pipeline, localisation
-from bundle.pipeline.pipeline import pipeline as module
+from bundle.pipeline.pipeline import Pipeline
 from bundle.pipeline.settings import save_settings, saved_settings
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json

@@ -13,8 +13,8 @@ from scripts.label_propagation.label_fusion import VOTERS
 from scripts.quality.evidence import Doubts, Seen, TrustRule, Usual
 from scripts.quality.records import NETWORK, distrusted
 from scripts.quality.self_check import MASK, SelfCheck
+from tests.label_propagation.test_first_round import organs
 from tests.prnet_fixtures import CLASSES, LAS, make_cohort
-from tests.test_correspondence import organs
 
 OTHERS = ("case_1", "case_2")
 

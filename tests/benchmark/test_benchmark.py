@@ -14,8 +14,8 @@ from scripts.data.volume_io import Volume
 from scripts.points.denoising import denoising_rule
 from scripts.pseudo_labels.settings import GeodesicSettings
 from scripts.registration.embedding_matching import MapRound, MatchingSettings
+from tests.label_propagation.test_first_round import write_embedding
 from tests.pipeline_fixtures import default_settings, make_weights, phantom_settings, save
-from tests.test_correspondence import write_embedding
 
 # ------------------------------------------------------------------------------------------------------------- points
 

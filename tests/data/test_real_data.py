@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import nibabel as nib
 import numpy as np
 import pytest
@@ -13,8 +10,8 @@ from bundle.datasets.dataset import read_dataset
 from bundle.datasets.links import link_images
 from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.volume_io import find_volumes, read_labels, read_volume
+from tests.paths import DATA
 
-DATA = Path(os.environ.get("ONESHOT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SPACING_MM = (8.0, 8.0, 8.0)
 
 

@@ -14,8 +14,8 @@ from scripts.label_propagation.label_transfer import TransferSettings
 from scripts.label_propagation.mask_warping import carried_region
 from scripts.registration.deformable import RegistrationSettings
 from scripts.registration.robust_affine import SmoothMap
-from tests.test_label_transfer import CENTRES_MM, SHIFT_MM, balls, one_hot, shift_map
-from tests.test_matching import SHAPE, SPACING_MM, oracle
+from tests.label_propagation.test_label_transfer import CENTRES_MM, SHIFT_MM, balls, one_hot, shift_map
+from tests.registration.test_embedding_matching import SHAPE, SPACING_MM, oracle
 
 AFFINE = np.diag([*SPACING_MM, 1.0])
 OFF_MM = np.array([3.0, -3.0, 2.0])  # what the cells do not know

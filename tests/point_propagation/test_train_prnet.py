@@ -17,7 +17,8 @@ from scripts.data.cohort import load_cohort
 from scripts.networks.prnet_weights import load_prnet
 from scripts.point_propagation.patch_pairs import PatchPairsd
 from scripts.point_propagation.relative_position import RelativePositionLoss
-from tests.prnet_fixtures import PATCH_SIZE, ROOT, SPACING_MM, TINY, make_cohort, write_images
+from tests.paths import ROOT
+from tests.prnet_fixtures import PATCH_SIZE, SPACING_MM, TINY, make_cohort, write_images
 
 
 @pytest.fixture(autouse=True)
