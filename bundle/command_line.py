@@ -48,10 +48,10 @@ def _oneshot(options: argparse.Namespace) -> None:
     print(f"label maps: {pipeline.output / 'predictions'}\nreport: {pipeline.report(options.labels)}")
 
 
-def _region(options: argparse.Namespace) -> None:
+def _support_mask(options: argparse.Namespace) -> None:
     pipeline = _pipeline(options, minimum_cases=1)
-    pipeline.localisation.grow_region(pipeline)
-    print(f"region: {pipeline.localisation.region(pipeline)}\nreport: {pipeline.report(options.labels)}")
+    pipeline.localisation.grow_support_mask(pipeline)
+    print(f"support mask: {pipeline.localisation.support_mask(pipeline)}\nreport: {pipeline.report(options.labels)}")
 
 
 def _propagate(options: argparse.Namespace) -> None:
@@ -105,7 +105,7 @@ def _benchmark(options: argparse.Namespace) -> None:
     if options.name == "limits":
         limits.run(options.dataset, options.page)
     elif options.name == "default":
-        default.run(*_benchmark_arguments(options), options.ship, options.strangers)
+        default.run(*_benchmark_arguments(options), options.ship, options.out_of_distribution)
     elif options.name == "networks":
         networks.run(options.dataset, options.output, options.page, options.device, options.ship)
     elif options.name == "ablation":
@@ -130,7 +130,7 @@ def _pipeline(options: argparse.Namespace, minimum_cases: int = 2) -> Pipeline:
 
 def _settings(options: argparse.Namespace) -> RunSettings:
     """What the options say; `train` takes what they leave open from the output folder."""
-    names = ("images", "support", "scribbles", "region", "accepted", "classes", "background", "mode", "device")
+    names = ("images", "support", "scribbles", "support_mask", "accepted", "classes", "background", "mode", "device")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     saved = saved_settings(options.output) if options.from_output else {}
     mode = options.mode or saved.get("mode", DEFAULT_MODE)
@@ -187,9 +187,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_run_options(oneshot)
     oneshot.set_defaults(run=_oneshot, needs_weights=False)
 
-    region = commands.add_parser("region", help="what grows from the support's strokes, to look at; no training")
-    _add_run_options(region)
-    region.set_defaults(run=_region, needs_weights=False)
+    support_mask = commands.add_parser(
+        "support-mask",
+        aliases=["region"],
+        help="the support's whole organs as they grow from its strokes, to look at; no training",
+    )
+    _add_run_options(support_mask)
+    support_mask.set_defaults(run=_support_mask, needs_weights=False)
 
     propagate = commands.add_parser("propagate", help="scribbles into every volume with trained networks; no training")
     _add_run_options(propagate)
@@ -253,7 +257,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     benchmark.add_argument("--device", help="such as cpu or cuda:0")
     benchmark.add_argument("--ship", action="store_true", help="copy the trained networks to models/")
-    benchmark.add_argument("--strangers", type=Path, help="default: a dataset of another body part, to be flagged")
+    benchmark.add_argument(
+        "--out_of_distribution", type=Path, help="default: a dataset of another body part, to be flagged"
+    )
     benchmark.set_defaults(run=_benchmark)
     return parser
 
@@ -275,7 +281,10 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False)
     parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
     parser.add_argument("--weights", help="a shipped set of weights by name, or a folder of weights")
     parser.add_argument(
-        "--region", type=Path, help="mode default: the support's whole organs as you corrected them, on its grid"
+        "--support-mask",
+        "--region",
+        type=Path,
+        help="mode default: the support's whole organs as you corrected them, on its grid",
     )
     parser.add_argument(
         "--accepted",
@@ -288,8 +297,18 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False)
     )
 
 
+class _Console(logging.Handler):
+    """Prints what is logged to the standard output of the moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), flush=True)
+
+
 def _set_up_logging(verbose: bool) -> None:
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", stream=sys.stdout)
+    root = logging.getLogger()
+    if not any(isinstance(handler, _Console) for handler in root.handlers):
+        root.addHandler(_Console())
+    root.setLevel(logging.INFO if verbose else logging.WARNING)
     for name in ("bundle", "scripts"):
         logging.getLogger(name).setLevel(logging.INFO)
     if not verbose:

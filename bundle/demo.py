@@ -17,7 +17,7 @@ from scripts.quality.evaluation import evaluate_folder, format_table
 # So that two CPU cores need about a quarter of an hour.
 OVERRIDES: dict[str, dict[str, Any]] = {
     "embedding": {"max_epochs": 10},
-    "region": {"geodesic_spacing_mm": [3.0, 3.0, 3.0]},
+    "support_mask": {"geodesic_spacing_mm": [3.0, 3.0, 3.0]},
     "pseudo_labels": {"geodesic_spacing_mm": [3.0, 3.0, 3.0]},
     "segmentation": {"max_epochs": 15, "plc_start_epoch": 10},
 }

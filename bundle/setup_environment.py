@@ -60,7 +60,7 @@ for found in importlib.metadata.distributions():
 def main() -> None:
     """Leave a complete `.venv` behind, or end with one message that says what to do."""
     with one_at_a_time():
-        if STAMP.is_file() and PYTHON.exists() and STAMP.read_text() == fingerprint():
+        if STAMP.is_file() and PYTHON.exists() and STAMP.read_text(encoding="utf-8") == fingerprint():
             return
         started = time.monotonic()
         prepare_environment()
@@ -147,7 +147,7 @@ def install_torch() -> None:
     # gigabytes of CUDA packages. A build of the same version that is already in .venv (2.13.0+cpu, +cu130, ...)
     # is kept. So for another build: python3 -m venv .venv, install that torch into it as the installation page
     # of PyTorch says, then run make.
-    torch = next(line for line in CONSTRAINTS.read_text().splitlines() if line.startswith("torch=="))
+    torch = next(line for line in CONSTRAINTS.read_text(encoding="utf-8").splitlines() if line.startswith("torch=="))
     say(f"installing {torch} (this can take some minutes) ...")
     pip_install([torch])
 
@@ -172,7 +172,7 @@ def install_geodistk() -> str:
     Returns:
         One sentence that says what became of it.
     """
-    pin = next(line for line in CONSTRAINTS.read_text().splitlines() if line.startswith("GeodisTK=="))
+    pin = next(line for line in CONSTRAINTS.read_text(encoding="utf-8").splitlines() if line.startswith("GeodisTK=="))
     without = "the bundle's own geodesic distance is used; nothing else is missing."
     if ask("import GeodisTK") is not None:
         return f"{pin} is here."

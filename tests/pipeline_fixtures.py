@@ -186,9 +186,9 @@ def default_settings(spacing_mm: float = 10.0) -> dict[str, dict[str, Any]]:
     }
     return {
         "embedding": embedding,
-        "region": {"geodesic_spacing_mm": [spacing_mm] * 3},
-        "correspondence": {**matching, "class_limit": 10, "background_limit": 20},
+        "support_mask": {"geodesic_spacing_mm": [spacing_mm] * 3},
+        "first_round": {**matching, "class_limit": 10, "background_limit": 20},
         "pseudo_labels": shared["pseudo_labels"],
         "segmentation": {**shared["segmentation"], "channels": embedding["widths"]},
-        "fusion": {**matching, "helpers": 1, "least_returned_dice": 0.0},
+        "label_fusion": {**matching, "most_atlases": 1, "least_round_trip_dice": 0.0},
     }

@@ -69,7 +69,7 @@ def oneshot(folder, *more):
 def test_oneshot_says_what_it_assumed_and_where_the_results_are(folder, stages, capsys, caplog):
     main(oneshot(folder))
     said = capsys.readouterr().out
-    assert stages.names == ["train_prnet", "fine", "propagate", "pseudo_labels", "train", "inference"]
+    assert stages.names == ["train_prnet", "fine", "point_propagation", "pseudo_labels", "train", "inference"]
     assert "support: case_0; cases: 3; classes: {'spleen': 1, 'liver': 6}" in said
     assert "background strokes: 14; mode: paper, small" in said
     assert caplog.text.count("assumed: Strokes of classes that were not named count as background: 3.") == 1
@@ -88,26 +88,31 @@ def test_region_needs_one_volume_and_no_network(folder, stages, capsys):
     for other in ("case_1", "case_2"):
         (folder / "images" / f"{other}.nii.gz").unlink()
     command = [*input_options(folder), "--output", str(folder / "out"), "--mode", "default", "--small"]
-    main(["region", *command])
-    assert stages.names == ["region"]
-    assert f"region: {folder / 'out' / 'region' / 'pseudo_labels' / 'case_0.nii.gz'}" in capsys.readouterr().out
+    main(["support-mask", *command])
+    assert stages.names == ["support_mask"]
+    assert (
+        f"support mask: {folder / 'out' / 'support_mask' / 'pseudo_labels' / 'case_0.nii.gz'}"
+        in capsys.readouterr().out
+    )
 
 
 def test_mode_paper_grows_no_region(folder, refused):
-    assert "mode paper grows no region" in refused("region", *input_options(folder), "--output", folder / "out")
+    assert "mode paper grows no support mask" in refused(
+        "support-mask", *input_options(folder), "--output", folder / "out"
+    )
 
 
 def test_propagate_uses_given_weights_and_trains_nothing(folder, stages):
     weights = make_weights(folder / "weights")
     main(["propagate", *input_options(folder), "--output", str(folder / "out"), "--weights", str(weights)])
-    assert stages.names == ["propagate", "pseudo_labels"]
-    assert dict(stages.calls)["propagate"]["prnet_dir"] == str(weights)
+    assert stages.names == ["point_propagation", "pseudo_labels"]
+    assert dict(stages.calls)["point_propagation"]["prnet_dir"] == str(weights)
 
 
 def test_propagate_finds_the_networks_in_the_output_folder(folder, stages):
     make_weights(folder / "out" / "prnet")
     main(["propagate", *input_options(folder), "--output", str(folder / "out")])
-    assert dict(stages.calls)["propagate"]["prnet_dir"] == str(folder / "out" / "prnet")
+    assert dict(stages.calls)["point_propagation"]["prnet_dir"] == str(folder / "out" / "prnet")
 
 
 def test_train_needs_nothing_but_the_output_folder(folder, stages):
@@ -215,7 +220,7 @@ def test_bad_volumes_are_named_and_the_others_go_on(folder, stages, monkeypatch,
     assert len(dict(stages.calls)["inference"]["dataset#data"]) == 3
     monkeypatch.undo()
     main(["report", "--output", str(folder / "out")])
-    page = (folder / "out" / "report" / "index.html").read_text()
+    page = (folder / "out" / "report" / "index.html").read_text(encoding="utf-8")
     assert [case for case in expected if case not in page] == []
 
 
@@ -285,7 +290,7 @@ def test_output_that_cannot_be_written(folder, refused):
 
 def test_output_disk_full(folder, refused, monkeypatch):
     usage = type("Usage", (), {"free": 10})
-    monkeypatch.setattr("scripts.data.cohort.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("scripts.data.prepare_cohort.shutil.disk_usage", lambda _: usage)
     assert "too little free space" in refused(*oneshot(folder))
 
 

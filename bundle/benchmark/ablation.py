@@ -20,26 +20,26 @@ from bundle.pipeline.stages import config_names
 from scripts.quality.evaluation import evaluate_folder
 
 SMOOTH = {"map_rounds": "$SMOOTH_ROUNDS"}
-VOTES_ALONE = {"carried_share": 0.0}
+VOTES_ALONE = {"warped_share": 0.0}
 BY_CELLS = {"registration_half_steps": 0, "registration_steps": 0}
 FULL = "everything on"
 # What is switched off, or on, or else -> stage -> config keys; what was measured before by other means comes last.
 MASKS: dict[str, dict[str, dict[str, Any]]] = {
     FULL: {},
-    "paths know intensities only": {"pseudo_labels": {"vote_weight": 0.0}},
-    "no helping cases": {"fusion": {"helpers": 0}},
-    "no intensities": {"pseudo_labels": {"intensity_rounds": 0}},
-    "background's intensities the same everywhere": {"pseudo_labels": {"intensity_reach_mm": 0.0}},
+    "paths know intensities only": {"pseudo_labels": {"probability_weight": 0.0}},
+    "no helping cases": {"label_fusion": {"most_atlases": 0}},
+    "no intensities": {"pseudo_labels": {"em_rounds": 0}},
+    "background's intensities the same everywhere": {"pseudo_labels": {"em_reach_mm": 0.0}},
     "points instead of the region": {
-        "pseudo_labels": {"confident_vote": "$None", "intensity_rounds": 0, "vote_weight": 0.0}
+        "pseudo_labels": {"seed_probability": "$None", "em_rounds": 0, "probability_weight": 0.0}
     },
-    "background as soon a seed as a class": {"pseudo_labels": {"confident_background": "$None"}},
-    "votes alone, no region carried along": {"correspondence": VOTES_ALONE, "fusion": VOTES_ALONE},
-    "region carried along by embeddings, not images": {"correspondence": BY_CELLS, "fusion": BY_CELLS},
-    "region with rough borders": {"region": {"image_smoothing_voxels": 0.0, "border_smoothing_voxels": 0.0}},
-    "region without limits": {"region": {"reach": "$None", "neck_radius_mm": 0.0}},
-    "region that leaks limited by distance alone": {"region": {"leak_share": 1.0}},
-    "smooth map instead of an affine one": {"correspondence": SMOOTH, "fusion": SMOOTH},
+    "background as soon a seed as a class": {"pseudo_labels": {"background_seed_probability": "$None"}},
+    "votes alone, no region carried along": {"first_round": VOTES_ALONE, "label_fusion": VOTES_ALONE},
+    "region carried along by embeddings, not images": {"first_round": BY_CELLS, "label_fusion": BY_CELLS},
+    "region with rough borders": {"support_mask": {"image_smoothing_voxels": 0.0, "border_smoothing_voxels": 0.0}},
+    "region without limits": {"support_mask": {"reach": "$None", "opening_radius_mm": 0.0}},
+    "region that leaks limited by distance alone": {"support_mask": {"leak_share": 1.0}},
+    "smooth map instead of an affine one": {"first_round": SMOOTH, "label_fusion": SMOOTH},
 }
 # What is changed -> stage -> config keys. Each of these trainings takes a share of the epochs.
 NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
@@ -50,7 +50,7 @@ NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
     "little augmentation": {
         "segmentation": {"zoom": 0.15, "rotation_rad": 0.2, "gain": 0.1, "noise": 0.03, "gamma": [1.0, 1.0]}
     },
-    "doubted pseudo labels teach too": {"segmentation": {"least_dice": 0.0}},
+    "doubted pseudo labels teach too": {"segmentation": {"least_agreed_dice": 0.0}},
     "undecided band": {"pseudo_labels": {"undecided_margin": 0.1}},
     "label correction": {"segmentation": {"use_plc": True}},
 }
@@ -138,8 +138,10 @@ def _network(bench: Bench, words: str, overrides: Mapping[str, Mapping[str, Any]
     epochs = read_component(config_names("segmentation", pipeline.settings), "max_epochs") // EPOCH_SHARE
     variant = f"ablation_{_slug(words)}"
     model = pipeline.train_segmentation(variant, {"max_epochs": epochs, **overrides.get("segmentation", {})})
-    votes_dir = bench.on_test(first_runs(bench.dataset)[0]).output / "propagation"  # so that nothing is done twice
-    return score_network(bench.dataset, model, pipeline.output / f"test_{variant}", bench.device, votes_dir)
+    probabilities_dir = (
+        bench.on_test(first_runs(bench.dataset)[0]).output / "propagation"
+    )  # so that nothing is done twice
+    return score_network(bench.dataset, model, pipeline.output / f"test_{variant}", bench.device, probabilities_dir)
 
 
 def _slug(words: str) -> str:

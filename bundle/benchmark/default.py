@@ -10,10 +10,10 @@ from typing import Any
 
 from bundle.benchmark import pages
 from bundle.benchmark.default_tables import default_section
+from bundle.benchmark.out_of_distribution import flag_out_of_distribution
 from bundle.benchmark.points import score_kept
 from bundle.benchmark.runs import Run, chosen_runs, open_bench
 from bundle.benchmark.shipping import ship_embedding, ship_segmentation
-from bundle.benchmark.strangers import flag_strangers
 from bundle.benchmark.trained import ONE_SHOT, one_shot_network, pseudo_label_scores, supervised_network
 from bundle.benchmark.trust import check_trust
 from bundle.datasets.dataset import Dataset, read_dataset
@@ -28,7 +28,7 @@ def run(
     small: bool,
     device: str | None,
     ship: bool = False,
-    strangers: Path | None = None,
+    out_of_distribution: Path | None = None,
 ) -> dict[str, Any]:
     """Run everything (again: continue), write `docs/benchmarks/default_NAME.json` and the cohort's part of the page.
 
@@ -40,7 +40,7 @@ def run(
         device: such as "cuda:0"; None takes a GPU if there is one.
         ship: copy the embedding network to `models/NAME` afterwards, and the segmentation network to
             `models/model.pt` if it is the one that `configs/inference.json` describes.
-        strangers: a dataset of another body part, which must be flagged; None leaves that out.
+        out_of_distribution: a dataset of another body part, which must be flagged; None leaves that out.
     """
     bench = open_bench(dataset_folder, output, small, device)
     dataset = bench.dataset
@@ -49,7 +49,7 @@ def run(
         **bench.about(),
         "stages": stages,
         "networks": {},
-        "strangers": {},
+        "out_of_distribution": {},
         "all_classes": {},
         "runs": [],
     }
@@ -63,12 +63,14 @@ def run(
     one_shot = bench.on_unlabelled("one_shot")
     keep(pseudo_labels=pseudo_label_scores(dataset, one_shot))
     first, *others = chosen_runs(dataset)
-    witnesses = bench.on_test(first)
-    keep(_one_shot(dataset, first, witnesses))
-    keep(**one_shot_network(dataset, one_shot, witnesses))
-    if strangers is not None:
+    raters = bench.on_test(first)
+    keep(_one_shot(dataset, first, raters))
+    keep(**one_shot_network(dataset, one_shot, raters))
+    if out_of_distribution is not None:
         network = one_shot.output / ONE_SHOT / "segmentation"
-        result["strangers"] = flag_strangers(bench, first, read_dataset(strangers), network)
+        result["out_of_distribution"] = flag_out_of_distribution(
+            bench, first, read_dataset(out_of_distribution), network
+        )
     keep(supervised=supervised_network(dataset, bench.on_unlabelled("supervised")))
     result["stages_one_shot"] = one_shot.directory.state()
     for chosen in others:
@@ -86,8 +88,8 @@ def _one_shot(dataset: Dataset, run: Run, pipeline: Pipeline) -> dict[str, Any]:
     """Points and masks of the test volumes, and how far the self-check knows their quality."""
     folder, classes = pipeline.output, pipeline.cohort.classes
     pipeline.propagate()
-    grown = folder / "region" / "pseudo_labels"
-    as_grown = run.region == "as grown"
+    grown = folder / "support_mask" / "pseudo_labels"
+    as_grown = run.support_mask == "as grown"
     scores = evaluate_folder(folder / "pseudo_labels", dataset.labels, classes, dataset.test)
     return {
         **run.facts(),

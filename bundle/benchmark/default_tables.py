@@ -10,7 +10,7 @@ import numpy as np
 
 from bundle.benchmark import pages
 from bundle.benchmark.bootstrap import RESAMPLES, change, worst_dice
-from bundle.benchmark.strangers import strangers_section
+from bundle.benchmark.out_of_distribution import out_of_distribution_section
 from scripts.quality.calibration import kept_quality, summary
 
 NETWORK_WORDS = {
@@ -26,11 +26,13 @@ def default_section(result: Mapping[str, Any]) -> str:
     """Everything `benchmark default` measured on one cohort."""
     name = result["dataset"]
     supports = list(dict.fromkeys(run["support"] for run in result["runs"]))
-    strangers = f" --strangers DIR/{result['strangers']['dataset']}" if result["strangers"] else ""
+    out_of_distribution = (
+        f" --strangers DIR/{result['out_of_distribution']['dataset']}" if result["out_of_distribution"] else ""
+    )
     return "\n\n".join(
         [
             f"### Mode `default`, {name}",
-            f"`python -m bundle benchmark default --dataset DIR/{name}{strangers}`; {result['configuration']} "
+            f"`python -m bundle benchmark default --dataset DIR/{name}{out_of_distribution}`; {result['configuration']} "
             "configuration; "
             f"{pages.processor(result)}; supports {', '.join(f'`{s}`' for s in supports)}; "
             f"{len(result['unlabelled_cases'])} unlabelled volumes, scores on the "
@@ -50,7 +52,7 @@ def default_section(result: Mapping[str, Any]) -> str:
             "**Risk and coverage.** Mean true Dice of the results with the best predicted Dice, the others put aside.",
             _coverage_table(result),
             *_all_classes_section(result["all_classes"]),
-            *strangers_section(result["strangers"]),
+            *out_of_distribution_section(result["out_of_distribution"]),
             "**Points.** Share kept, and share of the kept that lie in the right organ, mean over volumes.",
             _point_table(result),
         ]
@@ -91,8 +93,8 @@ def _network_table(result: Mapping[str, Any]) -> str:
 def _mask_table(result: Mapping[str, Any]) -> str:
     classes = list(result["classes"])
     rows = []
-    for region in dict.fromkeys(run["region"] for run in result["runs"]):
-        runs = [run for run in result["runs"] if run["region"] == region]
+    for region in dict.fromkeys(run["support_mask"] for run in result["runs"]):
+        runs = [run for run in result["runs"] if run["support_mask"] == region]
         masks = [run["pseudo_labels"] for run in runs]
         rows += [[pages.run_name(run), *_dice(run["pseudo_labels"], classes)] for run in runs]
         spread = [_spread([scores["classes"][name]["dice_mean"] for scores in masks]) for name in classes]
@@ -150,7 +152,7 @@ def _flag_cells(found: Mapping[str, Any]) -> list[str]:
 
 def _coverage_table(result: Mapping[str, Any]) -> str:
     kinds = {words: result["networks"][name]["trust"]["pairs"] for name, words in _judged_networks(result).items()}
-    grown = [run["trust"]["pairs"] for run in result["runs"] if run["region"] == "as grown"]
+    grown = [run["trust"]["pairs"] for run in result["runs"] if run["support_mask"] == "as grown"]
     kinds["masks, region as grown"] = [pair for pairs in grown for pair in pairs]
     rows = []
     for words, pairs in kinds.items():
@@ -170,7 +172,7 @@ def _judged_networks(result: Mapping[str, Any]) -> dict[str, str]:
 def _point_table(result: Mapping[str, Any]) -> str:
     names = [*result["classes"], "background"]
     rows = []
-    for run in (run for run in result["runs"] if run["region"] == "as grown"):
+    for run in (run for run in result["runs"] if run["support_mask"] == "as grown"):
         by_class = {row["class"]: row for row in run["points"]}
         cells = [f"{by_class[n]['kept_mean']:.2f} / {pages.number(by_class[n]['precision_mean'])}" for n in names]
         rows.append([f"{run['support']} {run['variant']}", *cells])

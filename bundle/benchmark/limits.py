@@ -21,7 +21,7 @@ from scripts.data.resampling import canonical, resample
 from scripts.data.scribbles import draw_points, read_scribble_points, to_voxels
 from scripts.data.volume_cache import at_spacing
 from scripts.data.volume_io import Volume, read_volume, spacing_of
-from scripts.label_propagation.atlas import ask, read_voter
+from scripts.label_propagation.atlas import ask, read_atlas
 from scripts.label_propagation.label_transfer import TransferSettings
 from scripts.networks.embedding_weights import load_embedding
 from scripts.networks.prnet_weights import load_prnet
@@ -76,15 +76,15 @@ def _correspondence(dataset: Dataset) -> Callable[[], Any] | None:
     support, query = (_cached(dataset.image(case)) for case in (dataset.support, dataset.test[0]))
     body = embed_body(trained, support, spacing_mm)
     region = dataset.label(dataset.support)
-    voter = read_voter(region, support, body, list(dataset.classes.values()))
+    atlas = read_atlas(region, support, body, list(dataset.classes.values()))
     points = read_scribble_points(dataset.scribbles(), dataset.classes)
     places_mm = to_voxels(points.world_mm, support.affine) * spacing_mm
 
     def action() -> None:
         found = embed_body(trained, query, spacing_mm)
         maps = maps_between(body, found, MatchingSettings())
-        ask(voter, query, found, maps.back, spacing_mm, TransferSettings())
-        locate(body, places_mm, found, maps.forth, MatchingSettings())
+        ask(atlas, query, found, maps.backward, spacing_mm, TransferSettings())
+        locate(body, places_mm, found, maps.forward, MatchingSettings())
 
     return action
 

@@ -45,10 +45,10 @@ def run(
         pages.publish(page, "networks", result, networks_section(result))
 
     keep(pseudo_labels=pseudo_label_scores(dataset, one_shot))
-    witnesses = bench.on_test(first_runs(dataset)[0])
-    witnesses.propagate()
+    raters = bench.on_test(first_runs(dataset)[0])
+    raters.propagate()
     variant = f"{ONE_SHOT}_{FULL}"
-    found = one_shot_network(dataset, one_shot, witnesses, variant, recipe)
+    found = one_shot_network(dataset, one_shot, raters, variant, recipe)
     result["trained_on"] = read_json(one_shot.output / variant / "segmentation" / "model.json")["made_with"]["device"]
     keep(**found)
     keep(supervised=supervised_network(dataset, bench.on_unlabelled(SUPERVISED), f"{SUPERVISED}_{FULL}", recipe))

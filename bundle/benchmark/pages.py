@@ -148,7 +148,7 @@ def _mean(values: Iterable[float | None]) -> str:
 
 def run_name(run: Mapping[str, Any]) -> str:
     """Support, strokes and region of one run of mode `default`."""
-    return f"{run['support']} {run['variant']}, region {run['region']}"
+    return f"{run['support']} {run['variant']}, region {run['support_mask']}"
 
 
 def number(value: float | None) -> str:

@@ -55,8 +55,8 @@ class Bench:
 
         An accepted region is the support's label map: what a user has who corrects the grown one.
         """
-        accepted = self.dataset.label(run.support) if run.region == "accepted" else None
-        changes = {"weights": self.output, "region": accepted, **changes}
+        accepted = self.dataset.label(run.support) if run.support_mask == "accepted" else None
+        changes = {"weights": self.output, "support_mask": accepted, **changes}
         return Pipeline(self._settings(self.output / folder, images, run.support, run.variant, **changes))
 
     def about(self) -> dict[str, Any]:
@@ -102,16 +102,16 @@ class Run:
 
     support: str
     variant: str
-    region: str
+    support_mask: str
 
     @property
     def folder(self) -> str:
         """Name of its work directory."""
-        return f"{self.support}_{self.variant}_{self.region.replace(' ', '_')}"
+        return f"{self.support}_{self.variant}_{self.support_mask.replace(' ', '_')}"
 
     def facts(self) -> Mapping[str, str]:
         """For the result."""
-        return {"support": self.support, "variant": self.variant, "region": self.region}
+        return {"support": self.support, "variant": self.variant, "support_mask": self.support_mask}
 
 
 def chosen_runs(dataset: Dataset) -> list[Run]:
@@ -121,7 +121,7 @@ def chosen_runs(dataset: Dataset) -> list[Run]:
     part of the runs then says as much as it can.
     """
     first = first_runs(dataset)
-    accepted = [replace(run, region="accepted") for run in first]
+    accepted = [replace(run, support_mask="accepted") for run in first]
     others = [replace(run, variant=variant) for run in first for variant in dataset.variants(run.support)[1:]]
     return [*first, *others, *accepted]
 

@@ -40,7 +40,7 @@ def pseudo_label_scores(dataset: Dataset, pipeline: Pipeline) -> dict[str, Any]:
 def one_shot_network(
     dataset: Dataset,
     pipeline: Pipeline,
-    witnesses: Pipeline,
+    raters: Pipeline,
     variant: str = ONE_SHOT,
     changes: Mapping[str, Any] | None = None,
 ) -> dict[str, dict[str, Any]]:
@@ -49,7 +49,7 @@ def one_shot_network(
     Args:
         dataset: with labels to score by.
         pipeline: on the unlabelled cases.
-        witnesses: on the test cases, propagated: their votes, and what the self-check compares with.
+        raters: on the test cases, propagated: their votes, and what the self-check compares with.
         variant: name of the training.
         changes: config key -> value of it.
 
@@ -59,12 +59,12 @@ def one_shot_network(
     model = pipeline.train_segmentation(variant, changes)
     network = pipeline.output / f"test_{variant}"
     joined = network.with_name(f"{network.name}_joined")
-    scores = score_network(dataset, model, network, pipeline.settings.device, witnesses.output / "propagation")
-    grow_joined(witnesses, network, joined, dataset.test)
+    scores = score_network(dataset, model, network, pipeline.settings.device, raters.output / "propagation")
+    grow_joined(raters, network, joined, dataset.test)
     joined_scores = evaluate_folder(joined, dataset.labels, dataset.classes, dataset.test)
     return {
-        ONE_SHOT: scores | {"trust": check_trust(witnesses, network, scores, network)},
-        f"{ONE_SHOT}_joined": joined_scores | {"trust": check_trust(witnesses, joined, joined_scores, network)},
+        ONE_SHOT: scores | {"trust": check_trust(raters, network, scores, network)},
+        f"{ONE_SHOT}_joined": joined_scores | {"trust": check_trust(raters, joined, joined_scores, network)},
     }
 
 
@@ -85,11 +85,11 @@ def supervised_network(
 
 
 def score_network(
-    dataset: Dataset, model: Path, predictions: Path, device: str | None, votes_dir: Path | None = None
+    dataset: Dataset, model: Path, predictions: Path, device: str | None, probabilities_dir: Path | None = None
 ) -> dict[str, Any]:
-    """Predict the test cases and score them on the full original grid; `votes_dir` as for `infer_folder`."""
+    """Predict the test cases and score them on the full original grid; `probabilities_dir` as for `infer_folder`."""
     images = link_images({case: dataset.image(case) for case in dataset.test}, predictions.parent / "test_images")
-    infer_folder(images, model, predictions, device, votes_dir)
+    infer_folder(images, model, predictions, device, probabilities_dir)
     return evaluate_folder(predictions, dataset.labels, dataset.classes, dataset.test)
 
 

@@ -49,7 +49,7 @@ def trust_records(
     """Case -> what the self-check says about its label map in the folder `results`."""
     rule = read_component(config_names(STAGE, pipeline.settings), "rule")
     where = pipeline.localisation
-    region, record = where.region(pipeline), where.region_record(pipeline)
+    region, record = where.support_mask(pipeline), where.support_mask_record(pipeline)
     checks = pipeline.output / f"{STAGE}_{results.name}"
     SelfCheck(pipeline.cohort, pipeline.output, region, results, rule, network, checks, record).run(cases)
     return {case: read_json(checks / f"{case}.json") for case in cases}

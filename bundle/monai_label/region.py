@@ -22,7 +22,7 @@ from bundle.monai_label.submissions import classes_option
 from scripts.common.errors import BundleError
 from scripts.common.files import write_nifti
 from scripts.data.volume_io import case_id, find_volumes, read_labels
-from scripts.pseudo_labels.support_mask import region_file
+from scripts.pseudo_labels.support_mask import support_mask_file
 
 
 class GrownRegion(InferTask):
@@ -74,7 +74,7 @@ class GrownRegion(InferTask):
             "output": folder / "run",
         }
         run_command("region", options, self.conf, {"device": request.get("device")})
-        return region_file(folder / "run", case)
+        return support_mask_file(folder / "run", case)
 
     def _answer(self, request: Mapping[str, Any], strokes: Strokes, region: Path) -> tuple[str, dict[str, Any]]:
         names = {strokes.wanted: 1} if strokes.wanted else strokes.classes

@@ -12,7 +12,7 @@ import torch
 from bundle.pipeline.configs import device_override, run_config
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file, write_json
-from scripts.data.probability_maps import VOTES
+from scripts.data.probability_maps import PROBABILITIES
 from scripts.data.volume_cache import fingerprint
 from scripts.data.volume_io import find_volumes
 
@@ -23,7 +23,7 @@ CARD_KEYS = ("classes", "spacing_mm", "patch_size", "architecture", "channels", 
 
 
 def infer_folder(
-    images: Path, model: Path, output: Path, device: str | None = None, votes_dir: Path | None = None
+    images: Path, model: Path, output: Path, device: str | None = None, probabilities_dir: Path | None = None
 ) -> None:
     """Run `configs/inference.json` with the settings of the network's card; label maps it made before are kept.
 
@@ -32,16 +32,20 @@ def infer_folder(
         model: folder with `model.pt` and `model.json`, such as `OUTPUT/segmentation`.
         output: where `ID.nii.gz` label maps go.
         device: such as "cpu"; None takes a GPU if there is one.
-        votes_dir: votes of the same volumes, which the network joins in `OUTPUT/propagation/` (see `JoinVotesd`).
+        probabilities_dir: class probabilities of the same volumes, which the network joins in `OUTPUT/propagation/`
+            (see `JoinProbabilitiesd`).
 
     Raises:
         BundleError: no such network, or no usable volume.
     """
     overrides = network_overrides(model) | device_override(device)
     sources = {case: fingerprint(source) for case, source in find_volumes(images).items()}
-    if votes_dir is not None:
-        overrides["votes_dir"] = str(votes_dir)
-        sources = {case: f"{source} {sha256_of_file(votes_dir / f'{case}{VOTES}')}" for case, source in sources.items()}
+    if probabilities_dir is not None:
+        overrides["probabilities_dir"] = str(probabilities_dir)
+        sources = {
+            case: f"{source} {sha256_of_file(probabilities_dir / f'{case}{PROBABILITIES}')}"
+            for case, source in sources.items()
+        }
     drop_stale_label_maps(model, output, sources)
     overrides |= {"dataset_dir": str(images), "output_dir": str(output), "skip_existing": True}
     run_config(["inference.json"], overrides)

@@ -18,7 +18,7 @@ from scripts.label_propagation.label_fusion import ON_SUPPORT
 from scripts.networks.embedding_weights import load_embedding
 from scripts.networks.prnet_weights import load_prnet, trained_spacing_mm
 from scripts.pseudo_labels.support_mask import FOLDER as REGION
-from scripts.pseudo_labels.support_mask import region_file, region_record
+from scripts.pseudo_labels.support_mask import support_mask_file, support_mask_record
 from scripts.quality.records import NETWORK
 from scripts.quality.records import STAGE as SELF_CHECK
 
@@ -29,8 +29,8 @@ FIRST_ROUND = "first_round"
 PREDICTIONS = "predictions"
 PSEUDO_LABELS = "pseudo_labels"
 TRAINING_LABELS = "training_labels"
-CAUTIOUS = {"confident_background": None}  # background ends a class's growth as soon as a class would
-FIRST_MASKS = CAUTIOUS | {"vote_weight": 0.0}
+CAUTIOUS = {"background_seed_probability": None}  # background ends a class's growth as soon as a class would
+FIRST_MASKS = CAUTIOUS | {"probability_weight": 0.0}
 CHECKS = f"{SELF_CHECK}_{PSEUDO_LABELS}"  # of the pseudo labels: stage and folder
 PRNET_STAGES = ("prnet_coarse", "prnet_fine")
 
@@ -58,7 +58,7 @@ class Localisation(Protocol):
     def train(self, pipeline: Pipeline) -> None:
         """Train the networks."""
 
-    def grow_region(self, pipeline: Pipeline) -> None:
+    def grow_support_mask(self, pipeline: Pipeline) -> None:
         """The support's whole organs from its scribbles."""
 
     def propagate(self, pipeline: Pipeline) -> None:
@@ -109,7 +109,7 @@ class PaperLocalisation:
 
     def check_accepted(self, cohort: Cohort) -> None:
         """Mode `paper` knows strokes only."""
-        for name, given in (("region", self.settings.region), ("accepted", self.settings.accepted)):
+        for name, given in (("support_mask", self.settings.support_mask), ("accepted", self.settings.accepted)):
             if given is not None:
                 raise BundleError(
                     f"--{name} is of no use in mode paper", stage="settings", file=given, expected="mode default"
@@ -131,9 +131,9 @@ class PaperLocalisation:
         for stage, name in zip(PRNET_STAGES, self.networks, strict=True):
             pipeline.train_unsupervised(stage, pipeline.output / "prnet" / name)
 
-    def grow_region(self, pipeline: Pipeline) -> None:
+    def grow_support_mask(self, pipeline: Pipeline) -> None:
         """Mode `paper` has none."""
-        raise BundleError("mode paper grows no region", stage="region", expected="mode default")
+        raise BundleError("mode paper grows no support mask", stage="support_mask", expected="mode default")
 
     def propagate(self, pipeline: Pipeline) -> None:
         """Points, then geodesic masks."""
@@ -182,8 +182,8 @@ class DefaultLocalisation:
 
     def check_accepted(self, cohort: Cohort) -> None:
         """The region on the support's grid, with every class in it; accepted label maps on their cases' grids."""
-        if self.settings.region is not None:
-            _check_region(self.settings.region, cohort)
+        if self.settings.support_mask is not None:
+            _check_region(self.settings.support_mask, cohort)
         for case, file in self._accepted().items():
             if case not in cohort.cases or case == cohort.support:
                 raise BundleError(
@@ -201,32 +201,37 @@ class DefaultLocalisation:
 
     def propagate(self, pipeline: Pipeline) -> None:
         """The support's region, then points, votes and masks in every case; the best cases vote in a second round."""
-        self.grow_region(pipeline)
-        overrides = {"embedding_dir": str(self._embedding_dir(pipeline)), "region": str(self.region(pipeline))}
+        self.grow_support_mask(pipeline)
+        overrides = {
+            "embedding_dir": str(self._embedding_dir(pipeline)),
+            "support_mask": str(self.support_mask(pipeline)),
+        }
         inputs = self._inputs(pipeline)
         first = {"results_dir": str(pipeline.output / FIRST_ROUND)}
-        pipeline.run_stage("correspondence", overrides | first, inputs)
+        pipeline.run_stage("first_round", overrides | first, inputs)
         # The first masks only vote, on the working grid: no finer one is needed. Their paths know intensities alone:
         # probabilities come from one voter so far, and where it says too much, all would.
         coarse = first | {"geodesic_spacing_mm": list(pipeline.cohort.spacing_mm)}
         pipeline.run_stage(
-            PSEUDO_LABELS, coarse, inputs, after=["correspondence"], variant=FIRST_ROUND, changes=FIRST_MASKS
+            PSEUDO_LABELS, coarse, inputs, after=["first_round"], variant=FIRST_ROUND, changes=FIRST_MASKS
         )
         accepted, seen = self._accepted_files(), self._seen(pipeline)
         fusion = {"first_dir": first["results_dir"], "embedding_dir": overrides["embedding_dir"], "accepted": accepted}
-        pipeline.run_stage("fusion", fusion, seen, after=[f"{PSEUDO_LABELS}_{FIRST_ROUND}"])
-        pipeline.run_stage(PSEUDO_LABELS, {"given": self._given(pipeline)}, seen, after=["fusion"])
+        pipeline.run_stage("label_fusion", fusion, seen, after=[f"{PSEUDO_LABELS}_{FIRST_ROUND}"])
+        pipeline.run_stage(PSEUDO_LABELS, {"given": self._given(pipeline)}, seen, after=["label_fusion"])
         on_support = pipeline.output / ON_SUPPORT
         if (on_support / "propagation").exists():
             tested = {"results_dir": str(on_support)}
-            pipeline.run_stage(PSEUDO_LABELS, tested, inputs, after=["fusion"], variant=ON_SUPPORT)
+            pipeline.run_stage(PSEUDO_LABELS, tested, inputs, after=["label_fusion"], variant=ON_SUPPORT)
         self._check(pipeline, PSEUDO_LABELS, seen, [PSEUDO_LABELS, f"{PSEUDO_LABELS}_{ON_SUPPORT}"], PSEUDO_LABELS)
 
     def training_labels(self, pipeline: Pipeline) -> Path:
         """Pseudo labels that rather claim too little: what is too much in one case, a network claims in all."""
         folder = pipeline.output / TRAINING_LABELS
         labels = {"given": self._given(pipeline), "labels_dir": str(folder)}
-        pipeline.run_stage(PSEUDO_LABELS, labels, self._seen(pipeline), folder, ["fusion"], TRAINING_LABELS, CAUTIOUS)
+        pipeline.run_stage(
+            PSEUDO_LABELS, labels, self._seen(pipeline), folder, ["label_fusion"], TRAINING_LABELS, CAUTIOUS
+        )
         return folder
 
     def segmentation_needs(self, pipeline: Pipeline) -> tuple[dict[str, Any], Any, list[str]]:
@@ -238,7 +243,7 @@ class DefaultLocalisation:
     def infer(self, pipeline: Pipeline) -> None:
         """The network joins the voters; label maps grow from what they say together, as the pseudo labels did."""
         network, predictions = pipeline.output / NETWORK, pipeline.output / PREDICTIONS
-        pipeline.predict(network, {"votes_dir": str(pipeline.output / "propagation")})
+        pipeline.predict(network, {"probabilities_dir": str(pipeline.output / "propagation")})
         masks = {"results_dir": str(network), "labels_dir": str(predictions), "given": self._given(pipeline)}
         decided = {"undecided_margin": 0.0}
         seen = self._seen(pipeline)
@@ -252,10 +257,10 @@ class DefaultLocalisation:
     def _check(self, pipeline: Pipeline, results: str, inputs: Any, after: Sequence[str], variant: str = "") -> None:
         """Check the label maps in the folder `results` of the work directory, into `self_check` or its variant."""
         folder = pipeline.output / (f"{SELF_CHECK}_{variant}" if variant else SELF_CHECK)
-        record = self.region_record(pipeline)
+        record = self.support_mask_record(pipeline)
         overrides = {
-            "region": str(self.region(pipeline)),
-            "region_record": None if record is None else str(record),
+            "support_mask": str(self.support_mask(pipeline)),
+            "support_mask_record": None if record is None else str(record),
             "results_dir": str(pipeline.output / results),
             "checks_dir": str(folder),
         }
@@ -268,14 +273,16 @@ class DefaultLocalisation:
 
     def _given(self, pipeline: Pipeline) -> dict[str, str]:
         """Case -> label map that is taken as it is."""
-        region = {} if self.settings.region is None else {pipeline.cohort.support: str(self.settings.region)}
+        region = (
+            {} if self.settings.support_mask is None else {pipeline.cohort.support: str(self.settings.support_mask)}
+        )
         return self._accepted_files() | region
 
     def _accepted_files(self) -> dict[str, str]:
         return {case: str(file) for case, file in self._accepted().items()}
 
     def _inputs(self, pipeline: Pipeline) -> list[Any]:
-        files = (self._embedding_dir(pipeline) / "model.pt", self.region(pipeline))
+        files = (self._embedding_dir(pipeline) / "model.pt", self.support_mask(pipeline))
         return [pipeline.image_hashes(), pipeline.scribble_hashes(), *(sha256_of_file(file) for file in files)]
 
     def _accepted(self) -> dict[str, Path]:
@@ -291,20 +298,20 @@ class DefaultLocalisation:
     def _embedding_dir(self, pipeline: Pipeline) -> Path:
         return (self.settings.weights or pipeline.output) / "embedding"
 
-    def region(self, pipeline: Pipeline) -> Path:
+    def support_mask(self, pipeline: Pipeline) -> Path:
         """The support's label map: accepted by the user, or as grown."""
-        return self.settings.region or region_file(pipeline.output, pipeline.cohort.support)
+        return self.settings.support_mask or support_mask_file(pipeline.output, pipeline.cohort.support)
 
-    def region_record(self, pipeline: Pipeline) -> Path | None:
+    def support_mask_record(self, pipeline: Pipeline) -> Path | None:
         """What was found when the region was grown; None where the user gave it."""
-        return None if self.settings.region else region_record(pipeline.output, pipeline.cohort.support)
+        return None if self.settings.support_mask else support_mask_record(pipeline.output, pipeline.cohort.support)
 
-    def grow_region(self, pipeline: Pipeline) -> None:
+    def grow_support_mask(self, pipeline: Pipeline) -> None:
         """From the strokes, unless the user gave the region."""
-        if self.settings.region is not None:
+        if self.settings.support_mask is not None:
             return
         inputs = [pipeline.cohort.cases[pipeline.cohort.support].sha256, pipeline.scribble_hashes()]
-        pipeline.run_stage("region", {}, inputs, folder=pipeline.output / REGION)
+        pipeline.run_stage("support_mask", {}, inputs, folder=pipeline.output / REGION)
 
 
 LOCALISATIONS: dict[str, type[Localisation]] = {"paper": PaperLocalisation, "default": DefaultLocalisation}

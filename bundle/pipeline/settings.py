@@ -12,7 +12,7 @@ from scripts.common.files import read_json, write_json
 
 FILE_NAME = "run.json"
 DEFAULT_MODE = "default"
-PATHS = ("images", "support", "scribbles", "weights", "region", "accepted")
+PATHS = ("images", "support", "scribbles", "weights", "support_mask", "accepted")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class RunSettings:
         small: patch every stage for two CPU cores.
         device: for the networks; None takes a GPU if there is one.
         weights: folder of the networks that locate points, instead of training them.
-        region: label map of the support's whole organs, looked at and corrected by the user (mode `default`); None
+        support_mask: label map of the support's whole organs, looked at and corrected by the user (mode `default`); None
             takes the region as it grows from the scribbles.
         accepted: folder of label maps `ID.nii.gz` of other cases that the user looked at and corrected (mode
             `default`).
@@ -47,7 +47,7 @@ class RunSettings:
     small: bool = False
     device: str | None = None
     weights: Path | None = None
-    region: Path | None = None
+    support_mask: Path | None = None
     accepted: Path | None = None
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 

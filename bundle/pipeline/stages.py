@@ -8,11 +8,11 @@ from bundle.pipeline.settings import RunSettings
 CONFIGS: dict[str, tuple[list[str], list[str]]] = {
     "prnet_coarse": (["train_prnet.json"], ["small.json"]),
     "prnet_fine": (["train_prnet.json", "train_prnet_fine.json"], ["small.json"]),
-    "propagation": (["propagate.json"], ["small_propagate.json"]),
+    "propagation": (["point_propagation.json"], ["small_point_propagation.json"]),
     "embedding": (["train_embedding.json"], ["small_embedding.json"]),
-    "region": (["region.json"], ["small_pseudo_labels.json"]),
-    "correspondence": (["correspond.json"], ["small_propagate.json"]),
-    "fusion": (["fuse_votes.json"], []),
+    "support_mask": (["support_mask.json"], ["small_pseudo_labels.json"]),
+    "first_round": (["first_round.json"], ["small_point_propagation.json"]),
+    "label_fusion": (["label_fusion.json"], []),
     "pseudo_labels": (["pseudo_labels.json"], ["small_pseudo_labels.json"]),
     "segmentation": (["train.json"], ["small_segmentation.json"]),
     "inference": (["inference.json"], []),
@@ -22,7 +22,7 @@ CONFIGS: dict[str, tuple[list[str], list[str]]] = {
 STAGES: dict[str, tuple[str, ...]] = {
     "paper": ("prnet_coarse", "prnet_fine", "propagation", "pseudo_labels", "segmentation", "inference"),
     "default": (
-        *("embedding", "region", "correspondence", "fusion", "pseudo_labels"),
+        *("embedding", "support_mask", "first_round", "label_fusion", "pseudo_labels"),
         *("segmentation", "inference", "self_check"),
     ),
 }

@@ -157,7 +157,7 @@ def _with_peak_memory(action: Callable[[], None]) -> float:
         status = None
     action()
     if status is not None:
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
         return round(int(line.split()[1]) / 1024, 1)
     unit = 1024**2 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)

@@ -97,7 +97,7 @@ class ClassResult:
         not_located: the propagation says so.
         volume_ml: map name -> volume.
         dice: (map name, map name) -> Dice; absent where a map is missing or both are empty.
-        returned_dice: of the support's region and of what its labels become, sent here and back.
+        round_trip_dice: of the support's region and of what its labels become, sent here and back.
         centre: a voxel of the class near its centroid, canonical axes.
         low, high: canonical voxels between which the class lies in any map, stray voxels apart.
         predicted_dice: what the self-check thinks the Dice with the unknown truth is.
@@ -115,7 +115,7 @@ class ClassResult:
     not_located: bool = False
     volume_ml: Mapping[str, float] = field(default_factory=dict)
     dice: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    returned_dice: float | None = None
+    round_trip_dice: float | None = None
     centre: tuple[int, int, int] | None = None
     low: tuple[int, int, int] | None = None
     high: tuple[int, int, int] | None = None
@@ -279,7 +279,7 @@ def _propagation_of_class(propagation: dict[str, Any] | None, name: str) -> dict
         "score": _mean(point.get("score") for point in kept),
         "similarity": {level: _mean(point.get("similarity", {}).get(level) for point in points) for level in levels},
         "not_located": name in propagation.get("not_located", ()),
-        "returned_dice": propagation.get("returned_dice", {}).get(name),
+        "round_trip_dice": propagation.get("round_trip_dice", {}).get(name),
     }
 
 

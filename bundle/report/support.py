@@ -22,7 +22,7 @@ from bundle.report.pictures import (
 from bundle.report.trouble import spoken
 from bundle.report.volumes import RasVolume, open_image, open_labels
 from scripts.common.errors import BundleError
-from scripts.pseudo_labels.support_mask import region_file, region_record
+from scripts.pseudo_labels.support_mask import support_mask_file, support_mask_record
 
 SUPPORT_VIEW_MM = 1.6 * SMALLEST_VIEW_MM
 CLEAR_BORDER = 0.9  # sureness from which on a region's border is not remarked on
@@ -79,7 +79,7 @@ def support(run: Run, results: Mapping[str, CaseResult], pixels: int) -> Markup:
 def _returned_dice(run: Run, results: Mapping[str, CaseResult]) -> dict[str, float]:
     """Class -> Dice of the region and of what comes back when its labels go to a case and back, mean over cases."""
     others = [result.classes for case, result in results.items() if case != run.support]
-    found = {name: [classes[name].returned_dice for classes in others] for name in run.classes}
+    found = {name: [classes[name].round_trip_dice for classes in others] for name in run.classes}
     known = {name: [dice for dice in values if dice is not None] for name, values in found.items()}
     return {name: float(np.mean(values)) for name, values in known.items() if values}
 
@@ -95,10 +95,12 @@ def _stroke_facts(mask: np.ndarray) -> str:
 def _region_facts(region: _Region | None, name: str) -> str:
     if region is None:
         return ""
-    share, sureness = region.cut_off.get(name), region.border_sureness.get(name)
+    share, border_confidence = region.cut_off.get(name), region.border_confidence.get(name)
     neck = f"; {share:.0%} of what grew was cut off at a neck: look whether the right part is left" if share else ""
-    unclear = sureness is not None and sureness < CLEAR_BORDER
-    return neck + (f"; no clear border (sureness {sureness:.2f}): look how far it should go" if unclear else "")
+    unclear = border_confidence is not None and border_confidence < CLEAR_BORDER
+    return neck + (
+        f"; no clear border (sureness {border_confidence:.2f}): look how far it should go" if unclear else ""
+    )
 
 
 def _stroke_view(mask: np.ndarray, image: RasVolume, regions: Sequence[np.ndarray]) -> View:
@@ -116,7 +118,7 @@ class _Region:
     path: Path
     labels: RasVolume
     cut_off: Mapping[str, float]
-    border_sureness: Mapping[str, float]
+    border_confidence: Mapping[str, float]
 
     def outline(self, label: int, name: str, colour: str) -> Contours:
         return Contours(self.labels, label, spoken(name), "pseudo", colour)
@@ -124,13 +126,13 @@ class _Region:
 
 def _region(run: Run) -> _Region | None:
     """The region as given or grown; None where there is none that can be read."""
-    given = run.settings.get("region")
-    path = Path(given) if given else region_file(run.output_dir, run.support)
+    given = run.settings.get("support_mask")
+    path = Path(given) if given else support_mask_file(run.output_dir, run.support)
     try:
         labels = open_labels(path) if path.exists() else None
     except BundleError:
         labels = None
     if labels is None:
         return None
-    card = {} if given else optional_json(region_record(run.output_dir, run.support)) or {}
-    return _Region(path, labels, card.get("cut_off", {}), card.get("border_sureness", {}))
+    card = {} if given else optional_json(support_mask_record(run.output_dir, run.support)) or {}
+    return _Region(path, labels, card.get("cut_off", {}), card.get("border_confidence", {}))

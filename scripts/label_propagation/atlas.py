@@ -10,18 +10,18 @@ import numpy as np
 from torch import Tensor
 
 from scripts.data.cached_volume import CachedVolume
-from scripts.data.probability_maps import votes_on_grid
+from scripts.data.probability_maps import probabilities_on_grid
 from scripts.data.resampling import nearest_on_grid
 from scripts.data.volume_io import read_labels
 from scripts.embedding.cells import cell_fractions, cells_affine
 from scripts.label_propagation.label_transfer import TransferSettings, transfer_labels
-from scripts.label_propagation.mask_warping import carried_region
+from scripts.label_propagation.mask_warping import warped_mask
 from scripts.registration.body import Body
-from scripts.registration.robust_affine import SmoothMap
+from scripts.registration.robust_affine import AffineMap
 
 
 @dataclass(frozen=True)
-class Voter:
+class Atlas:
     """A case with its labels.
 
     Attributes:
@@ -41,19 +41,19 @@ class Voter:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """What one voter says of a case.
 
     Attributes:
         cells: (1 + K, x, y, z) votes of the fine cells.
-        votes: (1 + K, X, Y, Z) class probabilities of the voxels, background first: cells and the carried region.
+        probabilities: (1 + K, X, Y, Z) class probabilities of the voxels, background first: cells and the carried region.
     """
 
     cells: Tensor
-    votes: np.ndarray
+    probabilities: np.ndarray
 
 
-def read_voter(path: str | Path, volume: CachedVolume, body: Body, values: list[int]) -> Voter:
+def read_atlas(path: str | Path, volume: CachedVolume, body: Body, values: list[int]) -> Atlas:
     """A voter whose label map, on the volume's original grid, is in a file.
 
     Args:
@@ -63,34 +63,34 @@ def read_voter(path: str | Path, volume: CachedVolume, body: Body, values: list[
         values: the K classes' values.
     """
     label = nearest_on_grid(read_labels(path), volume.affine, tuple(volume.body.shape))
-    return Voter(volume, body, np.stack([~np.isin(label, values), *(label == value for value in values)]))
+    return Atlas(volume, body, np.stack([~np.isin(label, values), *(label == value for value in values)]))
 
 
 def ask(
-    voter: Voter,
+    atlas: Atlas,
     volume: CachedVolume,
     query: Body,
-    to_voter: SmoothMap,
+    to_atlas: AffineMap,
     spacing_mm: np.ndarray,
     settings: TransferSettings,
-) -> Answer:
+) -> Prediction:
     """What a voter says of a case.
 
     Args:
-        voter: asked.
+        atlas: asked.
         volume: of the case, at the working spacing.
         query: the case's embedding.
-        to_voter: smooth map from the case to the voter, in mm of the working grid.
+        to_atlas: smooth map from the case to the voter, in mm of the working grid.
         spacing_mm: of the working grid, (3,).
         settings: see `TransferSettings`.
     """
     cells = transfer_labels(
-        voter.body.embedding, voter.fractions, query.embedding, volume.body, to_voter, spacing_mm, settings
+        atlas.body.embedding, atlas.fractions, query.embedding, volume.body, to_atlas, spacing_mm, settings
     )
     shape = tuple(volume.body.shape)
-    votes = votes_on_grid(cells.numpy(), cells_affine(volume.affine), volume.affine, shape)
-    if settings.carried_share:
-        known, asked = (voter.volume, voter.body.embedding), (volume, query.embedding)
-        carried = carried_region(known, voter.one_hot, asked, votes[1:], to_voter, spacing_mm, settings)
-        votes += settings.carried_share * (carried - votes)
-    return Answer(cells, votes)
+    probabilities = probabilities_on_grid(cells.numpy(), cells_affine(volume.affine), volume.affine, shape)
+    if settings.warped_share:
+        known, asked = (atlas.volume, atlas.body.embedding), (volume, query.embedding)
+        warped = warped_mask(known, atlas.one_hot, asked, probabilities[1:], to_atlas, spacing_mm, settings)
+        probabilities += settings.warped_share * (warped - probabilities)
+    return Prediction(cells, probabilities)

@@ -11,35 +11,35 @@ import torch
 
 
 @dataclass(frozen=True)
-class Voice:
+class AtlasPrediction:
     """What one voter says of a case.
 
     Attributes:
-        votes: (1 + K, X, Y, Z) class probabilities on the working grid, background first.
+        probabilities: (1 + K, X, Y, Z) class probabilities on the working grid, background first.
         similarity: of the voter's body to the case's.
         classes: the names it is heard about.
     """
 
-    votes: np.ndarray
+    probabilities: np.ndarray
     similarity: float
     classes: tuple[str, ...]
 
 
-def choose_helpers(
-    records: Mapping[str, Mapping[str, Any]], apart: Sequence[str], most: int, least_dice: float
+def select_atlases(
+    records: Mapping[str, Mapping[str, Any]], apart: Sequence[str], most: int, least_round_trip_dice: float
 ) -> dict[str, tuple[str, ...]]:
     """Case -> the classes it is heard about: those that came back to the support well, of the cases that help most.
 
     A case helps the more, the more of its classes came back well; of those with as many, the better its worst one did.
 
     Args:
-        records: case -> first round's record with `returned_dice` per class.
+        records: case -> first round's record with `round_trip_dice` per class.
         apart: never chosen, they vote anyway.
         most: how many cases.
-        least_dice: with which a class must have come back.
+        least_round_trip_dice: with which a class must have come back.
     """
     good = {
-        case: {name: dice for name, dice in record["returned_dice"].items() if dice >= least_dice}
+        case: {name: dice for name, dice in record["round_trip_dice"].items() if dice >= least_round_trip_dice}
         for case, record in records.items()
         if case not in apart
     }
@@ -48,8 +48,8 @@ def choose_helpers(
     return {case: tuple(good[case]) for case in helping[:most]}
 
 
-def in_one_voice(
-    voices: Mapping[str, Voice], classes: Sequence[str], temperature: float
+def fuse_labels(
+    predictions: Mapping[str, AtlasPrediction], classes: Sequence[str], temperature: float
 ) -> tuple[np.ndarray, dict[str, dict[str, float]]]:
     """(1 + K, X, Y, Z) probabilities of what all say together, and voter -> class -> its weight.
 
@@ -58,18 +58,18 @@ def in_one_voice(
     gets its share.
 
     Args:
-        voices: voter -> what it says, at least one.
+        predictions: voter -> what it says, at least one.
         classes: the K names in the order of the votes.
         temperature: of the softmax.
     """
-    weights: dict[str, dict[str, float]] = {voter: {} for voter in voices}
-    fused = np.zeros_like(next(iter(voices.values())).votes)
+    weights: dict[str, dict[str, float]] = {atlas: {} for atlas in predictions}
+    fused = np.zeros_like(next(iter(predictions.values())).probabilities)
     for channel, name in enumerate(classes, start=1):
-        heard = [voter for voter, voice in voices.items() if name in voice.classes]
-        similarities = torch.tensor([voices[voter].similarity for voter in heard], dtype=torch.float64)
-        for voter, share in zip(heard, torch.softmax(similarities / temperature, dim=0).tolist(), strict=True):
-            weights[voter][name] = round(share, 4)
-            fused[channel] += share * voices[voter].votes[channel]
+        heard = [atlas for atlas, prediction in predictions.items() if name in prediction.classes]
+        similarities = torch.tensor([predictions[atlas].similarity for atlas in heard], dtype=torch.float64)
+        for atlas, share in zip(heard, torch.softmax(similarities / temperature, dim=0).tolist(), strict=True):
+            weights[atlas][name] = round(share, 4)
+            fused[channel] += share * predictions[atlas].probabilities[channel]
     claimed = fused[1:].sum(axis=0)
     fused[1:] /= np.maximum(claimed, 1)
     fused[0] = np.maximum(1 - claimed, 0)

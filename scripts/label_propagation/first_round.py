@@ -19,9 +19,9 @@ from scripts.common.files import sha256_of_file, sha256_of_settings
 from scripts.common.overlap import dice_of
 from scripts.data.cached_volume import CachedVolume, read_cached
 from scripts.data.cohort import Cohort
-from scripts.data.probability_maps import VOTES, write_votes
+from scripts.data.probability_maps import PROBABILITIES, write_probabilities
 from scripts.data.scribbles import nearest_voxels, read_scribble_points, to_voxels, to_world
-from scripts.label_propagation.atlas import ask, read_voter
+from scripts.label_propagation.atlas import ask, read_atlas
 from scripts.label_propagation.label_transfer import TransferSettings, transfer_labels
 from scripts.networks.embedding_weights import load_embedding
 from scripts.points.denoising import COLLISION, KEPT, TISSUE, collisions
@@ -30,7 +30,7 @@ from scripts.points.tissue_check import local_intensities, tissue_misfits
 from scripts.registration.body import Body, embed_body
 from scripts.registration.embedding_matching import BodyMaps, MatchingSettings, locate, maps_between
 
-STAGE = "correspondence"
+STAGE = "first_round"
 CYCLE = "cycle"
 
 
@@ -48,7 +48,7 @@ class KeepingRule:
 
 
 @dataclass(frozen=True)
-class CorrespondenceSettings:
+class FirstRoundSettings:
     """The stage's settings, see each part."""
 
     matching: MatchingSettings = field(default_factory=MatchingSettings)
@@ -56,8 +56,8 @@ class CorrespondenceSettings:
     keeping: KeepingRule = field(default_factory=KeepingRule)
 
 
-class Correspondence:
-    """Writes `propagation/ID.json`, `ID_scribbles.nii.gz` and, with a region, `ID_votes.nii.gz`.
+class FirstRound:
+    """Writes `propagation/ID.json`, `ID_scribbles.nii.gz` and, with a region, `ID_probabilities.nii.gz`.
 
     Votes are class probabilities on the working grid, (X, Y, Z, 1 + K) bytes, background first.
 
@@ -65,9 +65,9 @@ class Correspondence:
         cohort: with support, scribbles and classes.
         output_dir: the work directory.
         embedding_dir: holds the trained AnatomyNet.
-        region: label map of the support's whole organs on its own grid, grown from its scribbles or accepted by the
+        support_mask: label map of the support's whole organs on its own grid, grown from its scribbles or accepted by the
             user; None transfers points alone.
-        settings: see `CorrespondenceSettings`.
+        settings: see `FirstRoundSettings`.
         class_limit: most support points per class; None takes all.
         background_limit: the same for background.
         device: where the network runs.
@@ -81,16 +81,16 @@ class Correspondence:
         cohort: Cohort,
         output_dir: str | Path,
         embedding_dir: str | Path,
-        region: str | Path | None = None,
-        settings: CorrespondenceSettings | None = None,
+        support_mask: str | Path | None = None,
+        settings: FirstRoundSettings | None = None,
         class_limit: int | None = None,
         background_limit: int | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
         if cohort.scribbles is None or cohort.support is None:
             raise BundleError("correspondence needs a support with scribbles", stage=STAGE, file=cohort.output_dir)
-        self.cohort, self.settings = cohort, settings or CorrespondenceSettings()
-        self.region = None if region is None else Path(region)
+        self.cohort, self.settings = cohort, settings or FirstRoundSettings()
+        self.support_mask = None if support_mask is None else Path(support_mask)
         self.trained = load_embedding(embedding_dir, cohort.spacing_mm, device)
         self.spacing_mm = np.array(cohort.spacing_mm)
         self.points = read_scribble_points(cohort.scribbles, cohort.classes, class_limit, background_limit)
@@ -103,7 +103,7 @@ class Correspondence:
                 "classes": list(cohort.classes.items()),
                 "support": cohort.cases[cohort.support].sha256,
                 "scribbles": sha256_of_file(cohort.scribbles),
-                "region": None if self.region is None else sha256_of_file(self.region),
+                "support_mask": None if self.support_mask is None else sha256_of_file(self.support_mask),
                 "network": sha256_of_file(Path(embedding_dir) / "model.pt"),
             }
         )
@@ -122,16 +122,16 @@ class Correspondence:
         for case in tqdm(todo, desc=STAGE, unit="case", disable=rank > 0):
             start = time.perf_counter()
             found = support.at_home() if case == self.cohort.support else support.into(case)
-            if found.votes is not None:
+            if found.probabilities is not None:
                 voxel_affine = nib.load(self.cohort.cached_image(case)).affine
-                write_votes(self.records.folder / f"{case}{VOTES}", found.votes, voxel_affine)
+                write_probabilities(self.records.folder / f"{case}{PROBABILITIES}", found.probabilities, voxel_affine)
             seconds = time.perf_counter() - start
             self.records.write(case, found.points, self._inputs(case), seconds, found.evidence())
         return todo
 
     def _up_to_date(self, case: str) -> bool:
-        votes = self.region is None or (self.records.folder / f"{case}{VOTES}").exists()
-        return votes and self.records.up_to_date(case, self._inputs(case))
+        probabilities = self.support_mask is None or (self.records.folder / f"{case}{PROBABILITIES}").exists()
+        return probabilities and self.records.up_to_date(case, self._inputs(case))
 
     def _inputs(self, case: str) -> str:
         return sha256_of_settings([self._dependencies, self.cohort.cases[case].sha256])
@@ -144,39 +144,39 @@ class _Found:
     Attributes:
         points: the support's, located and judged.
         similarity: of the two bodies, see `BodyMaps`.
-        votes: (1 + K, X, Y, Z) class probabilities on the working grid; None without a region.
-        returned_dice: class -> Dice of the support's region and of what the cells' votes become back there.
+        probabilities: (1 + K, X, Y, Z) class probabilities on the working grid; None without a region.
+        round_trip_dice: class -> Dice of the support's region and of what the cells' votes become back there.
     """
 
     points: JudgedPoints
     similarity: float = 1.0
-    votes: np.ndarray | None = None
-    returned_dice: Mapping[str, float] = field(default_factory=dict)
+    probabilities: np.ndarray | None = None
+    round_trip_dice: Mapping[str, float] = field(default_factory=dict)
 
     def evidence(self) -> dict[str, Any]:
         """For the record."""
-        rounded = {name: round(value, 4) for name, value in self.returned_dice.items()}
-        return {"similarity": round(self.similarity, 4), "returned_dice": rounded}
+        rounded = {name: round(value, 4) for name, value in self.round_trip_dice.items()}
+        return {"similarity": round(self.similarity, 4), "round_trip_dice": rounded}
 
 
 class _Support:
     """The support, described once, and its ways into other cases. Places are mm of the working grid."""
 
-    def __init__(self, stage: Correspondence, volume: CachedVolume) -> None:
+    def __init__(self, stage: FirstRound, volume: CachedVolume) -> None:
         self.stage, self.volume = stage, volume
         self.body = embed_body(stage.trained, volume, stage.spacing_mm)
         voxels = to_voxels(stage.points.world_mm, volume.affine)
         self.places_mm = voxels * stage.spacing_mm
         self.intensities = self._intensities(volume, voxels)
         values = list(stage.cohort.classes.values())
-        self.voter = None if stage.region is None else read_voter(stage.region, volume, self.body, values)
+        self.atlas = None if stage.support_mask is None else read_atlas(stage.support_mask, volume, self.body, values)
 
     def at_home(self) -> _Found:
         """The support's own points and region, as they are."""
         shape = tuple(self.volume.body.shape)
         points = points_at_home(self.stage.points, self.volume.affine, shape)
-        votes = None if self.voter is None else self.voter.one_hot.astype(np.float32)
-        return _Found(points, 1.0, votes, dict.fromkeys(self.stage.cohort.classes, 1.0))
+        probabilities = None if self.atlas is None else self.atlas.one_hot.astype(np.float32)
+        return _Found(points, 1.0, probabilities, dict.fromkeys(self.stage.cohort.classes, 1.0))
 
     def into(self, case: str) -> _Found:
         """The points located in a case, and the case's votes."""
@@ -184,29 +184,29 @@ class _Support:
         query = embed_body(self.stage.trained, volume, self.stage.spacing_mm)
         maps = maps_between(self.body, query, self.stage.settings.matching)
         judged = self._judge(volume, query, maps)
-        if self.voter is None:
+        if self.atlas is None:
             return _Found(judged, maps.similarity)
         settings = self.stage.spacing_mm, self.stage.settings.transfer
-        answer = ask(self.voter, volume, query, maps.back, *settings)
+        answer = ask(self.atlas, volume, query, maps.backward, *settings)
         returned = transfer_labels(
-            query.embedding, answer.cells, self.body.embedding, self.volume.body, maps.forth, *settings
+            query.embedding, answer.cells, self.body.embedding, self.volume.body, maps.forward, *settings
         ).argmax(dim=0)
-        own = self.voter.fractions.argmax(dim=0)
+        own = self.atlas.fractions.argmax(dim=0)
         names = enumerate(self.stage.cohort.classes, start=1)
         dice = {name: dice_of((returned == n).numpy(), (own == n).numpy()) for n, name in names}
-        return _Found(judged, maps.similarity, answer.votes, dice)
+        return _Found(judged, maps.similarity, answer.probabilities, dice)
 
     def _judge(self, volume: CachedVolume, query: Body, maps: BodyMaps) -> JudgedPoints:
         matching, keeping = self.stage.settings.matching, self.stage.settings.keeping
-        found = locate(self.body, self.places_mm, query, maps.forth, matching)
-        back = locate(query, found.places_mm, self.body, maps.back, matching)
+        found = locate(self.body, self.places_mm, query, maps.forward, matching)
+        back = locate(query, found.places_mm, self.body, maps.backward, matching)
         voxels = found.places_mm / self.stage.spacing_mm
         working = nearest_voxels(voxels, volume.body.shape)
         labels = self.stage.points.labels
         misfits = tissue_misfits(labels, self.intensities, self._intensities(volume, voxels))
         evidence = {
             "cycle_mm": np.linalg.norm(back.places_mm - self.places_mm, axis=1),
-            "map_mm": np.linalg.norm(found.places_mm - maps.forth(self.places_mm), axis=1),
+            "map_mm": np.linalg.norm(found.places_mm - maps.forward(self.places_mm), axis=1),
             "margin": found.margin,
             "tissue_misfit": misfits,
         }

@@ -19,7 +19,7 @@ from scripts.common.errors import BundleError
 from scripts.embedding.cells import STRIDE, cells_inside
 from scripts.embedding.dense_embedding import DenseEmbedding
 from scripts.registration.deformable import RegistrationSettings
-from scripts.registration.robust_affine import SmoothMap
+from scripts.registration.robust_affine import AffineMap
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class TransferSettings:
         reach_mm: how far from where the smooth map points a cell of the support is asked, per axis.
         prior_mm: standard deviation of the Gaussian that favours cells near there.
         temperature: of the softmax over the cosines of both levels.
-        carried_share: weight of the region carried along a map that bends, beside the votes; 0 is votes alone.
+        warped_share: weight of the region carried along a map that bends, beside the votes; 0 is votes alone.
         registration: how the images bend that map.
         block: cells per axis of the query that are handled together.
     """
@@ -38,14 +38,14 @@ class TransferSettings:
     reach_mm: float = 32.0
     prior_mm: float = 24.0
     temperature: float = 0.07
-    carried_share: float = 0.75
+    warped_share: float = 0.75
     registration: RegistrationSettings = field(default_factory=RegistrationSettings)
     block: int = 4
 
     def __post_init__(self) -> None:
-        if not 0 <= self.carried_share <= 1:
+        if not 0 <= self.warped_share <= 1:
             raise BundleError(
-                "carried_share is a share", stage="label transfer", expected="0 to 1", found=self.carried_share
+                "carried_share is a share", stage="label transfer", expected="0 to 1", found=self.warped_share
             )
 
 
@@ -54,7 +54,7 @@ def transfer_labels(
     fractions: Tensor,
     query: DenseEmbedding,
     query_body: Tensor,
-    to_support: SmoothMap,
+    to_support: AffineMap,
     spacing_mm: np.ndarray,
     settings: TransferSettings,
 ) -> Tensor:
@@ -97,13 +97,13 @@ def transfer_labels(
         similarity = query_vectors[block][here.to(device)] @ support_vectors[box].reshape(known.shape[1], -1).T
         distance_mm = torch.cdist(wanted_mm.to(device), support_centres[box].reshape(-1, 3) * voxel_mm)
         score = similarity / settings.temperature - distance_mm**2 / (2 * settings.prior_mm**2)
-        votes = torch.softmax(score, dim=1) @ known.T.to(device)
+        found = torch.softmax(score, dim=1) @ known.T.to(device)
         target = probabilities[(slice(None), *block)]
-        target[:, here] = votes.T.cpu()
+        target[:, here] = found.T.cpu()
     return probabilities
 
 
-def mapped_cells(box: Sequence[slice], to_support: SmoothMap, spacing_mm: np.ndarray) -> Tensor:
+def mapped_cells(box: Sequence[slice], to_support: AffineMap, spacing_mm: np.ndarray) -> Tensor:
     """Where the map puts the centres of the fine cells in a box, (x, y, z, 3) mm.
 
     The map is followed at every other cell of the volume along each axis and is linear between: it bends over many

@@ -17,20 +17,20 @@ from scripts.data.cached_volume import CachedVolume
 from scripts.embedding.cells import STRIDE, cells_inside
 from scripts.embedding.dense_embedding import DenseEmbedding
 from scripts.label_propagation.label_transfer import TransferSettings, mapped_cells
-from scripts.registration.coupled_convex import regular_displacements
+from scripts.registration.coupled_convex import coupled_convex_displacements
 from scripts.registration.deformable import registered
-from scripts.registration.robust_affine import SmoothMap
+from scripts.registration.robust_affine import AffineMap
 
 HEARD = 0.1  # vote from which on a class may be near
 AROUND_MM = 24.0  # that place, to be registered along with it
 
 
-def carried_region(
+def warped_mask(
     support: tuple[CachedVolume, DenseEmbedding],
     one_hot: np.ndarray,
     query: tuple[CachedVolume, DenseEmbedding],
     heard: np.ndarray,
-    to_support: SmoothMap,
+    to_support: AffineMap,
     spacing_mm: np.ndarray,
     settings: TransferSettings,
 ) -> np.ndarray:
@@ -48,12 +48,12 @@ def carried_region(
         settings: how far the embeddings may bend it, and how the images do then.
     """
     shape = heard.shape[1:]
-    carried = np.zeros((len(one_hot), *shape), dtype=np.float32)
-    carried[0] = 1.0
+    warped = np.zeros((len(one_hot), *shape), dtype=np.float32)
+    warped[0] = 1.0
     margins = np.ceil(AROUND_MM / spacing_mm).astype(int)
     box = box_of(heard.max(axis=0) > HEARD, margins)
     if box is None:
-        return carried
+        return warped
     voxels = np.stack(np.meshgrid(*(np.arange(side.start, side.stop) for side in box), indexing="ij"), axis=-1)
     start = _bent_by_embeddings(support[1], query, box, voxels, to_support, spacing_mm, settings)
     moving = _sampled(support[0].image[0].numpy(), _mapped(voxels, to_support, spacing_mm), mode="nearest")
@@ -66,10 +66,10 @@ def carried_region(
     last = np.array(one_hot.shape[1:]) - 1
     rim = (places >= -0.5) & (places <= last + 0.5)
     places = np.where(rim, np.clip(places, 0, last), places)
-    for mask, target in zip(one_hot[1:], carried[1:], strict=True):
+    for mask, target in zip(one_hot[1:], warped[1:], strict=True):
         target[box] = _sampled(mask.astype(np.float32), places, mode="constant") * inside
-    carried[0] -= carried[1:].sum(axis=0)
-    return carried
+    warped[0] -= warped[1:].sum(axis=0)
+    return warped
 
 
 def _bent_by_embeddings(
@@ -77,7 +77,7 @@ def _bent_by_embeddings(
     query: tuple[CachedVolume, DenseEmbedding],
     box: Sequence[slice],
     voxels: np.ndarray,
-    to_support: SmoothMap,
+    to_support: AffineMap,
     spacing_mm: np.ndarray,
     settings: TransferSettings,
 ) -> np.ndarray:
@@ -87,7 +87,7 @@ def _bent_by_embeddings(
     cells, expected_mm = torch.zeros(shape, dtype=torch.bool), torch.zeros(*shape, 3)
     cells[around] = cells_inside(query[0].body, shape)[around]
     expected_mm[around] = mapped_cells(around, to_support, spacing_mm)
-    bent_mm = regular_displacements(
+    bent_mm = coupled_convex_displacements(
         support, query[1], cells, expected_mm, spacing_mm, settings.reach_mm, settings.temperature
     )
     # A volume of one cell's thickness leaves the map without a way along that axis: the pseudo-inverse goes none.
@@ -96,7 +96,7 @@ def _bent_by_embeddings(
     return np.stack([_sampled(axis, places, mode="nearest") for axis in np.moveaxis(in_query, -1, 0)])
 
 
-def _mapped(voxels: np.ndarray, to_support: SmoothMap, spacing_mm: np.ndarray) -> np.ndarray:
+def _mapped(voxels: np.ndarray, to_support: AffineMap, spacing_mm: np.ndarray) -> np.ndarray:
     """(..., 3) voxels of the query -> voxels of the support."""
     return (to_support(voxels.reshape(-1, 3) * spacing_mm) / spacing_mm).reshape(voxels.shape)
 

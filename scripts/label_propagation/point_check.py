@@ -12,12 +12,12 @@ from scripts.data.scribbles import to_world
 from scripts.data.volume_io import spacing_of
 from scripts.points.denoising import KEPT, TISSUE
 
-VOTE = "vote"
+LOW_PROBABILITY = "low probability"
 
 
-def judged_by_votes(
+def check_points(
     rows: Sequence[Mapping[str, Any]],
-    votes: np.ndarray,
+    probabilities: np.ndarray,
     values: Sequence[int],
     affine: np.ndarray,
     confident: float,
@@ -30,7 +30,7 @@ def judged_by_votes(
 
     Args:
         rows: of `propagation/ID.json`, places on the working grid.
-        votes: (1 + K, X, Y, Z) class probabilities on the working grid, background first.
+        probabilities: (1 + K, X, Y, Z) class probabilities on the working grid, background first.
         values: the K classes' label values.
         affine: (4, 4) of the working grid.
         confident: vote above which a class is beyond doubt.
@@ -45,20 +45,20 @@ def judged_by_votes(
     sure: dict[int, tuple[np.ndarray, cKDTree]] = {}
     for row in rows:
         channel = channels[row["label"]]
-        if votes[(channel, *row["working_voxel"])] > confident:
+        if probabilities[(channel, *row["working_voxel"])] > confident:
             reason = TISSUE if row["reason"] == TISSUE else KEPT
             judged.append({**row, "kept": reason == KEPT, "reason": reason, "moved_mm": 0.0})
             continue
         moved_mm, voxel = np.inf, None
         if channel not in sure:
-            found = np.argwhere(votes[channel] > confident)
+            found = np.argwhere(probabilities[channel] > confident)
             sure[channel] = found, cKDTree(found * spacing_mm)
         places, tree = sure[channel]
         if len(places):
             moved_mm, number = tree.query(np.array(row["working_voxel"]) * spacing_mm)
             voxel = places[number]
         if moved_mm > reach_mm:
-            judged.append({**row, "kept": False, "reason": VOTE, "moved_mm": 0.0})
+            judged.append({**row, "kept": False, "reason": LOW_PROBABILITY, "moved_mm": 0.0})
             continue
         place = {
             "located_mm": [round(float(v), 3) for v in to_world(voxel[None], affine)[0]],

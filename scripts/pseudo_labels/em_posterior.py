@@ -21,9 +21,9 @@ CELLS_PER_REACH = 1.5  # of the grid on which the background's histograms stand
 WHOLE_SHARE = 0.3
 
 
-def tissue_posterior(
+def em_posterior(
     image: np.ndarray,
-    votes: np.ndarray,
+    probabilities: np.ndarray,
     body: np.ndarray,
     spacing_mm: Sequence[float],
     rounds: int,
@@ -33,7 +33,7 @@ def tissue_posterior(
 
     Args:
         image: (X, Y, Z) in [0, 1].
-        votes: (1 + K, X, Y, Z) probabilities of place, background first.
+        probabilities: (1 + K, X, Y, Z) probabilities of place, background first.
         body: (X, Y, Z) bool.
         spacing_mm: voxel size along X, Y, Z.
         rounds: 0 leaves the votes as they are inside the body.
@@ -42,15 +42,15 @@ def tissue_posterior(
     """
     width = [SMOOTHING_MM / step for step in spacing_mm]
     bins = np.clip((ndimage.gaussian_filter(image, width) * BINS).astype(int), 0, BINS - 1)
-    heard = votes[1:].max(axis=0) > NEAR_VOTE
+    heard = probabilities[1:].max(axis=0) > NEAR_VOTE
     near = body & (ndimage.distance_transform_edt(~heard, sampling=spacing_mm) <= NEAR_MM) if heard.any() else body
-    posterior = _in_body(votes, body)
+    posterior = _in_body(probabilities, body)
     for _ in range(rounds):
         if reach_mm:
             background = _local_likelihood(bins, posterior[0] * body, spacing_mm, reach_mm)
         else:
             background = _likelihood(bins, posterior[0] * near)
-        found = votes * np.stack([background, *(_likelihood(bins, share * near) for share in posterior[1:])])
+        found = probabilities * np.stack([background, *(_likelihood(bins, share * near) for share in posterior[1:])])
         found = _in_body(found / found.sum(axis=0, keepdims=True), body)
         posterior = np.stack([ndimage.gaussian_filter(share, width) for share in found])
     return posterior

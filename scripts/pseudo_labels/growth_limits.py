@@ -15,7 +15,7 @@ STAGE = "region"
 
 
 @dataclass(frozen=True)
-class Reach:
+class GrowthLimits:
     """Limits of a class, as shares of its strokes' extent (the longest side of the box around them).
 
     Args:
@@ -40,12 +40,12 @@ class Reach:
             raise BundleError("the limits of growth are not usable", stage=STAGE, expected=expected, found=found)
 
 
-def within_reach(
+def within_growth_limits(
     mask: np.ndarray,
     seeds: np.ndarray,
     ratio: np.ndarray,
     spacing_mm: Sequence[float],
-    reach: Reach,
+    reach: GrowthLimits,
 ) -> tuple[np.ndarray, float]:
     """The part of a class's mask that is not too far from its seeds, and how sure its border is.
 

@@ -22,18 +22,18 @@ from scripts.data.cached_volume import read_cached
 from scripts.data.case import Case
 from scripts.data.cohort import Cohort
 from scripts.data.intensity import normalise_hu
-from scripts.data.probability_maps import VOTES, read_votes, votes_on_grid
+from scripts.data.probability_maps import PROBABILITIES, probabilities_on_grid, read_probabilities
 from scripts.data.resampling import canonical, nearest_on_grid
 from scripts.data.scribbles import draw_points
 from scripts.data.volume_cache import at_spacing
 from scripts.data.volume_io import Volume, read_labels, read_volume, spacing_of
 from scripts.networks.prnet_weights import load_prnet
 from scripts.pseudo_labels.boundary_refinement import dense_features, refine_boundary
-from scripts.pseudo_labels.em_posterior import tissue_posterior
+from scripts.pseudo_labels.em_posterior import em_posterior
 from scripts.pseudo_labels.geodesic_labels import PseudoLabel, geodesic_pseudo_label, nearest_class
 from scripts.pseudo_labels.label_resampling import UNDECIDED, label_on_grid
-from scripts.pseudo_labels.post_processing import cut_necks, end_at_reach, smooth_borders
-from scripts.pseudo_labels.seeds import seeds_from_votes
+from scripts.pseudo_labels.post_processing import limit_growth, open_masks, smooth_borders
+from scripts.pseudo_labels.seeds import seeds_from_probabilities
 from scripts.pseudo_labels.settings import STAGE, GeodesicSettings
 
 
@@ -115,7 +115,7 @@ class PseudoLabeller:
                 "given": given,
                 "volume_ml": _volumes_ml(label, classes, original.affine),
                 "cut_off": about.get("cut_off", {}),
-                "border_sureness": about.get("border_sureness", {}),
+                "border_confidence": about.get("border_confidence", {}),
                 "settings": asdict(self.settings),
                 "inputs": inputs,
                 "seconds": round(time.perf_counter() - start, 3),
@@ -136,22 +136,24 @@ class PseudoLabeller:
         """(X, Y, Z) class indices on the case's own grid, the classes that have no seed, and of each class what necks
         took of it and how sure its border is, where it has any."""
         working = self._working_image(self._case(name))
-        votes = self._votes(name, working)
-        seeds = self._seeds(name, record, working, votes)
+        probabilities = self._probabilities(name, working)
+        seeds = self._seeds(name, record, working, probabilities)
         if self.settings.body_only:
             outside = ~self._body(name, working)
             seeds[1:] &= ~outside
             seeds[0] |= outside
-        channels = self._path_channels(working, votes)
+        channels = self._path_channels(working, probabilities)
         pseudo = geodesic_pseudo_label(channels, seeds, spacing_of(working.affine), self.settings, device=self.device)
         distances = self._refined(pseudo, working.array) if self.network is not None else pseudo.distances
         about = {}
         if self.settings.reach is not None:
-            sureness = end_at_reach(distances, seeds, spacing_of(working.affine), self.settings)
+            border_confidence = limit_growth(distances, seeds, spacing_of(working.affine), self.settings)
             numbered = enumerate(self.cohort.classes, start=1)
-            about["border_sureness"] = {name: sureness[channel] for channel, name in numbered if channel in sureness}
-        if self.settings.neck_radius_mm:
-            shares = cut_necks(distances, seeds, spacing_of(working.affine), self.settings)
+            about["border_confidence"] = {
+                name: border_confidence[channel] for channel, name in numbered if channel in border_confidence
+            }
+        if self.settings.opening_radius_mm:
+            shares = open_masks(distances, seeds, spacing_of(working.affine), self.settings)
             about["cut_off"] = dict(zip(self.cohort.classes, shares, strict=True))
         if self.settings.border_smoothing_voxels:
             distances = smooth_borders(distances, seeds, spacing_of(working.affine), self.settings)
@@ -176,7 +178,7 @@ class PseudoLabeller:
         body = Volume(np.asarray(cached.dataobj), cached.affine)
         return nearest_on_grid(body, working.affine, working.array.shape) > 0
 
-    def _path_channels(self, working: Volume, votes: np.ndarray | None) -> np.ndarray:
+    def _path_channels(self, working: Volume, probabilities: np.ndarray | None) -> np.ndarray:
         """(C, X, Y, Z) whose steps make a path long: intensity, and the weighted probability of each class.
 
         The votes' memory is used, to spare a copy.
@@ -186,13 +188,15 @@ class PseudoLabeller:
             spacing_mm = spacing_of(working.affine)
             width_mm = self.settings.image_smoothing_voxels * np.median(spacing_mm)
             image = ndimage.gaussian_filter(image, width_mm / spacing_mm)
-        if votes is None or not self.settings.vote_weight:
+        if probabilities is None or not self.settings.probability_weight:
             return image[None]
-        votes *= self.settings.vote_weight
-        votes[0] = image
-        return votes
+        probabilities *= self.settings.probability_weight
+        probabilities[0] = image
+        return probabilities
 
-    def _seeds(self, name: str, record: Mapping[str, Any], working: Volume, votes: np.ndarray | None) -> np.ndarray:
+    def _seeds(
+        self, name: str, record: Mapping[str, Any], working: Volume, probabilities: np.ndarray | None
+    ) -> np.ndarray:
         """(K + 1, X, Y, Z) bool of confident votes; a class without any, or without votes, has its kept points.
 
         A voxel with points of several classes goes to that of the highest score.
@@ -215,25 +219,30 @@ class PseudoLabeller:
         order = np.where(channels == 0, -np.inf, scores)  # background erases nothing
         drawn = draw_points(places_mm, channels + 1, order, working.affine, working.array.shape)
         seeds = np.stack([drawn == channel for channel in range(1, len(channel_of) + 1)])
-        if votes is None:
+        if probabilities is None:
             return seeds
-        voted = seeds_from_votes(votes, self.settings.confident_vote, self.settings.confident_background)
+        voted = seeds_from_probabilities(
+            probabilities, self.settings.seed_probability, self.settings.background_seed_probability
+        )
         unheard = ~voted.any(axis=(1, 2, 3))
         voted[unheard] = seeds[unheard] & ~voted.any(axis=0)
         return voted
 
-    def _votes(self, name: str, working: Volume) -> np.ndarray | None:
-        """(1 + K, X, Y, Z) class probabilities on the working image's grid, sharper; None without `confident_vote`."""
-        if self.settings.confident_vote is None:
+    def _probabilities(self, name: str, working: Volume) -> np.ndarray | None:
+        """(1 + K, X, Y, Z) class probabilities on the working image's grid, sharper; None without `seed_probability`."""
+        if self.settings.seed_probability is None:
             return None
-        votes, affine = read_votes(self._votes_file(name))
-        if self.settings.intensity_rounds:
+        probabilities, affine = read_probabilities(self._probabilities_file(name))
+        if self.settings.em_rounds:
             cached = read_cached(self.cohort, name)
             body, image = cached.body.numpy(), cached.image[0].numpy()
-            votes, affine = votes_on_grid(votes, affine, cached.affine, body.shape), cached.affine
-            rounds, reach_mm = self.settings.intensity_rounds, self.settings.intensity_reach_mm
-            votes = tissue_posterior(image, votes, body, self.cohort.spacing_mm, rounds, reach_mm)
-        return votes_on_grid(votes.astype(np.float32), affine, working.affine, working.array.shape)
+            probabilities, affine = (
+                probabilities_on_grid(probabilities, affine, cached.affine, body.shape),
+                cached.affine,
+            )
+            rounds, reach_mm = self.settings.em_rounds, self.settings.em_reach_mm
+            probabilities = em_posterior(image, probabilities, body, self.cohort.spacing_mm, rounds, reach_mm)
+        return probabilities_on_grid(probabilities.astype(np.float32), affine, working.affine, working.array.shape)
 
     def _refined(self, pseudo: PseudoLabel, image: np.ndarray) -> np.ndarray:
         """The distances; where refinement changed the label, 0 to the new class and the truncation to all others."""
@@ -273,7 +282,9 @@ class PseudoLabeller:
                 "image": self._case(name).sha256,
                 "network": self.network_hash,
                 **({"given": sha256_of_file(self.given[name])} if name in self.given else {}),
-                "votes": None if self.settings.confident_vote is None else sha256_of_file(self._votes_file(name)),
+                "probabilities": None
+                if self.settings.seed_probability is None
+                else sha256_of_file(self._probabilities_file(name)),
             }
         )
 
@@ -288,8 +299,8 @@ class PseudoLabeller:
     def _points_file(self, name: str) -> Path:
         return self.output_dir / "propagation" / f"{name}.json"
 
-    def _votes_file(self, name: str) -> Path:
-        return self.output_dir / "propagation" / f"{name}{VOTES}"
+    def _probabilities_file(self, name: str) -> Path:
+        return self.output_dir / "propagation" / f"{name}{PROBABILITIES}"
 
     def _label_file(self, name: str) -> Path:
         return self.labels_dir / f"{name}.nii.gz"

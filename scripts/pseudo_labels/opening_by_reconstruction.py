@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 
-def without_necks(
+def opened_by_reconstruction(
     mask: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], radius_mm: float, share: float
 ) -> np.ndarray:
     """The part of a mask that a ball can reach from the seeds, moving inside the mask: opening by reconstruction.

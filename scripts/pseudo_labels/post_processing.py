@@ -9,35 +9,35 @@ import numpy as np
 from scripts.common.boxes import box_of
 from scripts.pseudo_labels.border_smoothing import smoothed_shares
 from scripts.pseudo_labels.geodesic_labels import nearest_class
-from scripts.pseudo_labels.growth_limits import within_reach
-from scripts.pseudo_labels.opening_by_reconstruction import without_necks
+from scripts.pseudo_labels.growth_limits import within_growth_limits
+from scripts.pseudo_labels.opening_by_reconstruction import opened_by_reconstruction
 from scripts.pseudo_labels.settings import GeodesicSettings
 
 BORDER_DEPTH_SHARE = 0.25  # a small ball loses about a sixth of its radius to it at most
 
 
-def end_at_reach(
+def limit_growth(
     distances: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], settings: GeodesicSettings
 ) -> dict[int, float]:
-    """Give what lies too far from a class's seeds to the background, in place; arguments as for `cut_necks`.
+    """Give what lies too far from a class's seeds to the background, in place; arguments as for `open_masks`.
 
-    Returns channel -> how sure the border is, see `within_reach`, of every class that has seeds.
+    Returns channel -> how sure the border is, see `within_growth_limits`, of every class that has seeds.
     """
     label, nearest, second = nearest_class(distances)
-    sureness = {}
+    border_confidence = {}
     for channel in range(1, len(distances)):
         mask, sown = label == channel, seeds[channel]
         if not sown.any():
             continue
         box = box_of(mask | sown, margins=(0, 0, 0))
         ratio = nearest[box] / np.maximum(second[box], np.finfo(np.float32).tiny)
-        kept, sure = within_reach(mask[box], sown[box], ratio, spacing_mm, settings.reach)
+        kept, sure = within_growth_limits(mask[box], sown[box], ratio, spacing_mm, settings.reach)
         _to_background(distances[(slice(None), *box)], channel, mask[box] & ~kept, settings)
-        sureness[channel] = round(sure, 3)
-    return sureness
+        border_confidence[channel] = round(sure, 3)
+    return border_confidence
 
 
-def cut_necks(
+def open_masks(
     distances: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], settings: GeodesicSettings
 ) -> list[float]:
     """Give what leaked out of a class to the background, in place: (K + 1, X, Y, Z) distances, background first.
@@ -50,7 +50,9 @@ def cut_necks(
         if (box := box_of(label == channel, margins=(1, 1, 1))) is None:
             continue
         mask = label[box] == channel
-        kept = without_necks(mask, seeds[channel][box], spacing_mm, settings.neck_radius_mm, settings.neck_share)
+        kept = opened_by_reconstruction(
+            mask, seeds[channel][box], spacing_mm, settings.opening_radius_mm, settings.opening_share
+        )
         leaked = mask & ~kept
         _to_background(distances[(slice(None), *box)], channel, leaked, settings)
         shares[channel - 1] = round(float(leaked.sum() / mask.sum()), 3)
@@ -60,7 +62,7 @@ def cut_necks(
 def smooth_borders(
     distances: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], settings: GeodesicSettings
 ) -> np.ndarray:
-    """Distances whose nearest class has smooth borders; arguments as for `cut_necks`."""
+    """Distances whose nearest class has smooth borders; arguments as for `open_masks`."""
     label, *_ = nearest_class(distances)
     width_mm = settings.border_smoothing_voxels * float(np.median(spacing_mm))
     shares = smoothed_shares(label, seeds, spacing_mm, width_mm, BORDER_DEPTH_SHARE)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 
-def seeds_from_votes(votes: np.ndarray, confident: float, confident_background: float | None = None) -> np.ndarray:
+def seeds_from_probabilities(
+    probabilities: np.ndarray, confident: float, background_seed_probability: float | None = None
+) -> np.ndarray:
     """(1 + K, X, Y, Z) bool: where a class's vote exceeds `confident`.
 
     Args:
-        votes: (1 + K, X, Y, Z), background first.
+        probabilities: (1 + K, X, Y, Z), background first.
         confident: above one half.
-        confident_background: the same for background; None takes `confident`.
+        background_seed_probability: the same for background; None takes `confident`.
 
     Raises:
         ValueError: a limit is not above one half, so that a voxel could be a seed of two classes.
     """
-    background = confident if confident_background is None else confident_background
+    background = confident if background_seed_probability is None else background_seed_probability
     if not min(confident, background) > 0.5:
         raise ValueError(f"seeds need votes above one half, got {confident} and {background} for background")
-    limits = np.array([background, *[confident] * (len(votes) - 1)], dtype=np.float32)
-    return votes > limits[:, None, None, None]
+    limits = np.array([background, *[confident] * (len(probabilities) - 1)], dtype=np.float32)
+    return probabilities > limits[:, None, None, None]

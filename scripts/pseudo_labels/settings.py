@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scripts.common.errors import BundleError
-from scripts.pseudo_labels.growth_limits import Reach
+from scripts.pseudo_labels.growth_limits import GrowthLimits
 
 STAGE = "pseudo_labels"
 
@@ -26,18 +26,18 @@ class GeodesicSettings:
         body_only: everything outside the body is background.
         undecided_margin: voxels whose two nearest classes differ by less than this share of the truncation are
             undecided (255) and teach nothing; 0 decides all.
-        confident_vote: seeds are where a class's transferred vote exceeds this (mode `default`); a class without such
+        seed_probability: seeds are where a class's transferred vote exceeds this (mode `default`); a class without such
             a place keeps its points. None takes points alone.
-        confident_background: the same for background; None takes `confident_vote`.
-        intensity_rounds: the votes are first made sharper by the case's intensities, see `tissue_posterior`.
-        intensity_reach_mm: in them the background's intensities are learnt place by place, see `tissue_posterior`; 0
+        background_seed_probability: the same for background; None takes `seed_probability`.
+        em_rounds: the votes are first made sharper by the case's intensities, see `em_posterior`.
+        em_reach_mm: in them the background's intensities are learnt place by place, see `em_posterior`; 0
             learns one histogram of all.
-        vote_weight: a step in a class's probability costs as much as this share of the same step in intensity; 0 looks
-            at intensity alone. Without `confident_vote` there are no probabilities.
-        reach: how far from its seeds a class may be, see `within_reach`; None ends nowhere.
-        neck_radius_mm: what hangs on to a class by a neck that a ball of this radius cannot pass is cut off, see
-            `without_necks`; 0 cuts nothing.
-        neck_share: that radius is at most this share of the depth of the class's deepest seed.
+        probability_weight: a step in a class's probability costs as much as this share of the same step in intensity; 0 looks
+            at intensity alone. Without `seed_probability` there are no probabilities.
+        reach: how far from its seeds a class may be, see `within_growth_limits`; None ends nowhere.
+        opening_radius_mm: what hangs on to a class by a neck that a ball of this radius cannot pass is cut off, see
+            `opened_by_reconstruction`; 0 cuts nothing.
+        opening_share: that radius is at most this share of the depth of the class's deepest seed.
         image_smoothing_voxels: paths see the image through a Gaussian of this standard deviation, so that noise costs
             less; in sides of a voxel (the median of its three), because noise and ragged borders are as wide as that. 0
             is the image itself.
@@ -54,24 +54,24 @@ class GeodesicSettings:
     refine: bool = False
     body_only: bool = False
     undecided_margin: float = 0.0
-    confident_vote: float | None = None
-    confident_background: float | None = None
-    intensity_rounds: int = 0
-    intensity_reach_mm: float = 0.0
-    vote_weight: float = 0.0
-    reach: Reach | None = None
-    neck_radius_mm: float = 0.0
-    neck_share: float = 0.5
+    seed_probability: float | None = None
+    background_seed_probability: float | None = None
+    em_rounds: int = 0
+    em_reach_mm: float = 0.0
+    probability_weight: float = 0.0
+    reach: GrowthLimits | None = None
+    opening_radius_mm: float = 0.0
+    opening_share: float = 0.5
     image_smoothing_voxels: float = 0.0
     border_smoothing_voxels: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.vote_weight < 0 or (self.vote_weight and self.backend == "geodistk"):
-            found = f"{self.vote_weight}, backend {self.backend}"
+        if self.probability_weight < 0 or (self.probability_weight and self.backend == "geodistk"):
+            found = f"{self.probability_weight}, backend {self.backend}"
             raise BundleError(
                 "vote_weight is not usable", stage=STAGE, expected="0 or more; 0 for geodistk", found=found
             )
-        for name in ("image_smoothing_voxels", "border_smoothing_voxels", "intensity_reach_mm"):
+        for name in ("image_smoothing_voxels", "border_smoothing_voxels", "em_reach_mm"):
             if getattr(self, name) < 0:
                 raise BundleError(f"{name} is a width", stage=STAGE, expected="0 or more", found=getattr(self, name))
         if self.spacing_mm is not None:

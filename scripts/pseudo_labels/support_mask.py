@@ -16,10 +16,10 @@ from scripts.points.point_records import PointRecords, points_at_home
 from scripts.pseudo_labels.labeller import PseudoLabeller
 from scripts.pseudo_labels.settings import GeodesicSettings
 
-FOLDER = "region"
+FOLDER = "support_mask"
 
 
-def grow_region(
+def grow_support_mask(
     cohort: Cohort,
     output_dir: str | Path,
     settings: GeodesicSettings | None = None,
@@ -50,14 +50,14 @@ def grow_region(
         judged = points_at_home(points, volume.affine, tuple(volume.body.shape))
         records.write(cohort.support, judged, inputs, time.perf_counter() - start)
     PseudoLabeller(cohort, folder, settings, device=device).run([cohort.support])
-    return region_file(output_dir, cohort.support)
+    return support_mask_file(output_dir, cohort.support)
 
 
-def region_file(output_dir: str | Path, support: str) -> Path:
+def support_mask_file(output_dir: str | Path, support: str) -> Path:
     """Where the region lies in a work directory: a label map on the support's own grid."""
     return Path(output_dir) / FOLDER / "pseudo_labels" / f"{support}.nii.gz"
 
 
-def region_record(output_dir: str | Path, support: str) -> Path:
+def support_mask_record(output_dir: str | Path, support: str) -> Path:
     """Where it says what was found when the region was grown: what necks took, how sure borders are."""
-    return region_file(output_dir, support).with_name(f"{support}.json")
+    return support_mask_file(output_dir, support).with_name(f"{support}.json")

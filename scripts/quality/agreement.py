@@ -46,17 +46,17 @@ def qualities(table: np.ndarray) -> np.ndarray:
     return quality
 
 
-def quality_interval(table: np.ndarray, witness: int) -> tuple[float, float]:
+def quality_interval(table: np.ndarray, rater: int) -> tuple[float, float]:
     """Lowest and highest quality of one witness when any other one is left out.
 
     Of two witnesses the one is at least as good as they agree, should the other one be perfect.
     """
-    whole = float(qualities(table)[witness])
+    whole = float(qualities(table)[rater])
     if len(table) < 3:
-        return float(min(table[witness].min(), whole)), 1.0
+        return float(min(table[rater].min(), whole)), 1.0
     found = [whole]
     for left_out in range(len(table)):
-        if left_out != witness:
+        if left_out != rater:
             kept = np.delete(np.delete(table, left_out, axis=0), left_out, axis=1)
-            found.append(float(qualities(kept)[witness - (left_out < witness)]))
+            found.append(float(qualities(kept)[rater - (left_out < rater)]))
     return min(found), max(found)

@@ -24,7 +24,7 @@ class TrustRule:
         volume_factor: a class this many times larger or smaller than the cohort's median is flagged.
         tissue_hu: so is one whose median intensity is further from the cohort's, in HU,
         tissue_spread: and further than so many times the median distance from it: contrast differs between scans.
-        good_return: Dice with which labels that were sent to a case and back return where an organ was found well. They
+        good_round_trip: Dice with which labels that were sent to a case and back return where an organ was found well. They
             pass two borders on the way, so that only what is below is a doubt.
     """
 
@@ -33,11 +33,11 @@ class TrustRule:
     volume_factor: float = 4.0
     tissue_hu: float = 60.0
     tissue_spread: float = 5.0
-    good_return: float = 0.7
+    good_round_trip: float = 0.7
 
 
 @dataclass(frozen=True)
-class Seen:
+class ClassMeasurement:
     """A class in a case.
 
     Attributes:
@@ -50,7 +50,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Usual:
+class CohortStatistics:
     """A class in the cohort: medians over the cases, and over their distances from the median intensity."""
 
     volume_ml: float
@@ -58,7 +58,7 @@ class Usual:
     spread_hu: float
 
     @classmethod
-    def of(cls, seen: Sequence[Seen]) -> Usual:
+    def of(cls, seen: Sequence[ClassMeasurement]) -> CohortStatistics:
         """Over cases; an absent class has a volume and no intensity."""
         present = np.array([found.hu for found in seen if found.volume_ml > 0])
         hu = float(np.median(present)) if len(present) else float("nan")
@@ -67,41 +67,43 @@ class Usual:
 
 
 @dataclass(frozen=True)
-class Doubts:
+class ConfidencePenalty:
     """What lowers the trust in a class although its witnesses agree: 1 where nothing does.
 
     Attributes:
-        sureness: of the border of the support's region.
-        came_back: Dice with which labels came back to the support from the case and the helpers, mean by their weight.
-        good_return: of `TrustRule`.
+        border_confidence: of the border of the support's region.
+        mean_round_trip_dice: Dice with which labels came back to the support from the case and the helpers, mean by their weight.
+        good_round_trip: of `TrustRule`.
     """
 
-    sureness: float = 1.0
-    came_back: float = 1.0
-    good_return: float = 1.0
+    border_confidence: float = 1.0
+    mean_round_trip_dice: float = 1.0
+    good_round_trip: float = 1.0
 
     @property
     def returned(self) -> float:
-        return min(1.0, self.came_back / self.good_return)
+        return min(1.0, self.mean_round_trip_dice / self.good_round_trip)
 
     @property
     def factor(self) -> float:
-        return self.sureness * self.returned
+        return self.border_confidence * self.returned
 
     def in_words(self) -> list[str]:
         """Every doubt, the larger one first."""
         words = []
         if self.returned < 1:
-            told = f"labels that were sent there and back return with a mean Dice of {self.came_back:.2f} only"
+            told = (
+                f"labels that were sent there and back return with a mean Dice of {self.mean_round_trip_dice:.2f} only"
+            )
             words.append((self.returned, told))
-        if self.sureness < 1:
-            told = f"the support's region has no clear border (sureness {self.sureness:.2f}): look at it and correct it"
-            words.append((self.sureness, told))
+        if self.border_confidence < 1:
+            told = f"the support's region has no clear border (sureness {self.border_confidence:.2f}): look at it and correct it"
+            words.append((self.border_confidence, told))
         return [told for _, told in sorted(words)]
 
 
 @dataclass(frozen=True)
-class Voters:
+class AtlasLabels:
     """What each voter says about a case: the case's record, and the file with one label map per voter."""
 
     record: Mapping[str, Any]
@@ -110,12 +112,12 @@ class Voters:
     def labels(self) -> dict[str, np.ndarray]:
         """Voter -> (X, Y, Z) label values at the working spacing."""
         stored = np.asarray(nib.load(self.file).dataobj)
-        return {name: stored[..., number] for number, name in enumerate(self.record["voters"])}
+        return {name: stored[..., number] for number, name in enumerate(self.record["atlases"])}
 
-    def about(self, name: str, witnesses: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def about(self, name: str, raters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The witnesses of one class, without the voters that are not heard about it."""
-        unheard = {voter for voter, weights in self.record["voters"].items() if name not in weights}
-        return {witness: label for witness, label in witnesses.items() if witness not in unheard}
+        unheard = {atlas for atlas, weights in self.record["atlases"].items() if name not in weights}
+        return {rater: label for rater, label in raters.items() if rater not in unheard}
 
     def on_grid(self, label_map: Path) -> np.ndarray:
         """A label map of the same case, (X, Y, Z) on the same grid."""

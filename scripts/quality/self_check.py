@@ -24,9 +24,9 @@ from scripts.common.files import is_made_of, read_json, sha256_of_file, sha256_o
 from scripts.common.overlap import dice_of
 from scripts.data.cohort import Cohort
 from scripts.data.volume_io import read_labels, read_volume
-from scripts.label_propagation.label_fusion import ON_SUPPORT, VOTERS
+from scripts.label_propagation.label_fusion import ATLAS_LABELS, ON_SUPPORT
 from scripts.quality.agreement import agreements, qualities, quality_interval
-from scripts.quality.evidence import Doubts, Seen, TrustRule, Usual, Voters
+from scripts.quality.evidence import AtlasLabels, ClassMeasurement, CohortStatistics, ConfidencePenalty, TrustRule
 from scripts.quality.records import NETWORK, STAGE
 
 logger = logging.getLogger(__name__)
@@ -42,8 +42,8 @@ class SelfCheck:
     Args:
         cohort: with support and classes.
         output_dir: the work directory, with `propagation/`, `pseudo_labels/` and `on_support/`.
-        region: label map of the support's whole organs on its own grid.
-        region_record: what was found when it was grown, with `border_sureness`; None where the user gave the region.
+        support_mask: label map of the support's whole organs on its own grid.
+        support_mask_record: what was found when it was grown, with `border_confidence`; None where the user gave the region.
         results_dir: label maps to be checked, `ID.nii.gz` on each case's own grid.
         rule: see `TrustRule`.
         network_dir: the network's own label maps, another witness where they are no results themselves; None for
@@ -58,19 +58,19 @@ class SelfCheck:
         self,
         cohort: Cohort,
         output_dir: str | Path,
-        region: str | Path,
+        support_mask: str | Path,
         results_dir: str | Path,
         rule: TrustRule | None = None,
         network_dir: str | Path | None = None,
         checks_dir: str | Path | None = None,
-        region_record: str | Path | None = None,
+        support_mask_record: str | Path | None = None,
     ) -> None:
         if cohort.support is None:
             raise BundleError("the self-check needs a support", stage=STAGE, file=cohort.output_dir)
         self.cohort, self.rule = cohort, rule or TrustRule()
-        self.output_dir, self.results_dir, self.region = Path(output_dir), Path(results_dir), Path(region)
+        self.output_dir, self.results_dir, self.support_mask = Path(output_dir), Path(results_dir), Path(support_mask)
         self.network_dir = self.output_dir / NETWORK if network_dir is None else Path(network_dir)
-        self.region_record = None if region_record is None else Path(region_record)
+        self.support_mask_record = None if support_mask_record is None else Path(support_mask_record)
         self.folder = self.output_dir / STAGE if checks_dir is None else Path(checks_dir)
         self.learnt_from = self.results_dir.absolute() == (self.output_dir / "pseudo_labels").absolute()
 
@@ -90,46 +90,48 @@ class SelfCheck:
         if not todo:
             return []
         seen = {case: self._seen(case) for case in results}
-        usual = {name: Usual.of([found[name] for found in seen.values()]) for name in self.cohort.classes}
-        shared, sureness = self._shared_quality(), self._sureness()
+        usual = {name: CohortStatistics.of([found[name] for found in seen.values()]) for name in self.cohort.classes}
+        shared, border_confidence = self._shared_quality(), self._sureness()
         logger.info("quality that all witnesses share, seen on the support: %.2f", shared)
         for case in tqdm(todo, desc="self-check", unit="case", disable=rank > 0):
-            found = self._check(case, seen[case], usual, shared, sureness)
+            found = self._check(case, seen[case], usual, shared, border_confidence)
             write_json(self.folder / f"{case}.json", {"case": case, **found, "inputs": inputs[case]})
         return todo
 
     def _check(
         self,
         case: str,
-        seen: Mapping[str, Seen],
-        usual: Mapping[str, Usual],
+        seen: Mapping[str, ClassMeasurement],
+        usual: Mapping[str, CohortStatistics],
         shared: float,
-        sureness: Mapping[str, float],
+        border_confidence: Mapping[str, float],
     ) -> dict[str, Any]:
-        voters = Voters(read_json(self._propagated(case, ".json")), self._propagated(case, VOTERS))
-        similarity = voters.record["similarity"]
+        atlases = AtlasLabels(read_json(self._propagated(case, ".json")), self._propagated(case, ATLAS_LABELS))
+        similarity = atlases.record["similarity"]
         unlike = similarity < self.rule.least_similarity
-        everybody = self._witnesses(case, voters)
+        everybody = self._witnesses(case, atlases)
         classes = {}
         for name, value in self.cohort.classes.items():
-            witnesses = voters.about(name, everybody)
-            table = agreements([label == value for label in witnesses.values()])
-            known = case in witnesses
+            raters = atlases.about(name, everybody)
+            table = agreements([label == value for label in raters.values()])
+            known = case in raters
             agreed, interval = self._agreed(table, shared, known)
             if unlike:  # what bodies of another kind say of this one, they may well agree about
                 agreed, interval = 0.0, (0.0, 0.0)
-            doubts = Doubts()
+            doubts = ConfidencePenalty()
             if not known:
-                came_back = voters.record["came_back"][name]
-                doubts = Doubts(sureness.get(name, 1.0), came_back, self.rule.good_return)
-            agreement = dict(zip(list(witnesses)[1:], table[0, 1:].tolist(), strict=True))
+                mean_round_trip_dice = atlases.record["mean_round_trip_dice"][name]
+                doubts = ConfidencePenalty(
+                    border_confidence.get(name, 1.0), mean_round_trip_dice, self.rule.good_round_trip
+                )
+            agreement = dict(zip(list(raters)[1:], table[0, 1:].tolist(), strict=True))
             reasons = self._reasons(agreed, doubts, agreement, seen[name], usual[name])
             classes[name] = {
                 "predicted_dice": round(agreed * doubts.factor, 4),
                 "interval": [round(interval[0] * doubts.factor, 4), round(interval[1], 4)],
                 "agreed_dice": round(agreed, 4),
-                "border_sureness": round(doubts.sureness, 4),
-                "agreement": {witness: round(dice, 4) for witness, dice in agreement.items()},
+                "border_confidence": round(doubts.border_confidence, 4),
+                "agreement": {rater: round(dice, 4) for rater, dice in agreement.items()},
                 "volume_ml": round(seen[name].volume_ml, 2),
                 "median_hu": round(seen[name].hu, 1) if seen[name].volume_ml else None,
                 "flagged": unlike or bool(reasons),
@@ -146,20 +148,20 @@ class SelfCheck:
         low, high = quality_interval(table, 0)
         return shared * float(qualities(table)[0]), (shared * low, shared * high)
 
-    def _witnesses(self, case: str, voters: Voters) -> dict[str, np.ndarray]:
+    def _witnesses(self, case: str, atlases: AtlasLabels) -> dict[str, np.ndarray]:
         """Name -> (X, Y, Z) label values at the working spacing, the result first.
 
         Of a case whose label map the user accepted, that is the only other one, by the case's own name.
         """
-        witnesses = {RESULT: voters.on_grid(self._result(case))}
-        labels = voters.labels()
+        raters = {RESULT: atlases.on_grid(self._result(case))}
+        labels = atlases.labels()
         if list(labels) == [case]:
-            return witnesses | labels
+            return raters | labels
         result = sha256_of_file(self._result(case))
         for name, file in ((MASK, self._mask(case)), (NETWORK, self._network(case))):
             if file is not None and file.exists() and sha256_of_file(file) != result:
-                witnesses[name] = voters.on_grid(file)
-        return witnesses | labels
+                raters[name] = atlases.on_grid(file)
+        return raters | labels
 
     def _shared_quality(self) -> float:
         """True over predicted Dice of the mask that the helping cases make on the support: median over classes.
@@ -169,24 +171,29 @@ class SelfCheck:
         mask, record, file = self._tests()
         if not mask.exists():
             return 1.0
-        voters = Voters(read_json(record), file)
-        label, truth = voters.on_grid(mask), voters.on_grid(self.region)
-        witnesses = {RESULT: label, **voters.labels()}
+        atlases = AtlasLabels(read_json(record), file)
+        label, truth = atlases.on_grid(mask), atlases.on_grid(self.support_mask)
+        raters = {RESULT: label, **atlases.labels()}
         ratios = []
         for name, value in self.cohort.classes.items():
-            table = agreements([witness == value for witness in voters.about(name, witnesses).values()])
+            table = agreements([rater == value for rater in atlases.about(name, raters).values()])
             predicted = float(qualities(table)[0])
             ratios += [dice_of(label == value, truth == value) / predicted] if predicted > 0 else []
         return min(1.0, float(np.median(ratios))) if ratios else 1.0
 
     def _sureness(self) -> dict[str, float]:
         """Class -> how far the image, not a limit, made its region's border; nothing of a region that was given."""
-        if self.region_record is None or not self.region_record.exists():
+        if self.support_mask_record is None or not self.support_mask_record.exists():
             return {}
-        return read_json(self.region_record).get("border_sureness", {})
+        return read_json(self.support_mask_record).get("border_confidence", {})
 
     def _reasons(
-        self, agreed: float, doubts: Doubts, agreement: Mapping[str, float], seen: Seen, usual: Usual
+        self,
+        agreed: float,
+        doubts: ConfidencePenalty,
+        agreement: Mapping[str, float],
+        seen: ClassMeasurement,
+        usual: CohortStatistics,
     ) -> list[str]:
         """Why a class is flagged."""
         if seen.volume_ml == 0:
@@ -207,13 +214,15 @@ class SelfCheck:
             reasons.append(f"its tissue, {seen.hu:.0f} HU, is unlike the cohort's: median {usual.hu:.0f} HU")
         return reasons
 
-    def _seen(self, case: str) -> dict[str, Seen]:
+    def _seen(self, case: str) -> dict[str, ClassMeasurement]:
         label, image = read_labels(self._result(case)), read_volume(self.cohort.cases[case].image)
         voxel_ml = float(np.prod(label.spacing_mm)) / 1000
         found = {}
         for name, value in self.cohort.classes.items():
             tissue = image.array[label.array == value]
-            found[name] = Seen(tissue.size * voxel_ml, float(np.median(tissue)) if tissue.size else float("nan"))
+            found[name] = ClassMeasurement(
+                tissue.size * voxel_ml, float(np.median(tissue)) if tissue.size else float("nan")
+            )
         return found
 
     def _propagated(self, case: str, ending: str) -> Path:
@@ -236,12 +245,17 @@ class SelfCheck:
         folder, support = self.output_dir / ON_SUPPORT, self.cohort.support
         propagated = folder / "propagation"
         mask = folder / "pseudo_labels" / f"{support}.nii.gz"
-        return mask, propagated / f"{support}.json", propagated / f"{support}{VOTERS}"
+        return mask, propagated / f"{support}.json", propagated / f"{support}{ATLAS_LABELS}"
 
     def _inputs(self, case: str, results: Mapping[str, str]) -> str:
         """Every result counts: what volume is usual depends on all of them."""
-        used = [self._propagated(case, VOTERS), self._propagated(case, ".json"), self._mask(case), self._network(case)]
-        used += [self.region, self.region_record, *self._tests()]
+        used = [
+            self._propagated(case, ATLAS_LABELS),
+            self._propagated(case, ".json"),
+            self._mask(case),
+            self._network(case),
+        ]
+        used += [self.support_mask, self.support_mask_record, *self._tests()]
         hashes = [sha256_of_file(file) if file is not None and file.exists() else None for file in used]
         classes = list(self.cohort.classes.items())
         return sha256_of_settings([asdict(self.rule), classes, self.cohort.support, case, hashes, dict(results)])

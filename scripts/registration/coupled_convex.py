@@ -24,7 +24,7 @@ LEAST_WEIGHT = 1e-6  # of the neighbours; where there are none, the map stays af
 
 
 @dataclass(frozen=True)
-class RegularRound:
+class CoupledConvexRound:
     """One round.
 
     Attributes:
@@ -36,16 +36,16 @@ class RegularRound:
     width_mm: float
 
 
-REGULAR_ROUNDS = (
-    RegularRound(24.0, 24.0),
-    RegularRound(16.0, 20.0),
-    RegularRound(12.0, 16.0),
-    RegularRound(8.0, 14.0),
-    RegularRound(6.0, 12.0),
+COUPLED_CONVEX_ROUNDS = (
+    CoupledConvexRound(24.0, 24.0),
+    CoupledConvexRound(16.0, 20.0),
+    CoupledConvexRound(12.0, 16.0),
+    CoupledConvexRound(8.0, 14.0),
+    CoupledConvexRound(6.0, 12.0),
 )
 
 
-def regular_displacements(
+def coupled_convex_displacements(
     support: DenseEmbedding,
     query: DenseEmbedding,
     cells: Tensor,
@@ -53,7 +53,7 @@ def regular_displacements(
     spacing_mm: np.ndarray,
     reach_mm: float,
     temperature: float,
-    rounds: Sequence[RegularRound] = REGULAR_ROUNDS,
+    rounds: Sequence[CoupledConvexRound] = COUPLED_CONVEX_ROUNDS,
 ) -> Tensor:
     """How far from where an affine map puts the query's fine cells they lie in the support, (x, y, z, 3) mm.
 
@@ -68,7 +68,7 @@ def regular_displacements(
         spacing_mm: of the working grid, (3,).
         reach_mm: how far from there a place may be, per axis.
         temperature: of the softmax over the cosines of both levels.
-        rounds: see `RegularRound`.
+        rounds: see `CoupledConvexRound`.
     """
     places = _cells_at(affine_mm, spacing_mm)
     limits = torch.tensor(support.levels["fine"].shape[1:])
@@ -111,7 +111,7 @@ class _Window:
     Args:
         chosen: (x, y, z) bool, N of them true, whose places are inside the support's volume.
         affine_mm: (N, 3).
-        Others: as for `regular_displacements`.
+        Others: as for `coupled_convex_displacements`.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from scripts.registration.body import Body
-from scripts.registration.robust_affine import SmoothMap, fit_smooth_map
+from scripts.registration.robust_affine import AffineMap, fit_affine_map
 
 CHUNK = 512  # points compared with all candidates at once
 
@@ -134,13 +134,13 @@ class BodyMaps:
     """How two bodies correspond.
 
     Attributes:
-        forth, back: smooth maps from the first to the second body and back.
+        forward, backward: affine maps from the first to the second body and back.
         similarity: mean cosine of body points and where the map puts them, per level at most 1: how alike the bodies
             are, once brought together.
     """
 
-    forth: SmoothMap
-    back: SmoothMap
+    forward: AffineMap
+    backward: AffineMap
     similarity: float
 
 
@@ -151,28 +151,28 @@ def maps_between(first: Body, second: Body, settings: MatchingSettings) -> BodyM
         ValueError: fewer than 4 points came back.
     """
     generator = np.random.default_rng(settings.seed)
-    forth = back = None
+    forward = backward = None
     for number, step in enumerate(settings.rounds):
-        there = _returning(first, second, forth, back, step, settings, generator)
-        here = _returning(second, first, back, forth, step, settings, generator)
+        there = _returning(first, second, forward, backward, step, settings, generator)
+        here = _returning(second, first, backward, forward, step, settings, generator)
         places, matched = np.concatenate([there[0], here[1]]), np.concatenate([there[1], here[0]])
         weights = np.concatenate([there[2], here[2]]).clip(min=0) ** 2
         try:
-            forth = fit_smooth_map(places, matched, weights, step.width_mm, step.scale_mm)
-            back = fit_smooth_map(matched, places, weights, step.width_mm, step.scale_mm)
+            forward = fit_affine_map(places, matched, weights, step.width_mm, step.scale_mm)
+            backward = fit_affine_map(matched, places, weights, step.width_mm, step.scale_mm)
         except ValueError as error:
             raise ValueError(f"round {number + 1} of the map between two bodies: {error}") from error
     chosen = _drawn(first, settings.body_points, generator)
-    mapped = torch.as_tensor(forth(first.places_mm[chosen].cpu().numpy()), dtype=torch.float32)
+    mapped = torch.as_tensor(forward(first.places_mm[chosen].cpu().numpy()), dtype=torch.float32)
     cosines = (first.vectors[chosen] * second.at(mapped.to(first.vectors.device))).sum(dim=1)
-    return BodyMaps(forth, back, float(cosines.mean()) / len(first.embedding.levels))
+    return BodyMaps(forward, backward, float(cosines.mean()) / len(first.embedding.levels))
 
 
 def _returning(
     source: Body,
     target: Body,
-    forth: SmoothMap | None,
-    back: SmoothMap | None,
+    forward: AffineMap | None,
+    backward: AffineMap | None,
     step: MapRound,
     settings: MatchingSettings,
     generator: np.random.Generator,
@@ -181,14 +181,14 @@ def _returning(
     chosen = _drawn(source, settings.body_points, generator)
     places, vectors = source.places_mm[chosen], source.vectors[chosen]
 
-    def nearest(found: Tensor, body: Body, guide: SmoothMap | None, at: Tensor) -> Tensor:
+    def nearest(found: Tensor, body: Body, guide: AffineMap | None, at: Tensor) -> Tensor:
         if guide is None or step.prior_mm is None:
             return nearest_cells(found, body)
         expected = torch.as_tensor(guide(at.cpu().numpy()), dtype=torch.float32)
         return nearest_cells(found, body, expected, step.prior_mm, settings.temperature)
 
-    there = nearest(vectors, target, forth, places)
-    returned = nearest(target.vectors[there], source, back, target.places_mm[there])
+    there = nearest(vectors, target, forward, places)
+    returned = nearest(target.vectors[there], source, backward, target.places_mm[there])
     kept = (source.places_mm[returned] - places).norm(dim=1) <= step.cycle_mm
     similarity = (vectors * target.vectors[there]).sum(dim=1)
     return tuple(part[kept].cpu().numpy() for part in (places, target.places_mm[there], similarity))
@@ -199,7 +199,7 @@ def _drawn(body: Body, count: int, generator: np.random.Generator) -> Tensor:
 
 
 def locate(
-    source: Body, places_mm: np.ndarray, target: Body, to_target: SmoothMap, settings: MatchingSettings
+    source: Body, places_mm: np.ndarray, target: Body, to_target: AffineMap, settings: MatchingSettings
 ) -> Matches:
     """Where (N, 3) places of `source` lie in `target`: the most similar place around the smooth map's."""
     vectors = source.at(torch.as_tensor(places_mm, dtype=torch.float32, device=source.places_mm.device))

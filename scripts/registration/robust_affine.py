@@ -16,7 +16,7 @@ CHUNK = 2048
 
 
 @dataclass(frozen=True)
-class SmoothMap:
+class AffineMap:
     """Affine part plus a kernel-weighted mean of what it leaves at the matched points.
 
     Attributes:
@@ -48,13 +48,13 @@ class SmoothMap:
         return affine + torch.cat(local).double().numpy()
 
 
-def fit_smooth_map(
+def fit_affine_map(
     places_mm: np.ndarray,
     matched_mm: np.ndarray,
     weights: np.ndarray | None = None,
     width_mm: float | None = None,
     scale_mm: float = 15.0,
-) -> SmoothMap:
+) -> AffineMap:
     """Fit to matches, robustly: a third of them may be wrong.
 
     The affine part is found by iteratively re-weighted least squares with Cauchy weights, started from the median
@@ -78,7 +78,7 @@ def fit_smooth_map(
     residuals_mm = matched_mm - (places_mm @ matrix.T + shift_mm)
     if width_mm is not None:
         weights = _believed(places_mm, residuals_mm, weights, width_mm, scale_mm)
-    return SmoothMap(matrix, shift_mm, places_mm, residuals_mm, weights, width_mm)
+    return AffineMap(matrix, shift_mm, places_mm, residuals_mm, weights, width_mm)
 
 
 def _fit_affine(

@@ -15,17 +15,17 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from scripts.common.files import read_json, write_json
-from scripts.data.probability_maps import VOTES, read_votes, votes_on_grid, write_votes
+from scripts.data.probability_maps import PROBABILITIES, probabilities_on_grid, read_probabilities, write_probabilities
 
 
-class JoinVotesd(MapTransform):
+class JoinProbabilitiesd(MapTransform):
     """Writes the mean of a network's class probabilities and of the case's votes; leaves the item as it is.
 
-    `OUTPUT/propagation/ID_votes.nii.gz` lies on the network's grid, `ID.json` beside it is the record of the votes.
+    `OUTPUT/propagation/ID_probabilities.nii.gz` lies on the network's grid, `ID.json` beside it is the record of the votes.
 
     Args:
         keys: logits (1 + K, X, Y, Z), background first.
-        votes_dir: holds `ID_votes.nii.gz` and `ID.json` of the same classes, for each item's "case".
+        probabilities_dir: holds `ID_probabilities.nii.gz` and `ID.json` of the same classes, for each item's "case".
         output_dir: `propagation/` is made there.
         image_key: the network's input, a MetaTensor on the grid of the logits.
 
@@ -34,19 +34,23 @@ class JoinVotesd(MapTransform):
     """
 
     def __init__(
-        self, keys: KeysCollection, votes_dir: str | Path, output_dir: str | Path, image_key: str = "image"
+        self, keys: KeysCollection, probabilities_dir: str | Path, output_dir: str | Path, image_key: str = "image"
     ) -> None:
         super().__init__(keys)
-        self.votes_dir, self.folder, self.image_key = Path(votes_dir), Path(output_dir) / "propagation", image_key
+        self.probabilities_dir, self.folder, self.image_key = (
+            Path(probabilities_dir),
+            Path(output_dir) / "propagation",
+            image_key,
+        )
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         case = data["case"]
-        record = read_json(self.votes_dir / f"{case}.json")
-        votes, votes_affine = read_votes(self.votes_dir / f"{case}{VOTES}")
+        record = read_json(self.probabilities_dir / f"{case}.json")
+        atlases, atlases_affine = read_probabilities(self.probabilities_dir / f"{case}{PROBABILITIES}")
         affine = np.asarray(data[self.image_key].affine, dtype=float)
         for key in self.key_iterator(dict(data)):
-            probabilities = torch.softmax(torch.as_tensor(data[key]).float(), dim=0).cpu().numpy()
-            joined = (probabilities + votes_on_grid(votes, votes_affine, affine, probabilities.shape[1:])) / 2
-            write_votes(self.folder / f"{case}{VOTES}", joined, affine)
+            network = torch.softmax(torch.as_tensor(data[key]).float(), dim=0).cpu().numpy()
+            joined = (network + probabilities_on_grid(atlases, atlases_affine, affine, network.shape[1:])) / 2
+            write_probabilities(self.folder / f"{case}{PROBABILITIES}", joined, affine)
         write_json(self.folder / f"{case}.json", record)
         return dict(data)

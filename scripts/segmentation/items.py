@@ -26,7 +26,7 @@ def training_items(
     validation_count: int = 0,
     validation: bool = False,
     checks_dir: str | Path | None = None,
-    least_dice: float = 0.0,
+    least_agreed_dice: float = 0.0,
     labels_dir: str | Path | None = None,
 ) -> list[dict[str, Any]]:
     """Cases with their pseudo labels: [{"image", "label", "case", "not_located": [class, ...]}].
@@ -40,7 +40,7 @@ def training_items(
         validation_count: cases set aside to watch training (never used to choose weights).
         validation: return those instead of the training cases.
         checks_dir: what the self-check says about the pseudo labels; None trusts all.
-        least_dice: a class whose predicted Dice is below is doubted.
+        least_agreed_dice: a class whose predicted Dice is below is doubted.
         labels_dir: the pseudo labels, `ID.nii.gz` and `ID.json`; None for `pseudo_labels/` in the work directory.
 
     Raises:
@@ -57,7 +57,7 @@ def training_items(
             continue
         not_located = _not_located(case, card, classes)
         if checks_dir is not None:
-            doubted = [name for name in distrusted(checks_dir, case, least_dice) if name not in not_located]
+            doubted = [name for name in distrusted(checks_dir, case, least_agreed_dice) if name not in not_located]
             not_located += [name for name in doubted if name in classes]
         if len(not_located) == len(classes):
             logger.warning("case %s is left out: none of its classes was located", case)

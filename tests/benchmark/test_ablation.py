@@ -55,4 +55,4 @@ def test_a_changed_run_starts_from_the_whole_one_and_goes_on_from_itself(tmp_pat
     assert [file.name for file in folder.iterdir()] == ["state.json"]
     (folder / "state.json").write_text("changed")
     ablation._start_from(whole, folder)
-    assert (folder / "state.json").read_text() == "changed"
+    assert (folder / "state.json").read_text(encoding="utf-8") == "changed"

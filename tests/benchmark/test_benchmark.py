@@ -121,11 +121,11 @@ def test_redenoised_records_are_written(tmp_path):
 def test_a_section_is_appended_and_then_replaced(tmp_path):
     page = tmp_path / "docs" / "page.md"
     pages.replace_section(page, "one", "first")
-    assert page.read_text() == "<!-- begin one -->\nfirst\n<!-- end one -->\n"
+    assert page.read_text(encoding="utf-8") == "<!-- begin one -->\nfirst\n<!-- end one -->\n"
     pages.replace_section(page, "two", "second")
-    page.write_text("# By hand\n\n" + page.read_text() + "\nanalysis\n")
+    page.write_text("# By hand\n\n" + page.read_text(encoding="utf-8") + "\nanalysis\n")
     pages.replace_section(page, "one", r"again \1 \g<0>")
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert text.startswith("# By hand\n\n<!-- begin one -->\nagain \\1 \\g<0>\n<!-- end one -->\n")
     assert "first" not in text
     assert "second" in text
@@ -182,7 +182,7 @@ def test_limits_in_miniature(phantoms, tmp_path, monkeypatch):
     assert [len(row["seconds"]) for row in result["rows"]] == [3, 3, 3, 3, 1]
     assert all(row["median_s"] == sorted(row["seconds"])[len(row["seconds"]) // 2] for row in result["rows"])
     assert read_json(tmp_path / "docs" / "benchmarks" / "limits_phantoms.json") == result
-    assert "### Limits, phantoms" in (tmp_path / "docs" / "page.md").read_text()
+    assert "### Limits, phantoms" in (tmp_path / "docs" / "page.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -193,7 +193,7 @@ def test_paper_in_miniature(phantoms, tmp_path, monkeypatch):
     monkeypatch.setattr(paper, "read_component", lambda names, key: coarser)
     page = tmp_path / "docs" / "page.md"
     result = paper.run(phantoms, tmp_path / "out", page, small=True, device="cpu")
-    assert json.loads((tmp_path / "docs" / "benchmarks" / "paper_phantoms.json").read_text()) == result
+    assert json.loads((tmp_path / "docs" / "benchmarks" / "paper_phantoms.json").read_text(encoding="utf-8")) == result
     assert {(row["rule"], row["tau"], row["tissue_tolerance"]) for row in result["points"]} == {
         (rule, tau, tolerance)
         for rule, tolerance in (("dual", None), ("multi", None), ("dual", paper.TISSUE_TOLERANCE))
@@ -204,7 +204,7 @@ def test_paper_in_miniature(phantoms, tmp_path, monkeypatch):
         assert list(scores["cases"]) == ["phantom_03"]
     assert "segmentation_without_plc" in result["stages"]
     assert list(result["stages_on_test"]) == ["propagation", "pseudo_labels"]
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert "trained with PLC" in text
     assert "dual, tau" in text
     assert "| segmentation |" in text
@@ -220,9 +220,11 @@ def test_default_in_miniature(phantoms, tmp_path, monkeypatch):
 
     monkeypatch.setattr(runs, "RunSettings", small_settings)
     page = tmp_path / "docs" / "page.md"
-    result = default.run(phantoms, tmp_path / "out", page, small=True, device="cpu", strangers=phantoms)
-    assert json.loads((tmp_path / "docs" / "benchmarks" / "default_phantoms.json").read_text()) == result
-    assert [(run["support"], run["variant"], run["region"]) for run in result["runs"]] == [
+    result = default.run(phantoms, tmp_path / "out", page, small=True, device="cpu", out_of_distribution=phantoms)
+    assert (
+        json.loads((tmp_path / "docs" / "benchmarks" / "default_phantoms.json").read_text(encoding="utf-8")) == result
+    )
+    assert [(run["support"], run["variant"], run["support_mask"]) for run in result["runs"]] == [
         ("phantom_00", "a", "as grown"),
         ("phantom_00", "a", "accepted"),
     ]
@@ -238,8 +240,8 @@ def test_default_in_miniature(phantoms, tmp_path, monkeypatch):
         assert list(trained[name]["cases"]) == ["phantom_03"]
     assert list(trained["pseudo_labels"]["cases"]) == ["phantom_01", "phantom_02"]
     assert trained["one_shot_joined"]["trust"]["results"] == len(result["classes"])
-    assert list(result["strangers"]["cases"]) == ["phantom_03"]
-    text = page.read_text()
+    assert list(result["out_of_distribution"]["cases"]) == ["phantom_03"]
+    text = page.read_text(encoding="utf-8")
     assert "fully supervised" in text and "network and votes together" in text
     assert "phantom_00 a, region accepted" in text and "**all, region as grown**" in text
     assert "Volumes of another body part" in text
@@ -248,7 +250,9 @@ def test_default_in_miniature(phantoms, tmp_path, monkeypatch):
     found = ablation.run(phantoms, tmp_path / "out", page, small=True, device="cpu")
     assert found["masks"][ablation.FULL]["supports"]["phantom_00"] == grown["pseudo_labels"]
     assert list(found["networks"][ablation.FULL]["supports"]["phantom_00"]["cases"]) == ["phantom_03"]
-    assert "| no helping cases |" in page.read_text() and "| starts afresh |" in page.read_text()
+    assert "| no helping cases |" in page.read_text(encoding="utf-8") and "| starts afresh |" in page.read_text(
+        encoding="utf-8"
+    )
     bench = runs.open_bench(phantoms, tmp_path / "out", small=True, device="cpu")
     recipe = networks.full_recipe(bench.on_unlabelled("one_shot").settings)
     assert recipe["spacing_mm"] == [2.0, 2.0, 2.0] and "use_plc" not in recipe, "what small does otherwise, no more"
@@ -257,7 +261,7 @@ def test_default_in_miniature(phantoms, tmp_path, monkeypatch):
     found = networks.run(phantoms, tmp_path / "out", page, device="cpu")
     assert list(found["networks"]) == ["pseudo_labels", "one_shot", "one_shot_joined", "supervised"]
     assert found["trained_on"] == "cpu" and found["networks"]["pseudo_labels"] == result["networks"]["pseudo_labels"]
-    assert "2 epochs of 2 volumes, 1 at a time, trained on cpu" in page.read_text()
+    assert "2 epochs of 2 volumes, 1 at a time, trained on cpu" in page.read_text(encoding="utf-8")
 
 
 def _some(variants, *names):

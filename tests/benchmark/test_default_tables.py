@@ -22,7 +22,7 @@ def trust(spleen, liver):
 
 def run(spleen, liver):
     points = [{"class": name, "kept_mean": 0.5, "precision_mean": 1.0} for name in (*CLASSES, "background")]
-    facts = {"support": "s", "variant": "a", "region": "as grown", "points": points}
+    facts = {"support": "s", "variant": "a", "support_mask": "as grown", "points": points}
     return facts | {"pseudo_labels": scores(spleen, liver), "trust": trust(spleen, liver)}
 
 
@@ -30,7 +30,7 @@ def result(**parts):
     machine = {"gpu": None, "threads": 2}
     about = {"dataset": "toy", "classes": CLASSES, "test_cases": ["a"], "unlabelled_cases": ["u"], "support": "s"}
     networks = {"one_shot": scores(0.5, 0.7) | {"trust": trust(0.5, 0.7)}, "supervised": scores(0.7, 0.9)}
-    measured = {"networks": networks, "runs": [run(0.3, 0.9)], "strangers": {}, "all_classes": {}}
+    measured = {"networks": networks, "runs": [run(0.3, 0.9)], "out_of_distribution": {}, "all_classes": {}}
     return about | {"configuration": "small", "machine": machine} | measured | parts
 
 

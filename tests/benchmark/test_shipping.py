@@ -35,7 +35,7 @@ def test_shipped_prnets_carry_data_and_scores(tmp_path):
     )
     assert target == tmp_path / "models" / "abdomen_ct"
     assert (target / "fine" / "model.pt").read_bytes() == b"fine"
-    card = json.loads((target / "coarse" / "model.json").read_text())
+    card = json.loads((target / "coarse" / "model.json").read_text(encoding="utf-8"))
     assert card["kind"] == "prnet" and card["data"]["cohort"] == "abdomen_ct" and card["data"]["stage"]["seconds"] == 60
     assert card["scores"]["val_offset_error_mm"] == 20.5, "the last epoch that was validated"
     assert card["scores"]["points_tau_0.5"] == {"liver": {"kept": 0.5, "in_the_right_organ": 0.5}}
@@ -47,10 +47,10 @@ def test_a_shipped_embedding_carries_data_and_scores(tmp_path):
     (folder / "model.pt").write_bytes(b"weights")
     (folder / "model.json").write_text('{"kind": "embedding"}')
     (folder / "curve.csv").write_text("epoch,val_match_error_mm\n1,\n2,2.5\n")
-    run = {"support": "abd_00", "variant": "a", "region": "as grown", "pseudo_labels": {"mean_dice": 0.75}}
+    run = {"support": "abd_00", "variant": "a", "support_mask": "as grown", "pseudo_labels": {"mean_dice": 0.75}}
     result = {"dataset": "abdomen_ct", "stages": {"embedding": {"seconds": 60}}, "runs": [run]}
     target = ship_embedding(tmp_path / "work", result, tmp_path / "models")
-    card = json.loads((target / "embedding" / "model.json").read_text())
+    card = json.loads((target / "embedding" / "model.json").read_text(encoding="utf-8"))
     assert (target / "embedding" / "model.pt").read_bytes() == b"weights"
     assert card["kind"] == "embedding" and card["data"]["labels_used"] == "none"
     assert card["scores"] == {"val_match_error_mm": 2.5, "mask_dice": {"abd_00 a, region as grown": 0.75}}

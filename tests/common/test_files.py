@@ -45,7 +45,7 @@ def test_the_temporary_name_keeps_the_suffix_and_is_on_the_same_disk(tmp_path):
         assert temporary.parent == tmp_path and temporary.name.endswith(".nii.gz") and temporary.name.startswith(".")
         temporary.write_text("x")
         assert not (tmp_path / "a.nii.gz").exists()
-    assert (tmp_path / "a.nii.gz").read_text() == "x" and not temporary.exists()
+    assert (tmp_path / "a.nii.gz").read_text(encoding="utf-8") == "x" and not temporary.exists()
 
 
 def test_what_killed_processes_left_is_swept(tmp_path):
@@ -81,7 +81,7 @@ def test_json_round_trip(tmp_path):
     content = {"z": [1, 2.5, None], "a": "ä"}
     write_json(tmp_path / "deep" / "a.json", content)
     assert read_json(tmp_path / "deep" / "a.json") == content
-    assert list(json.loads((tmp_path / "deep" / "a.json").read_text())) == ["z", "a"]
+    assert list(json.loads((tmp_path / "deep" / "a.json").read_text(encoding="utf-8"))) == ["z", "a"]
 
 
 def test_non_finite_numbers_are_refused_before_the_file_is_touched(tmp_path):

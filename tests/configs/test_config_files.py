@@ -68,7 +68,7 @@ def test_every_file_is_json_without_a_key_given_twice(file):
 def test_patches_change_only_what_is_there(stage):
     names, small = STAGES[stage]
     for patch in [*names[1:], *small]:
-        check_keys(names[:1], json.loads((CONFIGS / patch).read_text()))
+        check_keys(names[:1], json.loads((CONFIGS / patch).read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_training_of_prnet_has_monais_properties_and_runs(folder, patches, name)
     assert config.check_properties() == []
     config.run()
     assert (folder / "out" / "prnet" / name / "model.json").is_file()
-    card = json.loads((folder / "out" / "prnet" / name / "model.json").read_text())
+    card = json.loads((folder / "out" / "prnet" / name / "model.json").read_text(encoding="utf-8"))
     assert (card["name"], card["width"], card["validation_cases"]) == (name, 1, ["case_1"])
 
 
@@ -115,7 +115,9 @@ def test_oneshot_inference_labels_new_volumes(folder):
 def test_components_of_propagation_and_pseudo_labels_can_be_made(folder):
     oneshot(folder, run=["$@cohort"]).run()
     places = {"output_dir": str(folder / "out"), "device": CPU}
-    propagation = workflow(["propagate.json", "small_propagate.json"], prnet_dir=str(folder / "prnet"), **places)
+    propagation = workflow(
+        ["point_propagation.json", "small_point_propagation.json"], prnet_dir=str(folder / "prnet"), **places
+    )
     made = propagation.parser.get_parsed_content("propagation")
     assert isinstance(made, ScribblePropagation)
     assert made.limits == (150, 500)
@@ -129,8 +131,8 @@ def test_components_of_propagation_and_pseudo_labels_can_be_made(folder):
 def test_paper_constants():
     """arXiv 2111.10773 and its public code, where the small configuration does not replace them."""
     prnet, propagation, labels, segmentation = (
-        json.loads((CONFIGS / name).read_text())
-        for name in ("train_prnet.json", "propagate.json", "pseudo_labels.json", "train.json")
+        json.loads((CONFIGS / name).read_text(encoding="utf-8"))
+        for name in ("train_prnet.json", "point_propagation.json", "pseudo_labels.json", "train.json")
     )
     assert (prnet["patch_size"], prnet["spacing_mm"], prnet["width"]) == ([128, 128, 48], [1.0, 1.0, 3.0], 16)
     assert (propagation["rule"], propagation["fine_steps"]) == ("dual", 1)

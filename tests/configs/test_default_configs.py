@@ -49,22 +49,22 @@ def test_from_volumes_to_pseudo_labels(tmp_path):
     cohort = make_cohort(tmp_path, count=3)
     output = cohort.output_dir
     assert run("train_embedding.json", output, "train", dataset_dir=str(tmp_path / "images"), **TRAINING) == []
-    card = json.loads((output / "embedding" / "model.json").read_text())
+    card = json.loads((output / "embedding" / "model.json").read_text(encoding="utf-8"))
     assert card["kind"] == "embedding" and card["window_size"] == [32, 32, 32]
-    curve = (output / "embedding" / "curve.csv").read_text().splitlines()
+    curve = (output / "embedding" / "curve.csv").read_text(encoding="utf-8").splitlines()
     assert len(curve) == 3 and "val_match_error_mm" in curve[0]
-    run("region.json", output)
-    region = output / "region" / "pseudo_labels" / "case_0.nii.gz"
+    run("support_mask.json", output)
+    region = output / "support_mask" / "pseudo_labels" / "case_0.nii.gz"
     first = output / "first_round"
-    rounds = SETTINGS["fusion"]["map_rounds"]
-    run("correspond.json", output, region=str(region), results_dir=str(first), map_rounds=rounds)
+    rounds = SETTINGS["label_fusion"]["map_rounds"]
+    run("first_round.json", output, support_mask=str(region), results_dir=str(first), map_rounds=rounds)
     record = read_json(first / "propagation" / "case_1.json")
-    assert record["rule"] == "correspondence" and record["cycle_mm"] == 16.0
-    assert set(record["returned_dice"]) == set(CLASSES)
-    run("pseudo_labels.json", output, results_dir=str(first), confident_vote=0.85)
-    run("fuse_votes.json", output, map_rounds=rounds, least_returned_dice=0.0)
-    assert len(read_json(output / "propagation" / "case_1.json")["voters"]) == 2
-    run("pseudo_labels.json", output, confident_vote=0.85, intensity_rounds=2)
+    assert record["rule"] == "first_round" and record["cycle_mm"] == 16.0
+    assert set(record["round_trip_dice"]) == set(CLASSES)
+    run("pseudo_labels.json", output, results_dir=str(first), seed_probability=0.85)
+    run("label_fusion.json", output, map_rounds=rounds, least_round_trip_dice=0.0)
+    assert len(read_json(output / "propagation" / "case_1.json")["atlases"]) == 2
+    run("pseudo_labels.json", output, seed_probability=0.85, em_rounds=2)
     run("self_check.json", output, results_dir=str(output / "pseudo_labels"))
     assert set(read_json(output / "self_check" / "case_1.json")["classes"]) == set(CLASSES)
     for case in ("case_0", "case_1", "case_2"):

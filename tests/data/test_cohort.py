@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-import scripts.data.cohort
+import scripts.data.prepare_cohort
 from scripts.common.errors import BundleError
 from scripts.data.cohort import Cohort, load_cohort
 from scripts.data.intensity import normalise_hu
@@ -94,7 +94,7 @@ def test_cases_cache_and_json(folder):
     assert body.get_data_dtype() == np.uint8 and set(np.unique(body.dataobj)) == {0, 1}
     np.testing.assert_array_equal(body.affine, image.affine)
 
-    fields = json.loads((folder / "out" / "cohort.json").read_text())
+    fields = json.loads((folder / "out" / "cohort.json").read_text(encoding="utf-8"))
     assert set(fields) == set(Cohort.__dataclass_fields__)
     assert load_cohort(folder / "out") == cohort
     assert cohort.items(["c"]) == [
@@ -115,7 +115,7 @@ def test_split_is_even_and_spares_the_support(folder):
 def test_second_run_writes_nothing_and_reads_no_source(folder, monkeypatch):
     before = modification_times(prepare(folder))
     written = (folder / "out" / "cohort.json").stat().st_mtime_ns
-    monkeypatch.setattr(scripts.data.cohort, "read_volume", pytest.fail)
+    monkeypatch.setattr(scripts.data.prepare_cohort, "read_volume", pytest.fail)
     monkeypatch.setattr("scripts.data.volume_cache.fingerprint", pytest.fail)
     cohort = prepare(folder)
     assert modification_times(cohort) == before
@@ -219,9 +219,9 @@ def test_output_that_cannot_be_written(folder, monkeypatch):
     with pytest.raises(BundleError, match="output folder cannot be written"):
         prepare(folder, output_dir=folder / "file")
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(scripts.data.cohort.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 19199))
+    monkeypatch.setattr(scripts.data.prepare_cohort.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 19199))
     assert "too little free space" in failure(folder)  # 4 cases of 960 voxels, 5 bytes each: 19200 bytes
-    monkeypatch.setattr(scripts.data.cohort.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 19200))
+    monkeypatch.setattr(scripts.data.prepare_cohort.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 19200))
     assert len(prepare(folder).cases) == 4
 
 

@@ -85,7 +85,7 @@ def test_the_cohort_has_the_layout_of_a_real_one(cohort):
     assert dataset.test == ("phantom_02",)
     assert dataset.classes == {"spleen": 1, "left_kidney": 3, "right_kidney": 2, "liver": 4}
     assert dataset.background == BACKGROUND_SCRIBBLE == 7
-    content = json.loads((cohort / "dataset.json").read_text())
+    content = json.loads((cohort / "dataset.json").read_text(encoding="utf-8"))
     assert {"labels", "alternative_supports", "phantom"} <= content.keys()
     for case in (*dataset.unlabelled, *dataset.test):
         image, label = read_volume(dataset.image(case)), read_labels(dataset.labels / f"{case}.nii.gz")
@@ -127,7 +127,7 @@ def test_a_real_dataset_is_never_overwritten(tmp_path):
     (tmp_path / "dataset.json").write_text('{"labels": {}}')
     with pytest.raises(BundleError, match="the folder holds a dataset that is no phantom"):
         write_phantom_cohort(tmp_path)
-    assert (tmp_path / "dataset.json").read_text() == '{"labels": {}}'
+    assert (tmp_path / "dataset.json").read_text(encoding="utf-8") == '{"labels": {}}'
 
 
 def test_too_few_volumes_are_refused(tmp_path):

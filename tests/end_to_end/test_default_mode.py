@@ -35,7 +35,7 @@ def test_from_scribbles_to_label_maps_and_again_with_a_corrected_region(cohort, 
     output = tmp_path / "out"
     caplog.set_level("INFO")
     main(command(cohort, output))
-    stages = ["embedding", "region", "correspondence", "pseudo_labels_first_round", "fusion", "pseudo_labels"]
+    stages = ["embedding", "support_mask", "first_round", "pseudo_labels_first_round", "label_fusion", "pseudo_labels"]
     stages += [
         "pseudo_labels_on_support",
         "self_check_pseudo_labels",
@@ -53,16 +53,16 @@ def test_from_scribbles_to_label_maps_and_again_with_a_corrected_region(cohort, 
         trust = output / "self_check" / f"phantom_{number:02d}.json"
         assert trust.exists() == (number > 0), "the support is not checked against itself"
     assert set(read_json(trust)["classes"]) == {"spleen", "liver"}
-    grown = read_json(output / "region" / "pseudo_labels" / "phantom_00.json")["border_sureness"]
-    assert sureness(trust) == pytest.approx(grown, abs=1e-3) and set(grown) == {"spleen", "liver"}
+    grown = read_json(output / "support_mask" / "pseudo_labels" / "phantom_00.json")["border_confidence"]
+    assert border_confidence(trust) == pytest.approx(grown, abs=1e-3) and set(grown) == {"spleen", "liver"}
     assert (output / "report" / "index.html").exists()
     limits = [
-        read_json(output / folder / "phantom_01.json")["settings"]["confident_background"]
+        read_json(output / folder / "phantom_01.json")["settings"]["background_seed_probability"]
         for folder in ("first_round/pseudo_labels", "training_labels", "pseudo_labels")
     ]
     assert limits == [None, None, 0.97], "what others learn from claims rather too little"
-    first = read_json(output / "first_round/pseudo_labels/phantom_01.json")["settings"]["vote_weight"]
-    assert first == 0.0 < read_json(output / "training_labels/phantom_01.json")["settings"]["vote_weight"]
+    first = read_json(output / "first_round/pseudo_labels/phantom_01.json")["settings"]["probability_weight"]
+    assert first == 0.0 < read_json(output / "training_labels/phantom_01.json")["settings"]["probability_weight"]
     caplog.clear()
     main(command(cohort, output))
     assert caplog.text.count("done before") == len(stages)
@@ -71,7 +71,7 @@ def test_from_scribbles_to_label_maps_and_again_with_a_corrected_region(cohort, 
     assert "embedding: done before" in caplog.text and "correspondence: its inputs changed" in caplog.text
     pseudo = np.asarray(nib.load(output / "pseudo_labels" / "phantom_00.nii.gz").dataobj)
     assert np.array_equal(pseudo, classes_of(cohort / "labels" / "phantom_00.nii.gz")), "a region is taken as it is"
-    assert sureness(trust) == {"spleen": 1.0, "liver": 1.0}
+    assert border_confidence(trust) == {"spleen": 1.0, "liver": 1.0}
 
 
 def test_label_maps_that_the_user_corrected_help_the_others(cohort, tmp_path):
@@ -81,7 +81,7 @@ def test_label_maps_that_the_user_corrected_help_the_others(cohort, tmp_path):
     main(command(cohort, output, "--accepted", accepted, "--device", "cpu"))
     pseudo = np.asarray(nib.load(output / "pseudo_labels" / "phantom_02.nii.gz").dataobj)
     assert np.array_equal(pseudo, classes_of(cohort / "labels" / "phantom_02.nii.gz"))
-    assert "phantom_02" in read_json(output / "propagation" / "phantom_01.json")["voters"]
+    assert "phantom_02" in read_json(output / "propagation" / "phantom_01.json")["atlases"]
     assert read_json(output / "pseudo_labels" / "phantom_02.json")["given"]
 
 
@@ -93,9 +93,9 @@ def refusal(arguments, capsys):
     return capsys.readouterr().err
 
 
-def sureness(record):
+def border_confidence(record):
     """Class -> how sure the border of its region is taken to be."""
-    return {name: found["border_sureness"] for name, found in read_json(record)["classes"].items()}
+    return {name: found["border_confidence"] for name, found in read_json(record)["classes"].items()}
 
 
 def classes_of(file):

@@ -107,7 +107,7 @@ def test_weights_are_flat_and_have_a_card(finished):
 
 
 def test_report_shows_every_case(finished):
-    page = (finished / "report" / "index.html").read_text()
+    page = (finished / "report" / "index.html").read_text(encoding="utf-8")
     assert [case for case in CASES if case not in page] == []
 
 
@@ -205,7 +205,7 @@ def test_infer_and_evaluate(cohort, finished, tmp_path, capsys):
     main(command)
     assert stamps(tmp_path / "maps") == before, "label maps it made are kept"
     record = tmp_path / "maps" / "made_of.json"
-    record.write_text(record.read_text().replace("model.pt", "other.pt"))
+    record.write_text(record.read_text(encoding="utf-8").replace("model.pt", "other.pt"))
     main(command)
     changed = {name for name, stamp in stamps(tmp_path / "maps").items() if stamp != before[name]}
     assert changed == set(before), "those of another network are made again"

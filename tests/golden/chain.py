@@ -58,7 +58,7 @@ def run_chain(cohort: GoldenCohort, output: Path) -> None:
                 *("--scribbles", str(dataset.scribbles()), "--classes", classes),
                 *("--background", str(dataset.background), "--output", str(output / mode)),
                 *("--set", f"pseudo_labels.geodesic_spacing_mm={MASK_SPACING_MM}"),
-                *(("--set", f"region.geodesic_spacing_mm={MASK_SPACING_MM}") if mode == "default" else ()),
+                *(("--set", f"support_mask.geodesic_spacing_mm={MASK_SPACING_MM}") if mode == "default" else ()),
             ]
         )
     main(

@@ -18,6 +18,7 @@ from scripts.common.overlap import dice_of
 from tests.golden.chain import GoldenCohort
 
 POINT_FIELDS = ("class", "support_mm", "located_mm", "working_voxel", "score", "kept", "reason")
+WORDS_BEFORE = {"low probability": "vote"}  # reasons have other words than when the hashes were recorded
 SHIPPED_CLASSES = ("spleen", "left_kidney", "liver")
 
 
@@ -96,17 +97,21 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
 
 def _propagated(folder: Path, case: str) -> dict[str, str]:
     points = read_json(folder / "propagation" / f"{case}.json")["points"]
+    rows = [
+        [WORDS_BEFORE.get(row[field], row[field]) if field == "reason" else row[field] for field in POINT_FIELDS]
+        for row in points
+    ]
     found = {
-        f"points {case}": _sha256(json.dumps([[row[field] for field in POINT_FIELDS] for row in points]).encode()),
+        f"points {case}": _sha256(json.dumps(rows).encode()),
         f"drawn points {case}": _hash_of_volume(folder / "propagation" / f"{case}_scribbles.nii.gz"),
         f"pseudo label {case}": _hash_of_volume(folder / "pseudo_labels" / f"{case}.nii.gz"),
     }
     volumes = {
-        "fused probabilities": folder / "propagation" / f"{case}_votes.nii.gz",
-        "predictions of each atlas": folder / "propagation" / f"{case}_voters.nii.gz",
-        "first round's probabilities": folder / "first_round" / "propagation" / f"{case}_votes.nii.gz",
+        "fused probabilities": folder / "propagation" / f"{case}_probabilities.nii.gz",
+        "predictions of each atlas": folder / "propagation" / f"{case}_atlases.nii.gz",
+        "first round's probabilities": folder / "first_round" / "propagation" / f"{case}_probabilities.nii.gz",
         "first round's pseudo label": folder / "first_round" / "pseudo_labels" / f"{case}.nii.gz",
-        "support mask": folder / "region" / "pseudo_labels" / f"{case}.nii.gz",
+        "support mask": folder / "support_mask" / "pseudo_labels" / f"{case}.nii.gz",
         "mask by the other atlases": folder / "on_support" / "pseudo_labels" / f"{case}.nii.gz",
     }
     return found | {f"{what} {case}": _hash_of_volume(file) for what, file in volumes.items() if file.exists()}

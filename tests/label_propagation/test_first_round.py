@@ -7,14 +7,14 @@ import torch
 
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_nifti
-from scripts.label_propagation.first_round import Correspondence, CorrespondenceSettings, KeepingRule
+from scripts.label_propagation.first_round import FirstRound, FirstRoundSettings, KeepingRule
 from scripts.networks.anatomy_net import AnatomyNet
 from scripts.networks.embedding_weights import load_embedding
 from scripts.networks.model_files import write_model
 from scripts.registration.embedding_matching import MatchingSettings
 from tests.prnet_fixtures import CLASSES, LAS, SPACING_MM, make_cohort, phantom
 
-SETTINGS = CorrespondenceSettings(MatchingSettings(body_points=300), keeping=KeepingRule(cycle_mm=16.0))
+SETTINGS = FirstRoundSettings(MatchingSettings(body_points=300), keeping=KeepingRule(cycle_mm=16.0))
 
 
 def write_embedding(folder, spacing_mm=SPACING_MM):
@@ -35,7 +35,7 @@ def organs():
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A support and its equal, matched once: (cohort, embedding folder, region file)."""
-    folder = tmp_path_factory.mktemp("correspondence")
+    folder = tmp_path_factory.mktemp("first_round")
     twin = phantom(0)
     twin[12, 12, 0] += 1  # equal but for this, or the support would count as present twice
     write_nifti(folder / "images" / "case_0.nii.gz", phantom(0), LAS)
@@ -48,8 +48,8 @@ def finished(tmp_path_factory):
     return cohort, embedding, region
 
 
-def stage(cohort, embedding, region=None, settings=SETTINGS):
-    return Correspondence(cohort, cohort.output_dir, embedding, region, settings)
+def stage(cohort, embedding, support_mask=None, settings=SETTINGS):
+    return FirstRound(cohort, cohort.output_dir, embedding, support_mask, settings)
 
 
 def record_of(cohort, case):
@@ -58,7 +58,7 @@ def record_of(cohort, case):
 
 def test_an_equal_volume_gets_the_points_where_they_are(finished):
     record = record_of(finished[0], "case_1")
-    assert (record["rule"], record["cycle_mm"], record["not_located"]) == ("correspondence", 16.0, [])
+    assert (record["rule"], record["cycle_mm"], record["not_located"]) == ("first_round", 16.0, [])
     near_mm = 1.5 * 2 * np.array(SPACING_MM)  # cells and a half: an untrained network hardly tells neighbours apart
     for point in record["points"]:
         assert np.all(np.abs(np.subtract(point["located_mm"], point["support_mm"])) <= near_mm)
@@ -73,15 +73,15 @@ def test_the_support_s_own_points_are_at_home(finished):
 
 @pytest.mark.parametrize(("case", "least"), [("case_0", 0.999), ("case_1", 0.6)])
 def test_votes_lie_over_the_organs(finished, case, least):
-    votes = nib.load(finished[0].output_dir / "propagation" / f"{case}_votes.nii.gz")
-    shares = np.asarray(votes.dataobj) / 255
+    probabilities = nib.load(finished[0].output_dir / "propagation" / f"{case}_probabilities.nii.gz")
+    shares = np.asarray(probabilities.dataobj) / 255
     assert shares.shape[3] == 1 + len(CLASSES) and shares.sum(axis=3) == pytest.approx(1, abs=0.01)
     label = organs()
     for channel, value in enumerate(CLASSES.values(), start=1):
         voxel = np.argwhere(label == value).mean(axis=0)
         centre_mm = LAS[:3, :3] @ voxel + LAS[:3, 3]
         heaviest = np.average(np.indices(shares.shape[:3]).reshape(3, -1), axis=1, weights=shares[..., channel].ravel())
-        assert votes.affine[:3, :3] @ heaviest + votes.affine[:3, 3] == pytest.approx(centre_mm, abs=8)
+        assert probabilities.affine[:3, :3] @ heaviest + probabilities.affine[:3, 3] == pytest.approx(centre_mm, abs=8)
     voxels = (label > 0).sum()
     transferred = shares[..., 1:].sum()
     assert least * voxels <= transferred <= voxels / least
@@ -90,19 +90,19 @@ def test_votes_lie_over_the_organs(finished, case, least):
 def test_only_what_changed_is_done_again(finished):
     cohort, embedding, region = finished
     assert stage(cohort, embedding, region).run() == []
-    (cohort.output_dir / "propagation" / "case_1_votes.nii.gz").unlink()
+    (cohort.output_dir / "propagation" / "case_1_probabilities.nii.gz").unlink()
     assert stage(cohort, embedding, region).run() == ["case_1"]
 
 
 def test_a_planted_wrong_point_is_dropped(finished, tmp_path):
     """A point that comes back elsewhere fails the cycle check."""
     cohort, embedding, _ = finished
-    strict = CorrespondenceSettings(MatchingSettings(body_points=300), keeping=KeepingRule(cycle_mm=-1.0))
-    other = Correspondence(cohort, tmp_path, embedding, None, strict)
+    strict = FirstRoundSettings(MatchingSettings(body_points=300), keeping=KeepingRule(cycle_mm=-1.0))
+    other = FirstRound(cohort, tmp_path, embedding, None, strict)
     other.run(["case_1"])
     points = read_json(tmp_path / "propagation" / "case_1.json")["points"]
     assert {point["reason"] for point in points} == {"cycle"}
-    assert not (tmp_path / "propagation" / "case_1_votes.nii.gz").exists(), "no region, no votes"
+    assert not (tmp_path / "propagation" / "case_1_probabilities.nii.gz").exists(), "no region, no votes"
 
 
 def test_weights_of_another_spacing(tmp_path):

@@ -5,7 +5,7 @@ import torch
 from scripts.embedding.cells import cell_fractions
 from scripts.embedding.dense_embedding import DenseEmbedding
 from scripts.label_propagation.label_transfer import TransferSettings, mapped_cells, transfer_labels
-from scripts.registration.robust_affine import SmoothMap
+from scripts.registration.robust_affine import AffineMap
 from tests.registration.test_embedding_matching import SHAPE, SPACING_MM, oracle
 
 SHIFT_MM = np.array([8.0, 0.0, -16.0])
@@ -13,7 +13,7 @@ SHIFT_MM = np.array([8.0, 0.0, -16.0])
 
 def shift_map(shift_mm, error_mm=(0.0, 0.0, 0.0)):
     places = np.zeros((1, 3))
-    return SmoothMap(np.eye(3), np.asarray(shift_mm) + error_mm, places, places, np.zeros(1), None)
+    return AffineMap(np.eye(3), np.asarray(shift_mm) + error_mm, places, places, np.zeros(1), None)
 
 
 def balls(centres_mm, radius_mm=30.0):
@@ -45,13 +45,13 @@ def test_shares_of_a_cell_by_hand():
 def test_the_map_is_followed_at_every_other_cell(cells):
     spacing_mm = np.array([4.0, 2.0, 5.0])
     places = np.array([[20.0, 10.0, 5.0], [30.0, 4.0, 15.0]])
-    bend = SmoothMap(np.diag([1.1, 0.9, 1.0]), np.array([3.0, 0, 0]), places, places * 0 + 8.0, np.ones(2), 30.0)
+    bend = AffineMap(np.diag([1.1, 0.9, 1.0]), np.array([3.0, 0, 0]), places, places * 0 + 8.0, np.ones(2), 30.0)
     whole = tuple(slice(0, size) for size in cells)
     found = mapped_cells(whole, bend, spacing_mm)
     centres = np.stack(np.meshgrid(*(np.arange(n) * 2 + 0.5 for n in cells), indexing="ij"), axis=-1)
     exact = bend((centres * spacing_mm).reshape(-1, 3)).reshape(*cells, 3)
     assert np.abs(found.numpy() - exact).max() < 0.25
-    straight = SmoothMap(bend.matrix, bend.shift_mm, places, places, np.ones(2), None)
+    straight = AffineMap(bend.matrix, bend.shift_mm, places, places, np.ones(2), None)
     exact = straight((centres * spacing_mm).reshape(-1, 3)).reshape(*cells, 3)
     assert np.abs(mapped_cells(whole, straight, spacing_mm).numpy() - exact).max() < 1e-3
     part = tuple(slice(size // 3, size - 1) for size in cells)

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 
 from scripts.label_propagation.first_round import CYCLE
-from scripts.label_propagation.point_check import VOTE, judged_by_votes
+from scripts.label_propagation.point_check import LOW_PROBABILITY, check_points
 from scripts.points.denoising import KEPT, TISSUE
 
 AFFINE = np.array([[2.0, 0, 0, 10], [0, 3.0, 0, 0], [0, 0, 5.0, -4], [0, 0, 0, 1]])
 VALUES = [3, 6]
 
 
-def votes():
+def probabilities():
     """16 voxels along x: class 3 sure in 0 and 1, likely in 2 and 3, class 6 sure in 14 and 15, background between."""
     found = np.zeros((3, 16, 1, 1))
     found[1, :2], found[1, 2:4], found[2, 14:] = 0.9, 0.6, 0.9
@@ -29,7 +29,7 @@ def row(label, x, reason=KEPT):
 
 
 def judged(*rows, reach_mm=10.0):
-    return judged_by_votes(rows, votes(), VALUES, AFFINE, 0.8, reach_mm)
+    return check_points(rows, probabilities(), VALUES, AFFINE, 0.8, reach_mm)
 
 
 def test_a_point_stays_where_its_class_is_beyond_doubt():
@@ -51,7 +51,7 @@ def test_a_point_in_doubt_moves_to_the_nearest_place_without():
 @pytest.mark.parametrize("label", [3, 6])
 def test_a_point_far_from_its_class_is_dropped(label):
     (found,) = judged(row(label, 8), reach_mm=6.0)
-    assert not found["kept"] and found["reason"] == VOTE and found["working_voxel"] == [8, 0, 0]
+    assert not found["kept"] and found["reason"] == LOW_PROBABILITY and found["working_voxel"] == [8, 0, 0]
 
 
 def test_background_is_a_class_like_any_other():
@@ -60,8 +60,8 @@ def test_background_is_a_class_like_any_other():
 
 
 def test_a_class_nobody_votes_for():
-    empty = votes()
+    empty = probabilities()
     empty[0] += empty[2]
     empty[2] = 0
-    (found,) = judged_by_votes([row(6, 14)], empty, VALUES, AFFINE, 0.8, 1000.0)
+    (found,) = check_points([row(6, 14)], empty, VALUES, AFFINE, 0.8, 1000.0)
     assert not found["kept"]

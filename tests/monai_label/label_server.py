@@ -76,14 +76,14 @@ class Server:
     def wait_for(self, happened):
         end = time.monotonic() + self.patience_s
         while time.monotonic() < end:
-            assert self.process.poll() is None, (self.app.parent / "server.log").read_text()[-3000:]
+            assert self.process.poll() is None, (self.app.parent / "server.log").read_text(encoding="utf-8")[-3000:]
             try:
                 if happened():
                     return
             except requests.ConnectionError:
                 pass
             time.sleep(0.5)
-        raise AssertionError((self.app.parent / "server.log").read_text()[-3000:])
+        raise AssertionError((self.app.parent / "server.log").read_text(encoding="utf-8")[-3000:])
 
     def train_to_the_end(self):
         assert self.post(f"/train/{TRAINED}", json={}).status_code == 200

@@ -147,11 +147,11 @@ def test_a_server_killed_in_the_middle_of_training_goes_on(server, cohort, tmp_p
     server.submit(CASES[0], tmp_path / "fewer.nii.gz", {**ORGANS, OUTSIDE: 7})
     assert server.post(f"/train/{TRAINED}", json={}).status_code == 200
     state = server.app / "work" / "run" / "state.json"
-    server.wait_for(lambda: not all(entry["done"] for entry in json.loads(state.read_text()).values()))
+    server.wait_for(lambda: not all(entry["done"] for entry in json.loads(state.read_text(encoding="utf-8")).values()))
     server.kill()
     server.start()
     task = server.train_to_the_end()
     assert task["status"] == "DONE", "\n".join(task["details"])
-    said = "\n".join((server.app.parent / "server.log").read_text().splitlines())
+    said = "\n".join((server.app.parent / "server.log").read_text(encoding="utf-8").splitlines())
     assert "embedding: done before" in said
-    assert all(entry["done"] for entry in json.loads(state.read_text()).values())
+    assert all(entry["done"] for entry in json.loads(state.read_text(encoding="utf-8")).values())

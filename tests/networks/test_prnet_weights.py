@@ -17,7 +17,7 @@ def folder(tmp_path):
 
 
 def change_card(folder, **changes):
-    card = json.loads((folder / "model.json").read_text()) | changes
+    card = json.loads((folder / "model.json").read_text(encoding="utf-8")) | changes
     (folder / "model.json").write_text(json.dumps({key: value for key, value in card.items() if value is not None}))
 
 
@@ -91,6 +91,6 @@ def test_no_network_to_take_the_spacing_from(tmp_path):
 
 
 def test_the_card_says_what_made_the_network(folder):
-    made_with = json.loads((folder / "model.json").read_text())["made_with"]
+    made_with = json.loads((folder / "model.json").read_text(encoding="utf-8"))["made_with"]
     assert made_with["torch"] == torch.__version__
     assert made_with["device"] == "cpu" and set(made_with) == {"torch", "monai", "device", "commit"}

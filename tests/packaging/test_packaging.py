@@ -80,7 +80,7 @@ def add_shorter_name(folder):
 
 def drop_heading(folder):
     file = folder / "docs" / "README.md"
-    file.write_text(file.read_text().replace("## Performance\n", "Performance\n"))
+    file.write_text(file.read_text(encoding="utf-8").replace("## Performance\n", "Performance\n"))
 
 
 def forget_changelog(folder):
@@ -133,7 +133,7 @@ def test_files_that_are_too_large_are_listed_with_their_hash(tmp_path, monkeypat
     with pytest.raises(BundleError, match="files above 10 MB"):
         assemble(Release(NAME), tmp_path)
     folder = assemble(Release(NAME, large_files_url="https://example.org/files/"), tmp_path)
-    listed = (folder / "large_files.yml").read_text()
+    listed = (folder / "large_files.yml").read_text(encoding="utf-8")
     assert 'path: "models/model.pt"\n    url: "https://example.org/files/models/model.pt"' in listed
     assert not (folder / "models" / "model.pt").exists()
     assert (tmp_path / f"{NAME}_large_files" / "models" / "model.pt").exists()
@@ -170,9 +170,9 @@ def test_a_users_network_brings_its_classes_and_numbers(task, tmp_path):
         assert read_json(folder / "configs" / config)["classes"] == {"aorta": 1, "left_adrenal": 2}
     outputs = read_json(folder / "configs" / "metadata.json")["network_data_format"]["outputs"]["pred"]
     assert outputs["channel_def"] == {"0": "background", "1": "aorta", "2": "left_adrenal"}
-    readme = (folder / "docs" / "README.md").read_text()
+    readme = (folder / "docs" / "README.md").read_text(encoding="utf-8")
     assert "| aorta | 0.75 | 0.75 to 0.75 | 1 of 1 |" in readme and "1 aorta, 2 left_adrenal" in readme
-    assert (folder / "docs" / "data_license.txt").read_text() == "Ours, for research.\n"
+    assert (folder / "docs" / "data_license.txt").read_text(encoding="utf-8") == "Ours, for research.\n"
 
 
 @pytest.mark.slow
@@ -183,7 +183,7 @@ def test_a_users_package_works_alone(task, tmp_path):
     folder = tmp_path / "elsewhere" / "aorta_segmentation"
     assert broken_rules(folder) == []
     file = folder / "docs" / "README.md"
-    file.write_text(file.read_text().replace("configs/evaluate.json", "configs/evaluated.json"))
+    file.write_text(file.read_text(encoding="utf-8").replace("configs/evaluate.json", "configs/evaluated.json"))
     failures = failed_trials(folder)
     assert len(failures) == 1 and "evaluated.json" in failures[0]
 

@@ -15,7 +15,7 @@ from scripts.common.files import read_json, write_json
 from scripts.data.cohort import load_cohort
 from tests.pipeline_fixtures import FakeStages, make_cohort, make_weights, run_all, save, settings, strokes, volume
 
-ALL = ["train_prnet", "fine", "propagate", "pseudo_labels", "train", "inference"]
+ALL = ["train_prnet", "fine", "point_propagation", "pseudo_labels", "train", "inference"]
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_each_stage_is_told_where_and_what(folder, stages):
     told, out = dict(stages.calls), str(folder / "out")
     assert all(overrides["device"] == "$torch.device('cpu')" for overrides in told.values())
     assert told["train_prnet"]["cohort"] == {"_target_": "scripts.data.cohort.load_cohort", "output_dir": "@output_dir"}
-    assert told["propagate"]["prnet_dir"] == f"{out}/prnet"
+    assert told["point_propagation"]["prnet_dir"] == f"{out}/prnet"
     assert told["pseudo_labels"]["fine_dir"] == f"{out}/prnet/fine"
     assert told["train"]["classes"] == {"spleen": 1, "liver": 6}
     assert told["inference"]["dataset#data"] == [
@@ -236,7 +236,7 @@ def test_given_weights_set_the_spacing_and_nothing_is_trained(folder, stages):
     weights = make_weights(folder / "weights", spacing_mm=5.0)
     assert again(stages, settings(folder, weights=weights)) == ALL[2:]
     assert load_cohort(folder / "out").spacing_mm == (5.0, 5.0, 5.0)
-    assert dict(stages.calls)["propagate"]["prnet_dir"] == str(weights)
+    assert dict(stages.calls)["point_propagation"]["prnet_dir"] == str(weights)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_links_keep_names_and_suffixes(tmp_path):
     for file in files.values():
         file.write_text(file.name)
     folder = link_images(files, tmp_path / "links")
-    assert {path.name: path.read_text() for path in folder.iterdir()} == {
+    assert {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()} == {
         "a.nii.gz": "some.other.nii.gz",
         "b.nrrd": "b.nrrd",
     }
@@ -297,10 +297,10 @@ def test_links_follow_what_they_should_name(tmp_path):
         (tmp_path / name).write_text(name)
     folder = link_images({"a": tmp_path / "old.nii"}, tmp_path / "links")
     link_images({"a": tmp_path / "new.nii"}, folder)
-    assert (folder / "a.nii").read_text() == "new.nii"
+    assert (folder / "a.nii").read_text(encoding="utf-8") == "new.nii"
     (tmp_path / "new.nii").unlink()
     link_images({"a": tmp_path / "old.nii"}, folder)
-    assert (folder / "a.nii").read_text() == "old.nii"
+    assert (folder / "a.nii").read_text(encoding="utf-8") == "old.nii"
 
 
 def test_copies_where_links_are_not_to_be_had(tmp_path, monkeypatch):
@@ -313,7 +313,7 @@ def test_copies_where_links_are_not_to_be_had(tmp_path, monkeypatch):
     link_images({"a": tmp_path / "a.nii"}, tmp_path / "links")
     link_images({"a": tmp_path / "a.nii"}, tmp_path / "links")
     assert not (tmp_path / "links" / "a.nii").is_symlink()
-    assert (tmp_path / "links" / "a.nii").read_text() == "content"
+    assert (tmp_path / "links" / "a.nii").read_text(encoding="utf-8") == "content"
 
 
 def test_volumes_of_the_fixture_are_what_the_tests_think(folder):

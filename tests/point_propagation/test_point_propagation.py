@@ -46,7 +46,7 @@ def stage(cohort, prnet, tau=None, settings=SETTINGS, **limits):
 
 
 def record_of(cohort, case):
-    return json.loads((cohort.output_dir / "propagation" / f"{case}.json").read_text())
+    return json.loads((cohort.output_dir / "propagation" / f"{case}.json").read_text(encoding="utf-8"))
 
 
 def scribbles_of(cohort, case):

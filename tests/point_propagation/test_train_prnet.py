@@ -92,7 +92,7 @@ def test_files_of_a_training(straight):
     _, output = straight
     trained = load_prnet(output / "prnet" / "coarse", SPACING_MM, PATCH_SIZE)
     assert trained.max_offset_mm == (200.0, 200.0, 200.0)
-    card = json.loads((output / "prnet" / "coarse" / "model.json").read_text())
+    card = json.loads((output / "prnet" / "coarse" / "model.json").read_text(encoding="utf-8"))
     assert (card["kind"], card["name"], card["max_epochs"], card["box_mm"]) == ("prnet", "coarse", 3, None)
     assert card["training_cases"] == ["case_0", "case_2"] and card["validation_cases"] == ["case_1"]
     rows = curve_of(output)
@@ -144,7 +144,7 @@ def test_killed_within_an_epoch_and_resumed(straight, images, tmp_path, monkeypa
 
 
 def test_the_schedule_of_the_small_configuration_resumes_too(images, tmp_path, monkeypatch):
-    small = json.loads((ROOT / "configs" / "small.json").read_text())
+    small = json.loads((ROOT / "configs" / "small.json").read_text(encoding="utf-8"))
     schedule = {key: small[key] for key in ("lr_scheduler",) if key in small}
     expected = train(images, tmp_path / "straight", **schedule)
     kill_in_epoch_2(monkeypatch, images, tmp_path / "killed", **schedule)
@@ -180,7 +180,7 @@ def test_fine_network_learns_from_pairs_in_a_box(images, tmp_path):
     transform = config.parser.get_parsed_content("train#preprocessing").transforms[-1]
     assert isinstance(transform, PatchPairsd) and transform.box_mm == (60.0, 60.0, 60.0)
     config.run()
-    card = json.loads((tmp_path / "prnet" / "fine" / "model.json").read_text())
+    card = json.loads((tmp_path / "prnet" / "fine" / "model.json").read_text(encoding="utf-8"))
     assert (card["name"], card["box_mm"], card["max_offset_mm"]) == ("fine", [60.0] * 3, [100.0] * 3)
     for case in card["training_cases"]:
         item = {key: torch.zeros(1, 8, 8, 8) for key in ("image", "body")}

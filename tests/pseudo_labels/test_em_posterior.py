@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scripts.pseudo_labels.em_posterior import _likelihood, _local_likelihood, tissue_posterior
+from scripts.pseudo_labels.em_posterior import _likelihood, _local_likelihood, em_posterior
 
 SPACING_MM = (4.0, 4.0, 4.0)
 SHAPE = (24, 12, 12)
@@ -18,31 +18,31 @@ def body_with_organ():
 
 
 def test_intensities_move_the_border_to_where_it_is():
-    image, votes = body_with_organ()
-    found = tissue_posterior(image, votes, np.ones(SHAPE, bool), SPACING_MM, rounds=5)
+    image, probabilities = body_with_organ()
+    found = em_posterior(image, probabilities, np.ones(SHAPE, bool), SPACING_MM, rounds=5)
     assert found.sum(axis=0) == pytest.approx(1)
     inside = (found[1] > 0.5)[:, 6, 6]
     assert inside[10:15].all(), "where votes and intensities agree"
     assert not inside[17:].any(), "the votes reach into other tissue"
-    assert votes[1, 17, 6, 6] == pytest.approx(0.7)
+    assert probabilities[1, 17, 6, 6] == pytest.approx(0.7)
 
 
 def test_without_rounds_votes_stay_and_outside_is_background():
-    image, votes = body_with_organ()
+    image, probabilities = body_with_organ()
     body = np.ones(SHAPE, bool)
     body[12:] = False
-    found = tissue_posterior(image, votes, body, SPACING_MM, rounds=0)
-    assert np.array_equal(found[:, :12], votes[:, :12])
+    found = em_posterior(image, probabilities, body, SPACING_MM, rounds=0)
+    assert np.array_equal(found[:, :12], probabilities[:, :12])
     assert (found[0, 12:] == 1).all() and (found[1, 12:] == 0).all()
 
 
 def test_a_class_without_votes_stays_absent():
-    image, votes = body_with_organ()
-    silent = np.concatenate([votes, np.zeros((1, *SHAPE), np.float32)])
-    found = tissue_posterior(image, silent, np.ones(SHAPE, bool), SPACING_MM, rounds=3)
+    image, probabilities = body_with_organ()
+    silent = np.concatenate([probabilities, np.zeros((1, *SHAPE), np.float32)])
+    found = em_posterior(image, silent, np.ones(SHAPE, bool), SPACING_MM, rounds=3)
     assert (found[2] == 0).all()
     alone = np.stack([np.ones(SHAPE), np.zeros(SHAPE)])
-    assert (tissue_posterior(image, alone, np.ones(SHAPE, bool), SPACING_MM, 2)[0] == 1).all()
+    assert (em_posterior(image, alone, np.ones(SHAPE, bool), SPACING_MM, 2)[0] == 1).all()
 
 
 def test_the_background_near_by_says_how_common_an_intensity_is():
@@ -67,9 +67,9 @@ def test_a_background_that_is_alike_everywhere_is_learnt_alike():
     random = np.random.default_rng(0)
     image = random.uniform(0.3, 0.5, (24, 24, 24)).astype(np.float32)
     image[8:16, 8:16, 8:16] += 0.3
-    votes = np.zeros((2, 24, 24, 24), dtype=np.float32)
-    votes[1, 6:18, 6:18, 6:18] = 0.5
-    votes[0] = 1 - votes[1]
+    probabilities = np.zeros((2, 24, 24, 24), dtype=np.float32)
+    probabilities[1, 6:18, 6:18, 6:18] = 0.5
+    probabilities[0] = 1 - probabilities[1]
     body = np.ones((24, 24, 24), dtype=bool)
-    whole, near = (tissue_posterior(image, votes, body, (4.0, 4.0, 4.0), 2, reach) for reach in (0.0, 24.0))
+    whole, near = (em_posterior(image, probabilities, body, (4.0, 4.0, 4.0), 2, reach) for reach in (0.0, 24.0))
     assert ((whole[1] > 0.5) == (near[1] > 0.5)).mean() > 0.995

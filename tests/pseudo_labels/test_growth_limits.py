@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from scripts.common.errors import BundleError
-from scripts.pseudo_labels.growth_limits import Reach, within_reach
-from scripts.pseudo_labels.post_processing import end_at_reach
+from scripts.pseudo_labels.growth_limits import GrowthLimits, within_growth_limits
+from scripts.pseudo_labels.post_processing import limit_growth
 from scripts.pseudo_labels.settings import GeodesicSettings
 
 SPACING_MM = (1.0, 2.0, 5.0)
-LIMIT = Reach(share=0.4, leak_share=1.0)
-CLEAR = Reach(share=0.4, leak_share=0.15, free_share=0.2, clear_share=0.6)
+LIMIT = GrowthLimits(share=0.4, leak_share=1.0)
+CLEAR = GrowthLimits(share=0.4, leak_share=0.15, free_share=0.2, clear_share=0.6)
 
 
 def stroke():
@@ -20,12 +20,12 @@ def stroke():
 
 def kept_along_x(mask, ratio, reach):
     """Which x of the line through the stroke's middle stay: 1 mm is a twentieth of the extent."""
-    kept, _ = within_reach(mask, stroke(), np.full(mask.shape, ratio), SPACING_MM, reach)
+    kept, _ = within_growth_limits(mask, stroke(), np.full(mask.shape, ratio), SPACING_MM, reach)
     return np.flatnonzero(kept[:, 10, 3]).tolist()
 
 
 def test_the_reach_is_a_share_of_the_strokes_extent_in_mm():
-    near, _ = within_reach(np.ones_like(stroke()), stroke(), np.ones(stroke().shape), SPACING_MM, LIMIT)  # 8 mm
+    near, _ = within_growth_limits(np.ones_like(stroke()), stroke(), np.ones(stroke().shape), SPACING_MM, LIMIT)  # 8 mm
     assert np.flatnonzero(near[:, 10, 3]).tolist() == list(range(12, 29)), "8 voxels of 1 mm"
     assert np.flatnonzero(near[20, :, 3]).tolist() == list(range(3, 21)), "4 voxels of 2 mm beyond either end"
     assert np.flatnonzero(near[20, 10]).tolist() == [2, 3, 4], "1 voxel of 5 mm"
@@ -52,20 +52,20 @@ def test_a_border_is_sure_as_far_as_limits_do_not_move_it():
     organ = np.zeros_like(stroke())
     organ[12:29, 10, 3] = True
     ratio = np.full(organ.shape, 0.6)  # (0.6 - away) / 0.4 is 0.75 at 6 mm, 0.625 at 7 mm, 0.5 at 8 mm
-    kept, sureness = within_reach(organ, stroke(), ratio, SPACING_MM, CLEAR)
-    assert kept.sum() == 17 and sureness == pytest.approx(2 * 15 / (17 + 15))
+    kept, border_confidence = within_growth_limits(organ, stroke(), ratio, SPACING_MM, CLEAR)
+    assert kept.sum() == 17 and border_confidence == pytest.approx(2 * 15 / (17 + 15))
     organ[:14, 10, 3] = organ[27:, 10, 3] = False
-    assert within_reach(organ, stroke(), ratio, SPACING_MM, CLEAR)[1] == 1.0, "it ends by itself"
+    assert within_growth_limits(organ, stroke(), ratio, SPACING_MM, CLEAR)[1] == 1.0, "it ends by itself"
 
 
 def test_what_lies_beyond_goes_to_the_background():
     seeds = np.stack([np.zeros_like(stroke()), stroke(), np.zeros_like(stroke())])
     distances = np.full(seeds.shape, 0.5, dtype=np.float32)
     distances[1] = 0.2  # all alike: the class would take everything
-    sureness = end_at_reach(distances, seeds, SPACING_MM, GeodesicSettings(reach=LIMIT))
-    assert list(sureness) == [1] and 0 < sureness[1] < 1, "nothing of a class without seeds"
+    border_confidence = limit_growth(distances, seeds, SPACING_MM, GeodesicSettings(reach=LIMIT))
+    assert list(border_confidence) == [1] and 0 < border_confidence[1] < 1, "nothing of a class without seeds"
     everywhere = np.ones_like(stroke())
-    expected, _ = within_reach(everywhere, stroke(), np.full(everywhere.shape, 0.4), SPACING_MM, LIMIT)
+    expected, _ = within_growth_limits(everywhere, stroke(), np.full(everywhere.shape, 0.4), SPACING_MM, LIMIT)
     np.testing.assert_array_equal(distances.argmin(axis=0) == 1, expected)
     assert (distances[2] == 0.5).all(), "a class without seeds has nothing to lose"
 
@@ -74,11 +74,11 @@ def test_the_nearest_rival_is_the_nearest_of_all_other_classes():
     seeds = np.stack([np.zeros_like(stroke()), stroke(), np.zeros_like(stroke())])
     distances = np.full(seeds.shape, 0.5, dtype=np.float32)
     distances[1], distances[2, 21:] = 0.2, 0.25  # towards higher x a rival is near: a ratio of 0.8, elsewhere of 0.4
-    end_at_reach(distances, seeds, SPACING_MM, GeodesicSettings(reach=CLEAR))
+    limit_growth(distances, seeds, SPACING_MM, GeodesicSettings(reach=CLEAR))
     found = np.flatnonzero(distances.argmin(axis=0)[:, 10, 3] == 1)
     assert found.tolist() == list(range(12, 26)), "0.4 up to 8.8 mm, 0.8 up to 5.6 mm"
 
 
 def test_limits_out_of_order_are_told():
     with pytest.raises(BundleError, match=r"(?s)free_share below clear_share, 0\.5.*found: 0\.5"):
-        Reach(free_share=0.5, clear_share=0.5)
+        GrowthLimits(free_share=0.5, clear_share=0.5)

@@ -24,7 +24,7 @@ from scripts.networks.prnet import PRNet
 from scripts.pseudo_labels import labeller as pseudo_labels
 from scripts.pseudo_labels.geodesic_labels import geodesic_pseudo_label
 from scripts.pseudo_labels.labeller import PseudoLabeller
-from scripts.pseudo_labels.post_processing import cut_necks
+from scripts.pseudo_labels.post_processing import open_masks
 from scripts.pseudo_labels.settings import GeodesicSettings
 from tests.paths import CONFIGS
 
@@ -70,7 +70,9 @@ def test_far_background_seeds_need_no_look(seed, monkeypatch):
     seeds[0] &= ~seeds[1:].any(axis=0)
     settings = GeodesicSettings(truncation=8.0, largest_component=False)
     cropped = geodesic_pseudo_label(image, seeds, (1.0, 2.0, 3.0), settings)
-    monkeypatch.setattr(pseudo_labels, "open_box", lambda seeds: tuple(slice(0, n) for n in seeds.shape[1:]))
+    monkeypatch.setattr(
+        "scripts.pseudo_labels.geodesic_labels.open_box", lambda seeds: tuple(slice(0, n) for n in seeds.shape[1:])
+    )
     whole = geodesic_pseudo_label(image, seeds, (1.0, 2.0, 3.0), settings)
     assert len(np.unique(whole.label)) == 3
     np.testing.assert_array_equal(cropped.label, whole.label)
@@ -119,7 +121,7 @@ def test_what_leaked_through_a_neck_goes_to_the_background():
     for block in (np.s_[1:9, 1:9, 1:9], np.s_[15:23, 1:9, 1:9], np.s_[9:15, 4:6, 4:6]):
         distances[1][block] = 0.0
     seeds[1, 5, 5, 5] = True
-    (share,) = cut_necks(distances, seeds, (2.0, 2.0, 2.0), GeodesicSettings(neck_radius_mm=4.0))
+    (share,) = open_masks(distances, seeds, (2.0, 2.0, 2.0), GeodesicSettings(opening_radius_mm=4.0))
     assert share == pytest.approx(1 / 2, abs=0.05)
     label = distances.argmin(axis=0)
     assert label[1:9, 1:9, 1:9].mean() > 0.9 and label[15:23, 1:9, 1:9].sum() == 0
@@ -167,7 +169,7 @@ def _propagated(folder, case, points):
 
 def _result(folder, name="case_1"):
     image = nib.load(Path(folder) / "pseudo_labels" / f"{name}.nii.gz")
-    record = json.loads((Path(folder) / "pseudo_labels" / f"{name}.json").read_text())
+    record = json.loads((Path(folder) / "pseudo_labels" / f"{name}.json").read_text(encoding="utf-8"))
     return np.asarray(image.dataobj), image, record
 
 
@@ -248,13 +250,13 @@ def test_confident_votes_replace_points(tmp_path, make_case):
     points = [p for p in _points(affine) if p["class"] != "liver"]
     astray = [_point("liver", (0, 0, 14), affine)]
     _propagated(tmp_path, case, points + astray)
-    votes = np.zeros((*SHAPE, 4), dtype=np.uint8)
-    votes[..., 0] = 128
-    votes[truth == 6] = [0, 0, 0, 255]
+    probabilities = np.zeros((*SHAPE, 4), dtype=np.uint8)
+    probabilities[..., 0] = 128
+    probabilities[truth == 6] = [0, 0, 0, 255]
     order = list(CLASSES).index("liver") + 1
-    votes[..., [3, order]] = votes[..., [order, 3]]
-    write_nifti(tmp_path / "propagation" / "case_1_votes.nii.gz", votes, affine)
-    PseudoLabeller(_cohort(tmp_path, case), tmp_path, GeodesicSettings(confident_vote=0.85)).run()
+    probabilities[..., [3, order]] = probabilities[..., [order, 3]]
+    write_nifti(tmp_path / "propagation" / "case_1_probabilities.nii.gz", probabilities, affine)
+    PseudoLabeller(_cohort(tmp_path, case), tmp_path, GeodesicSettings(seed_probability=0.85)).run()
     np.testing.assert_array_equal(_result(tmp_path)[0], truth)
 
 
@@ -262,21 +264,21 @@ def test_background_that_is_not_beyond_doubt_does_not_stop_a_class(tmp_path, mak
     """Votes doubt the rim of the liver: as seeds of background they cut it off."""
     case, truth, affine = make_case("RAS")
     _propagated(tmp_path, case, _points(affine))
-    votes = np.zeros((*SHAPE, 4), dtype=np.uint8)
+    probabilities = np.zeros((*SHAPE, 4), dtype=np.uint8)
     order = list(CLASSES).index("liver") + 1
     liver = truth == 6
     core = ndimage.binary_erosion(liver)
     assert core.any()
-    votes[..., 0] = np.where(liver, np.where(core, 0, 230), 255)  # the rim: 0.9
-    votes[..., order] = 255 - votes[..., 0]
-    write_nifti(tmp_path / "propagation" / "case_1_votes.nii.gz", votes, affine)
+    probabilities[..., 0] = np.where(liver, np.where(core, 0, 230), 255)  # the rim: 0.9
+    probabilities[..., order] = 255 - probabilities[..., 0]
+    write_nifti(tmp_path / "propagation" / "case_1_probabilities.nii.gz", probabilities, affine)
 
     def livers(**settings):
-        PseudoLabeller(_cohort(tmp_path, case), tmp_path, GeodesicSettings(confident_vote=0.8, **settings)).run()
+        PseudoLabeller(_cohort(tmp_path, case), tmp_path, GeodesicSettings(seed_probability=0.8, **settings)).run()
         return _result(tmp_path)[0] == 6
 
     np.testing.assert_array_equal(livers(), core)
-    np.testing.assert_array_equal(livers(confident_background=0.97), liver)
+    np.testing.assert_array_equal(livers(background_seed_probability=0.97), liver)
 
 
 def test_where_intensities_tell_nothing_the_votes_draw_the_border(tmp_path, make_case, write_volume):
@@ -287,17 +289,19 @@ def test_where_intensities_tell_nothing_the_votes_draw_the_border(tmp_path, make
     write_volume(tmp_path, image, affine, "case_1.nii.gz")
     _propagated(tmp_path, case, _points(affine, without=["spleen", "left_kidney"]))
     fall = np.concatenate([np.linspace(1.0, 0.6, 20), np.linspace(0.5, 0.0, 4)])[:, None, None]
-    votes = np.zeros((*SHAPE, 4))
+    probabilities = np.zeros((*SHAPE, 4))
     order = list(CLASSES).index("liver") + 1
-    votes[..., order], votes[..., 0] = fall, 1 - fall
-    write_nifti(tmp_path / "propagation" / "case_1_votes.nii.gz", (votes * 255).round().astype(np.uint8), affine)
+    probabilities[..., order], probabilities[..., 0] = fall, 1 - fall
+    write_nifti(
+        tmp_path / "propagation" / "case_1_probabilities.nii.gz", (probabilities * 255).round().astype(np.uint8), affine
+    )
 
     def shares(**settings):
-        settings = GeodesicSettings(confident_vote=0.8, confident_background=0.9, **settings)
+        settings = GeodesicSettings(seed_probability=0.8, background_seed_probability=0.9, **settings)
         PseudoLabeller(_cohort(tmp_path, case), tmp_path, settings).run()
         return (_result(tmp_path)[0] == 6).mean(axis=(1, 2))
 
-    by_votes, by_length = shares(vote_weight=0.5), shares()
+    by_votes, by_length = shares(probability_weight=0.5), shares()
     assert np.array_equal(by_votes, by_votes.round()) and (np.diff(by_votes) <= 0).all(), "whole planes, from one side"
     assert fall[int(by_votes.sum()) - 1, 0, 0] == pytest.approx(0.5, abs=0.12), "half way from 0.8 to 0.1"
     assert by_length.sum() < by_votes.sum() - 2, "without votes it is half the way in millimetres"
@@ -326,7 +330,7 @@ def test_a_width_is_not_negative(name):
 
 def test_paths_that_know_votes_need_torch():
     with pytest.raises(BundleError, match="vote_weight is not usable"):
-        GeodesicSettings(vote_weight=0.1, backend="geodistk")
+        GeodesicSettings(probability_weight=0.1, backend="geodistk")
 
 
 def test_the_cached_volume_serves_at_the_cohorts_spacing(tmp_path, make_case, write_volume):

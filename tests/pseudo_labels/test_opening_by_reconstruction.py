@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scripts.pseudo_labels.opening_by_reconstruction import without_necks
+from scripts.pseudo_labels.opening_by_reconstruction import opened_by_reconstruction
 
 SPACING_MM = (2.0, 2.0, 4.0)
 
@@ -24,25 +24,29 @@ def dice(a, b):
 
 
 def test_what_hangs_on_by_a_neck_goes():
-    found = without_necks(ORGAN | BAR | OTHER, SEED, SPACING_MM, radius_mm=7, share=0.5)
+    found = opened_by_reconstruction(ORGAN | BAR | OTHER, SEED, SPACING_MM, radius_mm=7, share=0.5)
     assert not (found & OTHER & ~BAR).any()
     assert dice(found, ORGAN) > 0.97
 
 
 def test_a_wide_passage_stays():
     both = ORGAN | OTHER | np.roll(BAR, 1, axis=1) | ball((58, 30, 28), 20)
-    assert (without_necks(both, SEED, SPACING_MM, radius_mm=7, share=0.5) == both).mean() > 0.99
+    assert (opened_by_reconstruction(both, SEED, SPACING_MM, radius_mm=7, share=0.5) == both).mean() > 0.99
 
 
 def test_a_small_organ_is_measured_by_its_own_depth():
     small = ball((28, 30, 28), 8)
-    assert dice(without_necks(small, SEED, SPACING_MM, radius_mm=7, share=0.5), small) == pytest.approx(1, abs=0.05)
+    assert dice(opened_by_reconstruction(small, SEED, SPACING_MM, radius_mm=7, share=0.5), small) == pytest.approx(
+        1, abs=0.05
+    )
 
 
 def test_nothing_to_go_by():
-    assert (without_necks(ORGAN, OTHER & ~BAR, SPACING_MM, 7, 0.5) == ORGAN).all(), "no seed in the mask"
+    assert (opened_by_reconstruction(ORGAN, OTHER & ~BAR, SPACING_MM, 7, 0.5) == ORGAN).all(), "no seed in the mask"
 
 
 def test_an_organ_cut_off_by_the_volume_stays():
     half = ball((28, 30, 0), 20)
-    assert (without_necks(half, ball((28, 30, 0), 3), SPACING_MM, radius_mm=7, share=0.5) == half).mean() > 0.99
+    assert (
+        opened_by_reconstruction(half, ball((28, 30, 0), 3), SPACING_MM, radius_mm=7, share=0.5) == half
+    ).mean() > 0.99

@@ -81,7 +81,7 @@ def test_absent_and_not_predicted(folders, tmp_path):
     assert result["classes"]["left_kidney"]["n"] == 1
     assert result["classes"]["liver"]["dice_mean"] is None
     assert result["mean_dice"] == pytest.approx((0.75 + 0.0) / 2)
-    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == result
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8")) == result
     with (tmp_path / "out" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 6

@@ -9,8 +9,8 @@ from scripts.common.files import read_json, write_json, write_nifti
 from scripts.common.overlap import dice_of
 from scripts.data.resampling import nearest_on_grid
 from scripts.data.volume_io import Volume
-from scripts.label_propagation.label_fusion import VOTERS
-from scripts.quality.evidence import Doubts, Seen, TrustRule, Usual
+from scripts.label_propagation.label_fusion import ATLAS_LABELS
+from scripts.quality.evidence import ClassMeasurement, CohortStatistics, ConfidencePenalty, TrustRule
 from scripts.quality.records import NETWORK, distrusted
 from scripts.quality.self_check import MASK, SelfCheck
 from tests.label_propagation.test_first_round import organs
@@ -24,12 +24,12 @@ def cohort(tmp_path):
     """A support and two cases, each with its one-shot mask and the labels that two voters send there."""
     cohort = make_cohort(tmp_path, count=3)
     for case in OTHERS:
-        voters = {"case_0": heard(0.6), "helper": heard(0.4)}
-        record = {"similarity": 0.5, "voters": voters, "came_back": heard(0.8)}
+        atlases = {"case_0": heard(0.6), "helper": heard(0.4)}
+        record = {"similarity": 0.5, "atlases": atlases, "mean_round_trip_dice": heard(0.8)}
         write_json(tmp_path / "propagation" / f"{case}.json", record)
         cached = nib.load(cohort.cached_image(case))
         says = nearest_on_grid(Volume(organs(), LAS), cached.affine, cached.shape[:3])
-        write_nifti(tmp_path / "propagation" / f"{case}{VOTERS}", np.stack([says, says], axis=-1), cached.affine)
+        write_nifti(tmp_path / "propagation" / f"{case}{ATLAS_LABELS}", np.stack([says, says], axis=-1), cached.affine)
         write_nifti(tmp_path / "pseudo_labels" / f"{case}.nii.gz", organs(), LAS)
         write_nifti(tmp_path / "results" / f"{case}.nii.gz", almost(organs()), LAS)
     write_nifti(tmp_path / "region.nii.gz", organs(), LAS)
@@ -106,15 +106,20 @@ def test_a_missing_organ_is_flagged(cohort, tmp_path):
 def test_a_bowel_full_of_contrast_is_no_kidney(cohort, tmp_path):
     classes = check(cohort, tmp_path)["classes"]
     assert (classes["spleen"]["median_hu"], classes["left_kidney"]["median_hu"]) == (120, 190), "as drawn"
-    usual = Usual.of([Seen(150.0, hu) for hu in (100.0, 110.0, 120.0, 125.0, 260.0)] + [Seen(0.0, float("nan"))])
+    usual = CohortStatistics.of(
+        [ClassMeasurement(150.0, hu) for hu in (100.0, 110.0, 120.0, 125.0, 260.0)]
+        + [ClassMeasurement(0.0, float("nan"))]
+    )
     assert (usual.hu, usual.spread_hu) == (120.0, 10.0)
     rule = stage(cohort, tmp_path, TrustRule(tissue_hu=60, tissue_spread=5))
-    assert rule._reasons(0.9, Doubts(), {}, Seen(150.0, 260.0), usual) == [
+    assert rule._reasons(0.9, ConfidencePenalty(), {}, ClassMeasurement(150.0, 260.0), usual) == [
         "its tissue, 260 HU, is unlike the cohort's: median 120 HU"
     ]
-    assert rule._reasons(0.9, Doubts(), {}, Seen(150.0, 175.0), usual) == []
+    assert rule._reasons(0.9, ConfidencePenalty(), {}, ClassMeasurement(150.0, 175.0), usual) == []
     varied = stage(cohort, tmp_path, TrustRule(tissue_hu=60, tissue_spread=20))
-    assert varied._reasons(0.9, Doubts(), {}, Seen(150.0, 260.0), usual) == [], "contrast differs between scans"
+    assert varied._reasons(0.9, ConfidencePenalty(), {}, ClassMeasurement(150.0, 260.0), usual) == [], (
+        "contrast differs between scans"
+    )
 
 
 def test_an_organ_elsewhere_is_flagged(cohort, tmp_path):
@@ -124,11 +129,11 @@ def test_an_organ_elsewhere_is_flagged(cohort, tmp_path):
 
 
 def test_witnesses_that_contradict_each_other_are_not_believed(cohort, tmp_path):
-    file = tmp_path / "propagation" / f"case_1{VOTERS}"
-    voters = nib.load(file)
-    labels = np.asarray(voters.dataobj)
+    file = tmp_path / "propagation" / f"case_1{ATLAS_LABELS}"
+    atlases = nib.load(file)
+    labels = np.asarray(atlases.dataobj)
     scattered = np.stack([np.roll(labels[..., n], (6, 12)[n], axis=1) for n in range(2)], axis=-1)
-    write_nifti(file, scattered, voters.affine)
+    write_nifti(file, scattered, atlases.affine)
     (tmp_path / "pseudo_labels" / "case_1.nii.gz").unlink()
     assert check(cohort, tmp_path)["classes"]["spleen"]["flagged"]
 
@@ -166,8 +171,8 @@ def test_what_all_witnesses_get_wrong_is_seen_on_the_support(cohort, tmp_path):
     tests = tmp_path / "on_support"
     cached = nib.load(cohort.cached_image("case_0"))
     says = nearest_on_grid(Volume(shifted, LAS), cached.affine, cached.shape[:3])
-    write_json(tests / "propagation" / "case_0.json", {"voters": {"case_1": heard(0.5), "case_2": heard(0.5)}})
-    write_nifti(tests / "propagation" / f"case_0{VOTERS}", np.stack([says, says], axis=-1), cached.affine)
+    write_json(tests / "propagation" / "case_0.json", {"atlases": {"case_1": heard(0.5), "case_2": heard(0.5)}})
+    write_nifti(tests / "propagation" / f"case_0{ATLAS_LABELS}", np.stack([says, says], axis=-1), cached.affine)
     write_nifti(tests / "pseudo_labels" / "case_0.nii.gz", shifted, LAS)
     trusting = check(cohort, tmp_path)
     dice = [dice_of(shifted == value, organs() == value) for value in CLASSES.values()]
@@ -178,15 +183,21 @@ def test_what_all_witnesses_get_wrong_is_seen_on_the_support(cohort, tmp_path):
 
 def test_labels_that_do_not_come_back_lower_the_trust(cohort, tmp_path):
     """A mask agrees with what it was made of; that alone is no evidence."""
-    record = {"similarity": 0.5, "voters": {"case_0": heard(1.0)}, "came_back": {"spleen": 0.75, "left_kidney": 0.35}}
+    record = {
+        "similarity": 0.5,
+        "atlases": {"case_0": heard(1.0)},
+        "mean_round_trip_dice": {"spleen": 0.75, "left_kidney": 0.35},
+    }
     write_json(tmp_path / "propagation" / "case_1.json", record)
-    file = tmp_path / "propagation" / f"case_1{VOTERS}"
-    voters = nib.load(file)
-    write_nifti(file, np.asarray(voters.dataobj)[..., :1], voters.affine)
+    file = tmp_path / "propagation" / f"case_1{ATLAS_LABELS}"
+    atlases = nib.load(file)
+    write_nifti(file, np.asarray(atlases.dataobj)[..., :1], atlases.affine)
     classes = check(cohort, tmp_path, organs())["classes"]
     assert classes["spleen"]["predicted_dice"] > 0.95 and not classes["spleen"]["flagged"], "as well as good organs do"
     kidney = classes["left_kidney"]
-    assert kidney["predicted_dice"] == pytest.approx(kidney["agreed_dice"] * 0.35 / TrustRule().good_return, abs=1e-3)
+    assert kidney["predicted_dice"] == pytest.approx(
+        kidney["agreed_dice"] * 0.35 / TrustRule().good_round_trip, abs=1e-3
+    )
     assert kidney["agreed_dice"] > 0.95 and kidney["interval"][1] > 0.95
     assert kidney["reasons"] == ["labels that were sent there and back return with a mean Dice of 0.35 only"]
     assert distrusted(tmp_path / "self_check", "case_1", 0.6) == [], "it still teaches"
@@ -194,8 +205,8 @@ def test_labels_that_do_not_come_back_lower_the_trust(cohort, tmp_path):
 
 def test_a_helper_is_a_witness_of_the_classes_it_is_heard_about(cohort, tmp_path):
     """Of the spleen the helper vouches for the mask, of the kidney the support is alone."""
-    voters = {"case_0": {"spleen": 0.6, "left_kidney": 1.0}, "helper": {"spleen": 0.4}}
-    record = {"similarity": 0.5, "voters": voters, "came_back": {"spleen": 0.9, "left_kidney": 0.35}}
+    atlases = {"case_0": {"spleen": 0.6, "left_kidney": 1.0}, "helper": {"spleen": 0.4}}
+    record = {"similarity": 0.5, "atlases": atlases, "mean_round_trip_dice": {"spleen": 0.9, "left_kidney": 0.35}}
     write_json(tmp_path / "propagation" / "case_1.json", record)
     write_nifti(tmp_path / "pseudo_labels" / "case_1.nii.gz", organs(), LAS)
     classes = check(cohort, tmp_path, organs())["classes"]
@@ -207,9 +218,9 @@ def test_a_helper_is_a_witness_of_the_classes_it_is_heard_about(cohort, tmp_path
 
 def test_a_region_without_a_clear_border_lowers_the_trust(cohort, tmp_path):
     """All agree, but limits made most of the kidney's border: what a network may learn from is judged without that."""
-    file = tmp_path / "region.json"
-    write_json(file, {"border_sureness": {"spleen": 0.9, "left_kidney": 0.55}})
-    stage(cohort, tmp_path, region_record=file).run()
+    file = tmp_path / "support_mask.json"
+    write_json(file, {"border_confidence": {"spleen": 0.9, "left_kidney": 0.55}})
+    stage(cohort, tmp_path, support_mask_record=file).run()
     classes = read_json(tmp_path / "self_check" / "case_1.json")["classes"]
     for name, factor in (("spleen", 0.9), ("left_kidney", 0.55)):
         found = classes[name]
@@ -221,21 +232,21 @@ def test_a_region_without_a_clear_border_lowers_the_trust(cohort, tmp_path):
         "the support's region has no clear border (sureness 0.55): look at it and correct it"
     ]
     assert distrusted(tmp_path / "self_check", "case_1", 0.6) == []
-    write_json(file, {"border_sureness": {"spleen": 0.9}})
-    assert stage(cohort, tmp_path, region_record=file).run() == list(OTHERS), "it depends on the region's record"
+    write_json(file, {"border_confidence": {"spleen": 0.9}})
+    assert stage(cohort, tmp_path, support_mask_record=file).run() == list(OTHERS), "it depends on the region's record"
     assert not read_json(tmp_path / "self_check" / "case_1.json")["classes"]["left_kidney"]["flagged"]
 
 
 def test_an_accepted_label_map_is_the_truth(cohort, tmp_path):
-    file = tmp_path / "propagation" / f"case_1{VOTERS}"
-    voters = nib.load(file)
-    write_nifti(file, np.asarray(voters.dataobj)[..., :1], voters.affine)
-    write_json(tmp_path / "propagation" / "case_1.json", {"similarity": 1.0, "voters": {"case_1": heard(1.0)}})
+    file = tmp_path / "propagation" / f"case_1{ATLAS_LABELS}"
+    atlases = nib.load(file)
+    write_nifti(file, np.asarray(atlases.dataobj)[..., :1], atlases.affine)
+    write_json(tmp_path / "propagation" / "case_1.json", {"similarity": 1.0, "atlases": {"case_1": heard(1.0)}})
     shifted = np.roll(organs(), 1, axis=1)
     kidney = CLASSES["left_kidney"]
     write_nifti(tmp_path / "results" / "case_1.nii.gz", shifted, LAS)
-    write_json(tmp_path / "region.json", {"border_sureness": {"left_kidney": 0.5}})
-    stage(cohort, tmp_path, region_record=tmp_path / "region.json").run()
+    write_json(tmp_path / "support_mask.json", {"border_confidence": {"left_kidney": 0.5}})
+    stage(cohort, tmp_path, support_mask_record=tmp_path / "support_mask.json").run()
     found = read_json(tmp_path / "self_check" / "case_1.json")["classes"]["left_kidney"]
     dice = dice_of(shifted == kidney, organs() == kidney)
     assert (
@@ -244,6 +255,6 @@ def test_an_accepted_label_map_is_the_truth(cohort, tmp_path):
 
 
 def test_a_case_that_was_not_propagated(cohort, tmp_path):
-    (tmp_path / "propagation" / f"case_1{VOTERS}").unlink()
+    (tmp_path / "propagation" / f"case_1{ATLAS_LABELS}").unlink()
     with pytest.raises(BundleError, match="was not propagated"):
         check(cohort, tmp_path)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from scripts.embedding.cells import STRIDE
-from scripts.registration.coupled_convex import RegularRound, _smoothed, regular_displacements
+from scripts.registration.coupled_convex import CoupledConvexRound, _smoothed, coupled_convex_displacements
 from tests.registration.test_embedding_matching import SHAPE, SPACING_MM, oracle
 
 SHIFT_MM = np.array([8.0, 0.0, -16.0])
@@ -20,7 +20,7 @@ def displacements(query, error_mm, cells=None, **changes):
     cells = torch.ones(CELLS, dtype=torch.bool) if cells is None else cells
     expected = torch.as_tensor(centres_mm() + SHIFT_MM + error_mm, dtype=torch.float32)
     settings = {"reach_mm": 32.0, "temperature": 0.02} | changes
-    return regular_displacements(support, query, cells, expected, SPACING_MM, **settings).numpy()
+    return coupled_convex_displacements(support, query, cells, expected, SPACING_MM, **settings).numpy()
 
 
 INNER = np.s_[4:-4, 4:-4, 4:-4]
@@ -47,7 +47,7 @@ def test_where_nothing_is_wanted_the_map_stays_affine():
     query = oracle(lambda places: places + SHIFT_MM).embedding
     cells = torch.zeros(CELLS, dtype=torch.bool)
     cells[:4] = True
-    found = displacements(query, (8.0, 0.0, 0.0), cells, rounds=[RegularRound(24.0, 8.0)])
+    found = displacements(query, (8.0, 0.0, 0.0), cells, rounds=[CoupledConvexRound(24.0, 8.0)])
     assert np.abs(found[1]).max() > 1 and (found[-4:] == 0).all()
 
 
@@ -73,7 +73,7 @@ def test_places_outside_the_support_go_with_their_neighbours():
     support, query = (oracle(to).embedding for to in (lambda places: places, lambda places: places + shift_mm))
     expected = torch.as_tensor(centres_mm() + shift_mm, dtype=torch.float32)
     everything = torch.ones(CELLS, dtype=torch.bool)
-    found = regular_displacements(support, query, everything, expected, SPACING_MM, 32.0, 0.02).numpy()
+    found = coupled_convex_displacements(support, query, everything, expected, SPACING_MM, 32.0, 0.02).numpy()
     assert np.abs(found[4:-4, 4:-4]).max() < 8.0, "mm; the affine map is right"
-    nowhere = regular_displacements(support, query, everything, expected - 500, SPACING_MM, 32.0, 0.02)
+    nowhere = coupled_convex_displacements(support, query, everything, expected - 500, SPACING_MM, 32.0, 0.02)
     assert not nowhere.any()

@@ -44,11 +44,11 @@ PLACES_MM = np.random.default_rng(5).uniform(50, 90, (40, 3))
 def test_an_oracle_embedding_gives_perfect_correspondence():
     first, second = oracle(lambda places: places), oracle(moved)
     maps = maps_between(first, second, SETTINGS)
-    to_second = maps.forth
+    to_second = maps.forward
     assert maps.similarity > 0.9
     truth = (PLACES_MM - [8.0, 0.0, -4.0]) / 1.1
     assert np.linalg.norm(to_second(PLACES_MM) - truth, axis=1).max() < 6
-    assert np.linalg.norm(maps.back(truth) - PLACES_MM, axis=1).max() < 6
+    assert np.linalg.norm(maps.backward(truth) - PLACES_MM, axis=1).max() < 6
     found = locate(first, PLACES_MM, second, to_second, SETTINGS)
     half_cell_mm = 0.5 * 8 * np.sqrt(3)
     assert np.linalg.norm(found.places_mm - truth, axis=1).max() <= half_cell_mm + 0.5

@@ -143,7 +143,11 @@ def test_page_is_well_formed_and_self_contained(finished):
     targets = [element.get(key) for element in elements for key in ("src", "href") if element.get(key)]
     assert targets and all(target.startswith(("#", "data:image/")) for target in targets)
     assert not [element for element in elements if element.tag in ("script", "link", "iframe")]
-    assert "http://" not in path.read_text() and "https://" not in path.read_text() and "url(" not in path.read_text()
+    assert (
+        "http://" not in path.read_text(encoding="utf-8")
+        and "https://" not in path.read_text(encoding="utf-8")
+        and "url(" not in path.read_text(encoding="utf-8")
+    )
     identifiers = [element.get("id") for element in elements if element.get("id")]
     assert len(identifiers) == len(set(identifiers))
     assert {target[1:] for target in targets if target.startswith("#")} <= set(identifiers)
@@ -291,26 +295,29 @@ def test_the_modes_own_networks_have_a_curve(output):
 
 def test_what_votes_asked_of_a_point_is_told(output):
     for path in (output / "propagation").glob("*.json"):
-        votes = {"rule": "votes", "levels": [], "tau": None, "confident_vote": 0.8, "reach_mm": 24.0}
-        write_json(path, json.loads(path.read_text()) | votes)
+        probabilities = {"rule": "probabilities", "levels": [], "tau": None, "least_point_probability": 0.8, "reach_mm": 24.0}
+        write_json(path, json.loads(path.read_text(encoding="utf-8")) | probabilities)
     text = text_of(write_report(output))
-    assert "points kept by rule votes (vote above 0.8, moved by at most 24 mm" in text
+    assert "points kept by rule probabilities (probability above 0.8, moved by at most 24 mm" in text
 
 
 def test_the_region_is_outlined_and_says_what_was_cut_off(output):
-    before = write_report(output).read_text()
-    grown = output / "region" / "pseudo_labels"
+    before = write_report(output).read_text(encoding="utf-8")
+    grown = output / "support_mask" / "pseudo_labels"
     grown.mkdir(parents=True)
     shutil.copy(output / "pseudo_labels" / "case_0.nii.gz", grown)
-    record = {"cut_off": {"spleen": 0.25, "left_kidney": 0.0}, "border_sureness": {"spleen": 0.95, "left_kidney": 0.72}}
+    record = {
+        "cut_off": {"spleen": 0.25, "left_kidney": 0.0},
+        "border_confidence": {"spleen": 0.95, "left_kidney": 0.72},
+    }
     (grown / "case_0.json").write_text(json.dumps(record))
     path = write_report(output)
     text = text_of(path)
     assert f"run again with --region: {grown / 'case_0.nii.gz'}" in text
     assert text.count("was cut off at a neck") == 1 and "25% of what grew" in text
     assert text.count("no clear border") == 1 and "no clear border (sureness 0.72)" in text
-    assert path.read_text().count('class="c pseudo"') > before.count('class="c pseudo"')
-    (output / "run.json").write_text(json.dumps({"region": str(output / "pseudo_labels" / "case_0.nii.gz")}))
+    assert path.read_text(encoding="utf-8").count('class="c pseudo"') > before.count('class="c pseudo"')
+    (output / "run.json").write_text(json.dumps({"support_mask": str(output / "pseudo_labels" / "case_0.nii.gz")}))
     assert "was cut off" not in text_of(write_report(output)), "a region that was handed in was not cut"
 
 
@@ -318,7 +325,7 @@ def test_how_well_the_supports_labels_return_is_told(output):
     assert "and back agree" not in text_of(write_report(output)), "mode paper sends no labels"
     for path, spleen in zip(sorted((output / "propagation").glob("case_?.json")), (1.0, 0.4, 0.6), strict=False):
         dice = {"spleen": spleen, "left_kidney": 0.9}
-        write_json(path, json.loads(path.read_text()) | {"returned_dice": dice})
+        write_json(path, json.loads(path.read_text(encoding="utf-8")) | {"round_trip_dice": dice})
     text = text_of(write_report(output))
     assert "and back agree with the region by a mean Dice of 0.70" in text, "spleen 0.5, left kidney 0.9"
     assert "comes back from other cases agrees by Dice 0.50" in text

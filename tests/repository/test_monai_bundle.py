@@ -57,7 +57,7 @@ def test_training_is_tracked_by_mlflow(tmp_path):
     experiment = client.get_experiment_by_name("monai_experiment")
     (tracked,) = client.search_runs([experiment.experiment_id])
     assert tracked.info.status == "FINISHED"
-    curve = (work / "segmentation" / "curve.csv").read_text().splitlines()
+    curve = (work / "segmentation" / "curve.csv").read_text(encoding="utf-8").splitlines()
     steps = client.get_metric_history(tracked.info.run_id, "train_loss")
     last = [step.value for step in steps][-TINY["samples_per_epoch"] // TINY["batch_size"] :]
     assert float(curve[-1].split(",")[2]) == pytest.approx(np.mean(last), rel=1e-4)
@@ -123,7 +123,7 @@ def test_exported_networks_give_the_same_label_map_of_a_real_volume(tmp_path):
 
 def label_map(output, images, network=None):
     """The volume's label map by the shipped checkpoint, or by another network in its place."""
-    config = json.loads(Path(NETWORK["config_file"]).read_text())
+    config = json.loads(Path(NETWORK["config_file"]).read_text(encoding="utf-8"))
     places = {"bundle_root": str(ROOT), "dataset_dir": str(images), "output_dir": str(output), "bfloat16": False}
     if network is not None:
         places |= {"network": network, "handlers": config["handlers"][1:]}  # without the checkpoint's loader

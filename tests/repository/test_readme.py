@@ -51,7 +51,7 @@ def subcommands():
 
 def test_the_first_two_commands_are_targets_of_the_makefile():
     assert commands()[:2] == [["make", "demo"], ["make", "test"]]
-    makefile = (ROOT / "Makefile").read_text()
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in ("demo", "test"))
 
 

@@ -123,7 +123,10 @@ def test_weights_have_a_card():
 
 
 def test_the_shipped_network_is_what_the_inference_config_describes():
-    card, config = (json.loads((ROOT / file).read_text()) for file in ("models/model.json", "configs/inference.json"))
+    card, config = (
+        json.loads((ROOT / file).read_text(encoding="utf-8"))
+        for file in ("models/model.json", "configs/inference.json")
+    )
     for key in ("classes", "spacing_mm", "patch_size", "architecture", "channels", "crop_to_body"):
         assert card[key] == config[key], key
 

@@ -43,7 +43,7 @@ def put_python(setup) -> None:
 def test_fresh_set_up_leaves_a_stamp_and_no_marker(setup):
     setup.main()
     assert setup.steps == ["creating .venv", "dependencies"]
-    assert setup.STAMP.read_text() == setup.fingerprint()
+    assert setup.STAMP.read_text(encoding="utf-8") == setup.fingerprint()
     assert not setup.BUILDING.exists()
 
 

@@ -53,9 +53,11 @@ def test_a_doubted_class_counts_as_not_located(tmp_path):
             checks / f"{case}.json",
             {"classes": {"spleen": {"agreed_dice": 0.5}, "left_kidney": {"agreed_dice": 0.4}}},
         )
-    items = training_items(work, CLASSES, checks_dir=checks, least_dice=0.5)
+    items = training_items(work, CLASSES, checks_dir=checks, least_agreed_dice=0.5)
     assert [item["not_located"] for item in items] == [["left_kidney"], ["left_kidney"], []]
-    assert len(training_items(work, CLASSES, checks_dir=checks, least_dice=0.6)) == 1, "nothing is left of two cases"
+    assert len(training_items(work, CLASSES, checks_dir=checks, least_agreed_dice=0.6)) == 1, (
+        "nothing is left of two cases"
+    )
 
 
 def test_inference_items_convert_skip_and_name_bad_volumes(tmp_path, caplog):

@@ -125,7 +125,7 @@ def test_handler_writes_rounds_and_flips(tmp_path):
     assert store.rounds() == [2, 4]
     assert np.all(store.read("a") == 2)
     assert np.all(store.read("b") == 0), "a class not located in a case is not flipped to"
-    first, second = json.loads((tmp_path / "flips.json").read_text())
+    first, second = json.loads((tmp_path / "flips.json").read_text(encoding="utf-8"))
     assert (first["round"], first["voxels"]) == (2, 8)
     assert first["flips"]["liver"] == {"added": 8, "removed": 0}
     assert first["flips"]["background"] == {"added": 0, "removed": 8}
@@ -143,7 +143,7 @@ def test_resuming_at_an_epoch_drops_later_rounds(tmp_path):
     handler.follow_epoch(engine)
     assert store.rounds() == [1]
     handler.correct(engine)
-    assert [row["round"] for row in json.loads((tmp_path / "flips.json").read_text())] == [1, 2]
+    assert [row["round"] for row in json.loads((tmp_path / "flips.json").read_text(encoding="utf-8"))] == [1, 2]
 
 
 def test_only_rounds_that_checkpoints_need_are_kept(tmp_path):

@@ -44,7 +44,7 @@ def train(work, **override):
 
 
 def read(name):
-    return json.loads((CONFIGS / name).read_text())
+    return json.loads((CONFIGS / name).read_text(encoding="utf-8"))
 
 
 # ----------------------------------------------------------------------------------------------------------- training
@@ -59,11 +59,11 @@ def test_training_writes_what_the_contract_says(tmp_path):
     folder = work / "segmentation"
     weights = torch.load(folder / "model.pt", weights_only=True)
     assert all(isinstance(tensor, torch.Tensor) for tensor in weights.values())
-    card = json.loads((folder / "model.json").read_text())
+    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     assert card["classes"] == CLASSES
     assert card["spacing_mm"] == TINY["spacing_mm"]
     assert card["training_cases"] == ["case_0", "case_1", "case_2"]
-    assert [row["round"] for row in json.loads((folder / "flips.json").read_text())] == [1, 2, 3]
+    assert [row["round"] for row in json.loads((folder / "flips.json").read_text(encoding="utf-8"))] == [1, 2, 3]
     rounds = sorted(path.name for path in (folder / "labels").iterdir())
     assert rounds == ["round_001", "round_002", "round_003"]
     stored = nib.load(folder / "labels" / "round_003" / "case_0.nii.gz")
@@ -77,7 +77,7 @@ def test_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
     }
     whole, killed = make_work_dir(tmp_path / "whole"), make_work_dir(tmp_path / "killed")
     expected = train(whole, **eager)
-    flips = json.loads((whole / "segmentation" / "flips.json").read_text())
+    flips = json.loads((whole / "segmentation" / "flips.json").read_text(encoding="utf-8"))
     assert sum(row["voxels"] for row in flips) > 0, "the test needs label corrections"
 
     finish = ProgressiveLabelCorrection._finish
@@ -93,7 +93,7 @@ def test_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(ProgressiveLabelCorrection, "_finish", finish)
     resumed = train(killed, **eager)
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
-    assert json.loads((killed / "segmentation" / "flips.json").read_text()) == flips
+    assert json.loads((killed / "segmentation" / "flips.json").read_text(encoding="utf-8")) == flips
     last = [folder / "segmentation/labels/round_003/case_0.nii.gz" for folder in (whole, killed)]
     assert np.array_equal(*(np.asarray(nib.load(path).dataobj) for path in last))
 
@@ -116,7 +116,7 @@ def test_plain_pairs_without_correction_as_monai_label_gives_them(tmp_path):
     output = tmp_path / "elsewhere"
     train(output, use_plc=False, max_epochs=1, **{"train#dataset#data": pairs[:2], "validate#dataset#data": pairs[2:]})
     assert not (output / "segmentation" / "labels").exists()
-    assert "val_dice_with_pseudo_labels" in (output / "segmentation" / "curve.csv").read_text()
+    assert "val_dice_with_pseudo_labels" in (output / "segmentation" / "curve.csv").read_text(encoding="utf-8")
 
 
 def test_training_from_the_command_line(tmp_path):
@@ -145,7 +145,7 @@ def test_two_processes_train_one_network(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     weights = torch.load(work / "segmentation" / "model.pt", weights_only=True)
     assert not any(name.startswith("module.") for name in weights)
-    manifest = json.loads((work / "segmentation/labels/round_002/manifest.json").read_text())
+    manifest = json.loads((work / "segmentation/labels/round_002/manifest.json").read_text(encoding="utf-8"))
     assert manifest["cases"] == ["case_0", "case_1", "case_2"]
 
 
@@ -289,7 +289,7 @@ def test_patches_are_centred_by_the_labels_before_correction():
 
 
 def test_inference_is_fit_for_monai_label():
-    text = (CONFIGS / "inference.json").read_text()
+    text = (CONFIGS / "inference.json").read_text(encoding="utf-8")
     assert "_meta_" not in text
     assert "@device." not in text
     assert isinstance(read("inference.json")["network_def"], dict)
@@ -297,7 +297,7 @@ def test_inference_is_fit_for_monai_label():
 
 def test_no_config_mirrors_left_and_right_or_names_a_machine():
     for name in ("train.json", "multi_gpu_train.json", "inference.json", "evaluate.json"):
-        text = (CONFIGS / name).read_text()
+        text = (CONFIGS / name).read_text(encoding="utf-8")
         assert "Flip" not in text
         assert not any(path in text for path in ("/home/", "/Users/", "/work/", "/root/"))
 
@@ -310,7 +310,7 @@ def test_evaluate_config(tmp_path, capsys):
     config = workflow("evaluate.json", None, classes=CLASSES, **folders)
     config.run()
     assert "mean Dice over classes 1.000, 1 cases" in capsys.readouterr().out
-    assert json.loads((tmp_path / "predictions" / "metrics.json").read_text())["mean_dice"] == 1.0
+    assert json.loads((tmp_path / "predictions" / "metrics.json").read_text(encoding="utf-8"))["mean_dice"] == 1.0
 
 
 def test_metadata_has_what_the_schema_requires():
@@ -343,4 +343,6 @@ def test_metadata_has_what_the_schema_requires():
 @pytest.mark.skipif("BUNDLE_META_SCHEMA" not in os.environ, reason="BUNDLE_META_SCHEMA does not name the schema file")
 def test_metadata_validates():
     jsonschema = pytest.importorskip("jsonschema")
-    jsonschema.validate(read("metadata.json"), json.loads(Path(os.environ["BUNDLE_META_SCHEMA"]).read_text()))
+    jsonschema.validate(
+        read("metadata.json"), json.loads(Path(os.environ["BUNDLE_META_SCHEMA"]).read_text(encoding="utf-8"))
+    )

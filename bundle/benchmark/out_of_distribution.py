@@ -17,7 +17,7 @@ from bundle.pipeline.inference import infer_folder
 COUNT = 3
 
 
-def flag_strangers(bench: Bench, run: Run, others: Dataset, model: Path) -> dict[str, Any]:
+def flag_out_of_distribution(bench: Bench, run: Run, others: Dataset, model: Path) -> dict[str, Any]:
     """Propagate to the first test volumes of another dataset, segment them with a trained network, check the result.
 
     Args:
@@ -37,15 +37,15 @@ def flag_strangers(bench: Bench, run: Run, others: Dataset, model: Path) -> dict
     return {"dataset": others.folder.name, "cases": trust_records(pipeline, joined, cases)}
 
 
-def strangers_section(strangers: Mapping[str, Any]) -> list[str]:
+def out_of_distribution_section(out_of_distribution: Mapping[str, Any]) -> list[str]:
     """Heading and table; nothing if none was measured."""
-    if not strangers:
+    if not out_of_distribution:
         return []
     rows = []
-    for case, record in strangers["cases"].items():
+    for case, record in out_of_distribution["cases"].items():
         found = [f"{name} {number(trust['predicted_dice'])}" for name, trust in record["classes"].items()]
         rows.append([case, number(record["similarity"]), "yes" if record["flagged"] else "**no**", ", ".join(found)])
     return [
-        f"**Volumes of another body part** (`{strangers['dataset']}`), segmented by votes and the network together.",
+        f"**Volumes of another body part** (`{out_of_distribution['dataset']}`), segmented by votes and the network together.",
         table(["", "similarity of the body", "whole case flagged", "predicted Dice"], rows),
     ]
