@@ -14,13 +14,14 @@ from bundle.benchmark import pages
 from bundle.benchmark.machine import machine
 from bundle.datasets.dataset import Dataset, read_dataset
 from bundle.pipeline.localisation import weights_folder
+from scripts.common.affines import spacing_of, to_voxels
 from scripts.common.errors import BundleError
 from scripts.data.cached_volume import CachedVolume
 from scripts.data.intensity import body_mask, normalise_hu
 from scripts.data.resampling import canonical, resample
-from scripts.data.scribbles import draw_points, read_scribble_points, to_voxels
+from scripts.data.scribbles import draw_points, read_scribble_points
 from scripts.data.volume_cache import at_spacing
-from scripts.data.volume_io import Volume, read_volume, spacing_of
+from scripts.data.volume_io import Volume, read_volume
 from scripts.label_propagation.atlas import ask, read_atlas
 from scripts.label_propagation.label_transfer import TransferSettings
 from scripts.networks.embedding_weights import load_embedding

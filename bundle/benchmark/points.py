@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from scripts.common.affines import nearest_voxels, to_voxels
 from scripts.common.files import read_json, write_json
-from scripts.data.scribbles import nearest_voxels, to_voxels
 from scripts.data.volume_io import Volume, read_labels
 from scripts.points.denoising import KEPT, DenoisingRule, denoise, product_of_levels
 

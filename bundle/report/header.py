@@ -76,7 +76,7 @@ def _conditions(propagation: Mapping[str, Any]) -> Iterator[str]:
     if propagation.get("cycle_mm") is not None:
         yield f"back within {propagation['cycle_mm']:g} mm"
     if propagation.get("least_point_probability") is not None:
-        yield f"vote above {propagation['least_point_probability']:g}, moved by at most {propagation['reach_mm']:g} mm"
+        yield f"probability above {propagation['least_point_probability']:g}, moved by at most {propagation['reach_mm']:g} mm"
     if propagation.get("tissue_tolerance") is not None:
         yield f"tissue within {propagation['tissue_tolerance']:g} of the strokes' intensity"
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from scripts.common.affines import spacing_of
 from scripts.common.errors import BundleError
-from scripts.data.volume_io import is_nifti, read_labels, spacing_of
+from scripts.data.volume_io import is_nifti, read_labels
 
 
 @dataclass(frozen=True)

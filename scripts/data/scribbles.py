@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scripts.common.affines import nearest_voxels, to_voxels, to_world
 from scripts.data.volume_io import read_labels
 
 BACKGROUND = "background"
@@ -64,21 +65,6 @@ def thin(points_mm: np.ndarray, limit: int | None) -> np.ndarray:
         distance_mm = np.minimum(distance_mm, np.linalg.norm(points_mm - points_mm[chosen[-1]], axis=1))
         chosen.append(int(distance_mm.argmax()))
     return np.sort(chosen)
-
-
-def to_world(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """World positions in mm of (N, 3) voxel indices."""
-    return np.asarray(voxels, dtype=float) @ affine[:3, :3].T + affine[:3, 3]
-
-
-def to_voxels(world_mm: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Fractional voxel indices of (N, 3) world positions in mm."""
-    return (np.asarray(world_mm, dtype=float) - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
-
-
-def nearest_voxels(voxels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Fractional voxel indices rounded and clamped to the volume."""
-    return np.clip(np.rint(voxels).astype(int), 0, np.array(shape) - 1)
 
 
 def draw_points(

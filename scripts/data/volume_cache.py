@@ -12,12 +12,13 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from scripts.common.affines import spacing_of
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
 from scripts.data.case import Case
 from scripts.data.intensity import body_mask, normalise_hu
 from scripts.data.resampling import canonical, resample, resampled_shape
-from scripts.data.volume_io import Volume, check_grid, is_nifti, peek_grid, source_files, spacing_of
+from scripts.data.volume_io import Volume, check_grid, is_nifti, peek_grid, source_files
 
 logger = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
+from scripts.common.affines import spacing_of
 from scripts.common.errors import BundleError
 
 logger = logging.getLogger(__name__)
@@ -43,12 +44,6 @@ class Volume:
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance of neighbouring voxel centres along X, Y, Z."""
         return spacing_of(self.affine)
-
-
-def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
-    """Voxel spacing in mm along the array's three axes."""
-    x, y, z = np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)
-    return float(x), float(y), float(z)
 
 
 def is_nifti(path: str | Path) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from scripts.common.affines import nearest_voxels, to_voxels, to_world
 from scripts.common.distributed import rank_and_world
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file, sha256_of_settings
@@ -20,7 +21,7 @@ from scripts.common.overlap import dice_of
 from scripts.data.cached_volume import CachedVolume, read_cached
 from scripts.data.cohort import Cohort
 from scripts.data.probability_maps import PROBABILITIES, write_probabilities
-from scripts.data.scribbles import nearest_voxels, read_scribble_points, to_voxels, to_world
+from scripts.data.scribbles import read_scribble_points
 from scripts.label_propagation.atlas import ask, read_atlas
 from scripts.label_propagation.label_transfer import TransferSettings, transfer_labels
 from scripts.networks.embedding_weights import load_embedding

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
-from scripts.data.scribbles import to_world
-from scripts.data.volume_io import spacing_of
+from scripts.common.affines import spacing_of, to_world
 from scripts.points.denoising import KEPT, TISSUE
 
 LOW_PROBABILITY = "low probability"

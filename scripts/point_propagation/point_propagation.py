@@ -12,17 +12,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from scripts.common.affines import nearest_voxels, to_voxels, to_world
 from scripts.common.distributed import rank_and_world
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file, sha256_of_settings
 from scripts.data.cached_volume import CachedVolume, read_cached
 from scripts.data.cohort import Cohort
-from scripts.data.scribbles import (
-    nearest_voxels,
-    read_scribble_points,
-    to_voxels,
-    to_world,
-)
+from scripts.data.scribbles import read_scribble_points
 from scripts.networks.prnet_weights import load_prnet
 from scripts.point_propagation.propagator import LocatedPoints, PropagationSettings, Propagator, SupportPoints
 from scripts.points.denoising import KEPT, DenoisingRule, denoise, product_of_levels

@@ -10,9 +10,10 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from scripts.common.affines import nearest_voxels, to_voxels
 from scripts.common.files import is_made_of, write_json, write_nifti
 from scripts.data.cohort import Cohort
-from scripts.data.scribbles import BACKGROUND, ScribblePoints, draw_points, nearest_voxels, to_voxels
+from scripts.data.scribbles import BACKGROUND, ScribblePoints, draw_points
 from scripts.points.denoising import KEPT, classes_not_located
 
 

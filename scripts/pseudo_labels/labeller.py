@@ -14,6 +14,7 @@ import torch
 from scipy import ndimage
 from tqdm import tqdm
 
+from scripts.common.affines import spacing_of
 from scripts.common.boxes import box_of
 from scripts.common.distributed import rank_and_world
 from scripts.common.errors import BundleError
@@ -26,7 +27,7 @@ from scripts.data.probability_maps import PROBABILITIES, probabilities_on_grid, 
 from scripts.data.resampling import canonical, nearest_on_grid
 from scripts.data.scribbles import draw_points
 from scripts.data.volume_cache import at_spacing
-from scripts.data.volume_io import Volume, read_labels, read_volume, spacing_of
+from scripts.data.volume_io import Volume, read_labels, read_volume
 from scripts.networks.prnet_weights import load_prnet
 from scripts.pseudo_labels.boundary_refinement import dense_features, refine_boundary
 from scripts.pseudo_labels.em_posterior import em_posterior

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scripts.common.files import read_json
+from scripts.data.records import DIGITS, read_record, rounded_values
 
 STAGE = "self_check"
 
@@ -21,3 +25,99 @@ def distrusted(checks_dir: str | Path, case: str, least_agreed_dice: float) -> l
     if not file.exists():
         return []
     return [name for name, found in read_json(file)["classes"].items() if found["agreed_dice"] < least_agreed_dice]
+
+
+@dataclass(frozen=True)
+class ClassCheck:
+    """How far to trust one class of a label map.
+
+    Attributes:
+        predicted_dice: with the unknown truth.
+        interval: lowest and highest predicted Dice with one reference segmentation left out.
+        agreed_dice: the same before anything lowers it.
+        border_confidence: of the support mask, 1 where nothing is known.
+        agreement: reference segmentation -> Dice with it.
+        volume_ml: 0 where the class is absent.
+        median_hu: None where it is absent.
+        flagged: a user should look.
+        reasons: why, in words.
+    """
+
+    predicted_dice: float
+    interval: tuple[float, float]
+    agreed_dice: float
+    border_confidence: float
+    agreement: Mapping[str, float]
+    volume_ml: float
+    median_hu: float | None
+    flagged: bool
+    reasons: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, Dice to four digits."""
+        return {
+            "predicted_dice": round(self.predicted_dice, DIGITS),
+            "interval": [round(value, DIGITS) for value in self.interval],
+            "agreed_dice": round(self.agreed_dice, DIGITS),
+            "border_confidence": round(self.border_confidence, DIGITS),
+            "agreement": rounded_values(self.agreement),
+            "volume_ml": round(self.volume_ml, 2),
+            "median_hu": None if self.median_hu is None else round(self.median_hu, 1),
+            "flagged": self.flagged,
+            "reasons": list(self.reasons),
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> ClassCheck:
+        """What `to_json` was called on, rounded."""
+        low, high = content["interval"]
+        known = {name: content[name] for name in cls.__dataclass_fields__}
+        return cls(**{**known, "interval": (float(low), float(high)), "reasons": tuple(content["reasons"])})
+
+
+@dataclass(frozen=True)
+class CheckRecord:
+    """How far to trust a label map.
+
+    Attributes:
+        case: identifier.
+        similarity: of the case's body to the support's.
+        shared_quality: true over predicted Dice on the support: what all reference segmentations get wrong together.
+        flagged: the case as a whole.
+        reasons: why, in words.
+        classes: name -> what holds for it.
+    """
+
+    case: str
+    similarity: float
+    shared_quality: float
+    flagged: bool
+    reasons: tuple[str, ...]
+    classes: Mapping[str, ClassCheck]
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, rounded to four digits."""
+        return {
+            "case": self.case,
+            "similarity": round(self.similarity, DIGITS),
+            "shared_quality": round(self.shared_quality, DIGITS),
+            "flagged": self.flagged,
+            "reasons": list(self.reasons),
+            "classes": {name: found.to_json() for name, found in self.classes.items()},
+        }
+
+    @classmethod
+    def read(cls, file: str | Path) -> CheckRecord:
+        """Raises BundleError if the file is missing or damaged."""
+        return read_record(file, cls._from_json)
+
+    @classmethod
+    def _from_json(cls, content: Mapping[str, Any]) -> CheckRecord:
+        return cls(
+            case=content["case"],
+            similarity=float(content["similarity"]),
+            shared_quality=float(content["shared_quality"]),
+            flagged=content["flagged"],
+            reasons=tuple(content["reasons"]),
+            classes={name: ClassCheck.from_json(found) for name, found in content["classes"].items()},
+        )

@@ -2,7 +2,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scripts.data.scribbles import draw_points, nearest_voxels, read_scribble_points, thin, to_voxels, to_world
+from scripts.common.affines import nearest_voxels, to_voxels, to_world
+from scripts.data.scribbles import draw_points, read_scribble_points, thin
 
 CLASSES = {"spleen": 1, "left_kidney": 3}
 SPACING_MM = (1.0, 2.0, 3.0)

@@ -5,10 +5,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from scripts.common.affines import to_world
 from scripts.common.errors import BundleError
 from scripts.common.files import write_nifti
 from scripts.data.prepare_cohort import prepare_cohort
-from scripts.data.scribbles import to_world
 from scripts.point_propagation import point_propagation as scribble_propagation
 from scripts.point_propagation.point_propagation import ScribblePropagation
 from scripts.point_propagation.propagator import PropagationSettings

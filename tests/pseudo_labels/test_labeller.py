@@ -21,7 +21,6 @@ from scripts.data.intensity import normalise_hu
 from scripts.data.prepare_cohort import prepare_cohort
 from scripts.networks.model_files import write_model
 from scripts.networks.prnet import PRNet
-from scripts.pseudo_labels import labeller as pseudo_labels
 from scripts.pseudo_labels.geodesic_labels import geodesic_pseudo_label
 from scripts.pseudo_labels.labeller import PseudoLabeller
 from scripts.pseudo_labels.post_processing import open_masks

@@ -295,7 +295,13 @@ def test_the_modes_own_networks_have_a_curve(output):
 
 def test_what_votes_asked_of_a_point_is_told(output):
     for path in (output / "propagation").glob("*.json"):
-        probabilities = {"rule": "probabilities", "levels": [], "tau": None, "least_point_probability": 0.8, "reach_mm": 24.0}
+        probabilities = {
+            "rule": "probabilities",
+            "levels": [],
+            "tau": None,
+            "least_point_probability": 0.8,
+            "reach_mm": 24.0,
+        }
         write_json(path, json.loads(path.read_text(encoding="utf-8")) | probabilities)
     text = text_of(write_report(output))
     assert "points kept by rule probabilities (probability above 0.8, moved by at most 24 mm" in text

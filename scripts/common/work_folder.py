@@ -1,0 +1,165 @@
+"""Every path of a work directory, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class LabelFolder:
+    """Label maps on each case's own grid, each with a record of what made it: `ID.nii.gz`, `ID.json`."""
+
+    path: Path
+
+    def label(self, case: str) -> Path:
+        """(X, Y, Z) uint8 label values on the case's own grid."""
+        return self.path / f"{case}.nii.gz"
+
+    def record(self, case: str) -> Path:
+        """Written last: with it the case counts as done."""
+        return self.path / f"{case}.json"
+
+
+@dataclass(frozen=True)
+class PropagationFolder:
+    """What was sent to each case: its points and, in mode `default`, class probabilities."""
+
+    path: Path
+
+    def record(self, case: str) -> Path:
+        """Every point: where, how alike, kept or why not. Written last: with it the case counts as done."""
+        return self.path / f"{case}.json"
+
+    def scribbles(self, case: str) -> Path:
+        """The kept points drawn on the case's own grid."""
+        return self.path / f"{case}_scribbles.nii.gz"
+
+    def probabilities(self, case: str) -> Path:
+        """Class probabilities on the working grid, (X, Y, Z, 1 + K) bytes, background first (mode `default`)."""
+        return self.path / f"{case}_probabilities.nii.gz"
+
+    def atlases(self, case: str) -> Path:
+        """What each atlas alone predicts: label values on the working grid, (X, Y, Z, atlases) (mode `default`)."""
+        return self.path / f"{case}_atlases.nii.gz"
+
+
+@dataclass(frozen=True)
+class WorkFolder:
+    """The output folder of a run.
+
+    Attributes:
+        path: absolute.
+    """
+
+    path: Path
+
+    @property
+    def cohort(self) -> Path:
+        """Cases, support, classes."""
+        return self.path / "cohort.json"
+
+    @property
+    def settings(self) -> Path:
+        """What the user asked for."""
+        return self.path / "run.json"
+
+    @property
+    def state(self) -> Path:
+        """Which stage ran when, and for how long."""
+        return self.path / "state.json"
+
+    @property
+    def cache(self) -> Path:
+        """Volumes at the working spacing."""
+        return self.path / "cache"
+
+    @property
+    def images(self) -> Path:
+        """NIfTI conversions of volumes in other formats."""
+        return self.path / "images"
+
+    @property
+    def prnet(self) -> Path:
+        """`coarse/` and `fine/` (mode `paper`)."""
+        return self.path / "prnet"
+
+    @property
+    def embedding(self) -> Path:
+        """The embedding network (mode `default`)."""
+        return self.path / "embedding"
+
+    @property
+    def support_mask(self) -> LabelFolder:
+        """The support's whole organs as they grew from its strokes (mode `default`)."""
+        return LabelFolder(self.path / "support_mask")
+
+    @property
+    def first_round(self) -> PropagationFolder:
+        """By the support alone (mode `default`)."""
+        return PropagationFolder(self.path / "first_round" / "propagation")
+
+    @property
+    def first_round_labels(self) -> LabelFolder:
+        """Label maps from those: what the selected atlases are labelled with."""
+        return LabelFolder(self.path / "first_round" / "pseudo_labels")
+
+    @property
+    def propagation(self) -> PropagationFolder:
+        """By all atlases together; in mode `paper` point by point."""
+        return PropagationFolder(self.path / "propagation")
+
+    @property
+    def pseudo_labels(self) -> LabelFolder:
+        """Label maps from `propagation`."""
+        return LabelFolder(self.path / "pseudo_labels")
+
+    @property
+    def training_labels(self) -> LabelFolder:
+        """The same, but rather too small: what the network learns from (mode `default`)."""
+        return LabelFolder(self.path / "training_labels")
+
+    @property
+    def on_support(self) -> PropagationFolder:
+        """The support by the selected atlases alone: there the truth is known (mode `default`)."""
+        return PropagationFolder(self.path / "on_support" / "propagation")
+
+    @property
+    def on_support_labels(self) -> LabelFolder:
+        """The label map from that."""
+        return LabelFolder(self.path / "on_support" / "pseudo_labels")
+
+    @property
+    def segmentation(self) -> Path:
+        """The segmentation network."""
+        return self.path / "segmentation"
+
+    @property
+    def network(self) -> LabelFolder:
+        """Label maps by the segmentation network alone (mode `default`)."""
+        return LabelFolder(self.path / "network")
+
+    @property
+    def ensemble(self) -> PropagationFolder:
+        """Mean of the network's and the atlases' class probabilities (mode `default`)."""
+        return PropagationFolder(self.path / "network" / "propagation")
+
+    @property
+    def predictions(self) -> LabelFolder:
+        """The final label maps."""
+        return LabelFolder(self.path / "predictions")
+
+    @property
+    def self_check(self) -> Path:
+        """How far to trust `predictions`: `ID.json` (mode `default`)."""
+        return self.path / "self_check"
+
+    @property
+    def self_check_pseudo_labels(self) -> Path:
+        """How far to trust `pseudo_labels`: what training leaves out (mode `default`)."""
+        return self.path / "self_check_pseudo_labels"
+
+    @property
+    def report(self) -> Path:
+        """`index.html`."""
+        return self.path / "report"
