@@ -153,7 +153,7 @@ def phantom_settings(spacing_mm: float = 10.0) -> dict[str, dict[str, Any]]:
     return {
         "prnet_coarse": prnet,
         "prnet_fine": prnet,
-        "propagation": {"class_limit": 10, "background_limit": 20, "tau": -1.0},
+        "point_propagation": {"class_limit": 10, "background_limit": 20, "tau": -1.0},
         "pseudo_labels": {"geodesic_spacing_mm": [spacing_mm] * 3},
         "segmentation": {
             "spacing_mm": [spacing_mm] * 3,

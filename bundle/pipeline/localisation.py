@@ -141,9 +141,9 @@ class PaperLocalisation:
         # Own or given networks alike: what follows depends on the weights, not on where they come from.
         weights = [sha256_of_file(prnet_dir / name / "model.pt") for name in self.networks]
         inputs = [pipeline.image_hashes(), pipeline.scribble_hashes(), weights]
-        pipeline.run_stage("propagation", {"prnet_dir": str(prnet_dir)}, inputs)
+        pipeline.run_stage("point_propagation", {"prnet_dir": str(prnet_dir)}, inputs)
         labels = {"fine_dir": str(prnet_dir / "fine")}
-        pipeline.run_stage(PSEUDO_LABELS, labels, inputs, after=["propagation"])
+        pipeline.run_stage(PSEUDO_LABELS, labels, inputs, after=["point_propagation"])
 
     def training_labels(self, pipeline: Pipeline) -> Path:
         """The pseudo labels."""

@@ -9,7 +9,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from bundle.pipeline.configs import check_keys
-from bundle.pipeline.stages import CONFIGS as STAGES
+from bundle.pipeline.stages import BASES
 from scripts.point_propagation.point_propagation import ScribblePropagation
 from scripts.pseudo_labels.labeller import PseudoLabeller
 from tests.paths import ROOT
@@ -54,7 +54,7 @@ def tiny_prnet(folder):
     }
 
 
-@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.json")), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", sorted(CONFIGS.rglob("*.json")), ids=lambda file: str(file.relative_to(CONFIGS)))
 def test_every_file_is_json_without_a_key_given_twice(file):
     def unique(pairs):
         keys = [key for key, _ in pairs]
@@ -64,15 +64,22 @@ def test_every_file_is_json_without_a_key_given_twice(file):
     json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=unique)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", BASES)
 def test_patches_change_only_what_is_there(stage):
-    names, small = STAGES[stage]
-    for patch in [*names[1:], *small]:
-        check_keys(names[:1], json.loads((CONFIGS / patch).read_text(encoding="utf-8")))
+    base, *more = BASES[stage]
+    profiles = [str(file.relative_to(CONFIGS)) for file in CONFIGS.glob(f"*/{base}") if file.parent.name != "multi_gpu"]
+    for patch in [*more, *profiles]:
+        check_keys([base], json.loads((CONFIGS / patch).read_text(encoding="utf-8")))
+
+
+def test_every_profile_patches_a_config_of_its_name():
+    patches = sorted(CONFIGS.glob("*/*.json"))
+    assert patches
+    assert [patch for patch in patches if not (CONFIGS / patch.name).is_file()] == []
 
 
 @pytest.mark.parametrize(
-    ("patches", "name"), [([], "coarse"), (["train_prnet_fine.json"], "fine"), (["small.json"], "coarse")]
+    ("patches", "name"), [([], "coarse"), (["train_prnet_fine.json"], "fine"), (["small/train_prnet.json"], "coarse")]
 )
 def test_training_of_prnet_has_monais_properties_and_runs(folder, patches, name):
     config = workflow(["train_prnet.json", *patches], "train", **tiny_prnet(folder))
@@ -116,13 +123,13 @@ def test_components_of_propagation_and_pseudo_labels_can_be_made(folder):
     oneshot(folder, run=["$@cohort"]).run()
     places = {"output_dir": str(folder / "out"), "device": CPU}
     propagation = workflow(
-        ["point_propagation.json", "small_point_propagation.json"], prnet_dir=str(folder / "prnet"), **places
+        ["point_propagation.json", "small/point_propagation.json"], prnet_dir=str(folder / "prnet"), **places
     )
     made = propagation.parser.get_parsed_content("propagation")
     assert isinstance(made, ScribblePropagation)
     assert made.limits == (150, 500)
     assert made.rule.name == "dual"
-    labels = workflow(["pseudo_labels.json", "small_pseudo_labels.json"], **places)
+    labels = workflow(["pseudo_labels.json", "small/pseudo_labels.json"], **places)
     made = labels.parser.get_parsed_content("labeller")
     assert isinstance(made, PseudoLabeller)
     assert made.settings.spacing_mm == (2.0, 2.0, 2.0)

@@ -17,7 +17,7 @@ from scripts.common.errors import BundleError
 from scripts.pseudo_labels.settings import GeodesicSettings
 from tests.pipeline_fixtures import save, strokes
 
-PRNET = ["train_prnet.json", "small.json"]
+PRNET = ["train_prnet.json", "small/train_prnet.json"]
 
 
 def test_later_configs_patch_earlier_ones():
@@ -27,7 +27,7 @@ def test_later_configs_patch_earlier_ones():
 
 
 def test_a_component_is_built_as_a_run_would():
-    settings = read_component(["pseudo_labels.json", "small_pseudo_labels.json"], "settings")
+    settings = read_component(["pseudo_labels.json", "small/pseudo_labels.json"], "settings")
     assert settings == GeodesicSettings(spacing_mm=(2.0, 2.0, 2.0))
 
 

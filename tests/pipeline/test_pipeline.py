@@ -42,7 +42,7 @@ def test_stages_run_once_in_order(folder, stages):
     assert again(stages, settings(folder)) == ALL
     assert again(stages, settings(folder)) == []
     assert list(read_json(folder / "out" / "state.json")) == [
-        *("prnet_coarse", "prnet_fine", "propagation", "pseudo_labels", "segmentation", "inference")
+        *("prnet_coarse", "prnet_fine", "point_propagation", "pseudo_labels", "segmentation", "inference")
     ]
 
 
@@ -101,7 +101,7 @@ def test_a_changed_volume_redoes_everything(folder, stages):
 @pytest.mark.parametrize(
     ("stage", "overrides", "expected"),
     [
-        ("propagation", {"tau": 0.7}, ALL[2:]),
+        ("point_propagation", {"tau": 0.7}, ALL[2:]),
         ("pseudo_labels", {"lam": 0.5}, ALL[3:]),
         ("segmentation", {"max_epochs": 3}, ALL[4:]),
         ("inference", {"overlap": 0.25}, ALL[5:]),

@@ -144,7 +144,7 @@ def test_killed_within_an_epoch_and_resumed(straight, images, tmp_path, monkeypa
 
 
 def test_the_schedule_of_the_small_configuration_resumes_too(images, tmp_path, monkeypatch):
-    small = json.loads((ROOT / "configs" / "small.json").read_text(encoding="utf-8"))
+    small = json.loads((ROOT / "configs" / "small" / "train_prnet.json").read_text(encoding="utf-8"))
     schedule = {key: small[key] for key in ("lr_scheduler",) if key in small}
     expected = train(images, tmp_path / "straight", **schedule)
     kill_in_epoch_2(monkeypatch, images, tmp_path / "killed", **schedule)
@@ -220,7 +220,7 @@ def test_two_processes_train_one_network(tmp_path, images):
         overrides = {**TINY, "max_epochs": max_epochs, "dataset_dir": str(images), "output_dir": str(tmp_path)}
         del overrides["device"]
         arguments = [part for key, value in overrides.items() for part in (f"--{key}", str(value))]
-        files = "['configs/train_prnet.json','configs/multi_gpu_train_prnet.json']"
+        files = "['configs/train_prnet.json','configs/multi_gpu/train_prnet.json']"
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
         command += ["-m", "monai.bundle", "run", "--config_file", files, *arguments]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -86,9 +86,9 @@ def test_options_named_in_the_text_exist():
 
 def test_settings_named_in_the_text_exist():
     for stage, key in re.findall(r"--set (\w+)\.(\w+)=", README):
-        from bundle.pipeline.stages import CONFIGS
+        from bundle.pipeline.stages import BASES
 
-        check_keys(CONFIGS[stage][0], {key: None})
+        check_keys(BASES[stage], {key: None})
 
 
 def test_configs_of_plain_bundle_commands_exist_with_their_keys():

@@ -137,7 +137,7 @@ def test_two_processes_train_one_network(tmp_path):
     overrides = {"output_dir": str(work), **TINY, "device": "cpu", "max_epochs": 2}
     arguments = [part for key, value in overrides.items() for part in (f"--{key}", str(value))]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += ["-m", "monai.bundle", "run", "--config_file", "['configs/train.json','configs/multi_gpu_train.json']"]
+    command += ["-m", "monai.bundle", "run", "--config_file", "['configs/train.json','configs/multi_gpu/train.json']"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=240, env=environment
@@ -256,7 +256,7 @@ def test_inference_and_training_describe_the_same_network():
 
 
 def test_every_function_a_run_calls_is_imported_also_on_several_gpus():
-    for patches in ([], ["multi_gpu_train.json"]):
+    for patches in ([], ["multi_gpu/train.json"]):
         merged = read("train.json") | {key: value for name in patches for key, value in read(name).items()}
         imported = {line.split()[-1] for line in merged["imports"]} | {"monai", "torch", "numpy"}
         for line in merged["run"]:
@@ -296,7 +296,7 @@ def test_inference_is_fit_for_monai_label():
 
 
 def test_no_config_mirrors_left_and_right_or_names_a_machine():
-    for name in ("train.json", "multi_gpu_train.json", "inference.json", "evaluate.json"):
+    for name in ("train.json", "multi_gpu/train.json", "inference.json", "evaluate.json"):
         text = (CONFIGS / name).read_text(encoding="utf-8")
         assert "Flip" not in text
         assert not any(path in text for path in ("/home/", "/Users/", "/work/", "/root/"))
