@@ -1,1 +1,1 @@
-"""What every package uses: errors, whole files, processes, boxes and overlap."""
+"""What every package uses: errors, whole files, what they were made of, their paths, grids, boxes and processes."""

@@ -8,10 +8,16 @@ import numpy as np
 from scipy import ndimage
 
 
-def box_of(label: np.ndarray, margins: Sequence[int]) -> tuple[slice, ...] | None:
-    """Bounding box of everything labelled, grown by the margins within the volume; None if nothing is."""
+def box_of(label: np.ndarray, margins: Sequence[int] | np.ndarray | int = 0) -> tuple[slice, slice, slice] | None:
+    """Bounding box of everything labelled, grown within the volume; None if nothing is.
+
+    Args:
+        label: (X, Y, Z) mask, or label values, of which those above 0 count.
+        margins: voxels that it grows by at both ends of each axis, or of all.
+    """
     boxes = ndimage.find_objects((label > 0).astype(np.uint8))
     if not boxes:
         return None
-    sides = zip(boxes[0], margins, label.shape, strict=True)
-    return tuple(slice(max(0, side.start - margin), min(size, side.stop + margin)) for side, margin, size in sides)
+    sides = zip(boxes[0], np.broadcast_to(margins, 3).tolist(), label.shape, strict=True)
+    x, y, z = (slice(max(0, side.start - margin), min(size, side.stop + margin)) for side, margin, size in sides)
+    return x, y, z

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -12,9 +11,8 @@ from typing import Any
 from tqdm import tqdm
 
 from scripts.common.distributed import rank_and_world
+from scripts.common.errors import BundleError
 from scripts.common.made_of import fingerprint, is_whole, write_record
-
-logger = logging.getLogger(__name__)
 
 
 class CaseStage(ABC):
@@ -53,9 +51,17 @@ class CaseStage(ABC):
         return
 
     def run(self, case_ids: Iterable[str] | None = None) -> list[str]:
-        """Make the cases (default: all) that are not up to date; returns their names."""
+        """Make the cases (default: all) that are not up to date; returns their names.
+
+        Raises:
+            BundleError: a name that is none of the cases, or what `inputs`, `prepare` or `make` find wrong.
+        """
         rank, world = rank_and_world()
-        share = (self.cases() if case_ids is None else list(case_ids))[rank::world]
+        cases = self.cases()
+        chosen = cases if case_ids is None else list(case_ids)
+        if unknown := [case for case in chosen if case not in cases]:
+            raise BundleError("unknown case", stage=self.name, expected=", ".join(cases), found=", ".join(unknown))
+        share = chosen[rank::world]
         inputs = {case: fingerprint(self.inputs(case)) for case in share}
         todo = [case for case in share if not is_whole(self.record(case), inputs[case])]
         if not todo:
@@ -63,6 +69,7 @@ class CaseStage(ABC):
         self.prepare(todo)
         for case in tqdm(todo, desc=self.name, unit="case", disable=rank > 0):
             start = time.perf_counter()
+            self.record(case).unlink(missing_ok=True)  # what is half made again looks like nothing that is whole
             content, files = self.make(case)
             seconds = round(time.perf_counter() - start, 3)
             write_record(self.record(case), content | {"seconds": seconds}, inputs[case], files)

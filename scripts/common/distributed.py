@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import torch.distributed
 
 
@@ -10,6 +12,19 @@ def rank_and_world() -> tuple[int, int]:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1
+
+
+def join_together(device: str | torch.device, timeout_hours: float = 12.0) -> None:
+    """Begin the process group that the launcher has laid out, with this process on `device`.
+
+    Args:
+        device: a GPU of its own, or the CPU.
+        timeout_hours: how long processes wait for one that prepares a cohort.
+    """
+    device, waits = torch.device(device), timedelta(hours=timeout_hours)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=waits)
 
 
 def leave_together() -> None:

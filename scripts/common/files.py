@@ -27,17 +27,6 @@ GEOMETRY_FIELDS = (
 )
 
 
-def is_made_of(record: str | Path, inputs: str) -> bool:
-    """Whether a JSON record names these `inputs`; one that is missing or damaged does not."""
-    if not Path(record).exists():
-        return False
-    try:
-        return read_json(record)["inputs"] == inputs
-    except (BundleError, KeyError, TypeError):
-        logger.warning("%s is damaged; what it records is made again", record)
-        return False
-
-
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends, remove it if the block fails.
@@ -117,6 +106,14 @@ def write_nifti(path: str | Path, array: np.ndarray, affine: np.ndarray, like: n
         image = nib.Nifti1Image(np.ascontiguousarray(array), None, header)
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
+
+
+def open_nifti(path: str | Path) -> nib.Nifti1Image:
+    """A NIfTI file, voxels not yet read; errors are those of `nibabel.load`."""
+    image = nib.load(path)
+    if not isinstance(image, nib.Nifti1Image):
+        raise BundleError("this is no NIfTI file", file=path, expected=".nii or .nii.gz", found=type(image).__name__)
+    return image
 
 
 def write_weights(path: str | Path, network: torch.nn.Module) -> None:

@@ -16,6 +16,8 @@ from scripts.common.files import read_json, sha256_of_file, sha256_of_settings, 
 
 logger = logging.getLogger(__name__)
 
+BOOKKEEPING = ("seconds", "inputs", "files")
+
 
 def fingerprint(inputs: Any) -> str:
     """Hexadecimal SHA-256 of a JSON-serialisable value, independent of key order."""
@@ -45,23 +47,49 @@ def is_whole(record: str | Path, inputs: str) -> bool:
         content = read_json(record)
         if content["inputs"] != inputs:
             return False
-        files = dict(content["files"])
+        damaged = damaged_files(record)
     except (BundleError, KeyError, TypeError, ValueError):
         logger.warning("%s is damaged; what it records is made again", record)
         return False
-    written_ns = record.stat().st_mtime_ns
-    damaged = [name for name, facts in files.items() if not _is_as_recorded(record.parent / name, facts, written_ns)]
     if damaged:
         logger.warning("%s: missing or damaged: %s; made again", record.parent, ", ".join(damaged))
     return not damaged
 
 
+def damaged_files(record: str | Path) -> list[str]:
+    """Names of a record's files that are missing or not as it says.
+
+    Raises:
+        BundleError, KeyError, TypeError, ValueError: the record itself is damaged.
+    """
+    record = Path(record)
+    files, written_ns = dict(read_json(record)["files"]), record.stat().st_mtime_ns
+    return [name for name, facts in files.items() if not _is_as_recorded(record.parent / name, facts, written_ns)]
+
+
+def content_of(record: str | Path) -> dict[str, Any]:
+    """What a record says of its result: without how long that took, what it was made of and which files there are.
+
+    Raises:
+        BundleError: the record is missing or damaged.
+    """
+    content = read_json(record)
+    if not isinstance(content, dict):
+        raise BundleError("the record is damaged; delete it and it is made again", file=record, found=content)
+    return {key: value for key, value in content.items() if key not in BOOKKEEPING}
+
+
 def recorded_hash(record: str | Path, file: str | Path) -> str:
-    """Hash of one of a record's files, without reading that; of a file that no record names, as it is."""
+    """Hash of a file as its record says, without reading it; one that no record names or that was touched is read."""
+    record, file = Path(record), Path(file)
     try:
-        return str(read_json(record)["files"][Path(file).name]["sha256"])
-    except (BundleError, KeyError, TypeError):
-        return sha256_of_file(file)
+        facts = read_json(record)["files"][str(file.relative_to(record.parent))]
+        stat = file.stat()
+        if stat.st_size == facts["bytes"] and stat.st_mtime_ns <= record.stat().st_mtime_ns:
+            return str(facts["sha256"])
+    except (BundleError, OSError, KeyError, TypeError, ValueError):
+        logger.debug("%s is not named by %s, so it is read", file, record)
+    return sha256_of_file(file)
 
 
 def _facts(file: Path) -> dict[str, Any]:
@@ -77,3 +105,22 @@ def _is_as_recorded(file: Path, facts: Mapping[str, Any], written_ns: int) -> bo
         return stat.st_mtime_ns <= written_ns or sha256_of_file(file) == facts["sha256"]
     except (OSError, KeyError, TypeError):
         return False
+
+
+def content_mark(value: Any) -> Any:
+    """JSON-serialisable, equal where the content is: of a `Path` what it leads to, of anything else the value itself.
+
+    Of a record (`*.json`) counts what it says of its result alone; what is not there is None.
+    """
+    if isinstance(value, Mapping):
+        return {name: content_mark(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [content_mark(item) for item in value]
+    if not isinstance(value, Path):
+        return value
+    if value.is_dir():
+        files = sorted(file for file in value.iterdir() if file.is_file() and not file.name.startswith("."))
+        return {file.name: content_mark(file) for file in files}
+    if not value.exists():
+        return None
+    return content_of(value) if value.suffix == ".json" else sha256_of_file(value)

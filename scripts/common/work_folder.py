@@ -7,6 +7,25 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
+class CacheFolder:
+    """Volumes at the working spacing, RAS axes."""
+
+    path: Path
+
+    def image(self, case: str) -> Path:
+        """(X, Y, Z) float32 in [0, 1] (see `normalise_hu`)."""
+        return self.path / f"{case}.nii"
+
+    def body(self, case: str) -> Path:
+        """(X, Y, Z) uint8 body mask on the image's grid."""
+        return self.path / f"{case}_body.nii"
+
+    def record(self, case: str) -> Path:
+        """What the source was and when; written last."""
+        return self.path / f"{case}.json"
+
+
+@dataclass(frozen=True)
 class LabelFolder:
     """Label maps on each case's own grid, each with a record of what made it: `ID.nii.gz`, `ID.json`."""
 
@@ -70,9 +89,9 @@ class WorkFolder:
         return self.path / "state.json"
 
     @property
-    def cache(self) -> Path:
+    def cache(self) -> CacheFolder:
         """Volumes at the working spacing."""
-        return self.path / "cache"
+        return CacheFolder(self.path / "cache")
 
     @property
     def images(self) -> Path:
@@ -121,7 +140,7 @@ class WorkFolder:
 
     @property
     def on_support(self) -> PropagationFolder:
-        """The support by the selected atlases alone: there the truth is known (mode `default`)."""
+        """The support by the selected atlases alone: the one case with strokes to check them by (mode `default`)."""
         return PropagationFolder(self.path / "on_support" / "propagation")
 
     @property

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import nibabel as nib
 import numpy as np
 import torch
 
+from scripts.common.files import open_nifti
 from scripts.data.cohort import Cohort
 
 
@@ -22,8 +22,8 @@ class CachedVolume:
 
 def read_cached(cohort: Cohort, case: str) -> CachedVolume:
     """Image and body mask of a case of the cohort."""
-    image = nib.load(cohort.cached_image(case))
-    body = nib.load(cohort.cached_body(case))
+    image = open_nifti(cohort.cached_image(case))
+    body = open_nifti(cohort.cached_body(case))
     return CachedVolume(
         torch.from_numpy(np.asarray(image.dataobj, dtype=np.float32))[None],
         torch.from_numpy(np.asarray(body.dataobj) > 0),

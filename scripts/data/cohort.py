@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
+from scripts.common.work_folder import WorkFolder
 from scripts.data.case import Case, as_spacing
-from scripts.data.volume_cache import VolumeCache
-
-logger = logging.getLogger(__name__)
 
 STAGE = "cohort"
+
+
+@dataclass(frozen=True)
+class ScribbledSupport:
+    """The support with its strokes.
+
+    Attributes:
+        case: the scribbled volume.
+        scribbles: NIfTI on its own grid.
+        background: value of the background strokes.
+    """
+
+    case: Case
+    scribbles: Path
+    background: int
 
 
 @dataclass(frozen=True)
@@ -45,11 +57,27 @@ class Cohort:
 
     def cached_image(self, case_id: str) -> Path:
         """float32 in [0, 1] (`normalise_hu`), RAS axes, at `spacing_mm`."""
-        return VolumeCache(self.output_dir, self.spacing_mm).image(case_id)
+        return WorkFolder(self.output_dir).cache.image(case_id)
 
     def cached_body(self, case_id: str) -> Path:
         """uint8 body mask on the cached image's grid."""
-        return VolumeCache(self.output_dir, self.spacing_mm).body(case_id)
+        return WorkFolder(self.output_dir).cache.body(case_id)
+
+    def scribbled_support(self, stage: str) -> ScribbledSupport:
+        """The support, for a stage that cannot do without its strokes.
+
+        Raises:
+            BundleError: the cohort has no support, or no scribbles on it.
+        """
+        if self.support is None or self.scribbles is None or self.background is None:
+            raise BundleError(
+                "this stage needs a support with scribbles",
+                stage=stage,
+                file=WorkFolder(self.output_dir).cohort,
+                expected="a support, its scribbles and the value of background strokes",
+                found=f"support {self.support}, scribbles {self.scribbles}, background {self.background}",
+            )
+        return ScribbledSupport(self.cases[self.support], self.scribbles, self.background)
 
     def items(self, case_ids: Iterable[str] | None = None) -> list[dict[str, str]]:
         """MONAI data list: {"case", "image", "body"} for each case, all cases by default."""
@@ -83,7 +111,7 @@ def load_cohort(output_dir: str | Path) -> Cohort:
     Raises:
         BundleError: there is none, or it is damaged.
     """
-    path = Path(output_dir).absolute() / "cohort.json"
+    path = WorkFolder(Path(output_dir).absolute()).cohort
     content = read_json(path)
     try:
         scribbles = content["scribbles"]

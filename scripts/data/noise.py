@@ -27,7 +27,7 @@ class RandNoised(RandomizableTransform, MapTransform):
         std: largest standard deviation.
     """
 
-    def __init__(self, keys: KeysCollection, prob: float = 0.1, std: float = 0.1) -> None:
+    def __init__(self, keys: KeysCollection, prob: float, std: float) -> None:
         MapTransform.__init__(self, keys)
         RandomizableTransform.__init__(self, prob)
         self.std = std

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -13,14 +14,14 @@ import numpy as np
 
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json, write_nifti
+from scripts.common.work_folder import WorkFolder
 from scripts.data.case import Case, as_spacing
 from scripts.data.cohort import STAGE, Cohort, load_cohort
-from scripts.data.stroke_classes import StrokeClasses, drawn_values, known_labels, parse_classes, resolve_classes
+from scripts.data.stroke_classes import StrokeClasses, dataset_labels, drawn_values, parse_classes, resolve_classes
 from scripts.data.volume_cache import CachedCase, VolumeCache, fingerprint
 from scripts.data.volume_io import Volume, case_id, find_volumes, is_nifti, peek_grid, read_labels, read_volume
 
 logger = logging.getLogger(__name__)
-
 
 ALIGNMENT_TOLERANCE_MM = 1e-3
 
@@ -58,25 +59,30 @@ def prepare_cohort(
     cache = VolumeCache(Path(output_dir).absolute(), as_spacing(spacing_mm))
     classes = parse_classes(classes) if isinstance(classes, str) else classes
     sources = {name: path.absolute() for name, path in find_volumes(images).items()}
-    known = _recall(cache.output_dir, sources) if support is None and scribbles is None and not classes else None
-    if known is not None:
-        support, scribbles = known.cases[known.support].source, known.scribbles
-        classes, background = known.classes or None, known.background
+    earlier = None
+    if support is None and scribbles is None and not classes and (earlier := _recall(cache.output_dir, sources)):
+        support, scribbles = earlier.support, earlier.scribbles
+        classes, background = earlier.classes or None, earlier.background
     if scribbles is not None and support is None:
         raise BundleError("scribbles were given without their support", stage=STAGE, file=scribbles)
-    support_id, assumptions = (None, []) if support is None else _place_support(sources, Path(support).absolute())
+    support_id: str | None = None
+    assumptions: list[str] = []
+    if support is not None:
+        support_id, assumptions = _name_of_support(sources, Path(support).absolute())
+        sources.setdefault(support_id, Path(support).absolute())
     _check_count(len(sources), minimum_cases, images, {})
     _check_output(cache, sources)
 
     support_case = None if support_id is None else _cached(cache, support_id, sources[support_id])
-    strokes_file, strokes = None, StrokeClasses(dict(classes or {}), background, ())
+    strokes_file = None
     if scribbles is not None and support_case is not None:
         strokes_file, strokes = _read_strokes(
             Path(scribbles).absolute(), support_case.case, cache, images, classes, background
         )
+        classes, background = strokes.classes, strokes.background
+        assumptions += strokes.assumptions
     cases, rejected, dropped = _cache_all(cache, sources, support_case)
     _check_count(len(cases), minimum_cases, images, rejected)
-    remembered = known.assumptions if known else ()
     cohort = Cohort(
         output_dir=cache.output_dir,
         spacing_mm=cache.spacing_mm,
@@ -84,9 +90,9 @@ def prepare_cohort(
         rejected=rejected,
         support=support_id,
         scribbles=strokes_file,
-        classes=strokes.classes,
-        background=strokes.background,
-        assumptions=tuple(dict.fromkeys([*remembered, *assumptions, *strokes.assumptions, *dropped])),
+        classes=dict(classes or {}),
+        background=background,
+        assumptions=tuple(dict.fromkeys([*(earlier.assumptions if earlier else ()), *assumptions, *dropped])),
     )
     for sentence in cohort.assumptions:
         logger.info("assumed: %s", sentence)
@@ -94,21 +100,39 @@ def prepare_cohort(
     return cohort
 
 
-def _recall(output_dir: Path, sources: Mapping[str, Path]) -> Cohort | None:
-    """The work directory's cohort, if its support is still there and it shares volumes with `sources`."""
-    if not (output_dir / "cohort.json").exists():
-        return None
-    known = load_cohort(output_dir)
-    if known.support is None or known.support not in known.cases:
-        return None
-    if not all(path.exists() for path in (known.cases[known.support].source, known.scribbles) if path is not None):
-        return None
-    shared = {case.source for case in known.cases.values()} & set(sources.values())
-    return known if shared else None
+@dataclass(frozen=True)
+class _Earlier:
+    """What a work directory says about its support.
+
+    Attributes:
+        support: the volume as the user gave it.
+        scribbles, classes, background, assumptions: see `Cohort`.
+    """
+
+    support: Path
+    scribbles: Path | None
+    classes: dict[str, int]
+    background: int | None
+    assumptions: tuple[str, ...]
 
 
-def _place_support(sources: dict[str, Path], support: Path) -> tuple[str, list[str]]:
-    """Find the support among `sources`, or add it there; its identifier, and a sentence if it was added."""
+def _recall(output_dir: Path, sources: Mapping[str, Path]) -> _Earlier | None:
+    """What the work directory's cohort says, if its support is still there and it shares volumes with `sources`."""
+    if not WorkFolder(output_dir).cohort.exists():
+        return None
+    cohort = load_cohort(output_dir)
+    if cohort.support is None or cohort.support not in cohort.cases:
+        return None
+    support = cohort.cases[cohort.support].source
+    if not all(path.exists() for path in (support, cohort.scribbles) if path is not None):
+        return None
+    if not {case.source for case in cohort.cases.values()} & set(sources.values()):
+        return None
+    return _Earlier(support, cohort.scribbles, cohort.classes, cohort.background, cohort.assumptions)
+
+
+def _name_of_support(sources: Mapping[str, Path], support: Path) -> tuple[str, list[str]]:
+    """The support's identifier among `sources`; of one that is not there, its own, and a sentence about that."""
     if not support.exists():
         raise BundleError("the support is missing", stage=STAGE, file=support, expected="a CT volume")
     for name, source in sources.items():
@@ -116,7 +140,6 @@ def _place_support(sources: dict[str, Path], support: Path) -> tuple[str, list[s
             return name, []
     name = case_id(support)
     if name not in sources:
-        sources[name] = support
         return name, [f"The support {name} was not in the images folder and was added to the cohort."]
     if fingerprint(sources[name]) != fingerprint(support):
         raise BundleError(
@@ -141,12 +164,12 @@ def _cache_all(
             cases[name] = support.case
             continue
         try:
-            volume = None if (cached := cache.find(name, source)) else read_volume(source)
+            present: CachedCase | Volume = cache.find(name, source) or read_volume(source)
         except BundleError as error:
             rejected[name] = {"file": str(source), "reason": f"{error.problem} ({error.found})"}
             logger.warning("left out: %s", error)
             continue
-        cached = cached or cache.store(name, source, volume)
+        cached = cache.store(name, source, present) if isinstance(present, Volume) else present
         if support is not None and cached.voxels == support.voxels:
             dropped.append(f"{name} is a copy of the support {support.case.id} and was dropped.")
             continue
@@ -169,10 +192,10 @@ def _read_strokes(
     """Check the scribbles against the support's grid and decide what their values mean."""
     strokes = read_labels(scribbles)
     check_alignment(strokes, support, scribbles, "scribbles")
-    meaning = resolve_classes(drawn_values(strokes.array), classes, background, known_labels(images), scribbles)
+    meaning = resolve_classes(drawn_values(strokes.array), classes, background, dataset_labels(images), scribbles)
     if is_nifti(scribbles) and len(peek_grid(scribbles)[0]) == 3:
         return scribbles, meaning
-    converted = cache.output_dir / "images" / f"{support.id}_scribbles.nii.gz"
+    converted = WorkFolder(cache.output_dir).images / f"{support.id}_scribbles.nii.gz"
     write_nifti(converted, strokes.array, np.asarray(support.affine))
     return converted, meaning
 
@@ -217,13 +240,13 @@ def check_alignment(label: Volume, case: Case, file: Path, what: str, whose: str
 def _check_count(count: int, minimum: int, images: str | Path, rejected: Mapping[str, Any]) -> None:
     if count >= minimum:
         return
-    found = f"{count}" + (f", rejected: {', '.join(rejected)}" if rejected else "")
-    raise BundleError("too few good volumes", stage=STAGE, file=images, expected=f"at least {minimum}", found=found)
+    volumes = f"{count}" + (f", rejected: {', '.join(rejected)}" if rejected else "")
+    raise BundleError("too few good volumes", stage=STAGE, file=images, expected=f"at least {minimum}", found=volumes)
 
 
 def _check_output(cache: VolumeCache, sources: Mapping[str, Path]) -> None:
     try:
-        (cache.output_dir / "cache").mkdir(parents=True, exist_ok=True)
+        cache.files.path.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=cache.output_dir, prefix=".probe-") as probe:
             probe.write(bytes(1 << 16))
             probe.flush()
@@ -249,7 +272,6 @@ def _check_output(cache: VolumeCache, sources: Mapping[str, Path]) -> None:
 
 def _write(cohort: Cohort) -> None:
     """Write `cohort.json` unless it says the same already."""
-    path = cohort.output_dir / "cohort.json"
     content = {
         "output_dir": str(cohort.output_dir),
         "spacing_mm": list(cohort.spacing_mm),
@@ -262,8 +284,9 @@ def _write(cohort: Cohort) -> None:
         "assumptions": list(cohort.assumptions),
     }
     try:
-        unchanged = load_cohort(cohort.output_dir) == cohort
+        before = load_cohort(cohort.output_dir)
+        unchanged = before == cohort and list(before.classes) == list(cohort.classes)  # their order counts, too
     except BundleError:
         unchanged = False
     if not unchanged:
-        write_json(path, content)
+        write_json(WorkFolder(cohort.output_dir).cohort, content)

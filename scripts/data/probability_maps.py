@@ -1,22 +1,22 @@
-"""Seeds for geodesic masks from transferred votes: where one class is beyond doubt (mode `default`)."""
+"""Class probabilities of a case's voxels: as files, and on another grid (mode `default`)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-from scipy import ndimage
 
-from scripts.common.files import write_nifti
+from scripts.common.affines import between_grids
+from scripts.common.files import open_nifti, write_nifti
+from scripts.common.sampling import onto_grid
 
-PROBABILITIES = "_probabilities.nii.gz"
-FULL_PROBABILITY = 255  # votes are stored as bytes
+FULL_PROBABILITY = 255  # probabilities are stored as bytes
 
 
 def read_probabilities(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """Class probabilities (1 + K, x, y, z) in [0, 1], background first, and their (4, 4) affine."""
-    image = nib.load(path)
+    image = open_nifti(path)
     return np.moveaxis(np.asarray(image.dataobj, dtype=np.float32), -1, 0) / FULL_PROBABILITY, image.affine
 
 
@@ -26,22 +26,17 @@ def write_probabilities(path: str | Path, probabilities: np.ndarray, affine: np.
 
 
 def probabilities_on_grid(
-    probabilities: np.ndarray, probabilities_affine: np.ndarray, affine: np.ndarray, shape: tuple[int, int, int]
+    probabilities: np.ndarray, probabilities_affine: np.ndarray, affine: np.ndarray, shape: Sequence[int]
 ) -> np.ndarray:
-    """(1 + K, X, Y, Z) votes on the grid of `affine` and `shape`, linear; beyond the votes' grid is background.
+    """(1 + K, X, Y, Z) class probabilities on the grid of `affine` and `shape`, linear; beyond their own, background.
 
     Args:
         probabilities: (1 + K, x, y, z), background first.
-        probabilities_affine: of the votes' grid.
-        affine: of the wanted grid, whose axes are parallel to those of the votes'.
-        shape: of the wanted grid.
+        probabilities_affine: (4, 4) of their grid.
+        affine: (4, 4) of the new grid, whose axes are parallel to theirs.
+        shape: of the new grid.
     """
-    to_cells = np.linalg.inv(probabilities_affine) @ affine
-    matrix, shift = to_cells[:3, :3], to_cells[:3, 3]
+    to_theirs = between_grids(affine, probabilities_affine)
     outside = [1.0, *[0.0] * (len(probabilities) - 1)]
-    return np.stack(
-        [
-            ndimage.affine_transform(vote, matrix, shift, output_shape=shape, order=1, mode="grid-constant", cval=value)
-            for vote, value in zip(probabilities, outside, strict=True)
-        ]
-    )
+    channels = zip(probabilities, outside, strict=True)
+    return np.stack([onto_grid(channel, to_theirs, shape, order=1, outside=value) for channel, value in channels])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,9 +54,17 @@ class PointSet:
 
     def chosen(self, which: np.ndarray) -> PointSet:
         """Those of the points that `which`, (N,) bool or indices, says."""
-        arrays = ("labels", "support_voxels", "support_mm", "located_mm", "working_voxels", "scores", "reasons")
-        tables = {name: {k: v[which] for k, v in getattr(self, name).items()} for name in ("similarities", "evidence")}
-        return replace(self, **{name: getattr(self, name)[which] for name in arrays}, **tables)
+        return PointSet(
+            labels=self.labels[which],
+            support_voxels=self.support_voxels[which],
+            support_mm=self.support_mm[which],
+            located_mm=self.located_mm[which],
+            working_voxels=self.working_voxels[which],
+            scores=self.scores[which],
+            reasons=self.reasons[which],
+            similarities={level: values[which] for level, values in self.similarities.items()},
+            evidence={name: values[which] for name, values in self.evidence.items()},
+        )
 
     def not_located(self, classes: Mapping[str, int]) -> list[str]:
         """Names of the classes of which no point was kept."""
@@ -91,6 +99,10 @@ class PointSet:
             similarities={level: np.array(values, dtype=float) for level, values in content["similarities"].items()},
             evidence={name: np.array(values, dtype=float) for name, values in content["evidence"].items()},
         )
+
+    def rounded(self) -> PointSet:
+        """As its record will say."""
+        return PointSet.from_json(self.to_json())
 
     @classmethod
     def empty(cls) -> PointSet:
@@ -214,8 +226,8 @@ class PseudoLabelRecord:
 
     @classmethod
     def _from_json(cls, content: Mapping[str, Any]) -> PseudoLabelRecord:
-        known = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
-        return cls(**{**known, "not_located": tuple(content["not_located"])})
+        fields = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
+        return cls(**{**fields, "not_located": tuple(content["not_located"])})
 
 
 def read_record(file: str | Path, parse: Callable[[Mapping[str, Any]], Record]) -> Record:

@@ -8,6 +8,8 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
+from scripts.common.affines import between_grids
+from scripts.common.sampling import onto_grid
 from scripts.data.volume_io import Volume
 
 
@@ -47,16 +49,7 @@ def nearest_on_grid(volume: Volume, affine: np.ndarray, shape: Sequence[int]) ->
 
     The outermost voxels reach half a voxel beyond their centres.
     """
-    to_volume = np.linalg.inv(volume.affine) @ affine
-    return ndimage.affine_transform(
-        volume.array,
-        to_volume[:3, :3],
-        to_volume[:3, 3],
-        output_shape=tuple(shape),
-        order=0,
-        mode="grid-constant",
-        cval=0,
-    )
+    return onto_grid(volume.array, between_grids(affine, volume.affine), shape, order=0, outside=0)
 
 
 def _axis_matrix(old_count: int, new_count: int, ratio: float, first: float) -> np.ndarray:

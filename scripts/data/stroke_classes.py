@@ -32,7 +32,7 @@ class StrokeClasses:
 
 
 @dataclass(frozen=True)
-class KnownLabels:
+class DatasetLabels:
     """What a `dataset.json` says: class name -> value, and the value of background strokes if it names one."""
 
     file: Path
@@ -61,7 +61,7 @@ def parse_classes(text: str) -> dict[str, int]:
     return classes
 
 
-def known_labels(images: str | Path) -> KnownLabels | None:
+def dataset_labels(images: str | Path) -> DatasetLabels | None:
     """Labels of the `dataset.json` beside the images folder, None if it is missing or names none.
 
     Both {"1": "spleen"} and {"spleen": 1} are read; the value 0 is no class.
@@ -80,14 +80,14 @@ def known_labels(images: str | Path) -> KnownLabels | None:
             "cannot read the labels", stage=STAGE, file=file, expected='such as {"1": "spleen"}', found=labels
         ) from error
     classes = {str(name): value for name, value in pairs if value != 0}
-    return KnownLabels(file, classes, content.get("background_scribble")) if classes else None
+    return DatasetLabels(file, classes, content.get("background_scribble")) if classes else None
 
 
 def resolve_classes(
     drawn: Sequence[int],
     classes: Mapping[str, int] | None,
     background: int | None,
-    known: KnownLabels | None,
+    dataset: DatasetLabels | None,
     scribbles: Path,
 ) -> StrokeClasses:
     """Decide classes and background from the stroke values `drawn` (without 0) and what was said about them.
@@ -95,18 +95,18 @@ def resolve_classes(
     Raises:
         BundleError: no strokes, a class named but not drawn or unknown, no background stroke, a value out of range.
     """
-    assumptions: list[str] = []
     if not drawn:
         raise _error("the scribbles are empty", scribbles, "strokes of each class and of the background", "none")
     if min(drawn) < 0 or max(drawn) > LARGEST_LABEL + 1:
         raise _error("a scribble value is out of range", scribbles, f"0 to {LARGEST_LABEL + 1}", list(drawn))
-    background = _background(drawn, classes, background, known, scribbles, assumptions)
+    background, assumptions = _background(drawn, classes, background, dataset, scribbles)
     if classes is None:
-        classes = _assumed_classes(drawn, background, known, assumptions)
-    _check_classes(drawn, classes, background, known, scribbles)
+        classes, assumption = _assumed_classes(drawn, background, dataset)
+        assumptions.append(assumption)
+    _check_classes(drawn, classes, background, dataset, scribbles)
     others = [value for value in drawn if value != background and value not in classes.values()]
     if others:
-        names = {value: name for name, value in known.classes.items()} if known else {}
+        names = {value: name for name, value in dataset.classes.items()} if dataset else {}
         listed = ", ".join(f"{value} ({names[value]})" if value in names else str(value) for value in others)
         assumptions.append(f"Strokes of classes that were not named count as background: {listed}.")
     return StrokeClasses(dict(classes), background, tuple(assumptions))
@@ -116,10 +116,10 @@ def _background(
     drawn: Sequence[int],
     classes: Mapping[str, int] | None,
     background: int | None,
-    known: KnownLabels | None,
+    dataset: DatasetLabels | None,
     scribbles: Path,
-    assumptions: list[str],
-) -> int:
+) -> tuple[int, list[str]]:
+    """The value of the background strokes, and what was assumed for it."""
     named = set(classes.values()) if classes else set()
     if background is not None:
         clash = next((name for name, value in (classes or {}).items() if value == background), None)
@@ -127,31 +127,31 @@ def _background(
             raise _error(f"the class {clash} has the background's value", None, "different values", background)
         if background not in drawn:
             raise _error("there is no background stroke", scribbles, f"strokes of value {background}", list(drawn))
-        return background
-    if known and known.background in drawn and known.background not in named:
-        assumptions.append(f"The background strokes are those of value {known.background}, as {known.file.name} says.")
-        return int(known.background)
+        return background, []
+    if dataset and dataset.background is not None and dataset.background in drawn and dataset.background not in named:
+        sentence = f"The background strokes are those of value {dataset.background}, as {dataset.file.name} says."
+        return int(dataset.background), [sentence]
     free = [value for value in drawn if value not in named]
     if not free or (classes is None and len(drawn) == 1):
         expected = "strokes of each class and, as another value, of the background"
         raise _error("there is no background stroke", scribbles, expected, f"values {list(drawn)}")
-    assumptions.append(f"The background strokes are those of the largest value, {free[-1]}.")
-    return free[-1]
+    return free[-1], [f"The background strokes are those of the largest value, {free[-1]}."]
 
 
 def _assumed_classes(
-    drawn: Sequence[int], background: int, known: KnownLabels | None, assumptions: list[str]
-) -> dict[str, int]:
+    drawn: Sequence[int], background: int, dataset: DatasetLabels | None
+) -> tuple[dict[str, int], str]:
+    """Classes that nobody named, and the sentence that says so."""
     values = [value for value in drawn if value != background]
-    if known is None:
-        assumptions.append("No classes were named: each stroke value but the background's is a class, class_<value>.")
-        return {f"class_{value}": value for value in values}
-    assumptions.append(f"No classes were named: those of {known.file.name} that have strokes are used.")
-    return {name: value for name, value in known.classes.items() if value in values}
+    if dataset is None:
+        sentence = "No classes were named: each stroke value but the background's is a class, class_<value>."
+        return {f"class_{value}": value for value in values}, sentence
+    sentence = f"No classes were named: those of {dataset.file.name} that have strokes are used."
+    return {name: value for name, value in dataset.classes.items() if value in values}, sentence
 
 
 def _check_classes(
-    drawn: Sequence[int], classes: Mapping[str, int], background: int, known: KnownLabels | None, scribbles: Path
+    drawn: Sequence[int], classes: Mapping[str, int], background: int, dataset: DatasetLabels | None, scribbles: Path
 ) -> None:
     if not classes:
         raise _error("no class has a stroke", scribbles, "strokes of at least one class", f"values {list(drawn)}")
@@ -162,9 +162,9 @@ def _check_classes(
             raise _error(f"the value of the class {name} is out of range", None, f"1 to {LARGEST_LABEL}", value)
         if name == "background" or value == background:
             raise _error(f"the class {name} is the background", None, "a class of its own", f"{name}:{value}")
-        if known and known.classes.get(name) != value:
-            expected = ", ".join(f"{other}:{number}" for other, number in known.classes.items())
-            raise _error(f"unknown class {name}", known.file, expected, f"{name}:{value}")
+        if dataset and dataset.classes.get(name) != value:
+            expected = ", ".join(f"{other}:{number}" for other, number in dataset.classes.items())
+            raise _error(f"unknown class {name}", dataset.file, expected, f"{name}:{value}")
         if value not in drawn:
             expected = f"strokes of value {value}"
             raise _error(f"the class {name} is named but not drawn", scribbles, expected, f"values {list(drawn)}")

@@ -14,7 +14,10 @@ import numpy as np
 
 from scripts.common.affines import spacing_of
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
+from scripts.common.files import read_json, sha256_of_file, sha256_of_settings, write_nifti
+from scripts.common.made_of import fingerprint as made_of
+from scripts.common.made_of import is_whole, write_record
+from scripts.common.work_folder import CacheFolder, WorkFolder
 from scripts.data.case import Case
 from scripts.data.intensity import body_mask, normalise_hu
 from scripts.data.resampling import canonical, resample, resampled_shape
@@ -41,34 +44,28 @@ class VolumeCache:
     output_dir: Path
     spacing_mm: tuple[float, float, float]
 
-    def image(self, case_id: str) -> Path:
-        """float32 in [0, 1], RAS axes, at the working spacing."""
-        return self.output_dir / "cache" / f"{case_id}.nii"
-
-    def body(self, case_id: str) -> Path:
-        """uint8 body mask on the image's grid."""
-        return self.output_dir / "cache" / f"{case_id}_body.nii"
-
-    def record(self, case_id: str) -> Path:
-        """JSON of the case, its source's size and time, the spacing; written last."""
-        return self.output_dir / "cache" / f"{case_id}.json"
+    @property
+    def files(self) -> CacheFolder:
+        """Where they lie."""
+        return WorkFolder(self.output_dir).cache
 
     def find(self, case_id: str, source: Path) -> CachedCase | None:
-        """The cached case if it was made of this source at this spacing, else None.
+        """The cached case if it was made of this source at this spacing and its files are whole, else None.
 
         The source is only read if its path, size or time changed.
         """
+        record = self.files.record(case_id)
         try:
-            record = read_json(self.record(case_id))
-            cached = CachedCase(Case.from_json(record["case"]), record["voxels"])
-            version, spacing_mm, stamp = record["version"], tuple(record["cache_spacing_mm"]), record["stamp"]
-        except (BundleError, KeyError, TypeError):
+            content = read_json(record)
+            cached = CachedCase(Case.from_json(content["case"]), content["voxels"])
+            inputs, stamp = content["inputs"], content["stamp"]
+        except (BundleError, KeyError, TypeError, ValueError):
+            return None
+        if inputs != self._inputs():
+            logger.info("%s: the working spacing or the cache's version changed, caching the volume again", case_id)
             return None
         image = source if cached.case.image == cached.case.source else cached.case.image
-        if not all(path.exists() for path in (self.image(case_id), self.body(case_id), image)):
-            return None
-        if version != VERSION or spacing_mm != self.spacing_mm:
-            logger.info("%s: the working spacing or the cache's version changed, caching the volume again", case_id)
+        if not image.exists() or not is_whole(record, inputs):
             return None
         if stamp == _stamp(source):
             return cached
@@ -81,10 +78,10 @@ class VolumeCache:
 
     def store(self, case_id: str, source: Path, volume: Volume) -> CachedCase:
         """Cache `volume`, the content of `source`; convert it to NIfTI if it is none."""
-        self.record(case_id).unlink(missing_ok=True)  # so that a kill leaves nothing that looks complete
+        self.files.record(case_id).unlink(missing_ok=True)  # so that a kill leaves nothing that looks complete
         image = source
         if not is_nifti(source) or len(peek_grid(source)[0]) != 3:
-            image = self.output_dir / "images" / f"{case_id}.nii.gz"
+            image = WorkFolder(self.output_dir).images / f"{case_id}.nii.gz"
             write_nifti(image, _compact(volume.array), volume.affine)
         case = Case(
             id=case_id,
@@ -100,8 +97,8 @@ class VolumeCache:
         cached = CachedCase(case, _voxel_fingerprint(volume.array))
         small = at_spacing(volume, self.spacing_mm)
         body = body_mask(small.array, spacing_of(small.affine))
-        write_nifti(self.body(case_id), body.astype(np.uint8), small.affine)
-        write_nifti(self.image(case_id), normalise_hu(small.array), small.affine)
+        write_nifti(self.files.body(case_id), body.astype(np.uint8), small.affine)
+        write_nifti(self.files.image(case_id), normalise_hu(small.array), small.affine)
         self._write_record(cached)
         return cached
 
@@ -109,7 +106,7 @@ class VolumeCache:
         """Estimate of what caching (and converting) these sources will still write; unreadable ones count nothing."""
         total = 0
         for case_id, source in sources.items():
-            if self.record(case_id).exists():
+            if self.files.record(case_id).exists():
                 continue
             try:
                 shape, affine = peek_grid(source)
@@ -121,15 +118,15 @@ class VolumeCache:
             total += 5 * int(np.prod(voxels)) + (0 if is_nifti(source) else 2 * int(np.prod(shape)))
         return total
 
+    def _inputs(self) -> str:
+        """Fingerprint of what decides how a source is cached; the source itself is recognised by its stamp."""
+        return made_of({"version": VERSION, "spacing_mm": self.spacing_mm})
+
     def _write_record(self, cached: CachedCase) -> None:
-        content = {
-            "version": VERSION,
-            "cache_spacing_mm": self.spacing_mm,
-            "stamp": _stamp(cached.case.source),
-            "voxels": cached.voxels,
-            "case": cached.case.to_json(),
-        }
-        write_json(self.record(cached.case.id), content)
+        case = cached.case
+        content = {"stamp": _stamp(case.source), "voxels": cached.voxels, "case": case.to_json()}
+        files = (self.files.image(case.id), self.files.body(case.id))
+        write_record(self.files.record(case.id), content, self._inputs(), files)
 
 
 def at_spacing(volume: Volume, spacing_mm: Sequence[float]) -> Volume:

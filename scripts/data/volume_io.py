@@ -6,12 +6,12 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 
 from scripts.common.affines import spacing_of
 from scripts.common.errors import BundleError
+from scripts.common.files import open_nifti
 
 logger = logging.getLogger(__name__)
 
@@ -66,17 +66,21 @@ def find_volumes(folder: str | Path) -> dict[str, Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise BundleError("the images folder is missing", file=folder, expected="a folder of CT volumes")
-    found: dict[str, Path] = {}
+    volumes: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not _looks_like_volume(path):
             continue
         name = case_id(path)
-        if name in found:
+        if name in volumes:
             raise BundleError(
-                "two volumes have the same name", case=name, file=path, expected="one volume a case", found=found[name]
+                "two volumes have the same name",
+                case=name,
+                file=path,
+                expected="one volume a case",
+                found=volumes[name],
             )
-        found[name] = path
-    return found
+        volumes[name] = path
+    return volumes
 
 
 def _looks_like_volume(path: Path) -> bool:
@@ -126,16 +130,9 @@ def peek_grid(path: str | Path) -> tuple[tuple[int, ...], np.ndarray]:
     """Shape and a spacing-only affine from the header alone, unchecked, for estimates of size."""
     path = Path(path)
     if is_nifti(path):
-        image = nib.load(path)
+        image = open_nifti(path)
         return tuple(image.shape), image.affine
-    names = _series_files(path) if path.is_dir() else [str(path)]
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(names[0])
-    reader.ReadImageInformation()
-    size, spacing = list(reader.GetSize()), list(reader.GetSpacing())
-    if path.is_dir():
-        size[2:], spacing[2:] = [len(names)], [ASSUMED_SLICE_SPACING_MM]
-    return tuple(size), np.diag([*spacing[:3], 1.0])
+    return _peek_itk(path)
 
 
 def source_files(path: str | Path) -> list[Path]:
@@ -146,6 +143,17 @@ def source_files(path: str | Path) -> list[Path]:
     if path.suffix.lower() in DETACHED_SUFFIXES:
         return sorted(p for p in path.parent.iterdir() if p.is_file() and p.name.startswith(f"{path.stem}."))
     return [path]
+
+
+def _peek_itk(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
+    names = _series_files(path) if path.is_dir() else [str(path)]
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(names[0])
+    reader.ReadImageInformation()
+    size, spacing = list(reader.GetSize()), list(reader.GetSpacing())
+    if path.is_dir():
+        size[2:], spacing[2:] = [len(names)], [ASSUMED_SLICE_SPACING_MM]
+    return tuple(size), np.diag([*spacing[:3], 1.0])
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -162,7 +170,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    image = nib.load(path)
+    image = open_nifti(path)
     if image.get_data_dtype().fields is not None or np.issubdtype(image.get_data_dtype(), np.complexfloating):
         raise _error("the volume has colours or complex values", path, "one number a voxel", image.get_data_dtype())
     array = image.get_fdata(dtype=np.float32, caching="unchanged")
@@ -179,8 +187,8 @@ def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     else:
         image = sitk.ReadImage(str(path))
     if image.GetNumberOfComponentsPerPixel() != 1:
-        found = f"{image.GetNumberOfComponentsPerPixel()} numbers a voxel"
-        raise _error("the volume has colours or complex values", path, "one number a voxel", found)
+        components = f"{image.GetNumberOfComponentsPerPixel()} numbers a voxel"
+        raise _error("the volume has colours or complex values", path, "one number a voxel", components)
     array = sitk.GetArrayFromImage(image).transpose()
     return array, _affine_of_itk(image) if array.ndim == 3 else np.eye(4)
 
@@ -219,8 +227,8 @@ def _check_slices(folder: Path, files: list[str]) -> None:
         positions.append(reader.GetOrigin()[:3])
     gaps_mm = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     if len(gaps_mm) and gaps_mm.max() - gaps_mm.min() > UNEVEN_SLICES_MM:
-        found = f"{gaps_mm.min():.4g} to {gaps_mm.max():.4g} mm"
-        raise _error("the DICOM series has missing or uneven slices", folder, "one slice spacing", found)
+        spacings = f"{gaps_mm.min():.4g} to {gaps_mm.max():.4g} mm"
+        raise _error("the DICOM series has missing or uneven slices", folder, "one slice spacing", spacings)
 
 
 def check_grid(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> None:
@@ -233,14 +241,14 @@ def check_grid(path: Path, shape: tuple[int, ...], affine: np.ndarray) -> None:
     if not np.all(np.isfinite(affine)) or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise _error("the affine is singular", path, "an invertible affine", np.round(affine[:3], 4).tolist())
     spacing_mm = spacing_of(affine)
-    found = " x ".join(f"{step:.4g}" for step in spacing_mm) + " mm"
+    spacing = " x ".join(f"{step:.4g}" for step in spacing_mm) + " mm"
     if min(spacing_mm) < SPACING_RANGE_MM[0] or max(spacing_mm) > SPACING_RANGE_MM[1]:
         expected = f"{SPACING_RANGE_MM[0]:g} to {SPACING_RANGE_MM[1]:g} mm along each axis"
-        raise _error("the voxel spacing is absurd", path, expected, found)
+        raise _error("the voxel spacing is absurd", path, expected, spacing)
     extent_mm = [step * count for step, count in zip(spacing_mm, shape, strict=True)]
     if min(extent_mm) < MINIMUM_EXTENT_MM:
-        found = " x ".join(f"{length:.4g}" for length in extent_mm) + " mm"
-        raise _error("the volume is too small", path, f"at least {MINIMUM_EXTENT_MM:g} mm along each axis", found)
+        extent = " x ".join(f"{length:.4g}" for length in extent_mm) + " mm"
+        raise _error("the volume is too small", path, f"at least {MINIMUM_EXTENT_MM:g} mm along each axis", extent)
 
 
 def _error(problem: str, path: Path, expected: object, found: object) -> BundleError:

@@ -12,6 +12,7 @@ import torch
 from scripts.common.errors import BundleError
 from scripts.common.files import (
     atomic_path,
+    open_nifti,
     read_json,
     sha256_of_file,
     sha256_of_settings,
@@ -133,6 +134,16 @@ def test_like_keeps_the_affine_bit_for_bit(tmp_path, make_affine, codes, degrees
         assert written.header["sform_code"] == image.header["sform_code"]
         assert written.header.get_zooms() == image.header.get_zooms()
         assert written.get_data_dtype() == np.uint8 and written.dataobj.slope == 1
+
+
+def test_opening_reads_what_writing_wrote_and_refuses_other_formats(tmp_path):
+    affine = np.diag([2.0, 3.0, 4.0, 1.0])
+    write_nifti(tmp_path / "a.nii.gz", np.arange(24, dtype=np.uint8).reshape(2, 3, 4), affine)
+    image = open_nifti(tmp_path / "a.nii.gz")
+    assert np.asarray(image.dataobj)[1, 2, 3] == 23 and np.array_equal(image.affine, affine)
+    nib.save(nib.Spm99AnalyzeImage(np.zeros((2, 3, 4), np.int16), affine), tmp_path / "b.img")
+    with pytest.raises(BundleError, match="this is no NIfTI file"):
+        open_nifti(tmp_path / "b.img")
 
 
 def test_weights_are_flat_cpu_tensors(tmp_path):

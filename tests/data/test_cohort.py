@@ -12,10 +12,11 @@ import SimpleITK as sitk
 
 import scripts.data.prepare_cohort
 from scripts.common.errors import BundleError
+from scripts.common.files import read_json
 from scripts.data.cohort import Cohort, load_cohort
 from scripts.data.intensity import normalise_hu
 from scripts.data.prepare_cohort import prepare_cohort
-from scripts.data.stroke_classes import known_labels, parse_classes
+from scripts.data.stroke_classes import dataset_labels, parse_classes
 from scripts.data.volume_cache import VolumeCache
 
 SHAPE = (12, 10, 8)
@@ -152,13 +153,32 @@ def test_another_spacing_redoes_the_cache(folder, caplog):
 
 
 @pytest.mark.parametrize("name", ["b.nii", "b_body.nii", "b.json"])
-def test_a_lost_or_damaged_cache_file_is_made_again(folder, name):
-    cache = prepare(folder).output_dir / "cache"
-    (cache / name).unlink()
-    if name == "b.json":
-        (cache / name).write_text('{"case": {}}')
+@pytest.mark.parametrize("damage", ["lost", "cut"])
+def test_a_lost_or_cut_cache_file_is_made_again(folder, name, damage):
+    file = prepare(folder).output_dir / "cache" / name
+    content = file.read_bytes()
+    file.unlink()
+    if damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
     prepare(folder)
-    assert (cache / name).stat().st_size > 20
+    assert len(file.read_bytes()) == len(content)
+    assert name == "b.json" or file.read_bytes() == content
+
+
+def test_a_record_of_another_kind_is_made_again(folder):
+    record = prepare(folder).output_dir / "cache" / "b.json"
+    record.write_text('{"case": {}}', encoding="utf-8")
+    prepare(folder)
+    assert read_json(record)["case"]["id"] == "b"
+
+
+def test_the_support_with_its_scribbles(folder):
+    cohort = prepare(folder)
+    support = cohort.scribbled_support("first_round")
+    assert (support.case.id, support.scribbles, support.background) == ("a", cohort.scribbles, cohort.background)
+    with pytest.raises(BundleError, match="this stage needs a support with scribbles") as caught:
+        prepare_cohort(folder / "images", folder / "other", SPACING_MM).scribbled_support("first_round")
+    assert caught.value.stage == "first_round" and caught.value.file.endswith("cohort.json")
 
 
 def test_bad_volumes_are_rejected_and_the_others_go_on(folder):
@@ -324,12 +344,12 @@ def test_classes_from_dataset_json(folder, labels):
 
 
 def test_dataset_json_without_or_with_bad_labels(folder):
-    assert known_labels(folder / "images") is None
+    assert dataset_labels(folder / "images") is None
     (folder / "dataset.json").write_text("{}")
-    assert known_labels(folder / "images") is None
+    assert dataset_labels(folder / "images") is None
     (folder / "dataset.json").write_text('{"labels": {"spleen": "liver"}}')
     with pytest.raises(BundleError, match="cannot read the labels"):
-        known_labels(folder / "images")
+        dataset_labels(folder / "images")
 
 
 def test_a_support_elsewhere_is_added(folder):
@@ -444,7 +464,7 @@ def test_a_kill_while_caching_leaves_nothing_that_looks_complete(folder, monkeyp
         patch.setattr(VolumeCache, "_write_record", killed)
         with pytest.raises(KeyboardInterrupt):
             prepare(folder, spacing_mm=(8, 8, 10))
-    assert not VolumeCache(first.output_dir, SPACING_MM).record("a").exists()
+    assert not VolumeCache(first.output_dir, SPACING_MM).files.record("a").exists()
     assert prepare(folder).cached_image("c").read_bytes() == expected
 
 

@@ -44,19 +44,19 @@ def torso(air, lung, fat):
 )
 def test_body_without_table_and_with_lungs_whatever_air_is(air, lung, fat):
     hu, body = torso(air, lung, fat)
-    found = body_mask(hu)
-    assert found.dtype == bool
-    assert not found[:, 3].any()
-    assert 2 * np.count_nonzero(found & body) / (found.sum() + body.sum()) > 0.99
-    assert found[20, 22].all()
+    mask = body_mask(hu)
+    assert mask.dtype == bool
+    assert not mask[:, 3].any()
+    assert 2 * np.count_nonzero(mask & body) / (mask.sum() + body.sum()) > 0.99
+    assert mask[20, 22].all()
 
 
 def test_table_touching_the_skin_is_cut_off_at_fine_spacing():
     hu, body = torso(-1000, -800, -100)
     hu[:, 7:9, :] = 100  # 2 voxels of 2 mm, thinner than a table, just below the skin
-    found = body_mask(hu, (2.0, 2.0, 2.0))
-    assert not found[:5, 7:9].any()
-    assert found[body].mean() > 0.97
+    mask = body_mask(hu, (2.0, 2.0, 2.0))
+    assert not mask[:5, 7:9].any()
+    assert mask[body].mean() > 0.97
 
 
 def test_clipped_air_with_fat_at_the_clipping_value_is_closed_by_the_skin():
@@ -100,6 +100,6 @@ def test_real_support_lies_in_its_body_mask(cohort, request):
     image = nib.load(folder / "images" / f"{case}.nii.gz")
     hu = np.asarray(image.dataobj, dtype=np.float32)[step]
     label = np.asarray(nib.load(folder / "labels" / f"{case}.nii.gz").dataobj)[step]
-    found = body_mask(hu, np.array(image.header.get_zooms()) * (4, 4, 2))
-    assert found[label > 0].mean() > 0.99
-    assert found.mean() < 0.8
+    mask = body_mask(hu, np.array(image.header.get_zooms()) * (4, 4, 2))
+    assert mask[label > 0].mean() > 0.99
+    assert mask.mean() < 0.8

@@ -18,15 +18,15 @@ def probabilities():
 def test_confident_cells_become_seeds_on_a_finer_grid():
     fine = np.diag([4.0, 8.0, 10.0, 1.0])  # voxel n lies at cell n / 2
     seeds = seeds_from_probabilities(probabilities_on_grid(probabilities(), CELLS, fine, (5, 1, 1)), confident=0.75)
-    assert seeds[1, :, 0, 0].tolist() == [False, False, False, True, True], "votes 0, 0.3, 0.6, 0.8, 1"
+    assert seeds[1, :, 0, 0].tolist() == [False, False, False, True, True], "probabilities 0, 0.3, 0.6, 0.8, 1"
     assert seeds[0, :, 0, 0].tolist() == [True, False, False, False, False]
 
 
-def test_background_needs_a_higher_vote():
+def test_background_needs_a_higher_probability():
     fine = np.diag([4.0, 8.0, 10.0, 1.0])
     finer = probabilities_on_grid(probabilities(), CELLS, fine, (5, 1, 1))
-    seeds = seeds_from_probabilities(finer, confident=0.55, background_seed_probability=0.75)
-    assert seeds[0, :, 0, 0].tolist() == [True, False, False, False, False], "votes 1, 0.7, 0.4, 0.2, 0"
+    seeds = seeds_from_probabilities(finer, confident=0.55, background_confident=0.75)
+    assert seeds[0, :, 0, 0].tolist() == [True, False, False, False, False], "probabilities 1, 0.7, 0.4, 0.2, 0"
     assert seeds[1, :, 0, 0].tolist() == [False, False, True, True, True]
 
 
@@ -48,9 +48,9 @@ def test_no_voxel_belongs_to_two_classes():
         seeds_from_probabilities(random, 0.8, 0.4)
 
 
-def test_votes_come_back_from_disk(tmp_path):
-    stored = np.moveaxis((probabilities() * 255).round().astype(np.uint8), 0, -1)
-    write_nifti(tmp_path / "a.nii.gz", stored, CELLS)
-    found, affine = read_probabilities(tmp_path / "a.nii.gz")
-    assert found == pytest.approx(probabilities(), abs=0.003) and affine == pytest.approx(CELLS)
+def test_probabilities_come_back_from_disk(tmp_path):
+    written = np.moveaxis((probabilities() * 255).round().astype(np.uint8), 0, -1)
+    write_nifti(tmp_path / "a.nii.gz", written, CELLS)
+    stored, affine = read_probabilities(tmp_path / "a.nii.gz")
+    assert stored == pytest.approx(probabilities(), abs=0.003) and affine == pytest.approx(CELLS)
     assert nib.load(tmp_path / "a.nii.gz").shape == (3, 1, 1, 2)

@@ -10,16 +10,9 @@ from bundle.datasets.dataset import read_dataset
 from bundle.datasets.links import link_images
 from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.volume_io import find_volumes, read_labels, read_volume
-from tests.paths import DATA
+from tests.fixtures.real_data import data
 
 SPACING_MM = (8.0, 8.0, 8.0)
-
-
-def data(name):
-    folder = DATA / name
-    if not folder.is_dir():
-        pytest.skip(f"no real CT: {folder} is missing; ONESHOT_DATA names the folder that holds {name}")
-    return folder
 
 
 @pytest.mark.parametrize(("name", "orientation"), [("abdomen_ct", "LAS"), ("headneck_ct", "LPS")])

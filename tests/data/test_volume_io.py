@@ -1,5 +1,6 @@
 """Reading volumes in every format, and one clear error for each bad one."""
 
+import locale
 import logging
 
 import nibabel as nib
@@ -31,6 +32,7 @@ def itk_image(array):
 def write_dicom(folder, array, uid, skip=()):
     """An axial DICOM series of the (X, Y, Z) array, 4 x 3 x 5 mm, without the slices in `skip`."""
     folder.mkdir(parents=True, exist_ok=True)
+    before = locale.setlocale(locale.LC_ALL)  # writing DICOM, unlike reading it, leaves the process in the C locale
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     for k in set(range(array.shape[2])) - set(skip):
@@ -49,6 +51,7 @@ def write_dicom(folder, array, uid, skip=()):
             image.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{uid}-{k:02d}.dcm"))
         writer.Execute(image)
+    locale.setlocale(locale.LC_ALL, before)
 
 
 @pytest.mark.parametrize(("codes", "oblique_deg"), [("RAS", 0), ("LAS", 0), ("LPS", 0), ("PIR", 0), ("LPS", 17)])
@@ -103,6 +106,14 @@ def test_dicom_folder_takes_the_longest_series_and_says_so(tmp_path, caplog):
     np.testing.assert_allclose(volume.affine, np.diag([-4, -3, 5, 1]), atol=1e-9)
     assert "2 DICOM series, taking the longest, 1.2.8" in caplog.text
     assert peek_grid(tmp_path / "ct")[0] == SHAPE
+
+
+def test_reading_dicom_leaves_the_process_s_locale_alone(tmp_path):
+    """In the C locale `open` without an encoding fails on text that is not ASCII."""
+    write_dicom(tmp_path / "ct", scan(), "1.2.8")
+    before = locale.setlocale(locale.LC_ALL)
+    find_volumes(tmp_path), read_volume(tmp_path / "ct"), peek_grid(tmp_path / "ct")
+    assert locale.setlocale(locale.LC_ALL) == before
 
 
 def test_missing_dicom_slice_is_an_error(tmp_path):

@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+
+from scripts.common.affines import between_grids, nearest_voxels, spacing_of, to_voxels, to_world
+
+# Axes L, S, P; steps of 2, 3 and 5 mm.
+LSP = np.array([[-2.0, 0, 0, 10], [0, 0, -5, 20], [0, 3, 0, 30], [0, 0, 0, 1]])
+# X and Y turned by the angle of the 3-4-5 triangle; steps of 5, 10 and 2 mm.
+OBLIQUE = np.array([[3.0, -8, 0, 1], [4, 6, 0, 2], [0, 0, 2, 3], [0, 0, 0, 1]])
+
+
+def test_spacing_is_along_the_array_s_own_axes():
+    assert spacing_of(LSP) == (2.0, 3.0, 5.0)
+    assert spacing_of(OBLIQUE) == (5.0, 10.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("affine", "voxel", "world_mm"), [(LSP, (1, 2, 3), (8, 5, 36)), (OBLIQUE, (1, 2, 3), (1 + 3 - 16, 2 + 4 + 12, 9))]
+)
+def test_voxels_and_millimetres_by_hand(affine, voxel, world_mm):
+    assert to_world(np.array([voxel]), affine).tolist() == [list(world_mm)]
+    assert to_voxels(np.array([world_mm]), affine) == pytest.approx(np.array([voxel], dtype=float))
+
+
+def test_between_two_voxels_lies_a_fraction():
+    assert to_voxels(np.array([[9.0, 20, 30]]), LSP) == pytest.approx(np.array([[0.5, 0, 0]]))
+
+
+def test_the_nearest_voxel_lies_in_the_volume():
+    places = np.array([[-3.0, 0.4, 1.6], [7.0, 2.5, 3.5]])
+    assert nearest_voxels(places, (6, 5, 4)).tolist() == [[0, 0, 2], [5, 2, 3]], "halves go to the even number"
+
+
+def test_from_one_grid_to_another():
+    finer = LSP @ np.diag([0.5, 1, 0.2, 1])  # the same corner, half and a fifth of the steps
+    assert between_grids(finer, LSP) == pytest.approx(np.diag([0.5, 1, 0.2, 1]))
+    voxel = between_grids(OBLIQUE, LSP) @ np.array([1, 2, 3, 1.0])
+    assert voxel[:3] == pytest.approx(to_voxels(to_world(np.array([[1, 2, 3]]), OBLIQUE), LSP)[0])

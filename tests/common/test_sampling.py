@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from scripts.common.affines import between_grids
+from scripts.common.sampling import onto_grid, sample_at
+
+RAMP = np.arange(4, dtype=np.float32).reshape(4, 1, 1) * np.ones((1, 2, 3), dtype=np.float32)
+
+
+def test_between_two_voxels_lies_what_is_linear():
+    values = sample_at(RAMP, np.array([[[0.25, 0, 0], [2.5, 1, 2]]]))
+    assert values.tolist() == [[0.25, 2.5]] and values.dtype == np.float32
+
+
+def test_beyond_the_volume_is_the_outermost_voxel_or_the_given_value():
+    places = np.array([[-2.0, 0, 0], [5.0, 0, 0]])
+    assert sample_at(RAMP, places).tolist() == [0.0, 3.0]
+    assert sample_at(RAMP, places, outside=7).tolist() == [7.0, 7.0]
+
+
+def test_a_finer_grid_in_millimetres():
+    coarse, fine = np.diag([4.0, 5.0, 6.0, 1.0]), np.diag([2.0, 5.0, 6.0, 1.0])
+    to_coarse = between_grids(fine, coarse)
+    assert onto_grid(RAMP, to_coarse, (7, 2, 3), order=1)[:, 0, 0].tolist() == [0, 0.5, 1, 1.5, 2, 2.5, 3]
+    labels = onto_grid(RAMP.astype(np.uint8), to_coarse, (7, 2, 3), order=0)
+    assert labels.dtype == np.uint8 and labels[::2, 0, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_beyond_the_volume_the_outermost_voxel_goes_on_or_the_given_value():
+    to_ramp = np.eye(4)
+    to_ramp[0, 3] = 2.5  # half a voxel before the last one
+    assert onto_grid(RAMP, to_ramp, (3, 2, 3), order=1)[:, 0, 0].tolist() == [2.5, 3, 3]
+    assert onto_grid(RAMP, to_ramp, (3, 2, 3), order=1, outside=1)[:, 0, 0].tolist() == [2.5, 2, 1], "3 blends with 1"
+    assert onto_grid(RAMP, to_ramp, (3, 2, 3), order=0, outside=9)[2, 0, 0] == 9
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_a_grid_is_sampled_by_the_same_routine_of_scipy_to_the_bit(parallel):
+    array = np.random.default_rng(0).random((5, 6, 7)).astype(np.float32)
+    scale, shift, shape = np.array([0.37, 0.61, 0.83]), np.array([0.1, -0.4, 0.7]), (9, 8, 7)
+    to_array = np.diag([*scale, 1.0])
+    to_array[:3, 3] = shift
+    matrix = scale if parallel else np.diag(scale)
+    expected = ndimage.affine_transform(array, matrix, shift, output_shape=shape, order=1, mode="nearest")
+    assert np.array_equal(onto_grid(array, to_array, shape, order=1, parallel=parallel), expected)
+
+
+def test_axes_that_are_not_parallel_need_the_whole_matrix():
+    swapped = np.eye(4)[[1, 0, 2, 3]]
+    assert np.array_equal(onto_grid(RAMP, swapped, (2, 4, 3), order=0), RAMP.transpose(1, 0, 2))
+
+
+def test_the_same_grid_costs_nothing():
+    assert onto_grid(RAMP, np.eye(4), RAMP.shape, order=1, parallel=True) is RAMP
