@@ -1,1 +1,1 @@
-"""The networks, their weights and how they are run."""
+"""The networks, how trained ones are loaded by their card, and how they are run."""

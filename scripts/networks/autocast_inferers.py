@@ -28,7 +28,7 @@ class PositionInferer(AutocastInferer):
         super().__init__(enabled)
         self.patches = patches
 
-    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
         """{"position": (B, 3)} of (B, C, X, Y, Z) patches."""
         parts = inputs.split(self.patches)
         return {

@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from scripts.common.errors import BundleError
 from scripts.common.files import read_json
+from scripts.networks.loading import Card, load_by_card, read_card, three
 from scripts.networks.prnet import PRNet
+
+WEIGHTS = "PRNet weights"
 
 
 @dataclass(frozen=True)
 class TrainedPRNet:
-    """A PRNet with what is needed to use it."""
+    """A PRNet in evaluation mode with its spacing and the longest offset per axis that it can tell."""
 
     network: PRNet
     spacing_mm: tuple[float, float, float]
     max_offset_mm: tuple[float, float, float]
+
+
+def check_prnet(folder: str | Path, spacing_mm: Sequence[float] | None = None) -> None:
+    """Refuse, by the card alone, what `load_prnet` would refuse for its spacing; cheap."""
+    read_card(folder, WEIGHTS, {"spacing_mm": spacing_mm})
 
 
 def load_prnet(
@@ -29,34 +35,19 @@ def load_prnet(
     patch_size: Sequence[int] | None = None,
     device: str | torch.device = "cpu",
 ) -> TrainedPRNet:
-    """Load a trained PRNet in eval mode.
+    """Load `model.pt` by its card `model.json`.
 
     Args:
-        folder: holds `model.pt` and `model.json`.
+        folder: holds both.
         spacing_mm: what the caller works with; None takes what the card says.
-        patch_size: likewise.
+        patch_size: likewise, voxels.
         device: where the network goes.
 
     Raises:
         BundleError: no weights, damaged weights, or weights for another patch size or spacing.
     """
-    folder = Path(folder)
-    for name in ("model.pt", "model.json"):
-        if not (folder / name).is_file():
-            raise BundleError("no PRNet weights here", stage="weights", file=folder / name, expected="a trained PRNet")
-    card = read_json(folder / "model.json")
-    _demand_equal("spacing_mm", spacing_mm, card, folder)
-    _demand_equal("patch_size", patch_size, card, folder)
-    try:
-        network = PRNet(card["patch_size"], card["width"], card["pooling"])
-        network.load_state_dict(torch.load(folder / "model.pt", map_location="cpu", weights_only=True))
-        trained = TrainedPRNet(network, tuple(card["spacing_mm"]), tuple(card["max_offset_mm"]))
-    except Exception as error:  # torch.load raises many types for a damaged file
-        raise BundleError(
-            "the PRNet weights do not load", stage="weights", file=folder / "model.pt", expected=card, found=error
-        ) from error
-    network.to(device).eval()
-    return trained
+    card = read_card(folder, WEIGHTS, {"spacing_mm": spacing_mm, "patch_size": patch_size})
+    return load_by_card(folder, WEIGHTS, card, _untrained, device)
 
 
 def trained_spacing_mm(prnet_dir: str | Path) -> list[float]:
@@ -68,13 +59,6 @@ def trained_spacing_mm(prnet_dir: str | Path) -> list[float]:
     return read_json(Path(prnet_dir) / "coarse" / "model.json")["spacing_mm"]
 
 
-def _demand_equal(key: str, wanted: Sequence[float] | None, card: dict[str, Any], folder: Path) -> None:
-    found = card.get(key)
-    if wanted is not None and (found is None or [float(v) for v in wanted] != [float(v) for v in found]):
-        raise BundleError(
-            f"the PRNet weights were trained with another {key}",
-            stage="weights",
-            file=folder / "model.json",
-            expected=list(wanted),
-            found=found,
-        )
+def _untrained(card: Card) -> TrainedPRNet:
+    network = PRNet(card["patch_size"], card["width"], card["pooling"])
+    return TrainedPRNet(network, three(card["spacing_mm"]), three(card["max_offset_mm"]))

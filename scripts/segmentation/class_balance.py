@@ -1,4 +1,4 @@
-"""Classes weigh alike at first, large ones more later on: small organs are found early and not overdrawn later."""
+"""Classes weigh alike at first, large ones more later on: small organs appear early and are not overdrawn later."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class FadeClassBalance:
 
     Args:
         loss: whose balance is set when an epoch starts; in the first epoch it is as it was.
-        end: after `epochs` epochs.
-        epochs: how long it falls.
+        end: after `fade_epochs` epochs.
+        fade_epochs: how long it falls.
     """
 
-    def __init__(self, loss: LocatedDiceCELoss, end: float, epochs: int) -> None:
-        self.loss, self.end, self.epochs = loss, end, epochs
+    def __init__(self, loss: LocatedDiceCELoss, end: float, fade_epochs: int) -> None:
+        self.loss, self.end, self.fade_epochs = loss, end, fade_epochs
         self.start = loss.class_balance
 
     def attach(self, engine: Engine) -> None:
@@ -26,5 +26,5 @@ class FadeClassBalance:
 
     def __call__(self, engine: Engine) -> None:
         """Set the balance of the epoch that `engine` is in."""
-        left = max(0.0, 1 - (engine.state.epoch - 1) / max(self.epochs, 1))
+        left = max(0.0, 1 - (engine.state.epoch - 1) / max(self.fade_epochs, 1))
         self.loss.class_balance = self.end + left * (self.start - self.end)

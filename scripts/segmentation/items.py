@@ -1,4 +1,4 @@
-"""Data of the segmentation network: lists of cases, and transforms for pseudo labels that change during training."""
+"""Data of the segmentation network: lists of cases, for training and for inference."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json, write_nifti
+from scripts.common.files import write_nifti
+from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import load_cohort
+from scripts.data.records import PseudoLabelRecord
 from scripts.data.volume_io import find_volumes, is_nifti, read_volume
 from scripts.quality.records import distrusted
 
 logger = logging.getLogger(__name__)
-
-
-# ---------------------------------------------------------------------------------------------------- lists of cases
 
 
 def training_items(
@@ -26,12 +25,12 @@ def training_items(
     validation_count: int = 0,
     validation: bool = False,
     checks_dir: str | Path | None = None,
-    least_agreed_dice: float = 0.0,
+    least_agreed_dice: float = 0.5,
     labels_dir: str | Path | None = None,
 ) -> list[dict[str, Any]]:
     """Cases with their pseudo labels: [{"image", "label", "case", "not_located": [class, ...]}].
 
-    A class whose pseudo label the self-check doubts counts as not located. A case in which no class was located
+    A class whose pseudo label the self-check distrusts counts as not located. A case in which no class was located
     supervises nothing and is left out.
 
     Args:
@@ -40,7 +39,7 @@ def training_items(
         validation_count: cases set aside to watch training (never used to choose weights).
         validation: return those instead of the training cases.
         checks_dir: what the self-check says about the pseudo labels; None trusts all.
-        least_agreed_dice: a class whose predicted Dice is below is doubted.
+        least_agreed_dice: a class whose predicted Dice is below is distrusted.
         labels_dir: the pseudo labels, `ID.nii.gz` and `ID.json`; None for `pseudo_labels/` in the work directory.
 
     Raises:
@@ -48,46 +47,45 @@ def training_items(
     """
     cohort = load_cohort(work_dir)
     ids = cohort.split(validation_count)[1 if validation else 0]
-    folder = Path(work_dir) / "pseudo_labels" if labels_dir is None else Path(labels_dir)
+    labels = WorkFolder(cohort.output_dir).pseudo_labels if labels_dir is None else LabelFolder(Path(labels_dir))
     items = []
     for case in ids:
-        card = folder / f"{case}.json"
-        if not card.is_file() or not (folder / f"{case}.nii.gz").is_file():
+        if not labels.record(case).is_file() or not labels.label(case).is_file():
             logger.warning("case %s has no pseudo label and is left out", case)
             continue
-        not_located = _not_located(case, card, classes)
+        not_located = set(_not_located(case, labels.record(case), classes))
         if checks_dir is not None:
-            doubted = [name for name in distrusted(checks_dir, case, least_agreed_dice) if name not in not_located]
-            not_located += [name for name in doubted if name in classes]
-        if len(not_located) == len(classes):
+            not_located |= set(distrusted(checks_dir, case, least_agreed_dice))
+        missing = [name for name in classes if name in not_located]
+        if len(missing) == len(classes):
             logger.warning("case %s is left out: none of its classes was located", case)
             continue
-        label = folder / f"{case}.nii.gz"
         image = cohort.cases[case].image
-        items.append({"image": str(image), "label": str(label), "case": case, "not_located": not_located})
+        items.append({"image": str(image), "label": str(labels.label(case)), "case": case, "not_located": missing})
     if not items and not validation:
         raise BundleError(
             "there are no pseudo labels to train on",
             stage="segmentation",
-            file=folder,
+            file=labels.path,
             expected="ID.nii.gz and ID.json, with at least one class located",
             found=f"none for {len(ids)} cases",
         )
     return items
 
 
-def _not_located(case: str, card: Path, classes: Mapping[str, int]) -> list[str]:
-    content = read_json(card)
-    if any(content["classes"].get(name) != value for name, value in classes.items()):
+def _not_located(case: str, file: Path, classes: Mapping[str, int]) -> tuple[str, ...]:
+    """Classes without a pseudo label, by its record."""
+    record = PseudoLabelRecord.read(file)
+    if any(record.classes.get(name) != value for name, value in classes.items()):
         raise BundleError(
             "the pseudo labels are of other classes",
             case=case,
             stage="segmentation",
-            file=card,
+            file=file,
             expected=dict(classes),
-            found=content["classes"],
+            found=dict(record.classes),
         )
-    return [name for name in content["not_located"] if name in classes]
+    return record.not_located
 
 
 def inference_items(
@@ -106,16 +104,16 @@ def inference_items(
     Raises:
         BundleError: no volume is usable.
     """
-    output_dir = Path(output_dir)
+    labels = LabelFolder(Path(output_dir))
     items, done = [], 0
     for case, path in find_volumes(dataset_dir).items():
         if not fnmatch(path.name, pattern):
             continue
-        if skip_existing and (output_dir / f"{case}.nii.gz").is_file():
+        if skip_existing and labels.label(case).is_file():
             done += 1
             continue
         try:
-            image = _checked_nifti(case, path, output_dir / "images")
+            image = _checked_nifti(case, path, labels.path / "images")
         except BundleError as error:
             logger.error("left out: %s", error)
             continue
@@ -134,6 +132,3 @@ def _checked_nifti(case: str, path: Path, converted: Path) -> Path:
     image = converted / f"{case}.nii.gz"
     write_nifti(image, volume.array, volume.affine)
     return image
-
-
-# --------------------------------------------------------------------------------------------------------- transforms

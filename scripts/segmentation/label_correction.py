@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ignite.distributed as idist
 import torch
@@ -114,7 +114,7 @@ class ProgressiveLabelCorrection:
         interval: epochs between two rounds.
         history_epochs: rounds are kept so that training can go back that many epochs (checkpoints kept times their
             interval).
-        guard: see `guarded`.
+        guard: see `guarded`; None as in the paper.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class ProgressiveLabelCorrection:
         delta = self.schedule(since_start, len(self.names))
         flips = self._correct_share(epoch, delta)
         if idist.get_world_size() > 1:
-            flips = idist.all_reduce(flips.to(self.device)).cpu()
+            flips = cast(torch.Tensor, idist.all_reduce(flips.to(self.device))).cpu()
             _wait()
         if idist.get_rank() == 0:
             self._finish(epoch, delta, flips)
@@ -179,7 +179,7 @@ class ProgressiveLabelCorrection:
             flips += more
         return flips
 
-    def predict(self, item: dict[str, Any]) -> torch.Tensor:
+    def predict(self, item: Mapping[Hashable, Any]) -> torch.Tensor:
         """(K + 1, X, Y, Z) probabilities of one preprocessed case; a class not located there counts as background."""
         image = item["image"].as_tensor()[None].to(self.device)
         with eval_mode(self.network), torch.inference_mode():

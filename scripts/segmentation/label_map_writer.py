@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import nibabel as nib
 import numpy as np
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys, convert_data_type
 
 from scripts.common.errors import BundleError
-from scripts.common.files import write_nifti
+from scripts.common.files import open_nifti, write_nifti
+from scripts.common.made_of import write_record
+from scripts.common.work_folder import LabelFolder
 from scripts.data.volume_io import case_id
 
 logger = logging.getLogger(__name__)
@@ -25,17 +27,20 @@ class SaveLabelMaps:
 
     Args:
         output_dir: receives `ID.nii.gz`.
+        made_of: case -> fingerprint of all that its label map depends on, for a record `ID.json` beside it, written
+            last; None keeps no record.
     """
 
-    def __init__(self, output_dir: str | Path) -> None:
-        self.output_dir = Path(output_dir)
+    def __init__(self, output_dir: str | Path, made_of: Mapping[str, str] | None = None) -> None:
+        self.labels, self.made_of = LabelFolder(Path(output_dir)), dict(made_of or {})
 
     def attach(self, engine: Engine) -> None:
         """Register on an evaluator that decollates and inverts its predictions."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+        batch, outputs = cast(list[Any], engine.state.batch), cast(list[Any], engine.state.output)
+        for item, output in zip(batch, outputs, strict=True):
             source = Path(item[CommonKeys.IMAGE].meta["filename_or_obj"])
             self.save(item.get("case") or case_id(source), output[CommonKeys.PRED], source)
 
@@ -45,7 +50,7 @@ class SaveLabelMaps:
         Raises:
             BundleError: the prediction is not on the image's grid.
         """
-        image = nib.load(source)
+        image = open_nifti(source)
         array, *_ = convert_data_type(prediction, np.ndarray)
         if array.shape[1:] != image.shape[:3]:
             raise BundleError(
@@ -56,7 +61,9 @@ class SaveLabelMaps:
                 expected=image.shape[:3],
                 found=array.shape[1:],
             )
-        path = self.output_dir / f"{case}.nii.gz"
+        path = self.labels.label(case)
         write_nifti(path, array[0].astype(np.uint8), image.affine, like=image)
+        if case in self.made_of:
+            write_record(self.labels.record(case), {"case": case}, self.made_of[case], [path])
         logger.info("%s: wrote %s", case, path)
         return path

@@ -8,11 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json, write_json, write_nifti
+from scripts.common.files import open_nifti, read_json, write_json, write_nifti
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ class LabelStore:
             return None
         path = folder / f"{case}.nii.gz"
         try:
-            return np.asarray(nib.load(path).dataobj, dtype=np.uint8)
+            return np.asarray(open_nifti(path).dataobj, dtype=np.uint8)
         except Exception as error:  # nibabel and gzip raise many types for a damaged file
             raise BundleError(
                 "the corrected labels cannot be read",

@@ -7,7 +7,7 @@ from monai.losses import DiceLoss
 from monai.networks.utils import one_hot
 
 ABSENT_LOGIT = -1e4  # softmax gives exactly 0 in float32
-LEAST_SHARE = 1e-3  # added to a class's share of a batch, which may be tiny
+LEAST_WEIGHT = 1e-3  # of all decided voxels together, which may be none
 
 
 def merge_unlocated(logits: torch.Tensor, located: torch.Tensor) -> torch.Tensor:
@@ -42,14 +42,21 @@ class LocatedDiceCELoss(torch.nn.Module):
         ce_weight: factor of the cross-entropy.
         smooth: added to Dice's numerator and denominator, in voxels.
         class_balance: a voxel's cross-entropy is weighted by its class's share of the batch to the power of minus
-            this. 0 weights all voxels alike; small organs then may never rise out of the background.
+            this. 0, as in the paper, weights all voxels alike; small organs then may never rise out of the background.
+        least_share: added to a class's share of the batch, which may be tiny.
     """
 
     def __init__(
-        self, dice_weight: float = 1.0, ce_weight: float = 1.0, smooth: float = 1.0, class_balance: float = 0.0
+        self,
+        dice_weight: float = 1.0,
+        ce_weight: float = 1.0,
+        smooth: float = 1.0,
+        class_balance: float = 0.0,
+        least_share: float = 1e-3,
     ) -> None:
         super().__init__()
         self.dice_weight, self.ce_weight, self.class_balance = dice_weight, ce_weight, class_balance
+        self.least_share = least_share
         self.dice = DiceLoss(batch=True, reduction="none", smooth_nr=smooth, smooth_dr=smooth)
 
     def forward(self, logits: torch.Tensor, target: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -65,8 +72,7 @@ class LocatedDiceCELoss(torch.nn.Module):
         label = target["label"].long()
         decided = label < logits.shape[1]
         label = label * decided
-        seen = supervised.gather(1, label.flatten(1)).reshape(label.shape)
-        label = label * seen
+        label = label * supervised.gather(1, label.flatten(1)).reshape(label.shape)
         logits = merge_unlocated(logits, located)
         probability = torch.softmax(logits, dim=1) * decided
         truth = one_hot(label, num_classes=logits.shape[1]) * decided
@@ -75,11 +81,11 @@ class LocatedDiceCELoss(torch.nn.Module):
         dice_term = (dice * counted).sum() / counted.sum()
         cross_entropy = torch.nn.functional.cross_entropy(logits, label[:, 0], reduction="none")
         weight = (decided * self._class_weights(truth)[label])[:, 0]
-        ce_term = (cross_entropy * weight).sum() / weight.sum().clamp(min=LEAST_SHARE)
+        ce_term = (cross_entropy * weight).sum() / weight.sum().clamp(min=LEAST_WEIGHT)
         return self.dice_weight * dice_term + self.ce_weight * ce_term
 
     def _class_weights(self, truth: torch.Tensor) -> torch.Tensor:
         """(B, K + 1, ...) one-hot -> (K + 1,) weights of a voxel of each class."""
         count = truth.transpose(0, 1).flatten(1).sum(dim=1)
         share = count / count.sum().clamp(min=1)
-        return (share + LEAST_SHARE) ** -self.class_balance
+        return (share + self.least_share) ** -self.class_balance

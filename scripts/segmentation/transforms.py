@@ -104,7 +104,7 @@ class StoredLabeld(Transform, RandomizableTrait):
 class CachedCases(CacheDataset):
     """`CacheDataset` that also hands out its items before the random transforms."""
 
-    def preprocessed(self, index: int) -> dict[str, Any]:
+    def preprocessed(self, index: int) -> dict[Hashable, Any]:
         """The cached item itself, not a copy: leave it unchanged."""
         return self._cache[index] if index < self.cache_num else self._load_cache_item(index)
 

@@ -62,7 +62,7 @@ class ProgressReporter:
         """Append a row, rewrite the file, log the line."""
         before = float(self.rows[-1]["seconds"]) if self.rows else 0.0
         seconds = before + time.monotonic() - self._epoch_start
-        epoch, last = engine.state.epoch, engine.state.max_epochs
+        epoch, last = engine.state.epoch, engine.state.max_epochs or 0
         values = {"train_loss": self._sum / max(self._count, 1), **(self.extra() if self.extra else {})}
         row = {"epoch": str(epoch), "seconds": f"{seconds:.1f}"}
         row |= {key: "" if value is None else f"{value:.6g}" for key, value in values.items()}

@@ -12,11 +12,11 @@ class Recorder(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.layer = nn.Conv3d(1, 2, kernel_size=1)
-        self.seen = set()
+        self.dtypes = set()
 
     def forward(self, x):
         y = self.layer(x)
-        self.seen.add(y.dtype)
+        self.dtypes.add(y.dtype)
         return y
 
 
@@ -34,18 +34,18 @@ def test_positions_a_few_patches_at_a_time():
     network, inputs = PRNet((32, 16, 16), width=2).eval(), torch.rand(5, 1, 32, 16, 16)
     sizes = []
     network.bottleneck.register_forward_hook(lambda module, args, output: sizes.append(len(output)))
-    found = PositionInferer(enabled=False, patches=2)(inputs, network)
-    assert sizes == [2, 2, 1] and list(found) == ["position"]
-    torch.testing.assert_close(found["position"], network(inputs)["position"])
+    output = PositionInferer(enabled=False, patches=2)(inputs, network)
+    assert sizes == [2, 2, 1] and list(output) == ["position"]
+    torch.testing.assert_close(output["position"], network(inputs)["position"])
 
 
 def test_sliding_window_sums_in_float32():
     inputs, network = torch.rand(1, 1, 10, 9, 8), Recorder()
     settings = {"roi_size": (4, 4, 4), "sw_batch_size": 3, "overlap": 0.5, "mode": "gaussian"}
     rough = AutocastSlidingWindowInferer(**settings)(inputs, network)
-    assert rough.dtype == torch.float32 and network.seen == {torch.bfloat16}
-    network.seen.clear()
+    assert rough.dtype == torch.float32 and network.dtypes == {torch.bfloat16}
+    network.dtypes.clear()
     exact = AutocastSlidingWindowInferer(**settings, enabled=False)(inputs, network)
-    assert network.seen == {torch.float32}
+    assert network.dtypes == {torch.float32}
     torch.testing.assert_close(exact, network(inputs), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(rough, exact, atol=0.01, rtol=0.01)

@@ -56,11 +56,11 @@ def test_single_cell_is_refused_before_instance_norm_does():
 @pytest.mark.parametrize(("patch", "pooling"), [((32, 32, 32), 1), ((64, 64, 64), 2)])
 def test_every_parameter_learns(patch, pooling):
     torch.manual_seed(0)
-    found = gradients(PRNet(patch, width=2, pooling=pooling), torch.rand(4, 1, *patch), autocast=False)
-    assert [name for name, gradient in found.items() if gradient is None] == []
+    of_weights = gradients(PRNet(patch, width=2, pooling=pooling), torch.rand(4, 1, *patch), autocast=False)
+    assert [name for name, gradient in of_weights.items() if gradient is None] == []
     # The biases before an instance norm are redundant: their gradient is zero.
-    expected = [name for name in found if name.endswith("weight") or "head" in name]
-    assert [name for name in expected if not found[name].abs().max() > 0] == []
+    expected = [name for name in of_weights if name.endswith("weight") or "head" in name]
+    assert [name for name in expected if not of_weights[name].abs().max() > 0] == []
 
 
 def test_pooling_widens_the_patch_of_the_same_network():

@@ -7,7 +7,7 @@ import torch
 from scripts.common.errors import BundleError
 from scripts.networks.model_files import write_model
 from scripts.networks.prnet import PRNet
-from scripts.networks.prnet_weights import load_prnet, trained_spacing_mm
+from scripts.networks.prnet_weights import check_prnet, load_prnet, trained_spacing_mm
 from tests.prnet_fixtures import PATCH_SIZE, SPACING_MM, write_prnets
 
 
@@ -45,16 +45,16 @@ def test_the_card_is_written_last(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "key", "expected", "found"),
+    ("demanded", "key", "expected", "trained"),
     [
         ({"spacing_mm": (3, 3, 3)}, "spacing_mm", [3, 3, 3], [4.0, 4.0, 5.0]),
         ({"patch_size": (48, 48, 48)}, "patch_size", [48, 48, 48], list(PATCH_SIZE)),
     ],
 )
-def test_weights_for_something_else(folder, wanted, key, expected, found):
+def test_weights_for_something_else(folder, demanded, key, expected, trained):
     with pytest.raises(BundleError, match=f"the PRNet weights were trained with another {key}") as caught:
-        load_prnet(folder, **wanted)
-    assert (caught.value.expected, caught.value.found) == (expected, found)
+        load_prnet(folder, **demanded)
+    assert (caught.value.expected, caught.value.found) == (expected, trained)
     assert caught.value.file == str(folder / "model.json")
 
 
@@ -83,6 +83,13 @@ def test_card_without_a_spacing(folder):
     change_card(folder, spacing_mm=None)
     with pytest.raises(BundleError, match="another spacing_mm"):
         load_prnet(folder, SPACING_MM)
+
+
+def test_the_card_alone_tells_another_spacing(folder):
+    (folder / "model.pt").write_bytes(b"damaged")
+    check_prnet(folder, SPACING_MM)
+    with pytest.raises(BundleError, match="another spacing_mm"):
+        check_prnet(folder, (4, 4, 4))
 
 
 def test_no_network_to_take_the_spacing_from(tmp_path):

@@ -6,8 +6,8 @@ from scripts.segmentation.loss import LocatedDiceCELoss
 
 
 def test_balance_falls_epoch_by_epoch():
-    loss, seen = LocatedDiceCELoss(class_balance=0.9), []
-    engine = Engine(lambda engine, batch: seen.append(loss.class_balance))
+    loss, balances = LocatedDiceCELoss(class_balance=0.9), []
+    engine = Engine(lambda engine, batch: balances.append(loss.class_balance))
     FadeClassBalance(loss, 0.5, 4).attach(engine)
     engine.run([0], max_epochs=6)
-    assert seen == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.5])
+    assert balances == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.5])

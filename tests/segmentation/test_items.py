@@ -13,6 +13,7 @@ from scripts.data.spacing_transforms import AntiAliasd, SafeSpacingd
 from scripts.segmentation.items import inference_items, training_items
 from scripts.segmentation.label_store import LabelStore
 from scripts.segmentation.transforms import CachedCases, CropToLabeld, LocatedClassesd, StoredLabeld, prepare_batch
+from tests.quality.checks import check_record, class_check
 from tests.segmentation_fixtures import CLASSES, LAS, make_work_dir, phantom
 
 
@@ -46,13 +47,12 @@ def test_other_classes_and_missing_labels_are_refused(tmp_path):
         training_items(work, CLASSES)
 
 
-def test_a_doubted_class_counts_as_not_located(tmp_path):
+def test_a_distrusted_class_counts_as_not_located(tmp_path):
     work, checks = make_work_dir(tmp_path, 3, not_located={"case_1": ["left_kidney"]}), tmp_path / "checks"
+    agreed_dice = {"spleen": 0.5, "left_kidney": 0.4}
     for case in ("case_0", "case_1"):
-        write_json(
-            checks / f"{case}.json",
-            {"classes": {"spleen": {"agreed_dice": 0.5}, "left_kidney": {"agreed_dice": 0.4}}},
-        )
+        classes = {name: class_check(agreed_dice=dice) for name, dice in agreed_dice.items()}
+        write_json(checks / f"{case}.json", check_record(case, classes).to_json())
     items = training_items(work, CLASSES, checks_dir=checks, least_agreed_dice=0.5)
     assert [item["not_located"] for item in items] == [["left_kidney"], ["left_kidney"], []]
     assert len(training_items(work, CLASSES, checks_dir=checks, least_agreed_dice=0.6)) == 1, (

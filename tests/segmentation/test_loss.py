@@ -95,3 +95,7 @@ def test_rare_classes_weigh_more_when_balanced():
     ce = -(often * (2 * math.log(0.5) + math.log(0.2)) + rarely * math.log(0.6)) / (3 * often + rarely)
     loss = LocatedDiceCELoss(dice_weight=0.0, class_balance=1.0)
     assert loss(logits, target([1.0, 1.0], label)).item() == pytest.approx(ce, rel=1e-5)
+    often, rarely = 1 / (0.75 + 0.25), 1 / (0.25 + 0.25)
+    ce = -(often * (2 * math.log(0.5) + math.log(0.2)) + rarely * math.log(0.6)) / (3 * often + rarely)
+    loss = LocatedDiceCELoss(dice_weight=0.0, class_balance=1.0, least_share=0.25)
+    assert loss(logits, target([1.0, 1.0], label)).item() == pytest.approx(ce, rel=1e-5)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
+from bundle.pipeline.configs import read_configs, with_paths
 from scripts.segmentation.label_correction import ProgressiveLabelCorrection
 from tests.paths import ROOT
 from tests.segmentation_fixtures import CLASSES, LAS, LPS, TINY, make_work_dir, oblique, phantom
@@ -24,13 +25,12 @@ def _in_bundle_root(monkeypatch):
 
 
 def workflow(name, workflow_type, **override):
-    files = [str(CONFIGS / part) for part in name.split(",")]
     config = ConfigWorkflow(
-        config_file=files,
+        config_file=[str(CONFIGS / name)],
         meta_file=str(CONFIGS / "metadata.json"),
         logging_file=str(CONFIGS / "logging.conf"),
         workflow_type=workflow_type,
-        **override,
+        **with_paths([name], override),
     )
     config.initialize()
     return config
@@ -72,9 +72,8 @@ def test_training_writes_what_the_contract_says(tmp_path):
 
 
 def test_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
-    eager = {
-        "plc_delta": {"_target_": "scripts.segmentation.label_correction.DeltaSchedule", "start": 0.4, "floor": 0.4}
-    }
+    delta = {"_target_": "scripts.segmentation.label_correction.DeltaSchedule", "start": 0.4, "floor": 0.4}
+    eager = {"plc_delta": delta, "plc_guard": None, "average_decay": 0.0}
     whole, killed = make_work_dir(tmp_path / "whole"), make_work_dir(tmp_path / "killed")
     expected = train(whole, **eager)
     flips = json.loads((whole / "segmentation" / "flips.json").read_text(encoding="utf-8"))
@@ -246,7 +245,7 @@ def test_trained_weights_are_used(tmp_path):
 def test_inference_and_training_describe_the_same_network():
     train_config, inference = read("train.json"), read("inference.json")
     assert train_config["network_def"] == inference["network_def"]
-    for key in ("architecture", "channels", "dropout", "classes", "spacing_mm", "patch_size", "crop_to_body"):
+    for key in ("architecture", "channels", "classes", "spacing_mm", "patch_size", "crop_to_body"):
         assert train_config[key] == inference[key], key
     modes = {"mode": ["bilinear", "nearest"], "keys": ["image", "label"]}
     steps = [step for step in train_config["train"]["deterministic_transforms"] if "Located" not in step["_target_"]]
@@ -257,9 +256,9 @@ def test_inference_and_training_describe_the_same_network():
 
 def test_every_function_a_run_calls_is_imported_also_on_several_gpus():
     for patches in ([], ["multi_gpu/train.json"]):
-        merged = read("train.json") | {key: value for name in patches for key, value in read(name).items()}
+        merged = read_configs(["train.json", *patches])
         imported = {line.split()[-1] for line in merged["imports"]} | {"monai", "torch", "numpy"}
-        for line in merged["run"]:
+        for line in [*merged["initialize"], *merged["run"], *merged.get("finalize", [])]:
             called = re.match(r"\$(\w+)[.(]", line)
             assert called is None or called[1] in imported, line
 

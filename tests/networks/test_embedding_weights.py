@@ -1,0 +1,64 @@
+import json
+
+import pytest
+import torch
+
+from scripts.common.errors import BundleError
+from scripts.networks.anatomy_net import AnatomyNet
+from scripts.networks.embedding_weights import check_embedding, load_embedding
+from scripts.networks.model_files import write_model
+
+WIDTHS = [2, 4, 4, 4, 4]
+SPACING_MM = (4.0, 4.0, 5.0)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A trained network: window of 32 x 32 x 16 voxels, 6 channels."""
+    torch.manual_seed(0)
+    card = {"widths": WIDTHS, "channels": 6, "window_size": [32, 32, 16], "spacing_mm": list(SPACING_MM)}
+    write_model(tmp_path, AnatomyNet(WIDTHS, 6, 6), card)
+    return tmp_path
+
+
+def change_card(folder, **changes):
+    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    (folder / "model.json").write_text(json.dumps(card | changes), encoding="utf-8")
+
+
+def test_a_network_comes_back_with_its_window_and_spacing(folder):
+    trained = load_embedding(folder, [4, 4, 5])
+    assert not trained.network.training
+    assert trained.window_size == (32, 32, 16) and trained.spacing_mm == SPACING_MM
+    weights = torch.load(folder / "model.pt", weights_only=True)
+    assert all(torch.equal(weights[name], value) for name, value in trained.network.state_dict().items())
+    assert load_embedding(folder).spacing_mm == SPACING_MM
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.json"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(BundleError, match="no embedding weights here") as caught:
+        check_embedding(folder)
+    assert caught.value.file == str(folder / name) and caught.value.stage == "weights"
+
+
+def test_another_spacing_is_refused_by_the_card_alone(folder):
+    (folder / "model.pt").write_bytes(b"damaged")
+    check_embedding(folder, SPACING_MM)
+    with pytest.raises(BundleError, match="the embedding weights were trained with another spacing_mm") as caught:
+        check_embedding(folder, (4.0, 4.0, 4.0))
+    assert (caught.value.expected, caught.value.found) == ([4.0, 4.0, 4.0], [4.0, 4.0, 5.0])
+
+
+def test_damaged_weights_do_not_load(folder):
+    (folder / "model.pt").write_bytes(b"damaged")
+    with pytest.raises(BundleError, match="the embedding weights do not load"):
+        load_embedding(folder)
+
+
+@pytest.mark.parametrize("changes", [{"channels": 5}, {"widths": [2, 4]}, {"window_size": [32, 32]}])
+def test_a_card_that_does_not_fit_the_weights(folder, changes):
+    change_card(folder, **changes)
+    with pytest.raises(BundleError, match="the embedding weights do not load"):
+        load_embedding(folder)
