@@ -29,6 +29,7 @@ class PatchPairsd(Randomizable, MapTransform):
         pairs_per_volume: length of the list returned for one volume.
         box_mm: half-size per axis of the box for the second centre; None for the coarse network.
         mask_boxes: largest number of boxes set to zero in the input patches; 0 switches masking off.
+        mask_box_share: side of such a box in patches, rounded down to voxels.
         fixed_seed: every call draws the same pairs for the same volume (validation).
     """
 
@@ -36,9 +37,10 @@ class PatchPairsd(Randomizable, MapTransform):
         self,
         patch_size: Sequence[int],
         spacing_mm: Sequence[float],
-        pairs_per_volume: int = 1,
+        pairs_per_volume: int = 2,
         box_mm: Sequence[float] | None = None,
         mask_boxes: int = 15,
+        mask_box_share: float = 0.25,
         fixed_seed: int | None = None,
         image_key: str = "image",
         body_key: str = "body",
@@ -48,7 +50,7 @@ class PatchPairsd(Randomizable, MapTransform):
         self.spacing_mm = tuple(float(s) for s in spacing_mm)
         self.pairs_per_volume = pairs_per_volume
         self.box_mm = None if box_mm is None else tuple(float(b) for b in box_mm)
-        self.mask_boxes = mask_boxes
+        self.mask_boxes, self.mask_box_share = mask_boxes, mask_box_share
         self.fixed_seed = fixed_seed
         self.image_key, self.body_key = image_key, body_key
 
@@ -83,11 +85,11 @@ class PatchPairsd(Randomizable, MapTransform):
         return fallback
 
     def _mask(self, patches: Tensor) -> Tensor:
-        """Zero 1 to `mask_boxes` boxes of a quarter patch per patch, at independent places."""
+        """Zero 1 to `mask_boxes` boxes per patch, at independent places."""
         masked = patches.clone()
         if self.mask_boxes == 0:
             return masked
-        box = [max(size // 4, 1) for size in self.patch_size]
+        box = [max(int(size * self.mask_box_share), 1) for size in self.patch_size]
         for patch in masked:
             for _ in range(self.R.randint(1, self.mask_boxes + 1)):
                 x, y, z = (self.R.randint(0, size - b + 1) for size, b in zip(self.patch_size, box, strict=True))

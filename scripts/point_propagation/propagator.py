@@ -6,20 +6,19 @@ Positions inside this module are voxels of the working grid; offsets are millime
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from scripts.networks.prnet import LEVELS
 from scripts.networks.prnet_weights import TrainedPRNet
 from scripts.point_propagation.patches import extract_patches, pad_for_patches
 from scripts.point_propagation.relative_position import predicted_offset_mm
 from scripts.points.denoising import cosine_similarities
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class SupportPoints:
 
 @dataclass(frozen=True)
 class LocatedPoints:
-    """Where N points were found: fractional voxels (N, 3) inside the volume, and cosines {level: (N,)}."""
+    """Where N points were located: fractional voxels (N, 3) inside the volume, and cosines {level: (N,)}."""
 
     voxels: np.ndarray
     similarities: dict[str, np.ndarray]
@@ -129,25 +128,31 @@ class Propagator:
         return centres + offsets_mm / _tensor(self.fine.spacing_mm), offsets_mm.norm(dim=1)
 
     def _position(self, trained: TrainedPRNet, volume: Tensor, voxels: Tensor) -> Tensor:
-        results = self._in_batches(trained, trained.network.position, volume, voxels)
-        return torch.cat(results)
+        """(N, 3) anatomical coordinates of the voxels."""
+        with self._inference():
+            batches = [trained.network.position(patches) for patches in self._patches(trained, volume, voxels)]
+        return torch.cat([positions.float().cpu() for positions in batches])
 
     def _describe(self, volume: Tensor, voxels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        results = self._in_batches(self.fine, self.fine.network.describe, volume, voxels)
-        positions = torch.cat([position for position, _ in results])
-        levels = results[0][1].keys()
-        return positions, {level: torch.cat([features[level] for _, features in results]) for level in levels}
+        """The fine network's (N, 3) coordinates of the voxels, and their features {level: (N, channels)}."""
+        with self._inference():
+            batches = [self.fine.network.describe(patches) for patches in self._patches(self.fine, volume, voxels)]
+        positions = torch.cat([positions.float().cpu() for positions, _ in batches])
+        return positions, {
+            level: torch.cat([features[level].float().cpu() for _, features in batches]) for level in LEVELS
+        }
 
-    def _in_batches(
-        self, trained: TrainedPRNet, call: Callable[[Tensor], Result], volume: Tensor, voxels: Tensor
-    ) -> list[Result]:
+    def _patches(self, trained: TrainedPRNet, volume: Tensor, voxels: Tensor) -> Iterator[Tensor]:
+        """Patches around the voxels, a batch at a time."""
         patch_size = trained.network.patch_size
         padded = pad_for_patches(volume, patch_size).to(self.device)
-        results = []
+        for centres in voxels.split(self.settings.batch_size):
+            yield extract_patches(padded, centres, patch_size)
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, self.settings.bfloat16):
-            for centres in voxels.split(self.settings.batch_size):
-                results.append(_to_cpu(call(extract_patches(padded, centres, patch_size))))
-        return results
+            yield
 
 
 def starting_points(
@@ -174,10 +179,3 @@ def _clamp(voxels: Tensor, last: Tensor) -> Tensor:
 
 def _tensor(values: tuple[float, float, float]) -> Tensor:
     return torch.tensor(values, dtype=torch.float32)
-
-
-def _to_cpu(result: Result) -> Result:
-    if isinstance(result, Tensor):
-        return result.float().cpu()
-    position, features = result
-    return position.float().cpu(), {level: feature.float().cpu() for level, feature in features.items()}

@@ -31,6 +31,8 @@ class RelativePositionLoss(nn.Module):
         distance_weight, reconstruction_weight: both 1 in the paper.
     """
 
+    max_offset_mm: Tensor
+
     def __init__(
         self, max_offset_mm: Sequence[float], distance_weight: float = 1.0, reconstruction_weight: float = 1.0
     ) -> None:

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scripts.data.records import KEPT
+
 SIMILARITY = "similarity"
 TISSUE = "tissue"
 COLLISION = "collision"
-KEPT = ""
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,7 @@ def collisions(labels: np.ndarray, voxels: np.ndarray, scores: np.ndarray, passe
     lost = np.zeros(len(labels), dtype=bool)
     owner: dict[tuple[int, ...], int] = {}
     # The strongest claim on a voxel comes first: foreground before background, then the higher score.
-    for point in sorted(np.flatnonzero(passed), key=lambda n: (labels[n] == 0, -scores[n], n)):
+    for point in sorted(np.flatnonzero(passed).tolist(), key=lambda n: (labels[n] == 0, -scores[n], n)):
         first = owner.setdefault(tuple(int(v) for v in voxels[point]), point)
         lost[point] = labels[first] != labels[point]
     return lost
-
-
-def classes_not_located(classes: Mapping[str, int], labels: np.ndarray, reasons: Sequence[str]) -> list[str]:
-    """Names of the classes of which no point was kept."""
-    kept = {int(label) for label, reason in zip(labels, reasons, strict=True) if reason == KEPT}
-    return [name for name, value in classes.items() if value not in kept]

@@ -20,7 +20,7 @@ def located_points(
     similarities: Mapping[str, np.ndarray] | None = None,
     evidence: Mapping[str, np.ndarray] | None = None,
 ) -> PointSet:
-    """The support's N scribble points with what was found out about each; see `PointSet`."""
+    """The support's N scribble points with where each lies and what was measured there; see `PointSet`."""
     return PointSet(
         labels=scribbles.labels,
         support_voxels=scribbles.voxels,
@@ -50,13 +50,15 @@ def points_at_home(scribbles: ScribblePoints, affine: np.ndarray, shape: Sequenc
 def draw_kept(points: PointSet, affine: np.ndarray, shape: tuple[int, ...], background_value: int) -> np.ndarray:
     """(X, Y, Z) uint8 label values, one voxel a kept point; foreground over background, then the higher score.
 
+    Places and scores are those of the record, rounded, so that the drawing can be made again from it.
+
     Args:
         points: in the case's world.
         affine: (4, 4) of the case's own grid.
         shape: of that grid.
         background_value: that background points are drawn with.
     """
-    kept = points.chosen(points.kept)
+    kept = points.chosen(points.kept).rounded()
     order = np.where(kept.labels == 0, -1.0, kept.scores)
     values = np.where(kept.labels == 0, background_value, kept.labels)
     return draw_points(kept.located_mm, values, order, affine, shape)

@@ -34,10 +34,10 @@ def draw(data, count=300, **settings):
 
 def test_coarse_pairs_lie_anywhere_in_the_body(coded):
     pairs = draw(coded)
-    found = torch.stack([centres(pair) for pair in pairs])
-    assert coded["body"][0][tuple(found.reshape(-1, 3).T)].all()
+    drawn = torch.stack([centres(pair) for pair in pairs])
+    assert coded["body"][0][tuple(drawn.reshape(-1, 3).T)].all()
     for end in (0, 1):
-        assert found[:, end].amin(0).tolist() == [3, 2, 1] and found[:, end].amax(0).tolist() == [16, 13, 10]
+        assert drawn[:, end].amin(0).tolist() == [3, 2, 1] and drawn[:, end].amax(0).tolist() == [16, 13, 10]
 
 
 def test_offset_is_that_of_the_centres(coded):
@@ -49,10 +49,10 @@ def test_offset_is_that_of_the_centres(coded):
 def test_fine_pairs_stay_in_the_box_in_mm(coded):
     box_mm = (6.0, 9.0, 10.0)  # 3, 2 and 2 whole voxels
     pairs = draw(coded, count=600, box_mm=box_mm)
-    found = torch.stack([centres(pair) for pair in pairs])
-    steps = (found[:, 1] - found[:, 0]).abs()
+    drawn = torch.stack([centres(pair) for pair in pairs])
+    steps = (drawn[:, 1] - drawn[:, 0]).abs()
     assert steps.amax(0).tolist() == [3, 2, 2]
-    assert coded["body"][0][tuple(found.reshape(-1, 3).T)].all(), "the second centre lies in the body too"
+    assert coded["body"][0][tuple(drawn.reshape(-1, 3).T)].all(), "the second centre lies in the body too"
     limit = torch.tensor(box_mm)
     assert all((pair["offset_mm"].abs() <= limit).all() for pair in pairs)
 
@@ -93,7 +93,9 @@ def test_mask_boxes_is_the_largest_number(coded):
     data["body"][0, :8] = data["body"][0, -8:] = data["body"][0, :, :4] = data["body"][0, :, -4:] = 0
     data["body"][..., :4] = data["body"][..., -4:] = 0
     assert {int((patch == 0).sum()) for pair in one(data) for patch in pair["masked"]} == {4 * 2 * 2}
-    off = PatchPairsd(PATCH, SPACING_MM, mask_boxes=0)
+    half = PatchPairsd((16, 8, 8), SPACING_MM, pairs_per_volume=5, mask_boxes=1, mask_box_share=0.5)
+    assert {int((patch == 0).sum()) for pair in half(data) for patch in pair["masked"]} == {8 * 4 * 4}
+    off = PatchPairsd(PATCH, SPACING_MM, pairs_per_volume=1, mask_boxes=0)
     (pair,) = off(coded)
     assert torch.equal(pair["masked"], pair["patches"])
 

@@ -6,7 +6,6 @@ import torch
 
 from scripts.points.denoising import (
     RULES,
-    classes_not_located,
     cosine_similarities,
     denoise,
     denoising_rule,
@@ -23,9 +22,9 @@ def reasons(labels, voxels, scores, tau=0.5, misfits=None, tolerance=None):
 def test_cosines_by_hand():
     support = {"m2": torch.tensor([[3.0, 4.0], [1.0, 0.0], [0.0, 0.0]]), "m4": torch.tensor([[1.0], [2.0], [1.0]])}
     query = {"m2": torch.tensor([[4.0, 3.0], [0.0, 2.0], [1.0, 1.0]]), "m4": torch.tensor([[5.0], [0.1], [0.0]])}
-    found = cosine_similarities(support, query)
-    assert found["m2"].tolist() == pytest.approx([24 / 25, 0, 0]), "a dead feature vector agrees with nothing"
-    assert found["m4"].tolist() == pytest.approx([1, 1, 0])
+    cosines = cosine_similarities(support, query)
+    assert cosines["m2"].tolist() == pytest.approx([24 / 25, 0, 0]), "a dead feature vector agrees with nothing"
+    assert cosines["m4"].tolist() == pytest.approx([1, 1, 0])
 
 
 def test_score_is_the_product_of_the_rule_s_levels():
@@ -46,8 +45,8 @@ def test_rules():
 
 def test_a_score_must_exceed_tau():
     apart = [[n, 0, 0] for n in range(4)]
-    found = reasons([1, 1, 0, 0], apart, [0.5, math.nextafter(0.5, 1), 0.5, 0.6])
-    assert found == ["similarity", "", "similarity", ""], "background passes the same threshold"
+    dropped = reasons([1, 1, 0, 0], apart, [0.5, math.nextafter(0.5, 1), 0.5, 0.6])
+    assert dropped == ["similarity", "", "similarity", ""], "background passes the same threshold"
     assert reasons([1, 1, 0, 0], apart, [0.0, 0.1, 0.0, 1.0], tau=0) == [""] * 4
     assert reasons([1], [[0, 0, 0]], [math.nan]) == ["similarity"]
 
@@ -62,37 +61,27 @@ def test_the_tissue_check_is_a_second_threshold():
 
 
 def test_a_point_in_the_wrong_tissue_claims_no_voxel():
-    here = [4, 5, 6]
-    assert reasons([1, 2], [here, here], [0.9, 0.6], misfits=[0.5, 0.0], tolerance=0.1) == ["tissue", ""]
+    voxel = [4, 5, 6]
+    assert reasons([1, 2], [voxel, voxel], [0.9, 0.6], misfits=[0.5, 0.0], tolerance=0.1) == ["tissue", ""]
 
 
 def test_foreground_is_never_erased_by_background():
-    here = [4, 5, 6]
-    assert reasons([0, 1], [here, here], [0.99, 0.51]) == ["collision", ""]
-    assert reasons([1, 0], [here, here], [0.51, 0.99]) == ["", "collision"]
+    voxel = [4, 5, 6]
+    assert reasons([0, 1], [voxel, voxel], [0.99, 0.51]) == ["collision", ""]
+    assert reasons([1, 0], [voxel, voxel], [0.51, 0.99]) == ["", "collision"]
 
 
 def test_the_higher_score_wins_between_classes():
-    here = [4, 5, 6]
-    assert reasons([1, 3, 1, 0], [here] * 4, [0.7, 0.8, 0.6, 0.9]) == ["collision", "", "collision", "collision"]
-    assert reasons([3, 1], [here, here], [0.7, 0.7]) == ["", "collision"], "a tie goes to the first point"
+    voxel = [4, 5, 6]
+    assert reasons([1, 3, 1, 0], [voxel] * 4, [0.7, 0.8, 0.6, 0.9]) == ["collision", "", "collision", "collision"]
+    assert reasons([3, 1], [voxel, voxel], [0.7, 0.7]) == ["", "collision"], "a tie goes to the first point"
 
 
 def test_points_of_one_class_share_a_voxel():
-    here, there = [4, 5, 6], [4, 5, 7]
-    assert reasons([1, 1, 1, 0, 0], [here, here, there, [0, 0, 0], [0, 0, 0]], [0.9, 0.6, 0.7, 0.6, 0.8]) == [""] * 5
+    voxel, other = [4, 5, 6], [4, 5, 7]
+    assert reasons([1, 1, 1, 0, 0], [voxel, voxel, other, [0, 0, 0], [0, 0, 0]], [0.9, 0.6, 0.7, 0.6, 0.8]) == [""] * 5
 
 
 def test_a_dropped_point_takes_no_voxel():
-    here = [4, 5, 6]
-    assert reasons([1, 0], [here, here], [0.4, 0.9]) == ["similarity", ""]
-
-
-def test_classes_not_located():
-    classes = {"spleen": 1, "left_kidney": 3, "liver": 6}
-    assert classes_not_located(classes, np.array([1, 1, 3, 0]), ["", "collision", "similarity", ""]) == [
-        "left_kidney",
-        "liver",
-    ]
-    assert classes_not_located(classes, np.array([1, 3, 6]), ["", "", ""]) == []
-    assert classes_not_located(classes, np.array([], dtype=int), []) == list(classes)
+    voxel = [4, 5, 6]
+    assert reasons([1, 0], [voxel, voxel], [0.4, 0.9]) == ["similarity", ""]

@@ -8,8 +8,8 @@ def test_local_intensity_is_the_median_of_27_voxels():
     image = np.zeros((4, 5, 6), dtype=np.float32)
     image[2, 2, 2] = 1.0  # noise: one voxel decides nothing
     image[0:2, 3:5, 3:6] = 0.7
-    found = local_intensities(image, np.array([[2, 2, 2], [0, 4, 4], [0, 0, 0]]))
-    assert found.tolist() == pytest.approx([0.0, 0.7, 0.0]), "the border is continued by its own voxels"
+    intensities = local_intensities(image, np.array([[2, 2, 2], [0, 4, 4], [0, 0, 0]]))
+    assert intensities.tolist() == pytest.approx([0.0, 0.7, 0.0]), "the border is continued by its own voxels"
 
 
 def test_misfit_is_the_distance_from_the_strokes_range():

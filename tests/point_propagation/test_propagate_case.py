@@ -1,0 +1,82 @@
+"""The core of the stage with stand-ins for the networks: every number by hand, on an anisotropic grid."""
+
+import numpy as np
+import pytest
+import torch
+
+from scripts.data.cached_volume import CachedVolume
+from scripts.data.scribbles import ScribblePoints
+from scripts.point_propagation.propagate_case import describe_support, points_on_support, propagate_case
+from scripts.point_propagation.propagator import LocatedPoints, SupportPoints
+from scripts.points.denoising import denoising_rule
+
+# Steps of 4, 4 and 5 mm; the query's origin lies 100 mm further along x.
+AFFINE = np.diag([4.0, 4.0, 5.0, 1.0])
+QUERY_AFFINE = AFFINE + np.array([[0, 0, 0, 100.0], *[[0] * 4] * 3])
+SHAPE = (6, 6, 6)
+LEVELS = ("m1", "m2", "m3", "m4")
+SCRIBBLES = ScribblePoints(
+    labels=np.array([1, 3, 0]),
+    voxels=np.array([[9, 9, 9], [8, 8, 8], [7, 7, 7]]),
+    world_mm=np.array([[4.0, 4.0, 5.0], [8.0, 8.0, 10.0], [16.0, 16.0, 20.0]]),
+)
+
+
+class StandIn:
+    """Places of the three points in voxels, and their cosines at every level."""
+
+    def __init__(self, voxels, cosines):
+        self.located = LocatedPoints(np.array(voxels), {level: np.array(cosines) for level in LEVELS})
+        self.described = None
+
+    def describe_support(self, volume, voxels):
+        self.described = voxels.tolist()
+        return SupportPoints(torch.zeros(3, 3), torch.zeros(3, 3), dict.fromkeys(LEVELS, torch.zeros(3, 2)))
+
+    def locate(self, volume, body, support):
+        return self.located
+
+
+def volume(affine, bright=()):
+    """Tissue of 0.5, and of 0.9 around the voxels in `bright`."""
+    image = torch.full((1, *SHAPE), 0.5)
+    for x, y, z in bright:
+        image[0, x - 1 : x + 2, y - 1 : y + 2, z - 1 : z + 2] = 0.9
+    return CachedVolume(image, torch.ones(SHAPE, dtype=torch.bool), affine)
+
+
+def propagate(voxels, cosines, bright=(), **rule):
+    propagator = StandIn(voxels, cosines)
+    support = describe_support(SCRIBBLES, volume(AFFINE), propagator)
+    assert propagator.described == [[1, 1, 1], [2, 2, 2], [4, 4, 4]], "the support's working voxels"
+    return propagate_case(support, volume(QUERY_AFFINE, bright), propagator, denoising_rule("dual", **rule))
+
+
+def test_places_are_in_the_query_s_world_and_scores_are_products_of_two_levels():
+    points = propagate([[0.5, 1, 1], [2, 2, 2], [4, 4.4, 4]], [0.8, 0.6, 0.9])
+    assert points.located_mm.tolist() == [[102.0, 4, 5], [108, 8, 10], [116, pytest.approx(17.6), 20]]
+    assert points.working_voxels.tolist() == [[0, 1, 1], [2, 2, 2], [4, 4, 4]]
+    assert points.scores == pytest.approx([0.64, 0.36, 0.81]) and points.reasons.tolist() == ["", "similarity", ""]
+    assert points.support_mm.tolist() == SCRIBBLES.world_mm.tolist()
+    assert points.support_voxels.tolist() == SCRIBBLES.voxels.tolist()
+    assert points.similarities["m1"].tolist() == [0.8, 0.6, 0.9]
+
+
+def test_points_that_share_a_working_voxel_collide():
+    points = propagate([[2.2, 2, 2], [2, 2, 2], [1.9, 2, 2]], [0.8, 0.9, 1.0])
+    assert points.reasons.tolist() == ["collision", "", "collision"]
+
+
+def test_a_point_in_brighter_tissue_misfits_by_the_difference():
+    points = propagate([[1, 1, 1], [3, 3, 3], [4, 4, 4]], [0.9, 0.9, 0.9], bright=[(3, 3, 3)], tissue_tolerance=0.08)
+    assert points.evidence["tissue_misfit"] == pytest.approx([0, 0.4, 0])
+    assert points.reasons.tolist() == ["", "tissue", ""]
+
+
+def test_on_the_support_every_point_stays_and_is_alike_to_itself():
+    support = describe_support(SCRIBBLES, volume(AFFINE), StandIn([], []))
+    points = points_on_support(support, volume(AFFINE))
+    assert points.located_mm.tolist() == SCRIBBLES.world_mm.tolist() and points.kept.all()
+    assert points.working_voxels.tolist() == [[1, 1, 1], [2, 2, 2], [4, 4, 4]] and points.scores.tolist() == [1, 1, 1]
+    assert list(points.similarities) == list(LEVELS) and points.similarities["m4"].tolist() == [1, 1, 1]
+    assert points.evidence["tissue_misfit"].tolist() == [0, 0, 0]
