@@ -1,1 +1,1 @@
-"""Dense anatomical embeddings: how they are learnt, and computed over a volume."""
+"""Dense anatomical embeddings: how they are learnt, computed over a volume, and where their cells lie."""

@@ -10,14 +10,14 @@ from monai.utils import CommonKeys
 from torch import Tensor, nn
 from torch.nn import functional
 
-from scripts.embedding.cells import cells_at
+from scripts.embedding.cells import vectors_at
 from scripts.networks.anatomy_net import STRIDES
 
-NEAR_MM = {"fine": 12.0, "coarse": 40.0}
+NEAR_MM: Mapping[str, float] = {"fine": 12.0, "coarse": 40.0}
 
 
 class ContrastiveLoss(nn.Module):
-    """InfoNCE at both levels: a point must find itself in the other view among all points of the batch.
+    """InfoNCE at both levels (van den Oord et al. 2018): a point must find itself among all points of the other views.
 
     Points of the same volume nearer than `near_mm` are neither right nor wrong and are left out.
 
@@ -26,10 +26,10 @@ class ContrastiveLoss(nn.Module):
         near_mm: level -> distance in mm.
     """
 
-    def __init__(self, temperature: float = 0.1, near_mm: Mapping[str, float] | None = None) -> None:
+    def __init__(self, temperature: float = 0.1, near_mm: Mapping[str, float] = NEAR_MM) -> None:
         super().__init__()
         self.temperature = temperature
-        self.near_mm = dict(NEAR_MM if near_mm is None else near_mm)
+        self.near_mm = dict(near_mm)
 
     def forward(self, output: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
         """Mean over the levels.
@@ -40,8 +40,8 @@ class ContrastiveLoss(nn.Module):
         """
         losses = []
         for level, near_mm in self.near_mm.items():
-            found = cells_at(output[level], target["voxels"], STRIDES[level])
-            first, second = (half.flatten(0, 1) for half in found.chunk(2))
+            vectors = vectors_at(output[level], target["voxels"], STRIDES[level])
+            first, second = (half.flatten(0, 1) for half in vectors.chunk(2))
             similarity = first @ second.T / self.temperature
             similarity = similarity.masked_fill(_too_near(target["places_mm"], near_mm), -torch.inf)
             truth = torch.arange(len(first), device=first.device)
@@ -68,9 +68,10 @@ class MatchErrorMm:
         prediction, target = output[CommonKeys.PRED], output[CommonKeys.LABEL]
         cosines = []
         for level, stride in STRIDES.items():
-            first, second = cells_at(prediction[level].float(), target["voxels"], stride).chunk(2)
+            first, second = vectors_at(prediction[level].float(), target["voxels"], stride).chunk(2)
             cosines.append(first @ second.transpose(1, 2))
-        found = sum(cosines).argmax(dim=2)
-        places = target["places_mm"]
-        matched = torch.gather(places, 1, found[..., None].expand(-1, -1, 3))
-        return float((matched - places).norm(dim=2).median())
+        fine, coarse = cosines
+        nearest = (fine + coarse).argmax(dim=2)
+        places_mm = target["places_mm"]
+        matched_mm = torch.gather(places_mm, 1, nearest[..., None].expand(-1, -1, 3))
+        return float((matched_mm - places_mm).norm(dim=2).median())

@@ -18,8 +18,6 @@ from scripts.data.intensity import only_body
 from scripts.data.noise import seeded_noise
 
 MAX_DRAWS = 20
-# Body voxels looked at for each point wanted: a body has millions, of which two views may share one in a hundred.
-CANDIDATES = 200
 
 
 @dataclass(frozen=True)
@@ -30,13 +28,13 @@ class View:
         matrix: (3, 3) rotation and scale, in voxels (the working grid is isotropic or nearly so).
         centre: (3,) volume voxel in the middle of the window.
         size: (X, Y, Z) voxels of the window.
-        seen: first and last slice of the volume, along Z, that the view shows.
+        slices: first and last slice of the volume, along Z, that the view shows.
     """
 
     matrix: np.ndarray
     centre: np.ndarray
     size: tuple[int, int, int]
-    seen: tuple[float, float] = (-math.inf, math.inf)
+    slices: tuple[float, float] = (-math.inf, math.inf)
 
     @property
     def middle(self) -> np.ndarray:
@@ -52,18 +50,17 @@ class View:
         return (voxels - self.centre) @ np.linalg.inv(self.matrix).T + self.middle
 
     def sample(self, volume: Tensor) -> Tensor:
-        """The window's voxels, linear, zero outside what is seen: (C, X, Y, Z) volume -> (C, *size)."""
+        """The window's voxels, linear, zero outside `slices`: (C, X, Y, Z) volume -> (C, *size)."""
         # grid_sample wants coordinates from -1 to 1 (align_corners), last axis first.
-        like = {"dtype": torch.float32, "device": volume.device}
-        shape = torch.tensor(volume.shape[1:], **like)
-        axes = [torch.arange(size, **like) - (size - 1) / 2 for size in self.size]
-        matrix = torch.as_tensor(self.matrix, **like)
-        x, y, z = torch.meshgrid(*axes, indexing="ij")
-        places = torch.stack([x, y, z], dim=-1) @ matrix.T + torch.as_tensor(self.centre, **like)
-        grid = (2 * places / (shape - 1).clamp(min=1) - 1).flip(-1)
+        device, single = volume.device, torch.float32
+        shape = torch.tensor(volume.shape[1:], dtype=single, device=device)
+        axes = [torch.arange(size, dtype=single, device=device) - (size - 1) / 2 for size in self.size]
+        matrix, centre = (torch.as_tensor(part, dtype=single, device=device) for part in (self.matrix, self.centre))
+        voxels = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1) @ matrix.T + centre
+        grid = (2 * voxels / (shape - 1).clamp(min=1) - 1).flip(-1)
         window = functional.grid_sample(volume[None], grid[None], mode="bilinear", align_corners=True)[0]
-        low, high = self.seen
-        return window * ((places[..., 2] >= low) & (places[..., 2] <= high))
+        low, high = self.slices
+        return window * ((voxels[..., 2] >= low) & (voxels[..., 2] <= high))
 
 
 class ViewPairsd(Randomizable, MapTransform):
@@ -84,7 +81,13 @@ class ViewPairsd(Randomizable, MapTransform):
         least_mm: of the volume, along its axis, that is left on either side of the views' common centre.
         rotation_deg: largest angle about each axis.
         shift: largest distance of a view's centre from the common centre, in windows.
-        recolour: random gamma, brightness and noise; False for none.
+        candidates: body voxels looked at for each point: a body has millions, of which two views may share one in a
+            hundred.
+        log_gamma: largest logarithm of the exponent of the intensities, either way.
+        gain: largest relative change of the intensities.
+        offset: largest shift of the intensities.
+        noise: largest standard deviation of Gaussian noise.
+        recolour: False leaves the intensities alone.
     """
 
     def __init__(
@@ -93,20 +96,27 @@ class ViewPairsd(Randomizable, MapTransform):
         spacing_mm: Sequence[float],
         points: int = 400,
         scale: tuple[float, float] = (0.75, 1.3),
-        stretch: float = 0.0,
-        cut: float = 0.0,
+        stretch: float = 0.15,
+        cut: float = 0.7,
         least_mm: float = 32.0,
         rotation_deg: float = 10.0,
         shift: float = 0.25,
+        candidates: int = 200,
+        log_gamma: float = 0.2,
+        gain: float = 0.1,
+        offset: float = 0.05,
+        noise: float = 0.03,
         recolour: bool = True,
         image_key: str = "image",
         body_key: str = "body",
     ) -> None:
         MapTransform.__init__(self, [image_key, body_key])
-        self.window_size = tuple(int(size) for size in window_size)
+        x, y, z = (int(size) for size in window_size)
+        self.window_size = (x, y, z)
         self.spacing_mm = np.array(spacing_mm, dtype=float)
         self.points, self.scale, self.rotation_deg, self.shift = points, tuple(scale), rotation_deg, shift
-        self.stretch, self.cut, self.least_mm = stretch, cut, least_mm
+        self.stretch, self.cut, self.least_mm, self.candidates = stretch, cut, least_mm, candidates
+        self.log_gamma, self.gain, self.offset, self.noise = log_gamma, gain, offset, noise
         self.recolour = recolour
         self.image_key, self.body_key = image_key, body_key
 
@@ -119,20 +129,20 @@ class ViewPairsd(Randomizable, MapTransform):
             self.set_random_state(seed=data["view_seed"])
         image, mask = torch.as_tensor(data[self.image_key]).float(), torch.as_tensor(data[self.body_key]) > 0
         image = only_body(image, mask.to(image.device))
-        views, places = self._overlapping(mask[0].cpu().numpy())
+        views, shared = self._overlapping(mask[0].cpu().numpy())
         windows = torch.stack([self._coloured(view.sample(image)) for view in views])
-        voxels = np.stack([view.to_window(places) for view in views])
+        voxels = np.stack([view.to_window(shared) for view in views])
         return {
             "views": windows,
             "voxels": torch.as_tensor(voxels, dtype=torch.float32),
-            "places_mm": torch.as_tensor(places * self.spacing_mm, dtype=torch.float32),
+            "places_mm": torch.as_tensor(shared * self.spacing_mm, dtype=torch.float32),
         }
 
     def _overlapping(self, body: np.ndarray) -> tuple[list[View], np.ndarray]:
         """Two views and `points` voxels of the (X, Y, Z) body that lie in both, drawn with replacement."""
         voxels = np.flatnonzero(body)
         for _ in range(MAX_DRAWS):
-            drawn = voxels[self.R.randint(len(voxels), size=1 + CANDIDATES * self.points)]
+            drawn = voxels[self.R.randint(len(voxels), size=1 + self.candidates * self.points)]
             drawn = np.stack(np.unravel_index(drawn, body.shape), axis=1)
             centre, candidates = drawn[0], drawn[1:]
             views = [self._view(centre, body.shape[2]) for _ in range(2)]
@@ -149,9 +159,9 @@ class ViewPairsd(Randomizable, MapTransform):
         rotation = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
         matrix = np.diag(1 / self.spacing_mm) @ (rotation * zoom) @ np.diag(self.spacing_mm)
         moved = centre + self.R.uniform(-self.shift, self.shift, 3) * self.window_size
-        return View(matrix, moved, self.window_size, self._seen(centre[2], slices))
+        return View(matrix, moved, self.window_size, self._slices(centre[2], slices))
 
-    def _seen(self, middle: float, slices: int) -> tuple[float, float]:
+    def _slices(self, middle: float, slices: int) -> tuple[float, float]:
         """First and last slice of a view whose volume may be cut off on either side of the slice `middle`."""
         least = self.least_mm / self.spacing_mm[2]
         low, high = self.R.uniform(0, max(middle - least, 0)), self.R.uniform(min(middle + least, slices), slices)
@@ -161,17 +171,19 @@ class ViewPairsd(Randomizable, MapTransform):
     def _coloured(self, window: Tensor) -> Tensor:
         if not self.recolour:
             return window
-        gamma, gain, bias = np.exp(self.R.uniform(-0.2, 0.2)), self.R.uniform(0.9, 1.1), self.R.uniform(-0.05, 0.05)
-        noise = seeded_noise(window, self.R) * self.R.uniform(0, 0.03)
-        return (gain * window.clamp(min=0) ** gamma + bias + noise).clamp(0, 1)
+        gamma = np.exp(self.R.uniform(-self.log_gamma, self.log_gamma))
+        gain = self.R.uniform(1 - self.gain, 1 + self.gain)
+        offset = self.R.uniform(-self.offset, self.offset)
+        noise = seeded_noise(window, self.R) * self.R.uniform(0, self.noise)
+        return (gain * window.clamp(min=0) ** gamma + offset + noise).clamp(0, 1)
 
 
 def _inside(view: View, voxels: np.ndarray) -> np.ndarray:
     """Which volume voxels a view shows, half a voxel or more from the window's border, (N,) bool."""
-    places = view.to_window(voxels)
-    low, high = view.seen
-    seen = (voxels[:, 2] >= low) & (voxels[:, 2] <= high)
-    return seen & np.all((places >= 0.5) & (places <= np.array(view.size) - 1.5), axis=1)
+    in_window = view.to_window(voxels)
+    low, high = view.slices
+    shown = (voxels[:, 2] >= low) & (voxels[:, 2] <= high)
+    return shown & np.all((in_window >= 0.5) & (in_window <= np.array(view.size) - 1.5), axis=1)
 
 
 def seeded_items(items: Sequence[Mapping[str, str]], views: int, seed: int) -> list[dict[str, Any]]:
@@ -186,8 +198,8 @@ def prepare_views(
 
     Input (2B, 1, X, Y, Z), view 0 of every volume first; target "voxels" (2B, N, 3) likewise, "places_mm" (B, N, 3).
     """
-    views, voxels, places = (
+    views, voxels, places_mm = (
         batch[key].to(device=device, non_blocking=non_blocking, **kwargs) for key in ("views", "voxels", "places_mm")
     )
     first_then_second = [torch.cat([item[:, 0], item[:, 1]]) for item in (views, voxels)]
-    return first_then_second[0], {"voxels": first_then_second[1], "places_mm": places}
+    return first_then_second[0], {"voxels": first_then_second[1], "places_mm": places_mm}

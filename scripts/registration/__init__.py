@@ -1,1 +1,1 @@
-"""Which place of one body is which of another."""
+"""Where a place of one body lies in another: from embeddings to an affine map, from it to displacements."""

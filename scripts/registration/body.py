@@ -6,41 +6,36 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from scripts.data.cached_volume import CachedVolume
 from scripts.data.intensity import only_body
-from scripts.embedding.dense_embedding import DenseEmbedding, embed_volume
-from scripts.networks.anatomy_net import STRIDES
+from scripts.embedding.dense_embedding import DenseEmbedding, WindowSettings, embed_volume
 from scripts.networks.embedding_weights import TrainedEmbedding
 
 
 @dataclass(frozen=True)
 class Body:
-    """A volume as matching sees it: the fine cells inside the body.
+    """The fine cells inside the body. Places are mm of the working grid: voxel times spacing.
 
     Attributes:
         embedding: of the volume.
-        places_mm: (M, 3) voxel times spacing.
-        vectors: (M, D) joined embeddings.
-        spacing_mm: (3,).
+        cells: (M, 3) their indices, in the order of the axes.
     """
 
     embedding: DenseEmbedding
-    places_mm: Tensor
-    vectors: Tensor
-    spacing_mm: Tensor
-
-    def at(self, places_mm: Tensor) -> Tensor:
-        """Joined embeddings at (N, 3) places in mm."""
-        return self.embedding.at(places_mm / self.spacing_mm)
+    cells: Tensor
 
     @cached_property
-    def cells(self) -> Tensor:
-        """(M, 3) indices of the fine cells."""
-        return (self.places_mm / self.spacing_mm / STRIDES["fine"]).floor().long()
+    def places_mm(self) -> Tensor:
+        """(M, 3) centres of the cells."""
+        return self.embedding.grid().centres_mm(self.cells)
+
+    @cached_property
+    def vectors(self) -> Tensor:
+        """(M, F + G) joined embeddings of the cells."""
+        return self.embedding.fine_vectors[self.cells.unbind(dim=1)]
 
     @cached_property
     def sparse(self) -> Tensor:
@@ -48,12 +43,17 @@ class Body:
         even = (self.cells % 2 == 0).all(dim=1).nonzero()[:, 0]
         return even if len(even) else torch.arange(len(self.cells), device=self.cells.device)
 
+    def at(self, places_mm: Tensor) -> Tensor:
+        """Joined embeddings at (N, 3) places."""
+        spacing_mm = torch.tensor(self.embedding.spacing_mm, dtype=torch.float32, device=places_mm.device)
+        return self.embedding.at(places_mm / spacing_mm)
+
     def around(self, chosen: Tensor) -> Tensor:
         """(N,) of the M cells -> (N, 27) themselves and their neighbours; one outside the body is the cell itself."""
         steps = torch.tensor(list(product((-1, 0, 1), repeat=3)), device=chosen.device)
-        wanted = self.cells[chosen][:, None] + steps + 1
-        found = self._numbers[wanted.unbind(dim=-1)]
-        return torch.where(found < 0, chosen[:, None], found)
+        neighbours = self.cells[chosen][:, None] + steps + 1
+        numbers = self._numbers[neighbours.unbind(dim=-1)]
+        return torch.where(numbers < 0, chosen[:, None], numbers)
 
     @cached_property
     def _numbers(self) -> Tensor:
@@ -64,20 +64,13 @@ class Body:
         return numbers
 
 
-def embed_body(trained: TrainedEmbedding, volume: CachedVolume, spacing_mm: np.ndarray) -> Body:
-    """A cached volume's cells with their embeddings, where the network is."""
+def embed_body(trained: TrainedEmbedding, volume: CachedVolume, settings: WindowSettings | None = None) -> Body:
+    """A volume's cells with their embeddings, where the network is; the volume has the network's spacing."""
     device = next(trained.network.parameters()).device
-    image = only_body(volume.image, volume.body)
-    embedding = embed_volume(trained.network, image.to(device), trained.window_size)
-    return body_of(embedding, volume.body, spacing_mm)
+    image = only_body(volume.image, volume.body).to(device)
+    return body_of(embed_volume(trained.network, image, trained.spacing_mm, trained.window_size, settings), volume.body)
 
 
-def body_of(embedding: DenseEmbedding, body: Tensor, spacing_mm: np.ndarray) -> Body:
+def body_of(embedding: DenseEmbedding, body: Tensor) -> Body:
     """Keep the fine cells whose centre voxel lies in the (X, Y, Z) body mask."""
-    centres, vectors = embedding.cell_centres("fine").reshape(-1, 3), embedding.fine_vectors
-    voxels = centres.floor().long()
-    limits = torch.tensor(body.shape, device=voxels.device)
-    inside = (voxels < limits).all(dim=1)
-    inside[inside.clone()] = body.to(voxels.device)[tuple(voxels[inside].T)] > 0
-    spacing = torch.as_tensor(spacing_mm, dtype=torch.float32, device=centres.device)
-    return Body(embedding, centres[inside] * spacing, vectors.reshape(len(centres), -1)[inside], spacing)
+    return Body(embedding, embedding.grid().centred_in(body).nonzero().to(embedding.device))

@@ -1,6 +1,8 @@
-"""One image bent onto another, from a start that is already near (mode `default`).
+"""Deformable registration of two images, from a start that is already near (mode `default`).
 
 Embeddings say which organ is where; their cells are too coarse for its border, which the images themselves show.
+Squared local normalised cross-correlation (Avants et al. 2008) of images under a free-form deformation, whose knots
+are smoothed to about a cubic B-spline (Rueckert et al. 1999), by Adam.
 """
 
 from __future__ import annotations
@@ -17,33 +19,38 @@ from torch.nn import functional
 
 from scripts.common.errors import BundleError
 
-KNOT_VOXELS = 3  # between the knots of the displacement
-ROUNDS_OF_MEANS = 2  # over 3 x 3 x 3 knots: together with the linear way between them about a cubic B-spline
-RATE_VOXELS = 0.5  # of Adam
-
 
 @dataclass(frozen=True)
 class RegistrationSettings:
-    """How an image bends.
+    """How an image deforms.
 
     Attributes:
-        half_steps: of Adam, first, on images of half the resolution: twice as far at an eighth of the work.
-        steps: of Adam on the images themselves; without any of both the start is kept.
-        window: side of the cube, in voxels, in which grey values are compared; odd.
-        smoothness: weight of the displacement's squared slope against the images' correlation.
+        registration_half_steps: of Adam, first, on images of half the resolution: twice as far at an eighth of the
+            work.
+        registration_steps: of Adam on the images themselves; without any of both the start is kept.
+        registration_window_voxels: side of the cube in which grey values are compared; odd.
+        registration_smoothness: weight of the displacement's squared slope against the images' correlation.
+        registration_knot_voxels: between the knots of the displacement.
+        registration_means: over 3 x 3 x 3 knots, one after the other; two of them and the linear way between knots
+            make about a cubic B-spline.
+        registration_rate_voxels: learning rate of Adam.
     """
 
-    half_steps: int = 60
-    steps: int = 30
-    window: int = 5
-    smoothness: float = 0.03
+    registration_half_steps: int = 60
+    registration_steps: int = 30
+    registration_window_voxels: int = 5
+    registration_smoothness: float = 0.03
+    registration_knot_voxels: int = 3
+    registration_means: int = 2
+    registration_rate_voxels: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.window < 1 or self.window % 2 == 0:
-            raise BundleError("the window has no middle", stage="registration", expected="odd", found=self.window)
+        window = self.registration_window_voxels
+        if window < 1 or window % 2 == 0:
+            raise BundleError("the window has no middle", stage="registration", expected="odd", found=window)
 
 
-def registered(fixed: Tensor, moving: Tensor, start: Tensor, settings: RegistrationSettings) -> Tensor:
+def deformable_displacements(fixed: Tensor, moving: Tensor, start: Tensor, settings: RegistrationSettings) -> Tensor:
     """Displacements (3, X, Y, Z) in voxels: what `fixed` shows at p, `moving` shows at p + displacement(p).
 
     Minimises the negative squared local normalised cross-correlation plus the squared slope of the displacement.
@@ -55,31 +62,35 @@ def registered(fixed: Tensor, moving: Tensor, start: Tensor, settings: Registrat
         settings: see `RegistrationSettings`.
     """
     # Windows at the rim also see zeros beyond it, so images are brought around zero.
-    images = [(image - image.mean())[None, None] for image in (fixed.float(), moving.float())]
+    whole, other = ((image - image.mean())[None, None] for image in (fixed.float(), moving.float()))
     field = start[None].float()
-    if settings.half_steps:
+    if settings.registration_half_steps:
         sides = [min(2, size) for size in fixed.shape]
-        halves = [functional.avg_pool3d(image, sides, ceil_mode=True) for image in images]
-        coarse = _resized(field, halves[0].shape[2:]) / 2
-        field = 2 * _resized(_bent(*halves, coarse, settings.half_steps, settings), fixed.shape)
-    return (_bent(*images, field, settings.steps, settings) if settings.steps else field)[0]
+        half, other_half = (functional.avg_pool3d(image, sides, ceil_mode=True) for image in (whole, other))
+        coarse = _resized(field, half.shape[2:]) / 2
+        coarse = _descended(half, other_half, coarse, settings.registration_half_steps, settings)
+        field = 2 * _resized(coarse, fixed.shape)
+    if settings.registration_steps:
+        field = _descended(whole, other, field, settings.registration_steps, settings)
+    return field[0]
 
 
-def _bent(fixed: Tensor, moving: Tensor, start: Tensor, steps: int, settings: RegistrationSettings) -> Tensor:
-    """As `registered`, at one resolution; all with a batch axis, images with a channel axis, too."""
-    shape = fixed.shape[2:]
-    likeness, warp = LocalNormalizedCrossCorrelationLoss(kernel_size=settings.window), _warp()
+def _descended(fixed: Tensor, moving: Tensor, start: Tensor, steps: int, settings: RegistrationSettings) -> Tensor:
+    """As `deformable_displacements`, at one resolution; all with a batch axis, images with a channel axis, too."""
+    shape, spacing = fixed.shape[2:], settings.registration_knot_voxels
+    correlation, warp = LocalNormalizedCrossCorrelationLoss(kernel_size=settings.registration_window_voxels), _warp()
     # Sums of squares minus squares of sums: in TF32 nothing but rounding errors would be left of them.
     with torch.enable_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        knots = _resized(start, [max(-(-size // KNOT_VOXELS) + 1, 2) for size in shape]).requires_grad_()
-        optimizer = torch.optim.Adam([knots], lr=RATE_VOXELS)
+        knots = _resized(start, [max(-(-size // spacing) + 1, 2) for size in shape]).requires_grad_()
+        optimizer = torch.optim.Adam([knots], lr=settings.registration_rate_voxels)
         for _ in range(steps):
-            smooth = _smooth(knots)
-            loss = likeness(warp(moving, _resized(smooth, shape)), fixed) + settings.smoothness * _slope(smooth)
+            smooth = _smooth(knots, settings.registration_means)
+            loss = correlation(warp(moving, _resized(smooth, shape)), fixed)
+            loss = loss + settings.registration_smoothness * _slope(smooth)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        return _resized(_smooth(knots.detach()), shape)
+        return _resized(_smooth(knots.detach(), settings.registration_means), shape)
 
 
 def _warp() -> Warp:
@@ -92,12 +103,13 @@ def _resized(field: Tensor, shape: Sequence[int]) -> Tensor:
     return functional.interpolate(field, size=tuple(shape), mode="trilinear", align_corners=True)
 
 
-def _smooth(knots: Tensor) -> Tensor:
-    for _ in range(ROUNDS_OF_MEANS):
+def _smooth(knots: Tensor, means: int) -> Tensor:
+    for _ in range(means):
         knots = functional.avg_pool3d(functional.pad(knots, [1] * 6, mode="replicate"), 3, stride=1)
     return knots
 
 
 def _slope(knots: Tensor) -> Tensor:
     """Mean squared difference of neighbouring knots, summed over the axes."""
-    return sum(knots.diff(dim=axis).square().mean() for axis in (2, 3, 4))
+    along_x, along_y, along_z = (knots.diff(dim=axis).square().mean() for axis in (2, 3, 4))
+    return along_x + along_y + along_z

@@ -1,9 +1,7 @@
-"""Which place of one body is which place of another: dense embeddings, cycles, a smooth map, and a search around it."""
+"""Which place of one body is which of another: nearest embeddings both ways, an affine map, and a search around it."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,37 +9,9 @@ import torch
 from torch import Tensor
 
 from scripts.registration.body import Body
-from scripts.registration.robust_affine import AffineMap, fit_affine_map
+from scripts.registration.robust_affine import AffineMap, RobustFit, fit_affine_map
 
 CHUNK = 512  # points compared with all candidates at once
-
-
-@dataclass(frozen=True)
-class MapRound:
-    """One round of fitting the map between two bodies: match around the map so far, keep what returns, fit anew.
-
-    Attributes:
-        prior_mm: standard deviation of the Gaussian prior around the map so far; None searches the whole body.
-        cycle_mm: a match counts if the way there and back ends within this distance.
-        width_mm: how far neighbours reach in the new map; None fits an affine map.
-        scale_mm: matches off by more weigh little.
-    """
-
-    prior_mm: float | None
-    cycle_mm: float
-    width_mm: float | None
-    scale_mm: float
-
-
-ROUNDS = (MapRound(None, 24.0, None, 30.0),)
-SMOOTH_ROUNDS = (  # bend the map between organs, and bend it wrong where matches are
-    *ROUNDS,
-    MapRound(60.0, 16.0, 80.0, 25.0),
-    MapRound(50.0, 16.0, 60.0, 20.0),
-    MapRound(40.0, 16.0, 50.0, 15.0),
-    MapRound(30.0, 12.0, 35.0, 12.0),
-    MapRound(30.0, 12.0, 30.0, 12.0),
-)
 
 
 @dataclass(frozen=True)
@@ -49,25 +19,30 @@ class MatchingSettings:
     """How bodies are matched.
 
     Attributes:
-        body_points: random points of each body, matched both ways in each round.
-        rounds: of fitting the smooth map, from coarse to fine.
-        prior_mm: standard deviation of the Gaussian prior around the smooth map when a point is located.
-        temperature: of the similarity against the prior; the one the embedding was trained with.
+        body_points: random points of each body, matched both ways.
+        match_cycle_mm: a match counts for the affine map if, matched back, it ends within this distance.
+        match_scale_mm, match_first_scale_mm, match_scale_decay, match_rounds: of the fit, see `RobustFit`.
+        match_prior_mm: standard deviation of the Gaussian prior around the affine map when a point is located.
+        match_temperature: of the similarity against the prior; the one the embedding was trained with.
         far_mm: from the best match on, another counts as a distant rival.
         seed: of the random body points.
     """
 
     body_points: int = 1200
-    rounds: Sequence[MapRound] = ROUNDS
-    prior_mm: float = 30.0
-    temperature: float = 0.1
+    match_cycle_mm: float = 24.0
+    match_scale_mm: float = 30.0
+    match_first_scale_mm: float = 120.0
+    match_scale_decay: float = 0.8
+    match_rounds: int = 30
+    match_prior_mm: float = 30.0
+    match_temperature: float = 0.1
     far_mm: float = 40.0
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Matches:
-    """Places found in the other body for N points.
+    """Places of another body that match N points.
 
     Attributes:
         places_mm: (N, 3).
@@ -78,55 +53,6 @@ class Matches:
     places_mm: np.ndarray
     similarity: np.ndarray
     margin: np.ndarray
-
-
-def nearest_cells(
-    vectors: Tensor,
-    target: Body,
-    expected_mm: Tensor | None = None,
-    prior_mm: float = math.inf,
-    temperature: float = 0.1,
-) -> Tensor:
-    """The most similar cell of `target` for each of (N, D) vectors, (N,) indices, near `expected_mm` if given.
-
-    Every other cell along each axis is compared, then the neighbours of the best: an eighth of the work, and
-    embeddings change slowly from cell to cell.
-    """
-    places = target.vectors
-    if expected_mm is not None:
-        # -k |e - p|^2 = 2k e.p - k |p|^2 - a constant of the point: similarity and prior in one product.
-        k = temperature / (2 * prior_mm**2)
-        middle = target.places_mm.mean(dim=0)
-        centred = target.places_mm - middle
-        expected = expected_mm.to(centred) - middle
-        vectors = torch.cat([vectors, 2 * k * expected, torch.ones_like(expected[:, :1])], dim=1)
-        places = torch.cat([places, centred, -k * centred.square().sum(dim=1, keepdim=True)], dim=1)
-    sparse = places[target.sparse].T
-    best = target.sparse[torch.cat([(part @ sparse).argmax(dim=1) for part in vectors.split(CHUNK)])]
-    around = target.around(best)
-    closest = torch.einsum("nd,nkd->nk", vectors, places[around]).argmax(dim=1, keepdim=True)
-    return around.gather(1, closest)[:, 0]
-
-
-def nearest_matches(
-    vectors: Tensor, target: Body, settings: MatchingSettings, expected_mm: Tensor | None = None
-) -> Matches:
-    """The most similar place of `target` for each of (N, D) vectors, near `expected_mm` (N, 3) if that is given."""
-    places, similarity, margin = [], [], []
-    for start in range(0, len(vectors), CHUNK):
-        score = cosines = vectors[start : start + CHUNK] @ target.vectors.T
-        if expected_mm is not None:
-            distance_mm = torch.cdist(expected_mm[start : start + CHUNK].to(target.places_mm), target.places_mm)
-            score = cosines - settings.temperature * distance_mm**2 / (2 * settings.prior_mm**2)
-        best = score.argmax(dim=1)
-        found = target.places_mm[best]
-        far = torch.cdist(found, target.places_mm) > settings.far_mm
-        rival = score.masked_fill(~far, -torch.inf).amax(dim=1)
-        places.append(found)
-        similarity.append(torch.gather(cosines, 1, best[:, None])[:, 0])
-        margin.append(torch.gather(score, 1, best[:, None])[:, 0] - rival)
-    joined = (torch.cat(parts).cpu().numpy() for parts in (places, similarity, margin))
-    return Matches(*joined)
 
 
 @dataclass(frozen=True)
@@ -144,64 +70,93 @@ class BodyMaps:
     similarity: float
 
 
+def nearest_cells(vectors: Tensor, target: Body) -> Tensor:
+    """The most similar cell of `target` for each of (N, D) vectors, (N,) indices.
+
+    Every other cell along each axis is compared, then the neighbours of the best: an eighth of the work, and
+    embeddings change slowly from cell to cell.
+    """
+    sparse = target.vectors[target.sparse].T
+    best = target.sparse[torch.cat([(part @ sparse).argmax(dim=1) for part in vectors.split(CHUNK)])]
+    around = target.around(best)
+    closest = torch.einsum("nd,nkd->nk", vectors, target.vectors[around]).argmax(dim=1, keepdim=True)
+    return around.gather(1, closest)[:, 0]
+
+
+def nearest_matches(
+    vectors: Tensor, target: Body, settings: MatchingSettings, expected_mm: Tensor | None = None
+) -> Matches:
+    """The most similar place of `target` for each of (N, D) vectors, near `expected_mm` (N, 3) if that is given."""
+    places, similarity, margin = [], [], []
+    for start in range(0, len(vectors), CHUNK):
+        score = cosines = vectors[start : start + CHUNK] @ target.vectors.T
+        if expected_mm is not None:
+            distance_mm = torch.cdist(expected_mm[start : start + CHUNK].to(target.places_mm), target.places_mm)
+            score = cosines - settings.match_temperature * distance_mm**2 / (2 * settings.match_prior_mm**2)
+        best = score.argmax(dim=1)
+        matched_mm = target.places_mm[best]
+        far = torch.cdist(matched_mm, target.places_mm) > settings.far_mm
+        rival = score.masked_fill(~far, -torch.inf).amax(dim=1)
+        places.append(matched_mm)
+        similarity.append(torch.gather(cosines, 1, best[:, None])[:, 0])
+        margin.append(torch.gather(score, 1, best[:, None])[:, 0] - rival)
+    joined = (torch.cat(parts).cpu().numpy() for parts in (places, similarity, margin))
+    return Matches(*joined)
+
+
 def maps_between(first: Body, second: Body, settings: MatchingSettings) -> BodyMaps:
-    """Smooth maps there and back, from matches both ways.
+    """Affine maps forward and backward, from matches both ways.
 
     Raises:
-        ValueError: fewer than 4 points came back.
+        ValueError: of fewer than 4 points the match, matched back, ended near them.
     """
     generator = np.random.default_rng(settings.seed)
-    forward = backward = None
-    for number, step in enumerate(settings.rounds):
-        there = _returning(first, second, forward, backward, step, settings, generator)
-        here = _returning(second, first, backward, forward, step, settings, generator)
-        places, matched = np.concatenate([there[0], here[1]]), np.concatenate([there[1], here[0]])
-        weights = np.concatenate([there[2], here[2]]).clip(min=0) ** 2
-        try:
-            forward = fit_affine_map(places, matched, weights, step.width_mm, step.scale_mm)
-            backward = fit_affine_map(matched, places, weights, step.width_mm, step.scale_mm)
-        except ValueError as error:
-            raise ValueError(f"round {number + 1} of the map between two bodies: {error}") from error
+    forward = _cycle_matches(first, second, settings, generator)
+    backward = _cycle_matches(second, first, settings, generator)
+    places_mm = np.concatenate([forward.places_mm, backward.matched_mm])
+    matched_mm = np.concatenate([forward.matched_mm, backward.places_mm])
+    weights = np.concatenate([forward.similarity, backward.similarity]).clip(min=0) ** 2
+    fit = RobustFit(
+        settings.match_scale_mm, settings.match_first_scale_mm, settings.match_scale_decay, settings.match_rounds
+    )
+    to_second = fit_affine_map(places_mm, matched_mm, weights, fit)
+    to_first = fit_affine_map(matched_mm, places_mm, weights, fit)
     chosen = _drawn(first, settings.body_points, generator)
-    mapped = torch.as_tensor(forward(first.places_mm[chosen].cpu().numpy()), dtype=torch.float32)
+    mapped = torch.as_tensor(to_second(first.places_mm[chosen].cpu().numpy()), dtype=torch.float32)
     cosines = (first.vectors[chosen] * second.at(mapped.to(first.vectors.device))).sum(dim=1)
-    return BodyMaps(forward, backward, float(cosines.mean()) / len(first.embedding.levels))
+    return BodyMaps(to_second, to_first, float(cosines.mean()) / len(first.embedding.levels))
 
 
-def _returning(
-    source: Body,
-    target: Body,
-    forward: AffineMap | None,
-    backward: AffineMap | None,
-    step: MapRound,
-    settings: MatchingSettings,
-    generator: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Random places of `source` that find their way back, (N, 3) mm, their matches, (N, 3), and similarities, (N,)."""
+@dataclass(frozen=True)
+class _CycleMatches:
+    """Random places of one body, (N, 3) mm, their matches in another, (N, 3) mm, and their similarity, (N,)."""
+
+    places_mm: np.ndarray
+    matched_mm: np.ndarray
+    similarity: np.ndarray
+
+
+def _cycle_matches(
+    source: Body, target: Body, settings: MatchingSettings, generator: np.random.Generator
+) -> _CycleMatches:
+    """Those whose match, matched back, ends near them."""
     chosen = _drawn(source, settings.body_points, generator)
-    places, vectors = source.places_mm[chosen], source.vectors[chosen]
-
-    def nearest(found: Tensor, body: Body, guide: AffineMap | None, at: Tensor) -> Tensor:
-        if guide is None or step.prior_mm is None:
-            return nearest_cells(found, body)
-        expected = torch.as_tensor(guide(at.cpu().numpy()), dtype=torch.float32)
-        return nearest_cells(found, body, expected, step.prior_mm, settings.temperature)
-
-    there = nearest(vectors, target, forward, places)
-    returned = nearest(target.vectors[there], source, backward, target.places_mm[there])
-    kept = (source.places_mm[returned] - places).norm(dim=1) <= step.cycle_mm
-    similarity = (vectors * target.vectors[there]).sum(dim=1)
-    return tuple(part[kept].cpu().numpy() for part in (places, target.places_mm[there], similarity))
+    places_mm, vectors = source.places_mm[chosen], source.vectors[chosen]
+    matched = nearest_cells(vectors, target)
+    returned = nearest_cells(target.vectors[matched], source)
+    kept = (source.places_mm[returned] - places_mm).norm(dim=1) <= settings.match_cycle_mm
+    similarity = (vectors * target.vectors[matched]).sum(dim=1)
+    return _CycleMatches(*(part[kept].cpu().numpy() for part in (places_mm, target.places_mm[matched], similarity)))
 
 
 def _drawn(body: Body, count: int, generator: np.random.Generator) -> Tensor:
-    return torch.as_tensor(generator.choice(len(body.places_mm), min(count, len(body.places_mm)), replace=False))
+    return torch.as_tensor(generator.choice(len(body.cells), min(count, len(body.cells)), replace=False))
 
 
 def locate(
     source: Body, places_mm: np.ndarray, target: Body, to_target: AffineMap, settings: MatchingSettings
 ) -> Matches:
-    """Where (N, 3) places of `source` lie in `target`: the most similar place around the smooth map's."""
+    """Where (N, 3) places of `source` lie in `target`: the most similar place around the affine map's."""
     vectors = source.at(torch.as_tensor(places_mm, dtype=torch.float32, device=source.places_mm.device))
     expected = torch.as_tensor(to_target(places_mm), dtype=torch.float32)
     return nearest_matches(vectors, target, settings, expected)

@@ -4,21 +4,7 @@ import pytest
 import torch
 from monai.utils import CommonKeys
 
-from scripts.embedding.cells import cells_at
 from scripts.embedding.contrastive_loss import ContrastiveLoss, MatchErrorMm
-
-
-def test_cells_are_read_at_their_centres():
-    cells = torch.nn.functional.normalize(torch.rand(1, 4, 3, 3, 3), dim=1)
-    centre = torch.tensor([[[0.5, 2.5, 4.5]]])  # stride 2: cell 0 covers voxels 0 and 1
-    torch.testing.assert_close(cells_at(cells, centre, 2)[0, 0], cells[0, :, 0, 1, 2])
-
-
-def test_between_two_cells():
-    cells = torch.zeros(1, 2, 2, 1, 1)
-    cells[0, 0, 0], cells[0, 1, 1] = 1.0, 1.0
-    found = cells_at(cells, torch.tensor([[[1.5, 0.5, 0.5]]]), 2)[0, 0]
-    assert found.tolist() == pytest.approx([math.sqrt(0.5)] * 2), "halfway, of unit length"
 
 
 def oracle(places_mm, dimensions=3):

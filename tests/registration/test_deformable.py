@@ -1,4 +1,4 @@
-"""Smooth random images, bent by hand."""
+"""Smooth random images, deformed by hand."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from scripts.common.errors import BundleError
-from scripts.registration.deformable import RegistrationSettings, _slope, registered
+from scripts.registration.deformable import RegistrationSettings, _slope, deformable_displacements
 
 SHAPE = (30, 26, 34)
 INNER = np.s_[:, 5:-5, 5:-5, 5:-5]
@@ -17,7 +17,7 @@ def texture(shape=SHAPE, seed=0):
     return (noise / noise.std()).astype(np.float32)
 
 
-def bend():
+def deformation():
     """(3, X, Y, Z) displacements of up to 3 voxels, another along each axis."""
     x, y, z = np.meshgrid(*(np.arange(size) / size for size in SHAPE), indexing="ij")
     return np.stack([3 * np.sin(np.pi * y), 2 * np.cos(np.pi * z), -3 * np.sin(np.pi * x)])
@@ -32,46 +32,58 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.i
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(("gain", "offset"), [(1.0, 0.0), (0.5, 3.0), (0.03, 0.5)])
-def test_a_bend_is_found_whatever_the_contrast(gain, offset, device):
+def test_a_deformation_is_found_whatever_the_contrast(gain, offset, device):
     """The last: soft tissue."""
-    moving, truth = texture(), bend()
+    moving, truth = texture(), deformation()
     fixed = torch.from_numpy(looked_up(moving, truth) * gain + offset).to(device)
     moving = torch.from_numpy(moving * gain + 0.5).to(device)
     with torch.no_grad():
-        found = registered(fixed, moving, torch.zeros(3, *SHAPE, device=device), RegistrationSettings()).cpu().numpy()
+        field = (
+            deformable_displacements(fixed, moving, torch.zeros(3, *SHAPE, device=device), RegistrationSettings())
+            .cpu()
+            .numpy()
+        )
     assert np.abs(truth[INNER]).mean() > 1
-    assert np.abs(found - truth)[INNER].mean() < 0.3, "voxels"
+    assert np.abs(field - truth)[INNER].mean() < 0.3, "voxels"
 
 
 def test_the_way_begins_at_the_start():
     """Ten steps of half a voxel do not go nine voxels far."""
-    moving, few = texture(), RegistrationSettings(half_steps=0, steps=10)
+    moving, few = texture(), RegistrationSettings(registration_half_steps=0, registration_steps=10)
     truth = np.zeros((3, *SHAPE))
     truth[0] = 9.0
     fixed, moving = torch.from_numpy(looked_up(moving, truth)), torch.from_numpy(moving)
     start = torch.zeros(3, *SHAPE)
     start[0] = 7.5
     shown = np.s_[:, 5:15, 5:-5, 5:-5]  # beyond, the moving image has ended
-    assert np.abs(registered(fixed, moving, start, few).numpy() - truth)[shown].mean() < 0.5
-    assert np.abs(registered(fixed, moving, torch.zeros_like(start), few).numpy() - truth)[shown].mean() > 1.5
+    assert np.abs(deformable_displacements(fixed, moving, start, few).numpy() - truth)[shown].mean() < 0.5
+    assert (
+        np.abs(deformable_displacements(fixed, moving, torch.zeros_like(start), few).numpy() - truth)[shown].mean()
+        > 1.5
+    )
 
 
 def test_without_steps_the_start_stays():
-    start = torch.from_numpy(bend()).float()
+    start = torch.from_numpy(deformation()).float()
     image = torch.from_numpy(texture())
-    assert torch.equal(registered(image, image, start, RegistrationSettings(half_steps=0, steps=0)), start)
+    assert torch.equal(
+        deformable_displacements(
+            image, image, start, RegistrationSettings(registration_half_steps=0, registration_steps=0)
+        ),
+        start,
+    )
 
 
-def test_nothing_to_see_bends_nothing():
+def test_flat_images_deform_nothing():
     """Flat images, as outside the field of view, bright or dark."""
     fixed, moving = torch.full(SHAPE, 0.7), torch.full(SHAPE, 0.3)
-    assert registered(fixed, moving, torch.zeros(3, *SHAPE), RegistrationSettings()).abs().max() < 0.01
+    assert deformable_displacements(fixed, moving, torch.zeros(3, *SHAPE), RegistrationSettings()).abs().max() < 0.01
 
 
 def test_a_thin_volume():
     image = torch.from_numpy(texture((20, 16, 1)))
-    found = registered(image, image, torch.zeros(3, 20, 16, 1), RegistrationSettings())
-    assert found.shape == (3, 20, 16, 1) and found.abs().mean() < 0.1
+    field = deformable_displacements(image, image, torch.zeros(3, 20, 16, 1), RegistrationSettings())
+    assert field.shape == (3, 20, 16, 1) and field.abs().mean() < 0.1
 
 
 def test_the_slope_by_hand():
@@ -83,4 +95,4 @@ def test_the_slope_by_hand():
 @pytest.mark.parametrize("window", [0, 4])
 def test_a_window_has_a_middle(window):
     with pytest.raises(BundleError, match="the window has no middle"):
-        RegistrationSettings(window=window)
+        RegistrationSettings(registration_window_voxels=window)
