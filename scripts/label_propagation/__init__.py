@@ -1,1 +1,1 @@
-"""Mode `default`: the support mask sent to every case by registration and label fusion."""
+"""Mode `default`: the support mask and its scribbles sent to every case by registration and label fusion."""

@@ -1,240 +1,255 @@
-"""Several supports (mode `default`): cases whose labels came through well vote beside the scribbled one.
-
-A body unlike the support's is often like another case's, and two short steps go wrong less than one long one.
-"""
+"""The label fusion stage (mode `default`): cases with a good round trip are atlases beside the support."""
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from scripts.common.distributed import rank_and_world
+from scripts.common.case_stage import CaseStage
 from scripts.common.errors import BundleError
-from scripts.common.files import is_made_of, read_json, sha256_of_file, sha256_of_settings, write_json, write_nifti
+from scripts.common.files import sha256_of_file, write_nifti
+from scripts.common.label_channels import LabelChannels
+from scripts.common.made_of import recorded_hash
+from scripts.common.work_folder import PropagationFolder, WorkFolder
 from scripts.data.cached_volume import CachedVolume, read_cached
 from scripts.data.cohort import Cohort
-from scripts.data.probability_maps import PROBABILITIES, read_probabilities, write_probabilities
-from scripts.label_propagation.atlas import Atlas, ask, read_atlas
-from scripts.label_propagation.atlas_selection import AtlasPrediction, fuse_labels, select_atlases
-from scripts.label_propagation.label_transfer import TransferSettings
-from scripts.label_propagation.point_check import check_points
-from scripts.networks.embedding_weights import load_embedding
-from scripts.points.denoising import classes_not_located
-from scripts.points.point_records import draw_kept
+from scripts.data.probability_maps import read_probabilities
+from scripts.data.records import PointSet, PropagationRecord
+from scripts.label_propagation.atlas import Atlas, read_atlas
+from scripts.label_propagation.atlas_selection import select_atlases
+from scripts.label_propagation.case_files import write_case
+from scripts.label_propagation.fuse_case import AtlasPrediction, FusionSettings, fuse_case
+from scripts.label_propagation.prediction import propagate_labels
+from scripts.networks.embedding_weights import TrainedEmbedding, check_embedding, load_embedding
 from scripts.registration.body import Body, embed_body
-from scripts.registration.embedding_matching import MatchingSettings, maps_between
+from scripts.registration.embedding_matching import maps_between
 
 logger = logging.getLogger(__name__)
 
 STAGE = "label_fusion"
-ATLAS_LABELS = "_atlases.nii.gz"
-ON_SUPPORT = "on_support"
 
 
-@dataclass(frozen=True)
-class FusionSettings:
-    """Who helps, and how much.
-
-    Attributes:
-        matching, transfer: see each part.
-        most_atlases: most cases that are atlases beside the support.
-        least_round_trip_dice: with which a class must return from a case, for the case to be heard about it.
-        temperature: a voter's weight is the softmax of its body's similarity to the query's, at this temperature.
-        least_point_probability: a point is kept where the vote for its class is above. It exceeds `transfer.warped_share`, so that
-            the cells, too, must be for it.
-        reach_mm: how far a point may be moved to such a place.
-    """
-
-    matching: MatchingSettings = field(default_factory=MatchingSettings)
-    transfer: TransferSettings = field(default_factory=TransferSettings)
-    most_atlases: int = 4
-    least_round_trip_dice: float = 0.5
-    temperature: float = 0.1
-    least_point_probability: float = 0.9
-    reach_mm: float = 24.0
-
-
-class LabelFusion:
-    """Writes `propagation/`: votes of the support and the helpers together, and the points as these votes judge them.
-
-    `ID_atlases.nii.gz` is what each voter alone says: label values at the working spacing, (X, Y, Z, voters).
-    `on_support/propagation/` holds the same of the helpers alone for the support, where the truth is known.
+class LabelFusionStage(CaseStage):
+    """Writes the fused class probabilities of every case, what each atlas alone predicts, and the points as they judge
+    them; and the same by the selected atlases alone for the support, where the truth is known.
 
     Args:
         cohort: with a support.
-        output_dir: the work directory.
-        first_dir: holds `propagation/` and `pseudo_labels/` of the first round.
+        output_dir: the work directory, see `WorkFolder`: reads `first_round` and its labels, writes `propagation` and
+            `on_support`.
         embedding_dir: holds the trained AnatomyNet.
         settings: see `FusionSettings`.
-        accepted: case -> label map on its own grid that the user accepted; these cases always vote, and nobody votes
-            about them.
+        accepted: case -> label map on its own grid that the user accepted; these cases are always atlases, and no
+            other atlas predicts them.
         device: where the network runs.
 
     Raises:
         BundleError: no first round, or a network that does not fit.
     """
 
+    name = STAGE
+
     def __init__(
         self,
         cohort: Cohort,
         output_dir: str | Path,
-        first_dir: str | Path,
         embedding_dir: str | Path,
         settings: FusionSettings | None = None,
         accepted: Mapping[str, str | Path] | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
-        self.accepted = {case: Path(file) for case, file in (accepted or {}).items() if case != cohort.support}
-        self.cohort, self.settings = cohort, settings or FusionSettings()
-        self.folder, self.first_dir = Path(output_dir) / "propagation", Path(first_dir)
-        self.on_support = Path(output_dir) / ON_SUPPORT / "propagation"
-        self.trained = load_embedding(embedding_dir, cohort.spacing_mm, device)
-        self.spacing_mm = np.array(cohort.spacing_mm)
-        self.records = {case: self._first_record(case) for case in sorted(cohort.cases)}
-        self.classes_of = dict.fromkeys([cohort.support, *self.accepted], tuple(cohort.classes))
-        most = max(self.settings.most_atlases - len(self.accepted), 0)
-        self.classes_of |= select_atlases(
-            self.records, list(self.classes_of), most, self.settings.least_round_trip_dice
-        )
-        self.selected = [case for case in self.classes_of if case != cohort.support]
-        self._dependencies = sha256_of_settings(
-            {
-                "settings": asdict(self.settings),
-                "atlases": {
-                    case: [sha256_of_file(self._labels(case)), self.classes_of[case]] for case in self.selected
-                },
-                "network": sha256_of_file(Path(embedding_dir) / "model.pt"),
-            }
-        )
+        self.scribbled = cohort.scribbled_support(STAGE)
+        self.support = self.scribbled.case.id
+        self.cohort, self.settings, self.device = cohort, settings or FusionSettings(), device
+        self.accepted = {case: Path(file) for case, file in (accepted or {}).items() if case != self.support}
+        self.work, self.embedding_dir = WorkFolder(Path(output_dir)), Path(embedding_dir)
+        check_embedding(self.embedding_dir, cohort.spacing_mm)
+        self.first = {case: self._first_record(case) for case in sorted(cohort.cases)}
+        self.classes_of = self._classes_of()
+        self.selected = [case for case in self.classes_of if case != self.support]
+        for file in map(self._labels, self.selected):
+            if not file.is_file():
+                raise BundleError("an atlas lacks its label map", stage=STAGE, file=file)
 
-    def run(self, case_ids: Sequence[str] | None = None) -> list[str]:
-        """Fuse the votes of the cases (default: all) that are not up to date; returns their names.
+    def run(self, case_ids: Iterable[str] | None = None) -> list[str]:
+        """Fuse the cases (default: all) that are not up to date, and the support by the others; returns the former."""
+        made = super().run(case_ids)
+        if self.selected:
+            _OnSupportStage(self).run()
+        else:
+            for folder in (self.work.on_support.path, self.work.on_support_labels.path):
+                shutil.rmtree(folder, ignore_errors=True)
+        return made
 
-        Under torch.distributed every process takes its share.
-        """
-        rank, world = rank_and_world()
-        cases = list(self.records if case_ids is None else case_ids)
-        todo = [case for case in cases[rank::world] if not self._up_to_date(self.folder, case)]
-        support = self.cohort.support
-        tested = not self.selected or rank > 0 or self._up_to_date(self.on_support, support)
-        if tested and not todo:
-            return []
-        if not self.selected:
-            shutil.rmtree(self.on_support.parent, ignore_errors=True)
-        logger.info("cases that vote beside the support: %s", ", ".join(self.selected) or "none")
-        atlases = {case: self._atlas(case) for case in self.selected}
-        for case in tqdm(todo, desc=STAGE, unit="case", disable=rank > 0):
-            self._write(self.folder, case, self._said_about(case, atlases), self.records[case]["points"])
-        if not tested:
-            self._write(self.on_support, support, self._all_say(atlases, support), points=[])
-        return todo
+    def cases(self) -> list[str]:
+        """All of the cohort."""
+        return list(self.first)
 
-    def _write(
-        self, folder: Path, case: str, said: Mapping[str, AtlasPrediction], points: Sequence[Mapping[str, Any]]
-    ) -> None:
-        """What the voters say together and each for itself, and what becomes of the points; the record comes last."""
-        fused, weights = fuse_labels(said, list(self.cohort.classes), self.settings.temperature)
-        cached = nib.load(self.cohort.cached_image(case))
-        write_probabilities(folder / f"{case}{PROBABILITIES}", fused, cached.affine)
-        alone = [self._labelled(atlas.probabilities) for atlas in said.values()]
-        write_nifti(folder / f"{case}{ATLAS_LABELS}", np.stack(alone, axis=-1), cached.affine)
-        rows = points if case == self.cohort.support else self._judged(points, fused, cached.affine)
-        draw_kept(self.cohort, case, rows, folder)
-        reasons = [row["reason"] for row in rows]
-        found = {
-            "rule": "probabilities",
-            "levels": [],
-            "cycle_mm": None,
-            "least_point_probability": self.settings.least_point_probability,
-            "reach_mm": self.settings.reach_mm,
-            "points": rows,
-            "not_located": classes_not_located(self.cohort.classes, [row["label"] for row in rows], reasons),
-            "atlases": weights,
-            "mean_round_trip_dice": self._came_back(case, weights),
-        }
-        record = {**self.records[case], **found, "inputs": self._inputs(case)}
-        write_json(folder / f"{case}.json", record)
+    def inputs(self, case: str) -> Any:
+        """Settings, atlases, network, and what the first round gave the case."""
+        first = self.work.first_round
+        probabilities = recorded_hash(first.record(case), first.probabilities(case))
+        return [self._shared_inputs, self.cohort.cases[case].sha256, self.first[case].to_json(), probabilities]
 
-    def _came_back(self, case: str, weights: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-        """Class -> Dice with which labels came back from the case, for the support, and from each helper, for the
-        helper, mean by weight; 1 of a label map that the user accepted."""
+    def record(self, case: str) -> Path:
+        """In the propagation folder."""
+        return self.work.propagation.record(case)
 
-        def returned(atlas: str, name: str) -> float:
-            if atlas in self.accepted:
-                return 1.0
-            return self.records[case if atlas == self.cohort.support else atlas]["round_trip_dice"][name]
+    def prepare(self, todo: Sequence[str]) -> None:
+        """Say which cases are atlases."""
+        logger.info("atlases beside the support: %s", ", ".join(self.selected) or "none")
 
-        return {
-            name: round(
-                sum(share[name] * returned(atlas, name) for atlas, share in weights.items() if name in share), 4
-            )
-            for name in self.cohort.classes
-        }
-
-    def _said_about(self, case: str, atlases: Mapping[str, Atlas]) -> dict[str, AtlasPrediction]:
-        """What everybody says; of the support and the cases that the user accepted their own label maps say all."""
+    def make(self, case: str) -> tuple[dict[str, Any], Sequence[Path]]:
+        """Fuse what all atlases predict; of the support and the accepted cases their own labels count."""
+        volume = read_cached(self.cohort, case)
         if case in self.accepted:
-            return {case: self._prediction(case, atlases[case].one_hot.astype(np.float32), 1.0)}
-        support = {self.cohort.support: self._support_says(case)}
-        return support if case == self.cohort.support else support | self._all_say(atlases, case)
+            own = self._atlases[case].one_hot.astype(np.float32)
+            predictions = {case: AtlasPrediction(own, 1.0, self._round_trip_dice(case, case))}
+        else:
+            predictions = {self.support: self._by_support(case)}
+            if case != self.support:
+                predictions |= self.by_selected(case, volume)
+        return self.fuse_and_write(self.work.propagation, case, predictions, self.first[case].points, volume.affine)
 
-    def _support_says(self, case: str) -> AtlasPrediction:
-        probabilities, _ = read_probabilities(self.first_dir / "propagation" / f"{case}{PROBABILITIES}")
-        return self._prediction(self.cohort.support, probabilities, self.records[case]["similarity"])
+    def fuse_and_write(
+        self,
+        folder: PropagationFolder,
+        case: str,
+        predictions: Mapping[str, AtlasPrediction],
+        points: PointSet,
+        affine: np.ndarray,
+    ) -> tuple[dict[str, Any], Sequence[Path]]:
+        """Files and the record's content; the support's own strokes stay where they are."""
+        home, settings = case == self.support, self.settings
+        judged = PointSet.empty() if home else points
+        fused = fuse_case(predictions, self.cohort.classes, judged, affine, settings)
+        record = replace(
+            self.first[case],
+            rule={
+                "name": "probabilities",
+                "least_point_probability": settings.least_point_probability,
+                "point_reach_mm": settings.point_reach_mm,
+                "tissue_tolerance": self.first[case].rule.get("tissue_tolerance"),
+            },
+            points=points if home else fused.points,
+            atlases=fused.weights,
+            mean_round_trip_dice=fused.mean_round_trip_dice,
+        )
+        about = self.cohort.cases[case], self.scribbled.background
+        content, files = write_case(folder, record, *about, fused.probabilities, affine)
+        write_nifti(folder.atlases(case), fused.atlas_labels, affine)
+        return content, [*files, folder.atlases(case)]
 
-    def _all_say(self, atlases: Mapping[str, Atlas], case: str) -> dict[str, AtlasPrediction]:
-        """Every helper's votes for a case, its own left out."""
-        others = {name: atlas for name, atlas in atlases.items() if name != case}
+    def by_selected(self, case: str, volume: CachedVolume) -> dict[str, AtlasPrediction]:
+        """What every selected atlas predicts of a case, its own labels left out."""
+        others = {name: atlas for name, atlas in self._atlases.items() if name != case}
         if not others:
             return {}
-        volume = read_cached(self.cohort, case)
-        query = embed_body(self.trained, volume, self.spacing_mm)
-        return {name: self._ask(name, atlas, volume, query) for name, atlas in others.items()}
+        query = self._embedded(volume)
+        return {name: self._by_atlas(name, atlas, case, volume, query) for name, atlas in others.items()}
 
-    def _judged(self, points: Sequence[Mapping[str, Any]], probabilities: np.ndarray, affine: np.ndarray) -> list[dict]:
-        values, settings = list(self.cohort.classes.values()), self.settings
-        return check_points(points, probabilities, values, affine, settings.least_point_probability, settings.reach_mm)
+    def _by_atlas(self, name: str, atlas: Atlas, case: str, volume: CachedVolume, query: Body) -> AtlasPrediction:
+        try:
+            maps = maps_between(atlas.body, query, self.settings.matching)
+        except ValueError as error:
+            raise BundleError(f"the body hardly matches that of {name}", case=case, stage=STAGE, found=error) from error
+        prediction = propagate_labels(atlas, volume, query, maps.backward, self.settings.transfer)
+        return AtlasPrediction(prediction.probabilities, maps.similarity, self._round_trip_dice(name, case))
 
-    def _labelled(self, probabilities: np.ndarray) -> np.ndarray:
-        """(X, Y, Z) label values where each class's vote is the highest."""
-        return np.array([0, *self.cohort.classes.values()], dtype=np.uint8)[probabilities.argmax(axis=0)]
+    def _by_support(self, case: str) -> AtlasPrediction:
+        """As in the first round."""
+        probabilities, _ = read_probabilities(self.work.first_round.probabilities(case))
+        similarity = self.first[case].similarity
+        if similarity is None:
+            record = self.work.first_round.record(case)
+            raise BundleError("the first round's record lacks the similarity", case=case, stage=STAGE, file=record)
+        return AtlasPrediction(probabilities, similarity, self._round_trip_dice(self.support, case))
 
-    def _ask(self, name: str, atlas: Atlas, volume: CachedVolume, query: Body) -> AtlasPrediction:
-        maps = maps_between(atlas.body, query, self.settings.matching)
-        answer = ask(atlas, volume, query, maps.backward, self.spacing_mm, self.settings.transfer)
-        return self._prediction(name, answer.probabilities, maps.similarity)
+    def _round_trip_dice(self, atlas: str, case: str) -> dict[str, float]:
+        """Class -> that of the case, for the support; that of the atlas, for a selected one; 1, for an accepted one."""
+        if atlas in self.accepted:
+            return dict.fromkeys(self.classes_of[atlas], 1.0)
+        dice = self.first[case if atlas == self.support else atlas].round_trip_dice
+        return {name: dice[name] for name in self.classes_of[atlas]}
 
-    def _prediction(self, name: str, probabilities: np.ndarray, similarity: float) -> AtlasPrediction:
-        return AtlasPrediction(probabilities, similarity, self.classes_of[name])
+    def _classes_of(self) -> dict[str, tuple[str, ...]]:
+        """Atlas -> its classes: all of the support and the accepted cases, the good ones of the selected atlases."""
+        always = dict.fromkeys([self.support, *self.accepted], tuple(self.cohort.classes))
+        most, least = self.settings.most_atlases - len(self.accepted), self.settings.least_round_trip_dice
+        dice = {case: record.round_trip_dice for case, record in self.first.items()}
+        return always | select_atlases(dice, always, max(most, 0), least)
 
-    def _atlas(self, case: str) -> Atlas:
-        volume = read_cached(self.cohort, case)
-        body = embed_body(self.trained, volume, self.spacing_mm)
-        return read_atlas(self._labels(case), volume, body, list(self.cohort.classes.values()))
-
-    def _first_record(self, case: str) -> dict[str, Any]:
-        file = self.first_dir / "propagation" / f"{case}.json"
-        if not file.exists():
-            raise BundleError("the first round lacks a case", case=case, stage=STAGE, file=file)
-        return read_json(file)
+    def _first_record(self, case: str) -> PropagationRecord:
+        record, probabilities = self.work.first_round.record(case), self.work.first_round.probabilities(case)
+        for file in (record, probabilities):
+            if not file.is_file():
+                raise BundleError("the first round lacks a case", case=case, stage=STAGE, file=file)
+        return PropagationRecord.read(record)
 
     def _labels(self, case: str) -> Path:
-        return self.accepted.get(case, self.first_dir / "pseudo_labels" / f"{case}.nii.gz")
+        return self.accepted.get(case, self.work.first_round_labels.label(case))
 
-    def _inputs(self, case: str) -> str:
-        return sha256_of_settings([self._dependencies, self.records[case]["inputs"]])
+    def _embedded(self, volume: CachedVolume) -> Body:
+        return embed_body(self._trained, volume, self.settings.windows)
 
-    def _up_to_date(self, folder: Path, case: str) -> bool:
-        drawn = all(
-            (folder / f"{case}{ending}").exists() for ending in (PROBABILITIES, ATLAS_LABELS, "_scribbles.nii.gz")
-        )
-        return drawn and is_made_of(folder / f"{case}.json", self._inputs(case))
+    @cached_property
+    def _trained(self) -> TrainedEmbedding:
+        return load_embedding(self.embedding_dir, self.cohort.spacing_mm, self.device)
+
+    @cached_property
+    def _atlases(self) -> dict[str, Atlas]:
+        """Read and embedded once."""
+        channels = LabelChannels(self.cohort.classes)
+        volumes = {case: read_cached(self.cohort, case) for case in self.selected}
+        return {
+            case: read_atlas(self._labels(case), volume, self._embedded(volume), channels)
+            for case, volume in volumes.items()
+        }
+
+    @cached_property
+    def _shared_inputs(self) -> dict[str, Any]:
+        record = self.work.first_round_labels.record
+        atlases = {
+            case: [recorded_hash(record(case), self._labels(case)), self.classes_of[case]] for case in self.selected
+        }
+        return {
+            "settings": asdict(self.settings),
+            "atlases": atlases,
+            "background": self.scribbled.background,
+            "network": sha256_of_file(self.embedding_dir / "model.pt"),
+        }
+
+
+class _OnSupportStage(CaseStage):
+    """The support by the selected atlases alone; without points, as its own strokes must not help.
+
+    Args:
+        fusion: whose atlases are used.
+    """
+
+    name = f"{STAGE} on the support"
+
+    def __init__(self, fusion: LabelFusionStage) -> None:
+        self.fusion, self.folder = fusion, fusion.work.on_support
+
+    def cases(self) -> list[str]:
+        return [self.fusion.support]
+
+    def inputs(self, case: str) -> Any:
+        return self.fusion.inputs(case)
+
+    def record(self, case: str) -> Path:
+        return self.folder.record(case)
+
+    def make(self, case: str) -> tuple[dict[str, Any], Sequence[Path]]:
+        volume = read_cached(self.fusion.cohort, case)
+        predictions = self.fusion.by_selected(case, volume)
+        return self.fusion.fuse_and_write(self.folder, case, predictions, PointSet.empty(), volume.affine)

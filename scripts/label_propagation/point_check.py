@@ -1,67 +1,62 @@
-"""Located points judged by votes: a point stays where its class is beyond doubt, or is moved there if that is near."""
+"""Located points judged by class probabilities: a point stays where its class is likely, or moves there if near."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from scripts.common.affines import spacing_of, to_world
-from scripts.points.denoising import KEPT, TISSUE
+from scripts.common.label_channels import LabelChannels
+from scripts.data.records import KEPT, PointSet
+from scripts.points.denoising import TISSUE
 
 LOW_PROBABILITY = "low probability"
 
 
 def check_points(
-    rows: Sequence[Mapping[str, Any]],
+    points: PointSet,
     probabilities: np.ndarray,
-    values: Sequence[int],
+    classes: LabelChannels,
     affine: np.ndarray,
-    confident: float,
+    least_probability: float,
     reach_mm: float,
-) -> list[dict[str, Any]]:
-    """The rows of a record, each kept or not by the votes at its place.
+) -> PointSet:
+    """The points, each kept or not by the probability of its class at its place.
 
     A stroke marks an organ, not a place to the millimetre: where its class is in doubt, the nearest voxel where it is
     not takes its place. Tissue speaks against a point only where it stays.
 
     Args:
-        rows: of `propagation/ID.json`, places on the working grid.
+        points: places on the working grid.
         probabilities: (1 + K, X, Y, Z) class probabilities on the working grid, background first.
-        values: the K classes' label values.
+        classes: of the channels.
         affine: (4, 4) of the working grid.
-        confident: vote above which a class is beyond doubt.
+        least_probability: above it a class is beyond doubt.
         reach_mm: how far a point may be moved.
 
     Returns:
-        Rows with "located_mm", "working_voxel", "kept" and "reason" as they are now, and "moved_mm".
+        With new places and reasons, and how far each was moved as the evidence "moved_mm".
     """
-    spacing_mm = spacing_of(affine)
-    judged = []
-    channels = {0: 0} | {value: channel for channel, value in enumerate(values, start=1)}
-    sure: dict[int, tuple[np.ndarray, cKDTree]] = {}
-    for row in rows:
-        channel = channels[row["label"]]
-        if probabilities[(channel, *row["working_voxel"])] > confident:
-            reason = TISSUE if row["reason"] == TISSUE else KEPT
-            judged.append({**row, "kept": reason == KEPT, "reason": reason, "moved_mm": 0.0})
+    spacing_mm = np.array(spacing_of(affine))
+    located_mm, voxels = points.located_mm.copy(), points.working_voxels.copy()
+    moved_mm, reasons = np.zeros(len(points)), points.reasons.copy()
+    channel_of = classes.channel_of()
+    channels = np.array([channel_of[label] for label in points.labels.tolist()], dtype=int)
+    likely = probabilities[(channels, *points.working_voxels.T)] > least_probability
+    reasons[likely & (reasons != TISSUE)] = KEPT
+    for channel in np.unique(channels[~likely]):
+        doubted = np.flatnonzero(~likely & (channels == channel))
+        reasons[doubted] = LOW_PROBABILITY
+        places = np.argwhere(probabilities[channel] > least_probability)
+        if not len(places):
             continue
-        moved_mm, voxel = np.inf, None
-        if channel not in sure:
-            found = np.argwhere(probabilities[channel] > confident)
-            sure[channel] = found, cKDTree(found * spacing_mm)
-        places, tree = sure[channel]
-        if len(places):
-            moved_mm, number = tree.query(np.array(row["working_voxel"]) * spacing_mm)
-            voxel = places[number]
-        if moved_mm > reach_mm:
-            judged.append({**row, "kept": False, "reason": LOW_PROBABILITY, "moved_mm": 0.0})
-            continue
-        place = {
-            "located_mm": [round(float(v), 3) for v in to_world(voxel[None], affine)[0]],
-            "working_voxel": [int(v) for v in voxel],
-        }
-        judged.append({**row, **place, "kept": True, "reason": KEPT, "moved_mm": round(float(moved_mm), 3)})
-    return judged
+        distance_mm, nearest = cKDTree(places * spacing_mm).query(points.working_voxels[doubted] * spacing_mm)
+        near = distance_mm <= reach_mm
+        moved = doubted[near]
+        reasons[moved], moved_mm[moved] = KEPT, distance_mm[near]
+        voxels[moved] = places[nearest[near]]
+        located_mm[moved] = to_world(voxels[moved], affine)
+    evidence = {**points.evidence, "moved_mm": moved_mm}
+    return replace(points, located_mm=located_mm, working_voxels=voxels, reasons=reasons, evidence=evidence)

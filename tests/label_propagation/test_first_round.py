@@ -3,38 +3,23 @@
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_nifti
-from scripts.label_propagation.first_round import FirstRound, FirstRoundSettings, KeepingRule
-from scripts.networks.anatomy_net import AnatomyNet
-from scripts.networks.embedding_weights import load_embedding
-from scripts.networks.model_files import write_model
+from scripts.common.work_folder import PropagationFolder
+from scripts.data.records import PropagationRecord
+from scripts.label_propagation.first_round import FirstRoundStage
+from scripts.label_propagation.propagate_case import FirstRoundSettings, KeepingRule
 from scripts.registration.embedding_matching import MatchingSettings
-from tests.prnet_fixtures import CLASSES, LAS, SPACING_MM, make_cohort, phantom
+from tests.embedding_fixtures import organs, write_embedding
+from tests.prnet_fixtures import BACKGROUND_VALUE, CLASSES, LAS, SPACING_MM, make_cohort, phantom
 
-SETTINGS = FirstRoundSettings(MatchingSettings(body_points=300), keeping=KeepingRule(cycle_mm=16.0))
-
-
-def write_embedding(folder, spacing_mm=SPACING_MM):
-    torch.manual_seed(0)
-    card = {"widths": [4, 8, 8, 8, 8], "channels": 16, "window_size": [32, 32, 32], "spacing_mm": list(spacing_mm)}
-    write_model(folder, AnatomyNet(card["widths"], 16, 16), card)
-    return folder
-
-
-def organs():
-    """The phantom's organs on its own grid."""
-    hu = phantom(0)
-    label = np.zeros(hu.shape, dtype=np.uint8)
-    label[hu == 120], label[hu == 190] = CLASSES["spleen"], CLASSES["left_kidney"]
-    return label
+SETTINGS = FirstRoundSettings(matching=MatchingSettings(body_points=300), keeping=KeepingRule(point_cycle_mm=16.0))
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A support and its equal, matched once: (cohort, embedding folder, region file)."""
+    """A support and its equal, matched once: (cohort, propagation folder, embedding folder, support mask)."""
     folder = tmp_path_factory.mktemp("first_round")
     twin = phantom(0)
     twin[12, 12, 0] += 1  # equal but for this, or the support would count as present twice
@@ -42,38 +27,43 @@ def finished(tmp_path_factory):
     write_nifti(folder / "images" / "case_1.nii.gz", twin, LAS)
     cohort = make_cohort(folder, write=False)
     embedding = write_embedding(folder / "embedding")
-    region = folder / "region.nii.gz"
-    write_nifti(region, organs(), LAS)
-    assert stage(cohort, embedding, region).run() == ["case_0", "case_1"]
-    return cohort, embedding, region
+    mask = folder / "mask.nii.gz"
+    write_nifti(mask, organs(), LAS)
+    propagation = PropagationFolder(folder / "propagation")
+    assert stage(cohort, propagation, embedding, mask).run() == ["case_0", "case_1"]
+    return cohort, propagation, embedding, mask
 
 
-def stage(cohort, embedding, support_mask=None, settings=SETTINGS):
-    return FirstRound(cohort, cohort.output_dir, embedding, support_mask, settings)
-
-
-def record_of(cohort, case):
-    return read_json(cohort.output_dir / "propagation" / f"{case}.json")
+def stage(cohort, propagation, embedding, support_mask=None, settings=SETTINGS):
+    return FirstRoundStage(cohort, propagation.path, embedding, support_mask, settings)
 
 
 def test_an_equal_volume_gets_the_points_where_they_are(finished):
-    record = record_of(finished[0], "case_1")
-    assert (record["rule"], record["cycle_mm"], record["not_located"]) == ("first_round", 16.0, [])
+    record = PropagationRecord.read(finished[1].record("case_1"))
+    assert record.rule == {"name": "first_round", "point_cycle_mm": 16.0, "tissue_tolerance": 0.08}
+    assert (record.case, record.support, record.not_located) == ("case_1", "case_0", [])
+    assert record.spacing_mm == SPACING_MM and record.classes == CLASSES and record.similarity > 0.9
     near_mm = 1.5 * 2 * np.array(SPACING_MM)  # cells and a half: an untrained network hardly tells neighbours apart
-    for point in record["points"]:
-        assert np.all(np.abs(np.subtract(point["located_mm"], point["support_mm"])) <= near_mm)
-        assert point["kept"], point
-        assert {"cycle_mm", "map_mm", "margin", "tissue_misfit"} < set(point)
+    assert np.all(np.abs(record.points.located_mm - record.points.support_mm) <= near_mm) and record.points.kept.all()
+    assert set(record.points.evidence) == {"cycle_mm", "affine_mm", "margin", "tissue_misfit"}
 
 
 def test_the_support_s_own_points_are_at_home(finished):
-    record = record_of(finished[0], "case_0")
-    assert all(point["located_mm"] == point["support_mm"] and point["kept"] for point in record["points"])
+    record = PropagationRecord.read(finished[1].record("case_0"))
+    assert record.points.located_mm.tolist() == record.points.support_mm.tolist() and record.points.kept.all()
+    assert record.round_trip_dice == dict.fromkeys(CLASSES, 1.0)
+
+
+def test_kept_points_are_drawn_on_the_case_s_own_grid(finished):
+    drawn = nib.load(finished[1].scribbles("case_0"))
+    assert np.array_equal(drawn.affine, LAS)
+    values, counts = np.unique(np.asarray(drawn.dataobj), return_counts=True)
+    assert dict(zip(values.tolist(), counts.tolist(), strict=True)) == {0: 24**3 - 14, 1: 3, 3: 1, BACKGROUND_VALUE: 10}
 
 
 @pytest.mark.parametrize(("case", "least"), [("case_0", 0.999), ("case_1", 0.6)])
-def test_votes_lie_over_the_organs(finished, case, least):
-    probabilities = nib.load(finished[0].output_dir / "propagation" / f"{case}_probabilities.nii.gz")
+def test_class_probabilities_lie_over_the_organs(finished, case, least):
+    probabilities = nib.load(finished[1].probabilities(case))
     shares = np.asarray(probabilities.dataobj) / 255
     assert shares.shape[3] == 1 + len(CLASSES) and shares.sum(axis=3) == pytest.approx(1, abs=0.01)
     label = organs()
@@ -83,39 +73,40 @@ def test_votes_lie_over_the_organs(finished, case, least):
         heaviest = np.average(np.indices(shares.shape[:3]).reshape(3, -1), axis=1, weights=shares[..., channel].ravel())
         assert probabilities.affine[:3, :3] @ heaviest + probabilities.affine[:3, 3] == pytest.approx(centre_mm, abs=8)
     voxels = (label > 0).sum()
-    transferred = shares[..., 1:].sum()
-    assert least * voxels <= transferred <= voxels / least
+    assert least * voxels <= shares[..., 1:].sum() <= voxels / least
 
 
 def test_only_what_changed_is_done_again(finished):
-    cohort, embedding, region = finished
-    assert stage(cohort, embedding, region).run() == []
-    (cohort.output_dir / "propagation" / "case_1_probabilities.nii.gz").unlink()
-    assert stage(cohort, embedding, region).run() == ["case_1"]
+    cohort, propagation, embedding, mask = finished
+    assert stage(*finished).run() == []
+    propagation.probabilities("case_1").unlink()
+    assert stage(*finished).run() == ["case_1"]
+    other = FirstRoundSettings(matching=MatchingSettings(body_points=299), keeping=SETTINGS.keeping)
+    assert stage(cohort, propagation, embedding, mask, other).run(["case_1"]) == ["case_1"]
+    assert stage(*finished).run(["case_1"]) == ["case_1"], "as it was"
 
 
-def test_a_planted_wrong_point_is_dropped(finished, tmp_path):
-    """A point that comes back elsewhere fails the cycle check."""
-    cohort, embedding, _ = finished
-    strict = FirstRoundSettings(MatchingSettings(body_points=300), keeping=KeepingRule(cycle_mm=-1.0))
-    other = FirstRound(cohort, tmp_path, embedding, None, strict)
-    other.run(["case_1"])
-    points = read_json(tmp_path / "propagation" / "case_1.json")["points"]
-    assert {point["reason"] for point in points} == {"cycle"}
-    assert not (tmp_path / "propagation" / "case_1_probabilities.nii.gz").exists(), "no region, no votes"
+def test_without_a_support_mask_points_alone_are_written(finished, tmp_path):
+    cohort, _, embedding, _ = finished
+    propagation = PropagationFolder(tmp_path)
+    stage(cohort, propagation, embedding).run(["case_1"])
+    assert not propagation.probabilities("case_1").exists() and propagation.scribbles("case_1").exists()
+    assert list(read_json(propagation.record("case_1"))["files"]) == ["case_1_scribbles.nii.gz"]
 
 
-def test_weights_of_another_spacing(tmp_path):
-    write_embedding(tmp_path, spacing_mm=(3.0, 3.0, 3.0))
+def test_bodies_that_hardly_match_are_named(finished, tmp_path):
+    cohort, _, embedding, _ = finished
+    strict = FirstRoundSettings(matching=MatchingSettings(body_points=300, match_cycle_mm=-1.0))
+    with pytest.raises(BundleError, match="the body hardly matches the support's") as caught:
+        stage(cohort, PropagationFolder(tmp_path), embedding, settings=strict).run(["case_1"])
+    assert caught.value.case == "case_1" and "got 0" in str(caught.value)
+
+
+def test_what_is_plainly_wrong_is_refused_at_once(finished, tmp_path):
+    cohort, propagation, embedding, _ = finished
+    with pytest.raises(BundleError, match="the support mask is missing"):
+        stage(cohort, propagation, embedding, tmp_path / "none.nii.gz")
+    with pytest.raises(BundleError, match="no embedding weights here"):
+        stage(cohort, propagation, tmp_path)
     with pytest.raises(BundleError, match="trained with another spacing"):
-        load_embedding(tmp_path, SPACING_MM)
-    assert load_embedding(tmp_path).window_size == (32, 32, 32)
-
-
-def test_no_weights_and_damaged_weights(tmp_path):
-    with pytest.raises(BundleError, match="no embedding network here"):
-        load_embedding(tmp_path / "none")
-    write_embedding(tmp_path)
-    (tmp_path / "model.pt").write_bytes(b"damaged")
-    with pytest.raises(BundleError, match="does not load"):
-        load_embedding(tmp_path)
+        stage(cohort, propagation, write_embedding(tmp_path, spacing_mm=(3.0, 3.0, 3.0)))

@@ -1,6 +1,7 @@
-"""Fusion with an untrained network on equal volumes: every voter must find the organs where they are."""
+"""Label fusion with an untrained network on equal volumes: every atlas must find the organs where they are."""
 
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -8,130 +9,180 @@ import pytest
 
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json, write_nifti
-from scripts.data.probability_maps import FULL_PROBABILITY, PROBABILITIES, read_probabilities
-from scripts.label_propagation.first_round import FirstRound, FirstRoundSettings
-from scripts.label_propagation.label_fusion import ATLAS_LABELS, ON_SUPPORT, FusionSettings, LabelFusion
+from scripts.common.work_folder import WorkFolder
+from scripts.data.probability_maps import FULL_PROBABILITY, read_probabilities
+from scripts.data.records import PropagationRecord
+from scripts.label_propagation.first_round import FirstRoundStage
+from scripts.label_propagation.fuse_case import FusionSettings
+from scripts.label_propagation.label_fusion import LabelFusionStage
+from scripts.label_propagation.propagate_case import FirstRoundSettings
 from scripts.registration.embedding_matching import MatchingSettings
-from tests.label_propagation.test_first_round import organs, write_embedding
+from tests.embedding_fixtures import organs, write_embedding
 from tests.prnet_fixtures import CLASSES, LAS, make_cohort, phantom
 
 MATCHING = MatchingSettings(body_points=300)
 ALL = dict.fromkeys(CLASSES, 1.0)
+CASES = ["case_0", "case_1", "case_2"]
 
 
 @pytest.fixture(scope="module")
 def first_round(tmp_path_factory):
-    """Three equal volumes, the first round done: (cohort, first round's folder, embedding folder)."""
+    """Three equal volumes, the first round done; its label maps know no kidney: (cohort, embedding folder, work)."""
     folder = tmp_path_factory.mktemp("label_fusion")
-    for number in range(3):
+    for number, case in enumerate(CASES):
         hu = phantom(0)
         hu[12, 12, 0] += number  # equal but for this, or a volume would count as present twice
-        write_nifti(folder / "images" / f"case_{number}.nii.gz", hu, LAS)
-    cohort, embedding, first = make_cohort(folder, write=False), write_embedding(folder / "embedding"), folder / "first"
-    write_nifti(folder / "region.nii.gz", organs(), LAS)
-    FirstRound(cohort, first, embedding, folder / "region.nii.gz", FirstRoundSettings(MATCHING)).run()
+        write_nifti(folder / "images" / f"{case}.nii.gz", hu, LAS)
+    cohort, embedding = make_cohort(folder, write=False), write_embedding(folder / "embedding")
+    write_nifti(folder / "mask.nii.gz", organs(), LAS)
+    work, settings = WorkFolder(folder / "first"), FirstRoundSettings(matching=MATCHING)
+    FirstRoundStage(cohort, work.first_round.path, embedding, folder / "mask.nii.gz", settings).run()
     spleen = np.where(organs() == CLASSES["spleen"], organs(), 0).astype(np.uint8)
-    for number in range(3):
-        write_nifti(first / "pseudo_labels" / f"case_{number}.nii.gz", spleen, LAS)
-    return cohort, first, embedding
+    for case in CASES:
+        write_nifti(work.first_round_labels.label(case), spleen, LAS)
+    return cohort, embedding, work
 
 
-def fuse(place, output, **settings):
-    cohort, first, embedding = place
-    return LabelFusion(cohort, output, first, embedding, FusionSettings(MATCHING, **settings))
+@pytest.fixture
+def place(first_round, tmp_path):
+    """The same with a work folder of its own."""
+    cohort, embedding, work = first_round
+    shutil.copytree(work.path, tmp_path / "work")
+    return cohort, embedding, WorkFolder(tmp_path / "work")
 
 
-def test_helpers_vote_beside_the_support(first_round, tmp_path):
-    stage = fuse(first_round, tmp_path, most_atlases=1, least_round_trip_dice=0.0)
-    assert stage.run() == ["case_0", "case_1", "case_2"]
-    (helper,) = stage.selected
-    other = ({"case_1", "case_2"} - {helper}).pop()
-    record = read_json(tmp_path / "propagation" / f"{other}.json")
-    assert (record["rule"], record["least_point_probability"], record["cycle_mm"]) == ("probabilities", 0.9, None)
-    assert set(record["atlases"]) == {"case_0", helper}
-    assert all(sum(atlas[name] for atlas in record["atlases"].values()) == pytest.approx(1) for name in CLASSES)
-    assert read_json(tmp_path / "propagation" / f"{helper}.json")["atlases"] == {"case_0": ALL}, "none votes for itself"
-    probabilities, _ = read_probabilities(tmp_path / "propagation" / f"{other}{PROBABILITIES}")
-    alone, affine = read_probabilities(first_round[1] / "propagation" / f"{other}{PROBABILITIES}")
-    assert probabilities.sum(axis=0) == pytest.approx(1, abs=0.01)
-    assert probabilities[2].sum() < 0.7 * alone[2].sum(), "the helper knows no kidney"
-    atlases = np.asarray(nib.load(tmp_path / "propagation" / f"{other}{ATLAS_LABELS}").dataobj)
-    cached = nib.load(first_round[0].cached_image(other))
+def stage(place, accepted=None, **settings):
+    cohort, embedding, work = place
+    return LabelFusionStage(cohort, work.path, embedding, FusionSettings(matching=MATCHING, **settings), accepted)
+
+
+def record_of(work, case):
+    return PropagationRecord.read(work.propagation.record(case))
+
+
+def test_selected_atlases_predict_beside_the_support(place):
+    cohort, _, work = place
+    fusion = stage(place, most_atlases=1, least_round_trip_dice=0.0)
+    assert fusion.run() == CASES
+    (atlas,) = fusion.selected
+    (other,) = {"case_1", "case_2"} - {atlas}
+    record = record_of(work, other)
+    assert record.rule == {
+        "name": "probabilities",
+        "least_point_probability": 0.9,
+        "point_reach_mm": 24.0,
+        "tissue_tolerance": 0.08,
+    }
+    assert list(record.atlases) == ["case_0", atlas] and "moved_mm" in record.points.evidence
+    assert all(sum(weights[name] for weights in record.atlases.values()) == pytest.approx(1) for name in CLASSES)
+    assert record_of(work, atlas).atlases == {"case_0": ALL}, "no atlas predicts itself"
+    fused, affine = read_probabilities(work.propagation.probabilities(other))
+    alone, _ = read_probabilities(work.first_round.probabilities(other))
+    assert fused.sum(axis=0) == pytest.approx(1, abs=0.01)
+    assert fused[2].sum() < 0.7 * alone[2].sum(), "the selected atlas knows no kidney"
+    cached = nib.load(cohort.cached_image(other))
     assert alone.shape[1:] == cached.shape and np.allclose(affine, cached.affine)
-    support_says = alone.argmax(axis=0)
-    assert list(record["atlases"]) == ["case_0", helper]
-    assert np.array_equal(atlases[..., 0], np.array([0, *CLASSES.values()])[support_says])
-    assert not (atlases[..., 1] == CLASSES["left_kidney"]).any()
-    record = read_json(tmp_path / ON_SUPPORT / "propagation" / "case_0.json")
-    assert record["atlases"] == {helper: ALL} and record["points"] == [], "the support's own strokes must not help"
-    assert fuse(first_round, tmp_path, most_atlases=1, least_round_trip_dice=0.0).run() == []
-    assert fuse(first_round, tmp_path, most_atlases=2, least_round_trip_dice=0.0).run() == [
-        "case_0",
-        "case_1",
-        "case_2",
-    ]
+    labels = np.asarray(nib.load(work.propagation.atlases(other)).dataobj)
+    assert np.array_equal(labels[..., 0], np.array([0, *CLASSES.values()])[alone.argmax(axis=0)])
+    assert not (labels[..., 1] == CLASSES["left_kidney"]).any()
 
 
-def test_without_a_good_case_the_support_decides(first_round, tmp_path):
-    fuse(first_round, tmp_path, least_round_trip_dice=0.0).run()
-    stage = fuse(first_round, tmp_path, least_round_trip_dice=1.1)
-    stage.run()
-    assert stage.selected == [] and not (tmp_path / ON_SUPPORT).exists()
-    for number in range(3):
-        probabilities, alone = (
-            read_probabilities(folder / "propagation" / f"case_{number}{PROBABILITIES}")[0]
-            for folder in (tmp_path, first_round[1])
+def test_the_support_by_the_selected_atlases_alone(place):
+    work = place[2]
+    fusion = stage(place, most_atlases=1, least_round_trip_dice=0.0)
+    fusion.run(["case_0"])
+    record = PropagationRecord.read(work.on_support.record("case_0"))
+    assert record.atlases == {fusion.selected[0]: ALL}
+    assert len(record.points) == 0, "the support's own strokes must not help"
+    assert list(record_of(work, "case_0").atlases) == ["case_0"] and record_of(work, "case_0").points.kept.all()
+
+
+def test_only_what_changed_is_done_again(place):
+    work = place[2]
+    assert stage(place, most_atlases=1, least_round_trip_dice=0.0).run() == CASES
+    tested = work.on_support.record("case_0").read_text(encoding="utf-8")
+    assert stage(place, most_atlases=1, least_round_trip_dice=0.0).run() == []
+    assert work.on_support.record("case_0").read_text(encoding="utf-8") == tested
+    work.propagation.atlases("case_1").unlink()
+    assert stage(place, most_atlases=1, least_round_trip_dice=0.0).run() == ["case_1"]
+    work.on_support.probabilities("case_0").unlink()
+    assert stage(place, most_atlases=1, least_round_trip_dice=0.0).run() == []
+    assert work.on_support.probabilities("case_0").exists()
+    assert stage(place, most_atlases=2, least_round_trip_dice=0.0).run() == CASES
+    (atlas, _) = stage(place, most_atlases=2, least_round_trip_dice=0.0).selected
+    write_nifti(work.first_round_labels.label(atlas), organs(), LAS)
+    assert stage(place, most_atlases=2, least_round_trip_dice=0.0).run() == CASES, "an atlas has other labels"
+
+
+def test_without_a_good_case_the_support_decides(place):
+    work = place[2]
+    stage(place, least_round_trip_dice=0.0).run(["case_0"])
+    assert work.on_support.path.exists()
+    fusion = stage(place, least_round_trip_dice=1.1)
+    fusion.run()
+    assert fusion.selected == [] and not work.on_support.path.exists()
+    for case in CASES:
+        fused, alone = (
+            read_probabilities(folder.probabilities(case))[0] for folder in (work.propagation, work.first_round)
         )
-        np.testing.assert_allclose(probabilities, alone, atol=1.01 / FULL_PROBABILITY)
+        np.testing.assert_allclose(fused, alone, atol=1.01 / FULL_PROBABILITY)
 
 
-def test_a_helper_is_heard_about_what_returned_from_it(first_round, tmp_path):
-    """No kidney returns: about it the support decides alone, and nobody makes one on the support."""
-    cohort, first, embedding = first_round
-    place = tmp_path / "first"
-    shutil.copytree(first, place)
+def test_an_atlas_is_one_of_the_classes_with_a_good_round_trip(place):
+    """The kidney has none: about it the support decides alone, and nobody makes one on the support."""
+    work = place[2]
     for case in ("case_1", "case_2"):
-        file = place / "propagation" / f"{case}.json"
+        file = work.first_round.record(case)
         write_json(file, read_json(file) | {"round_trip_dice": {"spleen": 0.9, "left_kidney": 0.4}})
-    stage = fuse((cohort, place, embedding), tmp_path, most_atlases=1)
-    stage.run()
-    (helper,) = stage.selected
-    other = ({"case_1", "case_2"} - {helper}).pop()
-    record = read_json(tmp_path / "propagation" / f"{other}.json")
-    atlases = record["atlases"]
-    assert set(atlases[helper]) == {"spleen"} and atlases["case_0"]["left_kidney"] == 1
-    assert record["mean_round_trip_dice"] == pytest.approx({"spleen": 0.9, "left_kidney": 0.4}), (
-        "from the case and the helper"
-    )
-    probabilities, _ = read_probabilities(tmp_path / "propagation" / f"{other}{PROBABILITIES}")
-    alone, _ = read_probabilities(first / "propagation" / f"{other}{PROBABILITIES}")
-    np.testing.assert_allclose(probabilities[2], alone[2] / np.maximum(probabilities[1:].sum(axis=0), 1), atol=0.01)
-    assert not read_probabilities(tmp_path / ON_SUPPORT / "propagation" / f"case_0{PROBABILITIES}")[0][2].any()
+    fusion = stage(place, most_atlases=1)
+    fusion.run()
+    (atlas,) = fusion.selected
+    (other,) = {"case_1", "case_2"} - {atlas}
+    record = record_of(work, other)
+    assert set(record.atlases[atlas]) == {"spleen"} and record.atlases["case_0"]["left_kidney"] == 1
+    assert record.mean_round_trip_dice == pytest.approx({"spleen": 0.9, "left_kidney": 0.4}), "of case and atlas"
+    fused, _ = read_probabilities(work.propagation.probabilities(other))
+    alone, _ = read_probabilities(work.first_round.probabilities(other))
+    np.testing.assert_allclose(fused[2], alone[2] / np.maximum(fused[1:].sum(axis=0), 1), atol=0.01)
+    assert not read_probabilities(work.on_support.probabilities("case_0"))[0][2].any()
 
 
-def test_what_the_user_accepted_always_votes(first_round, tmp_path):
-    cohort, first, embedding = first_round
-    write_nifti(tmp_path / "accepted.nii.gz", organs(), LAS)
-    accepted = {"case_2": tmp_path / "accepted.nii.gz"}
-
-    def fusion(**settings):
-        return LabelFusion(cohort, tmp_path, first, embedding, FusionSettings(MATCHING, **settings), accepted)
-
-    stage = fusion(most_atlases=0, least_round_trip_dice=1.1)
-    stage.run()
-    assert stage.selected == ["case_2"]
-    assert set(read_json(tmp_path / "propagation" / "case_1.json")["atlases"]) == {"case_0", "case_2"}
-    record = read_json(tmp_path / "propagation" / "case_2.json")
-    assert record["atlases"] == {"case_2": ALL} and record["mean_round_trip_dice"] == ALL
-    own = np.asarray(nib.load(tmp_path / "propagation" / f"case_2{ATLAS_LABELS}").dataobj)[..., 0]
-    assert set(np.unique(own)) == {0, *CLASSES.values()}, "nobody votes about it"
-    assert fusion(most_atlases=0, least_round_trip_dice=1.1).run() == []
-    write_nifti(tmp_path / "accepted.nii.gz", np.roll(organs(), 1, axis=0), LAS)
-    assert fusion(most_atlases=0, least_round_trip_dice=1.1).run() == ["case_0", "case_1", "case_2"]
-    assert fusion(most_atlases=2, least_round_trip_dice=0.0).selected == ["case_2", "case_1"]
+def test_accepted_label_maps_are_always_atlases(place, tmp_path):
+    work, file = place[2], tmp_path / "accepted.nii.gz"
+    write_nifti(file, organs(), LAS)
+    accepted = {"case_2": file}
+    fusion = stage(place, accepted, most_atlases=0, least_round_trip_dice=1.1)
+    fusion.run()
+    assert fusion.selected == ["case_2"]
+    assert set(record_of(work, "case_1").atlases) == {"case_0", "case_2"}
+    record = record_of(work, "case_2")
+    assert record.atlases == {"case_2": ALL} and record.mean_round_trip_dice == ALL
+    own = np.asarray(nib.load(work.propagation.atlases("case_2")).dataobj)[..., 0]
+    assert set(np.unique(own)) == {0, *CLASSES.values()}, "no other atlas predicts it"
+    assert stage(place, accepted, most_atlases=0, least_round_trip_dice=1.1).run() == []
+    write_nifti(file, np.roll(organs(), 1, axis=0), LAS)
+    assert stage(place, accepted, most_atlases=0, least_round_trip_dice=1.1).run() == CASES
+    assert stage(place, accepted, most_atlases=2, least_round_trip_dice=0.0).selected == ["case_2", "case_1"]
 
 
-def test_a_case_without_a_first_round(first_round, tmp_path):
-    cohort, _, embedding = first_round
-    with pytest.raises(BundleError, match="the first round lacks a case"):
-        LabelFusion(cohort, tmp_path, tmp_path, embedding)
+def test_bodies_that_hardly_match_are_named(place):
+    cohort, embedding, work = place
+    strict = FusionSettings(matching=MatchingSettings(body_points=300, match_cycle_mm=-1.0), least_round_trip_dice=0.0)
+    with pytest.raises(BundleError, match=r"the body hardly matches that of case_[12]") as caught:
+        LabelFusionStage(cohort, work.path, embedding, strict).run(["case_1", "case_2"])
+    assert caught.value.case in ("case_1", "case_2")
+
+
+@pytest.mark.parametrize("missing", ["case_1.json", "case_1_probabilities.nii.gz"])
+def test_a_case_without_a_first_round(place, missing):
+    (place[2].first_round.path / missing).unlink()
+    with pytest.raises(BundleError, match="the first round lacks a case") as caught:
+        stage(place)
+    assert caught.value.case == "case_1" and Path(caught.value.file).name == missing
+
+
+def test_an_atlas_without_a_label_map(place):
+    for case in CASES:
+        place[2].first_round_labels.label(case).unlink()
+    with pytest.raises(BundleError, match="an atlas lacks its label map"):
+        stage(place, least_round_trip_dice=0.0)
