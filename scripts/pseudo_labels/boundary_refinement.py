@@ -10,12 +10,43 @@ import torch
 from scipy import ndimage
 from scipy.cluster.vq import kmeans2
 
+from scripts.common.boxes import box_of
 from scripts.common.errors import BundleError
 from scripts.networks.autocast_inferers import AutocastSlidingWindowInferer
 from scripts.networks.prnet import PRNet
+from scripts.pseudo_labels.geodesic_labels import largest_parts, nearest_class
+from scripts.pseudo_labels.settings import GeodesicSettings, RefinementSettings
 
-INNER_RADIUS = 1
-OUTER_RADIUS = 2
+
+def refined_distances(
+    distances: np.ndarray,
+    image: np.ndarray,
+    network: PRNet,
+    settings: GeodesicSettings,
+    device: torch.device | str = "cpu",
+) -> np.ndarray:
+    """The distances; where refinement changed the label, 0 to the new class and the truncation to all others.
+
+    Args:
+        distances: (K + 1, X, Y, Z) up to the truncation, background first.
+        image: (X, Y, Z) in [0, 1], at the spacing that the network was trained at.
+        network: the fine PRNet.
+        settings: `refinement`, `largest_component` and `truncation` count.
+        device: where the network is.
+    """
+    before, *_ = nearest_class(distances)
+    label = largest_parts(before) if settings.largest_component else before.copy()
+    box = box_of(label, margins=[size // 2 for size in network.patch_size])
+    if box is None:
+        return distances
+    refinement = settings.refinement
+    features = dense_features(network, image[box], network.patch_size, refinement.refine_overlap, device=device)
+    label[box] = refine_boundary(label[box], features, refinement)
+    changed = label != before
+    refined = distances.copy()
+    channels = np.arange(len(distances))[:, None]
+    refined[:, changed] = np.where(channels == label[changed], 0.0, settings.truncation)
+    return refined
 
 
 def dense_features(
@@ -40,50 +71,37 @@ def dense_features(
         return inferer(inputs, network.dense_features)[0].float().cpu().numpy()
 
 
-def refine_boundary(
-    label: np.ndarray,
-    features: np.ndarray,
-    inner_radius: int = INNER_RADIUS,
-    outer_radius: int = OUTER_RADIUS,
-    clusters: int = 5,
-    seed: int = 0,
-) -> np.ndarray:
+def refine_boundary(label: np.ndarray, features: np.ndarray, settings: RefinementSettings) -> np.ndarray:
     """Decide the voxels near each class's border by cosine similarity to prototypes from both sides of it.
 
-    Per class: voxels within `inner_radius` of the border are undecided. The foreground prototype is the mean feature
-    of the shell between `inner_radius` and `outer_radius` inside, the background prototypes are k-means centres of
-    the shell outside; all have unit length. An undecided voxel joins the class if the foreground is the more similar;
-    one that several classes claim goes to the most similar. After the later version of the paper's code.
+    Per class: voxels within the inner radius of the border are undecided. The foreground prototype is the mean feature
+    of the shell between the inner and the outer radius inside, the background prototypes are k-means centres of the
+    shell outside; all have unit length. An undecided voxel joins the class if the foreground is the more similar; one
+    that several classes claim goes to the most similar. After the later version of the paper's code.
 
     Args:
-        label: (X, Y, Z) class indices, 0 background.
+        label: (X, Y, Z) channels, 0 background.
         features: (C, X, Y, Z), best those of `dense_features`.
-        inner_radius: voxels; structuring elements are boxes of 2 * radius + 1.
-        outer_radius: voxels, larger than `inner_radius`.
-        clusters: background prototypes.
-        seed: of k-means.
+        settings: see `RefinementSettings`.
 
     Returns:
         (X, Y, Z), dtype of `label`. A class that is absent, or too thin for either shell, stays as it was.
 
     Raises:
-        BundleError: shapes or radii do not fit.
+        BundleError: shapes do not fit.
     """
     if label.shape != features.shape[1:]:
         found = f"label {label.shape}, features {features.shape}"
         raise BundleError("the features do not fit the label map", expected=f"(C, {label.shape})", found=found)
-    if not 0 < inner_radius < outer_radius or clusters < 1:
-        found = f"radii {inner_radius} and {outer_radius}, clusters {clusters}"
-        raise BundleError("unusable refinement settings", expected="0 < inner < outer, clusters > 0", found=found)
+    inner, outer = settings.refine_inner_voxels, settings.refine_outer_voxels
     refined = np.zeros_like(label)
     score = np.full(label.shape, -np.inf, dtype=np.float32)
     for index in range(1, int(label.max()) + 1):
         mask = label == index
-        if not mask.any():
+        if (box := box_of(mask, margins=3 * [outer + 1])) is None:
             continue
-        box = _grown_box(mask, outer_radius + 1)
-        shells = _shells(mask[box], inner_radius, outer_radius)
-        claim = _claim(mask[box], shells, features[(slice(None), *box)], clusters, seed)
+        shells = _shells(mask[box], inner, outer)
+        claim = _claim(mask[box], shells, features[(slice(None), *box)], settings.refine_clusters, settings.refine_seed)
         wins = claim > score[box]
         refined[box][wins] = index
         score[box][wins] = claim[wins]
@@ -141,12 +159,3 @@ def _cluster_centres(vectors: np.ndarray, clusters: int, seed: int) -> np.ndarra
         return distinct
     centres, member_of = kmeans2(vectors, clusters, minit="++", seed=np.random.default_rng(seed), missing="warn")
     return centres[np.unique(member_of)]
-
-
-def _grown_box(mask: np.ndarray, margin: int) -> tuple[slice, ...]:
-    """Bounding box of a non-empty mask, grown by `margin` voxels within the volume."""
-    (box,) = ndimage.find_objects(mask.astype(np.uint8))
-    return tuple(
-        slice(max(0, side.start - margin), min(size, side.stop + margin))
-        for side, size in zip(box, mask.shape, strict=True)
-    )

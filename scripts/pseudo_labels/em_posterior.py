@@ -1,7 +1,7 @@
-"""Transferred votes made sharper by the case's own intensities: votes know the place, intensities the border.
+"""Class probabilities made sharper by the case's own intensities: they know the place, intensities the border.
 
-Each class's intensities are learnt from the case itself, where the votes put the class, by a few rounds of
-expectation and maximisation (Van Leemput et al., IEEE TMI 1999, with votes in the atlas's place).
+Each class's intensities are learnt from the case itself, where the probabilities put the class, by a few rounds of
+expectation and maximisation (Van Leemput et al., IEEE TMI 1999, with label fusion in the atlas's place).
 """
 
 from __future__ import annotations
@@ -11,14 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-BINS = 64
-SMOOTHING_MM = 2.8  # of the image, against noise, and of each round's posterior
-HISTOGRAM_SMOOTHING = 1.5  # bins
-NEAR_VOTE, NEAR_MM = 0.1, 24.0  # intensities are learnt around the classes: far tissue is no rival
-FLOOR = 1e-4  # share of a histogram that every intensity has, seen or not
-CELLS_PER_REACH = 1.5  # of the grid on which the background's histograms stand
-# The whole background counts everywhere, as this share of a full cell: a place without any has nothing else.
-WHOLE_SHARE = 0.3
+from scripts.pseudo_labels.settings import EMSettings
 
 
 def em_posterior(
@@ -26,59 +19,79 @@ def em_posterior(
     probabilities: np.ndarray,
     body: np.ndarray,
     spacing_mm: Sequence[float],
-    rounds: int,
-    reach_mm: float = 0.0,
+    settings: EMSettings,
 ) -> np.ndarray:
-    """Class probabilities (1 + K, X, Y, Z) from votes and intensities; background outside the body.
+    """Class probabilities (1 + K, X, Y, Z) from place and intensities; background outside the body.
 
     Args:
         image: (X, Y, Z) in [0, 1].
         probabilities: (1 + K, X, Y, Z) probabilities of place, background first.
         body: (X, Y, Z) bool.
         spacing_mm: voxel size along X, Y, Z.
-        rounds: 0 leaves the votes as they are inside the body.
-        reach_mm: the background's intensities are learnt place by place, weighed by a Gaussian of this standard
-            deviation: what surrounds an organ differs from side to side. 0 learns one histogram within `NEAR_MM`.
+        settings: see `EMSettings`.
     """
-    width = [SMOOTHING_MM / step for step in spacing_mm]
-    bins = np.clip((ndimage.gaussian_filter(image, width) * BINS).astype(int), 0, BINS - 1)
-    heard = probabilities[1:].max(axis=0) > NEAR_VOTE
-    near = body & (ndimage.distance_transform_edt(~heard, sampling=spacing_mm) <= NEAR_MM) if heard.any() else body
+    width = [settings.em_smoothing_mm / step for step in spacing_mm]
+    bins = _bins_of(ndimage.gaussian_filter(image, width), settings.em_bins)
+    near = _near_classes(probabilities, body, spacing_mm, settings)
     posterior = _in_body(probabilities, body)
-    for _ in range(rounds):
-        if reach_mm:
-            background = _local_likelihood(bins, posterior[0] * body, spacing_mm, reach_mm)
+    for _ in range(settings.em_rounds):
+        if settings.em_reach_mm:
+            background = local_likelihood(bins, posterior[0] * body, spacing_mm, settings)
         else:
-            background = _likelihood(bins, posterior[0] * near)
-        found = probabilities * np.stack([background, *(_likelihood(bins, share * near) for share in posterior[1:])])
-        found = _in_body(found / found.sum(axis=0, keepdims=True), body)
-        posterior = np.stack([ndimage.gaussian_filter(share, width) for share in found])
+            background = likelihood(bins, posterior[0] * near, settings)
+        classes = (likelihood(bins, share * near, settings) for share in posterior[1:])
+        joint = probabilities * np.stack([background, *classes])
+        expected = _in_body(joint / joint.sum(axis=0, keepdims=True), body)
+        posterior = np.stack([ndimage.gaussian_filter(share, width) for share in expected])
     return posterior
 
 
-def _likelihood(bins: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """How often each voxel's intensity occurs in a class whose voxels have these weights."""
-    counts = ndimage.gaussian_filter1d(np.bincount(bins.ravel(), weights.ravel(), BINS), HISTOGRAM_SMOOTHING)
-    counts += FLOOR * counts.sum() + np.finfo(np.float32).tiny
+def likelihood(bins: np.ndarray, weights: np.ndarray, settings: EMSettings) -> np.ndarray:
+    """How often each voxel's intensity occurs in a class whose voxels have these weights.
+
+    Args:
+        bins: (X, Y, Z) integer bin of each voxel's intensity.
+        weights: (X, Y, Z).
+        settings: see `EMSettings`.
+    """
+    counts = np.bincount(bins.ravel(), weights.ravel(), settings.em_bins)
+    counts = ndimage.gaussian_filter1d(counts, settings.em_histogram_smoothing_bins)
+    counts += settings.em_floor_share * counts.sum() + np.finfo(np.float32).tiny
     return (counts / counts.sum())[bins]
 
 
-def _local_likelihood(
-    bins: np.ndarray, weights: np.ndarray, spacing_mm: Sequence[float], reach_mm: float
+def local_likelihood(
+    bins: np.ndarray, weights: np.ndarray, spacing_mm: Sequence[float], settings: EMSettings
 ) -> np.ndarray:
-    """As `_likelihood`, among the voxels around each place."""
-    steps = [max(round(reach_mm / CELLS_PER_REACH / step), 1) for step in spacing_mm]
+    """As `likelihood`, among the voxels around each place."""
+    reach_mm, bin_count = settings.em_reach_mm, settings.em_bins
+    steps = [max(round(reach_mm / settings.em_cells_per_reach / step), 1) for step in spacing_mm]
     cells = [-(-size // step) for size, step in zip(bins.shape, steps, strict=True)]
     places = (np.arange(size) // step for size, step in zip(bins.shape, steps, strict=True))
     cell = np.ravel_multi_index(np.ix_(*places), cells)
-    counts = np.bincount((cell * BINS + bins).ravel(), weights.ravel(), np.prod(cells) * BINS).reshape(*cells, BINS)
+    counts = np.bincount((cell * bin_count + bins).ravel(), weights.ravel(), np.prod(cells) * bin_count)
+    counts = counts.reshape(*cells, bin_count)
     width = [reach_mm / (step * size) for step, size in zip(steps, spacing_mm, strict=True)]
-    counts = ndimage.gaussian_filter(counts, [*width, HISTOGRAM_SMOOTHING], mode="constant")
+    counts = ndimage.gaussian_filter(counts, [*width, settings.em_histogram_smoothing_bins], mode="constant")
     whole = counts.sum(axis=(0, 1, 2))
-    whole += FLOOR * whole.sum() + np.finfo(np.float32).tiny
-    counts += WHOLE_SHARE * np.prod(steps) * whole / whole.sum()
+    whole += settings.em_floor_share * whole.sum() + np.finfo(np.float32).tiny
+    counts += settings.em_whole_share * np.prod(steps) * whole / whole.sum()
     counts /= counts.sum(axis=-1, keepdims=True)
-    return counts.reshape(-1, BINS)[cell, bins]
+    return counts.reshape(-1, bin_count)[cell, bins]
+
+
+def _bins_of(image: np.ndarray, bin_count: int) -> np.ndarray:
+    return np.clip((image * bin_count).astype(int), 0, bin_count - 1)
+
+
+def _near_classes(
+    probabilities: np.ndarray, body: np.ndarray, spacing_mm: Sequence[float], settings: EMSettings
+) -> np.ndarray:
+    """(X, Y, Z) bool: the part of the body around the classes; all of it where there is no class."""
+    likely = probabilities[1:].max(axis=0) > settings.em_near_probability
+    if not likely.any():
+        return body
+    return body & (ndimage.distance_transform_edt(~likely, sampling=spacing_mm) <= settings.em_near_mm)
 
 
 def _in_body(probabilities: np.ndarray, body: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ EPSILON = 1e-5
 DEFAULT_TOLERANCE = 1e-5
 MAX_ITERATIONS = 100
 GEODISTK_UNREACHED = 1e9
-KEPT_COSTS_BYTES = 2**30  # of edge costs, over all three axes
+KEPT_COSTS_BYTES = 2**30
 
 
 def geodesic_distance(
@@ -28,6 +28,7 @@ def geodesic_distance(
     tolerance: float = DEFAULT_TOLERANCE,
     backend: str = "torch",
     device: torch.device | str | None = None,
+    kept_costs_bytes: int = KEPT_COSTS_BYTES,
 ) -> torch.Tensor:
     """Geodesic distance of every voxel from each of K seed sets, over the 26 neighbours.
 
@@ -46,6 +47,7 @@ def geodesic_distance(
         tolerance: the torch sweeps stop once the three axes have changed nothing by more than this.
         backend: "torch" (CPU and GPU, all seeds at once) or "geodistk" (CPU, one thread, never checks convergence).
         device: where torch computes (default: where `image` is).
+        kept_costs_bytes: memory for edge costs, over all three axes, that the torch sweeps keep; changes no distance.
 
     Returns:
         (K, X, Y, Z) float32; infinite for a seed set without a voxel.
@@ -62,11 +64,15 @@ def geodesic_distance(
     empty = ~seeds.flatten(1).any(dim=1)
     distance = torch.full(seeds.shape, torch.inf, device=device)
     if not empty.all():
-        solve = {"torch": _plane_sweeps, "geodistk": _geodistk}.get(backend)
-        if solve is None:
+        x, y, z = (float(step) for step in spacing_mm)
+        if backend == "torch":
+            solved = _plane_sweeps(
+                image, seeds[~empty], (x, y, z), lam, max_iterations, truncation, tolerance, kept_costs_bytes
+            )
+        elif backend == "geodistk":
+            solved = _geodistk(image, seeds[~empty], (x, y, z), lam, max_iterations)
+        else:
             raise BundleError("unknown geodesic backend", expected="torch or geodistk", found=backend)
-        spacing_mm = tuple(float(step) for step in spacing_mm)
-        solved = solve(image, seeds[~empty], spacing_mm, lam, max_iterations, truncation, tolerance)
         distance[~empty] = solved if truncation is None else solved.clamp_(max=truncation)
     return distance
 
@@ -105,9 +111,10 @@ def _plane_sweeps(
     max_iterations: int,
     truncation: float | None,
     tolerance: float,
+    kept_costs_bytes: int,
 ) -> torch.Tensor:
     """Relax plane after plane along each axis, both ways, until a whole round changes nothing."""
-    swept_axes = [_SweptAxis(image, seeds.shape[0], spacing_mm, axis, lam) for axis in range(3)]
+    swept_axes = [_SweptAxis(image, len(seeds), spacing_mm, axis, lam, kept_costs_bytes // 3) for axis in range(3)]
     distance = torch.full(seeds.shape, torch.inf, device=image.device).masked_fill_(seeds, 0.0)
     limit = torch.inf if truncation is None else truncation
     quiet = 0
@@ -143,7 +150,9 @@ class _SweptAxis:
     `neighbours[i]` and `intensities[c, i]` show plane i shifted by the nine in-plane steps, as views of one memory.
     """
 
-    def __init__(self, image: torch.Tensor, count: int, spacing_mm: tuple[float, ...], axis: int, lam: float) -> None:
+    def __init__(
+        self, image: torch.Tensor, count: int, spacing_mm: tuple[float, ...], axis: int, lam: float, kept_bytes: int
+    ) -> None:
         framed = pad(image.movedim(axis + 1, 1), (1, 1, 1, 1))
         self.image = framed[..., 1:-1, 1:-1]
         length, height, width = self.image.shape[1:]
@@ -154,7 +163,7 @@ class _SweptAxis:
         self.step_mm = _step_lengths_mm(spacing_mm, axis).to(image.device)[:, :, None, None]
         self.cost, self.added = (torch.empty(3, 3, height, width, device=image.device) for _ in range(2))
         self.kept: dict[tuple[int, int], torch.Tensor] = {}
-        self.most_kept = KEPT_COSTS_BYTES // 3 // self.cost.nbytes
+        self.most_kept = kept_bytes // self.cost.nbytes
         self.path = torch.empty(count, 3, 3, height, width, device=image.device)
         self.best = torch.empty(count, height, width, device=image.device)
 
@@ -200,13 +209,7 @@ def _step_lengths_mm(spacing_mm: tuple[float, ...], axis: int) -> torch.Tensor:
 
 
 def _geodistk(
-    image: torch.Tensor,
-    seeds: torch.Tensor,
-    spacing_mm: tuple[float, ...],
-    lam: float,
-    max_iterations: int,
-    truncation: float | None,
-    tolerance: float,
+    image: torch.Tensor, seeds: torch.Tensor, spacing_mm: tuple[float, ...], lam: float, max_iterations: int
 ) -> torch.Tensor:
     """GeodisTK's raster scan, one seed set after the other. It checks no shapes: the arrays are made to fit here."""
     try:
@@ -217,7 +220,9 @@ def _geodistk(
         ) from error
     if len(image) > 1:
         raise BundleError(
-            "GeodisTK knows one channel", expected="the backend torch, or vote_weight 0", found=f"{len(image)} channels"
+            "GeodisTK takes one channel",
+            expected="the backend torch, or probability_weight 0",
+            found=f"{len(image)} channels",
         )
     intensities = np.ascontiguousarray(image[0].cpu().numpy(), dtype=np.float32)
     distances = np.empty(seeds.shape, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""What leaked out of a mask through a narrow neck is cut off: geodesic masks flow on wherever brightness allows it."""
+"""What leaked out of a mask through a narrow passage is cut off: geodesic masks flow on where brightness allows it."""
 
 from __future__ import annotations
 

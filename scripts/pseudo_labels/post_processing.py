@@ -3,75 +3,139 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from scripts.common.boxes import box_of
 from scripts.pseudo_labels.border_smoothing import smoothed_shares
-from scripts.pseudo_labels.geodesic_labels import nearest_class
+from scripts.pseudo_labels.geodesic_labels import NearestClass, nearest_class
 from scripts.pseudo_labels.growth_limits import within_growth_limits
 from scripts.pseudo_labels.opening_by_reconstruction import opened_by_reconstruction
-from scripts.pseudo_labels.settings import GeodesicSettings
+from scripts.pseudo_labels.settings import BorderSettings, GeodesicSettings, GrowthLimits, OpeningSettings
 
-BORDER_DEPTH_SHARE = 0.25  # a small ball loses about a sixth of its radius to it at most
+
+@dataclass(frozen=True)
+class PostProcessed:
+    """Distances after post-processing, and what it did.
+
+    Attributes:
+        distances: (K + 1, X, Y, Z), background first; their nearest class is the result.
+        opened_share: channel -> share of its volume that opening took, of every class where opening is on.
+        border_confidence: channel -> confidence in its border, of every class with seeds where growth is limited.
+    """
+
+    distances: np.ndarray
+    opened_share: dict[int, float] = field(default_factory=dict)
+    border_confidence: dict[int, float] = field(default_factory=dict)
+
+
+def post_processed(
+    distances: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], settings: GeodesicSettings
+) -> PostProcessed:
+    """Growth limits, then opening by reconstruction, then smoother borders, each where the settings say so.
+
+    Args:
+        distances: (K + 1, X, Y, Z) up to the truncation, background first.
+        seeds: (K + 1, X, Y, Z) bool.
+        spacing_mm: voxel size along X, Y, Z.
+        settings: see `GeodesicSettings`.
+    """
+    growth, opening, border = settings.growth, settings.opening, settings.border
+    if growth is None and not opening.opening_radius_mm and not border.border_smoothing_voxels:
+        return PostProcessed(distances)
+    grown = nearest_class(distances)
+    label, border_confidence = (grown.label, {}) if growth is None else limit_growth(grown, seeds, spacing_mm, growth)
+    opened_share: dict[int, float] = {}
+    if opening.opening_radius_mm:
+        label, opened_share = open_masks(label, seeds, spacing_mm, opening)
+    if border.border_smoothing_voxels:
+        processed = smooth_borders(label, seeds, spacing_mm, border, settings.truncation)
+    else:
+        processed = given_to_background(distances, grown.label, label, settings.truncation)
+    return PostProcessed(processed, opened_share, border_confidence)
 
 
 def limit_growth(
-    distances: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], settings: GeodesicSettings
-) -> dict[int, float]:
-    """Give what lies too far from a class's seeds to the background, in place; arguments as for `open_masks`.
+    grown: NearestClass, seeds: np.ndarray, spacing_mm: Sequence[float], limits: GrowthLimits
+) -> tuple[np.ndarray, dict[int, float]]:
+    """Channels where what lies too far from a class's seeds is background, see `within_growth_limits`.
 
-    Returns channel -> how sure the border is, see `within_growth_limits`, of every class that has seeds.
+    Args:
+        grown: of the distances.
+        seeds: (K + 1, X, Y, Z) bool.
+        spacing_mm: voxel size along X, Y, Z.
+        limits: see `GrowthLimits`.
+
+    Returns:
+        (X, Y, Z) uint8, and channel -> confidence in the border, of every class that has seeds.
     """
-    label, nearest, second = nearest_class(distances)
+    label = grown.label.copy()
     border_confidence = {}
-    for channel in range(1, len(distances)):
-        mask, sown = label == channel, seeds[channel]
-        if not sown.any():
+    for channel in range(1, len(seeds)):
+        mask, seed = grown.label == channel, seeds[channel]
+        if not seed.any() or (box := box_of(mask | seed, margins=(0, 0, 0))) is None:
             continue
-        box = box_of(mask | sown, margins=(0, 0, 0))
-        ratio = nearest[box] / np.maximum(second[box], np.finfo(np.float32).tiny)
-        kept, sure = within_growth_limits(mask[box], sown[box], ratio, spacing_mm, settings.reach)
-        _to_background(distances[(slice(None), *box)], channel, mask[box] & ~kept, settings)
-        border_confidence[channel] = round(sure, 3)
-    return border_confidence
+        ratio = grown.nearest[box] / np.maximum(grown.second[box], np.finfo(np.float32).tiny)
+        kept, confidence = within_growth_limits(mask[box], seed[box], ratio, spacing_mm, limits)
+        label[box][mask[box] & ~kept] = 0
+        border_confidence[channel] = round(confidence, 3)
+    return label, border_confidence
 
 
 def open_masks(
-    distances: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], settings: GeodesicSettings
-) -> list[float]:
-    """Give what leaked out of a class to the background, in place: (K + 1, X, Y, Z) distances, background first.
+    label: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], opening: OpeningSettings
+) -> tuple[np.ndarray, dict[int, float]]:
+    """Channels where what leaked out of a class is background, see `opened_by_reconstruction`.
 
-    Returns the share of each of the K classes that is lost.
+    Args:
+        label: (X, Y, Z) uint8 channels.
+        seeds: (K + 1, X, Y, Z) bool.
+        spacing_mm: voxel size along X, Y, Z.
+        opening: see `OpeningSettings`.
+
+    Returns:
+        (X, Y, Z) uint8, and channel -> share of its volume that is lost, of every class.
     """
-    label, *_ = nearest_class(distances)
-    shares = [0.0] * (len(distances) - 1)
-    for channel in range(1, len(distances)):
+    opened = label.copy()
+    shares = dict.fromkeys(range(1, len(seeds)), 0.0)
+    for channel in shares:
         if (box := box_of(label == channel, margins=(1, 1, 1))) is None:
             continue
         mask = label[box] == channel
         kept = opened_by_reconstruction(
-            mask, seeds[channel][box], spacing_mm, settings.opening_radius_mm, settings.opening_share
+            mask, seeds[channel][box], spacing_mm, opening.opening_radius_mm, opening.opening_share
         )
         leaked = mask & ~kept
-        _to_background(distances[(slice(None), *box)], channel, leaked, settings)
-        shares[channel - 1] = round(float(leaked.sum() / mask.sum()), 3)
-    return shares
+        opened[box][leaked] = 0
+        shares[channel] = round(float(leaked.sum() / mask.sum()), 3)
+    return opened, shares
 
 
 def smooth_borders(
-    distances: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], settings: GeodesicSettings
+    label: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], border: BorderSettings, truncation: float
 ) -> np.ndarray:
-    """Distances whose nearest class has smooth borders; arguments as for `open_masks`."""
-    label, *_ = nearest_class(distances)
-    width_mm = settings.border_smoothing_voxels * float(np.median(spacing_mm))
-    shares = smoothed_shares(label, seeds, spacing_mm, width_mm, BORDER_DEPTH_SHARE)
+    """(K + 1, X, Y, Z) float32 distances up to the truncation whose nearest class has smooth borders.
+
+    Args:
+        label: (X, Y, Z) uint8 channels.
+        seeds: (K + 1, X, Y, Z) bool; they keep their class.
+        spacing_mm: voxel size along X, Y, Z.
+        border: see `BorderSettings`.
+        truncation: distance where the class's share is zero.
+    """
+    width_mm = border.border_smoothing_voxels * float(np.median(spacing_mm))
+    shares = smoothed_shares(label, seeds, spacing_mm, width_mm, border.border_depth_share)
     np.subtract(1, shares, out=shares)
-    shares *= settings.truncation
+    shares *= truncation
     return shares
 
 
-def _to_background(distances: np.ndarray, channel: int, lost: np.ndarray, settings: GeodesicSettings) -> None:
-    """Give the voxels `lost` of a class to the background, in place."""
-    distances[channel][lost] = settings.truncation
-    distances[0][lost] = 0.0
+def given_to_background(distances: np.ndarray, before: np.ndarray, after: np.ndarray, truncation: float) -> np.ndarray:
+    """Distances whose nearest class is `after`, (X, Y, Z), which lost voxels of `before` to the background."""
+    result = distances.copy()
+    for channel in range(1, len(result)):
+        lost = (before == channel) & (after == 0)
+        result[channel][lost] = truncation
+        result[0][lost] = 0.0
+    return result

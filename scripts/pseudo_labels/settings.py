@@ -1,78 +1,224 @@
-"""How pseudo labels grow from points or probabilities."""
+"""How pseudo labels grow from points or class probabilities: the values, as the configs give them.
+
+Every field has a name of its own, so that one name means one value in a whole config.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scripts.common.errors import BundleError
-from scripts.pseudo_labels.growth_limits import GrowthLimits
 
 STAGE = "pseudo_labels"
 
 
 @dataclass(frozen=True)
-class GeodesicSettings:
-    """How pseudo labels grow from points.
+class EMSettings:
+    """How class probabilities are sharpened by the case's own intensities, see `em_posterior`.
 
-    Args:
+    Attributes:
+        em_rounds: of expectation and maximisation; 0 leaves the probabilities as they are.
+        em_reach_mm: the background's intensities are learnt place by place, weighted by a Gaussian of this standard
+            deviation: what surrounds an organ differs from side to side. 0 learns one histogram within `em_near_mm`.
+        em_bins: of the histograms over intensities in [0, 1].
+        em_smoothing_mm: standard deviation of a Gaussian, of the image, against noise, and of each round's posterior.
+        em_histogram_smoothing_bins: standard deviation of a Gaussian over the histograms.
+        em_near_probability: a class is near where its probability, before any round, exceeds this.
+        em_near_mm: intensities are learnt up to here around the classes: far tissue is no rival.
+        em_floor_share: share of a histogram that every intensity has, whether it occurs or not.
+        em_cells_per_reach: cells within `em_reach_mm`, of the grid on which the background's histograms stand.
+        em_whole_share: the whole background counts everywhere, as this share of a full cell: a cell without any
+            background has nothing else.
+    """
+
+    em_rounds: int = 3
+    em_reach_mm: float = 24.0
+    em_bins: int = 64
+    em_smoothing_mm: float = 2.8
+    em_histogram_smoothing_bins: float = 1.5
+    em_near_probability: float = 0.1
+    em_near_mm: float = 24.0
+    em_floor_share: float = 1e-4
+    em_cells_per_reach: float = 1.5
+    em_whole_share: float = 0.3
+
+    def __post_init__(self) -> None:
+        _refuse_negative("em_rounds", self.em_rounds, "a number of rounds")
+        _refuse_negative("em_reach_mm", self.em_reach_mm, "a width")
+        if self.em_bins < 2:
+            raise BundleError(
+                "a histogram needs bins", stage=STAGE, expected="em_bins of 2 or more", found=self.em_bins
+            )
+
+
+@dataclass(frozen=True)
+class GrowthLimits:
+    """Where a class ends, in shares of its strokes' extent (the longest side of the box around them).
+
+    Attributes:
+        growth_share: what lies further from the strokes is not of the class.
+        leak_share: a class that would lose more than this share of its volume to that has no edge that stops it, and
+            what is far from its strokes must be clearly nearer to it than to its rivals.
+        free_share: up to here it need not be.
+        clear_share: from here on nothing is near enough.
+
+    Raises:
+        BundleError: `free_share` is not below `clear_share`.
+    """
+
+    growth_share: float = 0.4
+    leak_share: float = 0.15
+    free_share: float = 0.2
+    clear_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.free_share >= self.clear_share:
+            expected, found = f"free_share below clear_share, {self.clear_share}", self.free_share
+            raise BundleError("the growth limits are not usable", stage=STAGE, expected=expected, found=found)
+
+
+@dataclass(frozen=True)
+class OpeningSettings:
+    """What is cut off a class, see `opened_by_reconstruction`.
+
+    Attributes:
+        opening_radius_mm: what hangs on by a passage that a ball of this radius cannot pass; 0 cuts nothing.
+        opening_share: that radius is at most this share of the depth of the class's deepest seed.
+    """
+
+    opening_radius_mm: float = 0.0
+    opening_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        _refuse_negative("opening_radius_mm", self.opening_radius_mm, "a radius")
+
+
+@dataclass(frozen=True)
+class BorderSettings:
+    """How borders are smoothed, see `smoothed_shares`.
+
+    Attributes:
+        border_smoothing_voxels: borders are drawn where the classes' shares in a Gaussian of this standard deviation
+            are equal; in sides of a voxel (the median of its three), because ragged borders are as wide as that. 0
+            leaves them as they grew.
+        border_depth_share: that standard deviation is at most this share of a class's greatest depth: a small ball
+            loses about a sixth of its radius to a quarter at most.
+    """
+
+    border_smoothing_voxels: float = 0.0
+    border_depth_share: float = 0.25
+
+    def __post_init__(self) -> None:
+        _refuse_negative("border_smoothing_voxels", self.border_smoothing_voxels, "a width")
+
+
+@dataclass(frozen=True)
+class RefinementSettings:
+    """Whether and how borders are redrawn by the fine PRNet's features, see `refine_boundary`.
+
+    Attributes:
+        refine: whether they are; the geodesic spacing must then be the network's.
+        refine_inner_voxels: up to here from its border a class is decided anew; boxes of 2 * radius + 1.
+        refine_outer_voxels: from the inner radius up to here its prototypes are learnt.
+        refine_clusters: prototypes of what is outside.
+        refine_seed: of the clustering.
+        refine_overlap: of the windows that the features come from.
+    """
+
+    refine: bool = False
+    refine_inner_voxels: int = 1
+    refine_outer_voxels: int = 2
+    refine_clusters: int = 5
+    refine_seed: int = 0
+    refine_overlap: float = 0.25
+
+    def __post_init__(self) -> None:
+        if not 0 < self.refine_inner_voxels < self.refine_outer_voxels or self.refine_clusters < 1:
+            found = f"radii {self.refine_inner_voxels} and {self.refine_outer_voxels}, clusters {self.refine_clusters}"
+            expected = "0 < inner < outer, clusters > 0"
+            raise BundleError("unusable refinement settings", stage=STAGE, expected=expected, found=found)
+
+
+@dataclass(frozen=True)
+class GeodesicSettings:
+    """How pseudo labels grow.
+
+    Attributes:
         lam: weight of intensity against length, 0 to 1 (see `geodesic_distance`).
         truncation: distance from which on a class has no affinity.
         max_iterations: limit of the distance's rounds.
-        largest_component: keep each class's largest connected part only.
-        spacing_mm: grid the distances are computed on, X, Y, Z of the canonical axes; None is the case's own, which is
-            also taken where it has the larger voxels.
-        backend: "torch" or "geodistk".
-        refine: redraw the borders with the fine PRNet's features; the spacing must be the network's.
-        body_only: everything outside the body is background.
-        undecided_margin: voxels whose two nearest classes differ by less than this share of the truncation are
-            undecided (255) and teach nothing; 0 decides all.
-        seed_probability: seeds are where a class's transferred vote exceeds this (mode `default`); a class without such
-            a place keeps its points. None takes points alone.
-        background_seed_probability: the same for background; None takes `seed_probability`.
-        em_rounds: the votes are first made sharper by the case's intensities, see `em_posterior`.
-        em_reach_mm: in them the background's intensities are learnt place by place, see `em_posterior`; 0
-            learns one histogram of all.
-        probability_weight: a step in a class's probability costs as much as this share of the same step in intensity; 0 looks
-            at intensity alone. Without `seed_probability` there are no probabilities.
-        reach: how far from its seeds a class may be, see `within_growth_limits`; None ends nowhere.
-        opening_radius_mm: what hangs on to a class by a neck that a ball of this radius cannot pass is cut off, see
-            `opened_by_reconstruction`; 0 cuts nothing.
-        opening_share: that radius is at most this share of the depth of the class's deepest seed.
+        tolerance_share: rounds end when they change nothing by more than this share of the truncation: further ones
+            move hardly a label.
+        geodesic_backend: "torch" or "geodistk".
+        geodesic_spacing_mm: grid the distances are computed on, X, Y, Z of the canonical axes; None is the case's own,
+            which is also taken where it has the larger voxels.
         image_smoothing_voxels: paths see the image through a Gaussian of this standard deviation, so that noise costs
-            less; in sides of a voxel (the median of its three), because noise and ragged borders are as wide as that. 0
-            is the image itself.
-        border_smoothing_voxels: borders are drawn where the classes' shares in such a Gaussian are equal, see
-            `smoothed_shares`; 0 leaves them as they grew. `undecided_margin` then compares these shares.
+            less; in sides of a voxel (the median of its three), because noise is as wide as that. 0 is the image
+            itself.
+        body_only: everything outside the body is background.
+        seed_probability: seeds are where a class's probability exceeds this; a class without such a place keeps its
+            points. None takes points alone, whatever is known of probabilities (mode `paper`).
+        background_seed_probability: the same for background; None takes `seed_probability`.
+        probability_weight: a step in a class's probability costs as much as this share of the same step in intensity;
+            0 looks at intensity alone.
+        em: how the probabilities are sharpened first; None does not.
+        growth: how far from its seeds a class may be; None ends nowhere.
+        opening: what hangs on by a narrow passage.
+        border: smoother borders.
+        refinement: borders redrawn by a network's features.
+        largest_component: keep each class's largest connected part only.
+        undecided_margin: voxels whose two nearest classes differ by less than this share of the truncation (where
+            borders are smoothed: of their shares) are `UNDECIDED` and teach nothing; 0 decides all. For points alone:
+            the label maps that grow from probabilities are final ones too.
     """
 
     lam: float = 1.0
     truncation: float = 1.0
     max_iterations: int = 32
-    largest_component: bool = True
-    spacing_mm: tuple[float, float, float] | None = None
-    backend: str = "torch"
-    refine: bool = False
-    body_only: bool = False
-    undecided_margin: float = 0.0
-    seed_probability: float | None = None
-    background_seed_probability: float | None = None
-    em_rounds: int = 0
-    em_reach_mm: float = 0.0
-    probability_weight: float = 0.0
-    reach: GrowthLimits | None = None
-    opening_radius_mm: float = 0.0
-    opening_share: float = 0.5
+    tolerance_share: float = 0.01
+    geodesic_backend: str = "torch"
+    geodesic_spacing_mm: tuple[float, float, float] | None = None
     image_smoothing_voxels: float = 0.0
-    border_smoothing_voxels: float = 0.0
+    body_only: bool = True
+    seed_probability: float | None = 0.8
+    background_seed_probability: float | None = 0.97
+    probability_weight: float = 0.1
+    em: EMSettings | None = field(default_factory=EMSettings)
+    growth: GrowthLimits | None = None
+    opening: OpeningSettings = field(default_factory=OpeningSettings)
+    border: BorderSettings = field(default_factory=BorderSettings)
+    refinement: RefinementSettings = field(default_factory=RefinementSettings)
+    largest_component: bool = True
+    undecided_margin: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.probability_weight < 0 or (self.probability_weight and self.backend == "geodistk"):
-            found = f"{self.probability_weight}, backend {self.backend}"
+        if self.probability_weight < 0 or (self.probability_weight and self.geodesic_backend == "geodistk"):
+            found = f"{self.probability_weight}, backend {self.geodesic_backend}"
+            expected = "0 or more; 0 for geodistk"
+            raise BundleError("probability_weight is not usable", stage=STAGE, expected=expected, found=found)
+        _refuse_negative("image_smoothing_voxels", self.image_smoothing_voxels, "a width")
+        if self.undecided_margin and self.seed_probability is not None:
             raise BundleError(
-                "vote_weight is not usable", stage=STAGE, expected="0 or more; 0 for geodistk", found=found
+                "undecided voxels are for label maps that grow from points alone",
+                stage=STAGE,
+                expected="undecided_margin 0, or seed_probability null",
+                found=self.undecided_margin,
             )
-        for name in ("image_smoothing_voxels", "border_smoothing_voxels", "em_reach_mm"):
-            if getattr(self, name) < 0:
-                raise BundleError(f"{name} is a width", stage=STAGE, expected="0 or more", found=getattr(self, name))
-        if self.spacing_mm is not None:
-            object.__setattr__(self, "spacing_mm", tuple(float(step) for step in self.spacing_mm))
+        if self.geodesic_spacing_mm is not None:
+            x, y, z = (float(step) for step in self.geodesic_spacing_mm)  # a config gives a list
+            object.__setattr__(self, "geodesic_spacing_mm", (x, y, z))
+
+    @property
+    def from_probabilities(self) -> bool:
+        """Whether class probabilities are of use at all."""
+        return self.seed_probability is not None
+
+    @property
+    def sharpening(self) -> EMSettings | None:
+        """How class probabilities are sharpened; None where they are not."""
+        return self.em if self.from_probabilities and self.em is not None and self.em.em_rounds else None
+
+
+def _refuse_negative(name: str, value: float, what: str) -> None:
+    if value < 0:
+        raise BundleError(f"{name} is {what}", stage=STAGE, expected="0 or more", found=value)

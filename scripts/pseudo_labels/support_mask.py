@@ -1,33 +1,63 @@
-"""The support's region: its whole organs, grown from its own scribbles by geodesic distance (mode `default`)."""
+"""The support mask: the support's whole organs, grown from its own strokes by geodesic distance (mode `default`)."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
+from scripts.common.case_stage import CaseStage
 from scripts.common.errors import BundleError
-from scripts.common.files import sha256_of_file, sha256_of_settings
-from scripts.data.cached_volume import read_cached
+from scripts.common.files import sha256_of_file
+from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort
-from scripts.data.scribbles import read_scribble_points
-from scripts.points.point_records import PointRecords, points_at_home
-from scripts.pseudo_labels.labeller import PseudoLabeller
+from scripts.data.records import PointSet
+from scripts.data.scribbles import ScribblePoints, read_scribble_points
+from scripts.data.volume_io import Volume
+from scripts.points.propagated_points import points_at_home
+from scripts.pseudo_labels.label_case import PseudoLabel, WorkingVolume, label_case
 from scripts.pseudo_labels.settings import GeodesicSettings
+from scripts.pseudo_labels.stage import geodesic_image, own_grid, working_volume, write_label
 
-FOLDER = "support_mask"
+STAGE = "support_mask"
 
 
 def grow_support_mask(
-    cohort: Cohort,
-    output_dir: str | Path,
-    settings: GeodesicSettings | None = None,
-    device: str | torch.device = "cpu",
-) -> Path:
-    """Grow the region from every scribbled voxel and return its file, a label map on the support's own grid.
+    image: Volume,
+    scribbles: ScribblePoints,
+    shape: Sequence[int],
+    affine: np.ndarray,
+    classes: Mapping[str, int],
+    settings: GeodesicSettings,
+    working: WorkingVolume | None = None,
+    device: torch.device | str = "cpu",
+) -> PseudoLabel:
+    """The support's organs from its scribbled voxels.
 
-    Done again only if something changed. The user may look at it, correct a copy and hand that in instead.
+    Args:
+        image: (X, Y, Z) in [0, 1], canonical, on the grid that distances are computed on.
+        scribbles: of the support, best all of its scribbled voxels.
+        shape: of the support's own grid.
+        affine: (4, 4) of that.
+        classes: name -> label value.
+        settings: see `GeodesicSettings`; there are no class probabilities.
+        working: see `label_case`.
+        device: where the distances are computed.
+    """
+    points = points_at_home(scribbles, image.affine, image.array.shape)
+    # Rounded as a record holds them: a coarser grid has places half way between its voxels.
+    points = PointSet.from_json(points.to_json())
+    return label_case(image, points, shape, affine, classes, settings, working, device=device)
+
+
+class SupportMaskStage(CaseStage):
+    """Grows the support mask, on the support's own grid, into `support_mask/` of the work directory.
+
+    The user may look at it, correct a copy and hand that in instead.
 
     Args:
         cohort: with support, scribbles and classes.
@@ -38,26 +68,52 @@ def grow_support_mask(
     Raises:
         BundleError: no scribbles in the cohort.
     """
-    if cohort.scribbles is None or cohort.support is None:
-        raise BundleError("a region needs a support with scribbles", stage=FOLDER, file=cohort.output_dir)
-    start = time.perf_counter()
-    folder = Path(output_dir) / FOLDER
-    points = read_scribble_points(cohort.scribbles, cohort.classes)
-    records = PointRecords(cohort, folder, points, {"rule": "scribbles"})
-    inputs = sha256_of_settings([sha256_of_file(cohort.scribbles), cohort.cases[cohort.support].sha256])
-    if not records.up_to_date(cohort.support, inputs):
-        volume = read_cached(cohort, cohort.support)
-        judged = points_at_home(points, volume.affine, tuple(volume.body.shape))
-        records.write(cohort.support, judged, inputs, time.perf_counter() - start)
-    PseudoLabeller(cohort, folder, settings, device=device).run([cohort.support])
-    return support_mask_file(output_dir, cohort.support)
 
+    name = "support mask"
 
-def support_mask_file(output_dir: str | Path, support: str) -> Path:
-    """Where the region lies in a work directory: a label map on the support's own grid."""
-    return Path(output_dir) / FOLDER / "pseudo_labels" / f"{support}.nii.gz"
+    def __init__(
+        self,
+        cohort: Cohort,
+        output_dir: str | Path,
+        settings: GeodesicSettings,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if cohort.scribbles is None or cohort.support is None:
+            problem = "a support mask needs a support with scribbles"
+            raise BundleError(problem, stage=STAGE, file=cohort.output_dir)
+        self.cohort, self.settings, self.device = cohort, settings, torch.device(device)
+        self.support, self.scribbles = cohort.support, cohort.scribbles
+        self.labels = WorkFolder(Path(output_dir)).support_mask
 
+    def cases(self) -> list[str]:
+        """The support."""
+        return [self.support]
 
-def support_mask_record(output_dir: str | Path, support: str) -> Path:
-    """Where it says what was found when the region was grown: what necks took, how sure borders are."""
-    return support_mask_file(output_dir, support).with_name(f"{support}.json")
+    def inputs(self, case: str) -> Any:
+        """Image, scribbles and settings."""
+        return {
+            "image": self.cohort.cases[case].sha256,
+            "scribbles": sha256_of_file(self.scribbles),
+            "classes": list(self.cohort.classes.items()),
+            "settings": asdict(self.settings),
+            "working_spacing_mm": self.cohort.spacing_mm,
+        }
+
+    def record(self, case: str) -> Path:
+        """`support_mask/SUPPORT.json`."""
+        return self.labels.record(case)
+
+    def make(self, case: str) -> tuple[dict[str, Any], Sequence[Path]]:
+        """Grow and write it."""
+        cohort, support = self.cohort, self.cohort.cases[case]
+        mask = grow_support_mask(
+            geodesic_image(cohort, support, self.settings),
+            read_scribble_points(self.scribbles, cohort.classes),
+            support.shape,
+            own_grid(support).affine,
+            cohort.classes,
+            self.settings,
+            working_volume(cohort, support, self.settings),
+            self.device,
+        )
+        return write_label(self.labels, support, cohort.classes, mask, self.settings)

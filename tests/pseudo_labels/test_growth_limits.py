@@ -1,14 +1,12 @@
 import numpy as np
 import pytest
 
-from scripts.common.errors import BundleError
-from scripts.pseudo_labels.growth_limits import GrowthLimits, within_growth_limits
-from scripts.pseudo_labels.post_processing import limit_growth
-from scripts.pseudo_labels.settings import GeodesicSettings
+from scripts.pseudo_labels.growth_limits import within_growth_limits
+from scripts.pseudo_labels.settings import GrowthLimits
 
 SPACING_MM = (1.0, 2.0, 5.0)
-LIMIT = GrowthLimits(share=0.4, leak_share=1.0)
-CLEAR = GrowthLimits(share=0.4, leak_share=0.15, free_share=0.2, clear_share=0.6)
+LIMIT = GrowthLimits(growth_share=0.4, leak_share=1.0)
+CLEAR = GrowthLimits(growth_share=0.4, leak_share=0.15, free_share=0.2, clear_share=0.6)
 
 
 def stroke():
@@ -18,13 +16,13 @@ def stroke():
     return seeds
 
 
-def kept_along_x(mask, ratio, reach):
+def kept_along_x(mask, ratio, limits):
     """Which x of the line through the stroke's middle stay: 1 mm is a twentieth of the extent."""
-    kept, _ = within_growth_limits(mask, stroke(), np.full(mask.shape, ratio), SPACING_MM, reach)
+    kept, _ = within_growth_limits(mask, stroke(), np.full(mask.shape, ratio), SPACING_MM, limits)
     return np.flatnonzero(kept[:, 10, 3]).tolist()
 
 
-def test_the_reach_is_a_share_of_the_strokes_extent_in_mm():
+def test_the_growth_limit_is_a_share_of_the_strokes_extent_in_mm():
     near, _ = within_growth_limits(np.ones_like(stroke()), stroke(), np.ones(stroke().shape), SPACING_MM, LIMIT)  # 8 mm
     assert np.flatnonzero(near[:, 10, 3]).tolist() == list(range(12, 29)), "8 voxels of 1 mm"
     assert np.flatnonzero(near[20, :, 3]).tolist() == list(range(3, 21)), "4 voxels of 2 mm beyond either end"
@@ -38,7 +36,7 @@ def test_a_class_that_leaks_keeps_what_is_clearly_nearer_to_it_than_to_its_rival
     assert kept_along_x(everywhere, 0.0, CLEAR) == list(range(9, 32)), "within 12 mm"
 
 
-def test_a_class_that_stops_by_itself_is_not_asked_how_clear_it_is():
+def test_a_class_that_stops_by_itself_need_not_be_clear():
     """Of 18 voxels, that at 9 mm is beyond the limit: 6 %."""
     organ = np.zeros_like(stroke())
     organ[12:30, 10, 3] = True
@@ -47,7 +45,7 @@ def test_a_class_that_stops_by_itself_is_not_asked_how_clear_it_is():
     assert kept_along_x(organ, 1.0, CLEAR) == list(range(16, 25))
 
 
-def test_a_border_is_sure_as_far_as_limits_do_not_move_it():
+def test_confidence_in_a_border_is_how_far_limits_do_not_move_it():
     """A line of 17 voxels: by distance alone, 8 mm, all stay; at a ratio of 0.6 what is at 8 mm is not clear."""
     organ = np.zeros_like(stroke())
     organ[12:29, 10, 3] = True
@@ -56,29 +54,3 @@ def test_a_border_is_sure_as_far_as_limits_do_not_move_it():
     assert kept.sum() == 17 and border_confidence == pytest.approx(2 * 15 / (17 + 15))
     organ[:14, 10, 3] = organ[27:, 10, 3] = False
     assert within_growth_limits(organ, stroke(), ratio, SPACING_MM, CLEAR)[1] == 1.0, "it ends by itself"
-
-
-def test_what_lies_beyond_goes_to_the_background():
-    seeds = np.stack([np.zeros_like(stroke()), stroke(), np.zeros_like(stroke())])
-    distances = np.full(seeds.shape, 0.5, dtype=np.float32)
-    distances[1] = 0.2  # all alike: the class would take everything
-    border_confidence = limit_growth(distances, seeds, SPACING_MM, GeodesicSettings(reach=LIMIT))
-    assert list(border_confidence) == [1] and 0 < border_confidence[1] < 1, "nothing of a class without seeds"
-    everywhere = np.ones_like(stroke())
-    expected, _ = within_growth_limits(everywhere, stroke(), np.full(everywhere.shape, 0.4), SPACING_MM, LIMIT)
-    np.testing.assert_array_equal(distances.argmin(axis=0) == 1, expected)
-    assert (distances[2] == 0.5).all(), "a class without seeds has nothing to lose"
-
-
-def test_the_nearest_rival_is_the_nearest_of_all_other_classes():
-    seeds = np.stack([np.zeros_like(stroke()), stroke(), np.zeros_like(stroke())])
-    distances = np.full(seeds.shape, 0.5, dtype=np.float32)
-    distances[1], distances[2, 21:] = 0.2, 0.25  # towards higher x a rival is near: a ratio of 0.8, elsewhere of 0.4
-    limit_growth(distances, seeds, SPACING_MM, GeodesicSettings(reach=CLEAR))
-    found = np.flatnonzero(distances.argmin(axis=0)[:, 10, 3] == 1)
-    assert found.tolist() == list(range(12, 26)), "0.4 up to 8.8 mm, 0.8 up to 5.6 mm"
-
-
-def test_limits_out_of_order_are_told():
-    with pytest.raises(BundleError, match=r"(?s)free_share below clear_share, 0\.5.*found: 0\.5"):
-        GrowthLimits(free_share=0.5, clear_share=0.5)

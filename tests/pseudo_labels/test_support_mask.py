@@ -4,27 +4,89 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bundle.pipeline.configs import read_component
 from scripts.common.errors import BundleError
-from scripts.pseudo_labels.settings import GeodesicSettings
-from scripts.pseudo_labels.support_mask import grow_support_mask
+from scripts.common.overlap import dice_of
+from scripts.common.work_folder import WorkFolder
+from scripts.data.records import PseudoLabelRecord
+from scripts.data.scribbles import ScribblePoints
+from scripts.data.volume_io import Volume
+from scripts.pseudo_labels.support_mask import SupportMaskStage, grow_support_mask
 from tests.prnet_fixtures import CLASSES, make_cohort, phantom
+from tests.pseudo_labels.three_blocks import FROM_POINTS
+
+SETTINGS = replace(FROM_POINTS, body_only=True)
 
 
-@pytest.fixture(scope="module")
-def cohort(tmp_path_factory):
-    return make_cohort(tmp_path_factory.mktemp("support_mask"))
+@pytest.fixture
+def cohort(tmp_path):
+    return make_cohort(tmp_path)
+
+
+def scribbles_at(affine, **voxels):
+    """One voxel a class."""
+    places = np.array(list(voxels.values()))
+    world_mm = places @ affine[:3, :3].T + affine[:3, 3]
+    return ScribblePoints(np.array([CLASSES.get(name, 0) for name in voxels]), places, world_mm)
+
+
+def test_every_class_grows_from_its_own_strokes():
+    affine = np.diag([2.0, 3.0, 4.0, 1.0])
+    image = np.full((10, 8, 6), 0.2, dtype=np.float32)
+    image[1:4, 1:7, 1:5], image[6:9, 1:7, 1:5] = 0.8, 0.7
+    scribbles = scribbles_at(affine, spleen=(2, 3, 3), left_kidney=(7, 4, 2), background=(0, 0, 0))
+    mask = grow_support_mask(Volume(image, affine), scribbles, image.shape, affine, CLASSES, FROM_POINTS)
+    np.testing.assert_array_equal(mask.channels, np.where(image == 0.2, 0, np.where(image > 0.75, 1, 2)))
+    assert mask.not_located == ()
+
+
+def test_strokes_are_where_a_record_would_say():
+    """3.0006 mm is 3.001 mm: half way between voxels 2 mm apart, and rounded the voxel beyond."""
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[0, 3] = 0.0008
+    image = np.full((4, 3, 3), 0.2, dtype=np.float32)
+    image[2] = 0.9
+    place_mm = np.array([[3.0006, 2.0, 2.0]])
+    scribbles = ScribblePoints(np.array([CLASSES["spleen"]]), np.array([[1, 1, 1]]), place_mm)
+    mask = grow_support_mask(Volume(image, affine), scribbles, image.shape, affine, CLASSES, FROM_POINTS)
+    assert np.flatnonzero(mask.channels[:, 1, 1]).tolist() == [2]
 
 
 def test_whole_organs_grow_from_their_strokes(cohort):
-    file = grow_support_mask(cohort, cohort.output_dir, GeodesicSettings())
-    label, hu = np.asarray(nib.load(file).dataobj), phantom(0)
+    stage = SupportMaskStage(cohort, cohort.output_dir, SETTINGS)
+    assert stage.run() == ["case_0"]
+    folder = WorkFolder(cohort.output_dir).support_mask
+    label, hu = np.asarray(nib.load(folder.label("case_0")).dataobj), phantom(0)
     for value, organ_hu in zip(CLASSES.values(), (120, 190), strict=True):
-        found, organ = label == value, hu == organ_hu
-        assert 2 * (found & organ).sum() / (found.sum() + organ.sum()) > 0.9
-    before = file.stat().st_mtime_ns
-    assert grow_support_mask(cohort, cohort.output_dir, GeodesicSettings()).stat().st_mtime_ns == before
+        assert dice_of(label == value, hu == organ_hu) > 0.9
+    assert sorted(path.name for path in folder.path.iterdir()) == ["case_0.json", "case_0.nii.gz"]
 
 
-def test_no_scribbles(cohort, tmp_path):
+def test_it_grows_again_only_if_something_changed(cohort):
+    def grown(settings=SETTINGS):
+        return SupportMaskStage(cohort, cohort.output_dir, settings).run()
+
+    assert grown() == ["case_0"]
+    assert grown() == []
+    WorkFolder(cohort.output_dir).support_mask.label("case_0").write_bytes(b"")
+    assert grown() == ["case_0"]
+    assert grown(replace(SETTINGS, lam=0.9)) == ["case_0"]
+    strokes = nib.load(cohort.scribbles)
+    drawn = np.asarray(strokes.dataobj).copy()
+    drawn[9, 9, 8] = 0
+    nib.save(nib.Nifti1Image(drawn, strokes.affine), cohort.scribbles)
+    assert grown(replace(SETTINGS, lam=0.9)) == ["case_0"]
+
+
+def test_the_shipped_settings_say_how_sure_each_border_is(cohort):
+    settings = read_component(["support_mask.json"], "settings")
+    SupportMaskStage(cohort, cohort.output_dir, settings).run()
+    record = PseudoLabelRecord.read(WorkFolder(cohort.output_dir).support_mask.record("case_0"))
+    assert set(record.border_confidence) == set(record.opened_share) == set(CLASSES)
+    assert all(0 <= value <= 1 for value in (*record.border_confidence.values(), *record.opened_share.values()))
+    assert record.settings["growth"]["leak_share"] == 0.15
+
+
+def test_a_cohort_without_scribbles_is_refused(cohort, tmp_path):
     with pytest.raises(BundleError, match="needs a support with scribbles"):
-        grow_support_mask(replace(cohort, scribbles=None), tmp_path)
+        SupportMaskStage(replace(cohort, scribbles=None), tmp_path, SETTINGS)

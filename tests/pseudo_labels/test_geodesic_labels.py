@@ -1,0 +1,97 @@
+"""Distances to each class's seeds, and the nearest class, on volumes whose right answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scripts.pseudo_labels.geodesic_distance import geodesic_distance
+from scripts.pseudo_labels.geodesic_labels import class_distances, largest_parts, nearest_class, open_box
+from scripts.pseudo_labels.settings import GeodesicSettings
+
+SPACING_MM = (1.0, 2.0, 3.0)
+
+
+def seeds_at(shape, *groups):
+    seeds = np.zeros((len(groups), *shape), dtype=bool)
+    for channel, voxels in enumerate(groups):
+        for voxel in voxels:
+            seeds[(channel, *voxel)] = True
+    return seeds
+
+
+def blocks():
+    """Two bright blocks in a dark volume, with their channels."""
+    truth = np.zeros((12, 10, 8), dtype=np.uint8)
+    truth[1:5, 2:8, 2:6], truth[7:11, 2:8, 2:6] = 1, 2
+    return np.where(truth > 0, 0.8, 0.2).astype(np.float32), truth
+
+
+def label_of(image, seeds, spacing_mm, **settings):
+    return nearest_class(class_distances(image, seeds, spacing_mm, GeodesicSettings(**settings))).label
+
+
+def test_each_block_goes_to_its_seed_and_the_rest_to_background():
+    image, truth = blocks()
+    seeds = seeds_at(image.shape, [(0, 0, 0)], [(2, 4, 3)], [(9, 5, 4)])
+    distances = class_distances(image, seeds, SPACING_MM, GeodesicSettings())
+    assert distances.dtype == np.float32 and distances.shape == (3, 12, 10, 8) and distances.max() <= 1.0
+    label = nearest_class(distances).label
+    assert label.dtype == np.uint8
+    np.testing.assert_array_equal(label, truth)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_far_background_seeds_need_no_look(seed):
+    generator = np.random.default_rng(seed)
+    image = generator.random((14, 12, 10)).astype(np.float32)
+    seeds = np.zeros((3, *image.shape), dtype=bool)
+    seeds[0] = True
+    seeds[0, 4:10, 3:9, 2:8] = generator.random((6, 6, 6)) < 0.1
+    seeds[1, 5, 5, 4], seeds[2, 8, 6, 5] = True, True
+    seeds[0] &= ~seeds[1:].any(axis=0)
+    assert open_box(seeds) == (slice(3, 11), slice(2, 10), slice(1, 9))
+    cropped = class_distances(image, seeds, SPACING_MM, GeodesicSettings(truncation=8.0))
+    whole = geodesic_distance(image, seeds, SPACING_MM, truncation=8.0, tolerance=0.08).numpy()
+    label = nearest_class(whole).label
+    assert len(np.unique(label)) == 3
+    np.testing.assert_array_equal(nearest_class(cropped).label, label)
+    np.testing.assert_array_equal(cropped[0], whole[0])
+
+
+def test_a_class_without_seed_stays_absent():
+    image, _ = blocks()
+    seeds = seeds_at(image.shape, [(0, 0, 0)], [(2, 4, 3)], [])
+    distances = class_distances(image, seeds, (1, 1, 1), GeodesicSettings())
+    assert set(np.unique(nearest_class(distances).label)) == {0, 1}
+    np.testing.assert_array_equal(distances[2], 1.0)
+
+
+def test_without_background_seeds_what_is_far_from_all_classes_is_background():
+    image, truth = blocks()
+    seeds = seeds_at(image.shape, [], [(2, 4, 3)], [(9, 5, 4)])
+    # a border step costs 2 mm * 0.6 = 1.2, above the truncation
+    np.testing.assert_array_equal(label_of(image, seeds, (2.0, 2.0, 2.0)), truth)
+
+
+def test_ties_go_to_background():
+    image = np.zeros((5, 1, 1), dtype=np.float32)
+    seeds = seeds_at(image.shape, [(0, 0, 0)], [(4, 0, 0)])
+    assert label_of(image, seeds, (1, 1, 1), lam=0.0, truncation=10.0).ravel().tolist() == [0, 0, 0, 1, 1]
+    near = label_of(image, seeds, (1, 1, 1), lam=0.0, truncation=1.0)
+    assert near.ravel().tolist() == [0, 0, 0, 0, 1], "at the truncation all affinities are zero"
+
+
+def test_the_nearest_class_the_first_of_equals_and_the_next_one():
+    distances = np.array([[3.0, 1.0, 2.0, 0.0], [1.0, 1.0, 5.0, 4.0], [2.0, 7.0, 2.0, 0.5]]).reshape(3, 4, 1, 1)
+    label, nearest, second = nearest_class(iter(distances))
+    assert label.ravel().tolist() == [1, 0, 0, 0]
+    assert nearest.ravel().tolist() == [1.0, 1.0, 2.0, 0.0]
+    assert second.ravel().tolist() == [2.0, 1.0, 2.0, 0.5]
+    np.testing.assert_array_equal(distances[0].ravel(), [3.0, 1.0, 2.0, 0.0], err_msg="the distances stay")
+
+
+def test_parts_that_share_no_face_go_but_the_largest():
+    label = np.array([1, 1, 0, 1, 2, 0, 2, 2], dtype=np.uint8).reshape(8, 1, 1)
+    assert largest_parts(label).ravel().tolist() == [1, 1, 0, 0, 0, 0, 2, 2]
+    assert label.ravel().tolist() == [1, 1, 0, 1, 2, 0, 2, 2], "the labels stay"
