@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from bundle.report.collect import CaseResult, ClassResult, Run, open_maps, propagation_of
-from bundle.report.markup import MISSING, Markup, escape, number, paragraph, swatch, table
-from bundle.report.pictures import (
-    SMALLEST_VIEW_MM,
-    Contours,
-    Points,
-    colours_of,
-    three_planes,
-    view_around,
-)
-from bundle.report.trouble import Ranked, spoken
-from bundle.report.volumes import RasVolume, open_image
+from bundle.report.case_results import CaseResult, ClassResult, open_maps
+from bundle.report.markup import MISSING, Markup, escape, number, paragraph, spoken, swatch, table
+from bundle.report.pictures import Contours, Points, colours_of, three_planes
+from bundle.report.run import Run
+from bundle.report.trouble import Ranked
+from bundle.report.volumes import SMALLEST_VIEW_MM, RasVolume, open_image, view_around
 from scripts.common.errors import BundleError
+from scripts.data.records import PointSet, PropagationRecord
+from scripts.data.scribbles import BACKGROUND
 
 MAP_WORDS = {"pseudo": "pseudo label", "prediction": "prediction", "truth": "true label"}
 TRUTH_COLOUR = "#FFFFFF"
@@ -52,12 +47,12 @@ def case_section(
 
 
 def _facts(run: Run, case: str) -> str:
-    entry = run.cohort.get("cases", {}).get(case)
-    if entry is None:
+    if run.cohort is None or case not in run.cohort.cases:
         return "This case is not in cohort.json."
-    shape = " × ".join(str(size) for size in entry["shape"])
-    spacing = " × ".join(f"{step:.3g}" for step in entry["spacing_mm"])
-    return f"{shape} voxels of {spacing} mm, stored {entry.get('orientation', '?')}."
+    entry = run.cohort.cases[case]
+    shape = " × ".join(str(size) for size in entry.shape)
+    spacing = " × ".join(f"{step:.3g}" for step in entry.spacing_mm)
+    return f"{shape} voxels of {spacing} mm, stored {entry.orientation}."
 
 
 def _missing(run: Run, result: CaseResult) -> list[str]:
@@ -67,7 +62,7 @@ def _missing(run: Run, result: CaseResult) -> list[str]:
     if "pseudo" not in result.maps:
         sentences.append("There is no pseudo label for this case.")
     if "prediction" not in result.maps:
-        why = "" if run.has("predictions") else ", nor for any other (inference did not run)"
+        why = "" if run.has_predictions else ", nor for any other (inference did not run)"
         sentences.append(f"There is no prediction for this case{why}.")
     if run.labels and "truth" not in result.maps:
         sentences.append("There is no true label for this case.")
@@ -77,7 +72,7 @@ def _missing(run: Run, result: CaseResult) -> list[str]:
 def _class_table(run: Run, result: CaseResult) -> Markup:
     """Numbers of every class; columns without any number are left out."""
     colours = colours_of(run.classes)
-    levels = list(dict.fromkeys(level for found in result.classes.values() for level in found.similarity))
+    levels = list(dict.fromkeys(level for of_class in result.classes.values() for level in of_class.similarity))
     columns = [
         "Class",
         "Points kept",
@@ -89,40 +84,41 @@ def _class_table(run: Run, result: CaseResult) -> Markup:
     columns.append("Predicted Dice")
     columns += ["Dice pseudo ~ true", "Dice prediction ~ true"] if "truth" in result.maps else []
     rows = []
-    for name, found in result.classes.items():
-        row: list[object] = [swatch(colours[name], spoken(name)), _kept(found), _dropped(found), number(found.score)]
-        row += [" ".join(number(found.similarity.get(level)) for level in levels)] if levels else []
-        row += [_volume(found, which) for which in ("pseudo", "prediction")]
-        row += [number(found.agreement), _predicted(found)]
+    for name, of_class in result.classes.items():
+        row: list[object] = [swatch(colours[name], spoken(name)), _kept(of_class), _dropped(of_class)]
+        row.append(number(of_class.score))
+        row += [" ".join(number(of_class.similarity.get(level)) for level in levels)] if levels else []
+        row += [_volume(of_class, which) for which in ("pseudo", "prediction")]
+        row += [number(of_class.agreement), _predicted(of_class)]
         if "truth" in result.maps:
-            row += [number(found.dice.get((which, "truth")), 3) for which in ("pseudo", "prediction")]
+            row += [number(of_class.dice.get((which, "truth")), 3) for which in ("pseudo", "prediction")]
         rows.append(row)
-    told = [n for n in range(len(columns)) if any(row[n] != MISSING for row in rows)]
-    return table([columns[n] for n in told], [[row[n] for n in told] for row in rows], "classes")
+    filled = [n for n in range(len(columns)) if any(row[n] != MISSING for row in rows)]
+    return table([columns[n] for n in filled], [[row[n] for n in filled] for row in rows], "classes")
 
 
-def _predicted(found: ClassResult) -> str:
-    if found.predicted_dice is None or found.predicted_interval is None:
-        return number(found.predicted_dice)
-    low, high = found.predicted_interval
-    return f"{number(found.predicted_dice)} ({number(low)} to {number(high)})"
+def _predicted(result: ClassResult) -> str:
+    if result.predicted_dice is None or result.predicted_interval is None:
+        return number(result.predicted_dice)
+    low, high = result.predicted_interval
+    return f"{number(result.predicted_dice)} ({number(low)} to {number(high)})"
 
 
-def _kept(found: ClassResult) -> Markup | str:
-    if found.points is None:
+def _kept(result: ClassResult) -> Markup | str:
+    if result.points is None:
         return MISSING
-    if found.not_located:
-        return Markup(f'<strong class="bad">not located</strong> (0 of {found.points})')
-    share = "" if found.kept_share is None else f" ({found.kept_share:.0%})"
-    return f"{found.kept} of {found.points}{share}"
+    if result.not_located:
+        return Markup(f'<strong class="bad">not located</strong> (0 of {result.points})')
+    share = "" if result.kept_share is None else f" ({result.kept_share:.0%})"
+    return f"{result.kept} of {result.points}{share}"
 
 
-def _dropped(found: ClassResult) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in found.dropped.items()) or MISSING
+def _dropped(result: ClassResult) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in result.dropped.items()) or MISSING
 
 
-def _volume(found: ClassResult, which: str) -> str:
-    volume = found.volume_ml.get(which)
+def _volume(result: ClassResult, which: str) -> str:
+    volume = result.volume_ml.get(which)
     if volume is None:
         return MISSING
     return "empty" if volume == 0 else f"{volume:.0f} ml" if volume >= 10 else f"{volume:.1f} ml"
@@ -138,14 +134,14 @@ def _pictures(run: Run, result: CaseResult, pixels: int | None) -> Markup:
         image = open_image(path)
     except BundleError as error:
         return paragraph(f"No pictures: {error}")
-    maps = open_maps(run.label_maps(result.id), [])
+    maps, _ = open_maps(run.label_maps(result.id))
     maps = {name: volume for name, volume in maps.items() if volume.array.shape == image.array.shape}
-    points = _points_of(propagation_of(run, result.id), image, colours_of(run.classes))
+    points = _points_of(run.propagation(result.id), image, colours_of(run.classes))
     rows = [_overview(run, result, image, maps, points, pixels)]
     rows += [
-        _class_row(run, found, image, maps, points.get(name), pixels)
-        for name, found in result.classes.items()
-        if name != "background"
+        _class_row(run, of_class, image, maps, points.get(name), pixels)
+        for name, of_class in result.classes.items()
+        if name != BACKGROUND
     ]
     return Markup("".join(rows))
 
@@ -159,8 +155,9 @@ def _overview(
     pixels: int,
 ) -> Markup:
     """All classes with their points, background points too, in the part of the body that they span."""
-    centres = [found.centre for found in result.classes.values() if found.centre is not None]
-    corners = [corner for found in result.classes.values() for corner in (found.low, found.high) if corner is not None]
+    classes = result.classes.values()
+    centres = [of_class.centre for of_class in classes if of_class.centre is not None]
+    corners = [corner for of_class in classes for corner in (of_class.low, of_class.high) if corner is not None]
     kept = np.concatenate([np.empty((0, 3)), *(group.voxel[group.kept] for group in points.values())])
     extent = np.concatenate([np.array(corners).reshape(-1, 3), kept])
     if not len(extent):
@@ -180,36 +177,36 @@ def _overview(
 
 
 def _class_row(
-    run: Run, found: ClassResult, image: RasVolume, maps: Mapping[str, RasVolume], points: Points | None, pixels: int
+    run: Run, result: ClassResult, image: RasVolume, maps: Mapping[str, RasVolume], points: Points | None, pixels: int
 ) -> Markup:
     """Three planes through the class's centre."""
-    colour = colours_of(run.classes)[found.name]
-    heading = swatch(colour, spoken(found.name))
-    corners = [corner for corner in (found.low, found.high) if corner is not None]
+    colour = colours_of(run.classes)[result.name]
+    heading = swatch(colour, spoken(result.name))
+    corners = [corner for corner in (result.low, result.high) if corner is not None]
     shown = np.empty((0, 3)) if points is None else points.voxel[points.kept]
     if not corners and not len(shown) and points is not None:
         shown = points.voxel  # only dropped points are left to look at
     if not corners and not len(shown):
         return Markup(f"<h4>{heading} <small>no points and no voxels: nothing to show</small></h4>\n")
     extent = np.concatenate([np.array(corners).reshape(-1, 3), shown])
-    centre = np.median(shown, axis=0) if found.centre is None else np.array(found.centre)
+    centre = np.median(shown, axis=0) if result.centre is None else np.array(result.centre)
     view = view_around(extent.min(axis=0), extent.max(axis=0), centre, image, SMALLEST_VIEW_MM)
     contours = [
-        Contours(maps[name], found.label, spoken(found.name), name, TRUTH_COLOUR if name == "truth" else colour)
+        Contours(maps[name], result.label, spoken(result.name), name, TRUTH_COLOUR if name == "truth" else colour)
         for name in ("truth", "prediction", "pseudo")
         if name in maps
     ]
     where = _position(image.to_world_mm(np.array(view.slices)))
-    basis = _centre_words(found)
+    basis = _centre_words(result)
     tiles = three_planes(image, view, pixels, contours, [] if points is None else [points])
     return Markup(f"<h4>{heading} <small>slices through {basis}, {where}</small></h4>\n{tiles}")
 
 
-def _centre_words(found: ClassResult) -> str:
-    shown = next((name for name in ("prediction", "pseudo", "truth") if found.volume_ml.get(name)), None)
+def _centre_words(result: ClassResult) -> str:
+    shown = next((name for name in ("prediction", "pseudo", "truth") if result.volume_ml.get(name)), None)
     if shown is not None:
         return f"the centre of the {MAP_WORDS[shown]}"
-    return "the middle of the kept points" if found.kept else "the middle of the dropped points"
+    return "the middle of the kept points" if result.kept else "the middle of the dropped points"
 
 
 def _position(world_mm: np.ndarray) -> str:
@@ -220,28 +217,24 @@ def _position(world_mm: np.ndarray) -> str:
     )
 
 
-def _points_of(
-    propagation: Mapping[str, Any] | None, image: RasVolume, colours: Mapping[str, str]
-) -> dict[str, Points]:
+def _points_of(record: PropagationRecord | None, image: RasVolume, colours: Mapping[str, str]) -> dict[str, Points]:
     """Class -> its points on the image's canonical grid; background first, so that classes are drawn over it."""
-    if propagation is None:
+    if record is None:
         return {}
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for point in propagation["points"]:
-        groups.setdefault(point["class"], []).append(point)
-    return {
-        name: Points(
-            image.to_voxel(np.array([point["located_mm"] for point in group])),
-            np.array([bool(point["kept"]) for point in group]),
-            [_tip(point) for point in group],
-            colours.get(name, colours["background"]),
-        )
-        for name, group in sorted(groups.items(), key=lambda item: item[0] != "background")
-    }
+    names = {value: name for name, value in record.classes.items()} | {0: BACKGROUND}
+    groups = {}
+    for label in sorted(dict.fromkeys(record.points.labels.tolist()), key=lambda label: label != 0):
+        name, points = names.get(label, str(label)), record.points.chosen(record.points.labels == label)
+        colour = colours.get(name, colours[BACKGROUND])
+        groups[name] = Points(image.to_voxel(points.located_mm), points.kept, _tips(name, points), colour)
+    return groups
 
 
-def _tip(point: Mapping[str, Any]) -> str:
-    verdict = "kept" if point["kept"] else f"dropped: {point.get('reason') or 'unknown'}"
-    similarity = ", ".join(f"{level} {value:.2f}" for level, value in point.get("similarity", {}).items())
-    score = f", score {point['score']:.2f}" if point.get("score") is not None else ""
-    return f"{spoken(point['class'])}, {verdict}{score}" + (f" ({similarity})" if similarity else "")
+def _tips(name: str, points: PointSet) -> list[str]:
+    """What hovering each of a class's points shows."""
+    tips = []
+    for n, (score, reason) in enumerate(zip(points.scores, points.reasons, strict=True)):
+        verdict = f"dropped: {reason}" if reason else "kept"
+        similarity = ", ".join(f"{level} {values[n]:.2f}" for level, values in points.similarities.items())
+        tips.append(f"{spoken(name)}, {verdict}, score {score:.2f}" + (f" ({similarity})" if similarity else ""))
+    return tips

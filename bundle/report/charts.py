@@ -13,10 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bundle.report.markup import Markup, escape
+from bundle.report.markup import Markup, escape, spoken
 from bundle.report.pictures import data_uri
-from bundle.report.trouble import spoken
-from scripts.quality.calibration import kept_quality
+from scripts.quality.calibration import DicePair, kept_quality
 
 DPI = 150
 PANEL_INCHES = (3.5, 2.3)
@@ -56,26 +55,24 @@ def flips(rounds: Sequence[Mapping[str, Any]]) -> str:
     return _picture(figure, "label flips per round")
 
 
-def trust_charts(pairs: Sequence[Mapping[str, Any]]) -> Markup:
+def trust_charts(by_class: Mapping[str, Sequence[DicePair]]) -> Markup:
     """Predicted against true Dice, and the risk-coverage curve: what is left when the least trusted are put aside.
 
     Args:
-        pairs: "class", "predicted" and "true" Dice of every result.
+        by_class: class -> its results, at least one altogether.
     """
     figure, (scatter, curve) = _figure(2)
-    names = list(dict.fromkeys(pair["class"] for pair in pairs))
-    for name, colour in zip(names, cycle(LINES), strict=False):
-        chosen = [pair for pair in pairs if pair["class"] == name]
-        x, y = ([pair[key] for pair in chosen] for key in ("predicted", "true"))
+    for (name, pairs), colour in zip(by_class.items(), cycle(LINES), strict=False):
+        x, y = [pair["predicted"] for pair in pairs], [pair["true"] for pair in pairs]
         scatter.scatter(x, y, s=14, color=colour, label=spoken(name), alpha=0.8, linewidths=0)
     scatter.plot([0, 1], [0, 1], color=MUTED, linewidth=0.7)
     scatter.legend(frameon=False, fontsize=7, labelcolor=MUTED)
-    _decorate(scatter, "true Dice", "predicted Dice")
-    coverage, quality = kept_quality([pair["predicted"] for pair in pairs], [pair["true"] for pair in pairs])
+    _decorate(scatter, "true Dice", "predicted Dice", whole_numbers=False)
+    everything = [pair for pairs in by_class.values() for pair in pairs]
+    coverage, quality = kept_quality([pair["predicted"] for pair in everything], [pair["true"] for pair in everything])
     curve.plot(100 * coverage, quality, color=LINES[0], linewidth=1.4, marker="o", markersize=2.5)
-    _decorate(curve, "mean true Dice of those kept", "most trusted results kept, %")
+    _decorate(curve, "mean true Dice of those kept", "most trusted results kept, %", whole_numbers=False)
     for axis in (scatter, curve):
-        axis.xaxis.get_major_locator().set_params(integer=False)
         axis.set_ylim(0, 1.02)
     return _picture(figure, "predicted against true Dice, and the risk-coverage curve")
 
@@ -104,22 +101,22 @@ def _figure(panels: int) -> tuple[Figure, list[Axes]]:
 def _plot_lines(axis: Axes, epochs: np.ndarray, lines: Mapping[str, np.ndarray]) -> None:
     axis.set_prop_cycle(color=LINES)
     for name, values in lines.items():
-        known = np.isfinite(values)
-        marker = "o" if known.sum() < 30 else None
-        axis.plot(epochs[known], values[known], linewidth=1.4, marker=marker, markersize=2.5, label=name)
+        finite = np.isfinite(values)
+        marker = "o" if finite.sum() < 30 else None
+        axis.plot(epochs[finite], values[finite], linewidth=1.4, marker=marker, markersize=2.5, label=name)
         if len(lines) == 1:
-            last = values[known][-1]
+            last = values[finite][-1]
             text = f"{last:.0f}" if abs(last) >= 100 else f"{last:.3g}"
             axis.set_title(f"last {text}", fontsize=8, color=MUTED, loc="right")
     if len(lines) > 1:
         axis.legend(frameon=False, fontsize=7, labelcolor=MUTED)
 
 
-def _decorate(axis: Axes, title: str, x_label: str) -> None:
+def _decorate(axis: Axes, title: str, x_label: str, whole_numbers: bool = True) -> None:
     axis.set_title(title, fontsize=9, color=INK, loc="left", fontweight="bold")
     axis.set_xlabel(x_label, fontsize=8, color=MUTED)
     axis.tick_params(labelsize=8, colors=MUTED, length=0)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.locator_params(axis="x", integer=whole_numbers)
     axis.grid(axis="y", color=GRID, linewidth=0.7)
     axis.set_axisbelow(True)
     axis.margins(y=0.15)

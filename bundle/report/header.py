@@ -7,16 +7,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from bundle.report.collect import CaseResult, Run, is_phantom, propagation_of
-from bundle.report.markup import MISSING, Markup, definition_list, escape, paragraph, swatch, table
+from bundle.report.case_results import CaseResult
+from bundle.report.markup import MISSING, Markup, definition_list, escape, paragraph, spoken, swatch, table
 from bundle.report.pictures import colours_of
-from bundle.report.trouble import spoken
+from bundle.report.run import Run
 
 
 def header(run: Run, results: Mapping[str, CaseResult]) -> Markup:
     """What this run was."""
     warning = ""
-    if is_phantom(run):
+    if run.is_phantom:
         text = "Synthetic phantom: these volumes are computer-made. Nothing here says how the method does on patients."
         warning = paragraph(text, "phantom")
     return Markup(
@@ -33,9 +33,9 @@ def header(run: Run, results: Mapping[str, CaseResult]) -> Markup:
 def _facts(run: Run, results: Mapping[str, CaseResult]) -> dict[str, object]:
     colours = colours_of(run.classes)
     classes = ", ".join(swatch(colours[name], f"{spoken(name)} = {value}") for name, value in run.classes.items())
-    background = run.cohort.get("background")
-    strokes = "" if background is None else f"; background strokes = {background}"
-    spacing = run.cohort.get("spacing_mm")
+    cohort = run.cohort
+    spacing = None if cohort is None else " × ".join(f"{step:g}" for step in cohort.spacing_mm)
+    strokes = "" if cohort is None or cohort.background is None else f"; background strokes = {cohort.background}"
     counts = {"propagated": sum(result.propagated for result in results.values())}
     counts["with pseudo label"] = sum("pseudo" in result.maps for result in results.values())
     counts["with prediction"] = sum("prediction" in result.maps for result in results.values())
@@ -45,7 +45,7 @@ def _facts(run: Run, results: Mapping[str, CaseResult]) -> dict[str, object]:
         "Support": run.support or "none",
         "Cases": f"{len(run.case_ids)}: " + ", ".join(f"{count} {what}" for what, count in counts.items()),
         "True labels": _labels_fact(run),
-        "Working spacing": " × ".join(f"{s:g}" for s in spacing) + " mm" if spacing else "not recorded",
+        "Working spacing": "not recorded" if spacing is None else f"{spacing} mm",
         "Dates": _dates(run),
     }
 
@@ -58,34 +58,39 @@ def _labels_fact(run: Run) -> str:
 
 def _mode(run: Run) -> str:
     """The mode that `run.json` records and the denoising rule that the points were kept by."""
-    settings = run.settings
-    parts = [str(settings.get("mode", "not recorded")) + (", small configuration" if settings.get("small") else "")]
-    if settings.get("weights"):
-        parts.append(f"networks given: {settings['weights']}")
-    propagation = next(filter(None, (propagation_of(run, case) for case in run.case_ids)), {})
-    if "rule" in propagation:
-        parts.append(f"points kept by rule {propagation['rule']} ({', '.join(_conditions(propagation))})")
+    choices = run.choices
+    parts = [(choices.mode or "not recorded") + (", small configuration" if choices.small else "")]
+    if choices.weights:
+        parts.append(f"networks given: {choices.weights}")
+    record = next((record for record in map(run.propagation, run.case_ids) if record is not None), None)
+    if record is not None and "name" in record.rule:
+        parts.append(f"points kept by rule {record.rule['name']} ({', '.join(_conditions(record.rule))})")
     return "; ".join(parts)
 
 
-def _conditions(propagation: Mapping[str, Any]) -> Iterator[str]:
-    """What a kept point had to fulfil, in words; each mode records its own."""
-    yield from propagation.get("levels", ())
-    if propagation.get("tau") is not None:
-        yield f"score above {propagation['tau']:g}"
-    if propagation.get("cycle_mm") is not None:
-        yield f"back within {propagation['cycle_mm']:g} mm"
-    if propagation.get("least_point_probability") is not None:
-        yield f"probability above {propagation['least_point_probability']:g}, moved by at most {propagation['reach_mm']:g} mm"
-    if propagation.get("tissue_tolerance") is not None:
-        yield f"tissue within {propagation['tissue_tolerance']:g} of the strokes' intensity"
+def _conditions(rule: Mapping[str, Any]) -> Iterator[str]:
+    """What a kept point had to fulfil, in words; each mode records its own limits."""
+    yield from rule.get("levels") or ()
+    if rule.get("tau") is not None:
+        yield f"score above {rule['tau']:g}"
+    if rule.get("cycle_mm") is not None:
+        yield f"back within {rule['cycle_mm']:g} mm"
+    if rule.get("least_point_probability") is not None:
+        yield f"probability above {rule['least_point_probability']:g}"
+    if rule.get("point_reach_mm") is not None:
+        yield f"moved by at most {rule['point_reach_mm']:g} mm"
+    if rule.get("tissue_tolerance") is not None:
+        yield f"tissue within {rule['tissue_tolerance']:g} of the strokes' intensity"
 
 
 def _dates(run: Run) -> str:
     parts = []
-    if (run.output_dir / "cohort.json").exists():
-        parts.append(f"volumes prepared {_date(run.output_dir / 'cohort.json')}")
-    results = [p for d in ("propagation", "pseudo_labels", "predictions") for p in (run.output_dir / d).glob("*")]
+    folder = run.folder
+    if folder.cohort.exists():
+        parts.append(f"volumes prepared {_date(folder.cohort)}")
+    results = [
+        f for part in (folder.propagation, folder.pseudo_labels, folder.predictions) for f in part.path.glob("*")
+    ]
     if results:
         parts.append(f"last result {_date(max(results, key=lambda path: path.stat().st_mtime))}")
     return "; ".join([*parts, f"report written {datetime.now().astimezone():%Y-%m-%d %H:%M}"])
@@ -96,8 +101,8 @@ def _date(path: Path) -> str:
 
 
 def _assumptions(run: Run) -> Markup:
-    sentences = [*(run.cohort.get("assumptions") or ()), *run.notes]
-    if not run.cohort:
+    sentences = [*(() if run.cohort is None else run.cohort.assumptions), *run.notes]
+    if run.cohort is None:
         sentences.append(
             "There is no readable cohort.json, so images, support and classes are known from results only."
         )
@@ -108,7 +113,7 @@ def _assumptions(run: Run) -> Markup:
 
 
 def _rejected(run: Run) -> Markup:
-    rejected = run.cohort.get("rejected") or {}
+    rejected = {} if run.cohort is None else run.cohort.rejected
     if not rejected:
         return Markup("")
     rows = [(case, entry.get("reason", MISSING), entry.get("file", MISSING)) for case, entry in rejected.items()]

@@ -61,6 +61,11 @@ def swatch(colour: str, name: str) -> Markup:
     return Markup(f'<span class="swatch" style="background:{colour}"></span>{escape(name)}')
 
 
+def spoken(name: str) -> str:
+    """A class name as words."""
+    return name.replace("_", " ")
+
+
 def duration(seconds: float) -> str:
     """Seconds in the two units that fit: "3 s", "2 min 05 s", "1 h 10 min"."""
     if seconds < 60:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bundle.report.collect import CaseResult, Run
-from bundle.report.markup import MISSING, Markup, escape, number, paragraph, section, swatch, table
+from bundle.report.case_results import CaseResult
+from bundle.report.markup import MISSING, Markup, escape, number, paragraph, section, spoken, swatch, table
 from bundle.report.pictures import colours_of
-from bundle.report.trouble import MINIMUM_COHORT, RULE, Ranked, spoken
+from bundle.report.run import Run
+from bundle.report.trouble import MINIMUM_COHORT, RULE, Ranked
 
 
 def look_first(ranking: Sequence[Ranked], anchors: Mapping[str, str]) -> Markup:
@@ -46,20 +47,20 @@ def classes_overview(run: Run, results: Mapping[str, CaseResult]) -> Markup:
     colours = colours_of(run.classes)
     rows = []
     for name in run.classes:
-        found = [result.classes[name] for case, result in results.items() if case != run.support]
-        propagated = [result for result in found if result.points is not None]
+        others = [result.classes[name] for case, result in results.items() if case != run.support]
+        propagated = [result for result in others if result.points is not None]
         located = sum(not result.not_located for result in propagated)
         row = [
             swatch(colours[name], spoken(name)),
             f"{located} of {len(propagated)}" if propagated else MISSING,
             _percent(_median([result.kept_share for result in propagated])),
             number(_median([result.score for result in propagated])),
-            number(_median([result.agreement for result in found])),
-            _range([result.final_volume_ml for result in found if result.final_volume_ml]),
+            number(_median([result.agreement for result in others])),
+            _range([result.final_volume_ml for result in others if result.final_volume_ml]),
         ]
         if run.labels:
             row += [
-                _spread([result.dice.get((which, "truth")) for result in found]) for which in ("pseudo", "prediction")
+                _spread([result.dice.get((which, "truth")) for result in others]) for which in ("pseudo", "prediction")
             ]
         rows.append(row)
     columns = ["Class", "Located", "Points kept", "Score", "Dice pseudo ~ prediction", "Volume, ml (range)"]

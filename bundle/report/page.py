@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from bundle.report import process
+from bundle.report.case_results import CaseResult, summarise_case
 from bundle.report.cases import case_section
-from bundle.report.collect import CaseResult, Run, load_run, summarise_case
 from bundle.report.header import header
 from bundle.report.markup import Markup, escape, paragraph
 from bundle.report.overview import classes_overview, look_first
 from bundle.report.pictures import NEAR_MM, WINDOW_HU
+from bundle.report.run import Run, load_run
 from bundle.report.support import support
 from bundle.report.trouble import Ranked, rank_cases
 from bundle.report.trust import trust
@@ -50,7 +51,7 @@ LAYERS = {
 }
 
 
-def write_report(output_dir: str | Path, labels: str | Path | None = None) -> Path:
+def write_report(output_dir: str | Path, labels: str | Path | None = None, page_bytes: int = PAGE_BUDGET_BYTES) -> Path:
     """Write `OUTPUT/report/index.html`, one self-contained file, from whatever a run has left so far.
 
     Reads one case at a time. What is missing is said in the page; only a missing work directory or labels folder is an
@@ -59,6 +60,7 @@ def write_report(output_dir: str | Path, labels: str | Path | None = None) -> Pa
     Args:
         output_dir: the work directory.
         labels: folder of true label maps with the cases' names; adds contours and Dice.
+        page_bytes: of the cases' sections, from which on they get no more pictures.
 
     Returns:
         The page's path.
@@ -68,17 +70,23 @@ def write_report(output_dir: str | Path, labels: str | Path | None = None) -> Pa
     """
     run = load_run(Path(output_dir), None if labels is None else Path(labels))
     results = {case: summarise_case(run, case) for case in run.case_ids}
-    path = run.output_dir / "report" / "index.html"
+    path = run.folder.report / "index.html"
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for part in _page(run, results, rank_cases(results, run.support)):
+        for part in _page(run, results, rank_cases(results, run.support), page_bytes):
             file.write(part)
     logger.info("report of %d cases in %s (%.1f MB)", len(results), path, path.stat().st_size / 1e6)
     return path
 
 
-def _page(run: Run, results: Mapping[str, CaseResult], ranking: Sequence[Ranked]) -> Iterator[str]:
+def tile_pixels(cases: int, classes: int) -> int:
+    """Edge of the pictures, so that those of all cases and classes stay within the budget."""
+    tiles = 3 * max(1, cases) * (1 + classes)
+    return int(np.clip((PICTURE_BUDGET_BYTES / tiles / BYTES_PER_PIXEL) ** 0.5, *PIXEL_RANGE))
+
+
+def _page(run: Run, results: Mapping[str, CaseResult], ranking: Sequence[Ranked], page_bytes: int) -> Iterator[str]:
     anchors = {case: f"case-{n}-{re.sub(r'[^A-Za-z0-9]+', '-', case)}" for n, case in enumerate(sorted(results))}
-    pixels = _tile_pixels(run)
+    pixels = tile_pixels(len(run.case_ids), len(run.classes))
     yield _head(run)
     yield Markup(f'<div id="run">{header(run, results)}</div>')
     yield look_first(ranking, anchors)
@@ -86,7 +94,7 @@ def _page(run: Run, results: Mapping[str, CaseResult], ranking: Sequence[Ranked]
     yield classes_overview(run, results)
     yield trust(run, results)
     yield '<section id="cases"><h2>Cases</h2>\n' + _conventions(anchors, ranking)
-    yield from _cases(run, results, ranking, anchors, pixels)
+    yield from _cases(run, results, ranking, anchors, pixels, page_bytes)
     yield "</section>\n"
     yield process.trainings(run)
     yield process.label_correction(run)
@@ -96,12 +104,17 @@ def _page(run: Run, results: Mapping[str, CaseResult], ranking: Sequence[Ranked]
 
 
 def _cases(
-    run: Run, results: Mapping[str, CaseResult], ranking: Sequence[Ranked], anchors: Mapping[str, str], pixels: int
+    run: Run,
+    results: Mapping[str, CaseResult],
+    ranking: Sequence[Ranked],
+    anchors: Mapping[str, str],
+    pixels: int,
+    page_bytes: int,
 ) -> Iterator[str]:
     """Worst first; pictures while the budget lasts."""
     written = 0
     for place, rank in enumerate(ranking):
-        allowed = pixels if written < PAGE_BUDGET_BYTES else None
+        allowed = pixels if written < page_bytes else None
         opened = rank.total > 0 and place < OPEN_CASES
         part = case_section(run, results[rank.case], rank, anchors[rank.case], allowed, opened)
         written += len(part)
@@ -109,12 +122,6 @@ def _cases(
         yield part
     if not ranking:
         yield paragraph("There is no case: neither cohort.json nor any result was found.")
-
-
-def _tile_pixels(run: Run) -> int:
-    """Edge of the pictures, so that all of them stay within the budget."""
-    tiles = 3 * max(1, len(run.case_ids)) * (1 + len(run.classes))
-    return int(np.clip((PICTURE_BUDGET_BYTES / tiles / BYTES_PER_PIXEL) ** 0.5, *PIXEL_RANGE))
 
 
 def _head(run: Run) -> str:
@@ -126,7 +133,7 @@ def _head(run: Run) -> str:
         for name, (title, sample) in shown.items()
     )
     style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
-    title = escape(f"Report: {run.output_dir.resolve().name}")
+    title = escape(f"Report: {run.folder.path.resolve().name}")
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/>'
         '<meta name="viewport" content="width=device-width, initial-scale=1"/>'

@@ -17,7 +17,7 @@ from PIL import Image
 from skimage.measure import approximate_polygon, find_contours
 
 from bundle.report.markup import escape
-from bundle.report.volumes import RasVolume
+from bundle.report.volumes import RasVolume, View
 
 # Okabe and Ito's colours that stand out on grey, then Tol's light ones; hovering a contour names its class.
 PALETTE = (
@@ -30,29 +30,12 @@ WINDOW_HU = (-160.0, 240.0)
 JPEG_QUALITY = 85
 NEAR_MM = 10.0
 STROKE_SLAB_MM = 5.0
-SMALLEST_VIEW_MM = 140.0
-MARGIN_MM = 20.0
 MAXIMUM_NEAR_POINTS = 120
 CONTOUR_TOLERANCE_VOXELS = 0.35
 
 PLANE_NAMES = ("sagittal", "coronal", "axial")  # by the axis that the slice is taken along
-EDGE_LETTERS = {0: "APSI", 1: "RLSI", 2: "RLAP"}  # left, right, top, bottom
+EDGE_LETTERS = (("A", "P", "S", "I"), ("R", "L", "S", "I"), ("R", "L", "A", "P"))  # left, right, top, bottom
 SIDE_BY_SIDE = (2, 1, 0)
-
-
-@dataclass(frozen=True)
-class View:
-    """A cube around what is shown, and the three slices through it.
-
-    Args:
-        centre: (3,) canonical voxel coordinates of the cube's centre.
-        side_mm: its edge, so that the three planes have one scale.
-        slices: (3,) voxel index of the slice along each axis.
-    """
-
-    centre: tuple[float, float, float]
-    side_mm: float
-    slices: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -83,25 +66,29 @@ class Points:
     colour: str
 
 
+@dataclass(frozen=True)
+class Strokes:
+    """Scribbles to draw.
+
+    Args:
+        scribbles: their label values.
+        colours: label value -> colour.
+        other: colour of all other strokes, such as those of the background.
+    """
+
+    scribbles: RasVolume
+    colours: Mapping[int, str]
+    other: str
+
+    def others(self) -> np.ndarray:
+        """(X, Y, Z) bool: strokes without a colour of their own."""
+        return np.isin(self.scribbles.array, [0, *self.colours], invert=True)
+
+
 def colours_of(classes: Mapping[str, int]) -> dict[str, str]:
     """A colour for every class and for background points."""
     colours = {name: PALETTE[n % len(PALETTE)] for n, name in enumerate(classes)}
     return colours | {"background": BACKGROUND_COLOUR}
-
-
-def view_around(
-    low: Sequence[float], high: Sequence[float], slices: Sequence[int], volume: RasVolume, smallest_mm: float
-) -> View:
-    """The cube around a box of canonical voxels, with a margin, not larger than the volume needs."""
-    low, high = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
-    shape = np.array(volume.array.shape)
-    extent_mm = ((high - low + 1) * volume.spacing_mm).max() + 2 * MARGIN_MM
-    side_mm = float(np.clip(extent_mm, smallest_mm, (shape * volume.spacing_mm).max()))
-    half = side_mm / 2 / volume.spacing_mm
-    reach = np.maximum((shape - 1) / 2 - half, 0)  # where the volume is larger than the cube, stay inside it
-    centre = np.clip((low + high) / 2, (shape - 1) / 2 - reach, (shape - 1) / 2 + reach)
-    index = np.clip(np.rint(slices).astype(int), 0, shape - 1)
-    return View(tuple(centre.tolist()), side_mm, tuple(index.tolist()))
 
 
 def three_planes(
@@ -110,12 +97,9 @@ def three_planes(
     pixels: int,
     contours: Sequence[Contours] = (),
     points: Sequence[Points] = (),
-    strokes: tuple[RasVolume, Mapping[int, str], str] | None = None,
+    strokes: Strokes | None = None,
 ) -> str:
-    """Axial, coronal and sagittal slice side by side.
-
-    A JPEG is at most `pixels` wide or high. `strokes` are scribbles, colours by label, and the colour of other labels.
-    """
+    """Axial, coronal and sagittal slice side by side; a JPEG is at most `pixels` wide or high."""
     tiles = [_tile(_Frame(image, view, axis), pixels, contours, points, strokes) for axis in SIDE_BY_SIDE]
     return f'<div class="planes">{"".join(tiles)}</div>\n'
 
@@ -164,8 +148,8 @@ class _Frame:
     def slab(self, volume: RasVolume, half_mm: float) -> np.ndarray:
         """Slices within `half_mm`, first axis across them, the shown part."""
         (u0, v0), (u1, v1) = self.crop
-        index, reach = self.view.slices[self.axis], int(half_mm / volume.spacing_mm[self.axis])
-        near = np.moveaxis(volume.array, self.axis, 0)[max(index - reach, 0) : index + reach + 1]
+        index, half = self.view.slices[self.axis], int(half_mm / volume.spacing_mm[self.axis])
+        near = np.moveaxis(volume.array, self.axis, 0)[max(index - half, 0) : index + half + 1]
         return near[:, u0 : u1 + 1, v0 : v1 + 1]
 
 
@@ -174,12 +158,12 @@ def _tile(
     pixels: int,
     contours: Sequence[Contours],
     points: Sequence[Points],
-    strokes: tuple[RasVolume, Mapping[int, str], str] | None,
+    strokes: Strokes | None,
 ) -> str:
     side = frame.view.side_mm
     layers = [_grey(frame, pixels)]
     if strokes is not None:
-        layers.append(_strokes(frame, *strokes))
+        layers.append(_strokes(frame, strokes))
     layers += [_outline(frame, contour) for contour in contours]
     layers += [_points(frame, group) for group in points]
     layers.append(_annotations(frame))
@@ -194,7 +178,7 @@ def _grey(frame: _Frame, pixels: int) -> str:
     low_hu, high_hu = WINDOW_HU
     grey = np.clip((frame.cut(frame.image) - low_hu) * (255 / (high_hu - low_hu)), 0, 255).astype(np.uint8)
     picture = Image.fromarray(np.ascontiguousarray(grey[::-1, ::-1].T))
-    size = tuple(min(edge, pixels) for edge in picture.size)
+    size = min(picture.width, pixels), min(picture.height, pixels)
     if size != picture.size:
         picture = picture.resize(size, Image.Resampling.BOX)
     (first, last), half = frame.crop, 0.5
@@ -259,12 +243,12 @@ def _thinned(indices: np.ndarray) -> np.ndarray:
     return indices[::step]
 
 
-def _strokes(frame: _Frame, scribbles: RasVolume, colours: Mapping[int, str], other: str) -> str:
-    slab = frame.slab(scribbles, STROKE_SLAB_MM)
+def _strokes(frame: _Frame, strokes: Strokes) -> str:
+    slab = frame.slab(strokes.scribbles, STROKE_SLAB_MM)
     layers = []
     present = np.unique(slab[slab > 0]).tolist()
-    for label in sorted(present, key=lambda label: label in colours):  # classes over background
-        colour = colours.get(label, other)
+    for label in sorted(present, key=lambda label: label in strokes.colours):  # classes over background
+        colour = strokes.colours.get(label, strokes.other)
         boxes = "".join(_run_box(frame, *run) for run in _runs((slab == label).any(axis=0)))
         layers.append(f'<path class="stroke" fill="{colour}" stroke="{colour}" d="{boxes}"/>')
     return "".join(layers)

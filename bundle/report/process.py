@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bundle.report import charts
-from bundle.report.collect import Run, optional_json, read_curve
-from bundle.report.markup import MISSING, Markup, duration, number, paragraph, section, table
-from bundle.report.trouble import spoken
+from bundle.report.markup import MISSING, Markup, duration, number, paragraph, section, spoken, table
+from bundle.report.run import Run, read_curve, tolerant
+from scripts.common.files import read_json
 
-TRAININGS = {
-    "paper": {"prnet/coarse": "Coarse position network", "prnet/fine": "Fine position network"},
-    "default": {"embedding": "Embedding network"},
-}
-SEGMENTATION = {"segmentation": "Segmentation network"}
 SCORES = (("dice", "Dice", 3), ("hd95_mm", "HD95, mm", 1), ("surface_dice_2mm", "Surface Dice at 2 mm", 3))
 
 
 def trainings(run: Run) -> Markup:
     """Training curves of the mode's networks."""
-    parts = []
-    mode = run.settings.get("mode", "paper")
-    for folder, title in (TRAININGS.get(mode, {}) | SEGMENTATION).items():
-        columns = read_curve(run.output_dir / folder / "curve.csv")
+    parts: list[str] = []
+    for title, folder in _networks(run).items():
+        columns = read_curve(folder / "curve.csv")
         parts.append(Markup(f"<h3>{title}</h3>\n"))
         if not any(column not in charts.NOT_A_CURVE for column in columns):
-            parts.append(paragraph(f"No training curve in {folder}: this network was not trained in this run."))
+            name = folder.relative_to(run.folder.path)
+            parts.append(paragraph(f"No training curve in {name}: this network was not trained in this run."))
             continue
         seconds = columns.get("seconds", np.array([np.nan]))[-1]
         took = f" in {duration(seconds)}" if np.isfinite(seconds) else ""
@@ -39,13 +35,25 @@ def trainings(run: Run) -> Markup:
     return section("training", "Training", *parts)
 
 
+def _networks(run: Run) -> dict[str, Path]:
+    """Title -> folder of the networks that the mode trains, in order."""
+    folder = run.folder
+    embedding = {"Embedding network": folder.embedding}
+    positions = {
+        "Coarse position network": folder.prnet / "coarse",
+        "Fine position network": folder.prnet / "fine",
+    }
+    by_mode = {"paper": positions, "default": embedding}
+    return by_mode.get(run.choices.mode or "paper", {}) | {"Segmentation network": folder.segmentation}
+
+
 def label_correction(run: Run) -> Markup:
     """How many voxels the label correction flipped in each round."""
     title = "Label correction"
-    rounds = optional_json(run.output_dir / "segmentation" / "flips.json")
+    rounds, _ = tolerant(read_json, run.folder.segmentation / "flips.json")
     if not rounds:
         return section("flips", title, paragraph("Label correction did not run: no flips are recorded."))
-    columns = ("Epoch", "Confidence asked", "Added to a class", "Removed from a class", "Voxels changed")
+    columns = ("Epoch", "Confidence threshold", "Added to a class", "Removed from a class", "Voxels changed")
     rows = [_flip_row(entry) for entry in rounds]
     details = Markup(f"<details><summary>All {len(rounds)} rounds</summary>{table(columns, rows)}</details>\n")
     note = paragraph(
@@ -57,10 +65,10 @@ def label_correction(run: Run) -> Markup:
 def _flip_row(entry: Mapping[str, Any]) -> tuple[object, ...]:
     flips = [flip for name, flip in entry.get("flips", {}).items() if name != "background"]
     added, removed = (sum(flip.get(way, 0) for flip in flips) for way in ("added", "removed"))
-    asked = sorted({f"{delta:.3f}" for delta in entry.get("delta", {}).values()})
+    thresholds = sorted({f"{delta:.3f}" for delta in entry.get("delta", {}).values()})
     return (
         entry.get("round", MISSING),
-        " to ".join(dict.fromkeys([asked[0], asked[-1]])) if asked else MISSING,
+        " to ".join(dict.fromkeys([thresholds[0], thresholds[-1]])) if thresholds else MISSING,
         added,
         removed,
         entry.get("voxels", MISSING),
@@ -69,18 +77,16 @@ def _flip_row(entry: Mapping[str, Any]) -> tuple[object, ...]:
 
 def times(run: Run) -> Markup:
     """Time and peak memory of the stages."""
-    stages = {name: entry for name, entry in run.state.items() if isinstance(entry, dict) and "seconds" in entry}
-    if not stages:
+    if not run.times:
         return section("times", "Time and memory", paragraph("No times are recorded: there is no state.json."))
-    longest = max(float(entry["seconds"]) for entry in stages.values()) or 1.0
+    longest = max(time.seconds for time in run.times) or 1.0
     rows = []
-    for name, entry in stages.items():
-        seconds, memory = float(entry["seconds"]), entry.get("peak_memory_mb")
-        bar = Markup(f'<span class="bar-box"><span style="width:{100 * seconds / longest:.1f}%"></span></span>')
-        done = "done" if entry.get("done") else "unfinished"
-        rows.append((name, done, duration(seconds), bar, MISSING if memory is None else f"{memory:.0f} MB"))
-    total = duration(sum(float(entry["seconds"]) for entry in stages.values()))
-    peaks = [entry["peak_memory_mb"] for entry in stages.values() if entry.get("peak_memory_mb") is not None]
+    for time in run.times:
+        bar = Markup(f'<span class="bar-box"><span style="width:{100 * time.seconds / longest:.1f}%"></span></span>')
+        memory = MISSING if time.peak_memory_mb is None else f"{time.peak_memory_mb:.0f} MB"
+        rows.append((time.stage, "done" if time.done else "unfinished", duration(time.seconds), bar, memory))
+    total = duration(sum(time.seconds for time in run.times))
+    peaks = [time.peak_memory_mb for time in run.times if time.peak_memory_mb is not None]
     summary = f"{total} altogether" + (f", at most {max(peaks):.0f} MB of memory." if peaks else ".")
     return section(
         "times", "Time and memory", paragraph(summary), table(("Stage", "", "Time", "", "Peak memory"), rows)
@@ -90,7 +96,7 @@ def times(run: Run) -> Markup:
 def metrics(run: Run) -> Markup:
     """The scores of `report/metrics.json` (see `scripts.quality.evaluation`), per class and per case."""
     title = "Metrics"
-    content = optional_json(run.output_dir / "report" / "metrics.json")
+    content, _ = tolerant(read_json, run.folder.report / "metrics.json")
     if not isinstance(content, dict) or not content.get("classes"):
         return section("metrics", title, paragraph("Nothing was scored with true labels: no report/metrics.json."))
     summary = [(spoken(name), *_class_scores(row)) for name, row in content["classes"].items()]

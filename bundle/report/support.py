@@ -1,41 +1,61 @@
-"""The support with its scribbles, and the region that grew from them."""
+"""The support with its scribbles, and the support mask that grew from them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from bundle.report.collect import CaseResult, Run, optional_json
-from bundle.report.markup import Markup, paragraph, section, swatch
-from bundle.report.pictures import (
-    SMALLEST_VIEW_MM,
-    STROKE_SLAB_MM,
-    Contours,
-    View,
-    colours_of,
-    three_planes,
-    view_around,
-)
-from bundle.report.trouble import spoken
-from bundle.report.volumes import RasVolume, open_image, open_labels
+from bundle.report.case_results import CaseResult
+from bundle.report.markup import Markup, paragraph, section, spoken, swatch
+from bundle.report.pictures import STROKE_SLAB_MM, Contours, Strokes, colours_of, three_planes
+from bundle.report.run import Run, tolerant
+from bundle.report.volumes import SMALLEST_VIEW_MM, RasVolume, View, open_image, open_labels, view_around
 from scripts.common.errors import BundleError
-from scripts.pseudo_labels.support_mask import support_mask_file, support_mask_record
+from scripts.data.records import PseudoLabelRecord
+from scripts.data.scribbles import BACKGROUND
 
 SUPPORT_VIEW_MM = 1.6 * SMALLEST_VIEW_MM
-CLEAR_BORDER = 0.9  # sureness from which on a region's border is not remarked on
-RETURN_WORDS = (
-    "Labels sent to the other cases and back agree with the region by a mean Dice of {:.2f}. Which case is scribbled "
-    "matters more than how: if this is low, a case whose labels return better will serve all others better."
+CLEAR_BORDER = 0.9  # border confidence from which on a border is not remarked on
+STROKE_WORDS = (
+    f"Strokes within {STROKE_SLAB_MM:g} mm of each slice, in the class's colour; background strokes are grey. "
+    "The slices run through the longest strokes of the class."
 )
+MASK_WORDS = (
+    "Outlined: the support mask, whose labels are sent to all other cases. Where it is wrong, correct a copy of its "
+    "file and run again with --support-mask: {}"
+)
+ROUND_TRIP_WORDS = (
+    "Labels sent to the other cases and back agree with the support mask by a mean Dice of {:.2f} (round-trip Dice). "
+    "Which case is scribbled matters more than how: if this is low, a case with a higher one will serve all others "
+    "better."
+)
+
+
+@dataclass(frozen=True)
+class SupportMask:
+    """The support's label map.
+
+    Attributes:
+        path: where it lies.
+        labels: itself.
+        opened_share: class -> share of what grew that opening by reconstruction took; nothing of one that was given.
+        border_confidence: class -> how far the image made its border; nothing of one that was given.
+    """
+
+    path: Path
+    labels: RasVolume
+    opened_share: Mapping[str, float] = field(default_factory=dict)
+    border_confidence: Mapping[str, float] = field(default_factory=dict)
 
 
 def support(run: Run, results: Mapping[str, CaseResult], pixels: int) -> Markup:
-    """The support with its strokes and its region, three planes for every class."""
+    """The support with its strokes and its mask, three planes for every class."""
     title = "Support and its scribbles"
-    scribbles_path, image_path = run.existing(run.cohort.get("scribbles")), run.image(run.support or "")
+    scribbles_path = None if run.cohort is None else run.existing(run.cohort.scribbles)
+    image_path = run.image(run.support or "")
     if run.support is None or scribbles_path is None or image_path is None:
         missing = "No support is recorded" if run.support is None else "The support's image or scribbles are gone"
         return section("support", title, paragraph(f"{missing}, so there is nothing to show here."))
@@ -43,96 +63,74 @@ def support(run: Run, results: Mapping[str, CaseResult], pixels: int) -> Markup:
         image, scribbles = open_image(image_path), open_labels(scribbles_path)
     except BundleError as error:
         return section("support", title, paragraph(f"The support cannot be shown: {error}"))
-    told = [
-        paragraph(
-            f"Strokes within {STROKE_SLAB_MM:g} mm of each slice, in the class's colour; background strokes are grey. "
-            "The slices run through the longest strokes of the class."
-        )
-    ]
-    region, returned = _region(run), _returned_dice(run, results)
-    if region is not None:
-        told.append(
-            paragraph(
-                "Outlined: the region, whose labels all other cases get. Where it is wrong, correct a copy of its file "
-                f"and run again with --region: {region.path}"
-            )
-        )
-    if returned:
-        told.append(paragraph(RETURN_WORDS.format(np.mean(list(returned.values())))))
+    mask, round_trip = _support_mask(run, run.support), _round_trip_dice(run, results)
+    words = [STROKE_WORDS]
+    words += [] if mask is None else [MASK_WORDS.format(mask.path)]
+    words += [ROUND_TRIP_WORDS.format(np.mean(list(round_trip.values())))] if round_trip else []
     colours = colours_of(run.classes)
-    painted = {label: colours[name] for name, label in run.classes.items()}
-    labels = [*run.classes.items(), ("background", None)]
+    strokes = Strokes(scribbles, {label: colours[name] for name, label in run.classes.items()}, colours[BACKGROUND])
     rows = []
-    for name, label in labels:
-        mask = np.isin(scribbles.array, [0, *painted], invert=True) if label is None else scribbles.array == label
-        facts = _stroke_facts(mask) + _return_facts(returned.get(name)) + _region_facts(region, name)
-        heading = f"<h3>{swatch(colours[name], spoken(name))} <small>{facts}</small></h3>\n"
-        if mask.any():
-            outlined = () if region is None or label is None else (region.outline(label, name, colours[name]),)
-            view = _stroke_view(mask, image, [part.labels.array == label for part in outlined])
-            strokes = (scribbles, painted, colours["background"])
-            heading += three_planes(image, view, pixels, outlined, strokes=strokes)
-        rows.append(Markup(heading))
-    return section("support", title, *told, *rows)
+    for name, label in (*run.classes.items(), (BACKGROUND, None)):
+        drawn = strokes.others() if label is None else scribbles.array == label
+        facts = _stroke_facts(drawn) + _round_trip_facts(round_trip.get(name)) + _mask_facts(mask, name)
+        rows.append(Markup(f"<h3>{swatch(colours[name], spoken(name))} <small>{facts}</small></h3>\n"))
+        if drawn.any():
+            outlined = [] if mask is None or label is None else [_outline(mask, label, name, colours[name])]
+            view = _stroke_view(drawn, image, [contours.labels.array == label for contours in outlined])
+            rows.append(Markup(three_planes(image, view, pixels, outlined, strokes=strokes)))
+    return section("support", title, *map(paragraph, words), *rows)
 
 
-def _returned_dice(run: Run, results: Mapping[str, CaseResult]) -> dict[str, float]:
-    """Class -> Dice of the region and of what comes back when its labels go to a case and back, mean over cases."""
-    others = [result.classes for case, result in results.items() if case != run.support]
-    found = {name: [classes[name].round_trip_dice for classes in others] for name in run.classes}
-    known = {name: [dice for dice in values if dice is not None] for name, values in found.items()}
-    return {name: float(np.mean(values)) for name, values in known.items() if values}
-
-
-def _return_facts(dice: float | None) -> str:
-    return "" if dice is None else f"; what comes back from other cases agrees by Dice {dice:.2f}"
-
-
-def _stroke_facts(mask: np.ndarray) -> str:
-    return f"{int(np.count_nonzero(mask)):,} voxels drawn".replace(",", " ") if mask.any() else "nothing drawn"
-
-
-def _region_facts(region: _Region | None, name: str) -> str:
-    if region is None:
-        return ""
-    share, border_confidence = region.cut_off.get(name), region.border_confidence.get(name)
-    neck = f"; {share:.0%} of what grew was cut off at a neck: look whether the right part is left" if share else ""
-    unclear = border_confidence is not None and border_confidence < CLEAR_BORDER
-    return neck + (
-        f"; no clear border (sureness {border_confidence:.2f}): look how far it should go" if unclear else ""
+def _support_mask(run: Run, support: str) -> SupportMask | None:
+    """As given or grown; None where there is none that can be read."""
+    given, grown = run.choices.support_mask, run.folder.support_mask
+    path = given or grown.label(support)
+    labels, _ = tolerant(open_labels, path)
+    if labels is None:
+        return None
+    record = None if given else tolerant(PseudoLabelRecord.read, grown.record(support))[0]
+    return (
+        SupportMask(path, labels)
+        if record is None
+        else SupportMask(path, labels, record.opened_share, record.border_confidence)
     )
 
 
-def _stroke_view(mask: np.ndarray, image: RasVolume, regions: Sequence[np.ndarray]) -> View:
-    """Around strokes and region; slices through the longest strokes."""
-    strokes = np.argwhere(mask)
+def _round_trip_dice(run: Run, results: Mapping[str, CaseResult]) -> dict[str, float]:
+    """Class -> round-trip Dice, mean over the other cases."""
+    others = [result.classes for case, result in results.items() if case != run.support]
+    of_class = {name: [classes[name].round_trip_dice for classes in others] for name in run.classes}
+    present = {name: [dice for dice in values if dice is not None] for name, values in of_class.items()}
+    return {name: float(np.mean(values)) for name, values in present.items() if values}
+
+
+def _stroke_facts(drawn: np.ndarray) -> str:
+    return f"{int(np.count_nonzero(drawn)):,} voxels drawn".replace(",", " ") if drawn.any() else "nothing drawn"
+
+
+def _round_trip_facts(dice: float | None) -> str:
+    return "" if dice is None else f"; round-trip Dice with other cases {dice:.2f}"
+
+
+def _mask_facts(mask: SupportMask | None, name: str) -> str:
+    if mask is None:
+        return ""
+    share, confidence = mask.opened_share.get(name), mask.border_confidence.get(name)
+    facts = ""
+    if share:
+        facts += f"; opening cut off {share:.0%} of what grew at narrow places: look whether the right part is left"
+    if confidence is not None and confidence < CLEAR_BORDER:
+        facts += f"; no clear border (border confidence {confidence:.2f}): look how far it should go"
+    return facts
+
+
+def _outline(mask: SupportMask, label: int, name: str, colour: str) -> Contours:
+    return Contours(mask.labels, label, spoken(name), "pseudo", colour)
+
+
+def _stroke_view(drawn: np.ndarray, image: RasVolume, masks: Sequence[np.ndarray]) -> View:
+    """Around strokes and masks; slices through the longest strokes."""
+    strokes = np.argwhere(drawn)
     slices = [int(np.argmax(np.bincount(strokes[:, axis]))) for axis in range(3)]
-    shown = np.concatenate([strokes, *(np.argwhere(region) for region in regions)])
+    shown = np.concatenate([strokes, *(np.argwhere(mask) for mask in masks)])
     return view_around(shown.min(axis=0), shown.max(axis=0), slices, image, SUPPORT_VIEW_MM)
-
-
-@dataclass(frozen=True)
-class _Region:
-    """The support's label map, where it lies, the share of each class that necks took, how sure each border is."""
-
-    path: Path
-    labels: RasVolume
-    cut_off: Mapping[str, float]
-    border_confidence: Mapping[str, float]
-
-    def outline(self, label: int, name: str, colour: str) -> Contours:
-        return Contours(self.labels, label, spoken(name), "pseudo", colour)
-
-
-def _region(run: Run) -> _Region | None:
-    """The region as given or grown; None where there is none that can be read."""
-    given = run.settings.get("support_mask")
-    path = Path(given) if given else support_mask_file(run.output_dir, run.support)
-    try:
-        labels = open_labels(path) if path.exists() else None
-    except BundleError:
-        labels = None
-    if labels is None:
-        return None
-    card = {} if given else optional_json(support_mask_record(run.output_dir, run.support)) or {}
-    return _Region(path, labels, card.get("cut_off", {}), card.get("border_confidence", {}))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bundle.report.collect import CaseResult, ClassResult
+from bundle.report.case_results import CaseResult, ClassResult
+from bundle.report.markup import spoken
 
 MINIMUM_KEPT_SHARE = 0.3
 MINIMUM_AGREEMENT = 0.8
@@ -57,8 +58,8 @@ def rank_cases(results: Mapping[str, CaseResult], support: str | None = None) ->
     for case, result in results.items():
         signs = [
             sign
-            for name, found in result.classes.items()
-            for sign in _signs(found, volume_z.get((case, name)), score_z.get((case, name)))
+            for name, measured in result.classes.items()
+            for sign in _signs(measured, volume_z.get((case, name)), score_z.get((case, name)))
         ]
         ranked.append(Ranked(case, tuple(sorted(signs, key=lambda sign: -sign.weight))))
     return sorted(ranked, key=lambda entry: (-entry.total, entry.case))
@@ -72,20 +73,20 @@ def robust_z(values: np.ndarray) -> np.ndarray:
 
 def _signs(result: ClassResult, volume_z: float | None, score_z: float | None) -> Iterator[Sign]:
     name = spoken(result.name)
-    predicted = result.volume_ml.get("prediction")
+    predicted_ml = result.volume_ml.get("prediction")
     if result.not_located:
         yield Sign(f"{name}: not located, none of {result.points} points kept", 3.0)
     elif result.kept_share is not None and result.kept_share < MINIMUM_KEPT_SHARE:
         weight = 1.5 * (1 - result.kept_share / MINIMUM_KEPT_SHARE)
         yield Sign(f"{name}: only {result.kept} of {result.points} points kept", weight)
-    if predicted == 0:
+    if predicted_ml == 0:
         yield Sign(f"{name}: the prediction is empty", 3.0)
     elif result.agreement is not None and result.agreement < MINIMUM_AGREEMENT:
         weight = 3 * (1 - result.agreement / MINIMUM_AGREEMENT)
         yield Sign(f"{name}: pseudo label and prediction disagree, Dice {result.agreement:.2f}", weight)
-    for doubt in result.doubts[:1]:
-        predicted = result.predicted_dice or 0.0
-        yield Sign(f"{name}: {doubt}; predicted Dice {predicted:.2f}", 3 * (1 - predicted))
+    if result.reasons:
+        dice = result.predicted_dice or 0.0
+        yield Sign(f"{name}: {result.reasons[0]}; predicted Dice {dice:.2f}", 3 * (1 - dice))
     if score_z is not None and score_z < LOW_SCORE_Z:
         yield Sign(f"{name}: kept points score low, mean {result.score:.2f} (z {_signed(score_z)})", 1.0)
     if volume_z is not None and abs(volume_z) > OUTLIER_Z:
@@ -100,8 +101,8 @@ def _cohort_z(
     """(case, class) -> robust z of a value over the cases that have it; classes with few values are left out."""
     values: dict[str, dict[str, float]] = {}
     for case, result in results.items():
-        for name, found in result.classes.items():
-            value = value_of(found)
+        for name, measured in result.classes.items():
+            value = value_of(measured)
             if value is not None:
                 values.setdefault(name, {})[case] = value
     return {
@@ -118,8 +119,3 @@ def _signed(value: float) -> str:
 
 def _log(volume_ml: float | None) -> float | None:
     return float(np.log(volume_ml)) if volume_ml else None
-
-
-def spoken(name: str) -> str:
-    """A class name as words."""
-    return name.replace("_", " ")

@@ -2,70 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
+from bundle.report.case_results import CaseResult, ClassResult
 from bundle.report.charts import trust_charts
-from bundle.report.collect import CaseResult, ClassResult, Run
-from bundle.report.markup import Markup, number, paragraph, section, swatch, table
+from bundle.report.markup import Markup, number, paragraph, section, spoken, swatch, table
 from bundle.report.pictures import colours_of
-from bundle.report.trouble import spoken
-from scripts.quality.calibration import FAILURE, summary
+from bundle.report.run import Run
+from scripts.quality.calibration import FAILURE, DicePair, summary
 
 FEW_CASES = 8
 FEW_WORDS = (
     "Cases that were checked: {}. So few share most of their errors, and what is predicted for them is far too good. "
     "Look at every one."
 )
+METHOD_WORDS = (
+    "The self-check does not know the truth. It compares the prediction with reference segmentations of the same "
+    "volume: the pseudo label, and the labels that each atlas (the support, or a selected case) predicts there. What "
+    "independent references agree with is probably right. A low predicted Dice deserves a look, a high one is no proof."
+)
+
+Checked = Mapping[str, ClassResult]  # by case, those that the self-check looked at
 
 
 def trust(run: Run, results: Mapping[str, CaseResult]) -> Markup:
     """Predicted Dice per class."""
-    checked = {name: [(case, result.classes[name]) for case, result in results.items()] for name in run.classes}
-    checked = {n: [(c, f) for c, f in found if f.predicted_dice is not None] for n, found in checked.items()}
     title = "How far to trust the predictions"
-    if not any(checked.values()):
+    checked = {name: _checked(results, name) for name in run.classes}
+    most = max(map(len, checked.values()), default=0)
+    if not most:
         return section("trust", title, paragraph("There was no self-check; mode default makes one."))
-    about = paragraph(
-        "Nobody told the self-check the truth. It compares the prediction with the one-shot mask and with the labels "
-        "that the support and each helping case send to the same volume; results that independent witnesses bear out "
-        "are probably right. A low predicted Dice deserves a look, a high one is no proof."
-    )
-    most = max(len(found) for found in checked.values())
     few = Markup("") if most >= FEW_CASES else paragraph(FEW_WORDS.format(most))
-    return section("trust", title, about, few, _table(run, checked), _scored(checked))
+    return section("trust", title, paragraph(METHOD_WORDS), few, _table(run, checked), _scored(checked))
 
 
-def _table(run: Run, checked: Mapping[str, Sequence[tuple[str, ClassResult]]]) -> Markup:
+def _checked(results: Mapping[str, CaseResult], name: str) -> Checked:
+    of_class = {case: result.classes[name] for case, result in results.items()}
+    return {case: result for case, result in of_class.items() if result.predicted_dice is not None}
+
+
+def _predicted(result: ClassResult) -> float:
+    return result.predicted_dice or 0.0
+
+
+def _table(run: Run, checked: Mapping[str, Checked]) -> Markup:
     colours = colours_of(run.classes)
     rows = []
-    for name, found in checked.items():
-        if not found:
+    for name, results in checked.items():
+        if not results:
             continue
-        values = {case: result.predicted_dice for case, result in found}
-        worst = min(values, key=values.get)
-        flagged = sum(bool(result.doubts) for _, result in found)
-        mean = number(sum(values.values()) / len(values))
-        lowest = f"{number(values[worst])} ({worst})"
-        rows.append((swatch(colours[name], spoken(name)), mean, lowest, f"{flagged} of {len(found)}"))
+        dice = {case: _predicted(result) for case, result in results.items()}
+        worst = min(dice, key=lambda case: dice[case])
+        flagged = sum(bool(result.reasons) for result in results.values())
+        mean = number(sum(dice.values()) / len(dice))
+        lowest = f"{number(dice[worst])} ({worst})"
+        rows.append((swatch(colours[name], spoken(name)), mean, lowest, f"{flagged} of {len(results)}"))
     return table(("Class", "Predicted Dice, mean", "Lowest", "Flagged"), rows)
 
 
-def _scored(checked: Mapping[str, Sequence[tuple[str, ClassResult]]]) -> Markup:
+def _scored(checked: Mapping[str, Checked]) -> Markup:
     """Predicted against true Dice, if true labels were given."""
-    true = ("prediction", "truth")
-    pairs = [
-        {"class": name, "predicted": f.predicted_dice, "true": f.dice[true], "flagged": bool(f.doubts)}
-        for name, found in checked.items()
-        for _, f in found
-        if true in f.dice
-    ]
-    if not pairs:
+    by_class = {name: _dice_pairs(results.values()) for name, results in checked.items()}
+    by_class = {name: pairs for name, pairs in by_class.items() if pairs}
+    if not by_class:
         return Markup("")
-    found = summary(pairs)
-    told = (
-        f"Against the given true labels, {found['results']} results: mean absolute error "
-        f"{number(found['mean_absolute_error'])}, Pearson's r {number(found['pearson_r'])}; "
-        f"{found['failures_flagged']} of {found['failures']} failures (Dice below {FAILURE}) were flagged, and "
-        f"{found['false_flags']} of the other {found['results'] - found['failures']}."
+    calibration = summary([pair for pairs in by_class.values() for pair in pairs])
+    sentence = (
+        f"Against the given true labels, {calibration['results']} results: mean absolute error "
+        f"{number(calibration['mean_absolute_error'])}, Pearson's r {number(calibration['pearson_r'])}; "
+        f"{calibration['failures_flagged']} of {calibration['failures']} failures (Dice below {FAILURE}) were flagged, "
+        f"and {calibration['false_flags']} of the other {calibration['results'] - calibration['failures']}."
     )
-    return Markup(paragraph(told) + trust_charts(pairs))
+    return Markup(paragraph(sentence) + trust_charts(by_class))
+
+
+def _dice_pairs(results: Iterable[ClassResult]) -> list[DicePair]:
+    scored = ("prediction", "truth")
+    return [
+        {"predicted": _predicted(result), "true": result.dice[scored], "flagged": bool(result.reasons)}
+        for result in results
+        if scored in result.dice
+    ]

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import ArrayLike
 
 from scripts.common.affines import spacing_of
 from scripts.common.errors import BundleError
+from scripts.common.files import open_nifti
 from scripts.data.volume_io import is_nifti, read_labels
+
+SMALLEST_VIEW_MM = 140.0
+MARGIN_MM = 20.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,42 @@ class RasVolume:
         return nib.affines.apply_affine(self.affine, np.asarray(voxel, dtype=float))
 
 
+@dataclass(frozen=True)
+class View:
+    """A cube around what is shown, and the three slices through it.
+
+    Args:
+        centre: (3,) canonical voxel coordinates of the cube's centre.
+        side_mm: its edge, so that the three planes have one scale.
+        slices: (3,) voxel index of the slice along each axis.
+    """
+
+    centre: tuple[float, float, float]
+    side_mm: float
+    slices: tuple[int, int, int]
+
+
+def view_around(low: ArrayLike, high: ArrayLike, slices: ArrayLike, volume: RasVolume, smallest_mm: float) -> View:
+    """The cube around a box of canonical voxels, with a margin, not larger than the volume needs.
+
+    Args:
+        low: (3,) first voxel of the box.
+        high: (3,) last voxel of the box.
+        slices: (3,) voxel that the slices run through.
+        volume: that is shown.
+        smallest_mm: least edge of the cube.
+    """
+    first, last = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
+    shape = np.array(volume.array.shape)
+    extent_mm = ((last - first + 1) * volume.spacing_mm).max() + 2 * MARGIN_MM
+    side_mm = float(np.clip(extent_mm, smallest_mm, (shape * volume.spacing_mm).max()))
+    half = side_mm / 2 / volume.spacing_mm
+    free = np.maximum((shape - 1) / 2 - half, 0)  # where the volume is larger than the cube, stay inside it
+    x, y, z = np.clip((first + last) / 2, (shape - 1) / 2 - free, (shape - 1) / 2 + free).tolist()
+    i, j, k = np.clip(np.rint(slices).astype(int), 0, shape - 1).tolist()
+    return View((x, y, z), side_mm, (i, j, k))
+
+
 def open_image(path: Path) -> RasVolume:
     """Open a NIfTI image; only the stored numbers are read, scaling happens slice by slice.
 
@@ -55,16 +97,16 @@ def open_image(path: Path) -> RasVolume:
         BundleError: the file is missing or cannot be read.
     """
     try:
-        image = nib.load(path)
-        stored = np.asanyarray(image.dataobj.get_unscaled())
+        image = open_nifti(path)
+        voxels = cast(nib.arrayproxy.ArrayProxy, image.dataobj)  # of any image that comes from a file
+        stored = np.asanyarray(voxels.get_unscaled())
     except Exception as error:  # nibabel and zlib raise many types for a damaged file
         raise BundleError("the volume cannot be read", stage="report", file=path, found=error) from error
     if stored.ndim == 4 and stored.shape[3] == 1:
         stored = stored[..., 0]
     if stored.ndim != 3:
         raise BundleError("the volume is not 3-D", stage="report", file=path, found=f"{stored.ndim}-D")
-    slope, intercept = image.dataobj.slope, image.dataobj.inter
-    return _reoriented(stored, image.affine, float(slope), float(intercept))
+    return _reoriented(stored, image.affine, float(voxels.slope), float(voxels.inter))
 
 
 def open_labels(path: Path) -> RasVolume:

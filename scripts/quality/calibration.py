@@ -3,25 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 FAILURE = 0.5  # a result with a Dice below is one
 
 
-def summary(pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+class DicePair(TypedDict):
+    """One class of one case: its predicted and true Dice, and whether the self-check flagged it."""
+
+    predicted: float
+    true: float
+    flagged: bool
+
+
+class Calibration(TypedDict):
+    """How far predicted Dice can be relied on, over all results.
+
+    Keys:
+        pearson_r: None where one of the two does not vary.
+        mean_absolute_error: of predicted Dice.
+        results, failures, failures_flagged: counts; see `FAILURE`.
+        false_flags: flagged results that are no failures.
+    """
+
+    pearson_r: float | None
+    mean_absolute_error: float
+    results: int
+    failures: int
+    failures_flagged: int
+    false_flags: int
+
+
+def summary(pairs: Sequence[DicePair] | Sequence[Mapping[str, Any]]) -> Calibration:
     """Pearson's r, mean absolute error, and what the flags catch.
 
     Args:
-        pairs: "predicted" and "true" Dice and "flagged", of every (case, class).
+        pairs: a `DicePair`, or a row of a JSON file with its keys, for every (case, class); at least one.
     """
-    predicted, true = (np.array([pair[key] for pair in pairs]) for key in ("predicted", "true"))
+    predicted = np.array([pair["predicted"] for pair in pairs])
+    true = np.array([pair["true"] for pair in pairs])
     flagged = np.array([pair["flagged"] for pair in pairs], dtype=bool)
     failed = true < FAILURE
-    spread = len(pairs) > 1 and predicted.std() > 0 and true.std() > 0
+    varied = len(pairs) > 1 and predicted.std() > 0 and true.std() > 0
     return {
-        "pearson_r": float(np.corrcoef(predicted, true)[0, 1]) if spread else None,
+        "pearson_r": float(np.corrcoef(predicted, true)[0, 1]) if varied else None,
         "mean_absolute_error": float(np.abs(predicted - true).mean()),
         "results": len(pairs),
         "failures": int(failed.sum()),

@@ -7,12 +7,13 @@ import logging
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypedDict
 
 import numpy as np
 import torch
 from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surface_dice
 
+from scripts.common.boxes import box_of
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_path, write_json
 from scripts.data.volume_io import Volume, find_volumes, read_labels
@@ -23,7 +24,60 @@ STAGE = "evaluation"
 SURFACE_TOLERANCE_MM = 2.0
 AFFINE_TOLERANCE_MM = 1e-3
 CROP_MARGIN_VOXELS = 2
-METRICS = ("dice", "hd95_mm", "surface_dice_2mm")
+
+
+class ClassScores(TypedDict):
+    """One class of one case.
+
+    Keys:
+        dice, hd95_mm, surface_dice_2mm: None where they are not defined.
+        status: "absent" where the label lacks the class, "not predicted" where the prediction alone does.
+        absent: the label lacks the class.
+        label_ml, predicted_ml: volumes.
+    """
+
+    dice: float | None
+    hd95_mm: float | None
+    surface_dice_2mm: float | None
+    status: Literal["ok", "absent", "not predicted"]
+    absent: bool
+    label_ml: float
+    predicted_ml: float
+
+
+class ClassSummary(TypedDict):
+    """One class over all cases.
+
+    Keys:
+        *_mean, *_sd: over the cases that have a value; None without a value, or for sd without two.
+        n: cases whose label has the class.
+        absent: cases whose label lacks it.
+        not_predicted: of those n the ones without a prediction of it.
+    """
+
+    dice_mean: float | None
+    dice_sd: float | None
+    hd95_mean_mm: float | None
+    hd95_sd_mm: float | None
+    surface_dice_2mm_mean: float | None
+    surface_dice_2mm_sd: float | None
+    n: int
+    absent: int
+    not_predicted: int
+
+
+class Evaluation(TypedDict):
+    """Scores of label maps, as `evaluate --json` writes them.
+
+    Keys:
+        cases: case -> class -> scores.
+        classes: class -> summary.
+        mean_dice: mean over classes of their mean Dice; None where no class has one.
+    """
+
+    cases: dict[str, dict[str, ClassScores]]
+    classes: dict[str, ClassSummary]
+    mean_dice: float | None
 
 
 def evaluate_folder(
@@ -32,7 +86,7 @@ def evaluate_folder(
     classes: Mapping[str, int],
     cases: Sequence[str] | None = None,
     json_file: str | Path | None = None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Compare label maps with labels, case by case, one at a time in memory.
 
     A class that the label lacks has no scores ("absent") and enters no mean. A class that is there but was not
@@ -45,12 +99,6 @@ def evaluate_folder(
         cases: which to compare; by default every prediction that has a label.
         json_file: where the result goes, with a CSV of the same name beside it.
 
-    Returns:
-        {"cases": {id: {class: {"dice", "hd95_mm", "surface_dice_2mm", "status", "absent", "label_ml",
-        "predicted_ml"}}}, "classes": {class: {"dice_mean", "dice_sd", "hd95_mean_mm", "hd95_sd_mm",
-        "surface_dice_2mm_mean", "surface_dice_2mm_sd", "n", "absent", "not_predicted"}}, "mean_dice"}. Status is "ok",
-        "absent" or "not predicted"; "mean_dice" is the mean over classes of their mean Dice.
-
     Raises:
         BundleError: nothing to compare, a case without prediction or label, or grids that differ.
     """
@@ -59,39 +107,46 @@ def evaluate_folder(
     scores = {case: _evaluate_case(case, predicted[case], labelled[case], classes) for case in ids}
     summary = {name: _summarise([scores[case][name] for case in ids]) for name in classes}
     means = [row["dice_mean"] for row in summary.values() if row["dice_mean"] is not None]
-    result = {"cases": scores, "classes": summary, "mean_dice": statistics.fmean(means) if means else None}
+    result: Evaluation = {"cases": scores, "classes": summary, "mean_dice": statistics.fmean(means) if means else None}
     if json_file is not None:
         write_json(json_file, result)
         _write_csv(Path(json_file).with_suffix(".csv"), result)
     return result
 
 
-def score_masks(predicted: np.ndarray, label: np.ndarray, spacing_mm: Sequence[float]) -> dict[str, Any]:
+def score_masks(predicted: np.ndarray, label: np.ndarray, spacing_mm: Sequence[float]) -> ClassScores:
     """Scores of one class from two (X, Y, Z) bool masks; distances in mm.
 
     Volumes are cropped to the box around both masks first, which changes nothing but the time.
     """
     voxel_ml = float(np.prod(spacing_mm)) / 1000
-    scores: dict[str, Any] = dict.fromkeys(METRICS)
     in_label, in_prediction = int(label.sum()), int(predicted.sum())
-    if not in_label:
-        scores |= {"status": "absent", "absent": True}
-    elif not in_prediction:
-        scores |= {"dice": 0.0, "surface_dice_2mm": 0.0, "status": "not predicted", "absent": False}
-    else:
-        box = _box(predicted | label)
-        scores |= _distances(predicted[box], label[box], spacing_mm) | {"status": "ok", "absent": False}
-    return scores | {"label_ml": in_label * voxel_ml, "predicted_ml": in_prediction * voxel_ml}
+    scores: ClassScores = {
+        "dice": None,
+        "hd95_mm": None,
+        "surface_dice_2mm": None,
+        "status": "absent",
+        "absent": not in_label,
+        "label_ml": in_label * voxel_ml,
+        "predicted_ml": in_prediction * voxel_ml,
+    }
+    box = box_of(predicted | label, CROP_MARGIN_VOXELS)
+    if not in_label or box is None:
+        return scores
+    if not in_prediction:
+        return {**scores, "dice": 0.0, "surface_dice_2mm": 0.0, "status": "not predicted"}
+    dice, hd95_mm, surface_dice = _distances(predicted[box], label[box], spacing_mm)
+    return {**scores, "dice": dice, "hd95_mm": hd95_mm, "surface_dice_2mm": surface_dice, "status": "ok"}
 
 
-def format_table(result: Mapping[str, Any]) -> str:
+def format_table(result: Evaluation) -> str:
     """The result of `evaluate_folder` as text: one row a class, mean and standard deviation over cases."""
     lines = [f"{'class':<24}{'n':>4}  {'Dice':>15}  {'HD95 mm':>15}  {'surface Dice 2 mm':>17}  remarks"]
     for name, row in result["classes"].items():
         cells = (
-            _mean_and_sd(row["dice_mean"], row["dice_sd"], 3),
-            _mean_and_sd(row["hd95_mean_mm"], row["hd95_sd_mm"], 1),
-            _mean_and_sd(row["surface_dice_2mm_mean"], row["surface_dice_2mm_sd"], 3),
+            _spread(row["dice_mean"], row["dice_sd"], 3),
+            _spread(row["hd95_mean_mm"], row["hd95_sd_mm"], 1),
+            _spread(row["surface_dice_2mm_mean"], row["surface_dice_2mm_sd"], 3),
         )
         counts = {"absent": row["absent"], "not predicted": row["not_predicted"]}
         remarks = ", ".join(f"{word} in {count}" for word, count in counts.items() if count)
@@ -109,8 +164,8 @@ def _cases_to_compare(
 ) -> list[str]:
     ids = [case for case in predicted if case in labelled] if cases is None else list(cases)
     for case in ids:
-        for found, folder, what in ((predicted, predictions, "prediction"), (labelled, labels, "label")):
-            if case not in found:
+        for files, folder, what in ((predicted, predictions, "prediction"), (labelled, labels, "label")):
+            if case not in files:
                 raise BundleError(f"the case has no {what}", case=case, stage=STAGE, file=folder)
     if not ids:
         raise BundleError(
@@ -125,7 +180,7 @@ def _cases_to_compare(
     return ids
 
 
-def _evaluate_case(case: str, prediction: Path, label: Path, classes: Mapping[str, int]) -> dict[str, Any]:
+def _evaluate_case(case: str, prediction: Path, label: Path, classes: Mapping[str, int]) -> dict[str, ClassScores]:
     predicted, truth = read_labels(prediction), read_labels(label)
     _demand_same_grid(case, prediction, predicted, truth)
     return {
@@ -155,48 +210,52 @@ def _demand_same_grid(case: str, file: Path, predicted: Volume, truth: Volume) -
         )
 
 
-def _box(mask: np.ndarray) -> tuple[slice, ...]:
-    box = []
-    for axis in range(mask.ndim):
-        used = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        box.append(slice(max(int(used[0]) - CROP_MARGIN_VOXELS, 0), int(used[-1]) + CROP_MARGIN_VOXELS + 1))
-    return tuple(box)
-
-
-def _distances(predicted: np.ndarray, label: np.ndarray, spacing_mm: Sequence[float]) -> dict[str, float]:
+def _distances(predicted: np.ndarray, label: np.ndarray, spacing_mm: Sequence[float]) -> tuple[float, float, float]:
+    """Dice, 95 % Hausdorff distance in mm and surface Dice of two masks with something in them."""
     y_pred, y = (torch.from_numpy(np.ascontiguousarray(mask))[None, None] for mask in (predicted, label))
     spacing = [float(step) for step in spacing_mm]
     hd95 = compute_hausdorff_distance(y_pred, y, include_background=True, percentile=95, spacing=spacing)
     surface = compute_surface_dice(y_pred, y, [SURFACE_TOLERANCE_MM], include_background=True, spacing=spacing)
     dice = compute_dice(y_pred.float(), y.float(), include_background=True)
-    return {"dice": dice.item(), "hd95_mm": hd95.item(), "surface_dice_2mm": surface.item()}
+    return dice.item(), hd95.item(), surface.item()
 
 
-def _summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    summary: dict[str, Any] = {}
-    for metric, mean, sd in (
-        ("dice", "dice_mean", "dice_sd"),
-        ("hd95_mm", "hd95_mean_mm", "hd95_sd_mm"),
-        ("surface_dice_2mm", "surface_dice_2mm_mean", "surface_dice_2mm_sd"),
-    ):
-        values = [row[metric] for row in rows if row[metric] is not None]
-        summary[mean] = statistics.fmean(values) if values else None
-        summary[sd] = statistics.stdev(values) if len(values) > 1 else None
+def _summarise(rows: Sequence[ClassScores]) -> ClassSummary:
+    dice_mean, dice_sd = _mean_and_sd([row["dice"] for row in rows])
+    hd95_mean_mm, hd95_sd_mm = _mean_and_sd([row["hd95_mm"] for row in rows])
+    surface_mean, surface_sd = _mean_and_sd([row["surface_dice_2mm"] for row in rows])
     status = [row["status"] for row in rows]
-    absent, missed = status.count("absent"), status.count("not predicted")
-    return summary | {"n": len(rows) - absent, "absent": absent, "not_predicted": missed}
+    return {
+        "dice_mean": dice_mean,
+        "dice_sd": dice_sd,
+        "hd95_mean_mm": hd95_mean_mm,
+        "hd95_sd_mm": hd95_sd_mm,
+        "surface_dice_2mm_mean": surface_mean,
+        "surface_dice_2mm_sd": surface_sd,
+        "n": len(rows) - status.count("absent"),
+        "absent": status.count("absent"),
+        "not_predicted": status.count("not predicted"),
+    }
 
 
-def _write_csv(path: Path, result: Mapping[str, Any]) -> None:
+def _mean_and_sd(values: Sequence[float | None]) -> tuple[float | None, float | None]:
+    present = [value for value in values if value is not None]
+    return (
+        statistics.fmean(present) if present else None,
+        statistics.stdev(present) if len(present) > 1 else None,
+    )
+
+
+def _write_csv(path: Path, result: Evaluation) -> None:
     rows = [{"case": c, "class": n, **row} for c, by_class in result["cases"].items() for n, row in by_class.items()]
-    columns = ["case", "class", *METRICS, "status", "absent", "label_ml", "predicted_ml"]
+    columns = ["case", "class", *ClassScores.__annotations__]
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
 
 
-def _mean_and_sd(mean: float | None, sd: float | None, digits: int) -> str:
+def _spread(mean: float | None, sd: float | None, digits: int) -> str:
     if mean is None:
         return "-"
     return f"{mean:.{digits}f}" if sd is None else f"{mean:.{digits}f} ± {sd:.{digits}f}"

@@ -1,17 +1,11 @@
-"""What the self-check looks at, and from which limit on it counts."""
+"""What the self-check judges by: limits, measurements of a class, what lowers confidence, what each atlas predicts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
-
-from scripts.data.resampling import nearest_on_grid
-from scripts.data.volume_io import read_labels
 
 
 @dataclass(frozen=True)
@@ -20,12 +14,12 @@ class TrustRule:
 
     Attributes:
         least_dice: a class whose predicted Dice is below is flagged, or whose Dice with what the network alone says.
-        least_similarity: a case whose body is less like the support's, once brought together, is flagged as a whole.
+        least_similarity: a case whose body is less similar to the support's, once registered, is flagged as a whole.
         volume_factor: a class this many times larger or smaller than the cohort's median is flagged.
         tissue_hu: so is one whose median intensity is further from the cohort's, in HU,
         tissue_spread: and further than so many times the median distance from it: contrast differs between scans.
-        good_round_trip: Dice with which labels that were sent to a case and back return where an organ was found well. They
-            pass two borders on the way, so that only what is below is a doubt.
+        good_round_trip: round-trip Dice of an organ that was located well. Its labels pass two borders on the way, so
+            that only what is below lowers the confidence.
     """
 
     least_dice: float = 0.6
@@ -38,42 +32,67 @@ class TrustRule:
 
 @dataclass(frozen=True)
 class ClassMeasurement:
-    """A class in a case.
+    """A class in a label map.
 
     Attributes:
         volume_ml: 0 where it is absent.
-        hu: median intensity; NaN where it is absent.
+        median_hu: of the image inside it; NaN where it is absent.
     """
 
     volume_ml: float
-    hu: float
+    median_hu: float
+
+
+def measure_classes(
+    label: np.ndarray, image_hu: np.ndarray, classes: Mapping[str, int], voxel_ml: float
+) -> dict[str, ClassMeasurement]:
+    """Class -> its volume and median intensity.
+
+    Args:
+        label: (X, Y, Z) label values.
+        image_hu: (X, Y, Z) HU on the same grid.
+        classes: name -> label value.
+        voxel_ml: volume of a voxel.
+    """
+    inside = {name: image_hu[label == value] for name, value in classes.items()}
+    return {
+        name: ClassMeasurement(values.size * voxel_ml, float(np.median(values)) if values.size else float("nan"))
+        for name, values in inside.items()
+    }
 
 
 @dataclass(frozen=True)
 class CohortStatistics:
-    """A class in the cohort: medians over the cases, and over their distances from the median intensity."""
+    """A class over the cases of a cohort.
+
+    Attributes:
+        volume_ml: median, absent ones as 0.
+        median_hu: median over the cases that have the class; NaN if none has.
+        spread_hu: median distance from it.
+    """
 
     volume_ml: float
-    hu: float
+    median_hu: float
     spread_hu: float
 
     @classmethod
-    def of(cls, seen: Sequence[ClassMeasurement]) -> CohortStatistics:
-        """Over cases; an absent class has a volume and no intensity."""
-        present = np.array([found.hu for found in seen if found.volume_ml > 0])
-        hu = float(np.median(present)) if len(present) else float("nan")
-        spread_hu = float(np.median(np.abs(present - hu))) if len(present) else float("nan")
-        return cls(float(np.median([found.volume_ml for found in seen])), hu, spread_hu)
+    def of(cls, measurements: Iterable[ClassMeasurement]) -> CohortStatistics:
+        """Of one class in each of at least one case."""
+        cases = list(measurements)
+        present = np.array([case.median_hu for case in cases if case.volume_ml > 0])
+        median_hu = float(np.median(present)) if len(present) else float("nan")
+        spread_hu = float(np.median(np.abs(present - median_hu))) if len(present) else float("nan")
+        return cls(float(np.median([case.volume_ml for case in cases])), median_hu, spread_hu)
 
 
 @dataclass(frozen=True)
 class ConfidencePenalty:
-    """What lowers the trust in a class although its witnesses agree: 1 where nothing does.
+    """What lowers the confidence in a class although all segmentations agree: 1 where nothing does.
 
     Attributes:
-        border_confidence: of the border of the support's region.
-        mean_round_trip_dice: Dice with which labels came back to the support from the case and the helpers, mean by their weight.
-        good_round_trip: of `TrustRule`.
+        border_confidence: of the support mask's border.
+        mean_round_trip_dice: of the atlases that vote for the class, mean by weight.
+        good_round_trip: see `TrustRule`.
     """
 
     border_confidence: float = 1.0
@@ -81,45 +100,44 @@ class ConfidencePenalty:
     good_round_trip: float = 1.0
 
     @property
-    def returned(self) -> float:
+    def round_trip_factor(self) -> float:
+        """At most 1."""
         return min(1.0, self.mean_round_trip_dice / self.good_round_trip)
 
     @property
     def factor(self) -> float:
-        return self.border_confidence * self.returned
+        """What predicted Dice is multiplied by."""
+        return self.border_confidence * self.round_trip_factor
 
     def in_words(self) -> list[str]:
-        """Every doubt, the larger one first."""
-        words = []
-        if self.returned < 1:
-            told = (
-                f"labels that were sent there and back return with a mean Dice of {self.mean_round_trip_dice:.2f} only"
-            )
-            words.append((self.returned, told))
+        """Every reason for the penalty, the heavier one first."""
+        reasons = []
+        if self.round_trip_factor < 1:
+            dice = self.mean_round_trip_dice
+            sentence = f"labels sent to another case and back match little: mean round-trip Dice {dice:.2f}"
+            reasons.append((self.round_trip_factor, sentence))
         if self.border_confidence < 1:
-            told = f"the support's region has no clear border (sureness {self.border_confidence:.2f}): look at it and correct it"
-            words.append((self.border_confidence, told))
-        return [told for _, told in sorted(words)]
+            sentence = (
+                f"the support mask has no clear border (border confidence {self.border_confidence:.2f}): look at it "
+                "and correct it"
+            )
+            reasons.append((self.border_confidence, sentence))
+        return [sentence for _, sentence in sorted(reasons)]
 
 
 @dataclass(frozen=True)
 class AtlasLabels:
-    """What each voter says about a case: the case's record, and the file with one label map per voter."""
+    """What each atlas alone predicts for a case.
 
-    record: Mapping[str, Any]
-    file: Path
+    Attributes:
+        labels: atlas -> (X, Y, Z) label values on the working grid.
+        classes: atlas -> the classes that it votes for in label fusion.
+    """
 
-    def labels(self) -> dict[str, np.ndarray]:
-        """Voter -> (X, Y, Z) label values at the working spacing."""
-        stored = np.asarray(nib.load(self.file).dataobj)
-        return {name: stored[..., number] for number, name in enumerate(self.record["atlases"])}
+    labels: Mapping[str, np.ndarray]
+    classes: Mapping[str, frozenset[str]]
 
-    def about(self, name: str, raters: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The witnesses of one class, without the voters that are not heard about it."""
-        unheard = {atlas for atlas, weights in self.record["atlases"].items() if name not in weights}
-        return {rater: label for rater, label in raters.items() if rater not in unheard}
-
-    def on_grid(self, label_map: Path) -> np.ndarray:
-        """A label map of the same case, (X, Y, Z) on the same grid."""
-        grid = nib.load(self.file)
-        return nearest_on_grid(read_labels(label_map), grid.affine, grid.shape[:3])
+    def references(self, name: str, segmentations: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Of all segmentations those that say something about a class: not those of atlases that do not vote for it."""
+        silent = {atlas for atlas, classes in self.classes.items() if name not in classes}
+        return {rater: label for rater, label in segmentations.items() if rater not in silent}

@@ -1,4 +1,4 @@
-"""The self-check's records, and who reads them."""
+"""What the self-check says about a label map: its record, typed."""
 
 from __future__ import annotations
 
@@ -7,24 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.common.files import read_json
 from scripts.data.records import DIGITS, read_record, rounded_values
 
 STAGE = "self_check"
 
-
+# Reference segmentations beside the atlases, as records name them.
+PSEUDO_LABEL = "pseudo label"
 NETWORK = "network"  # also the folder of its own label maps
 
 
 def distrusted(checks_dir: str | Path, case: str, least_agreed_dice: float) -> list[str]:
-    """Classes of a case whose witnesses agree by less than `least_agreed_dice`; none where the case was not checked.
+    """Classes of a case with an agreed Dice below `least_agreed_dice`; none where the case was not checked.
 
-    Doubts about the support, which every case shares, do not count: else there would be nothing to learn from.
+    The confidence penalty, which concerns the support and so all cases, does not count: else there would be nothing to
+    learn from.
+
+    Raises:
+        BundleError: the case's record is damaged.
     """
     file = Path(checks_dir) / f"{case}.json"
     if not file.exists():
         return []
-    return [name for name, found in read_json(file)["classes"].items() if found["agreed_dice"] < least_agreed_dice]
+    return [name for name, check in CheckRecord.read(file).classes.items() if check.agreed_dice < least_agreed_dice]
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,8 @@ class ClassCheck:
     def from_json(cls, content: Mapping[str, Any]) -> ClassCheck:
         """What `to_json` was called on, rounded."""
         low, high = content["interval"]
-        known = {name: content[name] for name in cls.__dataclass_fields__}
-        return cls(**{**known, "interval": (float(low), float(high)), "reasons": tuple(content["reasons"])})
+        fields = {name: content[name] for name in cls.__dataclass_fields__}
+        return cls(**{**fields, "interval": (float(low), float(high)), "reasons": tuple(content["reasons"])})
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class CheckRecord:
             "shared_quality": round(self.shared_quality, DIGITS),
             "flagged": self.flagged,
             "reasons": list(self.reasons),
-            "classes": {name: found.to_json() for name, found in self.classes.items()},
+            "classes": {name: check.to_json() for name, check in self.classes.items()},
         }
 
     @classmethod
@@ -119,5 +123,5 @@ class CheckRecord:
             shared_quality=float(content["shared_quality"]),
             flagged=content["flagged"],
             reasons=tuple(content["reasons"]),
-            classes={name: ClassCheck.from_json(found) for name, found in content["classes"].items()},
+            classes={name: ClassCheck.from_json(check) for name, check in content["classes"].items()},
         )

@@ -9,10 +9,15 @@ def pair(predicted, true, flagged):
 
 def test_numbers_by_hand():
     pairs = [pair(0.9, 0.8, False), pair(0.7, 0.6, True), pair(0.3, 0.4, True), pair(0.8, 0.2, False)]
-    found = summary(pairs)
-    assert found["mean_absolute_error"] == pytest.approx((0.1 + 0.1 + 0.1 + 0.6) / 4)
-    assert (found["results"], found["failures"], found["failures_flagged"], found["false_flags"]) == (4, 2, 1, 1)
-    assert found["pearson_r"] == pytest.approx(0.35, abs=0.01)
+    calibration = summary(pairs)
+    assert calibration["mean_absolute_error"] == pytest.approx((0.1 + 0.1 + 0.1 + 0.6) / 4)
+    assert (
+        calibration["results"],
+        calibration["failures"],
+        calibration["failures_flagged"],
+        calibration["false_flags"],
+    ) == (4, 2, 1, 1)
+    assert calibration["pearson_r"] == pytest.approx(0.35, abs=0.01)
 
 
 def test_without_spread_there_is_no_correlation():

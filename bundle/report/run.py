@@ -1,0 +1,208 @@
+"""What a work directory holds but for its cases, read tolerantly: a damaged file becomes a sentence, never an error."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json
+from scripts.common.work_folder import WorkFolder
+from scripts.data.cohort import Cohort, load_cohort
+from scripts.data.records import PropagationRecord
+from scripts.data.volume_io import find_volumes
+
+logger = logging.getLogger(__name__)
+
+Content = TypeVar("Content")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user asked for, as `run.json` says; the fields are empty where it is missing or damaged.
+
+    Attributes:
+        mode: of the method.
+        small: the configuration for two CPU cores.
+        weights: folder of networks that were given instead of being trained.
+        support_mask: label map of the support that was given instead of being grown.
+    """
+
+    mode: str | None = None
+    small: bool = False
+    weights: str | None = None
+    support_mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """What one stage took.
+
+    Attributes:
+        stage: name.
+        done: it came to its end.
+        seconds: of all its runs together.
+        peak_memory_mb: None where it was not measured.
+    """
+
+    stage: str
+    done: bool
+    seconds: float
+    peak_memory_mb: float | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything of a work directory that is not about one case.
+
+    Attributes:
+        folder: the work directory.
+        cohort: None where there is no readable `cohort.json`.
+        classes: class name -> label value.
+        case_ids: sorted.
+        labels: case -> true label map, for the cases that have one.
+        choices: what the user asked for.
+        times: what each stage took, in their order.
+        notes: sentences about files that could not be read.
+    """
+
+    folder: WorkFolder
+    cohort: Cohort | None
+    classes: Mapping[str, int]
+    case_ids: tuple[str, ...]
+    labels: Mapping[str, Path]
+    choices: Choices = Choices()
+    times: tuple[StageTime, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def support(self) -> str | None:
+        """Identifier of the scribbled case."""
+        return None if self.cohort is None else self.cohort.support
+
+    def image(self, case: str) -> Path | None:
+        """The case's image, if the cohort names one that exists."""
+        if self.cohort is None or case not in self.cohort.cases:
+            return None
+        return self.existing(self.cohort.cases[case].image)
+
+    def existing(self, stored: Path | None) -> Path | None:
+        """A path of `cohort.json`, relative ones to the work directory; None if nothing is there."""
+        if stored is None:
+            return None
+        return next((path for path in (stored, self.folder.path / stored) if path.exists()), None)
+
+    def label_maps(self, case: str) -> dict[str, Path]:
+        """Those of "pseudo", "prediction", "truth" that exist for a case."""
+        paths = {
+            "pseudo": self.folder.pseudo_labels.label(case),
+            "prediction": self.folder.predictions.label(case),
+            "truth": self.labels.get(case),
+        }
+        return {name: path for name, path in paths.items() if path is not None and path.exists()}
+
+    def propagation(self, case: str) -> PropagationRecord | None:
+        """What was sent to a case; None where its record is missing or damaged."""
+        return tolerant(PropagationRecord.read, self.folder.propagation.record(case))[0]
+
+    @property
+    def has_predictions(self) -> bool:
+        """Whether there is any final label map."""
+        return any(self.folder.predictions.path.glob("*.nii.gz"))
+
+    @property
+    def is_phantom(self) -> bool:
+        """Whether the cohort is synthetic: `dataset.json` beside the images says so, or an assumption does."""
+        assumptions = () if self.cohort is None else self.cohort.assumptions
+        if any("phantom" in assumption.lower() for assumption in assumptions):
+            return True
+        sources = [] if self.cohort is None else [case.source for case in self.cohort.cases.values()]
+        folders = {self.folder.path, *(source.parent.parent for source in sources)}
+        datasets = [tolerant(read_json, folder / "dataset.json")[0] for folder in folders]
+        return any(isinstance(dataset, dict) and dataset.get("phantom") is True for dataset in datasets)
+
+
+def load_run(output_dir: Path, labels: Path | None = None) -> Run:
+    """Read the run's own files. Raises BundleError only if `output_dir` or `labels` is no folder."""
+    if not output_dir.is_dir():
+        raise BundleError("the work directory is missing", stage="report", file=output_dir, expected="a folder")
+    folder = WorkFolder(output_dir)
+    cohort, cohort_notes = tolerant(lambda file: load_cohort(file.parent), folder.cohort)
+    state, state_notes = tolerant(read_json, folder.state)
+    settings, settings_notes = tolerant(read_json, folder.settings)
+    case_ids = tuple(sorted(cohort.cases if cohort is not None and cohort.cases else _cases_of_results(folder)))
+    truth = {} if labels is None else {case: path for case, path in find_volumes(labels).items() if case in case_ids}
+    labels_notes = [f"The labels folder {labels} holds none of the cases."] if labels is not None and not truth else []
+    return Run(
+        folder=folder,
+        cohort=cohort,
+        classes=cohort.classes if cohort is not None and cohort.classes else _classes_of_results(folder),
+        case_ids=case_ids,
+        labels=truth,
+        choices=_choices(settings),
+        times=_times(state),
+        notes=(*cohort_notes, *state_notes, *settings_notes, *labels_notes),
+    )
+
+
+def tolerant(read: Callable[[Path], Content], file: Path) -> tuple[Content | None, tuple[str, ...]]:
+    """What a file holds, None if it is missing or damaged, and in the latter case a sentence that says so."""
+    if not file.exists():
+        return None, ()
+    try:
+        return read(file), ()
+    except BundleError:
+        return None, (f"{file.name} is damaged and was left out.",)
+
+
+def read_curve(path: Path) -> dict[str, np.ndarray]:
+    """Columns of a curve.csv as floats, NaN where empty; {} if the file is missing or damaged."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        columns = rows[0].keys() if rows else ()
+        return {column: np.array([float(row[column] or math.nan) for row in rows]) for column in columns}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        logger.info("no curve in %s (%s)", path, error)
+        return {}
+
+
+def _choices(settings: Any) -> Choices:
+    if not isinstance(settings, dict):
+        return Choices()
+    support_mask = settings.get("support_mask")
+    return Choices(
+        mode=settings.get("mode"),
+        small=bool(settings.get("small")),
+        weights=settings.get("weights"),
+        support_mask=Path(support_mask) if support_mask else None,
+    )
+
+
+def _times(state: Any) -> tuple[StageTime, ...]:
+    entries = state.items() if isinstance(state, dict) else ()
+    return tuple(
+        StageTime(stage, bool(entry.get("done")), float(entry["seconds"]), entry.get("peak_memory_mb"))
+        for stage, entry in entries
+        if isinstance(entry, dict) and isinstance(entry.get("seconds"), (int, float))
+    )
+
+
+def _cases_of_results(folder: WorkFolder) -> set[str]:
+    """Identifiers by the files of the stages, for a folder without cohort.json."""
+    propagated = {file.stem for file in folder.propagation.path.glob("*.json")}
+    maps = [file for part in (folder.pseudo_labels, folder.predictions) for file in part.path.glob("*.nii.gz")]
+    return propagated | {file.name.removesuffix(".nii.gz") for file in maps}
+
+
+def _classes_of_results(folder: WorkFolder) -> Mapping[str, int]:
+    files = sorted(folder.propagation.path.glob("*.json"))
+    records = (tolerant(PropagationRecord.read, file)[0] for file in files)
+    return next((record.classes for record in records if record is not None and record.classes), {})

@@ -1,0 +1,175 @@
+"""How far to trust a label map without knowing the truth: values in, a `CheckRecord` out (mode `default`).
+
+A label map is compared with reference segmentations of the same case: the labels that each atlas alone predicts, the
+pseudo label, and what the trained network alone says. How far all of them agree says how good each is, the result among
+them (see `agreement`). They also err together; how much is measured on the support, whose mask is known: there the
+selected atlases alone make a label map, and their labels are its references. The support mask itself may be wrong, and
+then all are: a result is trusted as far as the image, not growth limits, made the support mask's border, and as far as
+labels sent to another case and back still match.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from scripts.common.overlap import dice_of
+from scripts.quality.agreement import agreements, qualities, quality_interval
+from scripts.quality.evidence import AtlasLabels, ClassMeasurement, CohortStatistics, ConfidencePenalty, TrustRule
+from scripts.quality.records import NETWORK, CheckRecord, ClassCheck
+
+RESULT = "result"
+MOST_NAMED = 3  # reference segmentations named in a reason
+
+
+@dataclass(frozen=True)
+class CaseEvidence:
+    """All that is known about one label map.
+
+    Attributes:
+        case: identifier.
+        result: (X, Y, Z) label values of the label map to be checked.
+        references: other segmentations of the case on the same grid, the atlases' labels among them. The one by the
+            case's own name is the truth: a label map that the user accepted.
+        atlases: which of them vote for which class.
+        similarity: of the case's body to the support's.
+        mean_round_trip_dice: class -> round-trip Dice of the atlases, mean by weight.
+        measurements: class -> its volume and intensity in the result.
+    """
+
+    case: str
+    result: np.ndarray
+    references: Mapping[str, np.ndarray]
+    atlases: AtlasLabels
+    similarity: float
+    mean_round_trip_dice: Mapping[str, float]
+    measurements: Mapping[str, ClassMeasurement]
+
+
+@dataclass(frozen=True)
+class CohortEvidence:
+    """What holds for every label map of a cohort.
+
+    Attributes:
+        classes: name -> label value.
+        statistics: class -> medians over the label maps.
+        shared_quality: see `shared_quality`.
+        border_confidence: class -> how far the image made the support mask's border; classes of which nothing is
+            known, such as all of a support mask that the user gave, are left out.
+    """
+
+    classes: Mapping[str, int]
+    statistics: Mapping[str, CohortStatistics]
+    shared_quality: float = 1.0
+    border_confidence: Mapping[str, float] = field(default_factory=dict)
+
+
+def check_case(case: CaseEvidence, cohort: CohortEvidence, rule: TrustRule) -> CheckRecord:
+    """How far to trust each class of a label map, and the label map as a whole."""
+    dissimilar = _is_dissimilar(case, rule)
+    return CheckRecord(
+        case=case.case,
+        similarity=case.similarity,
+        shared_quality=cohort.shared_quality,
+        flagged=dissimilar,
+        reasons=(f"the body is unlike the support's: similarity {case.similarity:.2f}",) if dissimilar else (),
+        classes={name: _check_class(name, case, cohort, rule) for name in cohort.classes},
+    )
+
+
+def shared_quality(label: np.ndarray, truth: np.ndarray, atlases: AtlasLabels, classes: Mapping[str, int]) -> float:
+    """True over predicted Dice of a label map whose truth is known: median over classes, at most 1.
+
+    What is missing to 1 is what all reference segmentations get wrong together.
+
+    Args:
+        label: (X, Y, Z) label values that the selected atlases alone make on the support.
+        truth: (X, Y, Z) the support mask on the same grid.
+        atlases: what each of them alone predicts there.
+        classes: name -> label value.
+    """
+    ratios = []
+    for name, value in classes.items():
+        segmentations = atlases.references(name, {RESULT: label, **atlases.labels})
+        predicted = float(qualities(agreements([rater == value for rater in segmentations.values()]))[0])
+        if predicted > 0:
+            ratios.append(dice_of(label == value, truth == value) / predicted)
+    return min(1.0, float(np.median(ratios))) if ratios else 1.0
+
+
+def reasons_to_flag(
+    agreed_dice: float,
+    penalty: ConfidencePenalty,
+    agreement: Mapping[str, float],
+    measurement: ClassMeasurement,
+    statistics: CohortStatistics,
+    rule: TrustRule,
+) -> list[str]:
+    """Why a user should look at a class, in words; nothing if there is no reason.
+
+    Args:
+        agreed_dice: predicted Dice before the penalty.
+        penalty: what lowers it.
+        agreement: reference segmentation -> its Dice with the result.
+        measurement: of the class in the result.
+        statistics: of the class over the cohort.
+        rule: the limits.
+    """
+    if measurement.volume_ml == 0:
+        return ["not found"]
+    reasons = []
+    if agreed_dice < rule.least_dice:
+        lowest = sorted(agreement.items(), key=lambda item: item[1])[:MOST_NAMED]
+        reasons.append("it agrees little with " + ", ".join(f"{rater} {dice:.2f}" for rater, dice in lowest))
+    elif agreed_dice * penalty.factor < rule.least_dice:
+        reasons += penalty.in_words()
+    if agreement.get(NETWORK, 1.0) < rule.least_dice:  # which is right, it or the atlases, nobody knows
+        reasons.append(f"the network alone finds something else: Dice {agreement[NETWORK]:.2f}")
+    volume_ml, usual_ml = measurement.volume_ml, statistics.volume_ml
+    if usual_ml > 0 and not 1 / rule.volume_factor <= volume_ml / usual_ml <= rule.volume_factor:
+        reasons.append(f"its volume, {volume_ml:.0f} ml, is unlike the cohort's: median {usual_ml:.0f} ml")
+    deviation_hu = abs(measurement.median_hu - statistics.median_hu)
+    if deviation_hu > max(rule.tissue_hu, rule.tissue_spread * statistics.spread_hu):
+        reasons.append(
+            f"its tissue, {measurement.median_hu:.0f} HU, is unlike the cohort's: median {statistics.median_hu:.0f} HU"
+        )
+    return reasons
+
+
+def _is_dissimilar(case: CaseEvidence, rule: TrustRule) -> bool:
+    return case.similarity < rule.least_similarity
+
+
+def _check_class(name: str, case: CaseEvidence, cohort: CohortEvidence, rule: TrustRule) -> ClassCheck:
+    segmentations = case.atlases.references(name, {RESULT: case.result, **case.references})
+    value, truth_known = cohort.classes[name], case.case in segmentations
+    table = agreements([label == value for label in segmentations.values()])
+    agreement = dict(zip(list(segmentations)[1:], table[0, 1:].tolist(), strict=True))
+    dissimilar = _is_dissimilar(case, rule)
+    if dissimilar:  # what bodies of another kind say of this one, they may well agree about
+        agreed_dice, interval = 0.0, (0.0, 0.0)
+    elif truth_known:
+        agreed_dice, interval = agreement[case.case], (agreement[case.case], agreement[case.case])
+    else:
+        low, high = quality_interval(table, rater=0)
+        agreed_dice = cohort.shared_quality * float(qualities(table)[0])
+        interval = cohort.shared_quality * low, cohort.shared_quality * high
+    penalty = ConfidencePenalty()
+    if not truth_known:
+        border_confidence = cohort.border_confidence.get(name, 1.0)
+        penalty = ConfidencePenalty(border_confidence, case.mean_round_trip_dice[name], rule.good_round_trip)
+    measurement = case.measurements[name]
+    reasons = reasons_to_flag(agreed_dice, penalty, agreement, measurement, cohort.statistics[name], rule)
+    return ClassCheck(
+        predicted_dice=agreed_dice * penalty.factor,
+        interval=(interval[0] * penalty.factor, interval[1]),
+        agreed_dice=agreed_dice,
+        border_confidence=penalty.border_confidence,
+        agreement=agreement,
+        volume_ml=measurement.volume_ml,
+        median_hu=measurement.median_hu if measurement.volume_ml else None,
+        flagged=dissimilar or bool(reasons),
+        reasons=tuple(reasons),
+    )

@@ -1,0 +1,164 @@
+"""Label maps so small that every number can be checked by hand; (X, Y, Z) is (N, 1, 1)."""
+
+import numpy as np
+import pytest
+
+from scripts.quality.check_case import CaseEvidence, CohortEvidence, check_case, reasons_to_flag, shared_quality
+from scripts.quality.evidence import AtlasLabels, ClassMeasurement, CohortStatistics, ConfidencePenalty, TrustRule
+
+LIVER = {"liver": 6}
+ORGANS = {"spleen": 1, "left_kidney": 3}
+USUAL = CohortStatistics(volume_ml=100.0, median_hu=120.0, spread_hu=10.0)
+UNREMARKABLE = ClassMeasurement(volume_ml=100.0, median_hu=120.0)
+RULE = TrustRule()
+
+
+def label_map(*values):
+    return np.array(values, dtype=np.uint8).reshape(-1, 1, 1)
+
+
+def evidence(result, references, atlas_classes, **changes):
+    """Of case_1, a class measuring as usual; `atlas_classes` names the atlases among the references."""
+    labels = {name: references[name] for name in atlas_classes}
+    classes = {name: frozenset(names) for name, names in atlas_classes.items()}
+    values = {
+        "case": "case_1",
+        "similarity": 0.5,
+        "mean_round_trip_dice": dict.fromkeys([*ORGANS, *LIVER], 1.0),
+        "measurements": dict.fromkeys([*ORGANS, *LIVER], UNREMARKABLE),
+    }
+    return CaseEvidence(result=result, references=references, atlases=AtlasLabels(labels, classes), **values | changes)
+
+
+def cohort(classes, **values):
+    return CohortEvidence(classes, dict.fromkeys(classes, USUAL), **values)
+
+
+def three_raters(**changes):
+    """Dice 0.75 with the pseudo label and 0.5 with the atlas, which two agree by 0.5."""
+    references = {"pseudo label": label_map(6, 6, 6, 0, 6, 0, 0), "case_0": label_map(6, 6, 0, 0, 0, 6, 6)}
+    return evidence(label_map(6, 6, 6, 6, 0, 0, 0), references, {"case_0": ["liver"]}, **changes)
+
+
+PREDICTED = np.sqrt(0.75 * 0.5 / 0.5)
+LOWEST = np.sqrt(0.5)  # without the pseudo label two are left: the root of their Dice
+HIGHEST = np.sqrt(0.75)  # without the atlas
+
+
+def test_predicted_dice_of_three_segmentations_by_hand():
+    liver = check_case(three_raters(), cohort(LIVER), RULE).classes["liver"]
+    assert liver.agreement == {"pseudo label": 0.75, "case_0": 0.5}
+    assert liver.predicted_dice == liver.agreed_dice == pytest.approx(PREDICTED, abs=1e-4)
+    assert liver.interval == (pytest.approx(LOWEST), pytest.approx(HIGHEST, abs=1e-4))
+    assert not liver.flagged and liver.reasons == ()
+    assert (liver.volume_ml, liver.median_hu) == (100.0, 120.0)
+
+
+def test_what_all_references_get_wrong_together_lowers_everything():
+    liver = check_case(three_raters(), cohort(LIVER, shared_quality=0.8), RULE).classes["liver"]
+    assert liver.agreed_dice == pytest.approx(0.8 * PREDICTED, abs=1e-4)
+    assert liver.interval == (pytest.approx(0.8 * LOWEST), pytest.approx(0.8 * HIGHEST, abs=1e-4))
+
+
+def test_a_penalty_lowers_predicted_dice_and_the_low_end_of_its_interval():
+    case = three_raters(mean_round_trip_dice={"liver": 0.35})
+    all_cases = cohort(LIVER, border_confidence={"liver": 0.8})
+    liver = check_case(case, all_cases, TrustRule(good_round_trip=0.7)).classes["liver"]
+    factor = 0.8 * 0.35 / 0.7
+    assert liver.agreed_dice == pytest.approx(PREDICTED, abs=1e-4)
+    assert liver.predicted_dice == pytest.approx(factor * PREDICTED, abs=1e-4)
+    assert liver.interval == (pytest.approx(factor * LOWEST), pytest.approx(HIGHEST, abs=1e-4))
+    assert liver.border_confidence == 0.8
+    assert [reason[:7] for reason in liver.reasons] == ["labels ", "the sup"], "the heavier reason first"
+
+
+def test_an_atlas_is_a_reference_of_the_classes_it_votes_for():
+    result = label_map(1, 1, 3, 3)
+    references = {"case_0": label_map(1, 1, 3, 3), "case_2": label_map(0, 0, 0, 0)}
+    classes = check_case(
+        evidence(result, references, {"case_0": ORGANS, "case_2": ["left_kidney"]}), cohort(ORGANS), RULE
+    ).classes
+    assert classes["spleen"].agreement == {"case_0": 1.0} and classes["spleen"].predicted_dice == 1.0
+    assert classes["left_kidney"].agreement == {"case_0": 1.0, "case_2": 0.0}
+
+
+def test_a_label_map_that_the_user_accepted_is_the_truth():
+    case = evidence(label_map(6, 6, 6, 0), {"case_1": label_map(0, 6, 6, 6)}, {"case_1": LIVER})
+    poor = cohort(LIVER, shared_quality=0.5, border_confidence={"liver": 0.5})
+    liver = check_case(case, poor, RULE).classes["liver"]
+    assert liver.predicted_dice == pytest.approx(2 / 3) and liver.interval == (liver.predicted_dice,) * 2
+    assert liver.border_confidence == 1.0
+
+
+def test_a_body_unlike_the_supports_flags_every_class():
+    record = check_case(three_raters(similarity=0.2), cohort(LIVER), TrustRule(least_similarity=0.26))
+    assert record.flagged and record.reasons == ("the body is unlike the support's: similarity 0.20",)
+    liver = record.classes["liver"]
+    assert (liver.predicted_dice, liver.interval, liver.flagged) == (0.0, (0.0, 0.0), True)
+    record = check_case(three_raters(similarity=0.26), cohort(LIVER), TrustRule(least_similarity=0.26))
+    assert not record.flagged and record.reasons == ()
+
+
+def test_a_class_that_is_absent_has_no_intensity():
+    absent = {"liver": ClassMeasurement(0.0, float("nan"))}
+    references = {"case_0": label_map(6, 6, 0, 0)}
+    liver = check_case(
+        evidence(label_map(0, 0, 0, 0), references, {"case_0": LIVER}, measurements=absent), cohort(LIVER), RULE
+    ).classes["liver"]
+    assert (liver.volume_ml, liver.median_hu, liver.reasons) == (0.0, None, ("not found",))
+
+
+def test_shared_quality_is_the_median_of_true_over_predicted_dice():
+    """The spleen agrees by 1 with its atlas and by 0.5 with the truth; the kidney, by 1 with both."""
+    label = label_map(1, 1, 3, 0, 0)
+    truth = label_map(0, 1, 3, 1, 0)
+    atlases = AtlasLabels({"case_2": label}, {"case_2": frozenset(ORGANS)})
+    assert shared_quality(label, truth, atlases, {"spleen": 1}) == pytest.approx(0.5)
+    assert shared_quality(label, truth, atlases, ORGANS) == pytest.approx(0.75)
+
+
+def test_shared_quality_is_at_most_one_and_one_where_nothing_agrees():
+    label, truth = label_map(6, 6, 6, 6), label_map(6, 6, 6, 6)
+    timid = AtlasLabels({"case_2": label_map(6, 0, 0, 0)}, {"case_2": frozenset(LIVER)})
+    assert shared_quality(label, truth, timid, LIVER) == 1.0, "true Dice 1, predicted less"
+    nothing = AtlasLabels({"case_2": label_map(0, 0, 0, 0)}, {"case_2": frozenset(LIVER)})
+    assert shared_quality(label, truth, nothing, LIVER) == 1.0
+
+
+def reasons(agreed_dice=0.9, penalty=None, agreement=None, measurement=UNREMARKABLE, rule=RULE):
+    return reasons_to_flag(agreed_dice, penalty or ConfidencePenalty(), agreement or {}, measurement, USUAL, rule)
+
+
+def test_low_agreement_names_the_three_worst_references():
+    agreement = {"pseudo label": 0.5, "case_0": 0.2, "case_2": 0.4, "case_3": 0.3}
+    assert reasons(0.4, agreement=agreement) == ["it agrees little with case_0 0.20, case_3 0.30, case_2 0.40"]
+
+
+def test_a_penalty_is_a_reason_only_where_it_decides():
+    unclear = ConfidencePenalty(border_confidence=0.8)
+    assert reasons(0.9, unclear) == [], "0.72 is enough"
+    assert reasons(0.7, unclear) == [
+        "the support mask has no clear border (border confidence 0.80): look at it and correct it"
+    ]
+    agreement = {"case_0": 0.5}
+    assert reasons(0.5, unclear, agreement) == ["it agrees little with case_0 0.50"], "low without the penalty, too"
+
+
+def test_a_network_that_contradicts_all_others_is_a_reason():
+    assert reasons(agreement={"network": 0.59}) == ["the network alone finds something else: Dice 0.59"]
+    assert reasons(agreement={"network": 0.6}) == []
+
+
+@pytest.mark.parametrize(("volume_ml", "flagged"), [(24.0, True), (25.0, False), (400.0, False), (401.0, True)])
+def test_volumes_four_times_off_are_a_reason(volume_ml, flagged):
+    reason = f"its volume, {volume_ml:.0f} ml, is unlike the cohort's: median 100 ml"
+    assert reasons(measurement=ClassMeasurement(volume_ml, 120.0)) == ([reason] if flagged else [])
+
+
+def test_a_bowel_full_of_contrast_is_no_kidney():
+    bowel = ClassMeasurement(100.0, 260.0)
+    rule = TrustRule(tissue_hu=60, tissue_spread=5)
+    assert reasons(measurement=bowel, rule=rule) == ["its tissue, 260 HU, is unlike the cohort's: median 120 HU"]
+    assert reasons(measurement=ClassMeasurement(100.0, 175.0), rule=rule) == []
+    varied = TrustRule(tissue_hu=60, tissue_spread=20)
+    assert reasons(measurement=bowel, rule=varied) == [], "contrast differs between scans"

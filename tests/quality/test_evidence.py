@@ -1,0 +1,66 @@
+import json
+
+import numpy as np
+import pytest
+
+from scripts.quality.evidence import (
+    AtlasLabels,
+    ClassMeasurement,
+    CohortStatistics,
+    ConfidencePenalty,
+    TrustRule,
+    measure_classes,
+)
+from tests.paths import CONFIGS
+
+ABSENT = ClassMeasurement(0.0, float("nan"))
+
+
+def test_the_rules_defaults_are_the_configs_values():
+    config = json.loads((CONFIGS / "self_check.json").read_text(encoding="utf-8"))
+    values = {key: value for key, value in config["rule"].items() if key != "_target_"}
+    assert TrustRule(**values) == TrustRule() and set(values) == set(TrustRule.__dataclass_fields__)
+
+
+def test_volume_in_ml_and_median_in_hu_by_hand():
+    label = np.array([1, 1, 1, 3]).reshape(2, 2, 1)
+    image_hu = np.array([10.0, 20.0, 60.0, -5.0]).reshape(2, 2, 1)
+    measured = measure_classes(label, image_hu, {"spleen": 1, "left_kidney": 3, "liver": 6}, voxel_ml=0.25)
+    assert measured["spleen"] == ClassMeasurement(0.75, 20.0)
+    assert measured["left_kidney"] == ClassMeasurement(0.25, -5.0)
+    assert measured["liver"].volume_ml == 0.0 and np.isnan(measured["liver"].median_hu)
+
+
+def test_an_absent_class_has_a_volume_and_no_intensity_in_the_cohorts_medians():
+    present = [ClassMeasurement(150.0, hu) for hu in (100.0, 110.0, 120.0, 125.0, 260.0)]
+    assert CohortStatistics.of([*present, ABSENT]) == CohortStatistics(150.0, 120.0, 10.0)
+    assert CohortStatistics.of([ABSENT, ABSENT, present[0]]) == CohortStatistics(0.0, 100.0, 0.0)
+
+
+def test_a_class_that_no_case_has():
+    nowhere = CohortStatistics.of([ABSENT])
+    assert nowhere.volume_ml == 0.0 and np.isnan(nowhere.median_hu) and np.isnan(nowhere.spread_hu)
+
+
+def test_the_penalty_is_border_confidence_times_the_share_of_a_good_round_trip():
+    penalty = ConfidencePenalty(border_confidence=0.9, mean_round_trip_dice=0.35, good_round_trip=0.7)
+    assert penalty.round_trip_factor == pytest.approx(0.5) and penalty.factor == pytest.approx(0.45)
+    assert ConfidencePenalty(mean_round_trip_dice=0.8, good_round_trip=0.7).factor == 1.0
+    assert ConfidencePenalty().in_words() == []
+
+
+def test_the_heavier_reason_comes_first():
+    border = "the support mask has no clear border (border confidence 0.40): look at it and correct it"
+    round_trip = "labels sent to another case and back match little: mean round-trip Dice 0.35"
+    assert ConfidencePenalty(0.4, 0.35, 0.7).in_words() == [border, round_trip]
+    assert ConfidencePenalty(0.6, 0.35, 0.7).in_words() == [round_trip, border.replace("0.40", "0.60")]
+
+
+def test_an_atlas_that_does_not_vote_for_a_class_is_no_reference_of_it():
+    label = np.zeros((1, 1, 1), np.uint8)
+    atlases = AtlasLabels(
+        {"case_0": label, "case_2": label}, {"case_0": frozenset({"a", "b"}), "case_2": frozenset("a")}
+    )
+    segmentations = dict.fromkeys(["result", "pseudo label", "case_0", "case_2"], label)
+    assert list(atlases.references("a", segmentations)) == ["result", "pseudo label", "case_0", "case_2"]
+    assert list(atlases.references("b", segmentations)) == ["result", "pseudo label", "case_0"]

@@ -1,0 +1,73 @@
+"""What is measured of a case."""
+
+from __future__ import annotations
+
+import pytest
+
+from bundle.report.case_results import summarise_case
+from bundle.report.page import write_report
+from bundle.report.run import load_run
+from scripts.common.files import write_json
+from tests.quality.checks import check_record, class_check
+from tests.report.runs import label_map, propagate, save, text_of
+
+
+def test_case_is_measured_in_millilitres_and_dice(output):
+    save(output / "labels", label_map(shift=3), "case_2")
+    run = load_run(output, output / "labels")
+    spleen = summarise_case(run, "case_2").classes["spleen"]
+    assert spleen.volume_ml["prediction"] == pytest.approx(216 * 24 / 1000)
+    assert spleen.dice[("pseudo", "prediction")] == pytest.approx(2 * 4 / 12)
+    assert spleen.dice[("pseudo", "truth")] == pytest.approx(2 * 3 / 12)
+    assert spleen.dice[("prediction", "truth")] == pytest.approx(2 * 5 / 12)
+    assert (spleen.points, spleen.kept, spleen.dropped, spleen.score) == (4, 3, {"similarity": 1}, 0.6)
+    assert summarise_case(run, "case_1").classes["left_kidney"].not_located
+    text = text_of(write_report(output, output / "labels"))
+    assert "given for 1 cases, for scoring only" in text
+    assert "0.500 0.833" in text
+    assert "There is no true label for this case." in text
+
+
+def test_what_became_of_the_points_is_counted(output):
+    propagate(output, "case_2", round_trip_dice={"spleen": 0.75})
+    classes = summarise_case(load_run(output), "case_2").classes
+    assert list(classes) == ["spleen", "left_kidney", "background"]
+    spleen = classes["spleen"]
+    assert spleen.kept_share == 0.75 and spleen.similarity == {"m2": pytest.approx(0.9), "m4": pytest.approx(0.8)}
+    assert spleen.round_trip_dice == 0.75 and classes["left_kidney"].round_trip_dice is None
+    background = classes["background"]
+    assert (background.points, background.kept, background.volume_ml) == (4, 4, {})
+
+
+def test_where_a_class_lies_is_found_over_all_maps(output):
+    spleen = summarise_case(load_run(output), "case_2").classes["spleen"]
+    # Stored L, P, S: canonical x = 23 - i, y = 23 - j. The pseudo label has i 4 to 9, the prediction 6 to 11.
+    assert (spleen.low, spleen.high) == ((12, 13, 6), (19, 18, 11))
+    x, y, z = spleen.centre
+    assert x in (14, 15) and y in (15, 16) and z in (8, 9), "the prediction's"
+
+
+def test_what_the_self_check_says_counts_for_each_class(output):
+    spleen = class_check(predicted_dice=0.412, interval=(0.3, 0.5), flagged=True, reasons=("not found",))
+    kidney = class_check(predicted_dice=0.91, interval=(0.88, 0.95))
+    record = check_record("case_2", {"spleen": spleen, "left_kidney": kidney}, "the body is unlike")
+    write_json(output / "self_check" / "case_2.json", record.to_json())
+    classes = summarise_case(load_run(output), "case_2").classes
+    assert classes["spleen"].reasons == ("the body is unlike", "not found") and classes["left_kidney"].reasons == ()
+    assert classes["left_kidney"].predicted_dice == 0.91
+    assert summarise_case(load_run(output), "case_3").classes["spleen"].predicted_dice is None
+    assert "Against the given true labels" not in text_of(write_report(output))
+    save(output / "labels", label_map(shift=3), "case_2")
+    text = text_of(write_report(output, output / "labels"))
+    assert "Against the given true labels, 2 results: mean absolute error" in text
+    assert "spleen: the body is unlike; predicted Dice 0.41" in text and "Predicted Dice" in text
+    assert "0.91 (0.88 to 0.95)" in text
+    assert "spleen 0.41 0.41 (case_2) 1 of 1" in text
+    assert "Cases that were checked: 1. So few share most of their errors" in text
+
+
+def test_map_on_another_grid_is_left_out(output):
+    save(output / "predictions", label_map()[:-1], "case_0")
+    result = summarise_case(load_run(output), "case_0")
+    assert result.maps == ("pseudo",)
+    assert result.notes == ("The prediction map lies on another grid than the others and is left out.",)

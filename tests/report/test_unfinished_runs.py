@@ -1,0 +1,74 @@
+"""Runs that are incomplete or damaged: the page says so and shows the rest."""
+
+from __future__ import annotations
+
+import pytest
+
+from bundle.report.page import write_report
+from scripts.common.errors import BundleError
+from scripts.common.files import write_json
+from tests.report.runs import text_of, write_curve
+
+
+def test_partial_run_says_what_is_missing(output):
+    for path in [*(output / "predictions").iterdir(), output / "state.json"]:
+        path.unlink()
+    (output / "pseudo_labels" / "case_2.nii.gz").unlink()
+    (output / "propagation" / "case_2.json").unlink()
+    text = text_of(write_report(output))
+    assert "inference did not run" in text
+    assert "There is no pseudo label for this case." in text
+    assert "Not propagated yet: there are no points for this case." in text
+    assert "Label correction did not run: no flips are recorded." in text
+    assert "No times are recorded" in text
+
+
+def test_results_without_cohort_file_are_reported(output):
+    (output / "cohort.json").unlink()
+    text = text_of(write_report(output))
+    assert "There is no readable cohort.json" in text
+    assert "No support is recorded" in text
+    assert "case_2" in text and "spleen = 1" in text
+
+
+def test_empty_folder_gives_a_page(tmp_path):
+    assert "There is no case" in text_of(write_report(tmp_path))
+
+
+def test_damaged_files_become_sentences(output):
+    (output / "propagation" / "case_0.json").write_text("{", encoding="utf-8")
+    write_json(output / "propagation" / "case_2.json", [1])
+    (output / "pseudo_labels" / "case_2.nii.gz").write_bytes(b"no volume")
+    (output / "images" / "case_1.nii.gz").write_bytes(b"no volume")
+    write_curve(output / "prnet" / "coarse", "epoch,train_loss\n1,much\n")
+    text = text_of(write_report(output))
+    assert "case_0.json is damaged and was left out." in text
+    assert "case_2.json is damaged and was left out." in text
+    assert "case_2.nii.gz of the pseudo maps cannot be read" in text
+    assert "No pictures: [stage report] the volume cannot be read" in text
+    assert "No training curve in prnet/coarse" in text
+
+
+def test_a_damaged_record_of_any_kind_becomes_a_sentence(output):
+    (output / "run.json").write_text("[", encoding="utf-8")
+    (output / "state.json").write_text("[", encoding="utf-8")
+    write_json(output / "self_check" / "case_1.json", {"classes": {"spleen": {"predicted_dice": 0.9}}})
+    write_json(output / "support_mask" / "case_0.json", {})
+    text = text_of(write_report(output))
+    for name in ("run.json", "state.json", "case_1.json"):
+        assert f"{name} is damaged and was left out." in text
+    assert "There was no self-check" in text and "No times are recorded" in text
+
+
+def test_a_damaged_cohort_file_is_as_none(output):
+    write_json(output / "cohort.json", {"cases": {"case_0": {}}})
+    text = text_of(write_report(output))
+    assert "cohort.json is damaged and was left out." in text and "There is no readable cohort.json" in text
+    assert "case_2" in text
+
+
+def test_missing_folders_are_errors(tmp_path, output):
+    with pytest.raises(BundleError, match="the work directory is missing"):
+        write_report(tmp_path / "nowhere")
+    with pytest.raises(BundleError, match="folder is missing"):
+        write_report(output, tmp_path / "nowhere")
