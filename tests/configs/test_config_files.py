@@ -1,6 +1,7 @@
 """Every config parses, patches only what exists, and its components can be made; the others are tested elsewhere."""
 
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from bundle.pipeline.configs import check_keys
+from bundle.pipeline.configs import check_keys, key_path, read_configs, with_paths
 from bundle.pipeline.stages import BASES
-from scripts.point_propagation.point_propagation import ScribblePropagation
-from scripts.pseudo_labels.labeller import PseudoLabeller
+from scripts.point_propagation.stage import PointPropagationStage
+from scripts.pseudo_labels.stage import PseudoLabelStage
+from tests.configs.walk import WHOLE
 from tests.paths import ROOT
 from tests.pipeline_fixtures import BACKGROUND, CLASSES, make_cohort, make_weights, volume
 
@@ -30,8 +32,8 @@ def folder(tmp_path):
 
 
 def workflow(names, workflow_type=None, **overrides):
-    files = [str(CONFIGS / name) for name in names]
-    config = ConfigWorkflow(config_file=files, logging_file=False, workflow_type=workflow_type, **overrides)
+    files, values = [str(CONFIGS / name) for name in names], with_paths(names, overrides)
+    config = ConfigWorkflow(config_file=files, logging_file=False, workflow_type=workflow_type, **values)
     config.initialize()
     return config
 
@@ -64,18 +66,45 @@ def test_every_file_is_json_without_a_key_given_twice(file):
     json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=unique)
 
 
+PATCHES = sorted(str(file.relative_to(CONFIGS)) for file in CONFIGS.glob("*/*.json"))
+SEVERAL_GPUS = {"+imports", "+initialize", "finalize"}  # they begin and end otherwise
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+def test_patches_change_only_what_is_there_by_its_full_path(patch):
+    base = next(names for names in WHOLE if Path(patch).name in names)
+    changed = json.loads((CONFIGS / patch).read_text(encoding="utf-8"))
+    keys = changed.keys() - (SEVERAL_GPUS if patch.startswith("multi_gpu/") else set())
+    assert [key for key in keys if key_path(read_configs(base), key) != key] == []
+
+
 @pytest.mark.parametrize("stage", BASES)
-def test_patches_change_only_what_is_there(stage):
+def test_what_a_stage_adds_to_a_config_is_there_already(stage):
     base, *more = BASES[stage]
-    profiles = [str(file.relative_to(CONFIGS)) for file in CONFIGS.glob(f"*/{base}") if file.parent.name != "multi_gpu"]
-    for patch in [*more, *profiles]:
+    if base == "propagation_settings.json":
+        return
+    for patch in more:
         check_keys([base], json.loads((CONFIGS / patch).read_text(encoding="utf-8")))
 
 
+@pytest.mark.parametrize("stage", ["first_round", "label_fusion"])
+def test_settings_of_both_rounds_are_written_once(stage):
+    shared, own = ({*json.loads((CONFIGS / name).read_text(encoding="utf-8"))} for name in BASES[stage])
+    assert shared & own == set()
+
+
+def test_several_gpus_begin_and_end_together_and_do_the_same():
+    alone, together = (read_configs(["train.json", *more]) for more in ([], ["multi_gpu/train.json"]))
+    assert together["run"] == alone["run"] and together["imports"][: len(alone["imports"])] == alone["imports"]
+    assert together["initialize"] == [*alone["initialize"], "$join_together(@device)"]
+    assert together["finalize"] == ["$leave_together()"]
+    changed = {"imports", "device", "rank", "network", "train", "initialize", "finalize"}
+    assert {key for key in together if together[key] != alone.get(key)} == changed
+
+
 def test_every_profile_patches_a_config_of_its_name():
-    patches = sorted(CONFIGS.glob("*/*.json"))
-    assert patches
-    assert [patch for patch in patches if not (CONFIGS / patch.name).is_file()] == []
+    assert PATCHES
+    assert [patch for patch in PATCHES if not (CONFIGS / Path(patch).name).is_file()] == []
 
 
 @pytest.mark.parametrize(
@@ -125,24 +154,27 @@ def test_components_of_propagation_and_pseudo_labels_can_be_made(folder):
     propagation = workflow(
         ["point_propagation.json", "small/point_propagation.json"], prnet_dir=str(folder / "prnet"), **places
     )
-    made = propagation.parser.get_parsed_content("propagation")
-    assert isinstance(made, ScribblePropagation)
+    made = propagation.parser.get_parsed_content("stage")
+    assert isinstance(made, PointPropagationStage)
     assert made.limits == (150, 500)
     assert made.rule.name == "dual"
     labels = workflow(["pseudo_labels.json", "small/pseudo_labels.json"], **places)
-    made = labels.parser.get_parsed_content("labeller")
-    assert isinstance(made, PseudoLabeller)
-    assert made.settings.spacing_mm == (2.0, 2.0, 2.0)
+    made = labels.parser.get_parsed_content("stage")
+    assert isinstance(made, PseudoLabelStage)
+    assert tuple(made.settings.geodesic_spacing_mm) == (2.0, 2.0, 2.0)
 
 
 def test_paper_constants():
     """arXiv 2111.10773 and its public code, where the small configuration does not replace them."""
+    names = ("train_prnet.json", "point_propagation.json", "pseudo_labels.json", "train.json")
     prnet, propagation, labels, segmentation = (
-        json.loads((CONFIGS / name).read_text(encoding="utf-8"))
-        for name in ("train_prnet.json", "point_propagation.json", "pseudo_labels.json", "train.json")
+        read_configs([name, *(patch for patch in PATCHES if patch == f"paper/{name}")]) for name in names
     )
     assert (prnet["patch_size"], prnet["spacing_mm"], prnet["width"]) == ([128, 128, 48], [1.0, 1.0, 3.0], 16)
-    assert (propagation["rule"], propagation["fine_steps"]) == ("dual", 1)
-    assert (labels["lam"], labels["refine"]) == (1.0, False)
+    assert (propagation["rule"], propagation["settings"]["fine_steps"]) == ("dual", 1)
+    assert (labels["settings"]["lam"], labels["settings"]["refinement"]["refine"]) == (1.0, False)
+    assert labels["settings"]["seed_probability"] is None
     schedule = segmentation["plc_delta"]
     assert (schedule["start"], schedule["factor"], schedule["floor"]) == (0.95, 0.99, 0.85)
+    assert (segmentation["architecture"], segmentation["network_def"]["dropout"]) == ("unet", 0.1)
+    assert (segmentation["use_plc"], segmentation["plc_guard"], segmentation["class_balance"]) == (True, None, 0.0)
