@@ -11,6 +11,7 @@ from bundle.datasets.phantom_cohort import write_phantom_cohort
 from bundle.pipeline.inference import infer_folder
 from bundle.pipeline.pipeline import Pipeline
 from bundle.pipeline.settings import RunSettings
+from scripts.common.errors import BundleError
 from scripts.common.files import write_json
 from scripts.quality.evaluation import evaluate_folder, format_table
 
@@ -52,5 +53,8 @@ def run_demo(output: Path) -> float:
     write_json(output / "held_out_metrics.json", result)
     print(f"report: {pipeline.report(dataset.labels)}")
     print(format_table(result))
-    print(f"mean Dice {result['mean_dice']:.3f} on {len(dataset.test)} held-out phantom volumes")
-    return result["mean_dice"]
+    mean_dice = result["mean_dice"]
+    if mean_dice is None:
+        raise BundleError("no organ is in the volumes held out", stage="demo", file=dataset.labels)
+    print(f"mean Dice {mean_dice:.3f} on {len(dataset.test)} held-out phantom volumes")
+    return mean_dice

@@ -12,7 +12,10 @@ import torch
 
 from bundle.pipeline.pipeline import Pipeline
 from bundle.pipeline.settings import RunSettings
-from scripts.common.files import write_json
+from scripts.common.case_stage import CaseStage
+from scripts.common.files import sha256_of_file, write_json
+from scripts.common.made_of import content_of, fingerprint, write_record
+from scripts.data.cohort import load_cohort
 from scripts.networks.model_files import write_model
 from scripts.networks.prnet import PRNet
 
@@ -101,7 +104,7 @@ def make_weights(folder: Path, spacing_mm: float = SPACING_MM, patch: int = 32, 
 
 
 class FakeStages:
-    """Stands in for `run_config`: writes what each stage leaves, and remembers what it was asked.
+    """Stands in for `run_config`: leaves results that depend on what each stage reads, and remembers what it was told.
 
     Args:
         weights: content of the PRNets it "trains".
@@ -114,13 +117,32 @@ class FakeStages:
 
     @property
     def names(self) -> list[str]:
-        """Which stages ran."""
+        """Which stages had something to do."""
         return [name for name, _ in self.calls]
 
     def __call__(self, names: Sequence[str], overrides: Mapping[str, Any]) -> None:
         stage = "fine" if "train_prnet_fine.json" in names else names[0].removesuffix(".json")
-        self.calls.append((stage, dict(overrides)))
         output = Path(overrides["output_dir"])
+        if stage == "point_propagation":
+            cohort, prnet = load_cohort(output), Path(overrides["prnet_dir"])
+            weights = [sha256_of_file(prnet / name / "model.pt") for name in ("coarse", "fine")]
+            read = [sha256_of_file(cohort.scribbles), list(cohort.classes.items()), weights]
+            points = {name: [*read, case.sha256] for name, case in cohort.cases.items()}
+            self._cases(stage, overrides, output / "propagation", points)
+        elif stage == "pseudo_labels":
+            points = {case: content_of(output / "propagation" / f"{case}.json") for case in load_cohort(output).cases}
+            self._cases(stage, overrides, output / "pseudo_labels", points)
+        else:
+            self.calls.append((stage, dict(overrides)))
+            self._folder(stage, overrides, output)
+
+    def _cases(self, stage: str, overrides: Mapping[str, Any], folder: Path, read: Mapping[str, Any]) -> None:
+        values = {key: value for key, value in overrides.items() if not key.endswith("dir") and key != "device"}
+        cases = FakeCases(folder, {case: [values, content] for case, content in read.items()})
+        if cases.run():
+            self.calls.append((stage, dict(overrides)))
+
+    def _folder(self, stage: str, overrides: Mapping[str, Any], output: Path) -> None:
         if stage in ("train_prnet", "fine"):
             folder = output / "prnet" / stage.replace("train_prnet", "coarse")
             write_json(folder / "model.json", {"spacing_mm": [SPACING_MM] * 3})
@@ -129,12 +151,46 @@ class FakeStages:
             card = {"classes": overrides["classes"], "spacing_mm": [9.0] * 3, "patch_size": [48] * 3, "channels": [5]}
             card |= {"architecture": "unet", "crop_to_body": False}
             write_json(output / "segmentation" / "model.json", card)
-            torch.save({}, output / "segmentation" / "model.pt")
+            labels = {file.name: content_of(file) for file in Path(overrides["labels_dir"]).glob("*.json")}
+            learned = fingerprint([labels, overrides.get("max_epochs")])
+            torch.save({"learned": torch.tensor(list(learned.encode()))}, output / "segmentation" / "model.pt")
         elif stage == "inference":
             for done, item in enumerate(overrides["dataset#data"]):
                 if done == self.kill_after:
                     raise SystemExit("killed")
-                save(output / f"{item['case']}.nii.gz", np.zeros(SHAPE, np.uint8))
+                label = save(output / f"{item['case']}.nii.gz", np.zeros(SHAPE, np.uint8))
+                made_of = overrides["made_of"][item["case"]]
+                write_record(output / f"{item['case']}.json", {}, made_of, [label])
+
+
+class FakeCases(CaseStage):
+    """A stage that leaves what it read.
+
+    Args:
+        folder: for the records.
+        read: case -> what the result depends on.
+    """
+
+    name = "fake"
+
+    def __init__(self, folder: Path, read: Mapping[str, Any]) -> None:
+        self.folder, self.read = folder, read
+
+    def cases(self) -> list[str]:
+        """All that something was read for."""
+        return list(self.read)
+
+    def inputs(self, case: str) -> Any:
+        """All of it."""
+        return self.read[case]
+
+    def record(self, case: str) -> Path:
+        """One a case."""
+        return self.folder / f"{case}.json"
+
+    def make(self, case: str) -> tuple[dict[str, Any], Sequence[Path]]:
+        """No file but the record."""
+        return {"read": self.read[case]}, []
 
 
 def phantom_settings(spacing_mm: float = 10.0) -> dict[str, dict[str, Any]]:
@@ -172,18 +228,14 @@ def default_settings(spacing_mm: float = 10.0) -> dict[str, dict[str, Any]]:
         "spacing_mm": [spacing_mm] * 3,
         "window_size": [32, 32, 32],
         "widths": [2, 4, 4, 4, 4],
-        "channels": 6,
+        "embedding_channels": 6,
         "points": 20,
         "max_epochs": 2,
         "iterations_per_epoch": 2,
         "validation_views": 1,
     }
     shared = phantom_settings(spacing_mm)
-    lenient = {"prior_mm": None, "cycle_mm": 1000.0, "width_mm": None, "scale_mm": 30.0}
-    matching = {
-        "map_rounds": [{"_target_": "scripts.registration.embedding_matching.MapRound", **lenient}],
-        "body_points": 100,
-    }
+    matching = {"match_cycle_mm": 1000.0, "body_points": 100}
     return {
         "embedding": embedding,
         "support_mask": {"geodesic_spacing_mm": [spacing_mm] * 3},

@@ -3,18 +3,25 @@
 import gc
 import json
 import logging
+import subprocess
+import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from bundle import command_line
+from bundle import arguments, command_line
 from bundle.command_line import main
 from bundle.pipeline import pipeline
 from bundle.pipeline.inference import CARD_KEYS
+from bundle.pipeline.modes import MODES
+from bundle.pipeline.settings import DEFAULT_MODE
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
+from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import load_cohort
+from tests.paths import ROOT
 from tests.pipeline_fixtures import AFFINE, FakeStages, input_options, make_cohort, make_weights, save, strokes, volume
 
 
@@ -37,7 +44,7 @@ def folder(tmp_path):
 def stages(monkeypatch):
     """The stages are replaced by ones that do no work; the report is not written."""
     fake = FakeStages()
-    monkeypatch.setattr(pipeline, "run_config", fake)
+    monkeypatch.setattr("bundle.pipeline.runner.run_config", fake)
     monkeypatch.setattr("bundle.pipeline.state.gc.collect", lambda: 0)  # slow, and there is nothing to collect
     monkeypatch.setattr(pipeline, "write_report", lambda output, labels: output / "report" / "index.html")
     return fake
@@ -84,19 +91,71 @@ def test_settings_reach_their_stage(folder, stages):
     assert told["channels"] == [4, 8]
 
 
-def test_region_needs_one_volume_and_no_network(folder, stages, capsys):
+def test_the_support_mask_needs_one_volume_and_no_network(folder, stages, capsys):
     for other in ("case_1", "case_2"):
         (folder / "images" / f"{other}.nii.gz").unlink()
     command = [*input_options(folder), "--output", str(folder / "out"), "--mode", "default", "--small"]
     main(["support-mask", *command])
     assert stages.names == ["support_mask"]
-    assert (
-        f"support mask: {folder / 'out' / 'support_mask' / 'pseudo_labels' / 'case_0.nii.gz'}"
-        in capsys.readouterr().out
-    )
+    mask = WorkFolder(folder / "out").support_mask.label("case_0")
+    assert f"support mask: {mask}" in capsys.readouterr().out
 
 
-def test_mode_paper_grows_no_region(folder, refused):
+def test_old_names_still_work_and_say_what_they_are_called_now(folder, stages, caplog, capsys):
+    command = [*input_options(folder), "--output", str(folder / "out"), "--mode", "default", "--small"]
+    main(["region", *command])
+    assert stages.names == ["support_mask"]
+    label = save(folder / "mask.nii.gz", strokes())
+    main(["region", *command, "--region", str(label)])
+    assert stages.names == ["support_mask"], "the user's own is taken as it is"
+    assert f"support mask: {label}" in capsys.readouterr().out
+    words = "the old name works in this version for the last time"
+    assert caplog.text.count(f"region is called support-mask now; {words}") == 2
+    assert caplog.text.count(f"--region is called --support-mask now; {words}") == 1
+
+
+def test_names_of_today_say_nothing(folder, stages, caplog):
+    command = [*input_options(folder), "--output", str(folder / "out"), "--mode", "default", "--small"]
+    main(["support-mask", *command, "--support-mask", str(save(folder / "mask.nii.gz", strokes()))])
+    assert "is called" not in caplog.text
+
+
+def test_the_benchmarks_old_option_is_an_alias():
+    parse = arguments.command_parser().parse_args
+    old = parse(["benchmark", "default", "--dataset", "d", "--strangers", "o"])
+    new = parse(["benchmark", "default", "--dataset", "d", "--out-of-distribution", "o"])
+    assert old.out_of_distribution == new.out_of_distribution
+    assert (old.old_names, new.old_names) == ({"--strangers": "--out-of-distribution"}, {})
+
+
+def test_every_command_is_run_by_something():
+    (choices,) = (action.choices for action in arguments.command_parser()._subparsers._group_actions)
+    assert set(choices) - set(arguments.COMMAND_ALIASES) == set(command_line.COMMANDS)
+
+
+def test_the_parser_knows_the_modes():
+    assert set(arguments.MODES) == set(MODES)
+    assert arguments.DEFAULT_MODE == DEFAULT_MODE
+
+
+@pytest.mark.parametrize("command", [["--help"], ["infer", "--help"], ["benchmark", "--help"]])
+def test_help_imports_nothing_heavy(command):
+    code = f"""
+import sys
+from bundle.command_line import main
+try:
+    main({command})
+except SystemExit:
+    print("loaded:", *sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    text, _, loaded = done.stdout.partition("loaded:")
+    assert "usage: python -m bundle" in text
+    heavy = {"torch", "monai", "numpy", "scipy", "nibabel", "SimpleITK", "matplotlib", "ignite"}
+    assert heavy & {name.split(".")[0] for name in loaded.split()} == set()
+
+
+def test_mode_paper_grows_no_support_mask(folder, refused):
     assert "mode paper grows no support mask" in refused(
         "support-mask", *input_options(folder), "--output", folder / "out"
     )
@@ -379,7 +438,7 @@ def test_interruption_says_how_to_go_on(monkeypatch, capsys):
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line, "run_demo", interrupt)
+    monkeypatch.setattr("bundle.demo.run_demo", interrupt)
     with pytest.raises(SystemExit) as caught:
         main(["demo"])
     assert caught.value.code == 130
@@ -388,23 +447,16 @@ def test_interruption_says_how_to_go_on(monkeypatch, capsys):
 
 def test_demo_and_benchmark_are_passed_on(monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(command_line, "run_demo", lambda output: calls.append(output))
-    monkeypatch.setattr(command_line.limits, "run", lambda *arguments: calls.append(arguments))
-    monkeypatch.setattr(command_line.paper, "run", lambda *arguments, **options: calls.append((*arguments, options)))
+    monkeypatch.setattr("bundle.demo.run_demo", lambda output: calls.append(output))
+    monkeypatch.setattr("bundle.benchmark.command.run", lambda options: calls.append(options))
     main(["demo", "--output", str(tmp_path)])
-    main(["benchmark", "limits", "--dataset", "d", "--page", "p"])
-    main(["benchmark", "paper", "--dataset", "d", "--output", "o", "--page", "p", "--full", "--device", "cpu"])
-    main(["benchmark", "paper", "--dataset", "d", "--ship"])
-    monkeypatch.setattr(command_line.networks, "run", lambda *arguments: calls.append(arguments))
-    main(["benchmark", "networks", "--dataset", "d", "--output", "o", "--device", "cpu", "--ship"])
-    as_text = [str(call).replace("PosixPath", "").replace("WindowsPath", "") for call in calls]
-    assert as_text == [
-        str(tmp_path),
-        "(('d'), ('p'))",
-        "(('d'), ('o'), ('p'), False, 'cpu', False, {})",
-        "(('d'), None, ('docs/benchmarks.md'), True, None, True, {})",
-        "(('d'), ('o'), ('docs/benchmarks.md'), 'cpu', True)",
-    ]
+    main(["benchmark", "paper", "--dataset", "d", "--output", "o", "--docs", "p", "--full", "--device", "cpu"])
+    main(["benchmark", "pages"])
+    output, full, pages = calls
+    assert output == tmp_path
+    assert (full.name, full.dataset, full.output, full.docs) == ("paper", Path("d"), Path("o"), Path("p"))
+    assert (full.full, full.device, full.ship) == (True, "cpu", False)
+    assert (pages.name, pages.dataset, pages.docs) == ("pages", None, Path("docs"))
 
 
 def test_errors_have_all_their_parts():

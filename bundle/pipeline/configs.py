@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,27 @@ CONFIGS = BUNDLE_ROOT / "configs"
 STEPS = ("initialize", "run", "finalize")  # of a workflow: what it does, not with which values
 OUR_MODULES = re.compile(r"\bscripts(?:\.\w+)*\.(?=\w)")
 EXPRESSIONS = ("$", "@")  # how strings begin that MONAI evaluates or looks up
+SWITCH = "_disabled_"  # every component has it, said or not
+MACHINE = ("device", "cache_device", "cache_workers")  # where and how fast a result is made
 
 
 def run_config(names: Sequence[str], overrides: Mapping[str, Any]) -> None:
     """Run `configs/NAME` files, later ones patching earlier ones, with `overrides` on top.
 
+    Args:
+        names: of files, relative to `configs/`.
+        overrides: key, as `key_path` takes it, -> value.
+
     Raises:
         BundleError: an override that the config does not have, or whatever a component found wrong.
     """
-    check_keys(names, overrides)
+    values = with_paths(names, overrides)
     workflow = ConfigWorkflow(
         config_file=[str(CONFIGS / name) for name in names],
         logging_file=False,
         workflow_type=None,
         bundle_root=str(BUNDLE_ROOT),
-        **overrides,
+        **values,
     )
     try:
         workflow.initialize()
@@ -46,19 +52,71 @@ def run_config(names: Sequence[str], overrides: Mapping[str, Any]) -> None:
 
 
 def read_configs(names: Sequence[str]) -> dict[str, Any]:
-    """Top-level keys of `configs/NAME` files, later ones patching earlier ones."""
-    merged: dict[str, Any] = {}
-    for name in names:
-        merged |= json.loads((CONFIGS / name).read_text(encoding="utf-8"))
-    return merged
+    """The content of `configs/NAME` files, later ones patching earlier ones as MONAI does it.
+
+    A patch's key may be a path, `a#b`; `+a` extends what is there.
+    """
+    content: dict[str, Any] = ConfigParser.load_config_files([str(CONFIGS / name) for name in names])
+    return content
+
+
+def key_path(config: Mapping[str, Any], key: str, file: Path | None = None) -> str:
+    """Full path of a key, `a#b#c`.
+
+    Args:
+        config: see `read_configs`.
+        key: at the top level; or the argument of a component, if only one has it; or either of them and what lies
+            below; or a full path. What refers to another key (`@other`) is no such argument: that key is the place.
+        file: for the message.
+
+    Raises:
+        BundleError: no such key, or several: the message names their paths.
+    """
+    first, *below = key.replace("::", "#").split("#")
+    paths = [first] if first in config else _arguments(config).get(first, [first])
+    if len(paths) > 1:
+        raise BundleError(
+            f"several components have the config key {key!r}",
+            stage="settings",
+            file=file,
+            expected=" or ".join("#".join([path, *below]) for path in paths),
+            found=key,
+        )
+    path = "#".join([*paths, *below])
+    _value_at(config, path, key, file)
+    return path
+
+
+def with_paths(names: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides of `configs/NAME` files by their full paths; the last one of a path counts.
+
+    Raises:
+        BundleError: a key that is not in the config, or that several components have.
+    """
+    config = read_configs(names)
+    return {key_path(config, key, CONFIGS / names[0]): value for key, value in overrides.items()}
 
 
 def deciding_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a config's result depends on, for fingerprints: its values, `@key` looked up, without names of code.
+    """What a result depends on, for fingerprints: the values of a config, or of overrides, `@key` looked up.
 
-    A module may move and a class be renamed without any result being made again.
+    Names of code are left out: a module may move and a class be renamed without any result being made again. So is
+    where a run works: devices, and folders as the config itself derives them. A folder that someone names, or none,
+    decides what is read, so it stays; so does the number of worker processes, which draw random numbers of their own.
     """
-    return {key: _resolved(value, config, ()) for key, value in config.items() if key not in ("imports", *STEPS)}
+    return {
+        key: _resolved(value, config, ())
+        for key, value in config.items()
+        if key not in ("imports", *STEPS) and not _is_place(key, value)
+    }
+
+
+def _is_place(key: str, value: Any) -> bool:
+    """Whether a key says where a run works and not what comes out of it."""
+    name = key.rsplit("#", 1)[-1]
+    if name in MACHINE or name == "bundle_root":
+        return True
+    return (name == "checkpoint" or name.endswith("_dir")) and _is_expression(value)
 
 
 def _resolved(value: Any, config: Mapping[str, Any], path: tuple[str, ...]) -> Any:
@@ -69,26 +127,29 @@ def _resolved(value: Any, config: Mapping[str, Any], path: tuple[str, ...]) -> A
     if not isinstance(value, str):
         return value
     name = value.removeprefix("@")
-    if name != value and name in config and name not in path and not isinstance(config[name], Mapping):
+    refers = name != value and name in config and name not in path
+    if refers and not isinstance(config[name], Mapping) and not _is_place(name, config[name]):
         return _resolved(config[name], config, (*path, name))
     return OUR_MODULES.sub("", value) if value.startswith("$") else value
 
 
 def read_component(names: Sequence[str], key: str) -> Any:
-    """One component of `configs/NAME` files, later ones patching earlier ones, as a run would build it."""
-    parser = ConfigParser(read_configs(names))
-    return parser.get_parsed_content(key)
+    """One component or value of `configs/NAME` files, later ones patching earlier ones, as a run would build it.
+
+    Raises:
+        BundleError: see `key_path`.
+    """
+    config = read_configs(names)
+    return ConfigParser(config).get_parsed_content(key_path(config, key, CONFIGS / names[0]))
 
 
 def check_keys(names: Sequence[str], overrides: Mapping[str, Any]) -> None:
     """Refuse overrides that would silently do nothing.
 
     Raises:
-        BundleError: a key that is not in the config.
+        BundleError: a key that is not in the config, or that several components have.
     """
-    config = read_configs(names)
-    for key in overrides:
-        _value_at(config, key, names)
+    with_paths(names, overrides)
 
 
 def check_values(names: Sequence[str], overrides: Mapping[str, Any]) -> None:
@@ -99,16 +160,16 @@ def check_values(names: Sequence[str], overrides: Mapping[str, Any]) -> None:
     Raises:
         BundleError: a key that is not in the config, or a value of another kind.
     """
-    config = read_configs(names)
+    config, file = read_configs(names), CONFIGS / names[0]
     for key, value in overrides.items():
-        before = _value_at(config, key, names)
+        before = _value_at(config, key_path(config, key, file), key, file)
         expected = _expected_kind(before)
         if expected is None or _is_expression(value) or _fits(value, before):
             continue
         raise BundleError(
             f"the config key {key!r} cannot have this value",
             stage="settings",
-            file=CONFIGS / names[0],
+            file=file,
             expected=f"{expected}, such as {json.dumps(before)}",
             found=json.dumps(value),
         )
@@ -131,17 +192,46 @@ def device_override(device: str | None) -> dict[str, str]:
     return {"device": f"$torch.device({device!r})"}
 
 
-def _value_at(config: Mapping[str, Any], key: str, names: Sequence[str]) -> Any:
+def _arguments(config: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Argument of a component -> its full paths; references and what a workflow does are left out."""
+    paths: dict[str, list[str]] = {}
+    for key, value in config.items():
+        if key not in ("imports", *STEPS):
+            for name, path in _arguments_below(value, key):
+                paths.setdefault(name, []).append(path)
+    return paths
+
+
+def _arguments_below(level: Any, path: str) -> Iterator[tuple[str, str]]:
+    for key, value in _children(level).items():
+        if key.startswith("_"):  # of a component: its class, whether it is made at all
+            continue
+        below = f"{path}#{key}"
+        if isinstance(level, dict) and "_target_" in level and not _is_reference(value):
+            yield key, below
+        yield from _arguments_below(value, below)
+
+
+def _children(level: Any) -> dict[str, Any]:
+    """What lies below a level, by name or number."""
+    items = enumerate(level) if isinstance(level, list) else level.items() if isinstance(level, dict) else ()
+    return {str(key): value for key, value in items}
+
+
+def _value_at(config: Mapping[str, Any], path: str, key: str, file: Path | None) -> Any:
+    """The value at a full path; `key` is what the user called it."""
     level: Any = config
-    for part in key.replace("::", "#").split("#"):
-        children = dict(enumerate(level)) if isinstance(level, list) else level if isinstance(level, dict) else {}
-        children = {str(name): child for name, child in children.items()}
+    for depth, part in enumerate(path.split("#")):
+        children = _children(level)
+        if "_target_" in children:
+            children.setdefault(SWITCH, False)
         if part not in children:
+            expected = {*children, *(_arguments(config) if depth == 0 else ())}
             raise BundleError(
                 f"unknown config key {key!r}",
                 stage="settings",
-                file=CONFIGS / names[0],
-                expected=", ".join(sorted(children)) or "nothing below it",
+                file=file,
+                expected=", ".join(sorted(expected)) or "nothing below it",
                 found=part,
             )
         level = children[part]
@@ -180,6 +270,10 @@ def _is_number(value: Any) -> bool:
 
 def _is_expression(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(EXPRESSIONS)
+
+
+def _is_reference(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("@")
 
 
 def _root_of(error: BaseException) -> BaseException:

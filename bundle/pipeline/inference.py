@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bundle.pipeline.configs import device_override, run_config
+from bundle.pipeline.configs import deciding_values, device_override, read_configs, run_config
+from bundle.pipeline.network_labels import NetworkLabels
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json, sha256_of_file, write_json
-from scripts.data.probability_maps import PROBABILITIES
+from scripts.common.files import read_json, sha256_of_file
+from scripts.common.work_folder import LabelFolder, PropagationFolder
 from scripts.data.volume_cache import fingerprint
 from scripts.data.volume_io import find_volumes
 
-logger = logging.getLogger(__name__)
-
-RECORD_FILE = "made_of.json"  # beside the label maps: which network made them of which images
+CONFIG = ["inference.json"]
 CARD_KEYS = ("classes", "spacing_mm", "patch_size", "architecture", "channels", "crop_to_body")
 
 
@@ -39,16 +37,29 @@ def infer_folder(
         BundleError: no such network, or no usable volume.
     """
     overrides = network_overrides(model) | device_override(device)
-    sources = {case: fingerprint(source) for case, source in find_volumes(images).items()}
-    if probabilities_dir is not None:
-        overrides["probabilities_dir"] = str(probabilities_dir)
-        sources = {
-            case: f"{source} {sha256_of_file(probabilities_dir / f'{case}{PROBABILITIES}')}"
-            for case, source in sources.items()
-        }
-    drop_stale_label_maps(model, output, sources)
-    overrides |= {"dataset_dir": str(images), "output_dir": str(output), "skip_existing": True}
-    run_config(["inference.json"], overrides)
+    labels = network_labels(model, output, probabilities_dir, deciding_values(read_configs(CONFIG)))
+    inputs = labels.inputs({case: fingerprint(source) for case, source in find_volumes(images).items()})
+    if labels.clear(inputs) or not inputs:
+        run_config(
+            CONFIG,
+            {
+                **overrides,
+                "dataset_dir": str(images),
+                "output_dir": str(output),
+                "probabilities_dir": None if probabilities_dir is None else str(probabilities_dir),
+                "skip_existing": True,
+                "made_of": inputs,
+            },
+        )
+
+
+def network_labels(model: Path, output: Path, probabilities_dir: Path | None, settings: Any) -> NetworkLabels:
+    """The label maps of the network in the folder `model`, in the folder `output`; see `NetworkLabels`."""
+    card = read_json(model / "model.json")
+    network = {"model.pt": sha256_of_file(model / "model.pt"), **{key: card[key] for key in CARD_KEYS}}
+    network["classes"] = list(card["classes"].items())
+    joined = None if probabilities_dir is None else PropagationFolder(probabilities_dir)
+    return NetworkLabels(network, LabelFolder(output), joined, settings)
 
 
 def network_overrides(model: Path) -> dict[str, Any]:
@@ -82,37 +93,3 @@ def network_overrides(model: Path) -> dict[str, Any]:
 def numbered(card: Mapping[str, Any]) -> dict[str, Any]:
     """The card with label values 1 to K in the order of the channels: what MONAI Label takes from the metadata."""
     return {**card, "classes": {name: value for value, name in enumerate(card["classes"], start=1)}}
-
-
-def drop_stale_label_maps(model: Path, output: Path, images: Mapping[str, str]) -> None:
-    """Remove label maps made by another network or of another image; `OUTPUT/made_of.json` says what made them.
-
-    Args:
-        model: folder of the network.
-        output: folder of the label maps, `ID.nii.gz`.
-        images: case name -> fingerprint of its image.
-
-    Raises:
-        BundleError: files of these names that no network of ours made; they may be anything, so they stay.
-    """
-    network = {name: sha256_of_file(model / name) for name in ("model.pt", "model.json")}
-    file = output / RECORD_FILE
-    before = read_json(file) if file.exists() else {}
-    known = before.get("images", {}) if before.get("network") == network else {}
-    made = {case: output / f"{case}.nii.gz" for case in images}
-    stale = [path for case, path in made.items() if path.exists() and known.get(case) != images[case]]
-    if stale and not file.exists():
-        raise BundleError(
-            "the output folder holds files of the volumes' names that this command did not make",
-            stage="inference",
-            file=stale[0],
-            expected="another output folder",
-            found=f"{len(stale)} such files and no {RECORD_FILE}",
-        )
-    if stale:
-        logger.warning("%d label maps in %s are of another network or image and are made again", len(stale), output)
-    for path in stale:
-        path.unlink()
-    record = {"network": network, "images": {**known, **images}}
-    if record != before:
-        write_json(file, record)

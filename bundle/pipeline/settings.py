@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bundle.pipeline.aliases import current_overrides, current_settings
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
 
@@ -30,11 +31,11 @@ class RunSettings:
         small: patch every stage for two CPU cores.
         device: for the networks; None takes a GPU if there is one.
         weights: folder of the networks that locate points, instead of training them.
-        support_mask: label map of the support's whole organs, looked at and corrected by the user (mode `default`); None
-            takes the region as it grows from the scribbles.
+        support_mask: label map of the support's whole organs, looked at and corrected by the user (mode `default`);
+            None takes it as it grows from the scribbles.
         accepted: folder of label maps `ID.nii.gz` of other cases that the user looked at and corrected (mode
             `default`).
-        overrides: stage -> config key -> value, on top of everything.
+        overrides: stage -> config key -> value, on top of everything; names of the version before are replaced.
     """
 
     output: Path
@@ -51,11 +52,16 @@ class RunSettings:
     accepted: Path | None = None
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "overrides", current_overrides(self.overrides))
+
 
 def save_settings(settings: RunSettings) -> None:
     """Write `OUTPUT/run.json`: everything but the output folder itself and the device."""
     paths = {name: getattr(settings, name) for name in PATHS}
-    content = {name: None if path is None else str(Path(path).absolute()) for name, path in paths.items()}
+    content: dict[str, Any] = {
+        name: None if path is None else str(Path(path).absolute()) for name, path in paths.items()
+    }
     content |= {
         "classes": settings.classes if isinstance(settings.classes, str | None) else dict(settings.classes),
         "background": settings.background,
@@ -76,6 +82,7 @@ def saved_settings(output: str | Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     content = read_json(file)
+    content = current_settings(content) if isinstance(content, dict) else content
     known = set(RunSettings.__dataclass_fields__)
     if not isinstance(content, dict) or not set(content) <= known or not isinstance(content.get("overrides", {}), dict):
         raise BundleError(

@@ -12,8 +12,8 @@ BASES: dict[str, list[str]] = {
     "point_propagation": ["point_propagation.json"],
     "embedding": ["train_embedding.json"],
     "support_mask": ["support_mask.json"],
-    "first_round": ["first_round.json"],
-    "label_fusion": ["label_fusion.json"],
+    "first_round": ["propagation_settings.json", "first_round.json"],
+    "label_fusion": ["propagation_settings.json", "label_fusion.json"],
     "pseudo_labels": ["pseudo_labels.json"],
     "segmentation": ["train.json"],
     "inference": ["inference.json"],
@@ -38,7 +38,7 @@ def profiles(mode: str, small: bool) -> list[str]:
 
 
 def config_names(stage: str, settings: RunSettings) -> list[str]:
-    """The stage's config files, relative to `configs/`: its own, then those of the profiles that have its name."""
+    """The stage's config files, relative to `configs/`: its own, then those of the profiles that have their names."""
     names = list(BASES[stage])
-    patches = [f"{profile}/{names[0]}" for profile in profiles(settings.mode, settings.small)]
+    patches = [f"{profile}/{name}" for profile in profiles(settings.mode, settings.small) for name in names]
     return names + [patch for patch in patches if (CONFIGS / patch).is_file()]

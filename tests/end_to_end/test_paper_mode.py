@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import signal
-import subprocess
-import sys
+import shutil
+import time
 
 import nibabel as nib
 import numpy as np
@@ -16,10 +14,12 @@ import torch
 
 from bundle.command_line import main
 from bundle.datasets.phantom_cohort import write_phantom_cohort
-from bundle.pipeline import pipeline
+from bundle.pipeline.training_folder import NETWORK
 from scripts.common.files import read_json
-from tests.paths import ROOT
+from tests.damage import damage
+from tests.killed_run import killed
 from tests.pipeline_fixtures import phantom_settings
+from tests.same_results import differing, written_after
 
 pytestmark = pytest.mark.slow
 
@@ -72,11 +72,15 @@ def finished(cohort, tmp_path_factory):
 def test_everything_the_contract_names_is_there(finished):
     expected = [
         *("cohort.json", "run.json", "state.json", "report/index.html"),
-        *(f"prnet/{name}/{file}" for name in ("coarse", "fine") for file in ("model.pt", "model.json", "curve.csv")),
+        *(
+            f"prnet/{name}/{file}"
+            for name in ("coarse", "fine")
+            for file in ("model.pt", "model.json", "curve.csv", "made_of.json")
+        ),
         *(f"propagation/{case}{end}" for case in CASES for end in (".json", "_scribbles.nii.gz")),
         *(f"pseudo_labels/{case}{end}" for case in CASES for end in (".json", ".nii.gz")),
         *(f"segmentation/{file}" for file in ("model.pt", "model.json", "curve.csv", "flips.json")),
-        *(f"predictions/{case}.nii.gz" for case in CASES),
+        *(f"predictions/{case}{end}" for case in CASES for end in (".json", ".nii.gz")),
     ]
     assert [name for name in expected if not (finished / name).is_file()] == []
     left = [str(path) for path in finished.rglob(".*")]
@@ -113,73 +117,72 @@ def test_report_shows_every_case(finished):
 
 def test_every_stage_was_timed(finished):
     state = read_json(finished / "state.json")
-    stages = ["prnet_coarse", "prnet_fine", "propagation", "pseudo_labels", "segmentation", "inference"]
+    stages = ["prnet_coarse", "prnet_fine", "point_propagation", "pseudo_labels", "segmentation", "inference"]
     assert list(state) == stages
     assert all(entry["done"] and entry["seconds"] > 0 and entry["peak_memory_mb"] < 8000 for entry in state.values())
 
 
-def test_second_run_redoes_nothing(cohort, finished, monkeypatch):
-    before = stamps(finished, "report", "run.json")
-
-    def refuse(*_):
-        raise AssertionError("a stage ran again")
-
-    monkeypatch.setattr(pipeline, "run_config", refuse)
+def test_second_run_redoes_nothing(cohort, finished, caplog):
+    before = stamps(finished, "report", "run.json", "state.json")
+    state = read_json(finished / "state.json")
+    caplog.set_level(logging.INFO)
     main(oneshot(cohort, finished))
-    assert stamps(finished, "report", "run.json") == before
-
-
-def killed(place, command):
-    """Run the command in a process of its own until it is killed at `place`."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    command = [sys.executable, "-m", "tests.killed_run", place, *command]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stdout[-2000:] + done.stderr[-2000:]
+    assert stamps(finished, "report", "run.json", "state.json") == before
+    assert caplog.text.count("done before") == len(state)
+    assert read_json(finished / "state.json") == state
 
 
 def test_killed_runs_end_with_the_same_results(cohort, finished, tmp_path, caplog):
-    command = oneshot(cohort, tmp_path / "out")
-    for place, there, not_there in (
-        ("prnet", "prnet/coarse/checkpoints/epoch_0001.pt", "prnet/coarse/model.pt"),
-        ("propagation", "propagation/phantom_01.json", "propagation/phantom_02.json"),
-        (
-            "segmentation",
-            "segmentation/labels/round_002/phantom_00.nii.gz",
-            "segmentation/labels/round_002/manifest.json",
-        ),
-        ("checkpoint", "segmentation/labels/round_003/manifest.json", "segmentation/checkpoints/epoch_0003.pt"),
-    ):
-        killed(place, command)
-        assert (tmp_path / "out" / there).exists(), place
-        assert not (tmp_path / "out" / not_there).exists(), place
+    command, output = oneshot(cohort, tmp_path / "out"), tmp_path / "out"
+    places = [
+        # Epoch 2 was trained, but neither its curve nor its checkpoint is there.
+        "prnet/coarse/curve.csv@2",
+        # Two of four cases are done.
+        "propagation/phantom_02.json",
+        # The corrected labels of epoch 2 are written, but their manifest is not, and there is no checkpoint.
+        "segmentation/labels/round_002/manifest.json",
+        # The last epoch's labels are complete, but its checkpoint is missing.
+        "segmentation/checkpoints/epoch_0003.pt",
+    ]
+    killed(places, command)
+    assert (output / "segmentation/labels/round_003/manifest.json").exists()
+    assert not (output / "segmentation/model.pt").exists()
     caplog.set_level(logging.INFO)
     main(command)
     assert caplog.text.count("done before") == 4
     assert "segmentation: continuing" in caplog.text
-    same_results(tmp_path / "out", finished)
-
-
-def same_results(folder, other):
-    for name in ("prnet/coarse", "prnet/fine", "segmentation"):
-        ours, theirs = (torch.load(root / name / "model.pt", weights_only=True) for root in (folder, other))
-        assert all(torch.equal(ours[key], theirs[key]) for key in theirs), name
-    for case in CASES:
-        ours, theirs = (read_json(root / "propagation" / f"{case}.json") for root in (folder, other))
-        assert ours["points"] == theirs["points"]
-        for name in (f"propagation/{case}_scribbles", f"pseudo_labels/{case}", f"predictions/{case}"):
-            assert array(folder / f"{name}.nii.gz").tobytes() == array(other / f"{name}.nii.gz").tobytes(), name
-    assert read_json(folder / "segmentation" / "flips.json") == read_json(other / "segmentation" / "flips.json")
+    assert differing(output, finished) == []
 
 
 def test_damaged_checkpoint_falls_back_says_so_and_ends_the_same(cohort, finished, tmp_path, caplog):
     command = oneshot(cohort, tmp_path / "out")
-    killed("checkpoint", command)
-    newest = tmp_path / "out" / "segmentation" / "checkpoints" / "epoch_0002.pt"
-    newest.write_bytes(newest.read_bytes()[:1000])
+    killed(["segmentation/checkpoints/epoch_0003.pt"], command)
+    damage(tmp_path / "out" / "segmentation" / "checkpoints" / "epoch_0002.pt", "cut")
     main(command)
     assert "epoch_0002.pt is damaged" in caplog.text
     assert "using the one before it" in caplog.text
-    same_results(tmp_path / "out", finished)
+    assert differing(tmp_path / "out", finished) == []
+
+
+def test_damaged_results_are_made_again_and_nothing_else(cohort, finished, tmp_path):
+    output = shutil.copytree(finished, tmp_path / "out")
+    damaged = {
+        "prnet/coarse/model.pt": "changed",
+        "prnet/fine/model.json": "missing",
+        "segmentation/model.pt": "cut",
+        "predictions/phantom_01.nii.gz": "changed",
+        "predictions/phantom_02.json": "cut",
+    }
+    for name, kind in damaged.items():
+        damage(output / name, kind)
+    time.sleep(1.1)  # what is damaged was touched a second later than it is
+    start_ns = time.time_ns()
+    main(oneshot(cohort, output))
+    assert differing(output, finished) == []
+    # A network is made again with its card, a label map with its record.
+    again = {f"{folder}/{file}" for folder in ("prnet/coarse", "prnet/fine", "segmentation") for file in NETWORK}
+    again |= {f"predictions/{case}{end}" for case in ("phantom_01", "phantom_02") for end in (".nii.gz", ".json")}
+    assert written_after(output, start_ns) == again
 
 
 def test_propagate_and_train_do_what_oneshot_did(cohort, finished, tmp_path):
@@ -193,6 +196,15 @@ def test_propagate_and_train_do_what_oneshot_did(cohort, finished, tmp_path):
             assert np.array_equal(array(output / name), array(finished / name)), name
 
 
+def other_network(folder, other):
+    """The same network but for one of its biases."""
+    shutil.copytree(folder, other)
+    weights = torch.load(other / "model.pt", weights_only=True)
+    weights[next(key for key in weights if key.endswith("bias"))] += 1e-3
+    torch.save(weights, other / "model.pt")
+    return other
+
+
 def test_infer_and_evaluate(cohort, finished, tmp_path, capsys):
     command = ["infer", "--images", str(cohort / "images"), "--model", str(finished / "segmentation")]
     command += ["--output", str(tmp_path / "maps")]
@@ -204,8 +216,7 @@ def test_infer_and_evaluate(cohort, finished, tmp_path, capsys):
     before = stamps(tmp_path / "maps")
     main(command)
     assert stamps(tmp_path / "maps") == before, "label maps it made are kept"
-    record = tmp_path / "maps" / "made_of.json"
-    record.write_text(record.read_text(encoding="utf-8").replace("model.pt", "other.pt"))
+    command[command.index("--model") + 1] = str(other_network(finished / "segmentation", tmp_path / "other"))
     main(command)
     changed = {name for name, stamp in stamps(tmp_path / "maps").items() if stamp != before[name]}
     assert changed == set(before), "those of another network are made again"

@@ -15,16 +15,18 @@ import torch
 
 from scripts.common.files import read_json
 from scripts.common.overlap import dice_of
+from scripts.data.records import KEPT, PropagationRecord
+from scripts.data.scribbles import BACKGROUND
 from tests.golden.chain import GoldenCohort
 
-POINT_FIELDS = ("class", "support_mm", "located_mm", "working_voxel", "score", "kept", "reason")
 WORDS_BEFORE = {"low probability": "vote"}  # reasons have other words than when the hashes were recorded
+DICE = ("dice", "predicted_dice")
 SHIPPED_CLASSES = ("spleen", "left_kidney", "liver")
 
 
 def machine() -> dict[str, Any]:
     """What hashes depend on besides the code: the same bits are promised on the same machine alone."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
     cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
     return {"cpu": cpu, "threads": torch.get_num_threads(), "torch": torch.__version__, "numpy": np.__version__}
 
@@ -95,12 +97,23 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
     return changed + [key for key in ("dice", "predicted_dice", "flags") if before[key] != after[key]]
 
 
+def outside_band(before: Mapping[str, Any], after: Mapping[str, Any], band: float) -> list[str]:
+    """Names of the Dice, true and predicted, that differ by more than `band`, or that only one of them has."""
+    old, new = ({name: value for key in DICE for name, value in _flat(run[key], key)} for run in (before, after))
+    names = sorted({*old, *new})
+    missing = [name for name in names if name not in old or name not in new]
+    return missing + [name for name in names if name not in missing and abs(old[name] - new[name]) > band]
+
+
+def _flat(table: Any, path: str) -> list[tuple[str, float]]:
+    """Path of keys -> number."""
+    if not isinstance(table, Mapping):
+        return [(path, float(table))]
+    return [pair for key, value in table.items() for pair in _flat(value, f"{path} {key}")]
+
+
 def _propagated(folder: Path, case: str) -> dict[str, str]:
-    points = read_json(folder / "propagation" / f"{case}.json")["points"]
-    rows = [
-        [WORDS_BEFORE.get(row[field], row[field]) if field == "reason" else row[field] for field in POINT_FIELDS]
-        for row in points
-    ]
+    rows = _point_rows(PropagationRecord.read(folder / "propagation" / f"{case}.json"))
     found = {
         f"points {case}": _sha256(json.dumps(rows).encode()),
         f"drawn points {case}": _hash_of_volume(folder / "propagation" / f"{case}_scribbles.nii.gz"),
@@ -111,10 +124,21 @@ def _propagated(folder: Path, case: str) -> dict[str, str]:
         "predictions of each atlas": folder / "propagation" / f"{case}_atlases.nii.gz",
         "first round's probabilities": folder / "first_round" / "propagation" / f"{case}_probabilities.nii.gz",
         "first round's pseudo label": folder / "first_round" / "pseudo_labels" / f"{case}.nii.gz",
-        "support mask": folder / "support_mask" / "pseudo_labels" / f"{case}.nii.gz",
+        "support mask": folder / "support_mask" / f"{case}.nii.gz",
         "mask by the other atlases": folder / "on_support" / "pseudo_labels" / f"{case}.nii.gz",
     }
     return found | {f"{what} {case}": _hash_of_volume(file) for what, file in volumes.items() if file.exists()}
+
+
+def _point_rows(record: PropagationRecord) -> list[list[Any]]:
+    """A row a point, as it was recorded when the hashes were: class, places, working voxel, score, kept, reason."""
+    names = {value: name for name, value in record.classes.items()} | {0: BACKGROUND}
+    points = record.points
+    columns = (points.labels, points.support_mm, points.located_mm, points.working_voxels, points.scores)
+    return [
+        [names[label], *numbers, reason == KEPT, WORDS_BEFORE.get(reason, reason)]
+        for label, *numbers, reason in zip(*(column.tolist() for column in columns), points.reasons, strict=True)
+    ]
 
 
 def _dice(cohort: GoldenCohort, folder: Path, classes: Mapping[str, int]) -> dict[str, dict[str, float]]:

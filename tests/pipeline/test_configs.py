@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,9 +10,11 @@ from bundle.pipeline.configs import (
     check_values,
     deciding_values,
     device_override,
+    key_path,
     read_component,
     read_configs,
     run_config,
+    with_paths,
 )
 from scripts.common.errors import BundleError
 from scripts.pseudo_labels.settings import GeodesicSettings
@@ -26,12 +29,77 @@ def test_later_configs_patch_earlier_ones():
     assert read_configs(PRNET)["seed"] == 133
 
 
+def test_a_patch_changes_what_lies_deeper_and_appends_to_lists():
+    several = read_configs(["train.json", "multi_gpu/train.json"])
+    assert several["train"]["sampler"]["num_samples"] == "$@samples_per_epoch // int(os.environ['WORLD_SIZE'])"
+    assert several["train"]["sampler"]["replacement"] is True
+    assert several["initialize"] == ["$seed_run(@seed)", "$join_together(@device)"]
+
+
+CONFIG = {
+    "imports": ["$import os"],
+    "width": 16,
+    "network": {"_target_": "Network", "_disabled_": False, "width": "@width", "depth": 3, "levels": {"fine": 1.0}},
+    "steps": [{"_target_": "Crop", "size": 4, "prob": 0.5}, {"_target_": "Blur", "prob": 0.2}],
+    "card": {"kind": "network", "rate": 1.0},
+    "optimizer": {"_target_": "Adam", "lr": "@width", "schedule": {"_target_": "Step", "factor": "$1 / 2"}},
+    "run": ["$@network.train()"],
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [
+        ("width", "width"),
+        ("depth", "network#depth"),
+        ("levels", "network#levels"),
+        ("levels#fine", "network#levels#fine"),
+        ("size", "steps#0#size"),
+        ("factor", "optimizer#schedule#factor"),
+        ("optimizer::schedule::factor", "optimizer#schedule#factor"),
+        ("network#_disabled_", "network#_disabled_"),
+        ("steps#0#_disabled_", "steps#0#_disabled_"),
+        ("steps#1#prob", "steps#1#prob"),
+        ("card#rate", "card#rate"),
+        ("run#0", "run#0"),
+    ],
+)
+def test_a_key_has_one_full_path(key, path):
+    assert key_path(CONFIG, key) == path
+
+
+def test_a_key_of_several_components_is_refused_with_their_paths():
+    with pytest.raises(BundleError, match="several components have the config key 'prob'") as caught:
+        key_path(CONFIG, "prob")
+    assert caught.value.expected == "steps#0#prob or steps#1#prob"
+    assert caught.value.found == "prob"
+
+
+@pytest.mark.parametrize("key", ["lr", "rate", "fine", "_disabled_", "0", "kind"])
+def test_references_and_what_is_no_argument_are_found_by_their_full_path_only(key):
+    with pytest.raises(BundleError, match="unknown config key") as caught:
+        key_path(CONFIG, key)
+    known = "card, depth, factor, imports, levels, network, optimizer, prob, run, schedule, size, steps, width"
+    assert caught.value.expected == known
+
+
+def test_overrides_by_their_full_paths_and_the_last_one_counts():
+    overrides = {"train#trainer#max_epochs": 1, "weight_decay": 0.1, "optimizer#weight_decay": 0.2, "seed": 3}
+    expected = {"train#trainer#max_epochs": 1, "optimizer#weight_decay": 0.2, "seed": 3}
+    assert with_paths(["train.json"], overrides) == expected
+
+
 def test_a_component_is_built_as_a_run_would():
     settings = read_component(["pseudo_labels.json", "small/pseudo_labels.json"], "settings")
-    assert settings == GeodesicSettings(spacing_mm=(2.0, 2.0, 2.0))
+    assert replace(settings, geodesic_spacing_mm=(2.0, 2.0, 2.0)) == GeodesicSettings(
+        geodesic_spacing_mm=(2.0, 2.0, 2.0)
+    )
+    assert read_component(["pseudo_labels.json"], "em_rounds") == GeodesicSettings().em.em_rounds
 
 
-@pytest.mark.parametrize("key", ["width", "train#trainer#max_epochs", "train::trainer::max_epochs", "run#0"])
+@pytest.mark.parametrize(
+    "key", ["width", "weight_decay", "train#trainer#max_epochs", "train::trainer::max_epochs", "run#0"]
+)
 def test_known_keys_pass(key):
     check_keys(PRNET, {key: 1})
 
@@ -59,6 +127,7 @@ def test_unknown_keys_are_refused_with_the_known_ones(key, missing, known):
     [
         ("max_epochs", 3),
         ("max_epochs", "$1 + 2"),
+        ("weight_decay", 0.01),
         ("learning_rate", 1),
         ("spacing_mm", [2, 2, 3.5]),
         ("box_mm", [1.0, 2.0, 3.0]),
@@ -78,6 +147,7 @@ def test_values_of_the_same_kind_pass(key, value):
         ("max_epochs", 1.5, "a whole number"),
         ("max_epochs", True, "a whole number"),
         ("learning_rate", "fast", "a number"),
+        ("weight_decay", "little", "a number"),
         ("spacing_mm", 4, "three numbers, X, Y, Z"),
         ("spacing_mm", [4, 4], "three numbers, X, Y, Z"),
         ("spacing_mm", [4, 4, "4"], "three numbers, X, Y, Z"),
@@ -100,8 +170,10 @@ def test_running_a_config_with_overrides(tmp_path, capsys):
     for name in ("labels", "predictions"):
         save(tmp_path / name / "a.nii.gz", strokes())
     folders = {"predictions_dir": str(tmp_path / "predictions"), "labels_dir": str(tmp_path / "labels")}
-    run_config(["evaluate.json"], {**folders, "classes": {"spleen": 1}})
+    json_file = tmp_path / "elsewhere" / "scores.json"
+    run_config(["evaluate.json"], {**folders, "classes": {"spleen": 1}, "json_file": str(json_file)})
     assert "mean Dice over classes 1.000, 1 cases" in capsys.readouterr().out
+    assert json_file.is_file(), "by the name that its component alone has"
 
 
 def test_an_unknown_override_does_not_run(tmp_path):
@@ -145,7 +217,55 @@ def test_a_moved_or_renamed_class_decides_nothing_and_every_value_does():
             "run": [f"${target}.train(@network)"],
         }
 
-    found = deciding_values(config("scripts.networks.prnet", 16))
-    assert found == deciding_values(config("scripts.networks.prnet", 16))
-    assert found == {"width": 16, "network": {"width": 16, "depth": "$shape(@width)"}}
-    assert found != deciding_values(config("scripts.networks.prnet", 8))
+    values = deciding_values(config("scripts.networks.prnet", 16))
+    assert values == deciding_values(config("scripts.other.network", 16))
+    assert values == {"width": 16, "network": {"width": 16, "depth": "$shape(@width)"}}
+    assert values != deciding_values(config("scripts.networks.prnet", 8))
+
+
+PLACED = {
+    "bundle_root": ".",
+    "output_dir": "$@bundle_root + '/runs'",
+    "labels_dir": None,
+    "checkpoint": "$@bundle_root + '/models/model.pt'",
+    "device": "cpu",
+    "cache_device": "$@device",
+    "cache_workers": 4,
+    "num_workers": 0,
+    "loader": {"_target_": "scripts.data.load", "path": "@output_dir", "device": "@device", "share": 0.5},
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bundle_root": "/elsewhere"},
+        {"output_dir": "$@bundle_root + '/elsewhere'"},
+        {"checkpoint": "$@output_dir + '/model.pt'"},
+        {"device": "cuda:1"},
+        {"cache_device": "cpu"},
+        {"cache_workers": 1},
+    ],
+)
+def test_where_a_run_works_decides_nothing(change):
+    assert deciding_values(PLACED | change) == deciding_values(PLACED)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels_dir": "/labels", "why": "another folder is read"},
+        {"checkpoint": "/models/other.pt", "why": "another network labels"},
+        {"num_workers": 2, "why": "each process draws random numbers of its own"},
+        {"loader": {**PLACED["loader"], "share": 0.4}, "why": "a value is a value"},
+    ],
+    ids=lambda change: change["why"],
+)
+def test_a_named_folder_and_every_value_decide(change):
+    change = {key: value for key, value in change.items() if key != "why"}
+    assert deciding_values(PLACED | change) != deciding_values(PLACED)
+
+
+def test_overrides_have_deciding_values_too():
+    overrides = {"cache_device": "cpu", "train#dataset#cache_workers": 1, "labels_dir": "/labels", "max_epochs": 3}
+    assert deciding_values(overrides) == {"labels_dir": "/labels", "max_epochs": 3}

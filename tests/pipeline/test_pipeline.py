@@ -5,14 +5,13 @@ import numpy as np
 import pytest
 
 from bundle.datasets.links import link_images
-from bundle.pipeline import localisation
-from bundle.pipeline import pipeline as module
-from bundle.pipeline.localisation import PaperLocalisation, weights_folder
+from bundle.pipeline.modes import MODES, weights_folder
 from bundle.pipeline.pipeline import Pipeline
-from bundle.pipeline.settings import save_settings, saved_settings
+from bundle.pipeline.settings import RunSettings, save_settings, saved_settings
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json, write_json
+from scripts.common.files import read_json
 from scripts.data.cohort import load_cohort
+from tests.damage import damage
 from tests.pipeline_fixtures import FakeStages, make_cohort, make_weights, run_all, save, settings, strokes, volume
 
 ALL = ["train_prnet", "fine", "point_propagation", "pseudo_labels", "train", "inference"]
@@ -21,7 +20,7 @@ ALL = ["train_prnet", "fine", "point_propagation", "pseudo_labels", "train", "in
 @pytest.fixture
 def stages(monkeypatch):
     fake = FakeStages()
-    monkeypatch.setattr(module, "run_config", fake)
+    monkeypatch.setattr("bundle.pipeline.runner.run_config", fake)
     monkeypatch.setattr("bundle.pipeline.state.gc.collect", lambda: 0)  # slow, and there is nothing to collect
     return fake
 
@@ -74,7 +73,7 @@ def test_inference_uses_the_trained_networks_own_settings(folder, stages):
 def test_users_settings_win(folder, stages):
     again(stages, settings(folder, overrides={"inference": {"overlap": 0.25}, "segmentation": {"max_epochs": 3}}))
     told = dict(stages.calls)
-    assert told["inference"]["overlap"] == 0.25
+    assert told["inference"]["inferer#overlap"] == 0.25
     assert told["train"]["max_epochs"] == 3
 
 
@@ -102,7 +101,7 @@ def test_a_changed_volume_redoes_everything(folder, stages):
     ("stage", "overrides", "expected"),
     [
         ("point_propagation", {"tau": 0.7}, ALL[2:]),
-        ("pseudo_labels", {"lam": 0.5}, ALL[3:]),
+        ("pseudo_labels", {"settings#lam": 0.5}, ALL[3:]),
         ("segmentation", {"max_epochs": 3}, ALL[4:]),
         ("inference", {"overlap": 0.25}, ALL[5:]),
     ],
@@ -121,7 +120,8 @@ def test_a_retrained_prnet_redoes_what_follows_only_if_its_weights_changed(folde
 
 
 def test_the_runs_own_prnet_given_as_weights_redoes_nothing(folder, stages, monkeypatch):
-    monkeypatch.setattr(PaperLocalisation, "check_weights", lambda *_: None)  # the fake networks do not load
+    # The fake networks do not load.
+    monkeypatch.setitem(MODES, "paper", dataclasses.replace(MODES["paper"], check_weights=lambda *_: None))
     again(stages, settings(folder))
     assert again(stages, settings(folder, weights=folder / "out" / "prnet")) == []
 
@@ -144,31 +144,37 @@ def test_killed_inference_predicts_only_what_is_missing(folder, stages):
     assert (folder / "out" / "predictions" / "case_0.nii.gz").stat().st_mtime_ns == before
 
 
-def test_label_maps_of_another_network_are_never_kept(folder, stages):
+def test_the_log_decides_nothing(folder, stages):
     again(stages, settings(folder))
-    (folder / "out" / "state.json").unlink()  # nothing says any more what the label maps were made of
-    write_json(folder / "out" / "predictions" / "made_of.json", {"network": {"model.pt": "another"}, "images": {}})
-    again(stages, settings(folder))
-    assert len(dict(stages.calls)["inference"]["dataset#data"]) == 3
     (folder / "out" / "state.json").unlink()
-    assert "inference" not in again(stages, settings(folder)), "they are of this network"
+    assert again(stages, settings(folder)) == []
+    assert all(entry["done"] for entry in read_json(folder / "out" / "state.json").values())
+
+
+def test_a_damaged_network_and_label_map_are_made_again_and_nothing_else(folder, stages):
+    again(stages, settings(folder))
+    damage(folder / "out" / "segmentation" / "model.pt", "cut")
+    assert again(stages, settings(folder)) == ["train"], "the same weights give the same label maps"
+    damage(folder / "out" / "predictions" / "case_1.nii.gz", "changed")
+    assert again(stages, settings(folder)) == ["inference"]
+    assert [item["case"] for item in stages.calls[0][1]["dataset#data"]] == ["case_1"]
 
 
 def test_files_that_no_network_made_are_never_removed(folder, stages):
     again(stages, settings(folder))
-    (folder / "out" / "state.json").unlink()
-    (folder / "out" / "predictions" / "made_of.json").unlink()
+    for file in (folder / "out" / "predictions").glob("*.json"):
+        file.unlink()
     with pytest.raises(BundleError, match="did not make"):
         run_all(Pipeline(settings(folder)))
     assert len(list((folder / "out" / "predictions").glob("*.nii.gz"))) == 3
 
 
-def test_inference_killed_after_the_last_case_has_nothing_left(folder, stages):
+def test_results_of_a_case_that_left_the_cohort_go_with_it(folder, stages):
     again(stages, settings(folder))
-    directory = Pipeline(settings(folder)).directory
-    directory._record("inference", directory.state()["inference"] | {"done": False})
-    assert again(stages, settings(folder)) == []
-    assert directory.state()["inference"]["done"] is True
+    (folder / "images" / "case_2.nii.gz").unlink()
+    again(stages, settings(folder))
+    left = [file for file in (folder / "out").rglob("case_2*") if "cache" not in file.parts]
+    assert left == []
 
 
 def test_a_variant_trains_beside(folder, stages):
@@ -198,7 +204,7 @@ def test_settings_are_kept(folder):
     save_settings(given)
     kept = saved_settings(folder / "out")
     assert "device" not in kept
-    assert module.RunSettings(output=folder / "out", **kept) == dataclasses.replace(given, device=None)
+    assert RunSettings(output=folder / "out", **kept) == dataclasses.replace(given, device=None)
     assert saved_settings(folder / "elsewhere") == {}
 
 
@@ -264,15 +270,14 @@ def test_damaged_weights_are_refused_first(folder):
         Pipeline(settings(folder, weights=weights))
 
 
-def test_weights_by_name_or_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(localisation, "BUNDLE_ROOT", tmp_path)
+def test_weights_by_name_or_folder(tmp_path):
     shipped = make_weights(tmp_path / "models" / "abdomen_ct")
-    assert weights_folder("abdomen_ct", "paper") == shipped
-    assert weights_folder(str(shipped), "paper") == shipped
+    assert weights_folder("abdomen_ct", "paper", tmp_path / "models") == shipped
+    assert weights_folder(str(shipped), "paper", tmp_path / "models") == shipped
     own = make_weights(tmp_path / "out" / "prnet")
-    assert weights_folder(str(tmp_path / "out"), "paper") == own
+    assert weights_folder(str(tmp_path / "out"), "paper", tmp_path / "models") == own
     with pytest.raises(BundleError, match="no weights for mode paper") as caught:
-        weights_folder("chest_ct", "paper")
+        weights_folder("chest_ct", "paper", tmp_path / "models")
     assert "abdomen_ct" in caught.value.expected
     assert caught.value.found == "chest_ct"
 

@@ -1,0 +1,153 @@
+"""What can be said on the command line. Nothing heavy is imported for it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+MODES = ("default", "paper")
+DEFAULT_MODE = MODES[0]
+COMMAND_ALIASES = {"region": "support-mask"}  # of version 0.3.0, for one version
+BENCHMARKS = ("paper", "default", "networks", "ablation", "limits", "pages")
+
+
+def command_parser() -> argparse.ArgumentParser:
+    """The parser; what it parses holds `command`, the command's name, and `old_names`, option of 0.3.0 -> its name."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bundle", description="One scribbled CT volume in, a segmentation network out."
+    )
+    parser.set_defaults(old_names={})
+    parser.add_argument("--verbose", action="store_true", help="log everything the libraries say")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run_options(commands.add_parser("oneshot", help="the whole method: train, propagate, segment, report"))
+    support_mask = commands.add_parser(
+        "support-mask",
+        aliases=[old for old, new in COMMAND_ALIASES.items() if new == "support-mask"],
+        help="the support's whole organs as they grow from its strokes, to look at; no training",
+    )
+    _add_run_options(support_mask)
+    propagate = commands.add_parser("propagate", help="scribbles into every volume with trained networks; no training")
+    _add_run_options(propagate)
+    train = commands.add_parser("train", help="segmentation network from the pseudo labels in the output folder")
+    _add_run_options(train, from_output=True)
+    _add_infer_options(
+        commands.add_parser("infer", help="label maps of new volumes with a trained segmentation network")
+    )
+    _add_evaluate_options(commands.add_parser("evaluate", help="Dice, HD95 and surface Dice against label maps"))
+    report = commands.add_parser("report", help="write the report of an output folder again")
+    report.add_argument("--output", type=Path, required=True)
+    report.add_argument("--labels", type=Path, help="folder of true label maps, to show them beside the results")
+    _add_package_options(
+        commands.add_parser("package", help="a folder and a zip for the MONAI model zoo, checked by its rules")
+    )
+    _add_server_options(
+        commands.add_parser("monai-label", help="a MONAI Label server; `make monai-label` sets its environment up")
+    )
+    demo = commands.add_parser("demo", help="the whole method on an embedded synthetic cohort")
+    demo.add_argument("--output", type=Path, default=Path("demo"))
+    _add_benchmark_options(
+        commands.add_parser("benchmark", help="measure the method, or the limits on time and memory")
+    )
+    return parser
+
+
+class _Renamed(argparse.Action):
+    """An option with names of 0.3.0 after its own: notes which of them was used."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        name, *old_names = self.option_strings
+        if option_string in old_names:
+            namespace.old_names = {**getattr(namespace, "old_names", {}), option_string: name}
+
+
+def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False) -> None:
+    parser.set_defaults(from_output=from_output)
+    parser.add_argument("--images", type=Path, required=not from_output, help="folder of volumes")
+    parser.add_argument("--support", type=Path, required=not from_output, help="the scribbled volume")
+    parser.add_argument("--scribbles", type=Path, required=not from_output, help="its scribbles, on its grid")
+    parser.add_argument("--output", type=Path, required=True, help="work directory; run again to continue")
+    parser.add_argument("--classes", help='such as "spleen:1,left_kidney:3,liver:6"')
+    parser.add_argument("--background", type=int, help="value of the background strokes")
+    parser.add_argument("--mode", choices=MODES, help=f"the method's configuration, {DEFAULT_MODE} unless given")
+    parser.add_argument("--small", action="store_true", help="a configuration for two CPU cores")
+    parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
+    parser.add_argument("--weights", help="a shipped set of weights by name, or a folder of weights")
+    parser.add_argument(
+        "--support-mask",
+        "--region",
+        action=_Renamed,
+        type=Path,
+        help="mode default: the support's whole organs as you corrected them, on its grid",
+    )
+    parser.add_argument(
+        "--accepted",
+        type=Path,
+        help="mode default: folder of label maps ID.nii.gz that you corrected; each helps the rest",
+    )
+    parser.add_argument("--labels", type=Path, help="folder of true label maps, shown in the report, used nowhere else")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="change a config key of a stage"
+    )
+
+
+def _add_infer_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--images", type=Path, required=True, help="folder of volumes")
+    parser.add_argument("--model", type=Path, required=True, help="folder with model.pt and model.json")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the label maps")
+    parser.add_argument("--device", help="such as cpu or cuda:0")
+
+
+def _add_evaluate_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--predictions", type=Path, required=True)
+    parser.add_argument("--labels", type=Path, required=True)
+    parser.add_argument("--classes", required=True, help='such as "spleen:1,liver:6"')
+    parser.add_argument("--json", type=Path, help="write the result there")
+
+
+def _add_package_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", required=True, help="such as spleen_ct_segmentation")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the package's folder and zip")
+    parser.add_argument("--task", type=Path, help="output folder of `oneshot`: share its network, not the bundle's")
+    parser.add_argument("--version", help="such as 0.2.0; default: that of configs/metadata.json")
+    parser.add_argument("--change", help="line of the changelog for a new version")
+    parser.add_argument("--authors", help="who made it")
+    parser.add_argument("--data-terms", type=Path, help="text on the images it was trained on, and their terms")
+    parser.add_argument("--large-files-url", help="where files above 25 MB will lie, should there be any")
+    parser.add_argument("--schema", type=Path, help="file of the metadata's schema, to check against it too")
+
+
+def _add_server_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--studies", type=Path, required=True, help="folder of CT volumes, NIfTI")
+    parser.add_argument("--app", type=Path, default=Path("runs/monai_label"), help="folder for all that it leaves")
+    parser.add_argument("--port", type=int, default=8000, help="on 127.0.0.1")
+    parser.add_argument("--weights", help="as for oneshot: the anatomy need not be learnt first")
+    parser.add_argument("--full", action="store_true", help="the full configuration instead of the small one")
+    parser.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="as for oneshot")
+
+
+def _add_benchmark_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", choices=BENCHMARKS, help="`pages` measures nothing: it writes the pages again")
+    parser.add_argument("--dataset", type=Path, help="folder with dataset.json; needed but for `pages`")
+    parser.add_argument("--output", type=Path, help="work directory; default runs/paper_DATASET or default_DATASET")
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of results.md and benchmarks/")
+    parser.add_argument(
+        "--full", action="store_true", help="paper, default, ablation: the full configuration instead of the small one"
+    )
+    parser.add_argument("--device", help="such as cpu or cuda:0")
+    parser.add_argument("--ship", action="store_true", help="copy the trained networks to models/")
+    parser.add_argument(
+        "--out-of-distribution",
+        "--strangers",
+        action=_Renamed,
+        type=Path,
+        help="default: a dataset of another body part, to be flagged",
+    )

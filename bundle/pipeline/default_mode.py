@@ -1,0 +1,160 @@
+"""Mode `default`: one embedding network, registration of bodies, label fusion, masks grown from what atlases say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bundle.pipeline.plan import CaseByCase, Inference, Mode, Plan, Training, always
+from bundle.pipeline.settings import RunSettings
+from bundle.pipeline.training_folder import configured_spacing_mm, image_hashes, unsupervised_training
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json
+from scripts.common.work_folder import LabelFolder, PropagationFolder, WorkFolder
+from scripts.data.cohort import Cohort
+from scripts.data.prepare_cohort import check_alignment
+from scripts.data.volume_io import find_volumes, read_labels
+from scripts.networks.embedding_weights import load_embedding
+
+
+def plan(settings: RunSettings, cohort: Cohort) -> Plan:
+    """The stages of this run, in order."""
+    work, support = WorkFolder(cohort.output_dir), support_of(cohort)
+    embedding = (settings.weights or work.path) / "embedding"
+    network = {"embedding_dir": str(embedding)}
+    mask = {"support_mask": str(settings.support_mask or work.support_mask.label(support))}
+    grown = str(work.support_mask.record(support)) if settings.support_mask is None else None
+    accepted = {case: str(file) for case, file in _accepted(settings).items()}
+    given = accepted if settings.support_mask is None else accepted | {support: str(settings.support_mask)}
+    return Plan(
+        localisation=(unsupervised_training("embedding", work.embedding, settings, cohort),),
+        propagation=(
+            CaseByCase(
+                "support_mask", fills=(work.support_mask.path,), condition=lambda: settings.support_mask is None
+            ),
+            CaseByCase(
+                "first_round",
+                places=network | mask | {"propagation_dir": str(work.first_round.path)},
+                fills=(work.first_round.path,),
+            ),
+            _labels("first_round_labels", work.first_round, work.first_round_labels, {}),
+            CaseByCase(
+                "label_fusion",
+                places={**network, "accepted": accepted},
+                fills=(work.propagation.path, work.on_support.path),
+            ),
+            _labels("pseudo_labels", work.propagation, work.pseudo_labels, given),
+            _labels("on_support_labels", work.on_support, work.on_support_labels, {}, work.on_support.path.exists),
+            _check("self_check_pseudo_labels", work.pseudo_labels, work.self_check_pseudo_labels, mask, grown),
+        ),
+        # What is too much in one case, a network claims in all: these labels are rather too small.
+        training_labels=(_labels("training_labels", work.propagation, work.training_labels, given),),
+        segmentation=Training(
+            "segmentation",
+            places={
+                "dataset_dir": str(work.path),
+                "labels_dir": str(work.training_labels.path),
+                "checks_dir": str(work.self_check_pseudo_labels),
+                "start_from": str(embedding),
+            },
+            values={"classes": dict(cohort.classes)},
+            inputs={
+                "images": image_hashes(cohort),
+                "classes": list(cohort.classes.items()),
+                "labels": work.training_labels.path,
+                "checks": work.self_check_pseudo_labels,
+                "start": embedding / "model.pt",
+            },
+            folder=work.segmentation,
+        ),
+        # The network joins the atlases; label maps grow from what they say together, as the pseudo labels did.
+        inference=(
+            Inference("inference", network=work.segmentation, labels=work.network, probabilities=work.propagation),
+            _labels("predictions", work.ensemble, work.predictions, given),
+        ),
+        self_check=(_check("self_check", work.predictions, work.self_check, mask, grown),),
+    )
+
+
+def _labels(
+    title: str,
+    propagation: PropagationFolder,
+    labels: LabelFolder,
+    given: Mapping[str, str],
+    condition: Callable[[], bool] = always,
+) -> CaseByCase:
+    """Label maps grown from points and class probabilities; `given`: case -> label map that is taken as it is."""
+    places = {"propagation_dir": str(propagation.path), "labels_dir": str(labels.path), "given": dict(given)}
+    return CaseByCase(title, config="pseudo_labels", places=places, fills=(labels.path,), condition=condition)
+
+
+def _check(title: str, results: LabelFolder, checks: Path, mask: Mapping[str, str], grown: str | None) -> CaseByCase:
+    """How far to trust label maps; `grown`: what the support mask's record says, None of one that the user gave."""
+    places = {**mask, "support_mask_record": grown, "results_dir": str(results.path), "checks_dir": str(checks)}
+    return CaseByCase(title, config="self_check", places=places, fills=(checks,))
+
+
+def check_weights(settings: RunSettings, weights: Path) -> None:
+    """The network loads and works at the spacing that `--set` asks for."""
+    load_embedding(weights / "embedding", settings.overrides.get("embedding", {}).get("spacing_mm"))
+
+
+def spacing_mm(settings: RunSettings) -> list[float]:
+    """Of the given weights, or as configured."""
+    if settings.weights is not None:
+        return list(read_json(settings.weights / "embedding" / "model.json")["spacing_mm"])
+    return configured_spacing_mm("embedding", settings)
+
+
+def check_inputs(settings: RunSettings, cohort: Cohort) -> None:
+    """The support mask on the support's grid, with every class in it; accepted label maps on their cases' grids."""
+    if settings.support_mask is not None:
+        _check_support_mask(settings.support_mask, cohort)
+    for case, file in _accepted(settings).items():
+        if case not in cohort.cases or case == cohort.support:
+            raise BundleError(
+                "an accepted label map belongs to no case",
+                case=case,
+                stage="settings",
+                file=file,
+                expected="the name of a case but the support, whose label map is --support-mask",
+            )
+        check_alignment(read_labels(file), cohort.cases[case], file, "accepted label map's voxels", "the case's")
+
+
+def support_of(cohort: Cohort) -> str:
+    """The support's name.
+
+    Raises:
+        BundleError: the cohort has none.
+    """
+    if cohort.support is None:
+        raise BundleError("mode default needs a support", stage="settings", file=cohort.output_dir)
+    return cohort.support
+
+
+def _check_support_mask(file: Path, cohort: Cohort) -> None:
+    label = read_labels(file)
+    check_alignment(label, cohort.cases[support_of(cohort)], file, "support mask's voxels")
+    missing = [name for name, value in cohort.classes.items() if not (label.array == value).any()]
+    if missing:
+        raise BundleError(
+            "the support mask lacks a class",
+            case=cohort.support,
+            stage="settings",
+            file=file,
+            expected=", ".join(f"{name} {value}" for name, value in cohort.classes.items()),
+            found="no " + ", ".join(missing),
+        )
+
+
+def _accepted(settings: RunSettings) -> dict[str, Path]:
+    """Case -> label map that the user accepted, in the order of names."""
+    if settings.accepted is None:
+        return {}
+    if not settings.accepted.is_dir():
+        raise BundleError("the folder of accepted label maps is missing", stage="settings", file=settings.accepted)
+    return {case: file.absolute() for case, file in find_volumes(settings.accepted).items()}
+
+
+MODE = Mode(("embedding",), check_weights, spacing_mm, check_inputs, plan)

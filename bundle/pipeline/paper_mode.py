@@ -1,0 +1,76 @@
+"""Mode `paper`: coarse and fine PRNet, scribbles point by point, geodesic masks, a segmentation network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bundle.pipeline.plan import CaseByCase, Inference, Mode, Plan, Training
+from bundle.pipeline.settings import RunSettings
+from bundle.pipeline.training_folder import configured_spacing_mm, image_hashes, unsupervised_training
+from scripts.common.errors import BundleError
+from scripts.common.work_folder import WorkFolder
+from scripts.data.cohort import Cohort
+from scripts.networks.prnet_weights import load_prnet, trained_spacing_mm
+
+NETWORKS = {"prnet_coarse": "coarse", "prnet_fine": "fine"}  # stage -> sub-folder
+
+
+def plan(settings: RunSettings, cohort: Cohort) -> Plan:
+    """The stages of this run, in order."""
+    work = WorkFolder(cohort.output_dir)
+    prnet = settings.weights or work.prnet
+    return Plan(
+        localisation=tuple(
+            unsupervised_training(stage, work.prnet / name, settings, cohort) for stage, name in NETWORKS.items()
+        ),
+        propagation=(
+            CaseByCase("point_propagation", places={"prnet_dir": str(prnet)}, fills=(work.propagation.path,)),
+            CaseByCase("pseudo_labels", places={"fine_dir": str(prnet / "fine")}, fills=(work.pseudo_labels.path,)),
+        ),
+        training_labels=(),
+        segmentation=Training(
+            "segmentation",
+            places={"dataset_dir": str(work.path), "labels_dir": str(work.pseudo_labels.path)},
+            values={"classes": dict(cohort.classes)},
+            inputs={
+                "images": image_hashes(cohort),
+                "classes": list(cohort.classes.items()),
+                "labels": work.pseudo_labels.path,
+            },
+            folder=work.segmentation,
+        ),
+        inference=(Inference("inference", network=work.segmentation, labels=work.predictions),),
+        self_check=(),
+    )
+
+
+def check_weights(settings: RunSettings, weights: Path) -> None:
+    """Both networks load, work at one spacing, and are what `--set` says they should be."""
+    for stage, name in NETWORKS.items():
+        chosen = settings.overrides.get(stage, {})
+        spacing_mm = chosen.get("spacing_mm") or trained_spacing_mm(weights)
+        load_prnet(weights / name, spacing_mm, chosen.get("patch_size"))
+
+
+def spacing_mm(settings: RunSettings) -> list[float]:
+    """Of the given weights, or as configured; one for both networks."""
+    if settings.weights is not None:
+        return trained_spacing_mm(settings.weights)
+    chosen = [settings.overrides.get(stage, {}).get("spacing_mm") for stage in NETWORKS]
+    if chosen[0] != chosen[1]:
+        raise BundleError(
+            "both PRNets need one spacing", stage="settings", expected="the same spacing_mm", found=chosen
+        )
+    return configured_spacing_mm("prnet_coarse", settings)
+
+
+def check_inputs(settings: RunSettings, cohort: Cohort) -> None:
+    """Mode `paper` knows strokes only."""
+    for option, given in (("--support-mask", settings.support_mask), ("--accepted", settings.accepted)):
+        if given is not None:
+            raise BundleError(
+                f"{option} is of no use in mode paper", stage="settings", file=given, expected="mode default"
+            )
+
+
+MODE = Mode(tuple(NETWORKS.values()), check_weights, spacing_mm, check_inputs, plan)

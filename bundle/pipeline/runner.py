@@ -1,0 +1,153 @@
+"""Runs one stage, if there is anything left of it to do; knows no mode."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bundle.pipeline.configs import CONFIGS, deciding_values, device_override, read_configs, run_config, with_paths
+from bundle.pipeline.inference import network_labels, network_overrides
+from bundle.pipeline.plan import CaseByCase, Inference, Stage, Training
+from bundle.pipeline.settings import RunSettings
+from bundle.pipeline.stages import BASES, config_names
+from bundle.pipeline.state import WorkDirectory
+from bundle.pipeline.training_folder import TrainingFolder
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json
+from scripts.common.made_of import content_mark
+from scripts.data.cohort import Cohort
+
+logger = logging.getLogger(__name__)
+
+
+class Runner:
+    """Runs stages over one cohort.
+
+    Args:
+        settings: what the user asked for.
+        cohort: the cases.
+        directory: the output folder's log.
+    """
+
+    def __init__(self, settings: RunSettings, cohort: Cohort, directory: WorkDirectory) -> None:
+        self.settings, self.cohort, self.directory = settings, cohort, directory
+
+    def run(self, stage: Stage) -> bool:
+        """Run the stage; whether there was anything to do.
+
+        Raises:
+            BundleError: another process runs a stage in this folder, or whatever the stage finds wrong.
+        """
+        if not stage.condition():
+            return False
+        before = self.directory.state().get(stage.title)
+        match stage:
+            case Training():
+                return self.directory.run(stage.title, lambda: self._train(stage, bool(before and before.get("done"))))
+            case Inference():
+                return self.directory.run(stage.title, lambda: self._label(stage, before))
+            case CaseByCase():
+                return self.directory.run(stage.title, lambda: self._run_cases(stage, before))
+        raise TypeError(f"{stage.title} is no kind of stage")
+
+    def _train(self, stage: Training, finished_before: bool) -> bool:
+        made_of = {"inputs": content_mark(stage.inputs), "settings": [self._deciding(stage), dict(stage.values)]}
+        folder = TrainingFolder(stage.folder, stage.title, made_of)
+        if not folder.clear(finished_before):
+            return False
+        folder.start()
+        self._run_config(stage)
+        folder.finish()
+        return True
+
+    def _label(self, stage: Inference, before: Mapping[str, Any] | None) -> bool:
+        probabilities_dir = None if stage.probabilities is None else stage.probabilities.path
+        network = network_overrides(stage.network)
+        labels = network_labels(stage.network, stage.labels.path, probabilities_dir, self._deciding(stage))
+        inputs = labels.inputs({name: case.sha256 for name, case in self.cohort.cases.items()})
+        _forget_others(stage.labels.path, self.cohort)
+        todo = labels.clear(inputs)
+        if not todo:
+            return False
+        _say_how_it_starts(stage, before)
+        items = [{"image": str(self.cohort.cases[case].image), "case": case} for case in todo]
+        places = {
+            "output_dir": str(stage.labels.path),
+            "probabilities_dir": None if probabilities_dir is None else str(probabilities_dir),
+        }
+        self._run_config(stage, network | places | {"dataset#data": items, "made_of": inputs})
+        return True
+
+    def _run_cases(self, stage: CaseByCase, before: Mapping[str, Any] | None) -> bool:
+        """The config knows which cases are left; what it wrote says whether there were any."""
+        _say_how_it_starts(stage, before)
+        for folder in stage.fills:
+            _forget_others(folder, self.cohort)
+        earlier = _record_times(stage)
+        self._run_config(stage)
+        made = [record for record, time in _record_times(stage).items() if earlier.get(record) != time]
+        again = len([record for record in made if record in earlier])
+        if again:
+            reason = "their inputs changed or their files were damaged"
+            logger.warning("%s: %d cases were done again, because %s", stage.title, again, reason)
+        return bool(made)
+
+    def _run_config(self, stage: Stage, more: Mapping[str, Any] | None = None) -> None:
+        names = self._names(stage)
+        device = device_override(self.settings.device) if "device" in read_configs(names) else {}
+        places = {"output_dir": str(self.directory.path), **stage.places}
+        run_config(names, {**places, **stage.values, **(more or {}), **self._chosen(stage), **device})
+
+    def _deciding(self, stage: Stage) -> Any:
+        """Places and devices do not change a result, so they are left out."""
+        return [deciding_values(read_configs(self._names(stage))), self._chosen(stage)]
+
+    def _chosen(self, stage: Stage) -> dict[str, Any]:
+        """What the user set, but where the stage's own patch has a value; and what nobody can set."""
+        asked = with_paths(self._names(stage), self.settings.overrides.get(stage.name, {}))
+        patched = [key for patch in self._patches(stage) for key in read_json(CONFIGS / patch)]
+        free = {key: value for key, value in asked.items() if not any(_is_below(key, path) for path in patched)}
+        return free | with_paths(self._names(stage), stage.changes)
+
+    def _names(self, stage: Stage) -> list[str]:
+        return config_names(stage.name, self.settings) + self._patches(stage)
+
+    def _patches(self, stage: Stage) -> list[str]:
+        """Of this stage alone, among those of the same config."""
+        patches = [f"{stage.title}/{base}" for base in BASES[stage.name]]
+        return [patch for patch in patches if (CONFIGS / patch).is_file()]
+
+
+def _is_below(key: str, path: str) -> bool:
+    """Whether a config key is, or lies below, the one at `path`."""
+    return key == path or key.startswith(f"{path}#")
+
+
+def _say_how_it_starts(stage: Stage, before: Mapping[str, Any] | None) -> None:
+    """Of a stage that was done before, what is done again is said when that is known."""
+    if before is None:
+        logger.info("%s: starting", stage.title)
+    elif not before.get("done"):
+        logger.info("%s: continuing", stage.title)
+
+
+def _record_times(stage: CaseByCase) -> dict[Path, int]:
+    """Record -> when it was written."""
+    return {record: record.stat().st_mtime_ns for folder in stage.fills for record in folder.glob("*.json")}
+
+
+def _forget_others(folder: Path, cohort: Cohort) -> None:
+    """Remove results of cases that are in the cohort no more, as far as records of ours say which files those are."""
+    for record in folder.glob("*.json"):
+        if record.stem in cohort.cases:
+            continue
+        try:
+            content = read_json(record)
+            files = [folder / name for name in content["files"] if content["inputs"]]
+        except (BundleError, KeyError, TypeError):
+            continue
+        for file in (*files, record):
+            file.unlink(missing_ok=True)
+        logger.info("%s: %s is in the cohort no more, and its files were removed", folder, record.stem)

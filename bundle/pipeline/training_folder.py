@@ -1,0 +1,153 @@
+"""The folder of a trained network, and the record in it that decides if training goes on, starts anew or is done."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bundle.pipeline.configs import read_configs
+from bundle.pipeline.plan import Training
+from bundle.pipeline.settings import RunSettings
+from bundle.pipeline.stages import config_names
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json
+from scripts.common.made_of import damaged_files, fingerprint, write_record
+from scripts.data.cohort import Cohort
+
+logger = logging.getLogger(__name__)
+
+RECORD = "made_of.json"
+NETWORK = ("model.pt", "model.json")
+CURVE = "curve.csv"
+
+
+@dataclass(frozen=True)
+class TrainingFolder:
+    """What a training leaves, and what it depends on.
+
+    Attributes:
+        path: the folder.
+        title: of the stage, for messages.
+        made_of: "inputs" and "settings" -> everything that the network depends on, JSON-serialisable.
+    """
+
+    path: Path
+    title: str
+    made_of: Mapping[str, Any]
+
+    def clear(self, finished_before: bool) -> bool:
+        """Remove what cannot stay, and say why; whether there is anything left to train.
+
+        Args:
+            finished_before: the log says that this was done once.
+        """
+        shutil.rmtree(self._leaving, ignore_errors=True)
+        record = self._record()
+        if record is None:
+            self._say_how_it_starts(finished_before)
+            return True
+        if changed := [name for name, mark in self._fingerprints().items() if record.get(name) != mark]:
+            words = " and ".join(changed)
+            logger.warning("%s: its %s changed since the last run, so it is done again", self.title, words)
+            self._discard()
+            return True
+        if not record.get("done"):
+            logger.info("%s: continuing", self.title)
+            return True
+        damaged = damaged_files(self.path / RECORD)
+        if damaged:
+            self._remove(damaged)
+        return bool(damaged)
+
+    def start(self) -> None:
+        """Note what the training depends on, before it leaves anything."""
+        self._write(done=False, files=[])
+
+    def finish(self) -> None:
+        """Note what it left."""
+        files = [self.path / name for name in (*NETWORK, CURVE)]
+        self._write(done=True, files=[file for file in files if file.exists()])
+
+    @property
+    def _leaving(self) -> Path:
+        return self.path.with_name(f".discarded-{self.path.name}")
+
+    def _record(self) -> dict[str, Any] | None:
+        file = self.path / RECORD
+        if not file.exists():
+            return None
+        try:
+            content = read_json(file)
+            damaged_files(file)
+        except (BundleError, KeyError, TypeError, ValueError):
+            logger.warning("%s is damaged; training goes on from the checkpoints that are there", file)
+            return None
+        return dict(content)
+
+    def _say_how_it_starts(self, finished_before: bool) -> None:
+        """Without a record: nothing was trained here, or by another command, whose checkpoints know what they fit."""
+        if self.path.exists():
+            logger.info("%s: continuing from what is there", self.title)
+        elif finished_before:
+            logger.warning("%s: its results are gone, so it is done again", self.title)
+        else:
+            logger.info("%s: starting", self.title)
+
+    def _remove(self, damaged: list[str]) -> None:
+        """The last checkpoint knows the network, but not the curve."""
+        words = ", ".join(damaged)
+        if set(damaged) <= set(NETWORK):
+            logger.warning("%s: missing or damaged: %s; made again from the last checkpoint", self.title, words)
+            for name in NETWORK:
+                (self.path / name).unlink(missing_ok=True)
+        else:
+            logger.warning("%s: missing or damaged: %s; trained again", self.title, words)
+            self._discard()
+
+    def _discard(self) -> None:
+        """Away at once and then deleted: a kill in between leaves nothing that looks like a result."""
+        self.path.rename(self._leaving)
+        shutil.rmtree(self._leaving)
+
+    def _fingerprints(self) -> dict[str, str]:
+        return {name: fingerprint(value) for name, value in self.made_of.items()}
+
+    def _write(self, done: bool, files: list[Path]) -> None:
+        marks = self._fingerprints()
+        write_record(self.path / RECORD, {"done": done, **marks}, marks["inputs"], files)
+
+
+def unsupervised_training(stage: str, folder: Path, settings: RunSettings, cohort: Cohort) -> Training:
+    """The training of one network, some of the volumes left out for validation; no stage where weights were given."""
+    count = _validation_count(stage, settings, cohort)
+    return Training(
+        stage,
+        places={"cohort": {"_target_": "scripts.data.cohort.load_cohort", "output_dir": "@output_dir"}},
+        values={"validation_count": count},
+        inputs={"images": image_hashes(cohort), "split": cohort.split(count)},
+        folder=folder,
+        condition=lambda: settings.weights is None,
+    )
+
+
+def image_hashes(cohort: Cohort) -> dict[str, str]:
+    """Case -> fingerprint of its image."""
+    return {name: case.sha256 for name, case in cohort.cases.items()}
+
+
+def configured_spacing_mm(stage: str, settings: RunSettings) -> list[float]:
+    """Of the network that the stage trains."""
+    chosen = settings.overrides.get(stage, {}).get("spacing_mm")
+    return chosen or read_configs(config_names(stage, settings))["spacing_mm"]
+
+
+def _validation_count(stage: str, settings: RunSettings, cohort: Cohort) -> int:
+    """As configured; but where nobody asked for it, no more than a quarter of the cases."""
+    chosen = settings.overrides.get(stage, {})
+    if "validation_count" in chosen:
+        return int(chosen["validation_count"])
+    return min(int(read_configs(config_names(stage, settings))["validation_count"]), len(cohort.cases) // 4)

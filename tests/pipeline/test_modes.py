@@ -1,0 +1,92 @@
+import dataclasses
+
+import pytest
+
+from bundle.pipeline.configs import check_keys
+from bundle.pipeline.modes import MODES
+from bundle.pipeline.plan import CaseByCase, Training
+from bundle.pipeline.stages import BASES, STAGES
+from scripts.common.work_folder import WorkFolder
+from scripts.data.prepare_cohort import prepare_cohort
+from tests.pipeline_fixtures import BACKGROUND, CLASSES, SPACING_MM, make_cohort, settings
+
+ORDER = {
+    "paper": ["prnet_coarse", "prnet_fine", "point_propagation", "pseudo_labels", "segmentation", "inference"],
+    "default": [
+        *("embedding", "support_mask", "first_round", "first_round_labels", "label_fusion", "pseudo_labels"),
+        *("on_support_labels", "self_check_pseudo_labels", "training_labels", "segmentation", "inference"),
+        *("predictions", "self_check"),
+    ],
+}
+
+
+@pytest.fixture
+def plan_of(tmp_path):
+    folder = make_cohort(tmp_path)
+    chosen = settings(folder)
+    cohort = prepare_cohort(
+        chosen.images, chosen.output, [SPACING_MM] * 3, chosen.support, chosen.scribbles, CLASSES, BACKGROUND
+    )
+
+    def make(mode, **changes):
+        return MODES[mode].plan(dataclasses.replace(chosen, mode=mode, **changes), cohort)
+
+    return make
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_stages_in_their_order(plan_of, mode):
+    assert [stage.title for stage in plan_of(mode)] == ORDER[mode]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_set_reaches_the_stages_of_a_mode_and_no_others(plan_of, mode):
+    assert {stage.name for stage in plan_of(mode)} == set(STAGES[mode])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_stages_tell_their_configs_only_what_those_know(plan_of, mode):
+    for stage in plan_of(mode):
+        check_keys(BASES[stage.name], {**stage.places, **stage.values, **stage.changes})
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_two_stages_fill_one_folder(plan_of, mode):
+    folders = []
+    for stage in plan_of(mode):
+        folders += stage.fills if isinstance(stage, CaseByCase) else []
+        folders += [stage.folder] if isinstance(stage, Training) else []
+    assert len(folders) == len(set(folders))
+
+
+def test_nothing_is_trained_where_weights_were_given(plan_of, tmp_path):
+    for mode in MODES:
+        assert [stage.condition() for stage in plan_of(mode).localisation] == [True] * len(MODES[mode].networks)
+        given = plan_of(mode, weights=tmp_path / "weights")
+        assert not any(stage.condition() for stage in given.localisation)
+
+
+def test_given_weights_are_read_instead(plan_of, tmp_path):
+    default, paper = (plan_of(mode, weights=tmp_path / "weights") for mode in ("default", "paper"))
+    assert default.propagation[1].places["embedding_dir"] == str(tmp_path / "weights" / "embedding")
+    assert default.segmentation.inputs["start"] == tmp_path / "weights" / "embedding" / "model.pt"
+    assert paper.propagation[0].places["prnet_dir"] == str(tmp_path / "weights")
+
+
+def test_a_support_mask_that_is_given_does_not_grow_and_is_the_supports_label_map(plan_of, tmp_path):
+    mask = tmp_path / "mask.nii.gz"
+    plan = {stage.title: stage for stage in plan_of("default", support_mask=mask)}
+    assert not plan["support_mask"].condition()
+    assert plan["first_round"].places["support_mask"] == str(mask)
+    assert plan["self_check"].places["support_mask_record"] is None
+    for title in ("pseudo_labels", "training_labels", "predictions"):
+        assert plan[title].places["given"] == {"case_0": str(mask)}
+    for title in ("first_round_labels", "on_support_labels"):
+        assert plan[title].places["given"] == {}
+
+
+def test_the_support_by_the_other_atlases_is_a_stage_only_if_there_are_any(plan_of, tmp_path):
+    (stage,) = (stage for stage in plan_of("default") if stage.title == "on_support_labels")
+    assert not stage.condition()
+    WorkFolder(tmp_path / "out").on_support.path.mkdir(parents=True)
+    assert stage.condition()

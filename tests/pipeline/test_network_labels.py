@@ -1,0 +1,101 @@
+import pytest
+
+from bundle.pipeline.network_labels import NetworkLabels
+from scripts.common.errors import BundleError
+from scripts.common.files import write_json
+from scripts.common.made_of import write_record
+from scripts.common.work_folder import LabelFolder, PropagationFolder
+from tests.damage import KINDS, damage
+
+IMAGES = {"a": "image a", "b": "image b"}
+
+
+def labels_of(path, network="one", settings=1, probabilities=None):
+    return NetworkLabels({"model.pt": network}, LabelFolder(path / "out"), probabilities, settings)
+
+
+def predict(labels, cases, inputs):
+    for case in cases:
+        file = labels.labels.label(case)
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"label of {case}")
+        write_record(labels.labels.record(case), {}, inputs[case], [file])
+
+
+@pytest.fixture
+def done(tmp_path):
+    labels = labels_of(tmp_path)
+    inputs = labels.inputs(IMAGES)
+    assert labels.clear(inputs) == ["a", "b"]
+    predict(labels, ["a", "b"], inputs)
+    return labels
+
+
+def files(path):
+    return sorted(file.name for file in (path / "out").iterdir())
+
+
+def test_label_maps_that_are_whole_stay(done, tmp_path):
+    assert done.clear(done.inputs(IMAGES)) == []
+    assert files(tmp_path) == ["a.json", "a.nii.gz", "b.json", "b.nii.gz", "made_of.json"]
+
+
+@pytest.mark.parametrize("changes", [{"network": "two"}, {"settings": 2}])
+def test_another_network_or_other_settings_make_all_again(done, tmp_path, caplog, changes):
+    other = labels_of(tmp_path, **changes)
+    assert other.clear(other.inputs(IMAGES)) == ["a", "b"]
+    assert files(tmp_path) == ["made_of.json"]
+    assert "2 label maps in" in caplog.text
+
+
+def test_another_image_makes_its_label_map_again(done, tmp_path):
+    assert done.clear(done.inputs(IMAGES | {"b": "another"})) == ["b"]
+    assert files(tmp_path) == ["a.json", "a.nii.gz", "made_of.json"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_label_map_is_made_again(done, kind):
+    damage(done.labels.label("a"), kind)
+    assert done.clear(done.inputs(IMAGES)) == ["a"]
+
+
+def test_a_label_map_whose_record_a_kill_prevented_is_made_again(done):
+    done.labels.record("a").unlink()
+    assert done.clear(done.inputs(IMAGES)) == ["a"]
+
+
+def test_probabilities_that_are_joined_count_with_their_points(tmp_path):
+    atlases = PropagationFolder(tmp_path / "propagation")
+    atlases.path.mkdir()
+    atlases.probabilities("a").write_text("probabilities")
+    write_json(atlases.record("a"), {"points": [1], "seconds": 3})
+    labels = labels_of(tmp_path, probabilities=atlases)
+    before = labels.inputs({"a": "image"})
+    write_json(atlases.record("a"), {"points": [1], "seconds": 4})
+    assert labels.inputs({"a": "image"}) == before, "how long it took does not count"
+    write_json(atlases.record("a"), {"points": [2], "seconds": 4})
+    assert labels.inputs({"a": "image"}) != before
+
+
+def test_a_damaged_mean_of_probabilities_makes_the_label_map_again(tmp_path):
+    atlases = PropagationFolder(tmp_path / "propagation")
+    labels = labels_of(tmp_path, probabilities=atlases)
+    inputs = labels.inputs({"a": "image"})
+    joined = PropagationFolder(tmp_path / "out" / "propagation")
+    joined.path.mkdir(parents=True)
+    joined.probabilities("a").write_text("mean")
+    write_record(joined.record("a"), {}, inputs["a"], [joined.probabilities("a")])
+    predict(labels, ["a"], inputs)
+    assert labels.clear(inputs) == []
+    damage(joined.probabilities("a"), "changed")
+    assert labels.clear(inputs) == ["a"]
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.json"])
+def test_files_that_no_network_made_are_never_removed(tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("something of the user's")
+    labels = labels_of(tmp_path)
+    with pytest.raises(BundleError, match="did not make"):
+        labels.clear(labels.inputs(IMAGES))
+    assert files(tmp_path) == [name]

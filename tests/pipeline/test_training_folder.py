@@ -1,0 +1,127 @@
+import json
+import logging
+
+import pytest
+
+from bundle.pipeline import training_folder as module
+from bundle.pipeline.training_folder import TrainingFolder
+from tests.damage import KINDS, damage
+
+
+def folder_of(path, inputs=1, settings=1):
+    return TrainingFolder(path / "net", "net", {"inputs": inputs, "settings": settings})
+
+
+def train(folder):
+    """What a training leaves: two checkpoints besides its results."""
+    folder.start()
+    (folder.path / "checkpoints").mkdir(exist_ok=True)
+    for name in ("model.pt", "model.json", "curve.csv", "checkpoints/epoch_0001.pt"):
+        (folder.path / name).write_text(name)
+    folder.finish()
+
+
+@pytest.fixture
+def trained(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    folder = folder_of(tmp_path)
+    assert folder.clear(finished_before=False)
+    assert "net: starting" in caplog.text
+    train(folder)
+    caplog.clear()
+    return folder
+
+
+def names(folder):
+    return sorted(str(file.relative_to(folder.path)) for file in folder.path.rglob("*") if file.is_file())
+
+
+def test_a_finished_training_is_left_alone(trained):
+    before = names(trained)
+    assert not trained.clear(finished_before=True)
+    assert (
+        names(trained) == before == ["checkpoints/epoch_0001.pt", "curve.csv", "made_of.json", "model.json", "model.pt"]
+    )
+
+
+def test_the_record_names_size_and_hash_of_each_result(trained):
+    record = json.loads((trained.path / "made_of.json").read_text(encoding="utf-8"))
+    assert record["done"] is True
+    assert {name: facts["bytes"] for name, facts in record["files"].items()} == {
+        "model.pt": 8,
+        "model.json": 10,
+        "curve.csv": 9,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"inputs": 2}, "inputs"), ({"settings": 2}, "settings"), ({"inputs": 2, "settings": 2}, "inputs and settings")],
+)
+def test_other_inputs_or_settings_discard_the_folder_and_say_so(trained, tmp_path, caplog, changes, words):
+    assert folder_of(tmp_path, **changes).clear(finished_before=True)
+    assert not trained.path.exists()
+    assert f"net: its {words} changed since the last run, so it is done again" in caplog.text
+
+
+def test_an_unfinished_training_goes_on_with_its_files(trained, caplog):
+    trained.start()
+    assert trained.clear(finished_before=False)
+    assert "net: continuing" in caplog.text
+    assert (trained.path / "checkpoints" / "epoch_0001.pt").exists()
+
+
+def test_settings_changed_while_it_was_unfinished_discard_it(trained, tmp_path):
+    trained.start()
+    assert folder_of(tmp_path, settings=2).clear(finished_before=False)
+    assert not trained.path.exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["model.pt", "model.json"])
+def test_a_damaged_network_is_made_again_from_the_last_checkpoint(trained, caplog, name, kind):
+    damage(trained.path / name, kind)
+    assert trained.clear(finished_before=True)
+    assert f"missing or damaged: {name}; made again from the last checkpoint" in caplog.text
+    assert names(trained) == ["checkpoints/epoch_0001.pt", "curve.csv", "made_of.json"]
+
+
+def test_a_damaged_curve_cannot_be_made_again_from_a_checkpoint(trained, caplog):
+    damage(trained.path / "curve.csv", "cut")
+    assert trained.clear(finished_before=True)
+    assert "missing or damaged: curve.csv; trained again" in caplog.text
+    assert not trained.path.exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"files": 3}'])
+def test_a_damaged_record_is_said_and_training_goes_on_from_checkpoints(trained, caplog, content):
+    (trained.path / "made_of.json").write_text(content)
+    assert trained.clear(finished_before=True)
+    assert "made_of.json is damaged" in caplog.text
+    assert (trained.path / "checkpoints" / "epoch_0001.pt").exists()
+
+
+def test_a_network_that_another_command_trains_is_no_stranger(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    (tmp_path / "net" / "checkpoints").mkdir(parents=True)
+    assert folder_of(tmp_path).clear(finished_before=False)
+    assert "net: continuing from what is there" in caplog.text
+    assert (tmp_path / "net" / "checkpoints").exists()
+
+
+def test_results_that_are_gone_are_said(tmp_path, caplog):
+    assert folder_of(tmp_path).clear(finished_before=True)
+    assert "net: its results are gone, so it is done again" in caplog.text
+
+
+def test_a_kill_while_old_results_are_removed_leaves_none_that_count(trained, tmp_path, monkeypatch):
+    def kill(path, **_):
+        if path.exists():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.shutil, "rmtree", kill)
+    with pytest.raises(KeyboardInterrupt):
+        folder_of(tmp_path, settings=2).clear(finished_before=True)
+    monkeypatch.undo()
+    assert trained.clear(finished_before=True), "back to the settings of the removed results"
+    assert [path.name for path in tmp_path.iterdir()] == [], "what was half removed is gone"
