@@ -1,1 +1,1 @@
-"""Measurements that the pages under `docs/` quote."""
+"""Measurements on labelled cohorts: `measure` scores, `tables` words them for `docs/`, `release` ships weights."""

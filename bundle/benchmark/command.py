@@ -1,0 +1,115 @@
+"""`python -m bundle benchmark`: measures, keeps the raw results and writes the pages."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from bundle.benchmark.measure import ablation, default, limits, networks, paper
+from bundle.benchmark.measure.machine import made
+from bundle.benchmark.measure.runs import Bench, open_bench
+from bundle.benchmark.release.shipping import ship_embedding, ship_prnets, ship_segmentation
+from bundle.benchmark.results import (
+    FOLDER,
+    MADE,
+    ONE_SHOT,
+    Line,
+    Results,
+    read_cohorts,
+    read_results,
+    results_file,
+    write_results,
+)
+from bundle.benchmark.tables.pages import NO_RIVALS, pages
+from bundle.datasets.dataset import read_dataset
+from bundle.pipeline.configs import BUNDLE_ROOT
+from scripts.common.errors import BundleError
+from scripts.common.files import atomic_path, read_json
+
+PAGES = "pages"
+RIVALS = "rivals.json"
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure (again: continue), keep every line as soon as it is there, write the pages.
+
+    Raises:
+        BundleError: no dataset.
+    """
+    if options.name == PAGES:
+        write_pages(options.docs)
+    elif options.dataset is None:
+        raise BundleError("the benchmark needs a dataset", stage="benchmark", expected="--dataset FOLDER")
+    else:
+        _measure(options)
+    print(f"pages: {options.docs / 'results.md'}, {options.docs / FOLDER}")
+
+
+def keep(lines: Iterable[Line], docs: Path, cohort: str, kind: str) -> Results:
+    """Each line goes into the raw results, and with it onto the pages, whatever comes after.
+
+    What was measured of the same thing before makes room; everything else in the file stays.
+    """
+    file = results_file(docs, cohort, kind)
+    results = read_results(file)
+    for line in lines:
+        results = results.including({**line, MADE: made()})
+        write_results(file, results)
+        write_pages(docs)
+    return results
+
+
+def write_pages(docs: Path) -> list[Path]:
+    """Every page that the raw results in `docs` give; returns their paths."""
+    rivals = docs / FOLDER / RIVALS
+    texts = pages(read_cohorts(docs), read_json(rivals) if rivals.exists() else NO_RIVALS)
+    for name, text in texts.items():
+        with atomic_path(docs / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return [docs / name for name in texts]
+
+
+def _measure(options: argparse.Namespace) -> None:
+    name = options.name
+    if name == "limits":
+        dataset = read_dataset(options.dataset)
+        keep(limits.measure(dataset), options.docs, dataset.folder.name, name)
+        return
+    bench = _bench(options)
+    results = keep(_lines(options, bench), options.docs, bench.dataset.folder.name, name)
+    if options.ship:
+        for shipped in _ship(name, bench, results):
+            print(f"shipped: {shipped or 'no segmentation network'}")
+
+
+def _bench(options: argparse.Namespace) -> Bench:
+    """`networks` works on what the small configuration made, `paper` in a work directory of its own."""
+    small = options.name == "networks" or not options.full
+    output = options.output
+    if options.name == "paper" and output is None:
+        output = BUNDLE_ROOT / "runs" / f"paper_{read_dataset(options.dataset).folder.name}"
+    return open_bench(options.dataset, output, small, options.device)
+
+
+def _lines(options: argparse.Namespace, bench: Bench) -> Iterable[dict[str, Any]]:
+    if options.name == "paper":
+        return paper.measure(bench)
+    if options.name == "networks":
+        return networks.measure(bench)
+    if options.name == "ablation":
+        return ablation.measure(bench)
+    others = options.out_of_distribution
+    return default.measure(bench, None if others is None else read_dataset(others))
+
+
+def _ship(name: str, bench: Bench, results: Results) -> list[Path | None]:
+    """Copies in `models/`; None for a segmentation network that `configs/inference.json` does not describe."""
+    if name == "paper":
+        return [ship_prnets(bench.output, results)]
+    if name == "default":
+        return [ship_embedding(bench.output, results), ship_segmentation(bench.output / ONE_SHOT, ONE_SHOT, results)]
+    if name == "networks":
+        return [ship_segmentation(bench.output / ONE_SHOT, networks.VARIANT, results)]
+    return []

@@ -1,0 +1,65 @@
+"""Single stages on folders that no pipeline has: every call of a stage that a benchmark makes itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from bundle.pipeline.configs import key_path, read_configs, with_paths
+from bundle.pipeline.pipeline import Pipeline
+from bundle.pipeline.settings import RunSettings
+from bundle.pipeline.stages import config_names
+from scripts.common.work_folder import LabelFolder, PropagationFolder, WorkFolder
+from scripts.pseudo_labels.stage import PseudoLabelStage
+from scripts.quality.records import STAGE, CheckRecord
+from scripts.quality.self_check import SelfCheckStage
+
+
+def component(settings: RunSettings, stage: str, key: str) -> Any:
+    """A component of a stage's config as a run of these settings builds it; plain values as they are."""
+    names = config_names(stage, settings)
+    config = read_configs(names)
+    parser = ConfigParser(config)
+    parser.update(with_paths(names, settings.overrides.get(stage, {})))
+    return parser.get_parsed_content(key_path(config, key))
+
+
+def grow_label_maps(
+    pipeline: Pipeline, propagation: PropagationFolder, labels: LabelFolder, cases: Sequence[str]
+) -> None:
+    """Label maps of the pipeline's cases from points and class probabilities that lie elsewhere."""
+    settings = component(pipeline.settings, "pseudo_labels", "settings")
+    PseudoLabelStage(pipeline.cohort, propagation.path, labels.path, settings).run(cases)
+
+
+def check_label_maps(
+    pipeline: Pipeline, results: LabelFolder, cases: Sequence[str], network: LabelFolder | None = None
+) -> dict[str, CheckRecord]:
+    """What the self-check says of the pipeline's cases' label maps.
+
+    Args:
+        pipeline: in mode `default`, these cases propagated.
+        results: the label maps.
+        cases: which.
+        network: a network's own label maps of the same cases, if there is one.
+    """
+    checks = pipeline.output / f"{STAGE}_{results.path.name}"
+    check = SelfCheckStage(
+        cohort=pipeline.cohort,
+        output_dir=pipeline.output,
+        support_mask=pipeline.support_mask(),
+        support_mask_record=pipeline.support_mask_record(),
+        results_dir=results.path,
+        checks_dir=checks,
+        rule=component(pipeline.settings, STAGE, "rule"),
+        network_dir=None if network is None else network.path,
+    )
+    check.run(cases)
+    return {case: CheckRecord.read(checks / f"{case}.json") for case in cases}
+
+
+def work_folder(pipeline: Pipeline) -> WorkFolder:
+    """Every path of a pipeline's work directory."""
+    return WorkFolder(pipeline.output)

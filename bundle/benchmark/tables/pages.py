@@ -1,0 +1,81 @@
+"""All generated pages of `docs/`: results, a page a cohort, the ablation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bundle.benchmark.results import FOLDER, Cohort
+from bundle.benchmark.tables import captions
+from bundle.benchmark.tables.ablation import ablation_section
+from bundle.benchmark.tables.default import default_section, networks_section
+from bundle.benchmark.tables.known_limits import known_limits
+from bundle.benchmark.tables.limits import limits_section
+from bundle.benchmark.tables.paper import paper_section
+from bundle.benchmark.tables.reached import all_organs, in_short, reached, speed, trust
+from bundle.benchmark.tables.rivals import rivals_section
+
+RESULTS, ABLATION = "results.md", f"{FOLDER}/ablation.md"
+NO_RIVALS: Mapping[str, Any] = {"paper": {}, "systems": []}
+
+
+def pages(cohorts: Mapping[str, Cohort], rivals: Mapping[str, Any] = NO_RIVALS) -> dict[str, str]:
+    """Path below `docs/` -> text of each page.
+
+    Args:
+        cohorts: see `read_cohorts`.
+        rivals: content of `docs/benchmarks/rivals.json`: "paper", cohort -> what the paper reports, and "systems".
+    """
+    written = {f"{FOLDER}/{name}.md": _cohort_page(name, cohort, rivals["paper"]) for name, cohort in cohorts.items()}
+    ablations = [cohort["ablation"] for cohort in cohorts.values() if "ablation" in cohort]
+    if ablations:
+        parts = ["# Ablation of mode `default`", captions.GENERATED, *map(ablation_section, ablations)]
+        written[ABLATION] = _text(parts)
+    if any("default" in cohort for cohort in cohorts.values()):
+        written[RESULTS] = _results_page(cohorts, rivals)
+    return written
+
+
+def _cohort_page(name: str, cohort: Cohort, published: Mapping[str, Any]) -> str:
+    parts = [f"# {name}", captions.GENERATED]
+    if "default" in cohort:
+        parts.append(default_section(cohort["default"]))
+    if "networks" in cohort:
+        parts.append(networks_section(cohort["networks"]))
+    if "paper" in cohort:
+        parts.append(paper_section(cohort["paper"], published.get(name, {})))
+    if "limits" in cohort:
+        parts.append(limits_section(cohort["limits"]))
+    return _text(parts)
+
+
+def _results_page(cohorts: Mapping[str, Cohort], rivals: Mapping[str, Any]) -> str:
+    measured = [name for name, cohort in cohorts.items() if "default" in cohort]
+    links = ", ".join(f"[{name}](benchmarks/{name}.md)" for name in cohorts)
+    ablation = "; what each part gives: [ablation](benchmarks/ablation.md)" if _has(cohorts, "ablation") else ""
+    parts = [
+        "# Results",
+        f"{captions.GENERATED} All tables: {links}{ablation}.",
+        "One CT volume is scribbled, the others have no labels. Every score is a Dice on test volumes that no network "
+        f'saw, on their full original grid; {captions.SCORED}. "Worst" is the lowest Dice of any class in any test '
+        "volume. Research use only.",
+        "## What it reaches",
+        "Label maps come from network and atlases together. The supervised network is the same network with the same "
+        "recipe, trained on the true label maps of the same unlabelled volumes.",
+        "\n".join(filter(None, (in_short(name, cohorts[name]) for name in measured))),
+        *(reached(name, cohorts[name]) for name in measured),
+        all_organs(cohorts),
+        rivals_section(rivals["systems"], cohorts),
+        trust(cohorts),
+        speed(cohorts) if _has(cohorts, "limits") or _has(cohorts, "default") else "",
+        known_limits(cohorts, rivals["paper"]),
+    ]
+    return _text(parts)
+
+
+def _has(cohorts: Mapping[str, Cohort], kind: str) -> bool:
+    return any(kind in cohort for cohort in cohorts.values())
+
+
+def _text(parts: list[str]) -> str:
+    return "\n\n".join(part for part in parts if part) + "\n"

@@ -1,0 +1,199 @@
+"""Parts of the results page: what is reached on each cohort, for all organs, by the self-check, and how fast."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bundle.benchmark.results import AS_GROWN, ENSEMBLE, ONE_SHOT, SUPERVISED, Cohort, Line, Results
+from bundle.benchmark.tables import captions
+from bundle.benchmark.tables.bootstrap import worst_dice
+from bundle.benchmark.tables.markdown import NOTHING, listed, number, of, plain, table
+from bundle.benchmark.tables.networks import NETWORK_WORDS, dice_cells
+from bundle.benchmark.tables.self_check import FLAGS, Pairs, flag_cells, grown_masks, trust_cells
+from scripts.quality.calibration import kept_quality
+
+SHARES = (1.0, 0.9, 0.5)  # of the results, those of the best predicted Dice, kept
+NETWORKS = (ENSEMBLE, ONE_SHOT, SUPERVISED)
+DICE_BANDS = {"0.7 and above": (0.7, 1.1), "0.5 to 0.7": (0.5, 0.7), "below 0.5": (0.0, 0.5)}
+
+
+def reached(name: str, cohort: Cohort) -> str:
+    """One cohort: networks, masks, and the same networks by the full recipe."""
+    results = cohort["default"]
+    classes, lines = list(results.head["classes"]), [*results.of("network"), *results.of("run")]
+    rows = _network_rows(results, "")
+    if runs := [run["scores"] for run in results.of("run") if run["support_mask"] == AS_GROWN]:
+        rows.append([f"atlases alone, no network, mean of {len(runs)} runs", *_mean_cells(runs, classes), NOTHING])
+    commands = captions.command("default", name)
+    if (full := cohort.get("networks")) is not None:
+        rows += _network_rows(full, "full recipe: ")
+        lines += full.of("network")
+        commands += f" and, for the full recipe, {captions.command('networks', name)}"
+    devices = sorted({line["trained_on"] for line in lines if "trained_on" in line})
+    trained = f", the full recipe's networks trained on {', '.join(devices)}" if devices else ""
+    words = (
+        f"{commands}; {captions.data(results)}; support `{results.head['support']}`, strokes a; "
+        f"{captions.origin(lines, commits=False)}{trained}."
+    )
+    header = ["", *map(plain, classes), "mean", "worst", "of the supervised"]
+    return "\n".join([f"### {name}", "", words, "", table(header, rows)])
+
+
+def in_short(name: str, cohort: Cohort) -> str:
+    """A sentence a cohort; "" before its networks were measured."""
+    results = cohort["default"]
+    line, bound = results.get("network", ENSEMBLE), results.get("network", SUPERVISED)
+    if line is None or bound is None:
+        return ""
+    organs = listed([plain(organ) for organ in results.head["classes"]])
+    supervised = f"the supervised network has {number(bound['scores']['mean_dice'])}"
+    full = cohort.get("networks", Results()).get("network", SUPERVISED)
+    if full is not None:
+        supervised += f", by the full recipe {number(full['scores']['mean_dice'])}"
+    return f"- {name} ({organs}): mean Dice {number(line['scores']['mean_dice'])}; {supervised}."
+
+
+def all_organs(cohorts: Mapping[str, Cohort]) -> str:
+    """Every class of every cohort's run with all classes at once, by how well it is reached; "" if there is none."""
+    runs = [
+        (name, run) for name, cohort in cohorts.items() for run in cohort.get("default", Results()).of("all_classes")
+    ]
+    if not runs:
+        return ""
+    rows = []
+    for name, run in runs:
+        scores, pairs = run["scores"], run["trust"]["pairs"]
+        mean, worst = number(scores["mean_dice"]), number(worst_dice([scores]))
+        rows.append([f"{name}, {len(scores['classes'])} classes", *_organ_cells(run), f"{mean} ({worst})"])
+        rows[-1] += flag_cells(pairs)
+    words = (
+        "All labelled classes at once from one scribbled volume, atlases alone, no network: part of "
+        f"{captions.command('default', 'COHORT')}; {captions.origin([run for _, run in runs], commits=False)}. Mean "
+        "Dice of each class, its worst volume in brackets. A failure is a Dice below 0.5; a false flag is one on "
+        "anything else."
+    )
+    header = ["", *DICE_BANDS, "all", *FLAGS]
+    return "\n".join(["## All organs", "", words, "", table(header, rows)])
+
+
+def trust(cohorts: Mapping[str, Cohort]) -> str:
+    """Calibration, and what is gained by putting the results of the lowest predicted Dice aside."""
+    rows, lines = [], []
+    for name, cohort in cohorts.items():
+        results = cohort.get("default", Results())
+        for words, pairs in _judged(results).items():
+            rows.append([name, words, f"{len(pairs)}", *trust_cells(pairs), *_kept_cells(pairs)])
+        lines += [line for line in results.lines if "trust" in line]
+    words = (
+        "The self-check predicts the Dice of every (case, class) without labels and flags what a user should look at: "
+        f"{captions.command('default', 'COHORT')}; test volumes, small configuration; "
+        f"{captions.origin(lines, commits=False)}. The last columns are the mean true Dice of the results with the "
+        "best predicted Dice (risk and coverage)."
+    )
+    kept = [f"best {round(100 * share)} %" for share in SHARES]
+    header = ["cohort", "label maps", "results", "Pearson's r", "mean absolute error", *FLAGS, *kept]
+    return "\n".join(
+        ["## Calibration, risk and coverage", "", words, "", table(header, rows), *_out_of_distribution(cohorts)]
+    )
+
+
+def speed(cohorts: Mapping[str, Cohort]) -> str:
+    """Single steps against their limits, and what the whole mode took."""
+    parts = ["## Speed"]
+    for name, cohort in cohorts.items():
+        if (results := cohort.get("limits")) is not None:
+            rows = [[line["name"], f"{line['median_s']:.1f}", f"{line['limit_s']:.0f}"] for line in results.of("limit")]
+            words = f"{captions.command('limits', name)}; {captions.origin(results.of('limit'), commits=False)}."
+            parts += ["", words, "", table(["step", "median s", "limit s"], rows)]
+    minutes = [_minutes(name, cohort["default"]) for name, cohort in cohorts.items() if "default" in cohort]
+    return "\n".join([*parts, "", *(line for line in minutes if line)])
+
+
+def _network_rows(results: Results, prefix: str) -> list[list[str]]:
+    classes, bound = list(results.head["classes"]), results.get("network", SUPERVISED)
+    rows = []
+    for name in NETWORKS:
+        if (line := results.get("network", name)) is not None:
+            share = NOTHING
+            if bound is not None and name != SUPERVISED:
+                share = number(line["scores"]["mean_dice"] / bound["scores"]["mean_dice"])
+            words = NETWORK_WORDS[name].replace(" trained on them", " alone")
+            rows.append([prefix + words, *dice_cells(line["scores"], classes), share])
+    return rows
+
+
+def _mean_cells(runs: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[str]:
+    means = [statistics.fmean(scores["classes"][name]["dice_mean"] for scores in runs) for name in classes]
+    return [
+        *map(number, means),
+        number(statistics.fmean(scores["mean_dice"] for scores in runs)),
+        number(worst_dice(runs)),
+    ]
+
+
+def _organ_cells(run: Line) -> list[str]:
+    """Of every band of Dice its classes, best first; a class that no test volume has is left out."""
+    classes = run["scores"]["classes"]
+    dice = {organ: row["dice_mean"] for organ, row in classes.items() if row["dice_mean"] is not None}
+    worst = {organ: min(p["true"] for p in run["trust"]["pairs"] if p["class"] == organ) for organ in dice}
+    best_first = sorted(dice, key=lambda organ: -dice[organ])
+    return [
+        ", ".join(f"{plain(o)} {number(dice[o])} ({number(worst[o])})" for o in best_first if low <= dice[o] < high)
+        or NOTHING
+        for low, high in DICE_BANDS.values()
+    ]
+
+
+def _judged(results: Results) -> dict[str, Pairs]:
+    """What the self-check judged, the networks first."""
+    lines = {name: results.get("network", name) for name in (ENSEMBLE, ONE_SHOT)}
+    judged: dict[str, Pairs] = {
+        NETWORK_WORDS[name].replace(" trained on them", " alone"): line["trust"]["pairs"]
+        for name, line in lines.items()
+        if line is not None and "trust" in line
+    }
+    runs = [run for run in results.of("run") if run["support_mask"] == AS_GROWN]
+    if runs:
+        judged[f"atlases alone, {len(runs)} runs"] = grown_masks(results)
+    for run in results.of("all_classes"):
+        judged[f"atlases alone, all {len(run['scores']['classes'])} classes"] = run["trust"]["pairs"]
+    return judged
+
+
+def _kept_cells(pairs: Pairs) -> list[str]:
+    coverage, quality = kept_quality([pair["predicted"] for pair in pairs], [pair["true"] for pair in pairs])
+    return [number(float(quality[np.searchsorted(coverage, share - 1e-9)])) for share in SHARES]
+
+
+def _out_of_distribution(cohorts: Mapping[str, Cohort]) -> list[str]:
+    """A sentence a cohort on volumes of another body part."""
+    sentences = []
+    for name, cohort in cohorts.items():
+        lines: list[Line] = cohort["default"].of("out_of_distribution") if "default" in cohort else []
+        if lines:
+            flagged = of(sum(line["flagged"] for line in lines), len(lines))
+            others = ", ".join(dict.fromkeys(line["dataset"] for line in lines))
+            sentences += [
+                "",
+                f"Among the cases of {name}, {flagged} volumes of another body part ({others}) are flagged as a whole; "
+                f"{captions.origin(lines, commits=False)}.",
+            ]
+    return sentences
+
+
+def _minutes(name: str, results: Results) -> str:
+    """What embedding network, propagation and segmentation network took on a cohort."""
+    stages = {stage: entry["seconds"] for line in results.of("stages") for stage, entry in line["stages"].items()}
+    if not stages:
+        return ""
+    training = sum(seconds for stage, seconds in stages.items() if stage.startswith("segmentation"))
+    return (
+        f"- {name}: from {len(results.head['unlabelled_cases'])} unlabelled volumes to a trained network in "
+        f"{sum(stages.values()) / 60:.0f} minutes, {stages.get('embedding', 0.0) / 60:.0f} of them the embedding "
+        f"network, {training / 60:.0f} the segmentation network; "
+        f"{captions.origin(results.of('stages'), commits=False)}."
+    )

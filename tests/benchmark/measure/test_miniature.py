@@ -1,0 +1,116 @@
+"""Every benchmark, whole, on phantoms of voxels so large that nothing is learnt."""
+
+import pytest
+import torch
+
+from bundle.benchmark.command import keep
+from bundle.benchmark.measure import ablation, default, limits, networks, paper
+from bundle.benchmark.measure.runs import open_bench
+from bundle.benchmark.results import EVERYTHING, read_results
+from bundle.datasets.dataset import read_dataset
+from bundle.datasets.phantom_cohort import write_phantom_cohort
+from scripts.networks.anatomy_net import AnatomyNet
+from scripts.networks.model_files import write_model
+from scripts.registration.embedding_matching import MatchingSettings
+from tests.pipeline_fixtures import default_settings, make_weights, phantom_settings
+
+SPACING_MM = 12.0
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    return write_phantom_cohort(tmp_path_factory.mktemp("data") / "phantoms", 4, 1, spacing_mm=(12.0, 12.0, 15.0))
+
+
+def test_limits_in_miniature(phantoms, tmp_path):
+    weights = make_weights(tmp_path / "models" / "phantoms", SPACING_MM)
+    torch.manual_seed(0)
+    card = {"widths": [4, 8, 8, 8, 8], "channels": 16, "window_size": [32, 32, 32], "spacing_mm": [SPACING_MM] * 3}
+    write_model(weights / "embedding", AnatomyNet(card["widths"], 16, 16), card)
+    sizes = limits.Sizes(points=5, spacing_mm=SPACING_MM, repeats=2, matching=MatchingSettings(body_points=300))
+    docs = tmp_path / "docs"
+    results = keep(limits.measure(read_dataset(phantoms), tmp_path / "models", sizes), docs, "phantoms", "limits")
+    lines = results.of("limit")
+    assert [line["limit_s"] for line in lines] == [60, 10, 3, 3, 60]
+    assert [len(line["seconds"]) for line in lines] == [2, 2, 2, 2, 1]
+    assert all(line["median_s"] == pytest.approx(sum(line["seconds"]) / len(line["seconds"])) for line in lines)
+    assert lines[0]["name"] == "point propagation, 5 points into one 12 mm volume"
+    assert read_results(docs / "benchmarks" / "phantoms" / "limits.jsonl") == results
+    assert "## Limits" in (docs / "benchmarks" / "phantoms.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_paper_in_miniature(phantoms, tmp_path):
+    docs = tmp_path / "docs"
+    bench = open_bench(phantoms, tmp_path / "out", small=True, device="cpu", overrides=phantom_settings(15.0))
+    thresholds = paper.Thresholds(points=(0.0, 0.5), masks=(0.0,))
+    results = keep(paper.measure(bench, thresholds), docs, "phantoms", "paper")
+    assert {(row["rule"], row["tau"], row["tissue_tolerance"]) for row in results.of("points")} == {
+        (rule, tau, tolerance)
+        for rule, tolerance in (("dual", None), ("multi", None), ("dual", thresholds.tissue_tolerance))
+        for tau in thresholds.points
+    }
+    assert [line["name"] for line in results.of("masks")] == ["tau 0.0", "tau 0.5, tissue check"]
+    assert [line["name"] for line in results.of("network")] == ["without_plc", "with_plc"]
+    for line in (*results.of("masks"), *results.of("network")):
+        assert list(line["scores"]["cases"]) == ["phantom_03"]
+    unlabelled, test = (results.get("stages", name)["stages"] for name in ("unlabelled", "test"))
+    assert "segmentation_without_plc" in unlabelled and "segmentation" in unlabelled
+    assert list(test) == ["point_propagation", "pseudo_labels"]
+    text = (docs / "benchmarks" / "phantoms.md").read_text(encoding="utf-8")
+    assert (
+        "| trained with label correction |" in text and "dual, tau" in text and "| segmentation (unlabelled) |" in text
+    )
+
+
+@pytest.mark.slow
+def test_default_in_miniature(phantoms, tmp_path):
+    tiny, docs = default_settings(15.0), tmp_path / "docs"
+    page = docs / "benchmarks" / "phantoms.md"
+    bench = open_bench(phantoms, tmp_path / "out", small=True, device="cpu", overrides=tiny)
+    results = keep(default.measure(bench, read_dataset(phantoms), count=1), docs, "phantoms", "default")
+    assert read_results(docs / "benchmarks" / "phantoms" / "default.jsonl") == results
+    runs = results.of("run")
+    assert [line["name"] for line in runs] == [
+        "phantom_00 a, support mask as grown",
+        "phantom_00 a, support mask accepted",
+    ]
+    grown, accepted = runs
+    assert list(grown["support_mask_scores"]["cases"]) == ["phantom_00"] and accepted["support_mask_scores"] is None
+    classes = results.head["classes"]
+    for line in runs:
+        assert list(line["scores"]["cases"]) == ["phantom_03"]
+        assert line["trust"]["results"] == len(classes)
+        assert {row["class"] for row in line["points"]} == {*classes, "background"}
+    trained = results.get("stages", "embedding")["stages"]
+    assert "embedding" in trained and "embedding" not in grown["stages"], "one network serves all"
+    for name in ("one_shot", "ensemble", "supervised"):
+        assert list(results.get("network", name)["scores"]["cases"]) == ["phantom_03"]
+    pseudo_labels = results.get("network", "pseudo_labels")["scores"]
+    assert list(pseudo_labels["cases"]) == ["phantom_01", "phantom_02"]
+    assert results.get("network", "ensemble")["trust"]["results"] == len(classes)
+    assert [line["case"] for line in results.of("out_of_distribution")] == ["phantom_03"]
+    assert len(results.of("all_classes")) == 1
+    text = page.read_text(encoding="utf-8")
+    assert "fully supervised" in text and "network and atlases together" in text
+    assert "phantom_00 a, support mask accepted" in text and "**all, support mask as grown**" in text
+    assert "Volumes of another body part" in text
+    assert "phantoms" in (docs / "results.md").read_text(encoding="utf-8")
+
+    masks = {name: ablation.MASKS[name] for name in (EVERYTHING, "no selected atlases")}
+    variants = {name: ablation.NETWORKS[name] for name in (EVERYTHING, "starts afresh")}
+    changed = keep(ablation.measure(bench, masks, variants), docs, "phantoms", "ablation")
+    assert changed.get("masks", f"{EVERYTHING}, phantom_00")["scores"] == grown["scores"]
+    whole = changed.get("network", f"{EVERYTHING}, phantom_00")
+    assert list(whole["scores"]["cases"]) == ["phantom_03"]
+    text = (docs / "benchmarks" / "ablation.md").read_text(encoding="utf-8")
+    assert "| no selected atlases |" in text and "| starts afresh |" in text
+
+    recipe = networks.full_recipe(bench.on_unlabelled("one_shot").settings)
+    assert recipe["spacing_mm"] == [2.0, 2.0, 2.0] and "use_plc" not in recipe, "what small does otherwise, no more"
+    tiny_recipe = {**recipe, **tiny["segmentation"], "max_epochs": 2, "samples_per_epoch": 2, "batch_size": 1}
+    full = keep(networks.measure(bench, tiny_recipe), docs, "phantoms", "networks")
+    assert [line["name"] for line in full.of("network")] == ["pseudo_labels", "one_shot", "ensemble", "supervised"]
+    assert full.get("network", "one_shot")["trained_on"] == "cpu"
+    assert full.get("network", "pseudo_labels")["scores"] == pseudo_labels
+    assert "2 epochs of 2 volumes, 1 at a time, trained on cpu" in page.read_text(encoding="utf-8")
