@@ -48,12 +48,12 @@ print(json.dumps(project["dependencies"] + project["optional-dependencies"]["tes
 
 FIND_DAMAGED = """
 import importlib.metadata
-for found in importlib.metadata.distributions():
-    if found.read_text("METADATA") is None:
+for package in importlib.metadata.distributions():
+    if package.read_text("METADATA") is None:
         continue
-    files = found.files if found.read_text("RECORD") else None
+    files = package.files if package.read_text("RECORD") else None
     if files is None or any(not file.locate().exists() for file in files if file.suffix != ".pyc"):
-        print(found.metadata["Name"])
+        print(package.metadata["Name"])
 """
 
 
@@ -107,7 +107,7 @@ def prepare_environment() -> None:
         say(f"completing the {ENVIRONMENT.name} that is here.")
         STAMP.unlink(missing_ok=True)
         fits = f"import pip, sys; sys.exit(not {OLDEST} <= sys.version_info[:2] <= {NEWEST})"
-        if not PYTHON.exists() or ask(fits) is None:
+        if not PYTHON.exists() or output_of(fits) is None:
             oldest = ".".join(map(str, OLDEST))
             fail(
                 f"the {ENVIRONMENT.name} that is here has no working pip, or a Python older than {oldest}.", advice=True
@@ -134,7 +134,7 @@ def create_environment() -> None:
 def install_dependencies() -> None:
     """Install torch first, then what `pyproject.toml` names, all at the versions of `constraints.txt`."""
     install_torch()
-    dependencies = ask(READ_DEPENDENCIES, str(PYPROJECT))
+    dependencies = output_of(READ_DEPENDENCIES, str(PYPROJECT))
     if dependencies is None:
         fail("pyproject.toml could not be read.")
     say("installing the other dependencies ...")
@@ -161,7 +161,7 @@ def install_monai_label() -> None:
 
 def check_environment() -> None:
     """Stop when a package is only half there: an interrupted pip leaves no, or a false, list of files."""
-    damaged = ask(FIND_DAMAGED)
+    damaged = output_of(FIND_DAMAGED)
     if damaged is None or damaged.split():
         fail(f"packages in {ENVIRONMENT.name} are damaged: {', '.join((damaged or 'all').split())}.", advice=True)
 
@@ -174,7 +174,7 @@ def install_geodistk() -> str:
     """
     pin = next(line for line in CONSTRAINTS.read_text(encoding="utf-8").splitlines() if line.startswith("GeodisTK=="))
     without = "the bundle's own geodesic distance is used; nothing else is missing."
-    if ask("import GeodisTK") is not None:
+    if output_of("import GeodisTK") is not None:
         return f"{pin} is here."
     if not any(shutil.which(compiler) for compiler in (os.environ.get("CXX", "c++"), "g++", "clang++")):
         return f"no C++ compiler, so {pin} (optional) is not built: {without}"
@@ -184,7 +184,7 @@ def install_geodistk() -> str:
         built = subprocess.run(
             command, env={**os.environ, **flags}, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
         )
-    if built.returncode == 0 and ask("import GeodisTK") is not None:
+    if built.returncode == 0 and output_of("import GeodisTK") is not None:
         return f"{pin} is built."
     return f"{pin} (optional) could not be built (see {GEODISTK_LOG.relative_to(ROOT)}): {without}"
 
@@ -215,12 +215,12 @@ def run(command: list[str], purpose: str) -> None:
         fail(f"{purpose} failed (the lines above say why); run the command again when that is mended.")
 
 
-def ask(code: str, *arguments: str) -> str | None:
+def output_of(code: str, *arguments: str) -> str | None:
     """What a piece of Python prints in `.venv`, or None when it fails there."""
-    answer = subprocess.run(
+    done = subprocess.run(
         [str(PYTHON), "-I", "-c", code, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
-    return answer.stdout if answer.returncode == 0 else None
+    return done.stdout if done.returncode == 0 else None
 
 
 def say(sentence: str) -> None:

@@ -6,11 +6,15 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from bundle.datasets.phantom_painter import BACKGROUND_SCRIBBLE, COHORT_VERSION, LABELS, PAPER_CLASSES, Mm, make_phantom
+from bundle.datasets.phantom.classes import BACKGROUND_SCRIBBLE, LABELS, PAPER_CLASSES
+from bundle.datasets.phantom.painter import make_phantom
+from bundle.datasets.phantom.torso import Mm
 from bundle.datasets.scribble_simulation import simulate_scribbles
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json, write_nifti
 from scripts.data.intensity import body_mask
+
+COHORT_VERSION = 1  # raise it whenever the volumes change: an older cohort is then made again
 
 logger = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from scipy import ndimage
 from skimage.graph import MCP_Geometric
 
+from scripts.common.boxes import box_of
 from scripts.common.errors import BundleError
 
 CORONAL, AXIAL = 1, 2
@@ -17,6 +18,8 @@ EDGE_MARGIN_MM = 3.0  # a hand keeps this far from an organ's border, where ther
 BACKGROUND_LENGTH_MM = (30.0, 90.0)
 NEAR_ORGAN_MM = 20.0
 EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+
+Stroke = tuple[np.ndarray, ...]  # indices along each axis, one voxel an entry
 
 
 def simulate_scribbles(
@@ -65,10 +68,13 @@ def simulate_scribbles(
     scribbles = np.zeros(ras.shape, dtype=np.uint8)
     for value in classes.values():
         for axis, count in ((AXIAL, axial_slices), (CORONAL, coronal_slices)):
-            _draw_class(scribbles, ras == value, value, axis, count, ras_spacing_mm, rng)
-    _draw_background(
-        scribbles, ras != 0, allowed, background_value, background_slices, background_strokes, ras_spacing_mm, rng
-    )
+            for stroke in _class_strokes(ras == value, axis, count, ras_spacing_mm, rng):
+                scribbles[stroke] = value
+    free = allowed & (ras == 0)
+    for stroke in _background_strokes(
+        free, ras != 0, scribbles > 0, background_slices, background_strokes, ras_spacing_mm, rng
+    ):
+        scribbles[stroke] = background_value
     if not (scribbles == background_value).any():
         raise BundleError("no voxel is left for background strokes", stage="scribble simulation")
     from_ras = nib.orientations.ornt_transform(io_orientation(np.eye(4)), to_ras)
@@ -95,52 +101,83 @@ def _check(label: np.ndarray, classes: Mapping[str, int], background_value: int)
 
 def _labelled_box(label: np.ndarray) -> np.ndarray:
     box = np.zeros(label.shape, dtype=bool)
-    box[ndimage.find_objects((label != 0).astype(np.uint8))[0]] = True
+    box[box_of(label != 0, (0, 0, 0))] = True
     return box
 
 
-def _draw_class(
-    scribbles: np.ndarray,
-    organ: np.ndarray,
-    value: int,
-    axis: int,
+def _class_strokes(
+    organ: np.ndarray, axis: int, count: int, spacing_mm: np.ndarray, rng: np.random.Generator
+) -> list[Stroke]:
+    """One or two strokes in each of `count` slices across `axis`."""
+    strokes: list[Stroke] = []
+    for index in _spread_slices(organ, axis, count, rng):
+        section = np.take(organ, index, axis)
+        for _ in range(rng.integers(1, 3)):
+            stroke = _organ_stroke(section, np.delete(spacing_mm, axis), rng)
+            strokes.append(_in_volume(stroke, axis, index))
+    return strokes
+
+
+def _background_strokes(
+    free: np.ndarray,
+    labelled: np.ndarray,
+    drawn: np.ndarray,
+    slices: int,
     count: int,
     spacing_mm: np.ndarray,
     rng: np.random.Generator,
-) -> None:
-    for index in _spread_slices(organ, axis, count, rng):
-        region = np.take(organ, index, axis)
-        drawing = np.moveaxis(scribbles, axis, 0)[index]  # a view
-        for _ in range(rng.integers(1, 3)):
-            drawing[_organ_stroke(region, np.delete(spacing_mm, axis), rng)] = value
+) -> list[Stroke]:
+    """Strokes in axial slices, every second one close to an organ where there is room.
+
+    Args:
+        free: (X, Y, Z) where background may be drawn.
+        labelled: (X, Y, Z) all organs.
+        drawn: (X, Y, Z) the strokes in organs.
+        slices: with strokes.
+        count: strokes in each of those.
+        spacing_mm: (3,).
+        rng: draws them.
+    """
+    strokes: list[Stroke] = []
+    for index in _spread_slices(free, AXIAL, slices, rng):
+        section = free[:, :, index], labelled[:, :, index], drawn[:, :, index]
+        for stroke in _background_of_slice(*section, count, spacing_mm[:AXIAL], rng):
+            strokes.append(_in_volume(stroke, AXIAL, index))
+    return strokes
 
 
-def _draw_background(
-    scribbles: np.ndarray,
-    labelled: np.ndarray,
-    body: np.ndarray,
-    value: int,
-    slices: int,
-    strokes: int,
+def _background_of_slice(
+    free: np.ndarray,
+    organs: np.ndarray,
+    drawn: np.ndarray,
+    count: int,
     spacing_mm: np.ndarray,
     rng: np.random.Generator,
-) -> None:
-    in_plane_mm = spacing_mm[:AXIAL]
-    for index in _spread_slices(body & ~labelled, AXIAL, slices, rng):
-        organs, drawing = labelled[:, :, index], scribbles[:, :, index]
-        organ_mm = (
-            ndimage.distance_transform_edt(~organs, in_plane_mm) if organs.any() else np.full(organs.shape, np.inf)
-        )
-        free = body[:, :, index] & (organ_mm > EDGE_MARGIN_MM)
-        if not free.any():
-            free = body[:, :, index] & ~organs
-        for number in range(strokes):
-            starts = free & (drawing == 0)
-            near = starts & (organ_mm < NEAR_ORGAN_MM)
-            if number % 2 == 0 and near.any():
-                starts = near
-            if starts.any():
-                drawing[_background_stroke(free, starts, drawing == value, in_plane_mm, rng)] = value
+) -> list[Stroke]:
+    """The same of one slice; all masks (X, Y)."""
+    organ_mm = ndimage.distance_transform_edt(~organs, spacing_mm) if organs.any() else np.full(organs.shape, np.inf)
+    roomy = free & (organ_mm > EDGE_MARGIN_MM)
+    if roomy.any():
+        free = roomy
+    background = np.zeros_like(drawn)
+    strokes: list[Stroke] = []
+    for number in range(count):
+        starts = free & ~drawn & ~background
+        near = starts & (organ_mm < NEAR_ORGAN_MM)
+        if number % 2 == 0 and near.any():
+            starts = near
+        if starts.any():
+            strokes.append(_background_stroke(free, starts, background, spacing_mm, rng))
+            background[strokes[-1]] = True
+    return strokes
+
+
+def _in_volume(stroke: Stroke, axis: int, index: int) -> Stroke:
+    """A slice's stroke as voxels of the volume."""
+    rows, columns = stroke
+    planes = [rows, columns]
+    planes.insert(axis, np.full_like(rows, index))
+    return tuple(planes)
 
 
 def _spread_slices(mask: np.ndarray, axis: int, count: int, rng: np.random.Generator) -> list[int]:
@@ -152,16 +189,14 @@ def _spread_slices(mask: np.ndarray, axis: int, count: int, rng: np.random.Gener
     return sorted({int(index) for index in np.searchsorted(area.cumsum(), quantiles * area.sum(), side="right")})
 
 
-def _organ_stroke(
-    region: np.ndarray, spacing_mm: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """A wandering path between two far ends of one interior component of `region` (2-D), or most of such a path."""
-    depth_mm = ndimage.distance_transform_edt(np.pad(region, 1), spacing_mm)[1:-1, 1:-1]
+def _organ_stroke(section: np.ndarray, spacing_mm: np.ndarray, rng: np.random.Generator) -> Stroke:
+    """A wandering path between two far ends of one interior component of `section` (2-D), or most of such a path."""
+    depth_mm = ndimage.distance_transform_edt(np.pad(section, 1), spacing_mm)[1:-1, 1:-1]
     interior = depth_mm > min(EDGE_MARGIN_MM, 0.5 * depth_mm.max())
     components, _ = ndimage.label(interior, EIGHT_NEIGHBOURS)
     first = _pick(interior, rng)
     component = components == components[first]
-    cost = np.where(component, _wander(region.shape, spacing_mm, rng) / depth_mm.clip(1e-3), -1.0)
+    cost = np.where(component, _wander(section.shape, spacing_mm, rng) / depth_mm.clip(1e-3), -1.0)
     one_end = _farthest(component, first, spacing_mm)
     path = _path(cost, one_end, _farthest(component, one_end, spacing_mm), spacing_mm)
     kept = max(1, round(len(path) * rng.uniform(0.6, 0.95)))
@@ -171,7 +206,7 @@ def _organ_stroke(
 
 def _background_stroke(
     free: np.ndarray, starts: np.ndarray, drawn: np.ndarray, spacing_mm: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Stroke:
     """A wandering path of some centimetres through `free` (2-D), begun away from what is `drawn` already."""
     candidates = [_pick(starts, rng) for _ in range(3)]
     if drawn.any():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bundle.pipeline.configs import BUNDLE_ROOT
@@ -21,8 +21,10 @@ def is_small(conf: Mapping[str, str]) -> bool:
     return conf.get("small", "true").lower() != "false"
 
 
-def run_command(name: str, options: Mapping[str, Any], conf: Mapping[str, str], request: Mapping[str, Any]) -> None:
-    """Run a command of the pipeline in the bundle's folder; what it says is told line by line.
+def command_line(
+    name: str, options: Mapping[str, Any], conf: Mapping[str, str], request: Mapping[str, Any]
+) -> list[str]:
+    """Arguments of `python -m bundle`.
 
     Args:
         name: such as "oneshot".
@@ -31,19 +33,32 @@ def run_command(name: str, options: Mapping[str, Any], conf: Mapping[str, str], 
         request: what the client sent; its "small", "device" and "set" count.
 
     Raises:
-        BundleError: the command failed, or the client sent an expression for MONAI to evaluate.
+        BundleError: the client sent an expression for MONAI to evaluate.
     """
     if set("$@") & set(request.get("set", "")):
         raise BundleError("a client sends values, no expressions", stage="MONAI Label", found=request["set"])
     shared = {"weights": conf.get("weights"), "device": request.get("device") or None}
-    given = [
-        part for key, value in {**options, **shared}.items() if value is not None for part in (f"--{key}", str(value))
-    ]
+    values = {key: str(value) for key, value in {**options, **shared}.items() if value is not None}
     settings = ";".join(text for text in (conf.get("set", ""), request.get("set", "")) if text)
-    given += [part for setting in settings.split(";") if setting for part in ("--set", setting)]
-    small = ["--small"] if request.get("small", is_small(conf)) else []
+    return [
+        name,
+        *(part for key, value in values.items() for part in (f"--{key}", value)),
+        *(part for setting in settings.split(";") if setting for part in ("--set", setting)),
+        *(["--small"] if request.get("small", is_small(conf)) else []),
+    ]
+
+
+def run_command(arguments: Sequence[str]) -> None:
+    """Run `python -m bundle` in the bundle's folder; its output is passed on line by line.
+
+    Args:
+        arguments: see `command_line`.
+
+    Raises:
+        BundleError: the command failed.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "bundle", name, *given, *small],
+        [sys.executable, "-u", "-m", "bundle", *arguments],
         cwd=BUNDLE_ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -61,4 +76,4 @@ def run_command(name: str, options: Mapping[str, Any], conf: Mapping[str, str], 
         elif error:
             error.append(last)
     if process.wait() != 0:
-        raise BundleError(f"{name} ended with an error", stage="MONAI Label", found=" ".join(error) or last)
+        raise BundleError(f"{arguments[0]} ended with an error", stage="MONAI Label", found=" ".join(error) or last)

@@ -1,11 +1,26 @@
 """Names that user, server and viewer share."""
 
+from __future__ import annotations
+
+import logging
+
+logger = logging.getLogger(__name__)
+
 OUTSIDE = "outside"  # the segment of background strokes; 3D Slicer sends none that is called background
 INSIDE_PANEL, OUTSIDE_PANEL = "foreground_scribbles", "background_scribbles"  # of MONAI Label's scribbles panel
 SUBMITTED = "final"  # MONAI Label's tag of what a user submits
 TAG = "oneshot"  # of the labels that a round of training leaves for every study
 TRAINED = "oneshot_segmentation"  # trainer, and the network that it makes
 SHIPPED = "oneshot_ct_segmentation"  # the network that comes with the bundle
-REGION = "oneshot_region"  # what grows from the strokes of one study, before anything is trained
+SUPPORT_MASK = "oneshot_support_mask"  # what grows from the strokes of one study, before anything is trained
+OLD_NAMES = {"oneshot_region": SUPPORT_MASK}  # clients may send these in this version still; the server lists the new
 LOOKS = "looks"  # folder of what was drawn and grown on each study, in the app's work folder
 DRAWN = "drawn.nii.gz"  # in a study's folder of these
+
+
+def current_name(model: str) -> str:
+    """A model's name of this version; an old one is taken with a warning."""
+    if model not in OLD_NAMES:
+        return model
+    logger.warning("the model %r is now called %r; the old name works in this version only", model, OLD_NAMES[model])
+    return OLD_NAMES[model]

@@ -28,13 +28,13 @@ class Strokes:
         file: label map of the strokes, on the study's grid.
         classes: name -> value in `file`.
         background: value of the background strokes in `file`.
-        wanted: the one class that the client shows, as value 1; None for all, with their values.
+        selected: the one class that the client shows, as value 1; None for all, with their values.
     """
 
     file: Path
     classes: dict[str, int]
     background: int
-    wanted: str | None
+    selected: str | None
 
 
 def read_strokes(request: Mapping[str, Any], folder: Path) -> Strokes:
@@ -59,20 +59,20 @@ def read_strokes(request: Mapping[str, Any], folder: Path) -> Strokes:
     values = np.unique(label.array[label.array > 0]).tolist()
     names = {name: value for name, value in _names(request, values).items() if value in values}
     outside = [value for name, value in names.items() if name in (OUTSIDE, OUTSIDE_PANEL)]
-    wanted = request.get("selected_label_name")
+    selected = request.get("selected_label_name")
     classes = {}
     if INSIDE_PANEL in names:
-        classes = {wanted or ONE_CLASS: names[INSIDE_PANEL]}
+        classes = {selected or ONE_CLASS: names[INSIDE_PANEL]}
     elif OUTSIDE in names:
         classes = {name: value for name, value in names.items() if name not in (OUTSIDE, OUTSIDE_PANEL)}
-    if not classes or not outside or (wanted and wanted not in classes):
-        expected = f'strokes inside {wanted or "an organ"}, and outside in "{OUTSIDE_PANEL}" or "{OUTSIDE}"'
+    if not classes or not outside or (selected and selected not in classes):
+        expected = f'strokes inside {selected or "an organ"}, and outside in "{OUTSIDE_PANEL}" or "{OUTSIDE}"'
         raise _error("strokes are missing", sent, expected, ", ".join(names) or "none")
     array = np.where(np.isin(label.array, list(classes.values())), label.array, 0)
     array[np.isin(label.array, outside)] = outside[0]
     file = folder / "strokes.nii.gz"
     write_nifti(file, array.astype(np.uint8), label.affine)
-    return Strokes(file, classes, outside[0], wanted)
+    return Strokes(file, classes, outside[0], selected)
 
 
 def remember(strokes: Strokes, file: Path) -> None:

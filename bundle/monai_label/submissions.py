@@ -42,7 +42,7 @@ class Task:
         scribbles: its strokes.
         classes: name -> value of the strokes.
         background: value of the background strokes.
-        region: the support's whole organs as corrected, or None.
+        support_mask: the support's whole organs as corrected, or None.
         accepted: folder of corrected label maps of other cases, or None.
     """
 
@@ -50,7 +50,7 @@ class Task:
     scribbles: Path
     classes: dict[str, int]
     background: int
-    region: Path | None
+    support_mask: Path | None
     accepted: Path | None
 
 
@@ -63,7 +63,7 @@ def read_task(datastore: Datastore, folder: Path) -> Task:
 
     Args:
         datastore: MONAI Label's.
-        folder: receives `support.json`, `scribbles.nii.gz`, `region.nii.gz` and `accepted/ID.nii.gz`.
+        folder: receives `support.json`, `scribbles.nii.gz`, `support_mask.nii.gz` and `accepted/ID.nii.gz`.
 
     Raises:
         BundleError: no strokes, strokes on two studies, or a label that does not say what its values mean.
@@ -91,19 +91,20 @@ def read_task(datastore: Datastore, folder: Path) -> Task:
         )
     task = read_json(about)
     support, classes = task["support"], task["classes"]
-    region, accepted = folder / "region.nii.gz", folder / "accepted"
+    support_mask, accepted = folder / "support_mask.nii.gz", folder / "accepted"
     corrected = {case: names for case, names in submitted.items() if OUTSIDE not in names}
     _forget(accepted, corrected)
     for case, names in corrected.items():
-        _renumber(_file(datastore, case), names, classes, region if case == support else accepted / f"{case}.nii.gz")
+        target = support_mask if case == support else accepted / f"{case}.nii.gz"
+        _renumber(_file(datastore, case), names, classes, target)
     if support not in corrected:
-        region.unlink(missing_ok=True)
+        support_mask.unlink(missing_ok=True)
     return Task(
         support=support,
         scribbles=folder / "scribbles.nii.gz",
         classes=classes,
         background=task["background"],
-        region=region if support in corrected else None,
+        support_mask=support_mask if support in corrected else None,
         accepted=accepted if set(corrected) - {support} else None,
     )
 
@@ -167,17 +168,17 @@ def _keep_drawn(datastore: Datastore, submitted: Mapping[str, Mapping[str, int]]
     Whatever was drawn inside an organ is a stroke of that organ, whichever it was drawn for.
     """
     about = folder / "support.json"
-    known = read_json(about) if about.exists() else {"drawn": True, "support": None}
-    if not known.get("drawn"):
+    previous = read_json(about) if about.exists() else {"drawn": True, "support": None}
+    if not previous.get("drawn"):
         return
     drawn = {case: strokes for case in submitted if (strokes := _drawn(datastore, case, folder)) is not None}
     if not drawn:
         return
-    first = known["support"]
+    first = previous["support"]
     case = first if first in drawn else max(drawn, key=lambda case: len(submitted[case]))
     source = _file(datastore, case)
     sha256 = sha256_of_file(source)
-    if case == first and known["sha256"] == sha256:
+    if case == first and previous["sha256"] == sha256:
         return
     organs = read_labels(source)
     classes = {name: value for name, value in submitted[case].items() if (organs.array == value).any()}

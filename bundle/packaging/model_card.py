@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from bundle.benchmark.pages import number, table
+from bundle.benchmark.tables.markdown import number, table
 from scripts.common.files import read_json
+from scripts.common.work_folder import WorkFolder
+from scripts.data.cohort import load_cohort
+from scripts.quality.records import CheckRecord
 
 COMMANDS = """python -m monai.bundle run --config_file configs/inference.json --dataset_dir IMAGES --output_dir OUTPUT
 python -m monai.bundle run --config_file configs/evaluate.json --predictions_dir OUTPUT --labels_dir LABELS
@@ -17,17 +19,17 @@ python -m monai.bundle ckpt_export --net_id network_def --filepath OUTPUT/model.
 --meta_file configs/metadata.json --config_file configs/inference.json"""
 
 
-def task_readme(name: str, metadata: Mapping[str, Any], card: Mapping[str, Any], task: Path) -> str:
+def task_readme(name: str, metadata: Mapping[str, Any], card: Mapping[str, Any], work: WorkFolder) -> str:
     """The model card.
 
     Args:
         name: of the package.
         metadata: of the package.
         card: `model.json`.
-        task: output folder of `oneshot`, with `run.json`, `self_check/` and `cohort.json`.
+        work: output folder of `oneshot`.
     """
     organs = ", ".join(label.replace("_", " ") for label in card["classes"])
-    settings, support = read_json(task / "run.json"), read_json(task / "cohort.json")["support"]
+    settings, support = read_json(work.settings), load_cohort(work.path).support
     cases = len(card["training_cases"])
     values = ", ".join(f"{value} {label}" for label, value in card["classes"].items())
     sections = {
@@ -42,32 +44,32 @@ def task_readme(name: str, metadata: Mapping[str, Any], card: Mapping[str, Any],
         "settings: `models/model.json`.",
         "## Input": "One channel, CT in HU, any grid; resampled inside.",
         "## Output": f"Label map on the image's own grid: 0 background, {values}.",
-        "## Performance": _performance(task),
+        "## Performance": _performance(work),
         "## MONAI Bundle Commands": f"Run from the bundle's root folder.\n\n```\n{COMMANDS}\n```\n\n`WORK` is an "
         "output folder of the one-shot pipeline, `LABELS` a folder of label maps, both with the values above. TensorRT "
         "is not supported.",
-        "## Limitations": "Its pseudo labels were made by label transfer and can be wrong for whole organs of unusual "
-        "bodies; no label map was used to find out. Look at results before using them.",
+        "## Limitations": "Its pseudo labels were made by label propagation and can be wrong for whole organs of "
+        "unusual bodies; no label map was used to find out. Look at results before using them.",
         "## References": "\n".join(f"[{n}] {text}" for n, text in enumerate(metadata["references"], start=1)),
         "## License": "Code and weights: `LICENSE`, and the terms in `docs/data_license.txt`.",
     }
     return "\n\n".join(f"{heading}\n\n{text}" for heading, text in sections.items()) + "\n"
 
 
-def _performance(task: Path) -> str:
+def _performance(work: WorkFolder) -> str:
     """Table of what the self-check predicts."""
-    records = [read_json(file) for file in sorted((task / "self_check").glob("*.json"))]
+    records = [CheckRecord.read(file) for file in sorted(work.self_check.glob("*.json"))]
     if not records:
         return "Not measured: nobody has labelled these images, and this mode has no self-check."
     rows = []
-    for name in records[0]["classes"]:
-        found = [record["classes"][name] for record in records]
-        predicted = [value["predicted_dice"] for value in found]
-        flagged = sum(value["flagged"] for value in found)
+    for name in records[0].classes:
+        checks = [record.classes[name] for record in records]
+        predicted = [check.predicted_dice for check in checks]
+        flagged = sum(check.flagged for check in checks)
         spread = f"{number(min(predicted))} to {number(max(predicted))}"
-        rows.append([name, number(statistics.fmean(predicted)), spread, f"{flagged} of {len(found)}"])
+        rows.append([name, number(statistics.fmean(predicted)), spread, f"{flagged} of {len(checks)}"])
     return (
         f"No label maps were used, so there is no measured Dice. What the self-check predicts for {len(records)} "
-        "unlabelled volumes (of label maps made by the network and the transferred labels together):\n\n"
+        "unlabelled volumes (of label maps made by the network and by label fusion together):\n\n"
         + table(["class", "predicted Dice, mean", "range", "flagged"], rows)
     )

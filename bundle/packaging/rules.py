@@ -10,7 +10,10 @@ from typing import Any
 
 import torch
 
-from bundle.packaging.assembly import DESCRIBED, LARGEST_MB, is_too_large
+from bundle.packaging.assembly import LARGEST_MB, is_too_large
+from bundle.packaging.code_rules import broken_configs, broken_imports
+from bundle.packaging.documents import linked_files
+from bundle.packaging.release import DESCRIBED
 from scripts.common.files import read_json
 
 FILES = (
@@ -39,23 +42,27 @@ HEADINGS = (
 NAME = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 PERSONAL = re.compile(r"(?<![\w.])/(home|Users|root|work|mnt)/\w|[A-Z]:\\\\")
-FORBIDDEN = re.compile(r"^\s*(from|import) bundle\b", re.MULTILINE)
 
 
-def broken_rules(folder: Path, schema: Path | None = None) -> list[str]:
+def broken_rules(folder: Path, schema: Path | None = None, largest_mb: float = LARGEST_MB) -> list[str]:
     """Every rule that the package in `folder` breaks, in words; empty if it is in order.
 
     Args:
         folder: the package.
         schema: file of the metadata's schema; None checks required keys and types only.
+        largest_mb: of a file.
     """
     missing = [f"{name} is missing" for name in FILES if not (folder / name).is_file()]
     if missing:
         return missing
+    unreadable = list(broken_configs(folder))
+    if any("is no JSON" in problem for problem in unreadable):
+        return unreadable
     rules: list[Callable[[Path], Iterator[str]]] = [
-        *(_name, _parts, _metadata, _versions, _configs, _classes, _texts, _weights, _readme)
+        *(_name, _parts, _metadata, _versions, _configs, _classes, _texts, broken_imports, _weights, _readme, _links)
     ]
-    problems = [problem for rule in rules for problem in rule(folder)]
+    problems = unreadable + list(_sizes(folder, largest_mb))
+    problems += [problem for rule in rules for problem in rule(folder)]
     return problems + (list(_schema(folder, schema)) if schema is not None else [])
 
 
@@ -71,11 +78,14 @@ def _parts(folder: Path) -> Iterator[str]:
         if entry.name not in PARTS:
             yield f"{entry.name} does not belong into a package"
     for file in sorted(folder.rglob("*")):
-        place = file.relative_to(folder)
         if file.name == "__pycache__" or file.suffix == ".pyc":
-            yield f"{place} is a cache"
-        elif is_too_large(file):
-            yield f"{place} is larger than {LARGEST_MB} MB"
+            yield f"{file.relative_to(folder)} is a cache"
+
+
+def _sizes(folder: Path, largest_mb: float) -> Iterator[str]:
+    for file in sorted(folder.rglob("*")):
+        if is_too_large(file, largest_mb):
+            yield f"{file.relative_to(folder)} is larger than {largest_mb} MB"
 
 
 def _metadata(folder: Path) -> Iterator[str]:
@@ -143,10 +153,8 @@ def _texts(folder: Path) -> Iterator[str]:
         if file.suffix not in {".json", ".py", ".md", ".txt", ".conf", ".yml"}:
             continue
         text, place = file.read_text(encoding="utf-8"), file.relative_to(folder)
-        if found := PERSONAL.search(text):
-            yield f"{place} names a place on one machine: {found.group()}"
-        if file.suffix == ".py" and FORBIDDEN.search(text):
-            yield f"{place} imports the driver, which is not in the package"
+        if match := PERSONAL.search(text):
+            yield f"{place} names a place on one machine: {match.group()}"
 
 
 def _weights(folder: Path) -> Iterator[str]:
@@ -169,6 +177,13 @@ def _readme(folder: Path) -> Iterator[str]:
             yield f"docs/README.md lacks the heading {heading!r}"
     if "diagnostic" not in " ".join(lines):
         yield "docs/README.md does not say that this is not for diagnostic use"
+
+
+def _links(folder: Path) -> Iterator[str]:
+    for page in sorted((folder / "docs").rglob("*.md")):
+        for file in linked_files(page):
+            if not file.is_relative_to(folder.resolve()) or not file.exists():
+                yield f"{page.relative_to(folder)} links to {file.name}, which is not in the package"
 
 
 def _schema(folder: Path, schema: Path) -> Iterator[str]:

@@ -19,8 +19,12 @@ import numpy as np
 
 from bundle.datasets.dataset import read_dataset
 from bundle.datasets.phantom_cohort import write_phantom_cohort
-from scripts.common.files import read_json, write_json, write_nifti
+from bundle.packaging.documents import code_blocks
+from scripts.common.files import read_json, write_nifti
+from scripts.common.made_of import fingerprint, write_record
+from scripts.common.work_folder import WorkFolder
 from scripts.data.prepare_cohort import prepare_cohort
+from scripts.data.records import PseudoLabelRecord
 from scripts.data.volume_io import read_labels
 
 # Config -> settings that make its run short; the command's own options stay.
@@ -35,18 +39,18 @@ NETWORK = shlex.split("--net_id network_def --meta_file configs/metadata.json --
 SHELLS = ("", "bash", "sh")
 SPACING_MM = (8.0, 8.0, 8.0)
 TIME_LIMIT_S = 600
-LINES_TOLD = 3
+LINES_SHOWN = 3
 
 
 def failed_trials(folder: Path) -> list[str]:
     """What does not run in the package, in words; empty if everything does."""
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        places = _places(folder, scratch)
+        paths = _stand_ins(folder, scratch)
         commands = [_net_in_out(), _torchscript(scratch), *readme_commands(folder)]
         failures = []
         for command in commands:
-            shortened = _shortened(_with_places(command, places))
+            shortened = _shortened(_with_stand_ins(command, paths))
             if (reason := _run(shortened, folder)) is not None:
                 failures.append(f"`{shlex.join(command)}` fails: {reason}")
     return failures
@@ -64,11 +68,6 @@ def commands_in(text: str) -> list[list[str]]:
     return [shlex.split(line) for line in lines if line.strip()]
 
 
-def code_blocks(text: str) -> list[tuple[str, str]]:
-    """(language, content) of the code blocks of a Markdown page."""
-    return re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-
-
 def _net_in_out() -> list[str]:
     return ["python", "-m", "monai.bundle", "verify_net_in_out", *NETWORK, "--p", "1", "--n", "2"]
 
@@ -78,31 +77,33 @@ def _torchscript(scratch: Path) -> list[str]:
     return ["python", "-m", "monai.bundle", "ckpt_export", *NETWORK, *files]
 
 
-def _places(folder: Path, scratch: Path) -> dict[str, str]:
+def _stand_ins(folder: Path, scratch: Path) -> dict[str, str]:
     """What the capital words of a README's command stand for: a small synthetic cohort of the package's classes."""
     classes = read_json(folder / "models" / "model.json")["classes"]
     phantoms = read_dataset(write_phantom_cohort(scratch / "cohort", count=2, held_out=0, spacing_mm=SPACING_MM))
-    images, work = phantoms.folder / "images", scratch / "work"
-    prepare_cohort(images, work, SPACING_MM)
-    labels = work / "pseudo_labels"
+    images, work = phantoms.folder / "images", WorkFolder(scratch / "work")
+    prepare_cohort(images, work.path, SPACING_MM)
+    labels = work.pseudo_labels
     for case in phantoms.unlabelled:
         label = read_labels(phantoms.labels / f"{case}.nii.gz")
         organs = [label.array == value for value in phantoms.classes.values()]
         drawn = np.zeros(label.array.shape, dtype=np.uint8)
         for number, value in enumerate(classes.values()):
             drawn[organs[number % len(organs)]] = value
-        write_nifti(labels / f"{case}.nii.gz", drawn, label.affine)
-        write_json(labels / f"{case}.json", {"case": case, "classes": classes, "not_located": []})
-    return {"IMAGES": str(images), "LABELS": str(labels), "WORK": str(work), "OUTPUT": str(scratch / "output")}
+        write_nifti(labels.label(case), drawn, label.affine)
+        record = PseudoLabelRecord(case, classes, given=True)
+        write_record(labels.record(case), record.to_json(), fingerprint(record.to_json()), [labels.label(case)])
+    folders = {"IMAGES": images, "LABELS": labels.path, "WORK": work.path, "OUTPUT": scratch / "output"}
+    return {word: str(path) for word, path in folders.items()}
 
 
-def _with_places(command: Sequence[str], places: Mapping[str, str]) -> list[str]:
-    pattern = re.compile(r"\b(" + "|".join(places) + r")\b")
-    return [pattern.sub(lambda found: places[found.group()], part) for part in command]
+def _with_stand_ins(command: Sequence[str], paths: Mapping[str, str]) -> list[str]:
+    pattern = re.compile(r"\b(" + "|".join(paths) + r")\b")
+    return [pattern.sub(lambda match: paths[match.group()], part) for part in command]
 
 
 def _shortened(command: Sequence[str]) -> list[str]:
-    short = {}
+    short: dict[str, Any] = {}
     for name, settings in SHORT.items():
         if any(f"configs/{name}" in part for part in command):
             short |= settings
@@ -128,5 +129,5 @@ def _run(command: Sequence[str], folder: Path) -> str | None:
         return f"not finished after {TIME_LIMIT_S} s"
     if done.returncode == 0:
         return None
-    said = (done.stderr or done.stdout).strip().splitlines()[-LINES_TOLD:]
-    return f"exit status {done.returncode}: {' | '.join(said)}"
+    output = (done.stderr or done.stdout).strip().splitlines()[-LINES_SHOWN:]
+    return f"exit status {done.returncode}: {' | '.join(output)}"

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from bundle.datasets.dataset import read_dataset
+from bundle.datasets.phantom.classes import BACKGROUND_SCRIBBLE, LABELS, PAPER_CLASSES
+from bundle.datasets.phantom.painter import make_phantom, painted
+from bundle.datasets.phantom.torso import Ellipsoid, Layer, Torso, View, largest_part
 from bundle.datasets.phantom_cohort import write_phantom_cohort
-from bundle.datasets.phantom_painter import BACKGROUND_SCRIBBLE, LABELS, PAPER_CLASSES, make_phantom
 from scripts.common.errors import BundleError
 from scripts.data.volume_io import read_labels, read_volume
 
@@ -40,6 +42,29 @@ def test_organs_lie_where_a_patients_do_whatever_the_orientation(seed, axes, obl
     assert centre["liver"][2] > centre["right_kidney"][2]  # superior is positive
     left_kidney, right_kidney = centre["left_kidney"][2], centre["right_kidney"][2]
     assert left_kidney > right_kidney - 25
+
+
+def test_layers_are_painted_over_each_other_and_nothing_else_changes():
+    hu, label = np.array([[[-1000.0, -1000.0, 5.0]]], np.float32), np.array([[[0, 0, 4]]], np.uint8)
+    first = Layer(np.array([[[True, True, False]]]), 40.0, label=1)
+    second = Layer(np.array([[[False, True, True]]]), np.array([[[1.0, 2.0, 3.0]]]))
+    third = Layer(np.array([[[False, False, True]]]), label=0)
+    image, drawn = painted(hu, label, [first, second, third])
+    assert image.ravel().tolist() == [40, 2, 3] and drawn.ravel().tolist() == [1, 1, 0]
+    assert hu.ravel().tolist() == [-1000, -1000, 5] and label.ravel().tolist() == [0, 0, 4]
+
+
+def test_relative_radius_is_one_on_the_surface_and_the_tilt_turns_the_top_to_the_right():
+    view = View((1, 1, 2), np.eye(4), np.array([1.0, 1.0, 2.0]))
+    places_mm = np.array([[10.0, 0.0, 0.0], [0.0, 0.0, 30.0]]).T.reshape(3, 1, 1, 2)
+    torso = Torso(view, *places_mm)
+    assert np.allclose(torso.relative_radius(Ellipsoid((0, 0, 0), (5, 7, 10))), [[[2, 3]]])
+    assert np.allclose(torso.relative_radius(Ellipsoid((0, 0, 0), (5, 7, 10), tilt_deg=90)), [[[1, 6]]])
+
+
+def test_the_largest_part_of_a_mask():
+    mask = np.array([[[True, False, True, True, False, True]]])
+    assert largest_part(mask).ravel().tolist() == [False, False, True, True, False, False]
 
 
 def test_the_four_organs_of_the_demo_are_wholly_in_view_and_of_plausible_volume():

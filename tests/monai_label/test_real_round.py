@@ -9,9 +9,9 @@ import pytest
 pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of its own: make test-monai-label")
 
 from bundle.datasets.dataset import read_dataset
-from bundle.monai_label.names import OUTSIDE, REGION, TAG, TRAINED
+from bundle.monai_label.names import OUTSIDE, SUPPORT_MASK, TAG, TRAINED
 from scripts.common.overlap import dice_of
-from tests.data.test_real_data import data
+from tests.fixtures.real_data import data
 from tests.monai_label.label_server import Server, infer, quality
 
 SETTINGS = ("--weights", "abdomen_ct", "--set", "segmentation.max_epochs=6")
@@ -27,28 +27,28 @@ def test_four_abdominal_volumes_are_labelled_from_strokes_in_one(tmp_path, capsy
         (studies / f"{case}.nii.gz").write_bytes(dataset.image(case).read_bytes())
     strokes = nib.load(dataset.scribbles("a", dataset.support))
     drawn = np.asarray(strokes.dataobj)
-    wanted = {**dataset.classes, OUTSIDE: dataset.background}
+    segments = {**dataset.classes, OUTSIDE: dataset.background}
     nib.save(
-        nib.Nifti1Image(np.where(np.isin(drawn, [*wanted.values()]), drawn, 0), strokes.affine),
+        nib.Nifti1Image(np.where(np.isin(drawn, [*segments.values()]), drawn, 0), strokes.affine),
         tmp_path / "strokes.nii.gz",
     )
     server = Server(studies, tmp_path / "app", SETTINGS, patience_s=1800)
     try:
-        named = {"label_info": [{"name": name, "idx": value} for name, value in wanted.items()]}
-        grown = infer(server, REGION, dataset.support, tmp_path, named, tmp_path / "strokes.nii.gz")
-        region = dice_of_organs(grown, dataset, dataset.support)
-        server.submit(dataset.support, tmp_path / "strokes.nii.gz", wanted)
+        named = {"label_info": [{"name": name, "idx": value} for name, value in segments.items()]}
+        grown = infer(server, SUPPORT_MASK, dataset.support, tmp_path, named, tmp_path / "strokes.nii.gz")
+        mask_dice = dice_of_organs(grown, dataset, dataset.support)
+        server.submit(dataset.support, tmp_path / "strokes.nii.gz", segments)
         task = server.train_to_the_end()
         assert task["status"] == "DONE", "\n".join(task["details"])
         assert server.get("/info/").json()["datastore"]["label_tags"] == {"final": 1, TAG: len(cases)}
-        told = {case: quality(server, case) for case in cases[1:]}
-        found = {case: dice_of_label(server, dataset, case, tmp_path) for case in cases[1:]}
+        predicted = {case: quality(server, case) for case in cases[1:]}
+        reached = {case: dice_of_label(server, dataset, case, tmp_path) for case in cases[1:]}
         with capsys.disabled():
-            print("", "region", json.dumps(region), sep="\n")
-            print("predicted Dice", json.dumps(told), "true Dice", json.dumps(found), sep="\n")
-        assert min(region.values()) > 0.8, "seen before Train"
-        assert all(set(classes) == set(dataset.classes) for classes in told.values())
-        assert all(classes["liver"] > 0.5 for classes in found.values()), "large, and never missed"
+            print("", "Dice of the support mask", json.dumps(mask_dice), sep="\n")
+            print("predicted Dice", json.dumps(predicted), "true Dice", json.dumps(reached), sep="\n")
+        assert min(mask_dice.values()) > 0.8, "seen before Train"
+        assert all(set(classes) == set(dataset.classes) for classes in predicted.values())
+        assert all(classes["liver"] > 0.5 for classes in reached.values()), "large, and never missed"
         assert infer(server, TRAINED, cases[1], tmp_path).max() <= len(dataset.classes)
     finally:
         server.kill()

@@ -10,7 +10,7 @@ pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of
 import requests
 
 from bundle.datasets.phantom_cohort import write_phantom_cohort
-from bundle.monai_label.names import OUTSIDE, REGION, SHIPPED, TAG, TRAINED
+from bundle.monai_label.names import OUTSIDE, SHIPPED, SUPPORT_MASK, TAG, TRAINED
 from scripts.common.overlap import dice_of
 from tests.monai_label.label_server import PATIENCE_S, Server, infer, quality
 from tests.pipeline_fixtures import default_settings
@@ -40,8 +40,8 @@ def server(cohort, tmp_path_factory):
 
 def test_info_names_the_shipped_network_and_the_trainer(server):
     info = server.get("/info/").json()
-    assert set(info["models"]) == {SHIPPED, REGION}, "nothing was trained yet"
-    assert info["models"][REGION]["type"] == "scribbles", "3D Slicer offers it in its scribbles panel"
+    assert set(info["models"]) == {SHIPPED, SUPPORT_MASK}, "nothing was trained yet"
+    assert info["models"][SUPPORT_MASK]["type"] == "scribbles", "3D Slicer offers it in its scribbles panel"
     assert info["models"][SHIPPED]["labels"] == {"spleen": 1, "left_kidney": 2, "liver": 3}
     assert info["models"][SHIPPED]["config"]["model_filename"] == ["model.pt"]
     assert list(info["trainers"]) == [TRAINED] and "least_trusted" in info["strategies"]
@@ -71,14 +71,16 @@ def test_strokes_of_one_study_come_back_as_whole_organs(server, cohort, tmp_path
     strokes = cohort / "scribbles" / f"{CASES[0]}_a.nii.gz"
     truth = np.asarray(nib.load(cohort / "labels" / f"{CASES[0]}.nii.gz").dataobj)
     info = {"label_info": [{"name": name, "idx": value} for name, value in {**ORGANS, OUTSIDE: 7}.items()]}
-    grown = infer(server, REGION, CASES[0], tmp_path, info, strokes)
+    grown = infer(server, SUPPORT_MASK, CASES[0], tmp_path, info, strokes)
     assert set(np.unique(grown)) == {0, *ORGANS.values()}
-    found = {name: dice_of(grown == value, truth == value) for name, value in ORGANS.items()}
-    assert min(found.values()) > 0.6, found  # voxels of 8 mm
-    one = infer(server, REGION, CASES[0], tmp_path, info | {"selected_label_name": "liver"}, strokes)
+    dice = {name: dice_of(grown == value, truth == value) for name, value in ORGANS.items()}
+    assert min(dice.values()) > 0.6, dice  # voxels of 8 mm
+    one = infer(server, SUPPORT_MASK, CASES[0], tmp_path, info | {"selected_label_name": "liver"}, strokes)
     assert np.array_equal(one == 1, grown == ORGANS["liver"]) and one.max() == 1
     slicer = {"result_extension": ".nrrd", "result_dtype": "uint8"}
-    assert np.array_equal(infer(server, REGION, CASES[0], tmp_path, info | slicer, strokes, ".nrrd"), grown)
+    assert np.array_equal(infer(server, SUPPORT_MASK, CASES[0], tmp_path, info | slicer, strokes, ".nrrd"), grown)
+    old_name = infer(server, "oneshot_region", CASES[0], tmp_path, info, strokes)
+    assert np.array_equal(old_name, grown), "clients of the version before ask for it by this name"
 
 
 def test_strokes_of_another_grid_are_refused_with_the_reason(server, cohort, tmp_path):
@@ -86,21 +88,22 @@ def test_strokes_of_another_grid_are_refused_with_the_reason(server, cohort, tmp
     nib.save(strokes.slicer[:-1], tmp_path / "fewer.nii.gz")
     params = {"label_info": [{"name": name, "idx": value} for name, value in {**ORGANS, OUTSIDE: 7}.items()]}
     answer = server.post(
-        f"/infer/{REGION}?image={CASES[0]}&output=image",
+        f"/infer/{SUPPORT_MASK}?image={CASES[0]}&output=image",
         data={"params": json.dumps(params)},
         files={"label": ("fewer.nii.gz", (tmp_path / "fewer.nii.gz").read_bytes())},
     )
-    told = answer.json()["detail"]
-    assert answer.status_code == 400 and "the scribbles are not on the support's grid" in told
-    assert f"expected: {' x '.join(map(str, strokes.shape))}" in told
+    message = answer.json()["detail"]
+    assert answer.status_code == 400 and "the scribbles are not on the support's grid" in message
+    assert f"expected: {' x '.join(map(str, strokes.shape))}" in message
 
 
 @pytest.mark.parametrize(
-    ("model", "said"), [(REGION, "no strokes came with the request"), (TRAINED, "no trained network yet: press Train")]
+    ("model", "message"),
+    [(SUPPORT_MASK, "no strokes came with the request"), (TRAINED, "no trained network yet: press Train")],
 )
-def test_what_is_missing_is_said_to_the_client(server, model, said):
+def test_what_is_missing_is_said_to_the_client(server, model, message):
     answer = server.post(f"/infer/{model}?image={CASES[0]}&output=image", data={"params": "{}"})
-    assert answer.status_code == 400 and said in answer.json()["detail"]
+    assert answer.status_code == 400 and message in answer.json()["detail"]
 
 
 def test_training_without_strokes_says_what_is_missing(server):
@@ -117,8 +120,8 @@ def test_from_strokes_to_labels_of_every_study_and_a_correction_round(server, co
     assert info["datastore"]["label_tags"] == {"final": 1, TAG: len(CASES)}
     assert info["models"][TRAINED]["labels"] == {"spleen": 1, "liver": 2}
     for case in CASES[1:]:
-        told = server.get(f"/datastore/label/info?label={case}&tag={TAG}").json()
-        assert set(told["predicted_dice"]) == set(ORGANS)
+        record = server.get(f"/datastore/label/info?label={case}&tag={TAG}").json()
+        assert set(record["predicted_dice"]) == set(ORGANS)
     label = server.get(f"/datastore/label?label={CASES[1]}&tag={TAG}")
     file = tmp_path / "label.nii.gz"
     file.write_bytes(label.content)

@@ -1,5 +1,7 @@
 """What is submitted in MONAI Label, and what a round of training makes of it."""
 
+from importlib.util import find_spec
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -58,7 +60,7 @@ def test_strokes_make_the_support(studies, tmp_path):
     assert (task.support, task.classes, task.background) == ("a", {"spleen": 1, "liver": 2}, 3)
     assert values(task.scribbles) == [0, 1, 2, 3]
     assert np.array_equal(nib.load(task.scribbles).affine, AFFINE)
-    assert task.region is None and task.accepted is None
+    assert task.support_mask is None and task.accepted is None
 
 
 def test_corrected_labels_get_the_values_of_the_strokes(studies, tmp_path):
@@ -70,14 +72,14 @@ def test_corrected_labels_get_the_values_of_the_strokes(studies, tmp_path):
     assert not (tmp_path / "work" / "accepted" / "c.nii.gz").exists()
 
 
-def test_whole_organs_of_the_support_are_its_region_and_its_strokes_stay(studies, tmp_path):
+def test_whole_organs_of_the_support_are_its_mask_and_its_strokes_stay(studies, tmp_path):
     read_task(studies, tmp_path / "work")
     studies.submit("a", [1, 1, 2, 0], spleen=1, liver=2)
     task = read_task(studies, tmp_path / "work")
-    assert values(task.region) == [1, 1, 2, 0] and values(task.scribbles) == [0, 1, 2, 3]
+    assert values(task.support_mask) == [1, 1, 2, 0] and values(task.scribbles) == [0, 1, 2, 3]
     studies.submit("a", [3, 0, 2, 1], spleen=1, liver=2, **{OUTSIDE: 3})
     task = read_task(studies, tmp_path / "work")
-    assert task.region is None and values(task.scribbles) == [3, 0, 2, 1], "new strokes"
+    assert task.support_mask is None and values(task.scribbles) == [3, 0, 2, 1], "new strokes"
 
 
 def test_slicer_counts_segments_that_it_leaves_out(studies, tmp_path):
@@ -116,17 +118,17 @@ def panel(organ, *organs):
 
 def test_the_panels_strokes_belong_to_the_organ_selected(look):
     strokes = look([1, 2, 4, 3], **panel("liver", "spleen", "liver"))
-    assert (strokes.classes, strokes.background, strokes.wanted) == ({"liver": 4}, 3, "liver")
+    assert (strokes.classes, strokes.background, strokes.selected) == ({"liver": 4}, 3, "liver")
     assert values(strokes.file) == [0, 0, 4, 3], "whole organs in the other segments are no strokes"
 
 
 def test_segments_hold_strokes_where_the_panel_holds_none(look):
     rows = [{"name": name, "idx": value} for name, value in {"spleen": 1, "liver": 2, OUTSIDE: 7}.items()]
     strokes = look([1, 2, 7, 0], label_info=rows)
-    assert (strokes.classes, strokes.background, strokes.wanted) == ({"spleen": 1, "liver": 2}, 7, None)
+    assert (strokes.classes, strokes.background, strokes.selected) == ({"spleen": 1, "liver": 2}, 7, None)
     rows += [{"name": "background_scribbles", "idx": 8}, {"name": "foreground_scribbles", "idx": 9}]
     strokes = look([1, 2, 7, 8], label_info=rows, selected_label_name="liver")
-    assert (strokes.classes, strokes.wanted) == ({"spleen": 1, "liver": 2}, "liver")
+    assert (strokes.classes, strokes.selected) == ({"spleen": 1, "liver": 2}, "liver")
     assert values(strokes.file) == [1, 2, 7, 7], "both kinds of background"
 
 
@@ -169,7 +171,7 @@ def test_strokes_drawn_for_a_look_count_where_whole_organs_were_submitted(studie
     task = read_task(studies, tmp_path / "work")
     assert (task.support, task.classes, task.background) == ("b", {"spleen": 6, "liver": 5}, 255)
     assert values(task.scribbles) == [6, 5, 0, 255], "strokes belong to the organ that they lie in"
-    assert values(task.region) == [6, 5, 0, 0]
+    assert values(task.support_mask) == [6, 5, 0, 0]
     look([0, 0, 4, 3], **panel("liver", "spleen", "liver"))
     assert values(read_task(studies, tmp_path / "work").scribbles) == [6, 5, 0, 255], "a look alone changes nothing"
     studies.submit("a", [0, 1, 2, 3], spleen=1, liver=2, **{OUTSIDE: 3})
@@ -203,9 +205,14 @@ def test_what_is_not_enough(studies, tmp_path):
     assert caught.value.case == "b"
 
 
-def test_a_server_needs_studies_and_its_own_environment(tmp_path):
+def test_a_server_needs_studies(tmp_path):
     with pytest.raises(BundleError, match="the folder of studies is missing"):
         launch(tmp_path / "nowhere", tmp_path / "app", 8000, {})
+    assert not (tmp_path / "app").exists()
+
+
+@pytest.mark.skipif(find_spec("monailabel") is not None, reason="where MONAI Label is installed, the server starts")
+def test_a_server_needs_its_own_environment(tmp_path):
     with pytest.raises(BundleError, match="MONAI Label is not installed here") as caught:
         launch(tmp_path, tmp_path / "app", 8000, {})
     assert "make monai-label STUDIES=DIR" in caught.value.expected

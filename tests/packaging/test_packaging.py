@@ -8,14 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from bundle.packaging import Release, assembly, package
 from bundle.packaging.assembly import assemble
+from bundle.packaging.package import package
+from bundle.packaging.release import Release
 from bundle.packaging.rules import broken_rules
 from bundle.packaging.trials import failed_trials, readme_commands
 from bundle.pipeline.configs import BUNDLE_ROOT
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
+from scripts.common.work_folder import WorkFolder
 from scripts.networks.segmenter import segmentation_network
+from scripts.quality.records import CheckRecord, ClassCheck
+from tests.prnet_fixtures import make_cohort
 
 NAME = "abdomen_ct_segmentation"
 
@@ -38,6 +42,14 @@ def test_a_package_holds_the_bundle_and_nothing_else(packaged):
     assert sorted(entry.name for entry in packaged.iterdir()) == ["LICENSE", "configs", "docs", "models", "scripts"]
     assert broken_rules(packaged) == []
     assert (packaged / "models" / "model.pt").read_bytes() == (BUNDLE_ROOT / "models" / "model.pt").read_bytes()
+
+
+def test_sub_packages_and_profiles_are_copied_and_nothing_of_the_driver(packaged):
+    for part, suffix in (("scripts", ".py"), ("configs", ".json")):
+        original = {file.relative_to(BUNDLE_ROOT) for file in (BUNDLE_ROOT / part).rglob(f"*{suffix}")}
+        assert {file.relative_to(packaged) for file in (packaged / part).rglob(f"*{suffix}")} == original
+        assert len({file.parent for file in original}) > 1, "it has folders"
+    assert not (packaged / "docs" / "development.md").exists(), "of those who change the bundle"
 
 
 def test_of_the_bundles_own_network_the_configs_stay_as_they_are(packaged):
@@ -63,7 +75,36 @@ def add_cache(folder):
 
 
 def add_driver(folder):
-    (folder / "scripts" / "extra.py").write_text("from bundle import demo\n")
+    (folder / "scripts" / "data" / "extra.py").write_text("from bundle import demo\n")
+
+
+def import_what_is_gone(folder):
+    (folder / "scripts" / "data" / "extra.py").write_text("def read():\n    from scripts.data.gone import read\n")
+
+
+def break_syntax(folder):
+    (folder / "scripts" / "data" / "extra.py").write_text("def read(:\n")
+
+
+def lose_a_module(folder):
+    (folder / "scripts" / "networks" / "segmenter.py").unlink()
+
+
+def break_a_profile(folder):
+    (folder / "configs" / "small" / "train.json").write_text("{")
+
+
+def patch_nothing(folder):
+    (folder / "configs" / "small" / "missing.json").write_text("{}")
+
+
+def name_a_class_that_is_gone(folder):
+    change(folder / "configs" / "paper" / "train.json", loss={"_target_": "scripts.segmentation.loss.Gone"})
+
+
+def link_outside(folder):
+    file = folder / "docs" / "README.md"
+    file.write_text(file.read_text(encoding="utf-8") + "[how to build](development.md#tests)\n")
 
 
 def name_a_home(folder):
@@ -107,7 +148,14 @@ def mistype(folder):
     [
         (remove_licence, "LICENSE is missing"),
         (add_cache, "scripts/__pycache__ is a cache"),
-        (add_driver, "scripts/extra.py imports the driver"),
+        (add_driver, "scripts/data/extra.py imports the driver"),
+        (import_what_is_gone, "scripts/data/extra.py imports scripts.data.gone.read, which is not in the package"),
+        (break_syntax, "scripts/data/extra.py is no Python"),
+        (lose_a_module, "configs/inference.json names scripts.networks.segmenter"),
+        (break_a_profile, "configs/small/train.json is no JSON"),
+        (patch_nothing, "configs/small/missing.json patches no configs/missing.json"),
+        (name_a_class_that_is_gone, "configs/paper/train.json names scripts.segmentation.loss.Gone"),
+        (link_outside, "docs/README.md links to development.md, which is not in the package"),
         (name_a_home, "docs/method.md names a place on one machine: /home/s"),
         (pickle_objects, "models/model.pt is no flat table of tensors"),
         (add_shorter_name, "models/a.pt would be loaded by MONAI Label"),
@@ -128,36 +176,34 @@ def test_names_say_the_task_in_lower_case(copy, name):
     assert any(repr(name) in problem for problem in broken_rules(copy.rename(copy.with_name(name))))
 
 
-def test_files_that_are_too_large_are_listed_with_their_hash(tmp_path, monkeypatch):
-    monkeypatch.setattr(assembly, "LARGEST_MB", 10)
+def test_files_that_are_too_large_are_listed_with_their_hash(tmp_path):
     with pytest.raises(BundleError, match="files above 10 MB"):
-        assemble(Release(NAME), tmp_path)
-    folder = assemble(Release(NAME, large_files_url="https://example.org/files/"), tmp_path)
+        assemble(Release(NAME), tmp_path, largest_mb=10)
+    folder = assemble(Release(NAME, large_files_url="https://example.org/files/"), tmp_path, largest_mb=10)
     listed = (folder / "large_files.yml").read_text(encoding="utf-8")
     assert 'path: "models/model.pt"\n    url: "https://example.org/files/models/model.pt"' in listed
     assert not (folder / "models" / "model.pt").exists()
     assert (tmp_path / f"{NAME}_large_files" / "models" / "model.pt").exists()
-    assert broken_rules(folder) == []
+    assert broken_rules(folder, largest_mb=10) == []
 
 
 @pytest.fixture
 def task(tmp_path):
     """What `oneshot` leaves behind, with an untrained network of two classes."""
-    folder, widths = tmp_path / "run", [2, 4, 4, 4, 4]
+    work, widths = WorkFolder(make_cohort(tmp_path).output_dir), [2, 4, 4, 4, 4]
     torch.manual_seed(0)
     network = segmentation_network("anatomy", 3, widths)
-    (folder / "segmentation").mkdir(parents=True)
-    torch.save(network.state_dict(), folder / "segmentation" / "model.pt")
+    work.segmentation.mkdir(parents=True)
+    torch.save(network.state_dict(), work.segmentation / "model.pt")
     shape = {"architecture": "anatomy", "channels": widths, "spacing_mm": [8.0] * 3, "patch_size": [32] * 3}
     classes = {"aorta": 8, "left_adrenal": 12}
     about = {"max_epochs": 2, "samples_per_epoch": 4, "training_cases": ["a", "b"], "crop_to_body": True}
-    write_json(folder / "segmentation" / "model.json", {"kind": "segmentation", "classes": classes, **shape, **about})
-    write_json(folder / "run.json", {"mode": "default", "small": True})
-    write_json(folder / "cohort.json", {"support": "a"})
-    found = {name: {"predicted_dice": 0.75, "flagged": name == "aorta"} for name in classes}
-    write_json(folder / "self_check" / "b.json", {"classes": found})
+    write_json(work.segmentation / "model.json", {"kind": "segmentation", "classes": classes, **shape, **about})
+    write_json(work.settings, {"mode": "default", "small": True})
+    checks = {name: ClassCheck(0.75, (0.7, 0.8), 0.8, 1.0, {}, 9.0, 90.0, name == "aorta") for name in classes}
+    write_json(work.self_check / "b.json", CheckRecord("b", 0.9, 1.0, True, (), checks).to_json())
     (tmp_path / "terms.txt").write_text("Ours, for research.\n")
-    return folder
+    return work.path
 
 
 def test_a_users_network_brings_its_classes_and_numbers(task, tmp_path):

@@ -1,4 +1,4 @@
-"""What grows from the strokes of one study: seen before anything is trained."""
+"""The support mask that grows from the strokes of one study, shown before anything is trained."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from bundle.datasets.links import link_images
-from bundle.monai_label.commands import run_command
+from bundle.monai_label.commands import command_line, run_command
 from bundle.monai_label.names import DRAWN
 from bundle.monai_label.strokes import Strokes, read_strokes, remember, within_roi
 from bundle.monai_label.submissions import classes_option
 from scripts.common.errors import BundleError
-from scripts.common.files import write_nifti
+from scripts.common.files import open_nifti, write_nifti
+from scripts.common.work_folder import WorkFolder
 from scripts.data.volume_io import case_id, find_volumes, read_labels
-from scripts.pseudo_labels.support_mask import support_mask_file
 
 
-class GrownRegion(InferTask):
-    """Strokes of one study in, its organs out: the region that training would start from.
+class SupportMaskTask(InferTask):
+    """Strokes of one study in, its organs out: the support mask that training would start from.
 
     Args:
         folder: keeps a study's cache between two looks.
@@ -43,7 +42,7 @@ class GrownRegion(InferTask):
         return True
 
     def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Grow the region; file on the study's own grid, and the names of its values.
+        """Grow the mask; file on the study's own grid, and the names of its values.
 
         What is drawn on a study of the datastore ("study" in the request) is remembered.
 
@@ -56,39 +55,39 @@ class GrownRegion(InferTask):
             with self._alone, tempfile.TemporaryDirectory() as elsewhere:
                 folder = self.folder / study if study else Path(elsewhere)
                 strokes = read_strokes(request, folder)
-                region = self._grow(request, study or case_id(image), image, strokes, folder)
+                mask = self._grow(request, study or case_id(image), image, strokes, folder)
                 if study:
                     remember(strokes, folder / DRAWN)
-                return self._answer(request, strokes, region)
+                return self._response(request, strokes, mask)
         except BundleError as error:
             raise HTTPException(400, str(error)) from error
 
     def _grow(self, request: Mapping[str, Any], case: str, image: Path, strokes: Strokes, folder: Path) -> Path:
-        images = link_images({case: image}, folder / "images")
+        images, work = link_images({case: image}, folder / "images"), WorkFolder(folder / "run")
         options = {
             "images": images,
             "support": find_volumes(images)[case],
             "scribbles": strokes.file,
             "classes": classes_option(strokes.classes),
             "background": strokes.background,
-            "output": folder / "run",
+            "output": work.path,
         }
-        run_command("region", options, self.conf, {"device": request.get("device")})
-        return support_mask_file(folder / "run", case)
+        run_command(command_line("support-mask", options, self.conf, {"device": request.get("device")}))
+        return work.support_mask.label(case)
 
-    def _answer(self, request: Mapping[str, Any], strokes: Strokes, region: Path) -> tuple[str, dict[str, Any]]:
-        names = {strokes.wanted: 1} if strokes.wanted else strokes.classes
-        label = read_labels(region)
+    def _response(self, request: Mapping[str, Any], strokes: Strokes, mask: Path) -> tuple[str, dict[str, Any]]:
+        names = {strokes.selected: 1} if strokes.selected else strokes.classes
+        label = read_labels(mask)
         organs = within_roi(label.array, request.get("roi"))
-        if strokes.wanted:
-            organs = organs == strokes.classes[strokes.wanted]
+        if strokes.selected:
+            organs = organs == strokes.classes[strokes.selected]
         with tempfile.NamedTemporaryFile(suffix=".nii.gz", delete=False) as file:
             target = Path(file.name)
-        write_nifti(target, organs.astype(np.uint8), label.affine, like=nib.load(region))
-        return str(_as_asked(target, request.get("result_extension"))), {"label_names": names}
+        write_nifti(target, organs.astype(np.uint8), label.affine, like=open_nifti(mask))
+        return str(_in_format(target, request.get("result_extension"))), {"label_names": names}
 
 
-def _as_asked(file: Path, suffix: str | None) -> Path:
+def _in_format(file: Path, suffix: str | None) -> Path:
     """The label map in the format that the client reads: 3D Slicer wants NRRD."""
     if suffix in (None, "", ".nii.gz"):
         return file

@@ -1,0 +1,1 @@
+"""Synthetic torso CT with labels, by seed: the embedded cohort of `make demo`. It proves software, not medicine."""

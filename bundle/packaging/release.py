@@ -1,0 +1,64 @@
+"""What a package is called and says about itself."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bundle.pipeline.inference import CARD_KEYS
+from scripts.common.errors import BundleError
+
+STAGE = "package"
+# Config -> its keys that say what the network is; they are those of its card.
+DESCRIBED = {"inference.json": CARD_KEYS, "train.json": CARD_KEYS, "evaluate.json": ("classes",)}
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a package is called and says about itself.
+
+    Attributes:
+        name: folder name, such as spleen_ct_segmentation.
+        version: such as 0.2.0; None keeps that of `configs/metadata.json`.
+        change: one line for the changelog; needed with a new version.
+        authors: for the metadata; None keeps them.
+        data_terms: file on the data and its terms, which becomes `docs/data_license.txt`; needed for a user's network.
+        large_files_url: where files above 25 MB will lie; needed if there are any.
+    """
+
+    name: str
+    version: str | None = None
+    change: str | None = None
+    authors: str | None = None
+    data_terms: Path | None = None
+    large_files_url: str | None = None
+
+
+def described_metadata(metadata: Mapping[str, Any], release: Release, card: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata with the release's version and changelog, and the network's classes.
+
+    Raises:
+        BundleError: a new version without a change.
+    """
+    result = copy.deepcopy(dict(metadata))
+    if release.version is not None and release.version not in result["changelog"]:
+        if release.change is None:
+            raise BundleError(
+                "a new version needs a line for the changelog", stage=STAGE, expected="--change", found="nothing"
+            )
+        result["changelog"] = {release.version: release.change, **result["changelog"]}
+    result["version"] = release.version or result["version"]
+    result["authors"] = release.authors or result["authors"]
+    names = list(card["classes"])
+    words = [name.replace("_", " ") for name in names]
+    values = ", ".join(f"{value} {word}" for value, word in enumerate(words, start=1))
+    result["label_classes"] = f"single channel label map, 0 background, {values}"
+    result["pred_classes"] = f"{len(names) + 1} channels of logits: background, {', '.join(words)}"
+    outputs = result["network_data_format"]["outputs"]["pred"]
+    outputs["num_channels"] = len(names) + 1
+    outputs["channel_def"] = {str(channel): name for channel, name in enumerate(["background", *names])}
+    result["network_data_format"]["post_processed_outputs"]["pred"]["value_range"] = [0, len(names)]
+    return result

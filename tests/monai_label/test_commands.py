@@ -1,0 +1,57 @@
+"""What the app starts in processes of its own, and what it makes of the results."""
+
+import pytest
+
+from bundle.monai_label.commands import command_line
+from bundle.monai_label.names import SUPPORT_MASK, TRAINED, current_name
+from bundle.monai_label.results import label_info
+from scripts.common.errors import BundleError
+from scripts.common.files import write_json
+from scripts.common.work_folder import WorkFolder
+from scripts.data.cohort import load_cohort
+from scripts.quality.records import CheckRecord, ClassCheck
+from tests.prnet_fixtures import CLASSES, make_cohort
+
+
+def test_options_without_a_value_are_left_out():
+    options = {"support": "a.nii.gz", "support-mask": None, "background": 7}
+    arguments = command_line("oneshot", options, {"small": "false"}, {})
+    assert arguments == ["oneshot", "--support", "a.nii.gz", "--background", "7"]
+
+
+def test_the_clients_settings_follow_those_of_the_app():
+    conf = {"set": "embedding.max_epochs=2;segmentation.max_epochs=3", "weights": "abdomen_ct"}
+    arguments = command_line("support-mask", {}, conf, {"set": "segmentation.max_epochs=4", "device": "cpu"})
+    settings = [value for option, value in zip(arguments[1::2], arguments[2::2], strict=False) if option == "--set"]
+    assert settings == ["embedding.max_epochs=2", "segmentation.max_epochs=3", "segmentation.max_epochs=4"]
+    assert arguments[:5] == ["support-mask", "--weights", "abdomen_ct", "--device", "cpu"]
+    assert arguments[-1] == "--small", "for two CPU cores unless the app or the client says otherwise"
+
+
+@pytest.mark.parametrize("setting", ["segmentation.max_epochs=$__import__('os')", "segmentation.max_epochs=@seed"])
+def test_an_expression_of_a_client_is_refused(setting):
+    with pytest.raises(BundleError, match="a client sends values, no expressions"):
+        command_line("oneshot", {}, {}, {"set": setting})
+
+
+def test_the_old_name_of_the_support_mask_is_taken_with_a_warning(caplog):
+    assert current_name(TRAINED) == TRAINED and caplog.messages == []
+    assert current_name("oneshot_region") == SUPPORT_MASK == "oneshot_support_mask"
+    (message,) = caplog.messages
+    assert "'oneshot_support_mask'" in message and "this version only" in message
+
+
+def test_a_label_comes_with_the_names_of_its_values_and_what_the_self_check_says(tmp_path):
+    cohort = make_cohort(tmp_path)
+    work = WorkFolder(cohort.output_dir)
+    good = ClassCheck(0.9123, (0.9, 0.92), 0.95, 1.0, {}, 120.0, 50.0, False)
+    bad = ClassCheck(0.4, (0.3, 0.5), 0.4, 1.0, {}, 80.0, 30.0, True, ("far smaller than in other cases",))
+    record = CheckRecord("case_1", 0.9, 1.0, True, (), dict(zip(CLASSES, (good, bad), strict=True)))
+    write_json(work.self_check / "case_1.json", record.to_json())
+    names = [{"name": name, "idx": value} for name, value in load_cohort(work.path).classes.items()]
+    assert label_info(work, "case_1") == {
+        "label_info": names,
+        "predicted_dice": {"spleen": 0.9123, "left_kidney": 0.4},
+        "doubted": {"left_kidney": ["far smaller than in other cases"]},
+    }
+    assert label_info(work, "case_0") == {"label_info": names, "predicted_dice": {}, "doubted": {}}
