@@ -27,15 +27,16 @@ setup: ## Create .venv with the pinned dependencies (the others do this themselv
 demo: setup ## Run the whole method on an embedded synthetic cohort; results in demo/
 	$(VENV_PYTHON) -m bundle demo $(ARGS)
 
-test: setup ## Run all tests, the slow ones too
+test: setup ## Run all tests; ARGS="-m unit" only the small ones, ARGS="-m 'not slow'" all but the slow ones
 	$(VENV_PYTHON) -m pytest $(ARGS)
 
 coverage: setup ## Run all tests and fail when they reach less than 90 % of the lines of scripts/
 	$(VENV_PYTHON) -m pytest --cov=scripts --cov-report=term-missing:skip-covered --cov-fail-under=90 $(ARGS)
 
-lint: setup ## Check style and formatting
+lint: setup ## Check style, formatting and types
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
+	$(VENV_PYTHON) -m mypy
 
 format: setup ## Apply the formatting
 	$(VENV_PYTHON) -m ruff check --fix .
@@ -51,5 +52,5 @@ test-monai-label: setup-monai-label ## Test the app through a real server
 	.venv-monai-label/bin/python -m pytest tests/monai_label $(ARGS)
 
 clean: ## Remove the environments and caches; results (demo/, runs/) stay
-	rm -rf .venv .venv-monai-label .pytest_cache .ruff_cache .coverage
+	rm -rf .venv .venv-monai-label .pytest_cache .ruff_cache .mypy_cache .coverage
 	find bundle scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,13 +1,23 @@
-"""Two fixtures most tests of geometry and files need: an affine from axis codes, and a volume on disk."""
+"""Two fixtures most tests of geometry and files need, and which tests count as `unit`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+
+from tests.units import is_unit
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as `unit` what is small: not slow, nothing on disk, nothing of the repository."""
+    for item in items:
+        if is_unit(item):
+            item.add_marker(pytest.mark.unit)
 
 
 def _make_affine(codes: Sequence[str], spacing_mm: Sequence[float], oblique_deg: float = 0.0) -> np.ndarray:
@@ -40,3 +50,12 @@ def write_volume() -> Callable[..., Path]:
         return folder / name
 
     return write
+
+
+@pytest.fixture(autouse=True)
+def _log_handlers_of_one_test_alone() -> Iterator[None]:
+    """A config that a test runs may set up logging to a stream that ends with the test."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    yield
+    root.handlers[:] = before

@@ -70,6 +70,7 @@ TINY = {
     "samples_per_epoch": 4,
     "batch_size": 2,
     "patches_per_volume": 2,
+    "use_plc": True,
     "plc_start_epoch": 1,
     "learning_rate": 0.01,
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ ARROWS: dict[str, set[str]] = {
 }
 MOST_FILES = 15
 MOST_LINES = 320
+MOST_IMPORTED = 15
 DATA_TABLES: set[str] = set()  # files that hold data and no logic
 
 
@@ -63,6 +66,15 @@ def test_importing_a_package_loads_none_of_its_modules():
         if file.name == "__init__.py":
             (docstring,) = ast.parse(file.read_text(encoding="utf-8")).body
             assert isinstance(docstring, ast.Expr), f"{file.relative_to(ROOT)} is one docstring"
+
+
+def test_inference_loads_few_of_our_modules():
+    """What `configs/inference.json` needs before the network runs: everything that it imports, packages counted."""
+    count = (
+        "import sys; import scripts.segmentation.items; print(sum(n.split('.')[0] == 'scripts' for n in sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", count], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(run.stdout) <= MOST_IMPORTED
 
 
 def test_files_import_each_other_in_no_circle():

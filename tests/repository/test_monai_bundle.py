@@ -18,7 +18,7 @@ from monai.networks.utils import get_state_dict
 from bundle.datasets.dataset import read_dataset
 from bundle.datasets.links import link_images
 from bundle.pipeline.configs import read_configs
-from tests.data.test_real_data import data
+from tests.fixtures.real_data import data
 from tests.paths import ROOT
 from tests.segmentation_fixtures import TINY, make_work_dir
 

@@ -215,6 +215,12 @@ def test_makefile_has_the_promised_targets():
     assert {"help", "setup", "demo", "test", "lint", "clean"} <= make_targets()
 
 
+def test_lint_checks_style_formatting_and_types():
+    (recipe,) = re.findall(r"^lint:.*\n((?:\t.*\n)+)", text_of(Path("Makefile")), flags=re.MULTILINE)
+    commands = [line.split(" -m ")[1] for line in recipe.splitlines()]
+    assert commands == ["ruff check .", "ruff format --check .", "mypy"]
+
+
 def test_readme_commands_are_make_targets():
     if not (ROOT / "README.md").is_file():
         pytest.skip("no README.md yet")

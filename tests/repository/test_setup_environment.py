@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import re
+import subprocess
 import sys
 
 import pytest
@@ -96,3 +99,10 @@ def test_python_without_venv_is_told_so(setup, monkeypatch):
     with pytest.raises(SystemExit, match="cannot create virtual environments: install its venv module"):
         setup.main()
     assert not setup.ENVIRONMENT.exists()
+
+
+def test_everything_that_tests_and_lint_need_is_installed(setup):
+    command = [sys.executable, "-c", setup.READ_DEPENDENCIES, str(setup.PYPROJECT)]
+    named = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    packages = {re.match(r"[\w-]+", requirement).group() for requirement in named}
+    assert {"torch", "monai", "pytest", "pytest-cov", "ruff", "mypy"} <= packages
