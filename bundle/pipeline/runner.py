@@ -9,6 +9,7 @@ from typing import Any
 
 from bundle.pipeline.configs import CONFIGS, deciding_values, device_override, read_configs, run_config, with_paths
 from bundle.pipeline.inference import network_labels, network_overrides
+from bundle.pipeline.network_labels import JOINED
 from bundle.pipeline.plan import CaseByCase, Inference, Stage, Training
 from bundle.pipeline.settings import RunSettings
 from bundle.pipeline.stages import BASES, config_names
@@ -67,7 +68,8 @@ class Runner:
         network = network_overrides(stage.network)
         labels = network_labels(stage.network, stage.labels.path, probabilities_dir, self._deciding(stage))
         inputs = labels.inputs({name: case.sha256 for name, case in self.cohort.cases.items()})
-        _forget_others(stage.labels.path, self.cohort)
+        for folder in (stage.labels.path, stage.labels.path / JOINED):
+            _forget_others(folder, self.cohort)
         todo = labels.clear(inputs)
         if not todo:
             return False
