@@ -24,14 +24,14 @@ def with_linked_files(folder: Path, names: Iterable[str]) -> list[Path]:
     """
     folder = folder.resolve()
     waiting = [folder / name for name in names]
-    found: list[Path] = []
+    files: list[Path] = []
     while waiting:
         file = waiting.pop()
-        if file in found or not file.is_file() or not file.is_relative_to(folder):
+        if file in files or not file.is_file() or not file.is_relative_to(folder):
             continue
-        found.append(file)
+        files.append(file)
         waiting += linked_files(file) if file.suffix == ".md" else []
-    return sorted(file.relative_to(folder) for file in found)
+    return sorted(file.relative_to(folder) for file in files)
 
 
 def code_blocks(text: str) -> list[tuple[str, str]]:
