@@ -104,7 +104,7 @@ class Runner:
 
     def _deciding(self, stage: Stage) -> Any:
         """Places and devices do not change a result, so they are left out."""
-        return [deciding_values(read_configs(self._names(stage))), self._chosen(stage)]
+        return [deciding_values(read_configs(self._names(stage))), deciding_values(self._chosen(stage))]
 
     def _chosen(self, stage: Stage) -> dict[str, Any]:
         """What the user set, but where the stage's own patch has a value; and what nobody can set."""

@@ -111,6 +111,11 @@ def test_changed_settings_redo_that_stage_and_later(folder, stages, stage, overr
     assert again(stages, settings(folder, overrides={stage: overrides})) == expected
 
 
+def test_where_volumes_are_cached_redoes_no_training(folder, stages):
+    again(stages, settings(folder))
+    assert again(stages, settings(folder, overrides={"segmentation": {"cache_device": "cpu"}})) == []
+
+
 def test_a_retrained_prnet_redoes_what_follows_only_if_its_weights_changed(folder, stages):
     again(stages, settings(folder))
     longer = settings(folder, overrides={"prnet_fine": {"max_epochs": 99}})
