@@ -54,8 +54,12 @@ def write_volume() -> Callable[..., Path]:
 
 @pytest.fixture(autouse=True)
 def _log_handlers_of_one_test_alone() -> Iterator[None]:
-    """A config that a test runs may set up logging to a stream that ends with the test."""
-    root = logging.getLogger()
-    before = list(root.handlers)
+    """What a command or a config sets up for logging ends with its test: its stream does, too."""
+    _keep_pytests_log_handlers()
     yield
-    root.handlers[:] = before
+    _keep_pytests_log_handlers()
+
+
+def _keep_pytests_log_handlers() -> None:
+    root = logging.getLogger()
+    root.handlers[:] = [handler for handler in root.handlers if type(handler).__module__.startswith("_pytest")]
