@@ -47,7 +47,7 @@ def is_whole(record: str | Path, inputs: str) -> bool:
         content = read_json(record)
         if content["inputs"] != inputs:
             return False
-        damaged = damaged_files(record)
+        damaged = _damaged(record, content)
     except (BundleError, KeyError, TypeError, ValueError):
         logger.warning("%s is damaged; what it records is made again", record)
         return False
@@ -63,8 +63,7 @@ def damaged_files(record: str | Path) -> list[str]:
         BundleError, KeyError, TypeError, ValueError: the record itself is damaged.
     """
     record = Path(record)
-    files, written_ns = dict(read_json(record)["files"]), record.stat().st_mtime_ns
-    return [name for name, facts in files.items() if not _is_as_recorded(record.parent / name, facts, written_ns)]
+    return _damaged(record, read_json(record))
 
 
 def content_of(record: str | Path) -> dict[str, Any]:
@@ -90,6 +89,11 @@ def recorded_hash(record: str | Path, file: str | Path) -> str:
     except (BundleError, OSError, KeyError, TypeError, ValueError):
         logger.debug("%s is not named by %s, so it is read", file, record)
     return sha256_of_file(file)
+
+
+def _damaged(record: Path, content: Mapping[str, Any]) -> list[str]:
+    files, written_ns = dict(content["files"]), record.stat().st_mtime_ns
+    return [name for name, facts in files.items() if not _is_as_recorded(record.parent / name, facts, written_ns)]
 
 
 def _facts(file: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from scripts.common.files import open_nifti, write_nifti
 from scripts.common.work_folder import PropagationFolder
 from scripts.data.case import Case
 from scripts.data.probability_maps import write_probabilities
-from scripts.data.records import PointSet, PropagationRecord
+from scripts.data.records import PropagationRecord
 from scripts.points.propagated_points import draw_kept
 
 
@@ -35,8 +35,7 @@ def write_case(
     """
     content, files = record.to_json(), [folder.scribbles(case.id)]
     image = open_nifti(case.image)
-    # Drawn from what the record says, rounded, as every later stage reads it.
-    drawn = draw_kept(PointSet.from_json(content["points"]), image.affine, case.shape, background)
+    drawn = draw_kept(record.points, image.affine, case.shape, background)
     write_nifti(folder.scribbles(case.id), drawn, image.affine, like=image)
     if probabilities is not None:
         files.append(folder.probabilities(case.id))

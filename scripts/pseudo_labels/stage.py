@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 
 from scripts.common.case_stage import CaseStage
 from scripts.common.errors import BundleError
-from scripts.common.files import sha256_of_file, write_nifti
+from scripts.common.files import open_nifti, sha256_of_file, write_nifti
 from scripts.common.label_channels import UNDECIDED, LabelChannels
 from scripts.common.work_folder import LabelFolder, PropagationFolder
 from scripts.data.cached_volume import read_cached
@@ -124,7 +123,7 @@ class PseudoLabelStage(CaseStage):
             geodesic_image(self.cohort, case, self.settings),
             self._points(name),
             case.shape,
-            own_grid(case).affine,
+            open_nifti(case.image).affine,
             self.cohort.classes,
             self.settings,
             working_volume(self.cohort, case, self.settings),
@@ -200,11 +199,6 @@ def working_volume(cohort: Cohort, case: Case, settings: GeodesicSettings) -> Wo
     return WorkingVolume(cached.image[0].numpy(), cached.body.numpy(), cached.affine, cohort.spacing_mm)
 
 
-def own_grid(case: Case) -> nib.Nifti1Image:
-    """The case's image, whose voxels are not read."""
-    return cast("nib.Nifti1Image", nib.load(case.image))
-
-
 def write_label(
     folder: LabelFolder,
     case: Case,
@@ -221,7 +215,7 @@ def write_label(
         pseudo: the label map.
         settings: that it grew with; None where the user gave it.
     """
-    original, file = own_grid(case), folder.label(case.id)
+    original, file = open_nifti(case.image), folder.label(case.id)
     write_nifti(file, LabelChannels(classes).to_values(pseudo.channels), original.affine, like=original)
     record = PseudoLabelRecord(
         case=case.id,

@@ -12,16 +12,15 @@ import torch
 
 from scripts.common.case_stage import CaseStage
 from scripts.common.errors import BundleError
-from scripts.common.files import sha256_of_file
+from scripts.common.files import open_nifti, sha256_of_file
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort
-from scripts.data.records import PointSet
 from scripts.data.scribbles import ScribblePoints, read_scribble_points
 from scripts.data.volume_io import Volume
 from scripts.points.propagated_points import points_at_home
 from scripts.pseudo_labels.label_case import PseudoLabel, WorkingVolume, label_case
 from scripts.pseudo_labels.settings import GeodesicSettings
-from scripts.pseudo_labels.stage import geodesic_image, own_grid, working_volume, write_label
+from scripts.pseudo_labels.stage import geodesic_image, working_volume, write_label
 
 STAGE = "support_mask"
 
@@ -48,9 +47,8 @@ def grow_support_mask(
         working: see `label_case`.
         device: where the distances are computed.
     """
-    points = points_at_home(scribbles, image.affine, image.array.shape)
     # Rounded as a record holds them: a coarser grid has places half way between its voxels.
-    points = PointSet.from_json(points.to_json())
+    points = points_at_home(scribbles, image.affine, image.array.shape).rounded()
     return label_case(image, points, shape, affine, classes, settings, working, device=device)
 
 
@@ -110,7 +108,7 @@ class SupportMaskStage(CaseStage):
             geodesic_image(cohort, support, self.settings),
             read_scribble_points(self.scribbles, cohort.classes),
             support.shape,
-            own_grid(support).affine,
+            open_nifti(support.image).affine,
             cohort.classes,
             self.settings,
             working_volume(cohort, support, self.settings),
