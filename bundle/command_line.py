@@ -8,10 +8,12 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundle.arguments import COMMAND_ALIASES, DEFAULT_MODE, command_parser
+from bundle.folder_lock import only_command_in
 from scripts.common.errors import BundleError
 
 if TYPE_CHECKING:
@@ -22,15 +24,21 @@ logger = logging.getLogger("bundle")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; a problem the user can act on is printed as one error, exit status 2."""
+    """Run one command; a problem the user can act on is printed as one error, exit status 2.
+
+    Other processes are kept out of its output folder from before anything is read there until the command ends.
+    """
     options = command_parser().parse_args(arguments)
     _set_up_logging(options.verbose)
     command = COMMAND_ALIASES.get(options.command, options.command)
     old_names = dict(options.old_names) | ({} if command == options.command else {options.command: command})
     for old, new in old_names.items():
         logger.warning("%s is called %s now; the old name works in this version for the last time", old, new)
+    output = getattr(options, "output", None)
+    writes = output is not None and (command != "report" or output.exists())
     try:
-        COMMANDS[command](options)
+        with only_command_in(output) if writes else nullcontext():
+            COMMANDS[command](options)
     except BundleError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -24,6 +24,7 @@ from bundle.benchmark.results import (
 )
 from bundle.benchmark.tables.pages import NO_RIVALS, pages
 from bundle.datasets.dataset import read_dataset
+from bundle.folder_lock import only_command_in
 from bundle.pipeline.configs import BUNDLE_ROOT
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_path, read_json
@@ -78,10 +79,11 @@ def _measure(options: argparse.Namespace) -> None:
         keep(limits.measure(dataset), options.docs, dataset.folder.name, name)
         return
     bench = _bench(options)
-    results = keep(_lines(options, bench), options.docs, bench.dataset.folder.name, name)
-    if options.ship:
-        for shipped in _ship(name, bench, results):
-            print(f"shipped: {shipped or 'no segmentation network'}")
+    with only_command_in(bench.output):
+        results = keep(_lines(options, bench), options.docs, bench.dataset.folder.name, name)
+        if options.ship:
+            for shipped in _ship(name, bench, results):
+                print(f"shipped: {shipped or 'no segmentation network'}")
 
 
 def _bench(options: argparse.Namespace) -> Bench:

@@ -24,8 +24,9 @@ def write_phantom_cohort(
 ) -> Path:
     """Write a cohort of phantoms in the layout of a real one and return the folder.
 
-    `images/`, `labels/`, `scribbles/phantom_00_a.nii.gz` and, last of all, `dataset.json`. The last `held_out`
-    volumes are its test list. A whole cohort of the same settings is left alone; one of other settings is replaced.
+    `images/`, `labels/`, `scribbles/phantom_00_a.nii.gz` and `dataset.json`: first as a mark, last of all whole. The
+    last `held_out` volumes are its test list. A whole cohort of the same settings is left alone; one of other settings
+    is replaced.
 
     Args:
         folder: where to write.
@@ -36,7 +37,7 @@ def write_phantom_cohort(
 
     Raises:
         BundleError: fewer than two volumes would be left for training, or the folder holds something else's
-            dataset.json or cannot be written.
+            dataset.json or volumes, or cannot be written.
     """
     folder = Path(folder)
     if held_out < 0 or count - held_out < 2:
@@ -50,7 +51,7 @@ def write_phantom_cohort(
     dataset = _describe(names, held_out, {"count": count, "held_out": held_out, "seed": seed, "spacing_mm": spacing_mm})
     if _is_complete(folder, names, dataset):
         return folder
-    _remove_old(folder)
+    _remove_old(folder, names)
     for number, name in enumerate(names):
         phantom = make_phantom(1000 * seed + number, spacing_mm)
         write_nifti(folder / "images" / f"{name}.nii.gz", phantom.hu, phantom.affine)
@@ -92,8 +93,8 @@ def _is_complete(folder: Path, names: list[str], dataset: dict[str, Any]) -> boo
     return all(file.is_file() for file in [*files, folder / "scribbles" / f"{names[0]}_a.nii.gz"])
 
 
-def _remove_old(folder: Path) -> None:
-    """Remove another phantom cohort, never anything else."""
+def _remove_old(folder: Path, names: list[str]) -> None:
+    """Remove another phantom cohort, never anything else, and mark what begins as one."""
     description = folder / "dataset.json"
     if description.is_file():
         if read_json(description).get("phantom") is not True:
@@ -103,7 +104,14 @@ def _remove_old(folder: Path) -> None:
                 file=description,
                 expected="an empty folder",
             )
-        description.unlink()
+    elif foreign := [file for name in names for file in folder.glob(f"*/{name}*.nii.gz")]:
+        raise BundleError(
+            "the folder holds volumes of the phantoms' names, and nothing says that they are phantoms",
+            stage="phantom",
+            file=foreign[0],
+            expected="an empty folder",
+        )
+    write_json(description, {"phantom": True})
     for kind in ("images", "labels", "scribbles"):
         for file in (folder / kind).glob("phantom_*.nii.gz"):
             file.unlink()

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from bundle.packaging.documents import with_linked_files
 from bundle.packaging.model_card import task_readme
+from bundle.packaging.packages import Package
 from bundle.packaging.release import DESCRIBED, STAGE, Release, described_metadata
 from bundle.pipeline.configs import BUNDLE_ROOT
 from bundle.pipeline.inference import network_overrides, numbered
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json, sha256_of_file, write_json
+from scripts.common.files import atomic_folder, read_json, sha256_of_file, write_json
 from scripts.common.work_folder import WorkFolder
 
 DOCS = ("README.md", "data_license.txt", "method.md", "results.md")  # and what these link to
@@ -33,7 +35,7 @@ def assemble(release: Release, output: Path, task: Path | None = None, largest_m
         largest_mb: files above it lie elsewhere (`Release.large_files_url`).
 
     Raises:
-        BundleError: no network, or a version without a change.
+        BundleError: no network, a version without a change, or files in the way that we did not write.
     """
     work = None if task is None else WorkFolder(task)
     network = BUNDLE_ROOT / "models" if work is None else work.segmentation
@@ -46,24 +48,25 @@ def assemble(release: Release, output: Path, task: Path | None = None, largest_m
             expected="--data-terms FILE, a text on the data and its terms",
         )
     card = numbered(read_json(network / "model.json"))
-    folder, growing = output / release.name, output / f".{release.name}"
-    shutil.rmtree(growing, ignore_errors=True)
-    growing.mkdir(parents=True)
-    for part in ("configs", "scripts"):
-        shutil.copytree(BUNDLE_ROOT / part, growing / part, ignore=IGNORED)
-    shutil.copyfile(BUNDLE_ROOT / "LICENSE", growing / "LICENSE")
-    _copy_models(growing / "models", work)
-    write_json(growing / "models" / "model.json", card)
-    for name, keys in DESCRIBED.items():
-        config = growing / "configs" / name
-        _write_config(config, read_json(config) | {key: card[key] for key in keys})
-    metadata = described_metadata(read_json(growing / "configs" / "metadata.json"), release, card)
-    _write_config(growing / "configs" / "metadata.json", metadata)
-    _copy_docs(growing / "docs", release, metadata, card, work)
-    _part_large_files(growing, output / f"{release.name}_large_files", release, largest_mb)
-    shutil.rmtree(folder, ignore_errors=True)
-    growing.rename(folder)
-    return folder
+    package = Package(output, release.name)
+    package.refuse_foreign()
+    with atomic_folder(package.large_files) as apart, atomic_folder(package.folder) as growing:
+        for part in ("configs", "scripts"):
+            shutil.copytree(BUNDLE_ROOT / part, growing / part, ignore=IGNORED)
+        shutil.copyfile(BUNDLE_ROOT / "LICENSE", growing / "LICENSE")
+        _copy_models(growing / "models", work)
+        write_json(growing / "models" / "model.json", card)
+        for name, keys in DESCRIBED.items():
+            config = growing / "configs" / name
+            _write_config(config, read_json(config) | {key: card[key] for key in keys})
+        metadata = described_metadata(read_json(growing / "configs" / "metadata.json"), release, card)
+        _write_config(growing / "configs" / "metadata.json", metadata)
+        _copy_docs(growing / "docs", release, metadata, card, work)
+        _part_large_files(growing, apart, release, largest_mb)
+        package.note(growing, apart)
+    with suppress(OSError):  # there are large files
+        package.large_files.rmdir()
+    return package.folder
 
 
 def _copy_models(target: Path, work: WorkFolder | None) -> None:

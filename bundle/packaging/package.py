@@ -5,11 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from bundle.folder_lock import only_command_in
 from bundle.packaging.assembly import assemble
+from bundle.packaging.packages import Package
 from bundle.packaging.release import STAGE, Release
 from bundle.packaging.rules import broken_rules
 from bundle.packaging.trials import failed_trials
 from scripts.common.errors import BundleError
+from scripts.common.files import atomic_path
 
 
 def package(release: Release, output: Path, task: Path | None = None, schema: Path | None = None) -> Path:
@@ -17,7 +20,7 @@ def package(release: Release, output: Path, task: Path | None = None, schema: Pa
 
     Args:
         release: name, version and what a README must say.
-        output: folder for folder and zip; what it holds under these names is replaced.
+        output: folder for folder and zip; what an earlier call wrote there is replaced.
         task: output folder of `oneshot`, whose network is shared; None for the one in `models/`.
         schema: file of the metadata's schema, also checked if given.
 
@@ -25,8 +28,14 @@ def package(release: Release, output: Path, task: Path | None = None, schema: Pa
         The zip.
 
     Raises:
-        BundleError: something is missing, or the finished folder breaks a rule; it then stays to be looked at.
+        BundleError: something is missing or in the way, another command works there, or the finished folder breaks a
+            rule; it then stays to be looked at.
     """
+    with only_command_in(output):
+        return _packaged(release, output, task, schema)
+
+
+def _packaged(release: Release, output: Path, task: Path | None, schema: Path | None) -> Path:
     folder = assemble(release, output, task)
     problems = broken_rules(folder, schema) or failed_trials(folder)
     if problems:
@@ -37,5 +46,7 @@ def package(release: Release, output: Path, task: Path | None = None, schema: Pa
             expected="no broken rule",
             found="\n    " + "\n    ".join(problems),
         )
-    archive = shutil.make_archive(str(folder), "zip", root_dir=output, base_dir=folder.name)
-    return Path(archive)
+    archive = Package(output, release.name).archive
+    with atomic_path(archive) as temporary:
+        shutil.make_archive(str(temporary.with_suffix("")), "zip", root_dir=output, base_dir=folder.name)
+    return archive

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from bundle.pipeline.inference import CARD_KEYS
 from scripts.common.errors import BundleError
 
 STAGE = "package"
+NAME = re.compile(r"[A-Za-z0-9_]+")
 # Config -> its keys that say what the network is; they are those of its card.
 DESCRIBED = {"inference.json": CARD_KEYS, "train.json": CARD_KEYS, "evaluate.json": ("classes",)}
 
@@ -21,12 +23,15 @@ class Release:
     """What a package is called and says about itself.
 
     Attributes:
-        name: folder name, such as spleen_ct_segmentation.
+        name: folder name, such as spleen_ct_segmentation; letters, digits and _ alone.
         version: such as 0.2.0; None keeps that of `configs/metadata.json`.
         change: one line for the changelog; needed with a new version.
         authors: for the metadata; None keeps them.
         data_terms: file on the data and its terms, which becomes `docs/data_license.txt`; needed for a user's network.
         large_files_url: where files above 25 MB will lie; needed if there are any.
+
+    Raises:
+        BundleError: a name that could lead elsewhere.
     """
 
     name: str
@@ -35,6 +40,15 @@ class Release:
     authors: str | None = None
     data_terms: Path | None = None
     large_files_url: str | None = None
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise BundleError(
+                "a package cannot have this name",
+                stage=STAGE,
+                expected="letters, digits and _, such as spleen_ct_segmentation",
+                found=repr(self.name),
+            )
 
 
 def described_metadata(metadata: Mapping[str, Any], release: Release, card: Mapping[str, Any]) -> dict[str, Any]:

@@ -94,6 +94,12 @@ def _check(title: str, results: LabelFolder, checks: Path, mask: Mapping[str, st
     return CaseByCase(title, config="self_check", places=places, fills=(checks,))
 
 
+def check_settings(settings: RunSettings) -> None:
+    """The support mask and the accepted label maps can be read."""
+    for file in (*([] if settings.support_mask is None else [settings.support_mask]), *_accepted(settings).values()):
+        read_labels(file)
+
+
 def check_weights(settings: RunSettings, weights: Path) -> None:
     """The network loads and works at the spacing that `--set` asks for."""
     load_embedding(weights / "embedding", settings.overrides.get("embedding", {}).get("spacing_mm"))
@@ -157,4 +163,4 @@ def _accepted(settings: RunSettings) -> dict[str, Path]:
     return {case: file.absolute() for case, file in find_volumes(settings.accepted).items()}
 
 
-MODE = Mode(("embedding",), check_weights, spacing_mm, check_inputs, plan)
+MODE = Mode(("embedding",), check_settings, check_weights, spacing_mm, check_inputs, plan)

@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 
+from bundle.folder_lock import only_command_in
+from bundle.output_folder import refuse_images_among_results
 from bundle.pipeline.configs import deciding_values, device_override, read_configs, run_config
 from bundle.pipeline.network_labels import NetworkLabels
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file
 from scripts.common.work_folder import LabelFolder, PropagationFolder
 from scripts.data.volume_cache import fingerprint
-from scripts.data.volume_io import find_volumes
+from scripts.data.volume_io import find_volumes, is_nifti
 
 CONFIG = ["inference.json"]
 CARD_KEYS = ("classes", "spacing_mm", "patch_size", "architecture", "channels", "crop_to_body")
@@ -34,23 +36,27 @@ def infer_folder(
             (see `JoinProbabilitiesd`).
 
     Raises:
-        BundleError: no such network, or no usable volume.
+        BundleError: no such network, no usable volume, or an output folder that is the images folder or in use.
     """
     overrides = network_overrides(model) | device_override(device)
     labels = network_labels(model, output, probabilities_dir, deciding_values(read_configs(CONFIG)))
-    inputs = labels.inputs({case: fingerprint(source) for case, source in find_volumes(images).items()})
-    if labels.clear(inputs) or not inputs:
-        run_config(
-            CONFIG,
-            {
-                **overrides,
-                "dataset_dir": str(images),
-                "output_dir": str(output),
-                "probabilities_dir": None if probabilities_dir is None else str(probabilities_dir),
-                "skip_existing": True,
-                "made_of": inputs,
-            },
-        )
+    volumes = find_volumes(images)
+    refuse_images_among_results(images, output, ("images",), "inference")
+    inputs = labels.inputs({case: fingerprint(source) for case, source in volumes.items()})
+    converted = {case: output / "images" / f"{case}.nii.gz" for case, file in volumes.items() if not is_nifti(file)}
+    with only_command_in(output):
+        if labels.clear(inputs, converted) or not inputs:
+            run_config(
+                CONFIG,
+                {
+                    **overrides,
+                    "dataset_dir": str(images),
+                    "output_dir": str(output),
+                    "probabilities_dir": None if probabilities_dir is None else str(probabilities_dir),
+                    "skip_existing": True,
+                    "made_of": inputs,
+                },
+            )
 
 
 def network_labels(model: Path, output: Path, probabilities_dir: Path | None, settings: Any) -> NetworkLabels:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json, write_json
+from scripts.common.files import read_json, remove_file, write_json
 from scripts.common.made_of import content_mark, fingerprint, is_whole
 from scripts.common.work_folder import LabelFolder, PropagationFolder
 
 logger = logging.getLogger(__name__)
 
-FOLDER_RECORD = "made_of.json"  # beside the label maps: a network of ours fills this folder
+# Beside the label maps: which of them a network of ours set out to make. No case's file can have this name.
+FOLDER_RECORD = "made_by"
+OLD_FOLDER_RECORD = "made_of.json"  # of 0.3.0, which says nothing of cases
 JOINED = "propagation"  # below the label maps: class probabilities that the network joined
 
 
@@ -40,32 +43,57 @@ class NetworkLabels:
         shared = [self.network, self.settings]
         return {case: fingerprint([*shared, image, self._atlases(case)]) for case, image in images.items()}
 
-    def clear(self, inputs: Mapping[str, str]) -> list[str]:
+    def clear(self, inputs: Mapping[str, str], converted: Mapping[str, Path] | None = None) -> list[str]:
         """Remove label maps that are damaged, of another network or of other images; the cases that are to be labelled.
+
+        Args:
+            inputs: see `inputs`.
+            converted: case -> file that its image would be converted to.
 
         Raises:
             BundleError: files of these names that no network of ours made; they may be anything, so they stay.
         """
         todo = [case for case in inputs if not self._is_whole(case, inputs[case])]
-        files = [file for case in todo for file in (self.labels.label(case), self.labels.record(case)) if file.exists()]
-        foreign = [] if (self.labels.path / FOLDER_RECORD).exists() else [file for file in files if not _is_ours(file)]
+        files = {case: [file for file in self._files(case) if file.exists()] for case in todo}
+        begun = self._begun(inputs)
+        others = {case: [*files[case], *_existing(converted, case)] for case in todo if case not in begun}
+        foreign = [file for case, found in others.items() for file in found if not self._has_record(case)]
         if foreign:
             raise BundleError(
                 "the output folder holds files of the volumes' names that this command did not make",
                 stage="inference",
                 file=foreign[0],
                 expected="another output folder",
-                found=f"{len(foreign)} such files and no {FOLDER_RECORD}",
+                found=f"{len(foreign)} such files",
             )
         stale = [case for case in todo if self.labels.label(case).exists()]
         if stale:
             words = "%d label maps in %s are damaged, or of another network or image, and are made again"
             logger.warning(words, len(stale), self.labels.path)
-        for file in files:
-            file.unlink()
+        for file in (file for found in files.values() for file in found):
+            remove_file(file)
         if todo:
-            write_json(self.labels.path / FOLDER_RECORD, {"network": self.network})
+            write_json(self.labels.path / FOLDER_RECORD, {"network": self.network, "cases": sorted({*begun, *todo})})
         return todo
+
+    def _files(self, case: str) -> tuple[Path, Path]:
+        return self.labels.label(case), self.labels.record(case)
+
+    def _begun(self, cases: Iterable[str]) -> set[str]:
+        """Cases that we set out to label: what a kill left of them has no record yet."""
+        for name, fallback in ((FOLDER_RECORD, []), (OLD_FOLDER_RECORD, list(cases))):
+            with suppress(BundleError, KeyError, TypeError):
+                content = read_json(self.labels.path / name)
+                if content["network"]:
+                    return set(content.get("cases", fallback))
+        return set()
+
+    def _has_record(self, case: str) -> bool:
+        """Whether a record says that we made the case's label map."""
+        try:
+            return {"inputs", "files"} <= set(read_json(self.labels.record(case)))
+        except (BundleError, TypeError):
+            return False
 
     def _is_whole(self, case: str, inputs: str) -> bool:
         joined = PropagationFolder(self.labels.path / JOINED)
@@ -78,10 +106,6 @@ class NetworkLabels:
         return None if folder is None else content_mark([folder.probabilities(case), folder.record(case)])
 
 
-def _is_ours(file: Path) -> bool:
-    """Whether the record of a label map says that we made it."""
-    record = file.with_name(file.name.removesuffix(".nii.gz").removesuffix(".json") + ".json")
-    try:
-        return {"inputs", "files"} <= set(read_json(record))
-    except (BundleError, TypeError):
-        return False
+def _existing(converted: Mapping[str, Path] | None, case: str) -> list[Path]:
+    file = (converted or {}).get(case)
+    return [] if file is None or not file.exists() else [file]

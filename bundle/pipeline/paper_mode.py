@@ -64,7 +64,7 @@ def spacing_mm(settings: RunSettings) -> list[float]:
     return configured_spacing_mm("prnet_coarse", settings)
 
 
-def check_inputs(settings: RunSettings, cohort: Cohort) -> None:
+def check_settings(settings: RunSettings) -> None:
     """Mode `paper` knows strokes only."""
     for option, given in (("--support-mask", settings.support_mask), ("--accepted", settings.accepted)):
         if given is not None:
@@ -73,4 +73,8 @@ def check_inputs(settings: RunSettings, cohort: Cohort) -> None:
             )
 
 
-MODE = Mode(tuple(NETWORKS.values()), check_weights, spacing_mm, check_inputs, plan)
+def check_inputs(settings: RunSettings, cohort: Cohort) -> None:
+    """There are none but strokes, which the cohort's preparation has checked."""
+
+
+MODE = Mode(tuple(NETWORKS.values()), check_settings, check_weights, spacing_mm, check_inputs, plan)

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bundle.folder_lock import only_command_in
+from bundle.output_folder import refuse_foreign, refuse_images_among_results
 from bundle.pipeline.configs import check_values, device_override
 from bundle.pipeline.default_mode import support_of
 from bundle.pipeline.modes import MODES
@@ -23,14 +25,15 @@ from scripts.data.prepare_cohort import prepare_cohort
 
 
 class Pipeline:
-    """One run of the method; run again, it continues.
+    """One run of the method; run again, it continues. Each of its steps keeps other processes out of the output folder.
 
     Args:
         settings: what the user asked for.
         minimum_cases: fewer good volumes than this are an error.
 
     Raises:
-        BundleError: whatever is wrong with the input or the settings, before any long work.
+        BundleError: whatever is wrong with the input or the settings, before any long work and before anything that
+            stands in the output folder is changed, or that another command works there.
     """
 
     def __init__(self, settings: RunSettings, minimum_cases: int = 2) -> None:
@@ -39,20 +42,24 @@ class Pipeline:
         mode = self._checked_mode()
         self.work = WorkFolder(self.output)
         self.directory = WorkDirectory(self.work)
-        self.cohort: Cohort = prepare_cohort(
-            images=settings.images,
-            output_dir=self.output,
-            spacing_mm=mode.spacing_mm(settings),
-            support=settings.support,
-            scribbles=settings.scribbles,
-            classes=settings.classes,
-            background=settings.background,
-            minimum_cases=minimum_cases,
-        )
-        mode.check_inputs(settings, self.cohort)
-        self.plan = mode.plan(settings, self.cohort)
-        self.runner = Runner(settings, self.cohort, self.directory)
-        save_settings(settings)
+        refuse_images_among_results(settings.images, self.output, self.work.names(), "settings")
+        given = [] if settings.weights is None else [settings.weights / network for network in mode.networks]
+        refuse_foreign(self.work, given)
+        with only_command_in(self.output):
+            self.cohort: Cohort = prepare_cohort(
+                images=settings.images,
+                output_dir=self.output,
+                spacing_mm=mode.spacing_mm(settings),
+                support=settings.support,
+                scribbles=settings.scribbles,
+                classes=settings.classes,
+                background=settings.background,
+                minimum_cases=minimum_cases,
+                check=lambda cohort: mode.check_inputs(settings, cohort),
+            )
+            self.plan = mode.plan(settings, self.cohort)
+            self.runner = Runner(settings, self.cohort, self.directory)
+            save_settings(settings)
 
     def run(self) -> None:
         """Every stage, from the networks that locate points to label maps; the report is the caller's to ask for."""
@@ -144,6 +151,7 @@ class Pipeline:
             check_values(config_names(stage, settings), overrides)
         device_override(settings.device)
         mode = MODES[settings.mode]
+        mode.check_settings(settings)
         if settings.weights is not None:
             mode.check_weights(settings, settings.weights)
         return mode

@@ -114,6 +114,7 @@ class Mode:
 
     Attributes:
         networks: sub-folders of the networks that it needs in a set of weights.
+        check_settings: refuses further input that the mode has no use for or that is not there.
         check_weights: refuses given weights that do not load or do not fit.
         spacing_mm: the working spacing.
         check_inputs: refuses further input that does not fit the cohort.
@@ -121,6 +122,7 @@ class Mode:
     """
 
     networks: tuple[str, ...]
+    check_settings: Callable[[RunSettings], None]
     check_weights: Callable[[RunSettings, Path], None]
     spacing_mm: Callable[[RunSettings], list[float]]
     check_inputs: Callable[[RunSettings, Cohort], None]

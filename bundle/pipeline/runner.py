@@ -16,7 +16,7 @@ from bundle.pipeline.stages import BASES, config_names
 from bundle.pipeline.state import WorkDirectory
 from bundle.pipeline.training_folder import TrainingFolder
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json
+from scripts.common.files import read_json, remove_file
 from scripts.common.made_of import content_mark
 from scripts.data.cohort import Cohort
 
@@ -147,9 +147,9 @@ def _forget_others(folder: Path, cohort: Cohort) -> None:
             continue
         try:
             content = read_json(record)
-            files = [folder / name for name in content["files"] if content["inputs"]]
+            files = [folder / Path(name).name for name in content["files"] if content["inputs"]]
         except (BundleError, KeyError, TypeError):
             continue
         for file in (*files, record):
-            file.unlink(missing_ok=True)
+            remove_file(file)
         logger.info("%s: %s is in the cohort no more, and its files were removed", folder, record.stem)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import logging
-import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bundle.folder_lock import only_command_in
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
 from scripts.common.work_folder import WorkFolder
@@ -22,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class WorkDirectory:
-    """The log of one output folder, in which one stage runs at a time.
+    """The log of one output folder, in which one command works at a time.
 
     Args:
         work: the folder.
@@ -54,9 +52,9 @@ class WorkDirectory:
         Seconds add up over kills, not over changes.
 
         Raises:
-            BundleError: another process runs a stage in this folder.
+            BundleError: another process works in this folder.
         """
-        with self._alone(title):
+        with only_command_in(self.work.path):
             state = self.state()
             before = state.get(title, {})
             finished = bool(before.get("done"))
@@ -74,28 +72,6 @@ class WorkDirectory:
             else:
                 logger.info("%s: done before", title)
             return worked
-
-    @contextmanager
-    def _alone(self, title: str) -> Iterator[None]:
-        """Hold a lock on the folder itself; it goes with the process."""
-        self.work.path.mkdir(parents=True, exist_ok=True)
-        folder = os.open(self.work.path, os.O_RDONLY)
-        try:
-            self._lock(folder, title)
-            yield
-        finally:
-            os.close(folder)
-
-    def _lock(self, folder: int, title: str) -> None:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BundleError(
-                "another run works in this folder",
-                stage=title,
-                file=self.work.path,
-                expected="one run at a time: wait for the other, or stop it",
-            ) from error
 
     def _damaged(self, problem: object) -> dict[str, dict[str, Any]]:
         logger.warning("%s is damaged (%s): times and memory so far are lost", self.work.state, problem)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from bundle.pipeline.plan import Training
 from bundle.pipeline.settings import RunSettings
 from bundle.pipeline.stages import config_names
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json
+from scripts.common.files import read_json, remove_file, remove_tree
 from scripts.common.made_of import damaged_files, fingerprint, write_record
 from scripts.data.cohort import Cohort
 
@@ -22,7 +21,8 @@ logger = logging.getLogger(__name__)
 
 RECORD = "made_of.json"
 NETWORK = ("model.pt", "model.json")
-CURVE = "curve.csv"
+CURVES = ("curve.csv", "flips.json")
+OURS = {RECORD, *NETWORK, *CURVES, "checkpoints", "tensorboard", "labels"}
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,11 @@ class TrainingFolder:
 
         Args:
             finished_before: the log says that this was done once.
+
+        Raises:
+            BundleError: what cannot stay holds something that no training left.
         """
-        shutil.rmtree(self._leaving, ignore_errors=True)
+        remove_tree(self._leaving)
         record = self._record()
         if record is None:
             self._say_how_it_starts(finished_before)
@@ -69,7 +72,7 @@ class TrainingFolder:
 
     def finish(self) -> None:
         """Note what it left."""
-        files = [self.path / name for name in (*NETWORK, CURVE)]
+        files = [self.path / name for name in (*NETWORK, *CURVES)]
         self._write(done=True, files=[file for file in files if file.exists()])
 
     @property
@@ -98,20 +101,29 @@ class TrainingFolder:
             logger.info("%s: starting", self.title)
 
     def _remove(self, damaged: list[str]) -> None:
-        """The last checkpoint knows the network, but not the curve."""
+        """The last checkpoint knows the network, but not its curves."""
         words = ", ".join(damaged)
         if set(damaged) <= set(NETWORK):
             logger.warning("%s: missing or damaged: %s; made again from the last checkpoint", self.title, words)
             for name in NETWORK:
-                (self.path / name).unlink(missing_ok=True)
+                remove_file(self.path / name)
         else:
             logger.warning("%s: missing or damaged: %s; trained again", self.title, words)
             self._discard()
 
     def _discard(self) -> None:
         """Away at once and then deleted: a kill in between leaves nothing that looks like a result."""
+        foreign = sorted(path.name for path in self.path.iterdir() if path.name not in OURS and path.name[0] != ".")
+        if foreign:
+            raise BundleError(
+                "the network must be trained again, but its folder holds something that no training left",
+                stage=self.title,
+                file=self.path / foreign[0],
+                expected="this moved elsewhere: the folder is removed before the new training",
+                found=", ".join(foreign),
+            )
         self.path.rename(self._leaving)
-        shutil.rmtree(self._leaving)
+        remove_tree(self._leaving)
 
     def _fingerprints(self) -> dict[str, str]:
         return {name: fingerprint(value) for name, value in self.made_of.items()}

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from scripts.common.distributed import rank_and_world
 from scripts.common.errors import BundleError
+from scripts.common.files import remove_file
 from scripts.common.made_of import fingerprint, is_whole, write_record
 
 
@@ -69,7 +70,7 @@ class CaseStage(ABC):
         self.prepare(todo)
         for case in tqdm(todo, desc=self.name, unit="case", disable=rank > 0):
             start = time.perf_counter()
-            self.record(case).unlink(missing_ok=True)  # what is half made again looks like nothing that is whole
+            remove_file(self.record(case))  # what is half made again looks like nothing that is whole
             content, files = self.make(case)
             seconds = round(time.perf_counter() - start, 3)
             write_record(self.record(case), content | {"seconds": seconds}, inputs[case], files)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,8 +49,56 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             "cannot write the file", file=path, expected="a writable folder with free space", found=error
         ) from error
     finally:
-        with suppress(OSError):  # also raised where the folder itself is the problem
-            temporary.unlink()
+        with suppress(BundleError):  # also raised where the folder itself is the problem
+            remove_tree(temporary)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`, to be filled; see `atomic_path`.
+
+    Args:
+        path: what it is called at the end; whatever was there is removed, so the caller has made sure that it may.
+
+    Raises:
+        BundleError: the folder cannot be written or the disk is full.
+    """
+    with atomic_path(path) as temporary:
+        temporary.mkdir()
+        yield temporary
+        remove_tree(path)
+
+
+def remove_file(path: str | Path) -> None:
+    """Remove a file, if it is there.
+
+    Raises:
+        BundleError: it cannot be removed, or is a folder.
+    """
+    try:
+        Path(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise BundleError(
+            "the file cannot be replaced", file=path, expected="a file in a writable folder, or nothing", found=error
+        ) from error
+
+
+def remove_tree(path: str | Path) -> None:
+    """Remove a folder with all that is in it, if it is there; of a link only the link.
+
+    Raises:
+        BundleError: it cannot be removed.
+    """
+    path = Path(path)
+    if path.is_symlink() or not path.is_dir():
+        remove_file(path)
+        return
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        raise BundleError(
+            "the folder cannot be removed", file=path, expected="writable folders", found=error
+        ) from error
 
 
 def _sweep(path: Path) -> None:
@@ -57,7 +106,7 @@ def _sweep(path: Path) -> None:
     for leftover in path.parent.glob(f".writing-*-{glob.escape(path.name)}"):
         owner = leftover.name.removeprefix(".writing-").removesuffix(f"-{path.name}")
         if owner.isdigit() and not _is_alive(int(owner)):
-            leftover.unlink(missing_ok=True)
+            remove_tree(leftover)
 
 
 def _is_alive(process: int) -> bool:

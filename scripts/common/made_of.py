@@ -1,12 +1,18 @@
 """What a result was made of, and whether it is whole: the one question that decides if it is made again.
 
-A record is a JSON file beside the files it speaks of, written last: `inputs` is the fingerprint of everything that they
-depend on, `files` names each of them with its size and hash.
+A record is a JSON file written after the files it speaks of. `inputs` is the fingerprint of everything that they depend
+on, `files` names each of them, from the record's folder, with size and hash, `record` is the hash of the record's rest.
+
+Files that nobody touched since their record was written are not read again. What counts is the later of two times: the
+last change of the content, which anybody can set back, and that of the entry (ctime), which nobody can. A chain of
+results is so looked through in moments, and whatever was copied, restored or tampered with is read.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +22,7 @@ from scripts.common.files import read_json, sha256_of_file, sha256_of_settings, 
 
 logger = logging.getLogger(__name__)
 
-BOOKKEEPING = ("seconds", "inputs", "files")
+BOOKKEEPING = ("seconds", "inputs", "files", "record")
 
 
 def fingerprint(inputs: Any) -> str:
@@ -25,7 +31,7 @@ def fingerprint(inputs: Any) -> str:
 
 
 def write_record(record: str | Path, content: Mapping[str, Any], inputs: str, files: Iterable[str | Path]) -> None:
-    """Write a record; its files, in the same folder or below, are there already.
+    """Write a record; its files are there already.
 
     Args:
         record: the JSON file.
@@ -33,9 +39,9 @@ def write_record(record: str | Path, content: Mapping[str, Any], inputs: str, fi
         inputs: see `fingerprint`.
         files: that it speaks of.
     """
-    folder = Path(record).parent
-    facts = {str(Path(file).relative_to(folder)): _facts(Path(file)) for file in files}
-    write_json(record, {**content, "inputs": inputs, "files": facts})
+    facts = {_name(record, file): _facts(Path(file)) for file in files}
+    content = json.loads(json.dumps({**content, "inputs": inputs, "files": facts}, allow_nan=False))
+    write_json(record, {**content, "record": fingerprint(content)})
 
 
 def is_whole(record: str | Path, inputs: str) -> bool:
@@ -82,9 +88,9 @@ def recorded_hash(record: str | Path, file: str | Path) -> str:
     """Hash of a file as its record says, without reading it; one that no record names or that was touched is read."""
     record, file = Path(record), Path(file)
     try:
-        facts = read_json(record)["files"][str(file.relative_to(record.parent))]
+        facts = read_json(record)["files"][_name(record, file)]
         stat = file.stat()
-        if stat.st_size == facts["bytes"] and stat.st_mtime_ns <= record.stat().st_mtime_ns:
+        if stat.st_size == facts["bytes"] and _touched_ns(stat) <= _touched_ns(record.stat()):
             return str(facts["sha256"])
     except (BundleError, OSError, KeyError, TypeError, ValueError):
         logger.debug("%s is not named by %s, so it is read", file, record)
@@ -92,8 +98,18 @@ def recorded_hash(record: str | Path, file: str | Path) -> str:
 
 
 def _damaged(record: Path, content: Mapping[str, Any]) -> list[str]:
-    files, written_ns = dict(content["files"]), record.stat().st_mtime_ns
+    """Raises ValueError if the record does not say what was written."""
+    if not isinstance(content, Mapping):
+        raise ValueError("no record")
+    rest = {key: value for key, value in content.items() if key != "record"}
+    if content.get("record", fingerprint(rest)) != fingerprint(rest):  # those of 0.3.0 have none
+        raise ValueError("changed since it was written")
+    files, written_ns = dict(content["files"]), _touched_ns(record.stat())
     return [name for name, facts in files.items() if not _is_as_recorded(record.parent / name, facts, written_ns)]
+
+
+def _name(record: str | Path, file: str | Path) -> str:
+    return os.path.relpath(file, Path(record).parent)
 
 
 def _facts(file: Path) -> dict[str, Any]:
@@ -106,9 +122,13 @@ def _is_as_recorded(file: Path, facts: Mapping[str, Any], written_ns: int) -> bo
         stat = file.stat()
         if stat.st_size != facts["bytes"]:
             return False
-        return stat.st_mtime_ns <= written_ns or sha256_of_file(file) == facts["sha256"]
+        return _touched_ns(stat) <= written_ns or sha256_of_file(file) == facts["sha256"]
     except (OSError, KeyError, TypeError):
         return False
+
+
+def _touched_ns(stat: os.stat_result) -> int:
+    return max(stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 def content_mark(value: Any) -> Any:

@@ -8,21 +8,21 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class CacheFolder:
-    """Volumes at the working spacing, RAS axes."""
+    """Volumes at the working spacing, RAS axes; a folder a case, so that no two cases' files can meet."""
 
     path: Path
 
     def image(self, case: str) -> Path:
         """(X, Y, Z) float32 in [0, 1] (see `normalise_hu`)."""
-        return self.path / f"{case}.nii"
+        return self.path / case / "image.nii"
 
     def body(self, case: str) -> Path:
         """(X, Y, Z) uint8 body mask on the image's grid."""
-        return self.path / f"{case}_body.nii"
+        return self.path / case / "body.nii"
 
     def record(self, case: str) -> Path:
         """What the source was and when; written last."""
-        return self.path / f"{case}.json"
+        return self.path / case / "record.json"
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,11 @@ class WorkFolder:
 
     path: Path
 
+    def names(self) -> list[str]:
+        """Of the files and folders in it that a run fills."""
+        paths = [getattr(self, name) for name, member in vars(WorkFolder).items() if isinstance(member, property)]
+        return sorted({getattr(path, "path", path).relative_to(self.path).parts[0] for path in paths})
+
     @property
     def cohort(self) -> Path:
         """Cases, support, classes."""
@@ -95,8 +100,13 @@ class WorkFolder:
 
     @property
     def images(self) -> Path:
-        """NIfTI conversions of volumes in other formats."""
+        """NIfTI conversions of volumes in other formats, `ID.nii.gz`."""
         return self.path / "images"
+
+    @property
+    def scribbles(self) -> Path:
+        """NIfTI conversion of the support's strokes in another format, `SUPPORT.nii.gz`."""
+        return self.path / "scribbles"
 
     @property
     def prnet(self) -> Path:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from scripts.common.errors import BundleError
 
@@ -55,3 +56,29 @@ def as_spacing(spacing_mm: Sequence[float]) -> tuple[float, float, float]:
             "the working spacing is absurd", stage="cohort", expected="three steps of 0 to 20 mm", found=list(values)
         )
     return values
+
+
+def check_names(names: Iterable[str], probe: Path) -> None:
+    """Refuse cases whose files a disk cannot tell apart.
+
+    Args:
+        names: of the cases.
+        probe: a file on that disk, with a letter in its name.
+
+    Raises:
+        BundleError: two names differ in upper and lower case alone, which does not count there.
+    """
+    if not probe.with_name(probe.name.swapcase()).exists():
+        return
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(normalize("NFC", name.casefold()), name)
+        if other != name:
+            raise BundleError(
+                "the output folder cannot tell two volumes' names apart",
+                case=name,
+                stage="cohort",
+                file=probe.parent,
+                expected="names that differ in more than upper and lower case, or another disk",
+                found=f"{other} and {name}",
+            )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -15,7 +16,7 @@ import numpy as np
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json, write_nifti
 from scripts.common.work_folder import WorkFolder
-from scripts.data.case import Case, as_spacing
+from scripts.data.case import Case, as_spacing, check_names
 from scripts.data.cohort import STAGE, Cohort, load_cohort
 from scripts.data.stroke_classes import StrokeClasses, dataset_labels, drawn_values, parse_classes, resolve_classes
 from scripts.data.volume_cache import CachedCase, VolumeCache, fingerprint
@@ -35,6 +36,7 @@ def prepare_cohort(
     classes: Mapping[str, int] | str | None = None,
     background: int | None = None,
     minimum_cases: int = 2,
+    check: Callable[[Cohort], None] = lambda _: None,
 ) -> Cohort:
     """Check everything, cache every good volume at `spacing_mm` (X, Y, Z) and write `cohort.json`.
 
@@ -52,6 +54,7 @@ def prepare_cohort(
             folder, else every value but the largest.
         background: value of the background strokes; by default from `dataset.json`, else the largest value.
         minimum_cases: fewer good volumes than this are an error.
+        check: refuses further input that does not fit the cohort, before strokes or `cohort.json` are written.
 
     Raises:
         BundleError: one for each thing that is wrong, before any volume but the support is read.
@@ -71,17 +74,19 @@ def prepare_cohort(
         support_id, assumptions = _name_of_support(sources, Path(support).absolute())
         sources.setdefault(support_id, Path(support).absolute())
     _check_count(len(sources), minimum_cases, images, {})
-    _check_output(cache, sources)
 
-    support_case = None if support_id is None else _cached(cache, support_id, sources[support_id])
-    strokes_file = None
+    support_case, strokes_file, converted = None, None, None
+    if support_id is not None:
+        present = _present(cache, support_id, sources[support_id])
+        support_case = cache.described(support_id, sources[support_id], present)
     if scribbles is not None and support_case is not None:
-        strokes_file, strokes = _read_strokes(
-            Path(scribbles).absolute(), support_case.case, cache, images, classes, background
-        )
+        file = Path(scribbles).absolute()
+        strokes, strokes_file, converted = _read_strokes(file, support_case, cache, images, classes, background)
         classes, background = strokes.classes, strokes.background
         assumptions += strokes.assumptions
-    cases, rejected, dropped = _cache_all(cache, sources, support_case)
+    _check_output(cache, sources)
+    cached_support = None if support_case is None else cache.stored(support_case, present)
+    cases, rejected, dropped = _cache_all(cache, sources, cached_support)
     _check_count(len(cases), minimum_cases, images, rejected)
     cohort = Cohort(
         output_dir=cache.output_dir,
@@ -94,8 +99,11 @@ def prepare_cohort(
         background=background,
         assumptions=tuple(dict.fromkeys([*(earlier.assumptions if earlier else ()), *assumptions, *dropped])),
     )
+    check(cohort)
     for sentence in cohort.assumptions:
         logger.info("assumed: %s", sentence)
+    if strokes_file is not None and converted is not None:
+        _write_strokes(strokes_file, converted)
     _write(cohort)
     return cohort
 
@@ -164,12 +172,12 @@ def _cache_all(
             cases[name] = support.case
             continue
         try:
-            present: CachedCase | Volume = cache.find(name, source) or read_volume(source)
+            present = _present(cache, name, source)
         except BundleError as error:
             rejected[name] = {"file": str(source), "reason": f"{error.problem} ({error.found})"}
             logger.warning("left out: %s", error)
             continue
-        cached = cache.store(name, source, present) if isinstance(present, Volume) else present
+        cached = cache.stored(cache.described(name, source, present), present)
         if support is not None and cached.voxels == support.voxels:
             dropped.append(f"{name} is a copy of the support {support.case.id} and was dropped.")
             continue
@@ -177,8 +185,9 @@ def _cache_all(
     return cases, rejected, dropped
 
 
-def _cached(cache: VolumeCache, name: str, source: Path) -> CachedCase:
-    return cache.find(name, source) or cache.store(name, source, read_volume(source))
+def _present(cache: VolumeCache, name: str, source: Path) -> CachedCase | Volume:
+    """What the cache holds of a source, or its content."""
+    return cache.find(name, source) or read_volume(source)
 
 
 def _read_strokes(
@@ -188,16 +197,27 @@ def _read_strokes(
     images: str | Path,
     classes: Mapping[str, int] | None,
     background: int | None,
-) -> tuple[Path, StrokeClasses]:
-    """Check the scribbles against the support's grid and decide what their values mean."""
+) -> tuple[StrokeClasses, Path, Volume | None]:
+    """Check the scribbles against the support's grid, and write nothing.
+
+    Returns:
+        What their values mean, the NIfTI file to use, and the strokes if they are still to be written there.
+    """
     strokes = read_labels(scribbles)
     check_alignment(strokes, support, scribbles, "scribbles")
     meaning = resolve_classes(drawn_values(strokes.array), classes, background, dataset_labels(images), scribbles)
     if is_nifti(scribbles) and len(peek_grid(scribbles)[0]) == 3:
-        return scribbles, meaning
-    converted = WorkFolder(cache.output_dir).images / f"{support.id}_scribbles.nii.gz"
-    write_nifti(converted, strokes.array, np.asarray(support.affine))
-    return converted, meaning
+        return meaning, scribbles, None
+    file = WorkFolder(cache.output_dir).scribbles / f"{support.id}.nii.gz"
+    return meaning, file, Volume(strokes.array, np.asarray(support.affine))
+
+
+def _write_strokes(file: Path, strokes: Volume) -> None:
+    """Unless the file holds them already."""
+    with suppress(BundleError):
+        if np.array_equal(read_labels(file).array, strokes.array):
+            return
+    write_nifti(file, strokes.array, strokes.affine)
 
 
 def check_alignment(label: Volume, case: Case, file: Path, what: str, whose: str = "the support's") -> None:
@@ -250,6 +270,7 @@ def _check_output(cache: VolumeCache, sources: Mapping[str, Path]) -> None:
         with NamedTemporaryFile(dir=cache.output_dir, prefix=".probe-") as probe:
             probe.write(bytes(1 << 16))
             probe.flush()
+            check_names(sources, Path(probe.name))
         free = shutil.disk_usage(cache.output_dir).free
     except OSError as error:
         raise BundleError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from scripts.common.affines import spacing_of
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json, sha256_of_file, sha256_of_settings, write_nifti
+from scripts.common.files import read_json, remove_file, sha256_of_file, sha256_of_settings, write_nifti
 from scripts.common.made_of import fingerprint as made_of
 from scripts.common.made_of import is_whole, write_record
 from scripts.common.work_folder import CacheFolder, WorkFolder
@@ -39,7 +40,7 @@ class CachedCase:
 
 @dataclass(frozen=True)
 class VolumeCache:
-    """`OUTPUT/cache`: for each case `ID.nii`, `ID_body.nii` and `ID.json`, which says what they were made of."""
+    """`OUTPUT/cache`: for each case the files of `CacheFolder`; the record says what they were made of."""
 
     output_dir: Path
     spacing_mm: tuple[float, float, float]
@@ -64,10 +65,10 @@ class VolumeCache:
         if inputs != self._inputs():
             logger.info("%s: the working spacing or the cache's version changed, caching the volume again", case_id)
             return None
-        image = source if cached.case.image == cached.case.source else cached.case.image
-        if not image.exists() or not is_whole(record, inputs):
+        image = source if cached.case.image == cached.case.source else self._converted(case_id)
+        if not is_whole(record, inputs):
             return None
-        if stamp == _stamp(source):
+        if stamp == _stamp(source) and cached.case.image == image:
             return cached
         if cached.case.sha256 != fingerprint(source):
             logger.info("%s: the source changed, caching the volume again", case_id)
@@ -76,29 +77,44 @@ class VolumeCache:
         self._write_record(moved)
         return moved
 
-    def store(self, case_id: str, source: Path, volume: Volume) -> CachedCase:
-        """Cache `volume`, the content of `source`; convert it to NIfTI if it is none."""
-        self.files.record(case_id).unlink(missing_ok=True)  # so that a kill leaves nothing that looks complete
+    def described(self, case_id: str, source: Path, present: CachedCase | Volume) -> Case:
+        """The case that is cached, or that `stored` will cache; nothing is written.
+
+        Args:
+            case_id: its name.
+            source: the input.
+            present: what `find` found, or else the source's content.
+        """
+        if isinstance(present, CachedCase):
+            return present.case
         image = source
         if not is_nifti(source) or len(peek_grid(source)[0]) != 3:
-            image = WorkFolder(self.output_dir).images / f"{case_id}.nii.gz"
-            write_nifti(image, _compact(volume.array), volume.affine)
-        case = Case(
+            image = self._converted(case_id)
+        return Case(
             id=case_id,
             image=image,
             source=source,
-            shape=volume.array.shape,
-            spacing_mm=volume.spacing_mm,
-            affine=tuple(tuple(row) for row in volume.affine.tolist()),
-            orientation="".join(nib.aff2axcodes(volume.affine)),
+            shape=present.array.shape,
+            spacing_mm=present.spacing_mm,
+            affine=tuple(tuple(row) for row in present.affine.tolist()),
+            orientation="".join(nib.aff2axcodes(present.affine)),
             sha256=fingerprint(source),
         )
-        volume = canonical(volume)
-        cached = CachedCase(case, _voxel_fingerprint(volume.array))
-        small = at_spacing(volume, self.spacing_mm)
+
+    def stored(self, case: Case, present: CachedCase | Volume) -> CachedCase:
+        """The case in the cache, which is filled if need be; what is no NIfTI is converted. See `described`."""
+        if isinstance(present, CachedCase):
+            return present
+        _forget_flat_files(self.files.path)
+        remove_file(self.files.record(case.id))  # so that a kill leaves nothing that looks complete
+        upright = canonical(present)
+        small = at_spacing(upright, self.spacing_mm)
         body = body_mask(small.array, spacing_of(small.affine))
-        write_nifti(self.files.body(case_id), body.astype(np.uint8), small.affine)
-        write_nifti(self.files.image(case_id), normalise_hu(small.array), small.affine)
+        write_nifti(self.files.body(case.id), body.astype(np.uint8), small.affine)
+        write_nifti(self.files.image(case.id), normalise_hu(small.array), small.affine)
+        if case.image != case.source:
+            write_nifti(case.image, _compact(present.array), present.affine)
+        cached = CachedCase(case, _voxel_fingerprint(upright.array))
         self._write_record(cached)
         return cached
 
@@ -118,6 +134,9 @@ class VolumeCache:
             total += 5 * int(np.prod(voxels)) + (0 if is_nifti(source) else 2 * int(np.prod(shape)))
         return total
 
+    def _converted(self, case_id: str) -> Path:
+        return WorkFolder(self.output_dir).images / f"{case_id}.nii.gz"
+
     def _inputs(self) -> str:
         """Fingerprint of what decides how a source is cached; the source itself is recognised by its stamp."""
         return made_of({"version": VERSION, "spacing_mm": self.spacing_mm})
@@ -125,8 +144,19 @@ class VolumeCache:
     def _write_record(self, cached: CachedCase) -> None:
         case = cached.case
         content = {"stamp": _stamp(case.source), "voxels": cached.voxels, "case": case.to_json()}
-        files = (self.files.image(case.id), self.files.body(case.id))
+        files = [self.files.image(case.id), self.files.body(case.id)]
+        files += [case.image] if case.image != case.source else []
         write_record(self.files.record(case.id), content, self._inputs(), files)
+
+
+def _forget_flat_files(cache: Path) -> None:
+    """Remove the cache of 0.3.0, `ID.nii`, `ID_body.nii` and `ID.json`, as far as records say that it is one."""
+    for record in cache.glob("*.json"):
+        with suppress(BundleError, KeyError, TypeError):
+            content = read_json(record)
+            if content["case"]["id"] == record.stem:
+                for file in (cache / f"{record.stem}.nii", cache / f"{record.stem}_body.nii", record):
+                    remove_file(file)
 
 
 def at_spacing(volume: Volume, spacing_mm: Sequence[float]) -> Volume:

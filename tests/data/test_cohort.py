@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from collections import namedtuple
+from itertools import product
 
 import nibabel as nib
 import numpy as np
@@ -18,6 +19,7 @@ from scripts.data.intensity import normalise_hu
 from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.stroke_classes import dataset_labels, parse_classes
 from scripts.data.volume_cache import VolumeCache
+from tests.damage import KINDS, damage
 
 SHAPE = (12, 10, 8)
 AFFINE = np.array([[-4.0, 0, 0, 40], [0, 4, 0, -30], [0, 0, 5, 7], [0, 0, 0, 1]])  # LAS
@@ -69,13 +71,14 @@ def failure(folder, **changes):
     """The error's text; nothing but the support may have been cached by then."""
     with pytest.raises(BundleError) as caught:
         prepare(folder, **changes)
-    assert not [p for p in (folder / "out" / "cache").glob("*.nii") if not p.name.startswith(("a", "support"))]
+    assert not [p for p in (folder / "out" / "cache").glob("*") if p.name not in ("a", "support")]
     assert not (folder / "out" / "cohort.json").exists()
     return str(caught.value)
 
 
 def modification_times(cohort):
-    return {p.name: p.stat().st_mtime_ns for p in (cohort.output_dir / "cache").iterdir()}
+    cache = cohort.output_dir / "cache"
+    return {str(p.relative_to(cache)): p.stat().st_mtime_ns for p in cache.rglob("*") if p.is_file()}
 
 
 def test_cases_cache_and_json(folder):
@@ -129,7 +132,7 @@ def test_a_changed_source_alone_is_cached_again(folder, caplog):
     with caplog.at_level(logging.INFO):
         cohort = prepare(folder)
     changed = {name for name, time in modification_times(cohort).items() if time != before[name]}
-    assert changed == {"c.nii", "c_body.nii", "c.json"}
+    assert changed == {"c/image.nii", "c/body.nii", "c/record.json"}
     assert "c: the source changed" in caplog.text
     np.testing.assert_allclose(nib.load(cohort.cached_image("c")).get_fdata(), normalise_hu(scan(99))[::-1], atol=1e-6)
 
@@ -140,7 +143,7 @@ def test_a_touched_or_moved_source_keeps_its_cache(folder):
     (folder / "moved" / "d.nii.gz").touch()
     cohort = prepare(folder, images=folder / "moved", support=folder / "moved" / "a.nii.gz")
     changed = {name for name, time in modification_times(cohort).items() if time != before[name]}
-    assert changed == {f"{name}.json" for name in "abcd"}
+    assert changed == {f"{name}/record.json" for name in "abcd"}
     assert cohort.cases["d"].image == folder / "moved" / "d.nii.gz"
 
 
@@ -152,21 +155,18 @@ def test_another_spacing_redoes_the_cache(folder, caplog):
     assert "b: the working spacing" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["b.nii", "b_body.nii", "b.json"])
-@pytest.mark.parametrize("damage", ["lost", "cut"])
-def test_a_lost_or_cut_cache_file_is_made_again(folder, name, damage):
+@pytest.mark.parametrize("name", ["b/image.nii", "b/body.nii", "b/record.json"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_lost_cut_or_changed_cache_file_is_made_again(folder, name, kind):
     file = prepare(folder).output_dir / "cache" / name
     content = file.read_bytes()
-    file.unlink()
-    if damage == "cut":
-        file.write_bytes(content[: len(content) // 2])
+    damage(file, kind)
     prepare(folder)
-    assert len(file.read_bytes()) == len(content)
-    assert name == "b.json" or file.read_bytes() == content
+    assert file.read_bytes() == content
 
 
 def test_a_record_of_another_kind_is_made_again(folder):
-    record = prepare(folder).output_dir / "cache" / "b.json"
+    record = prepare(folder).output_dir / "cache" / "b" / "record.json"
     record.write_text('{"case": {}}', encoding="utf-8")
     prepare(folder)
     assert read_json(record)["case"]["id"] == "b"
@@ -393,14 +393,15 @@ def test_other_formats_are_converted_once(folder):
     assert stored.get_data_dtype() == np.int16
     np.testing.assert_array_equal(stored.dataobj, scan(0))
     np.testing.assert_array_equal(stored.affine, case.affine)
-    assert cohort.scribbles == folder / "out" / "images" / "a_scribbles.nii.gz"
+    assert cohort.scribbles == folder / "out" / "scribbles" / "a.nii.gz"
     np.testing.assert_array_equal(nib.load(cohort.scribbles).dataobj, strokes())
-    before = case.image.stat().st_mtime_ns
+    before = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in (case.image, cohort.scribbles)}
     prepare(folder, support=images / "a.mha", scribbles=folder / "scribbles.nrrd")
-    assert case.image.stat().st_mtime_ns == before
-    case.image.unlink()
-    prepare(folder, support=images / "a.mha", scribbles=folder / "scribbles.nrrd")
-    assert case.image.exists()
+    assert {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in before} == before
+    for file, kind in product(before, KINDS):
+        damage(file, kind)
+        prepare(folder, support=images / "a.mha", scribbles=folder / "scribbles.nrrd")
+        np.testing.assert_array_equal(nib.load(file).dataobj, scan(0) if file == case.image else strokes())
 
 
 def test_fractions_of_hu_survive_conversion_and_a_fourth_axis_goes(folder):

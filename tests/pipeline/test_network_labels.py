@@ -37,20 +37,20 @@ def files(path):
 
 def test_label_maps_that_are_whole_stay(done, tmp_path):
     assert done.clear(done.inputs(IMAGES)) == []
-    assert files(tmp_path) == ["a.json", "a.nii.gz", "b.json", "b.nii.gz", "made_of.json"]
+    assert files(tmp_path) == ["a.json", "a.nii.gz", "b.json", "b.nii.gz", "made_by"]
 
 
 @pytest.mark.parametrize("changes", [{"network": "two"}, {"settings": 2}])
 def test_another_network_or_other_settings_make_all_again(done, tmp_path, caplog, changes):
     other = labels_of(tmp_path, **changes)
     assert other.clear(other.inputs(IMAGES)) == ["a", "b"]
-    assert files(tmp_path) == ["made_of.json"]
+    assert files(tmp_path) == ["made_by"]
     assert "2 label maps in" in caplog.text
 
 
 def test_another_image_makes_its_label_map_again(done, tmp_path):
     assert done.clear(done.inputs(IMAGES | {"b": "another"})) == ["b"]
-    assert files(tmp_path) == ["a.json", "a.nii.gz", "made_of.json"]
+    assert files(tmp_path) == ["a.json", "a.nii.gz", "made_by"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -99,3 +99,48 @@ def test_files_that_no_network_made_are_never_removed(tmp_path, name):
     with pytest.raises(BundleError, match="did not make"):
         labels.clear(labels.inputs(IMAGES))
     assert files(tmp_path) == [name]
+
+
+def test_a_case_that_came_later_with_a_file_of_the_users_own_is_refused(done, tmp_path):
+    (tmp_path / "out" / "c.nii.gz").write_text("something of the user's")
+    with pytest.raises(BundleError, match="did not make") as caught:
+        done.clear(done.inputs(IMAGES | {"c": "image c"}))
+    assert caught.value.file == str(tmp_path / "out" / "c.nii.gz")
+    assert (tmp_path / "out" / "c.nii.gz").read_text() == "something of the user's"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_record_does_not_make_a_label_map_the_users(done, kind):
+    inputs = done.inputs(IMAGES | {"c": "image c"})
+    predict(done, done.clear(inputs), inputs)
+    damage(done.labels.record("a"), kind)
+    assert done.clear(inputs) == ["a"]
+
+
+def test_conversions_over_the_users_volumes_are_refused(tmp_path):
+    (tmp_path / "out" / "images").mkdir(parents=True)
+    volume = tmp_path / "out" / "images" / "a.nii.gz"
+    volume.write_text("the user's volume")
+    labels = labels_of(tmp_path)
+    with pytest.raises(BundleError, match="did not make"):
+        labels.clear(labels.inputs(IMAGES), {"a": volume})
+    assert labels.clear(labels.inputs(IMAGES)) == ["a", "b"], "nothing is converted"
+    assert labels.clear(labels.inputs(IMAGES), {"a": volume}) == ["a", "b"], "a killed run's own"
+    assert volume.read_text() == "the user's volume"
+
+
+def test_folders_of_0_3_0_are_ours(done, tmp_path):
+    (tmp_path / "out" / "made_by").rename(tmp_path / "out" / "made_of.json")
+    write_json(tmp_path / "out" / "made_of.json", {"network": {"model.pt": "one"}})
+    done.labels.record("a").unlink()
+    assert done.clear(done.inputs(IMAGES)) == ["a"]
+
+
+def test_a_case_may_be_called_as_the_folders_record_was(tmp_path):
+    images = {"made_of": "image", "made_by": "image"}
+    labels = labels_of(tmp_path)
+    inputs = labels.inputs(images)
+    predict(labels, labels.clear(inputs), inputs)
+    assert labels.clear(inputs) == []
+    other = labels_of(tmp_path, network="two")
+    assert other.clear(other.inputs(images)) == ["made_of", "made_by"]

@@ -6,6 +6,7 @@ import pytest
 
 from bundle.datasets.links import link_images
 from bundle.pipeline.modes import MODES, weights_folder
+from bundle.pipeline.network_labels import FOLDER_RECORD
 from bundle.pipeline.pipeline import Pipeline
 from bundle.pipeline.settings import RunSettings, save_settings, saved_settings
 from scripts.common.errors import BundleError
@@ -169,6 +170,7 @@ def test_files_that_no_network_made_are_never_removed(folder, stages):
     again(stages, settings(folder))
     for file in (folder / "out" / "predictions").glob("*.json"):
         file.unlink()
+    (folder / "out" / "predictions" / FOLDER_RECORD).unlink()
     with pytest.raises(BundleError, match="did not make"):
         run_all(Pipeline(settings(folder)))
     assert len(list((folder / "out" / "predictions").glob("*.nii.gz"))) == 3

@@ -5,7 +5,6 @@ import pytest
 
 from bundle.pipeline import state as module
 from bundle.pipeline.state import WorkDirectory
-from scripts.common.errors import BundleError
 from scripts.common.work_folder import WorkFolder
 
 
@@ -43,13 +42,6 @@ def test_a_stage_with_nothing_to_do_keeps_its_entry_and_says_so(directory, caplo
     assert not directory.run("a", lambda: False)
     assert directory.state() == before
     assert "a: done before" in caplog.text and "finished" not in caplog.text
-
-
-def test_two_runs_in_one_folder_are_refused_and_the_lock_goes_with_the_run(directory):
-    other = WorkDirectory(directory.work)
-    with pytest.raises(BundleError, match="another run works in this folder"):
-        directory.run("a", lambda: other.run("b", lambda: True))
-    assert other.run("b", lambda: True)
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("disk"), SystemExit(1), KeyboardInterrupt()])

@@ -3,8 +3,8 @@ import logging
 
 import pytest
 
-from bundle.pipeline import training_folder as module
 from bundle.pipeline.training_folder import TrainingFolder
+from scripts.common.errors import BundleError
 from tests.damage import KINDS, damage
 
 
@@ -16,7 +16,7 @@ def train(folder):
     """What a training leaves: two checkpoints besides its results."""
     folder.start()
     (folder.path / "checkpoints").mkdir(exist_ok=True)
-    for name in ("model.pt", "model.json", "curve.csv", "checkpoints/epoch_0001.pt"):
+    for name in ("model.pt", "model.json", "curve.csv", "flips.json", "checkpoints/epoch_0001.pt"):
         (folder.path / name).write_text(name)
     folder.finish()
 
@@ -39,9 +39,8 @@ def names(folder):
 def test_a_finished_training_is_left_alone(trained):
     before = names(trained)
     assert not trained.clear(finished_before=True)
-    assert (
-        names(trained) == before == ["checkpoints/epoch_0001.pt", "curve.csv", "made_of.json", "model.json", "model.pt"]
-    )
+    results = ["curve.csv", "flips.json", "made_of.json", "model.json", "model.pt"]
+    assert names(trained) == before == ["checkpoints/epoch_0001.pt", *results]
 
 
 def test_the_record_names_size_and_hash_of_each_result(trained):
@@ -51,6 +50,7 @@ def test_the_record_names_size_and_hash_of_each_result(trained):
         "model.pt": 8,
         "model.json": 10,
         "curve.csv": 9,
+        "flips.json": 10,
     }
 
 
@@ -83,14 +83,30 @@ def test_a_damaged_network_is_made_again_from_the_last_checkpoint(trained, caplo
     damage(trained.path / name, kind)
     assert trained.clear(finished_before=True)
     assert f"missing or damaged: {name}; made again from the last checkpoint" in caplog.text
-    assert names(trained) == ["checkpoints/epoch_0001.pt", "curve.csv", "made_of.json"]
+    assert names(trained) == ["checkpoints/epoch_0001.pt", "curve.csv", "flips.json", "made_of.json"]
 
 
-def test_a_damaged_curve_cannot_be_made_again_from_a_checkpoint(trained, caplog):
-    damage(trained.path / "curve.csv", "cut")
+@pytest.mark.parametrize("name", ["curve.csv", "flips.json"])
+def test_a_damaged_curve_cannot_be_made_again_from_a_checkpoint(trained, caplog, name):
+    damage(trained.path / name, "cut")
     assert trained.clear(finished_before=True)
-    assert "missing or damaged: curve.csv; trained again" in caplog.text
+    assert f"missing or damaged: {name}; trained again" in caplog.text
     assert not trained.path.exists()
+
+
+def test_what_no_training_left_is_never_removed(trained, tmp_path):
+    (trained.path / "notes.txt").write_text("the user's")
+    before = names(trained)
+    with pytest.raises(BundleError, match="holds something that no training left") as caught:
+        folder_of(tmp_path, settings=2).clear(finished_before=True)
+    assert caught.value.found == "notes.txt" and names(trained) == before
+
+
+def test_of_a_folder_that_is_a_link_the_link_goes(trained, tmp_path):
+    (tmp_path / "net").rename(tmp_path / "elsewhere")
+    (tmp_path / "net").symlink_to(tmp_path / "elsewhere")
+    assert folder_of(tmp_path, settings=2).clear(finished_before=True)
+    assert (tmp_path / "elsewhere" / "model.pt").exists() and not (tmp_path / "net").is_symlink()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"files": 3}'])
@@ -119,7 +135,7 @@ def test_a_kill_while_old_results_are_removed_leaves_none_that_count(trained, tm
         if path.exists():
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(module.shutil, "rmtree", kill)
+    monkeypatch.setattr("scripts.common.files.shutil.rmtree", kill)
     with pytest.raises(KeyboardInterrupt):
         folder_of(tmp_path, settings=2).clear(finished_before=True)
     monkeypatch.undo()

@@ -71,8 +71,8 @@ def propagated(folder, case, points=POINTS, labels=None):
 def cached(folder, case, hu=None):
     """Write what the cache holds of a canonical case at the blocks' own spacing: image and body."""
     image = normalise_hu(hu_volume() if hu is None else hu)
-    write_nifti(folder / "cache" / f"{case.id}.nii", image, affine_of(case))
-    write_nifti(folder / "cache" / f"{case.id}_body.nii", np.ones(SHAPE, np.uint8), affine_of(case))
+    write_nifti(folder / "cache" / case.id / "image.nii", image, affine_of(case))
+    write_nifti(folder / "cache" / case.id / "body.nii", np.ones(SHAPE, np.uint8), affine_of(case))
 
 
 def stage(folder, *cases, settings=FROM_POINTS, spacing_mm=(4.0, 4.0, 4.0), **more):
@@ -136,7 +136,7 @@ def test_body_and_intensities_come_from_the_cache(tmp_path, make_case, write_vol
     )
     body = np.ones(SHAPE, np.uint8)
     body[:, :, 8:] = 0
-    write_nifti(tmp_path / "cache" / "case_1_body.nii", body, affine_of(case))
+    write_nifti(tmp_path / "cache" / "case_1" / "body.nii", body, affine_of(case))
     stage(tmp_path, case, settings=GeodesicSettings(), spacing_mm=SPACING_MM).run()
     label = label_map(tmp_path)[0]
     assert not label[body == 0].any()

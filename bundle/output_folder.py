@@ -1,0 +1,57 @@
+"""What an output folder may be: none that a command would spoil, or whose results it would read as volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from scripts.common.errors import BundleError
+from scripts.common.work_folder import WorkFolder
+
+
+def refuse_images_among_results(images: Path, output: Path, below: Collection[str], stage: str) -> None:
+    """Refuse an output folder that is the images folder, or fills it.
+
+    Args:
+        images: folder of volumes.
+        output: where results go.
+        below: names of its folders that hold results.
+        stage: for the message.
+
+    Raises:
+        BundleError: results would become volumes of the next run.
+    """
+    source, target = images.resolve(), output.resolve()
+    if source == target or any(source.is_relative_to(target / name) for name in below):
+        raise BundleError(
+            "the results would lie among the images, and the next run would take them for volumes",
+            stage=stage,
+            file=output,
+            expected="an output folder of its own",
+            found=f"images in {images}",
+        )
+
+
+def refuse_foreign(work: WorkFolder, given: Collection[Path] = ()) -> None:
+    """Refuse a folder of somebody else's that holds what a run would replace.
+
+    Args:
+        work: the output folder.
+        given: what the run reads and does not make; it may lie there.
+
+    Raises:
+        BundleError: nothing in it is certainly ours, but a file or folder has the name of a result.
+    """
+    bodies = [body for pattern in ("*/body.nii", "*_body.nii") for body in work.cache.path.glob(pattern)]
+    if bodies or any(file.exists() for file in (work.cohort, work.settings, work.state)):
+        return
+    free = [work.cache.path, *(path for file in given for path in (file.absolute(), *file.absolute().parents))]
+    foreign = [name for name in work.names() if (work.path / name).exists() and work.path / name not in free]
+    if foreign:
+        raise BundleError(
+            "the output folder holds something of somebody else's that has the name of a result",
+            stage="settings",
+            file=work.path / foreign[0],
+            expected="an empty folder, or the output folder of an earlier run",
+            found=f"{', '.join(foreign)}, but no {work.cohort.name}",
+        )

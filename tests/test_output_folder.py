@@ -1,0 +1,47 @@
+"""Output folders that a command would spoil, or whose results it would read as volumes."""
+
+from pathlib import Path
+
+import pytest
+
+from bundle.output_folder import refuse_foreign, refuse_images_among_results
+from scripts.common.errors import BundleError
+from scripts.common.work_folder import WorkFolder
+
+BELOW = ("images", "predictions")
+
+
+@pytest.mark.parametrize("images", ["out", "out/../out", "link", "out/images", "out/predictions/below"])
+def test_images_where_results_go_are_refused(tmp_path, images):
+    (tmp_path / "out" / "predictions" / "below").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    with pytest.raises(BundleError, match="the next run would take them for volumes"):
+        refuse_images_among_results(tmp_path / images, tmp_path / "out", BELOW, "settings")
+
+
+@pytest.mark.parametrize(("images", "output"), [("out/mine", "out"), ("images", "images/out"), ("images", "images2")])
+def test_images_that_no_result_meets_are_fine(tmp_path, images, output):
+    refuse_images_among_results(tmp_path / images, tmp_path / output, BELOW, "settings")
+
+
+@pytest.mark.parametrize("name", ["predictions", "report", "images", "segmentation/model.pt"])
+def test_a_folder_of_somebody_elses_is_refused_where_names_meet(tmp_path, name):
+    (tmp_path / "notes.txt").touch()
+    refuse_foreign(WorkFolder(tmp_path))
+    (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(BundleError, match="something of somebody else's") as caught:
+        refuse_foreign(WorkFolder(tmp_path))
+    assert caught.value.file == str(tmp_path / name.split("/")[0])
+
+
+@pytest.mark.parametrize("mark", ["cohort.json", "run.json", "state.json", "cache/a/body.nii", "cache/a_body.nii"])
+def test_a_folder_with_a_mark_of_ours_is_ours(tmp_path, mark):
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / mark).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / mark).touch()
+    refuse_foreign(WorkFolder(tmp_path))
+
+
+def test_names_of_a_work_folder():
+    names = WorkFolder(Path("/work")).names()
+    assert {"cache", "cohort.json", "first_round", "on_support", "predictions", "report", "scribbles"} <= set(names)
