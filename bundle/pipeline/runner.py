@@ -54,6 +54,7 @@ class Runner:
         raise TypeError(f"{stage.title} is no kind of stage")
 
     def _train(self, stage: Training, finished_before: bool) -> bool:
+        _check_inputs(stage)
         made_of = {"inputs": content_mark(stage.inputs), "settings": [self._deciding(stage), dict(stage.values)]}
         folder = TrainingFolder(stage.folder, stage.title, made_of)
         if not folder.clear(finished_before):
@@ -91,6 +92,8 @@ class Runner:
         self._run_config(stage)
         made = [record for record, time in _record_times(stage).items() if earlier.get(record) != time]
         again = len([record for record in made if record in earlier])
+        if before and before.get("done") and (lacking := len(made) - again):
+            logger.info("%s: %d cases had no record", stage.title, lacking)
         if again:
             reason = "their inputs changed or their files were damaged"
             logger.warning("%s: %d cases were done again, because %s", stage.title, again, reason)
@@ -120,6 +123,22 @@ class Runner:
         """Of this stage alone, among those of the same config."""
         patches = [f"{stage.title}/{base}" for base in BASES[stage.name]]
         return [patch for patch in patches if (CONFIGS / patch).is_file()]
+
+
+def _check_inputs(stage: Training) -> None:
+    """Refuse to discard a network that cannot be trained again, because what it learns from is gone.
+
+    Raises:
+        BundleError: a file or folder is missing.
+    """
+    for path in stage.inputs.values():
+        if isinstance(path, Path) and not path.exists():
+            raise BundleError(
+                "what the network learns from is missing",
+                stage=stage.title,
+                file=path,
+                expected="what an earlier stage leaves; `oneshot`, or `propagate`, makes it again",
+            )
 
 
 def _is_below(key: str, path: str) -> bool:

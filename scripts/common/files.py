@@ -165,6 +165,24 @@ def open_nifti(path: str | Path) -> nib.Nifti1Image:
     return image
 
 
+def read_result(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels as stored, and the (4, 4) affine, of a NIfTI file that a stage left.
+
+    Raises:
+        BundleError: the file is missing or damaged.
+    """
+    try:
+        image = open_nifti(path)
+        return np.asarray(image.dataobj), image.affine
+    except Exception as error:  # nibabel and gzip raise many types for a damaged file
+        raise BundleError(
+            "a result of an earlier stage cannot be read",
+            file=path,
+            expected="the file as it was written; `oneshot` makes it again",
+            found=" ".join(str(error).split()),
+        ) from error
+
+
 def write_weights(path: str | Path, network: torch.nn.Module) -> None:
     """Write the weights as a flat state dict of CPU tensors (loadable with `weights_only=True`), atomically."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}

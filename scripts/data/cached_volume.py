@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from scripts.common.files import open_nifti
+from scripts.common.files import read_result
 from scripts.data.cohort import Cohort
 
 
@@ -21,11 +21,13 @@ class CachedVolume:
 
 
 def read_cached(cohort: Cohort, case: str) -> CachedVolume:
-    """Image and body mask of a case of the cohort."""
-    image = open_nifti(cohort.cached_image(case))
-    body = open_nifti(cohort.cached_body(case))
+    """Image and body mask of a case of the cohort.
+
+    Raises:
+        BundleError: the cache was damaged since the cohort was prepared.
+    """
+    image, affine = read_result(cohort.cached_image(case))
+    body, _ = read_result(cohort.cached_body(case))
     return CachedVolume(
-        torch.from_numpy(np.asarray(image.dataobj, dtype=np.float32))[None],
-        torch.from_numpy(np.asarray(body.dataobj) > 0),
-        image.affine,
+        torch.from_numpy(np.asarray(image, dtype=np.float32))[None], torch.from_numpy(np.asarray(body) > 0), affine
     )

@@ -8,16 +8,20 @@ from pathlib import Path
 import numpy as np
 
 from scripts.common.affines import between_grids
-from scripts.common.files import open_nifti, write_nifti
+from scripts.common.files import read_result, write_nifti
 from scripts.common.sampling import onto_grid
 
 FULL_PROBABILITY = 255  # probabilities are stored as bytes
 
 
 def read_probabilities(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Class probabilities (1 + K, x, y, z) in [0, 1], background first, and their (4, 4) affine."""
-    image = open_nifti(path)
-    return np.moveaxis(np.asarray(image.dataobj, dtype=np.float32), -1, 0) / FULL_PROBABILITY, image.affine
+    """Class probabilities (1 + K, x, y, z) in [0, 1], background first, and their (4, 4) affine.
+
+    Raises:
+        BundleError: the file is missing or damaged.
+    """
+    stored, affine = read_result(path)
+    return np.moveaxis(stored.astype(np.float32), -1, 0) / FULL_PROBABILITY, affine
 
 
 def write_probabilities(path: str | Path, probabilities: np.ndarray, affine: np.ndarray) -> None:

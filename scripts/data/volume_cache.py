@@ -61,6 +61,8 @@ class VolumeCache:
             cached = CachedCase(Case.from_json(content["case"]), content["voxels"])
             inputs, stamp = content["inputs"], content["stamp"]
         except (BundleError, KeyError, TypeError, ValueError):
+            if self.files.image(case_id).exists():
+                logger.warning("%s is missing or damaged, caching the volume again", record)
             return None
         if inputs != self._inputs():
             logger.info("%s: the working spacing or the cache's version changed, caching the volume again", case_id)

@@ -13,7 +13,7 @@ import numpy as np
 
 from scripts.common.case_stage import CaseStage
 from scripts.common.errors import BundleError
-from scripts.common.files import open_nifti, sha256_of_file
+from scripts.common.files import open_nifti, read_result, sha256_of_file
 from scripts.common.made_of import content_mark, recorded_hash
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import Cohort
@@ -196,7 +196,7 @@ class SelfCheckStage(CaseStage):
 
 def _read_atlases(record: PropagationRecord, file: Path) -> AtlasLabels:
     """What each atlas alone predicts, from a case's record and its (X, Y, Z, atlases) label values."""
-    stored = np.asarray(open_nifti(file).dataobj)
+    stored, _ = read_result(file)
     labels = {atlas: stored[..., number] for number, atlas in enumerate(record.atlases)}
     return AtlasLabels(labels, {atlas: frozenset(weights) for atlas, weights in record.atlases.items()})
 

@@ -14,7 +14,7 @@ from bundle.command_line import main
 from bundle.datasets.phantom_cohort import write_phantom_cohort
 from scripts.common.files import read_json
 from scripts.common.work_folder import WorkFolder
-from tests.damage import damage
+from tests.damage import KINDS, ON_THE_WAY, damage, damage_share
 from tests.killed_run import killed
 from tests.pipeline_fixtures import default_settings
 from tests.same_results import differing, written_after
@@ -118,8 +118,8 @@ def test_damaged_results_are_made_again_and_nothing_else(cohort, finished, tmp_p
     output = shutil.copytree(finished, tmp_path / "out")
     mask = WorkFolder(output).support_mask.label("phantom_00").relative_to(output)
     damaged = {
-        "cache/phantom_03.nii": "changed",
-        "cache/phantom_02_body.nii": "cut",
+        "cache/phantom_03/image.nii": "changed",
+        "cache/phantom_02/body.nii": "cut",
         "first_round/propagation/phantom_01_probabilities.nii.gz": "cut",
         "first_round/propagation/phantom_02_scribbles.nii.gz": "changed",
         "first_round/pseudo_labels/phantom_03.nii.gz": "changed",
@@ -147,6 +147,14 @@ def test_damaged_results_are_made_again_and_nothing_else(cohort, finished, tmp_p
     # The network labels a case and joins its atlases in one go.
     again |= {f"network/{folder}phantom_{number:02d}" for folder in ("", "propagation/") for number in (1, 2)}
     assert {case_of(name) for name in written_after(output, start_ns)} == again
+
+
+@pytest.mark.parametrize("number", range(len(KINDS)))
+def test_whatever_is_damaged_ends_with_the_same_results(cohort, finished, tmp_path, number):
+    output = shutil.copytree(finished, tmp_path / "out")
+    damage_share(output, number)
+    main(command(cohort, output))
+    assert [name for name in differing(output, finished) if ON_THE_WAY not in name] == []
 
 
 def case_of(name):

@@ -16,7 +16,7 @@ from bundle.command_line import main
 from bundle.datasets.phantom_cohort import write_phantom_cohort
 from bundle.pipeline.training_folder import NETWORK
 from scripts.common.files import read_json
-from tests.damage import damage
+from tests.damage import KINDS, ON_THE_WAY, damage, damage_share
 from tests.killed_run import killed
 from tests.pipeline_fixtures import phantom_settings
 from tests.same_results import differing, written_after
@@ -183,6 +183,14 @@ def test_damaged_results_are_made_again_and_nothing_else(cohort, finished, tmp_p
     again = {f"{folder}/{file}" for folder in ("prnet/coarse", "prnet/fine", "segmentation") for file in NETWORK}
     again |= {f"predictions/{case}{end}" for case in ("phantom_01", "phantom_02") for end in (".nii.gz", ".json")}
     assert written_after(output, start_ns) == again
+
+
+@pytest.mark.parametrize("number", range(len(KINDS)))
+def test_whatever_is_damaged_ends_with_the_same_results(cohort, finished, tmp_path, number):
+    output = shutil.copytree(finished, tmp_path / "out")
+    damage_share(output, number)
+    main(oneshot(cohort, output))
+    assert [name for name in differing(output, finished) if ON_THE_WAY not in name] == []
 
 
 def test_propagate_and_train_do_what_oneshot_did(cohort, finished, tmp_path):
