@@ -92,8 +92,11 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
+    from bundle.output_folder import refuse_foreign
     from bundle.report.page import write_report
+    from scripts.common.work_folder import WorkFolder
 
+    refuse_foreign(WorkFolder(options.output))
     print(f"report: {write_report(options.output, options.labels)}")
 
 

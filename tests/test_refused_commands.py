@@ -130,6 +130,8 @@ def test_settings_that_are_damaged_and_folders_that_are_no_run(folder, capsys):
     assert "cannot read the JSON file" in refused(folder, capsys, "train", "--output", folder / "damaged")
     assert "nothing was run in this output folder yet" in refused(folder, capsys, "train", "--output", folder / "new")
     assert "the work directory is missing" in refused(folder, capsys, "report", "--output", folder / "new")
+    said = refused(folder, capsys, "report", "--output", folder / "results")
+    assert "something of somebody else's" in said, "a folder `report` of the user's own"
     labels = ["--labels", folder / "nowhere"]
     assert "labels folder is missing" in refused(folder, capsys, "report", "--output", folder / "out", *labels)
     assert "needs a dataset" in refused(folder, capsys, "benchmark", "paper", "--output", folder / "out")

@@ -85,7 +85,10 @@ def prepare_cohort(
         classes, background = strokes.classes, strokes.background
         assumptions += strokes.assumptions
     _check_output(cache, sources)
-    cached_support = None if support_case is None else cache.stored(support_case, present)
+    cached_support = None
+    if support_case is not None:
+        cached_support = cache.stored(support_case, present)
+        del present  # one volume in memory at a time
     cases, rejected, dropped = _cache_all(cache, sources, cached_support)
     _check_count(len(cases), minimum_cases, images, rejected)
     cohort = Cohort(

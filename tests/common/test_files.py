@@ -11,15 +11,20 @@ import torch
 
 from scripts.common.errors import BundleError
 from scripts.common.files import (
+    atomic_folder,
     atomic_path,
     open_nifti,
     read_json,
+    read_result,
+    remove_file,
+    remove_tree,
     sha256_of_file,
     sha256_of_settings,
     write_json,
     write_nifti,
     write_weights,
 )
+from tests.damage import damage
 
 SPACING_MM = (0.7, 1.3, 3.1)
 FULL_DEVICE = Path("/dev/full")
@@ -165,3 +170,54 @@ def test_two_processes_do_not_share_a_temporary_name(tmp_path):
     with atomic_path(tmp_path / "a") as temporary:
         assert str(os.getpid()) in temporary.name
         temporary.write_text("")
+
+
+def test_a_folder_appears_whole_or_not_at_all_and_replaces_the_old_one(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "old").touch()
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "a") as growing:
+        (growing / "new").touch()
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "old"]
+    with atomic_folder(tmp_path / "a") as growing:
+        (growing / "new").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "new"]
+
+
+def test_half_written_folders_of_killed_processes_are_swept(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / f".writing-{gone.pid}-a" / "below").mkdir(parents=True)
+    with atomic_folder(tmp_path / "a"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_removing_a_link_leaves_what_it_leads_to(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    remove_tree(tmp_path / "link")
+    remove_tree(tmp_path / "nothing")
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "file"]
+
+
+def test_a_folder_in_a_files_place_is_not_removed(tmp_path):
+    (tmp_path / "a.json" / "below").mkdir(parents=True)
+    for replace in (remove_file, lambda path: write_json(path, {})):
+        with pytest.raises(BundleError) as caught:
+            replace(tmp_path / "a.json")
+        assert caught.value.file == str(tmp_path / "a.json")
+    assert (tmp_path / "a.json" / "below").exists()
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "cut"])
+def test_a_damaged_result_is_one_error_that_names_it(tmp_path, kind):
+    file = tmp_path / "a.nii.gz"
+    write_nifti(file, np.random.default_rng(0).integers(0, 9, (30, 30, 30), dtype=np.uint8), np.eye(4))
+    array, affine = read_result(file)
+    assert array.shape == (30, 30, 30) and np.array_equal(affine, np.eye(4))
+    damage(file, kind)
+    with pytest.raises(BundleError, match="a result of an earlier stage cannot be read") as caught:
+        read_result(file)
+    assert caught.value.file == str(file)

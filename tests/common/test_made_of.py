@@ -5,6 +5,7 @@ import pytest
 
 from scripts.common.files import read_json, sha256_of_file, write_json
 from scripts.common.made_of import fingerprint, is_whole, recorded_hash, write_record
+from tests.damage import KINDS, damage
 
 INPUTS = fingerprint({"spacing_mm": [2.0, 2.0, 3.0]})
 LATER_S = 10
@@ -52,10 +53,49 @@ def test_a_damaged_record_is_not_whole(made, damage, caplog):
     assert damage == '{"inputs": 3}' or "case.json is damaged; what it records is made again" in caplog.text
 
 
+def test_a_record_of_which_a_single_digit_changed_is_not_whole(made, caplog):
+    record, file = made
+    write_record(record, {"predicted_dice": {"liver": 0.83, 7: 1, 10: None}}, INPUTS, [file])
+    assert is_whole(record, INPUTS)
+    record.write_text(record.read_text(encoding="utf-8").replace("0.83", "0.93"), encoding="utf-8")
+    assert not is_whole(record, INPUTS) and "case.json is damaged" in caplog.text
+
+
+def test_a_record_of_0_3_0_is_whole_though_it_has_no_hash_of_its_own(made):
+    content = read_json(made[0])
+    del content["record"]
+    write_json(made[0], content)
+    assert is_whole(made[0], INPUTS)
+
+
+def test_a_record_may_name_files_beside_its_folder(tmp_path):
+    (tmp_path / "cache" / "a").mkdir(parents=True)
+    (tmp_path / "images").mkdir()
+    file, record = tmp_path / "images" / "a.nii.gz", tmp_path / "cache" / "a" / "record.json"
+    file.write_text("voxels")
+    write_record(record, {}, INPUTS, [file])
+    assert list(read_json(record)["files"]) == ["../../images/a.nii.gz"] and is_whole(record, INPUTS)
+    damage(file, "cut")
+    assert not is_whole(record, INPUTS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damage_of_any_kind_is_seen_also_when_the_time_was_set_back(made, kind):
+    record, file = made
+    damage(file, kind)
+    assert not is_whole(record, INPUTS)
+
+
+def test_a_file_that_nobody_touched_is_not_read(made, monkeypatch):
+    monkeypatch.setattr("scripts.common.made_of.sha256_of_file", pytest.fail)
+    assert is_whole(made[0], INPUTS)
+
+
 @pytest.mark.parametrize("facts", [None, 3, {}, {"bytes": 22}, {"sha256": "ab"}])
 def test_facts_that_say_nothing_are_damage(made, facts):
     record, file = made
     content = read_json(record)
+    del content["record"]
     content["files"]["label.nii.gz"] = facts
     write_json(record, content)
     touch(file)
