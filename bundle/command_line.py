@@ -8,7 +8,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     old_names = dict(options.old_names) | ({} if command == options.command else {options.command: command})
     for old, new in old_names.items():
         logger.warning("%s is called %s now; the old name works in this version for the last time", old, new)
-    output = getattr(options, "output", None)
-    writes = output is not None and (command != "report" or output.exists())
     try:
-        with only_command_in(output) if writes else nullcontext():
+        with _lock(command, options):
             COMMANDS[command](options)
     except BundleError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -45,6 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)
         sys.exit(130)
+
+
+def _lock(command: str, options: argparse.Namespace) -> AbstractContextManager[None]:
+    """On the folder that the command writes to; none for the report of a folder that is not there, which is refused."""
+    output = getattr(options, "output", None)
+    if output is None or (command == "report" and not output.exists()):
+        return nullcontext()
+    return only_command_in(output)
 
 
 def _oneshot(options: argparse.Namespace) -> None:

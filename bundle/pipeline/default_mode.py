@@ -95,9 +95,10 @@ def _check(title: str, results: LabelFolder, checks: Path, mask: Mapping[str, st
 
 
 def check_settings(settings: RunSettings) -> None:
-    """The support mask and the accepted label maps can be read."""
-    for file in (*([] if settings.support_mask is None else [settings.support_mask]), *_accepted(settings).values()):
-        read_labels(file)
+    """The support mask and the folder of accepted label maps are there and can be read."""
+    _accepted(settings)
+    if settings.support_mask is not None:
+        read_labels(settings.support_mask)
 
 
 def check_weights(settings: RunSettings, weights: Path) -> None:

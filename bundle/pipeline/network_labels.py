@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,8 +71,9 @@ class NetworkLabels:
             logger.warning(words, len(stale), self.labels.path)
         for file in (file for found in files.values() for file in found):
             remove_file(file)
-        if todo:
-            write_json(self.labels.path / FOLDER_RECORD, {"network": self.network, "cases": sorted({*begun, *todo})})
+        about = {"network": self.network, "cases": sorted({*begun, *inputs})}
+        if inputs and fingerprint(self._folder_record(FOLDER_RECORD)) != fingerprint(about):
+            write_json(self.labels.path / FOLDER_RECORD, about)
         return todo
 
     def _files(self, case: str) -> tuple[Path, Path]:
@@ -81,12 +81,18 @@ class NetworkLabels:
 
     def _begun(self, cases: Iterable[str]) -> set[str]:
         """Cases that we set out to label: what a kill left of them has no record yet."""
-        for name, fallback in ((FOLDER_RECORD, []), (OLD_FOLDER_RECORD, list(cases))):
-            with suppress(BundleError, KeyError, TypeError):
-                content = read_json(self.labels.path / name)
-                if content["network"]:
-                    return set(content.get("cases", fallback))
-        return set()
+        if about := self._folder_record(FOLDER_RECORD):
+            return set(about["cases"])
+        return set(cases) if self._folder_record(OLD_FOLDER_RECORD) else set()
+
+    def _folder_record(self, name: str) -> dict[str, Any] | None:
+        """What it says; None where it is missing, damaged or a case's."""
+        try:
+            content = read_json(self.labels.path / name)
+        except BundleError:
+            return None
+        keys = {"network", "cases"} if name == FOLDER_RECORD else {"network"}
+        return content if isinstance(content, dict) and set(content) == keys else None
 
     def _has_record(self, case: str) -> bool:
         """Whether a record says that we made the case's label map."""

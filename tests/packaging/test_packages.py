@@ -1,6 +1,7 @@
 """What `package` may replace: what it wrote itself, and nothing else, whatever the name."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +9,6 @@ from bundle.command_line import main
 from bundle.packaging import package as module
 from bundle.packaging.assembly import assemble
 from bundle.packaging.package import package
-from bundle.packaging.packages import Package
 from bundle.packaging.release import Release
 from scripts.common.errors import BundleError
 
@@ -98,14 +98,18 @@ def test_a_zip_of_an_earlier_package_is_replaced(output, monkeypatch):
     assert sorted(path.name for path in output.iterdir() if NAME not in path.name) == ["data", "mine.txt"]
 
 
-def test_a_kill_between_the_record_and_the_folder_leaves_what_can_be_replaced(output, monkeypatch):
-    def killed(*_):
-        raise KeyboardInterrupt
+def test_a_kill_before_the_new_package_has_its_place_leaves_what_can_be_replaced(output, monkeypatch):
+    replace = Path.replace
 
-    assemble(Release(NAME), output)
-    with monkeypatch.context() as patch:
-        patch.setattr("scripts.common.files.remove_tree", killed)
-        with pytest.raises(KeyboardInterrupt):
-            assemble(Release(NAME, authors="Somebody"), output)
-    assert Package(output, NAME).folder.exists()
-    assert "Somebody" in (assemble(Release(NAME, authors="Somebody"), output) / "configs/metadata.json").read_text()
+    def killed(path, target):
+        if Path(target).name == NAME:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    for release in (Release(NAME), Release(NAME, authors="Somebody")):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Path, "replace", killed)
+            assemble(release, output)
+        assert not (output / NAME).exists()
+        folder = assemble(release, output)
+    assert "Somebody" in (folder / "configs" / "metadata.json").read_text(encoding="utf-8")
