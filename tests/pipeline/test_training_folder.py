@@ -1,11 +1,15 @@
 import json
 import logging
+import re
 
 import pytest
 
-from bundle.pipeline.training_folder import TrainingFolder
+from bundle.pipeline.configs import CONFIGS
+from bundle.pipeline.training_folder import OURS, TrainingFolder
 from scripts.common.errors import BundleError
 from tests.damage import KINDS, damage
+
+TRAININGS = ("train.json", "train_embedding.json", "train_prnet.json")
 
 
 def folder_of(path, inputs=1, settings=1):
@@ -141,3 +145,9 @@ def test_a_kill_while_old_results_are_removed_leaves_none_that_count(trained, tm
     monkeypatch.undo()
     assert trained.clear(finished_before=True), "back to the settings of the removed results"
     assert [path.name for path in tmp_path.iterdir()] == [], "what was half removed is gone"
+
+
+def test_everything_that_a_training_leaves_is_known():
+    texts = [(CONFIGS / name).read_text(encoding="utf-8") for name in sorted(TRAININGS)]
+    left = set(re.findall(r"(?:segmentation|embedding|prnet)_dir \+ '/([^'/]+)", " ".join(texts)))
+    assert {"checkpoints", "tensorboard", "labels", "curve.csv", "flips.json"} <= left <= OURS
