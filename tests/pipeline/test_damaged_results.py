@@ -93,5 +93,5 @@ def test_a_folder_in_a_files_place_is_one_error_that_names_it(run, tmp_path):
         assert (file / "something").exists(), name
         shutil.rmtree(file)
         file.write_bytes(content)
-    run(tmp_path / "out")
+        run(tmp_path / "out")
     assert contents(tmp_path / "out").keys() == contents(tmp_path / "whole").keys()
