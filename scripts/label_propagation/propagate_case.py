@@ -22,7 +22,7 @@ from scripts.points.propagated_points import located_points, points_at_home
 from scripts.points.tissue_check import local_intensities, tissue_misfits
 from scripts.registration.body import Body
 from scripts.registration.embedding_matching import BodyMaps, MatchingSettings, locate, maps_between
-from scripts.registration.orientation import Landmarks, OrientationSettings, fitting_shares, turned
+from scripts.registration.orientation import Landmarks, OrientationSettings, affine_fits, turned
 
 CYCLE = "cycle"
 
@@ -124,8 +124,8 @@ def propagate_case(
         ValueError: the two bodies have too few matches for an affine map.
     """
     maps = maps_between(support.body, query, settings.matching)
-    shares = fitting_shares(support.orientations, query, settings.matching, settings.orientation)
-    orientation = turned(shares, settings.orientation.least_gain)
+    fits = affine_fits(support.orientations, query, settings.matching, settings.orientation)
+    orientation = turned(fits, settings.orientation.least_gain)
     points = _judged_points(support, volume, query, maps, settings)
     if support.atlas is None:
         return CasePropagation(points, maps.similarity, orientation)

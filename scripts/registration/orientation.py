@@ -40,11 +40,11 @@ class OrientationSettings:
 
     Attributes:
         landmarks: random cells of each body that are matched.
-        least_gain: a body is turned if so much more of the landmarks fit than as it is.
+        least_gain: a body is turned if it fits more than so many times as well as it does as it is.
     """
 
-    landmarks: int = 3000
-    least_gain: float = 0.05
+    landmarks: int = 2000
+    least_gain: float = 1.1
 
 
 @dataclass(frozen=True)
@@ -78,25 +78,26 @@ def landmarks_by_orientation(
     return {words: draw_landmarks(body, settings.landmarks) for words, body in bodies}
 
 
-def fitting_shares(
+def affine_fits(
     orientations: Mapping[str, Landmarks], body: Body, matching: MatchingSettings, settings: OrientationSettings
 ) -> dict[str, float]:
-    """Words -> `fitting_share` of a body with another one that is turned like that.
+    """Words -> `affine_fit` of a body with another one that is turned like that.
 
     Args:
         orientations: of the other body, see `landmarks_by_orientation`.
         body: as it is.
-        matching: see `fitting_share`.
+        matching: see `affine_fit`.
         settings: see `OrientationSettings`.
     """
     own = draw_landmarks(body, settings.landmarks)
-    return {words: fitting_share(other, own, matching) for words, other in orientations.items()}
+    return {words: affine_fit(other, own, matching) for words, other in orientations.items()}
 
 
-def fitting_share(first: Landmarks, second: Landmarks, matching: MatchingSettings) -> float:
-    """Share of both bodies' landmarks, 0 to 1, whose match, matched back, ends near them and fits one affine map.
+def affine_fit(first: Landmarks, second: Landmarks, matching: MatchingSettings) -> float:
+    """How well an affine map brings two bodies together: the mean weight of both bodies' landmarks in the map's fit.
 
-    Each counts by the Cauchy weight that it has in the map's fit.
+    A landmark whose match, matched back, ends elsewhere has none. The weight grows with the similarity of the match,
+    squared, and shrinks with its distance from where the map puts it.
 
     Args:
         first: of one body.
@@ -115,7 +116,8 @@ def fitting_share(first: Landmarks, second: Landmarks, matching: MatchingSetting
     weights = cosines[of_first, of_second].clamp(min=0).cpu().numpy() ** 2
     to_second = fit_affine_map(places_mm, matched_mm, weights, matching.fit)
     distance_mm = np.linalg.norm(matched_mm - to_second(places_mm), axis=1)
-    return float((1 / (1 + (distance_mm / matching.match_scale_mm) ** 2)).sum()) / (len(there) + len(back))
+    cauchy = 1 / (1 + (distance_mm / matching.match_scale_mm) ** 2)
+    return float((weights * cauchy).sum()) / (len(there) + len(back))
 
 
 def _near(places_mm: Tensor, returned: Tensor, matching: MatchingSettings) -> Tensor:
@@ -123,12 +125,12 @@ def _near(places_mm: Tensor, returned: Tensor, matching: MatchingSettings) -> Te
     return (places_mm[returned] - places_mm).norm(dim=1) <= matching.match_cycle_mm
 
 
-def turned(shares: Mapping[str, float], least_gain: float) -> str | None:
-    """The orientation that fits better than as it is by `least_gain`; None if none does.
+def turned(fits: Mapping[str, float], least_gain: float) -> str | None:
+    """The orientation that fits best, if it fits more than `least_gain` times as well as it does as it is; else None.
 
     Args:
-        shares: words of `ORIENTATIONS` -> `fitting_share` of the other body, turned like that.
+        fits: see `affine_fits`.
         least_gain: see `OrientationSettings`.
     """
-    best = max(shares, key=lambda words: shares[words])
-    return best if shares[best] - shares[AS_IT_IS] > least_gain else None
+    best = max(fits, key=lambda words: fits[words])
+    return best if fits[best] > least_gain * fits[AS_IT_IS] else None

@@ -1,4 +1,4 @@
-"""Turned bodies: landmarks so few that shares can be checked by hand, an untrained network, and real CT."""
+"""Turned bodies: landmarks so few that fits can be checked by hand, an untrained network, and real CT."""
 
 from itertools import combinations
 
@@ -20,9 +20,9 @@ from scripts.registration.orientation import (
     ORIENTATIONS,
     Landmarks,
     OrientationSettings,
+    affine_fit,
+    affine_fits,
     draw_landmarks,
-    fitting_share,
-    fitting_shares,
     landmarks_by_orientation,
     reversed_along,
     turned,
@@ -55,15 +55,20 @@ def test_image_and_body_are_reversed_along_the_same_axes():
 
 def test_all_landmarks_fit_where_each_finds_itself():
     moved = Landmarks(CORNERS_MM * 1.2 + 7, APART)
-    assert fitting_share(Landmarks(CORNERS_MM, APART), moved, MATCHING) == pytest.approx(1, abs=1e-9)
+    assert affine_fit(Landmarks(CORNERS_MM, APART), moved, MATCHING) == pytest.approx(1, abs=1e-9)
 
 
 def test_a_landmark_that_returns_elsewhere_does_not_count():
     """The second body lacks the first corner's vector and shows another's twice: 7 + 7 of 16 landmarks return."""
     vectors = APART.clone()
-    vectors[0] = APART[7]
-    other = Landmarks(CORNERS_MM, vectors + 0.01 * APART)
-    assert fitting_share(Landmarks(CORNERS_MM, APART), other, MATCHING) == pytest.approx(14 / 16, abs=1e-6)
+    vectors[0] = 0.99 * APART[7]
+    other = Landmarks(CORNERS_MM, vectors)
+    assert affine_fit(Landmarks(CORNERS_MM, APART), other, MATCHING) == pytest.approx(14 / 16, abs=1e-6)
+
+
+def test_weights_are_squared_cosines():
+    other = Landmarks(CORNERS_MM, 0.5 * APART)
+    assert affine_fit(Landmarks(CORNERS_MM, APART), other, MATCHING) == pytest.approx(0.25, abs=1e-6)
 
 
 def test_a_match_far_from_where_the_map_puts_it_hardly_counts():
@@ -71,23 +76,23 @@ def test_a_match_far_from_where_the_map_puts_it_hardly_counts():
     places = torch.cat([CORNERS_MM, CORNERS_MM + 200, torch.tensor([[50.0, 50.0, 50.0]])])
     matched = places.clone()
     matched[-1, 0] += 1000
-    share = fitting_share(Landmarks(places, torch.eye(17)), Landmarks(matched, torch.eye(17)), MATCHING)
-    assert share == pytest.approx(16 / 17, abs=2e-3)
+    fit = affine_fit(Landmarks(places, torch.eye(17)), Landmarks(matched, torch.eye(17)), MATCHING)
+    assert fit == pytest.approx(16 / 17, abs=2e-3)
 
 
 def test_without_matches_nothing_fits():
     nowhere = MatchingSettings(match_cycle_mm=-1.0)
     landmarks = Landmarks(CORNERS_MM, APART)
-    assert fitting_share(landmarks, landmarks, nowhere) == 0.0
+    assert affine_fit(landmarks, landmarks, nowhere) == 0.0
 
 
 @pytest.mark.parametrize(
     ("as_it_is", "mirrored", "expected"),
-    [(0.4, 0.1, None), (0.4, 0.44, None), (0.4, 0.46, "mirrored left to right"), (0.0, 0.0, None)],
+    [(0.4, 0.1, None), (0.4, 0.43, None), (0.4, 0.45, "mirrored left to right"), (0.0, 0.0, None)],
 )
-def test_a_body_is_turned_if_that_fits_better_by_the_least_gain(as_it_is, mirrored, expected):
-    shares = dict.fromkeys(ORIENTATIONS, 0.0) | {AS_IT_IS: as_it_is, "mirrored left to right": mirrored}
-    assert turned(shares, least_gain=0.05) == expected
+def test_a_body_is_turned_if_that_fits_so_many_times_better(as_it_is, mirrored, expected):
+    fits = dict.fromkeys(ORIENTATIONS, 0.0) | {AS_IT_IS: as_it_is, "mirrored left to right": mirrored}
+    assert turned(fits, least_gain=1.1) == expected
 
 
 def test_landmarks_are_random_cells_and_the_same_every_time():
@@ -105,10 +110,10 @@ def test_an_untrained_network_tells_how_a_phantom_is_turned(words, tmp_path_fact
     volume = CachedVolume(torch.from_numpy(normalise_hu(hu))[None], torch.from_numpy(hu > -500), np.eye(4))
     support = landmarks_by_orientation(trained, volume, WINDOWS, SETTINGS)
     query = embed_body(trained, reversed_along(volume, ORIENTATIONS[words]), WINDOWS)
-    shares = fitting_shares(support, query, MATCHING, SETTINGS)
-    assert set(shares) == set(ORIENTATIONS) and trained.spacing_mm == SPACING_MM
-    assert shares[words] == pytest.approx(1, abs=1e-6)
-    assert turned(shares, 0.05) == (None if words == AS_IT_IS else words)
+    fits = affine_fits(support, query, MATCHING, SETTINGS)
+    assert set(fits) == set(ORIENTATIONS) and trained.spacing_mm == SPACING_MM
+    assert fits[words] == pytest.approx(4, abs=1e-4), "every cell finds itself, with a cosine of 1 at both levels"
+    assert turned(fits, SETTINGS.least_gain) == (None if words == AS_IT_IS else words)
 
 
 @pytest.mark.slow
@@ -123,9 +128,9 @@ def test_real_bodies_are_recognised_however_they_are_turned(cohort, seen):
     """A head mirrored left to right looks like a head: nobody can see that."""
     dataset = read_dataset(data(cohort))
     trained = load_embedding(BUNDLE_ROOT / "models" / cohort / "embedding")
-    support, query = (cached(dataset.image(case), 4.0) for case in (dataset.support, dataset.test[0]))
+    support, query = (cached(dataset.image(case), trained.spacing_mm) for case in (dataset.support, dataset.test[0]))
     orientations = landmarks_by_orientation(trained, support, WINDOWS, SETTINGS)
     for words in seen:
         body = embed_body(trained, reversed_along(query, ORIENTATIONS[words]), WINDOWS)
-        found = turned(fitting_shares(orientations, body, MATCHING, SETTINGS), SETTINGS.least_gain)
+        found = turned(affine_fits(orientations, body, MATCHING, SETTINGS), SETTINGS.least_gain)
         assert found == (None if words == AS_IT_IS else words), words

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from scripts.registration.orientation import (
     AS_IT_IS,
     ORIENTATIONS,
     OrientationSettings,
-    fitting_shares,
+    affine_fits,
     landmarks_by_orientation,
     reversed_along,
     turned,
@@ -38,21 +38,24 @@ def measure(dataset: Dataset, models: Path = BUNDLE_ROOT / "models") -> Iterator
     matching, settings, windows = MatchingSettings(), OrientationSettings(), WindowSettings()
     supports = {
         support: landmarks_by_orientation(
-            trained, cached(dataset.image(support), trained.spacing_mm[0]), windows, settings
+            trained, cached(dataset.image(support), trained.spacing_mm), windows, settings
         )
         for support in (dataset.support, *dataset.alternative_supports)
     }
     yield result_line(HEAD, dataset.folder.name, supports=list(supports), least_gain=settings.least_gain)
     for case in (*dataset.test, *dataset.unlabelled):
-        volume = cached(dataset.image(case), trained.spacing_mm[0])
+        volume = cached(dataset.image(case), trained.spacing_mm)
         for orientation in ORIENTATIONS if case in dataset.test else (AS_IT_IS,):
             body = embed_body(trained, reversed_along(volume, ORIENTATIONS[orientation]), windows)
             found = {}
-            for support in supports.keys() - {case}:
-                shares = fitting_shares(supports[support], body, matching, settings)
-                others = max(share for words, share in shares.items() if words != AS_IT_IS)
-                found[support] = {
-                    "turned": turned(shares, settings.least_gain),
-                    "gain": round(others - shares[AS_IT_IS], DIGITS),
-                }
+            for support, orientations in supports.items():
+                if support != case:
+                    fits = affine_fits(orientations, body, matching, settings)
+                    found[support] = {"turned": turned(fits, settings.least_gain), "gain": _gain(fits)}
             yield result_line("orientation", f"{case} {orientation}", case=case, orientation=orientation, found=found)
+
+
+def _gain(fits: Mapping[str, float]) -> float | None:
+    """How many times better the best of the other orientations fits; None where nothing fits as it is."""
+    others = max(fit for words, fit in fits.items() if words != AS_IT_IS)
+    return round(others / fits[AS_IT_IS], DIGITS) if fits[AS_IT_IS] else None

@@ -14,15 +14,16 @@ def orientation_section(results: Results) -> str:
     parts = [
         "## Turned and mirrored bodies",
         f"{captions.command('orientation', name)}; {captions.origin(lines)}. Supports {supports}; all volumes as they "
-        "are, those of the `test` list in every other orientation; no label is used. A body is flagged as turned from "
-        f"a gain of {results.head['least_gain']:g} on. {captions.raw(name, 'orientation')}",
+        "are, those of the `test` list in every other orientation; no label is used. The gain says how many times "
+        "better the best of the other orientations fits. A body is flagged as turned above a gain of "
+        f"{results.head['least_gain']:g}. {captions.raw(name, 'orientation')}",
         orientation_table(results),
     ]
     return "\n\n".join(parts)
 
 
 def orientation_table(results: Results) -> str:
-    """Of each orientation: volumes flagged as turned, and the gains of the best other orientation."""
+    """Of each orientation: volumes flagged as turned, and the smallest and greatest gain."""
     rows = []
     for orientation in dict.fromkeys(line["orientation"] for line in results.of("orientation")):
         found = [
@@ -31,7 +32,9 @@ def orientation_table(results: Results) -> str:
             if line["orientation"] == orientation
             for entry in line["found"].values()
         ]
-        gains = [entry["gain"] for entry in found]
+        gains = [entry["gain"] for entry in found if entry["gain"] is not None]
         flagged = sum(entry["turned"] is not None for entry in found)
-        rows.append([orientation, of(flagged, len(found)), number(min(gains)), number(max(gains))])
-    return table(["the volume", "flagged, volume and support", "least gain", "greatest gain"], rows)
+        rows.append(
+            [orientation, of(flagged, len(found)), number(min(gains, default=None)), number(max(gains, default=None))]
+        )
+    return table(["the volume", "flagged, volume and support", "smallest gain", "greatest gain"], rows)
