@@ -10,7 +10,7 @@ from typing import Any
 MODES = ("default", "paper")
 DEFAULT_MODE = MODES[0]
 COMMAND_ALIASES = {"region": "support-mask"}  # of version 0.3.0, for one version
-BENCHMARKS = ("paper", "default", "networks", "ablation", "limits", "pages")
+BENCHMARKS = ("paper", "default", "networks", "ablation", "limits", "orientation", "pages")
 
 
 def command_parser() -> argparse.ArgumentParser:

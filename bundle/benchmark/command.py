@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bundle.benchmark.measure import ablation, default, limits, networks, paper
+from bundle.benchmark.measure import ablation, default, limits, networks, orientation, paper
 from bundle.benchmark.measure.machine import made
 from bundle.benchmark.measure.runs import Bench, open_bench
 from bundle.benchmark.release.shipping import ship_embedding, ship_prnets, ship_segmentation
@@ -31,6 +31,7 @@ from scripts.common.files import atomic_path, read_json
 
 PAGES = "pages"
 RIVALS = "rivals.json"
+SHIPPED = {"limits": limits.measure, "orientation": orientation.measure}  # what measures with the shipped networks
 
 
 def run(options: argparse.Namespace) -> None:
@@ -74,9 +75,9 @@ def write_pages(docs: Path) -> list[Path]:
 
 def _measure(options: argparse.Namespace) -> None:
     name = options.name
-    if name == "limits":
+    if name in SHIPPED:
         dataset = read_dataset(options.dataset)
-        keep(limits.measure(dataset), options.docs, dataset.folder.name, name)
+        keep(SHIPPED[name](dataset), options.docs, dataset.folder.name, name)
         return
     bench = _bench(options)
     with only_command_in(bench.output):

@@ -122,6 +122,8 @@ class PropagationRecord:
         classes: name -> label value.
         points: the support's, located and judged.
         similarity: of the two bodies, at most 1 (mode `default`).
+        turned: how the case's body is turned by 180 degrees or mirrored against the support's, in words; None where it
+            is not (mode `default`).
         round_trip_dice: class -> Dice of the support mask and of what it becomes, sent to the case and back (mode
             `default`).
         atlases: atlas -> class -> weight in label fusion (mode `default`, after fusion).
@@ -135,6 +137,7 @@ class PropagationRecord:
     classes: Mapping[str, int]
     points: PointSet
     similarity: float | None = None
+    turned: str | None = None
     round_trip_dice: Mapping[str, float] = field(default_factory=dict)
     atlases: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     mean_round_trip_dice: Mapping[str, float] = field(default_factory=dict)
@@ -154,6 +157,7 @@ class PropagationRecord:
             "classes": dict(self.classes),
             "not_located": self.not_located,
             "similarity": None if self.similarity is None else round(self.similarity, DIGITS),
+            "turned": self.turned,
             "round_trip_dice": rounded_values(self.round_trip_dice),
             "atlases": {atlas: rounded_values(weights) for atlas, weights in self.atlases.items()},
             "mean_round_trip_dice": rounded_values(self.mean_round_trip_dice),
@@ -176,6 +180,7 @@ class PropagationRecord:
             classes=content["classes"],
             points=PointSet.from_json(content["points"]),
             similarity=content["similarity"],
+            turned=content.get("turned"),
             round_trip_dice=content["round_trip_dice"],
             atlases=content["atlases"],
             mean_round_trip_dice=content["mean_round_trip_dice"],

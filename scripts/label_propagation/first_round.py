@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -30,6 +31,9 @@ from scripts.label_propagation.propagate_case import (
 )
 from scripts.networks.embedding_weights import TrainedEmbedding, check_embedding, load_embedding
 from scripts.registration.body import Body, embed_body
+from scripts.registration.orientation import landmarks_by_orientation
+
+logger = logging.getLogger(__name__)
 
 STAGE = "first_round"
 
@@ -93,6 +97,8 @@ class FirstRoundStage(CaseStage):
         home = case == self.support.case.id
         volume = self._propagated_support.volume if home else read_cached(self.cohort, case)
         result = propagate_home(self._propagated_support) if home else self._propagated(case, volume)
+        if result.turned is not None:
+            logger.warning("%s: the body is %s against the support's", case, result.turned)
         record = PropagationRecord(
             case=case,
             support=self.support.case.id,
@@ -101,6 +107,7 @@ class FirstRoundStage(CaseStage):
             classes=self.cohort.classes,
             points=result.points,
             similarity=result.similarity,
+            turned=result.turned,
             round_trip_dice=result.round_trip_dice,
         )
         about = self.cohort.cases[case], self.support.background
@@ -125,9 +132,10 @@ class FirstRoundStage(CaseStage):
         volume = read_cached(self.cohort, self.support.case.id)
         body, classes = self._embedded(volume), self.cohort.classes
         points = read_scribble_points(self.support.scribbles, classes, *self.limits)
-        channels = LabelChannels(classes)
+        settings, channels = self.settings, LabelChannels(classes)
         atlas = None if self.support_mask is None else read_atlas(self.support_mask, volume, body, channels)
-        return PropagatedSupport(volume, body, points, classes, atlas)
+        orientations = landmarks_by_orientation(self._trained, volume, settings.windows, settings.orientation)
+        return PropagatedSupport(volume, body, points, classes, orientations, atlas)
 
     @cached_property
     def _shared_inputs(self) -> dict[str, Any]:

@@ -181,10 +181,13 @@ class LabelFusionStage(CaseStage):
         return {name: dice[name] for name in self.classes_of[atlas]}
 
     def _classes_of(self) -> dict[str, tuple[str, ...]]:
-        """Atlas -> its classes: all of the support and the accepted cases, the good ones of the selected atlases."""
+        """Atlas -> its classes: all of the support and the accepted cases, the good ones of the selected atlases.
+
+        A body that is turned against the support's is never selected, however well its labels seem to return.
+        """
         always = dict.fromkeys([self.support, *self.accepted], tuple(self.cohort.classes))
         most, least = self.settings.most_atlases - len(self.accepted), self.settings.least_round_trip_dice
-        dice = {case: record.round_trip_dice for case, record in self.first.items()}
+        dice = {case: record.round_trip_dice for case, record in self.first.items() if record.turned is None}
         return always | select_atlases(dice, always, max(most, 0), least)
 
     def _first_record(self, case: str) -> PropagationRecord:

@@ -22,6 +22,7 @@ from scripts.points.propagated_points import located_points, points_at_home
 from scripts.points.tissue_check import local_intensities, tissue_misfits
 from scripts.registration.body import Body
 from scripts.registration.embedding_matching import BodyMaps, MatchingSettings, locate, maps_between
+from scripts.registration.orientation import Landmarks, OrientationSettings, affine_fits, turned
 
 CYCLE = "cycle"
 
@@ -47,6 +48,7 @@ class FirstRoundSettings:
     matching: MatchingSettings = field(default_factory=MatchingSettings)
     transfer: TransferSettings = field(default_factory=TransferSettings)
     keeping: KeepingRule = field(default_factory=KeepingRule)
+    orientation: OrientationSettings = field(default_factory=OrientationSettings)
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class PropagatedSupport:
         body: its embedding.
         scribbles: its points.
         classes: name -> label value, in the order of the atlas's channels.
+        orientations: its body, turned in every way, see `landmarks_by_orientation`.
         atlas: with the support mask; None sends points alone.
     """
 
@@ -65,6 +68,7 @@ class PropagatedSupport:
     body: Body
     scribbles: ScribblePoints
     classes: Mapping[str, int]
+    orientations: Mapping[str, Landmarks]
     atlas: Atlas | None = None
 
     @cached_property
@@ -85,6 +89,7 @@ class CasePropagation:
     Attributes:
         points: the support's, located and judged.
         similarity: of the two bodies, see `BodyMaps`.
+        turned: how the case's body is turned against the support's, in words; None where it is not.
         probabilities: (1 + K, X, Y, Z) class probabilities on the working grid, background first; None without a
             support mask.
         round_trip_dice: class -> Dice of the support mask and of what its labels become, sent to the case and back.
@@ -92,6 +97,7 @@ class CasePropagation:
 
     points: PointSet
     similarity: float
+    turned: str | None = None
     probabilities: np.ndarray | None = None
     round_trip_dice: Mapping[str, float] = field(default_factory=dict)
 
@@ -100,7 +106,7 @@ def propagate_home(support: PropagatedSupport) -> CasePropagation:
     """The support's own points and mask, as they are."""
     points = points_at_home(support.scribbles, support.volume.affine, support.volume.body.shape)
     probabilities = None if support.atlas is None else support.atlas.one_hot.astype(np.float32)
-    return CasePropagation(points, 1.0, probabilities, dict.fromkeys(support.classes, 1.0))
+    return CasePropagation(points, 1.0, None, probabilities, dict.fromkeys(support.classes, 1.0))
 
 
 def propagate_case(
@@ -118,12 +124,14 @@ def propagate_case(
         ValueError: the two bodies have too few matches for an affine map.
     """
     maps = maps_between(support.body, query, settings.matching)
+    fits = affine_fits(support.orientations, query, settings.matching, settings.orientation)
+    orientation = turned(fits, settings.orientation.least_gain)
     points = _judged_points(support, volume, query, maps, settings)
     if support.atlas is None:
-        return CasePropagation(points, maps.similarity)
+        return CasePropagation(points, maps.similarity, orientation)
     prediction = propagate_labels(support.atlas, volume, query, maps.backward, settings.transfer)
     dice = _round_trip_dice(support, support.atlas, query, prediction, maps, settings.transfer)
-    return CasePropagation(points, maps.similarity, prediction.probabilities, dice)
+    return CasePropagation(points, maps.similarity, orientation, prediction.probabilities, dice)
 
 
 def _round_trip_dice(

@@ -35,6 +35,7 @@ class CaseEvidence:
             case's own name is the truth: a label map that the user accepted.
         atlases: which of them vote for which class.
         similarity: of the case's body to the support's.
+        turned: how the body is turned against the support's, in words; None where it is not.
         mean_round_trip_dice: class -> round-trip Dice of the atlases, mean by weight.
         measurements: class -> its volume and intensity in the result.
     """
@@ -46,6 +47,7 @@ class CaseEvidence:
     similarity: float
     mean_round_trip_dice: Mapping[str, float]
     measurements: Mapping[str, ClassMeasurement]
+    turned: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,14 @@ class CohortEvidence:
 
 def check_case(case: CaseEvidence, cohort: CohortEvidence, rule: TrustRule) -> CheckRecord:
     """How far to trust each class of a label map, and the label map as a whole."""
-    dissimilar = _is_dissimilar(case, rule)
+    reasons = reasons_to_flag_case(case, rule)
     return CheckRecord(
         case=case.case,
         similarity=case.similarity,
         shared_quality=cohort.shared_quality,
-        flagged=dissimilar,
-        reasons=(f"the body is unlike the support's: similarity {case.similarity:.2f}",) if dissimilar else (),
-        classes={name: _check_class(name, case, cohort, rule) for name in cohort.classes},
+        flagged=bool(reasons),
+        reasons=tuple(reasons),
+        classes={name: _check_class(name, case, cohort, rule, not reasons) for name in cohort.classes},
     )
 
 
@@ -138,17 +140,28 @@ def reasons_to_flag(
     return reasons
 
 
-def _is_dissimilar(case: CaseEvidence, rule: TrustRule) -> bool:
-    return case.similarity < rule.least_similarity
+def reasons_to_flag_case(case: CaseEvidence, rule: TrustRule) -> list[str]:
+    """Why no class of the label map can be right, in words; nothing if there is no reason."""
+    reasons = []
+    if case.similarity < rule.least_similarity:
+        reasons.append(f"the body is unlike the support's: similarity {case.similarity:.2f}")
+    if case.turned is not None:
+        reasons.append(
+            f"the body is {case.turned} against the support's: correct the orientation in the header of its file, or "
+            "that of the support"
+        )
+    return reasons
 
 
-def _check_class(name: str, case: CaseEvidence, cohort: CohortEvidence, rule: TrustRule) -> ClassCheck:
+def _check_class(
+    name: str, case: CaseEvidence, cohort: CohortEvidence, rule: TrustRule, comparable: bool
+) -> ClassCheck:
+    """`comparable`: whether the case's body is of the support's kind, and turned as it is."""
     segmentations = case.atlases.references(name, {RESULT: case.result, **case.references})
     value, truth_known = cohort.classes[name], case.case in segmentations
     table = agreements([label == value for label in segmentations.values()])
     agreement = dict(zip(list(segmentations)[1:], table[0, 1:].tolist(), strict=True))
-    dissimilar = _is_dissimilar(case, rule)
-    if dissimilar:  # what bodies of another kind say of this one, they may well agree about
+    if not comparable:  # what bodies of another kind say of this one, they may well agree about
         agreed_dice, interval = 0.0, (0.0, 0.0)
     elif truth_known:
         agreed_dice, interval = agreement[case.case], (agreement[case.case], agreement[case.case])
@@ -170,6 +183,6 @@ def _check_class(name: str, case: CaseEvidence, cohort: CohortEvidence, rule: Tr
         agreement=agreement,
         volume_ml=measurement.volume_ml,
         median_hu=measurement.median_hu if measurement.volume_ml else None,
-        flagged=dissimilar or bool(reasons),
+        flagged=not comparable or bool(reasons),
         reasons=tuple(reasons),
     )

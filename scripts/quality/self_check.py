@@ -144,6 +144,7 @@ class SelfCheckStage(CaseStage):
             references=self._references(case, atlases, atlases_file),
             atlases=atlases,
             similarity=record.similarity,
+            turned=record.turned,
             mean_round_trip_dice=record.mean_round_trip_dice,
             measurements=self._measurements[case],
         )

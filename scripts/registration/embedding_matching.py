@@ -39,6 +39,11 @@ class MatchingSettings:
     far_mm: float = 40.0
     seed: int = 0
 
+    @property
+    def fit(self) -> RobustFit:
+        """Of the affine map."""
+        return RobustFit(self.match_scale_mm, self.match_first_scale_mm, self.match_scale_decay, self.match_rounds)
+
 
 @dataclass(frozen=True)
 class Matches:
@@ -116,11 +121,8 @@ def maps_between(first: Body, second: Body, settings: MatchingSettings) -> BodyM
     places_mm = np.concatenate([forward.places_mm, backward.matched_mm])
     matched_mm = np.concatenate([forward.matched_mm, backward.places_mm])
     weights = np.concatenate([forward.similarity, backward.similarity]).clip(min=0) ** 2
-    fit = RobustFit(
-        settings.match_scale_mm, settings.match_first_scale_mm, settings.match_scale_decay, settings.match_rounds
-    )
-    to_second = fit_affine_map(places_mm, matched_mm, weights, fit)
-    to_first = fit_affine_map(matched_mm, places_mm, weights, fit)
+    to_second = fit_affine_map(places_mm, matched_mm, weights, settings.fit)
+    to_first = fit_affine_map(matched_mm, places_mm, weights, settings.fit)
     chosen = _drawn(first, settings.body_points, generator)
     mapped = torch.as_tensor(to_second(first.places_mm[chosen].cpu().numpy()), dtype=torch.float32)
     cosines = (first.vectors[chosen] * second.at(mapped.to(first.vectors.device))).sum(dim=1)

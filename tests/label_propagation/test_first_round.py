@@ -48,6 +48,24 @@ def test_an_equal_volume_gets_the_points_where_they_are(finished):
     assert set(record.points.evidence) == {"cycle_mm", "affine_mm", "margin", "tissue_misfit"}
 
 
+@pytest.mark.parametrize(
+    ("reversed_axes", "words"),
+    [((), None), ((0, 1), "turned by 180 degrees about the feet-head axis"), ((2,), "mirrored feet to head")],
+)
+def test_a_wrong_orientation_in_the_header_is_noticed(finished, tmp_path, reversed_axes, words):
+    """The twin's voxels, in a file that says they run the other way."""
+    affine = LAS.copy()
+    affine[:3, list(reversed_axes)] *= -1
+    twin = phantom(0)
+    twin[12, 12, 0] += 1
+    write_nifti(tmp_path / "images" / "case_0.nii.gz", phantom(0), LAS)
+    write_nifti(tmp_path / "images" / "case_1.nii.gz", twin, affine)
+    propagation = PropagationFolder(tmp_path / "propagation")
+    stage(make_cohort(tmp_path, write=False), propagation, finished[2]).run()
+    assert PropagationRecord.read(propagation.record("case_1")).turned == words
+    assert PropagationRecord.read(propagation.record("case_0")).turned is None
+
+
 def test_the_support_s_own_points_are_at_home(finished):
     record = PropagationRecord.read(finished[1].record("case_0"))
     assert record.points.located_mm.tolist() == record.points.support_mm.tolist() and record.points.kept.all()

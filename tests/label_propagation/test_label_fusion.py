@@ -128,6 +128,18 @@ def test_without_a_good_case_the_support_decides(place):
         np.testing.assert_allclose(fused, alone, atol=1.01 / FULL_PROBABILITY)
 
 
+def test_a_turned_body_is_no_atlas_however_good_its_round_trip(place):
+    work = place[2]
+    file = work.first_round.record("case_1")
+    dice = dict.fromkeys(CLASSES, 1.0)
+    write_json(file, read_json(file) | {"round_trip_dice": dice, "turned": "mirrored left to right"})
+    fusion = stage(place, least_round_trip_dice=0.0)
+    fusion.run()
+    assert fusion.selected == ["case_2"]
+    assert record_of(work, "case_1").turned == "mirrored left to right" and record_of(work, "case_2").turned is None
+    assert set(record_of(work, "case_1").atlases) == {"case_0", "case_2"}, "it gets its label map nevertheless"
+
+
 def test_an_atlas_is_one_of_the_classes_with_a_good_round_trip(place):
     """The kidney has none: about it the support decides alone, and nobody makes one on the support."""
     work = place[2]

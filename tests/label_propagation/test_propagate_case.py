@@ -1,5 +1,7 @@
 """The first round's core with oracle embeddings: no files, no network."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,7 @@ from scripts.label_propagation.propagate_case import (
 )
 from scripts.points.denoising import COLLISION, TISSUE
 from scripts.registration.embedding_matching import MatchingSettings
+from scripts.registration.orientation import AS_IT_IS, ORIENTATIONS, draw_landmarks
 from tests.embedding_fixtures import CENTRES_MM, SHAPE, SHIFT_MM, SPACING_MM, dice, oracle, shares
 
 CLASSES = {"liver": 3, "spleen": 5}
@@ -44,7 +47,14 @@ QUERY = volume(QUERY_AFFINE, QUERY_ORGANS), oracle(lambda places: places + SHIFT
 def support(with_mask=True):
     scribbles = ScribblePoints(LABELS, VOXELS, VOXELS @ AFFINE[:3, :3].T + AFFINE[:3, 3])
     image, body = volume(AFFINE, ORGANS), oracle(lambda places: places)
-    return PropagatedSupport(image, body, scribbles, CLASSES, Atlas(image, body, ORGANS) if with_mask else None)
+    atlas = Atlas(image, body, ORGANS) if with_mask else None
+    return PropagatedSupport(image, body, scribbles, CLASSES, orientations(), atlas)
+
+
+def orientations():
+    """An oracle knows a turned body by waves of its own, as a network does that never saw one."""
+    bodies = {words: oracle(lambda places: places, seed=seed) for seed, words in enumerate(ORIENTATIONS)}
+    return {words: draw_landmarks(body, 400) for words, body in bodies.items()}
 
 
 def settings(**keeping):
@@ -73,6 +83,16 @@ def test_labels_arrive_and_return():
     assert set(result.round_trip_dice) == set(CLASSES) and min(result.round_trip_dice.values()) > 0.9
 
 
+@pytest.mark.parametrize("with_mask", [True, False])
+def test_a_turned_body_is_told_by_the_support_turned_alike(with_mask):
+    turned = {
+        words: propagated((QUERY[0], oracle(lambda places: places + SHIFT_MM, seed=seed)), with_mask).turned
+        for seed, words in enumerate(ORIENTATIONS)
+    }
+    assert turned == {words: None if words == AS_IT_IS else words for words in ORIENTATIONS}
+    assert propagate_home(support()).turned is None
+
+
 def test_without_a_support_mask_points_alone_are_sent():
     result = propagated(with_mask=False)
     assert result.probabilities is None and result.round_trip_dice == {}
@@ -97,7 +117,7 @@ def test_of_two_classes_in_one_voxel_one_stays():
     twice[1] = twice[2]
     scribbles = ScribblePoints(LABELS, twice, twice @ AFFINE[:3, :3].T + AFFINE[:3, 3])
     one = support(with_mask=False)
-    both = PropagatedSupport(one.volume, one.body, scribbles, CLASSES)
+    both = replace(one, scribbles=scribbles)
     reasons = propagate_case(both, *QUERY, settings(tissue_tolerance=None)).points.reasons
     assert sorted(reasons[1:3]) == [KEPT, COLLISION]
 

@@ -1,5 +1,7 @@
 """Label maps so small that every number can be checked by hand; (X, Y, Z) is (N, 1, 1)."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -97,6 +99,18 @@ def test_a_body_unlike_the_supports_flags_every_class():
     assert (liver.predicted_dice, liver.interval, liver.flagged) == (0.0, (0.0, 0.0), True)
     record = check_case(three_raters(similarity=0.26), cohort(LIVER), TrustRule(least_similarity=0.26))
     assert not record.flagged and record.reasons == ()
+
+
+def test_a_turned_body_is_flagged_however_well_its_references_agree():
+    label = label_map(6, 6, 0, 0)
+    case = evidence(label, {"case_0": label}, {"case_0": LIVER}, turned="mirrored left to right")
+    record = check_case(case, cohort(LIVER), RULE)
+    (reason,) = record.reasons
+    assert record.flagged and "mirrored left to right against the support's: correct the orientation" in reason
+    liver = record.classes["liver"]
+    assert (liver.predicted_dice, liver.agreed_dice, liver.interval, liver.flagged) == (0.0, 0.0, (0.0, 0.0), True)
+    both = check_case(replace(case, similarity=0.2), cohort(LIVER), TrustRule(least_similarity=0.26))
+    assert [sentence[:11] for sentence in both.reasons] == ["the body is"] * 2
 
 
 def test_a_class_that_is_absent_has_no_intensity():

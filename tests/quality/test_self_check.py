@@ -52,7 +52,9 @@ def cohort(tmp_path):
     return cohort
 
 
-def write_propagation(cohort, folder, case, atlases, labels=None, mean_round_trip_dice=None, similarity=0.5):
+def write_propagation(
+    cohort, folder, case, atlases, labels=None, mean_round_trip_dice=None, similarity=0.5, turned=None
+):
     """A record, and label values of each atlas on the working grid, given on the case's own; None leaves them."""
     record = PropagationRecord(
         case=case,
@@ -62,6 +64,7 @@ def write_propagation(cohort, folder, case, atlases, labels=None, mean_round_tri
         classes=CLASSES,
         points=PointSet.empty(),
         similarity=similarity,
+        turned=turned,
         atlases=atlases,
         mean_round_trip_dice=mean_round_trip_dice or every_class(0.8),
     )
@@ -100,6 +103,17 @@ def test_a_right_result_is_trusted(cohort, tmp_path):
         assert low <= checked["predicted_dice"] <= high
     assert (record["classes"]["spleen"]["median_hu"], record["classes"]["left_kidney"]["median_hu"]) == (120, 190)
     assert stage(cohort, tmp_path).run() == []
+
+
+def test_nothing_is_learnt_from_a_turned_body(cohort, tmp_path):
+    assert distrusted(tmp_path / "checks", "case_1", 0.5) == [], "it was not checked yet"
+    check(cohort, tmp_path)
+    assert distrusted(tmp_path / "checks", "case_1", 0.5) == []
+    atlases = {"case_0": every_class(0.6), "selected": every_class(0.4)}
+    write_propagation(cohort, WorkFolder(tmp_path).propagation, "case_1", atlases, turned="mirrored feet to head")
+    assert check(cohort, tmp_path)["reasons"][0].startswith("the body is mirrored feet to head against the support's")
+    assert distrusted(tmp_path / "checks", "case_1", 0.5) == list(CLASSES)
+    assert distrusted(tmp_path / "checks", "case_2", 0.5) == []
 
 
 def test_the_network_is_a_reference_of_what_it_did_not_make_alone(cohort, tmp_path):

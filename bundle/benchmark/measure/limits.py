@@ -94,9 +94,9 @@ def _point_propagation(volume: Volume, weights: Path, count: int) -> Action:
 
 def _label_propagation(dataset: Dataset, weights: Path, sizes: Sizes) -> Action:
     """Embedding of a test volume, affine maps, class probabilities, warped mask, located strokes."""
-    spacing_mm = np.full(3, sizes.spacing_mm)
-    trained = load_embedding(weights / "embedding", [sizes.spacing_mm] * 3)
-    support, query = (_cached(dataset.image(case), sizes.spacing_mm) for case in (dataset.support, dataset.test[0]))
+    spacing_mm = [sizes.spacing_mm] * 3
+    trained = load_embedding(weights / "embedding", spacing_mm)
+    support, query = (cached(dataset.image(case), spacing_mm) for case in (dataset.support, dataset.test[0]))
     body = embed_body(trained, support)
     atlas = read_atlas(dataset.label(dataset.support), support, body, LabelChannels(dataset.classes))
     points = read_scribble_points(dataset.scribbles(), dataset.classes)
@@ -111,9 +111,9 @@ def _label_propagation(dataset: Dataset, weights: Path, sizes: Sizes) -> Action:
     return action
 
 
-def _cached(image: Path, spacing_mm: float) -> CachedVolume:
+def cached(image: Path, spacing_mm: Sequence[float]) -> CachedVolume:
     """A volume as the cache holds it."""
-    volume = at_spacing(canonical(read_volume(image)), [spacing_mm] * 3)
+    volume = at_spacing(canonical(read_volume(image)), spacing_mm)
     body = torch.from_numpy(body_mask(volume.array, volume.spacing_mm) > 0)
     return CachedVolume(torch.from_numpy(normalise_hu(volume.array))[None].float(), body, volume.affine)
 

@@ -11,6 +11,7 @@ from bundle.benchmark.tables.ablation import ablation_section
 from bundle.benchmark.tables.default import default_section, networks_section
 from bundle.benchmark.tables.known_limits import known_limits
 from bundle.benchmark.tables.limits import limits_section
+from bundle.benchmark.tables.orientation import orientation_section
 from bundle.benchmark.tables.paper import paper_section
 from bundle.benchmark.tables.reached import all_organs, in_short, reached, speed, trust
 from bundle.benchmark.tables.rivals import rivals_section
@@ -46,6 +47,8 @@ def _cohort_page(name: str, cohort: Cohort, published: Mapping[str, Any]) -> str
         parts.append(paper_section(cohort["paper"], published.get(name, {})))
     if "limits" in cohort:
         parts.append(limits_section(cohort["limits"]))
+    if "orientation" in cohort:
+        parts.append(orientation_section(cohort["orientation"]))
     return _text(parts)
 
 

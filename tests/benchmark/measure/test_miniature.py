@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bundle.benchmark.command import keep
-from bundle.benchmark.measure import ablation, default, limits, networks, paper
+from bundle.benchmark.measure import ablation, default, limits, networks, orientation, paper
 from bundle.benchmark.measure.runs import open_bench
 from bundle.benchmark.results import EVERYTHING, read_results
 from bundle.datasets.dataset import read_dataset
@@ -37,6 +37,21 @@ def test_limits_in_miniature(phantoms, tmp_path):
     assert lines[0]["name"] == "point propagation, 5 points into one 12 mm volume"
     assert read_results(docs / "benchmarks" / "phantoms" / "limits.jsonl") == results
     assert "## Limits" in (docs / "benchmarks" / "phantoms.md").read_text(encoding="utf-8")
+
+
+def test_orientation_in_miniature(phantoms, tmp_path):
+    torch.manual_seed(0)
+    card = {"widths": [4, 8, 8, 8, 8], "channels": 16, "window_size": [32, 32, 32], "spacing_mm": [SPACING_MM] * 3}
+    write_model(tmp_path / "models" / "phantoms" / "embedding", AnatomyNet(card["widths"], 16, 16), card)
+    lines = orientation.measure(read_dataset(phantoms), tmp_path / "models")
+    results = keep(lines, tmp_path / "docs", "phantoms", "orientation")
+    cases = [line["case"] for line in results.of("orientation")]
+    assert cases == ["phantom_03"] * 8 + ["phantom_00", "phantom_01", "phantom_02"], "test volumes are turned"
+    assert [list(line["found"]) for line in results.of("orientation")] == [["phantom_00"]] * 8 + [
+        [],
+        *[["phantom_00"]] * 2,
+    ]
+    assert "## Turned and mirrored bodies" in (tmp_path / "docs/benchmarks/phantoms.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

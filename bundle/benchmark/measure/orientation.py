@@ -1,0 +1,61 @@
+"""Volumes as they are, and turned by 180 degrees or mirrored: which of them the first round takes for turned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bundle.benchmark.measure.limits import cached
+from bundle.benchmark.results import HEAD, result_line
+from bundle.datasets.dataset import Dataset
+from bundle.pipeline.configs import BUNDLE_ROOT
+from scripts.embedding.dense_embedding import WindowSettings
+from scripts.networks.embedding_weights import load_embedding
+from scripts.registration.body import embed_body
+from scripts.registration.embedding_matching import MatchingSettings
+from scripts.registration.orientation import (
+    AS_IT_IS,
+    ORIENTATIONS,
+    OrientationSettings,
+    affine_fits,
+    landmarks_by_orientation,
+    reversed_along,
+    turned,
+)
+
+DIGITS = 4
+
+
+def measure(dataset: Dataset, models: Path = BUNDLE_ROOT / "models") -> Iterator[dict[str, Any]]:
+    """Every volume as it is, and those of the test list in every other orientation; the lines of the raw results.
+
+    Args:
+        dataset: each of its supports is matched with every other volume.
+        models: holds `NAME/embedding`.
+    """
+    trained = load_embedding(models / dataset.folder.name / "embedding")
+    matching, settings, windows = MatchingSettings(), OrientationSettings(), WindowSettings()
+    supports = {
+        support: landmarks_by_orientation(
+            trained, cached(dataset.image(support), trained.spacing_mm), windows, settings
+        )
+        for support in (dataset.support, *dataset.alternative_supports)
+    }
+    yield result_line(HEAD, dataset.folder.name, supports=list(supports), least_gain=settings.least_gain)
+    for case in (*dataset.test, *dataset.unlabelled):
+        volume = cached(dataset.image(case), trained.spacing_mm)
+        for orientation in ORIENTATIONS if case in dataset.test else (AS_IT_IS,):
+            body = embed_body(trained, reversed_along(volume, ORIENTATIONS[orientation]), windows)
+            found = {}
+            for support, orientations in supports.items():
+                if support != case:
+                    fits = affine_fits(orientations, body, matching, settings)
+                    found[support] = {"turned": turned(fits, settings.least_gain), "gain": _gain(fits)}
+            yield result_line("orientation", f"{case} {orientation}", case=case, orientation=orientation, found=found)
+
+
+def _gain(fits: Mapping[str, float]) -> float | None:
+    """How many times better the best of the other orientations fits; None where nothing fits as it is."""
+    others = max(fit for words, fit in fits.items() if words != AS_IT_IS)
+    return round(others / fits[AS_IT_IS], DIGITS) if fits[AS_IT_IS] else None

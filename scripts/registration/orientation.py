@@ -1,0 +1,136 @@
+"""Is a body turned by 180 degrees, or mirrored, against another one? That one is turned in every way and matched.
+
+The embedding network never saw a turned body, but what it makes of two that are turned alike is alike: of all the ways
+to turn the one, that of the other fits best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scripts.data.cached_volume import CachedVolume
+from scripts.embedding.dense_embedding import WindowSettings
+from scripts.networks.embedding_weights import TrainedEmbedding
+from scripts.registration.body import Body, embed_body
+from scripts.registration.embedding_matching import MatchingSettings
+from scripts.registration.robust_affine import LEAST_MATCHES, fit_affine_map
+
+AS_IT_IS = "as it is"
+# Words -> axes of the RAS+ working grid that are reversed. Of two axes at once that is a turn, else a mirror image.
+ORIENTATIONS: dict[str, tuple[int, ...]] = {
+    AS_IT_IS: (),
+    "turned by 180 degrees about the feet-head axis": (0, 1),
+    "turned by 180 degrees about the back-front axis": (0, 2),
+    "turned by 180 degrees about the left-right axis": (1, 2),
+    "mirrored left to right": (0,),
+    "mirrored back to front": (1,),
+    "mirrored feet to head": (2,),
+    "mirrored along all three axes": (0, 1, 2),
+}
+
+
+@dataclass(frozen=True)
+class OrientationSettings:
+    """How a turned body is recognised.
+
+    Attributes:
+        landmarks: random cells of each body that are matched.
+        least_gain: a body is turned if it fits more than so many times as well as it does as it is.
+    """
+
+    landmarks: int = 2000
+    least_gain: float = 1.1
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Random cells of a body: (N, 3) places in mm of the working grid, (N, F + G) joined embeddings."""
+
+    places_mm: Tensor
+    vectors: Tensor
+
+
+def reversed_along(volume: CachedVolume, axes: tuple[int, ...]) -> CachedVolume:
+    """The volume as another orientation in its header would show it; the affine stays."""
+    image_axes = [axis + 1 for axis in axes]
+    return CachedVolume(volume.image.flip(image_axes), volume.body.flip(axes), volume.affine)
+
+
+def draw_landmarks(body: Body, count: int, seed: int = 0) -> Landmarks:
+    """At most `count` random cells."""
+    generator = np.random.default_rng(seed)
+    chosen = torch.as_tensor(generator.choice(len(body.cells), min(count, len(body.cells)), replace=False))
+    return Landmarks(body.places_mm[chosen], body.vectors[chosen])
+
+
+def landmarks_by_orientation(
+    trained: TrainedEmbedding, volume: CachedVolume, windows: WindowSettings, settings: OrientationSettings
+) -> dict[str, Landmarks]:
+    """Words of `ORIENTATIONS` -> landmarks of the volume's body, turned like that."""
+    bodies = (
+        (words, embed_body(trained, reversed_along(volume, axes), windows)) for words, axes in ORIENTATIONS.items()
+    )
+    return {words: draw_landmarks(body, settings.landmarks) for words, body in bodies}
+
+
+def affine_fits(
+    orientations: Mapping[str, Landmarks], body: Body, matching: MatchingSettings, settings: OrientationSettings
+) -> dict[str, float]:
+    """Words -> `affine_fit` of a body with another one that is turned like that.
+
+    Args:
+        orientations: of the other body, see `landmarks_by_orientation`.
+        body: as it is.
+        matching: see `affine_fit`.
+        settings: see `OrientationSettings`.
+    """
+    own = draw_landmarks(body, settings.landmarks)
+    return {words: affine_fit(other, own, matching) for words, other in orientations.items()}
+
+
+def affine_fit(first: Landmarks, second: Landmarks, matching: MatchingSettings) -> float:
+    """How well an affine map brings two bodies together: the mean weight of both bodies' landmarks in the map's fit.
+
+    A landmark whose match, matched back, ends elsewhere has none. The weight grows with the similarity of the match,
+    squared, and shrinks with its distance from where the map puts it.
+
+    Args:
+        first: of one body.
+        second: of another.
+        matching: `match_cycle_mm` and the scales of the fit.
+    """
+    cosines = first.vectors @ second.vectors.T
+    there, back = cosines.argmax(dim=1), cosines.argmax(dim=0)
+    returned = _near(first.places_mm, back[there], matching), _near(second.places_mm, there[back], matching)
+    own, other = (torch.arange(len(matches), device=matches.device) for matches in (there, back))
+    of_first = torch.cat([own[returned[0]], back[returned[1]]])
+    of_second = torch.cat([there[returned[0]], other[returned[1]]])
+    if len(of_first) < LEAST_MATCHES:
+        return 0.0
+    places_mm, matched_mm = first.places_mm[of_first].cpu().numpy(), second.places_mm[of_second].cpu().numpy()
+    weights = cosines[of_first, of_second].clamp(min=0).cpu().numpy() ** 2
+    to_second = fit_affine_map(places_mm, matched_mm, weights, matching.fit)
+    distance_mm = np.linalg.norm(matched_mm - to_second(places_mm), axis=1)
+    cauchy = 1 / (1 + (distance_mm / matching.match_scale_mm) ** 2)
+    return float((weights * cauchy).sum()) / (len(there) + len(back))
+
+
+def _near(places_mm: Tensor, returned: Tensor, matching: MatchingSettings) -> Tensor:
+    """Which of (N, 3) places end near themselves, (N,) bool; `returned`: (N,) where each of them ends."""
+    return (places_mm[returned] - places_mm).norm(dim=1) <= matching.match_cycle_mm
+
+
+def turned(fits: Mapping[str, float], least_gain: float) -> str | None:
+    """The orientation that fits best, if it fits more than `least_gain` times as well as it does as it is; else None.
+
+    Args:
+        fits: see `affine_fits`.
+        least_gain: see `OrientationSettings`.
+    """
+    best = max(fits, key=lambda words: fits[words])
+    return best if fits[best] > least_gain * fits[AS_IT_IS] else None
