@@ -16,7 +16,7 @@ from bundle.monai_label.gate.uploads import check_upload
 from scripts.data.volume_io import Volume
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a hash of its own: FastAPI keeps `judge` in a dictionary
 class Offer:
     """An endpoint of MONAI Label.
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+JSON_LIMIT_BYTES = 1 << 20
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 LOOPBACK_ORIGIN = rf"https?://({'|'.join(map(re.escape, LOOPBACK))})(:[0-9]{{1,5}})?"
 
@@ -18,7 +19,7 @@ class Gate:
     Args:
         app: the server.
         origins: allowed besides those of loopback; their hosts may be asked by.
-        limit_bytes: of a request's body, as it is declared; what is sent without a length the server itself counts.
+        limit_bytes: of a form, as it is declared; what is sent without a length the server itself counts.
     """
 
     def __init__(self, app: ASGIApp, origins: Sequence[str], limit_bytes: int) -> None:
@@ -39,8 +40,10 @@ class Gate:
             return _answer(403, "this server does not answer by this host name: start it with --allow-origin")
         if any(not self._allows(origin) for origin in origins):
             return _answer(403, "this server does not answer to pages of this origin: start it with --allow-origin")
-        if any(int(length) > self.limit_bytes for length in sent(b"content-length")):
-            return too_large(self.limit_bytes)
+        is_form = any(kind.startswith("multipart/") for kind in sent(b"content-type"))
+        limit_bytes = self.limit_bytes if is_form else JSON_LIMIT_BYTES
+        if any(int(length) > limit_bytes for length in sent(b"content-length")):
+            return too_large(limit_bytes)
         return None
 
     def _allows(self, origin: str) -> bool:
@@ -48,8 +51,8 @@ class Gate:
 
 
 def too_large(limit_bytes: int) -> JSONResponse:
-    """The answer to an upload beyond the limit."""
-    return _answer(413, f"the upload is larger than {limit_bytes} bytes: start the server with --upload-limit-gib")
+    """The answer to a request beyond the limit."""
+    return _answer(413, f"more than {limit_bytes} bytes: for larger uploads start the server with --upload-limit-gib")
 
 
 def _host(text: str) -> str | None:

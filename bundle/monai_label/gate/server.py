@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -29,18 +30,17 @@ from bundle.monai_label.gate.needs import (
     an_image,
 )
 from bundle.monai_label.gate.offers import Offer
-from bundle.monai_label.gate.origins import LOOPBACK_ORIGIN, Gate, too_large
+from bundle.monai_label.gate.origins import JSON_LIMIT_BYTES, LOOPBACK_ORIGIN, Gate, too_large
 from bundle.monai_label.gate.rules import CLIENT, LABEL, TRAINING, allowed_origins, as_json, inference_rules, nested
 from bundle.monai_label.names import TRAINED
 from scripts.common.errors import BundleError
 from scripts.data.volume_io import read_labels, read_volume
 
-JSON_LIMIT_BYTES = 1 << 20
 A_TRAINER, A_STRATEGY, A_MODEL = a_task("trainers"), a_task("strategies", "strategy"), a_task("models")
-STATUS = ("all", "check_if_running")
-STUDY_UPLOAD = {"fields": {"params": as_json(CLIENT)}, "files": {"file": read_volume}}
-LABEL_UPLOAD = {"fields": {"params": as_json(LABEL)}, "files": {"label": read_labels}}
-INFERENCE = {
+STATUS, IMAGE = ("all", "check_if_running"), ("image", "session_id", "output")
+STUDY_UPLOAD: dict[str, Any] = {"fields": {"params": as_json(CLIENT)}, "files": {"file": read_volume}}
+LABEL_UPLOAD: dict[str, Any] = {"fields": {"params": as_json(LABEL)}, "files": {"label": read_labels}}
+INFERENCE: dict[str, Any] = {
     "fields": {"params": as_json(inference_rules(device_list()))},
     "files": {"file": read_volume, "label": read_labels},
 }
@@ -55,17 +55,13 @@ OFFERS = (
     Offer("POST", "/train/", train.api_run, body={**TRAINING, TRAINED: nested(TRAINING)}),
     Offer("POST", "/train/{model}", train.api_run_model, ("enqueue",), (A_TRAINER,), body=TRAINING),
     Offer("DELETE", "/train/", train.api_stop),
-    Offer(
-        *("POST", "/infer/{model}", infer.api_run_inference, ("image", "session_id", "output")),
-        (A_MODEL, an_image, a_format),
-        **INFERENCE,
-    ),
+    Offer("POST", "/infer/{model}", infer.api_run_inference, IMAGE, (A_MODEL, an_image, a_format), **INFERENCE),
     Offer("GET", "/datastore/", datastore.api_datastore, ("output",)),
     Offer("PUT", "/datastore/", datastore.api_add_image, ("image",), (a_new_study,), **STUDY_UPLOAD),
     Offer("PUT", "/datastore/image", datastore.api_add_image, ("image",), (a_new_study,), **STUDY_UPLOAD),
     Offer("DELETE", "/datastore/", datastore.api_remove_image, ("id",), (a_study("id"),)),
     Offer("DELETE", "/datastore/image", datastore.api_remove_image, ("id",), (a_study("id"),)),
-    Offer("HEAD", "/datastore/image", datastore.api_check_image, ("image", "check_sum"), (a_study(),)),
+    Offer("HEAD", "/datastore/image", datastore.api_check_image, ("image",), (a_study(),)),
     Offer("GET", "/datastore/image", datastore.api_download_image, ("image",), (a_study(),)),
     Offer("GET", "/datastore/image/info", datastore.api_get_image_info, ("image",), (a_study(),)),
     Offer("PUT", "/datastore/label", datastore.api_save_label, ("image", "tag"), (a_study(), a_tag), **LABEL_UPLOAD),

@@ -16,7 +16,7 @@ from scripts.data.volume_io import Volume, peek_grid
 
 SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd")
 MOST_VOXELS = 2**30
-HEADER_BYTES = 1 << 16
+NRRD_HEADER_BYTES = 1 << 20
 
 
 def check_upload(name: str, file: BinaryIO, read: Callable[[Path], Volume]) -> str:
@@ -36,9 +36,8 @@ def check_upload(name: str, file: BinaryIO, read: Callable[[Path], Volume]) -> s
     suffix = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), None)
     if suffix is None:
         raise refusal("files of this kind are not taken", " or ".join(SUFFIXES), name)
-    if suffix == ".nrrd" and re.search(rb"(?im)^data ?file:", file.read(HEADER_BYTES).split(b"\n\n")[0]):
+    if suffix.endswith(".nrrd") and not _holds_its_voxels(file):
         raise refusal("the voxels lie in another file", "header and voxels in one file", name)
-    file.seek(0)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"upload{suffix}"
         with path.open("wb") as copy:
@@ -50,6 +49,13 @@ def check_upload(name: str, file: BinaryIO, read: Callable[[Path], Volume]) -> s
         except BundleError as error:
             raise BundleError(error.problem, stage=STAGE, expected=error.expected, found=error.found) from error
     return path.name
+
+
+def _holds_its_voxels(nrrd: BinaryIO) -> bool:
+    """Whether the header names no file of the server's; it must end where we look."""
+    header, blank, _ = nrrd.read(NRRD_HEADER_BYTES).replace(b"\r\n", b"\n").partition(b"\n\n")
+    nrrd.seek(0)
+    return bool(blank) and re.search(rb"(?im)^\s*data ?file", header) is None
 
 
 def _check_size(path: Path) -> None:
