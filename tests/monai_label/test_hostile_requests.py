@@ -83,6 +83,8 @@ BODIES = {
     "gpus": {"gpus": f"0,1;{TOUCH}"},
     "unknown": {"max_epochs": 3},
     "nested": {TRAINED: {"set": f"embedding.max_epochs=${RUN}"}},
+    "user of no text": {"client_id": {"a": 1}},
+    "user that no answer can name": {"client_id": "\ud800"},
     "list": [],
     "text": "$x",
 }

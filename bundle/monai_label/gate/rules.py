@@ -53,7 +53,8 @@ STUDY = _text(
 )
 TAG = _text(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", "letters, digits, _ and -")
 SEGMENT = _text(r"[^\W_][\w .+()-]{0,63}", "a segment's name of letters, digits, blanks and _ . + ( ) -")
-CLIENT = {"client_id": _must(lambda value: value is None or (isinstance(value, str) and len(value) <= 128), "a name")}
+USER = _text(r"[^\x00-\x1f\x7f\ud800-\udfff]{0,128}", "a name")
+CLIENT: dict[str, Check] = {"client_id": lambda name, value: None if value is None else USER(name, value)}
 
 # Settings of stages that a client may change; whoever starts the server may change all of them.
 SETTINGS: dict[str, Check] = {
