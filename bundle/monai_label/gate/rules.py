@@ -162,9 +162,8 @@ def inference_rules(devices: Sequence[str]) -> dict[str, Check]:
         devices: as the server names them to its clients.
     """
     return {
-        "device": _must(
-            lambda value: isinstance(value, str) and (value in devices or re.fullmatch(r"cpu|cuda(:\d\d?)?", value)),
-            " or ".join(devices),
+        "device": _text(
+            "|".join(map(re.escape, ["cpu", "cuda", *devices])) + r"|cuda:[0-9]{1,2}", " or ".join(devices)
         ),
         "model_filename": _text(r"[A-Za-z0-9_-]{1,64}\.pt", "a model's file name"),
         "result_extension": _one_of(".nrrd", ".nii.gz", ".nii"),

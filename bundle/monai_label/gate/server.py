@@ -83,14 +83,14 @@ def make_server(conf: Mapping[str, str]) -> Gate:
     """
     origins = allowed_origins(conf.get("allow_origin", ""))
     limit_bytes = int(float(conf.get("upload_limit_gib", "2")) * 2**30)
-    cors = {"allow_origins": origins, "allow_origin_regex": LOOPBACK_ORIGIN}
+    cors: dict[str, Any] = {"allow_origins": origins, "allow_origin_regex": LOOPBACK_ORIGIN, "allow_headers": ["*"]}
     app = FastAPI(
         title="One-shot CT segmentation",
         docs_url="/",
         redoc_url=None,
         lifespan=_lifespan,
         max_body_size=limit_bytes,
-        middleware=[Middleware(CORSMiddleware, **cors, allow_methods=["*"], allow_headers=["*"])],
+        middleware=[Middleware(CORSMiddleware, **cors, allow_methods=["*"])],
     )
     for offer in OFFERS:
         app.add_api_route(
