@@ -132,6 +132,10 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", help="as for oneshot: the anatomy need not be learnt first")
     parser.add_argument("--full", action="store_true", help="the full configuration instead of the small one")
     parser.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="as for oneshot")
+    parser.add_argument(
+        "--allow-origin", action="append", default=[], metavar="ORIGIN", help="of web pages; loopback always may"
+    )
+    parser.add_argument("--upload-limit-gib", type=float, default=2.0, help="largest upload; default 2")
 
 
 def _add_benchmark_options(parser: argparse.ArgumentParser) -> None:

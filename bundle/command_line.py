@@ -120,6 +120,7 @@ def _monai_label(options: argparse.Namespace) -> None:
     from bundle.monai_label.launch import launch
 
     settings = {"small": str(not options.full).lower(), "set": ";".join(options.set)}
+    settings |= {"allow_origin": ";".join(options.allow_origin), "upload_limit_gib": str(options.upload_limit_gib)}
     if options.weights is not None:
         settings["weights"] = options.weights
     launch(options.studies, options.app, options.port, settings)

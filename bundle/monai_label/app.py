@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,15 @@ class OneShotApp(MONAILabelApp):
         """Least trusted first."""
         return {"least_trusted": LeastTrusted(), "random": Random()}
 
+    def tasks(self, kind: str) -> Collection[str]:
+        """Names of the app's "models", "trainers" or "strategies"."""
+        return {"models": self._infers, "trainers": self._trainers, "strategies": self._strategies}[kind]
+
     def infer(self, request: dict[str, Any], datastore: LocalDatastore | None = None) -> dict[str, Any]:
         """As MONAI Label's; the task also learns which study of the datastore it is, None for any other image."""
-        image = request.get("image")
-        is_study = isinstance(image, str) and image in (datastore or self.datastore()).list_images()
-        named = {"model": current_name(request["model"]), "study": image if is_study else None}
+        image, studies = request["image"], datastore or self.datastore()
+        named = {"model": current_name(request["model"]), "study": None}
+        if image in studies.list_images():
+            # By its path: MONAI Label would prefer a file of this name in the folder that the server was started in.
+            named |= {"study": image, "image": studies.get_image_uri(image)}
         return super().infer({**request, **named}, datastore)

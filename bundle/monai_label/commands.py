@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bundle.monai_label.gate.rules import TRAINING, client_settings, judge
 from bundle.pipeline.configs import BUNDLE_ROOT
 from scripts.common.errors import BundleError
 
@@ -33,17 +34,16 @@ def command_line(
         request: what the client sent; its "small", "device" and "set" count.
 
     Raises:
-        BundleError: the client sent an expression for MONAI to evaluate.
+        BundleError: the client sent anything else than values that clients may choose.
     """
-    if set("$@") & set(request.get("set", "")):
-        raise BundleError("a client sends values, no expressions", stage="MONAI Label", found=request["set"])
+    judge({key: request[key] for key in TRAINING if key in request}, TRAINING)
     shared = {"weights": conf.get("weights"), "device": request.get("device") or None}
     values = {key: str(value) for key, value in {**options, **shared}.items() if value is not None}
-    settings = ";".join(text for text in (conf.get("set", ""), request.get("set", "")) if text)
+    settings = [*filter(None, conf.get("set", "").split(";")), *client_settings(request.get("set", ""))]
     return [
         name,
         *(part for key, value in values.items() for part in (f"--{key}", value)),
-        *(part for setting in settings.split(";") if setting for part in ("--set", setting)),
+        *(part for setting in settings for part in ("--set", setting)),
         *(["--small"] if request.get("small", is_small(conf)) else []),
     ]
 

@@ -8,10 +8,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from bundle.monai_label.gate.rules import allowed_origins
 from bundle.pipeline.configs import BUNDLE_ROOT
 from scripts.common.errors import BundleError
 
 HOST = "127.0.0.1"
+SERVER = "bundle.monai_label.gate.server:server"
 MAIN = "from bundle.monai_label.app import OneShotApp  # noqa: F401\n"
 # torchvision's wheel may be built for CUDA while torch is not: then it lacks two operators that it declares on import.
 CUSTOM = '''"""Lets a torchvision built for CUDA be imported beside a torch that is not."""
@@ -42,8 +44,9 @@ def launch(studies: Path, app: Path, port: int, settings: Mapping[str, str]) -> 
         settings: the app's (`--conf`).
 
     Raises:
-        BundleError: no such folder, or MONAI Label is not installed in this Python.
+        BundleError: no such folder, MONAI Label is not installed in this Python, or an origin that is none.
     """
+    allowed_origins(settings.get("allow_origin", ""))
     if not studies.is_dir():
         raise BundleError("the folder of studies is missing", stage="MONAI Label", file=studies, expected="a folder")
     if importlib.util.find_spec("monailabel") is None:
@@ -59,6 +62,8 @@ def launch(studies: Path, app: Path, port: int, settings: Mapping[str, str]) -> 
     paths = [str(app.absolute()), str(BUNDLE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     conf = [part for key, value in settings.items() for part in ("--conf", key, value)]
     place = ["--app", str(app.absolute()), "--studies", str(studies.absolute()), "--host", HOST, "--port", str(port)]
+    place += ["--uvicorn_app", SERVER]
     print(f"MONAI Label: http://{HOST}:{port} (in 3D Slicer: module MONAI Label, put this address into Server)")
     command = [sys.executable, "-m", "monailabel.main", "start_server", *place, *conf]
-    os.execve(sys.executable, command, {**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
+    environment = {"PYTHONPATH": os.pathsep.join(paths), "MONAI_LABEL_SESSION_PATH": str(app.absolute() / "sessions")}
+    os.execve(sys.executable, command, {**os.environ, **environment})

@@ -72,7 +72,7 @@ class SupportMaskTask(InferTask):
             "background": strokes.background,
             "output": work.path,
         }
-        run_command(command_line("support-mask", options, self.conf, {"device": request.get("device")}))
+        run_command(command_line("support-mask", options, self.conf, {"device": request.get("device", "")}))
         return work.support_mask.label(case)
 
     def _response(self, request: Mapping[str, Any], strokes: Strokes, mask: Path) -> tuple[str, dict[str, Any]]:

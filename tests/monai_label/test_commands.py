@@ -28,10 +28,18 @@ def test_the_clients_settings_follow_those_of_the_app():
     assert arguments[-1] == "--small", "for two CPU cores unless the app or the client says otherwise"
 
 
-@pytest.mark.parametrize("setting", ["segmentation.max_epochs=$__import__('os')", "segmentation.max_epochs=@seed"])
-def test_an_expression_of_a_client_is_refused(setting):
-    with pytest.raises(BundleError, match="a client sends values, no expressions"):
-        command_line("oneshot", {}, {}, {"set": setting})
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"set": "segmentation.max_epochs=$__import__('os')"},
+        {"set": 'embedding.network_def={"_target_":"os.system"}'},
+        {"device": "cpu --small"},
+        {"small": "false"},
+    ],
+)
+def test_what_clients_may_not_choose_reaches_no_command(request_):
+    with pytest.raises(BundleError, match=r"a client cannot change this setting|cannot have this value|no JSON"):
+        command_line("oneshot", {}, {}, request_)
 
 
 def test_the_old_name_of_the_support_mask_is_taken_with_a_warning(caplog):
