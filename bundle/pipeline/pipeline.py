@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bundle.pipeline.configs import check_values, device_override
+from bundle.config_check import check_values
+from bundle.pipeline.configs import device_override
 from bundle.pipeline.default_mode import support_of
 from bundle.pipeline.modes import MODES
 from bundle.pipeline.plan import Mode, Stage, Training

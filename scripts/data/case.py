@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.common.errors import BundleError
+from scripts.common.names import CASE_NAME, is_case_name
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,26 @@ class Case:
         rows = {"affine": tuple(tuple(row) for row in content["affine"])}
         grid = {"shape": tuple(content["shape"]), "spacing_mm": tuple(content["spacing_mm"])}
         return cls(**{**content, **paths, **rows, **grid})
+
+
+def check_case_names(sources: Mapping[str, Path]) -> None:
+    """Refuse a name that cannot go through the whole run, before any work.
+
+    Args:
+        sources: name -> the volume.
+
+    Raises:
+        BundleError: the first such name.
+    """
+    for name, source in sources.items():
+        if not is_case_name(name):
+            raise BundleError(
+                "a volume of this name cannot be worked on; rename it",
+                stage="cohort",
+                file=ascii(str(source)),
+                expected=CASE_NAME,
+                found=ascii(name),
+            )
 
 
 def as_spacing(spacing_mm: Sequence[float]) -> tuple[float, float, float]:

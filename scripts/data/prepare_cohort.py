@@ -15,7 +15,7 @@ import numpy as np
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json, write_nifti
 from scripts.common.work_folder import WorkFolder
-from scripts.data.case import Case, as_spacing
+from scripts.data.case import Case, as_spacing, check_case_names
 from scripts.data.cohort import STAGE, Cohort, load_cohort
 from scripts.data.stroke_classes import StrokeClasses, dataset_labels, drawn_values, parse_classes, resolve_classes
 from scripts.data.volume_cache import CachedCase, VolumeCache, fingerprint
@@ -70,6 +70,7 @@ def prepare_cohort(
     if support is not None:
         support_id, assumptions = _name_of_support(sources, Path(support).absolute())
         sources.setdefault(support_id, Path(support).absolute())
+    check_case_names(sources)
     _check_count(len(sources), minimum_cases, images, {})
     _check_output(cache, sources)
 
