@@ -91,6 +91,8 @@ def _are_classes(value: Any) -> bool:
 BOOLEAN = Kind("true or false", lambda value: isinstance(value, bool))
 NULL = Kind("null", lambda value: value is None)
 LINE = Kind("a text of one line", lambda value: isinstance(value, str) and bool(value) and is_writable(value))
+TEXT = Kind("a text", lambda value: isinstance(value, str))
+FINITE = Kind("a number", is_finite)
 ANYTHING = Kind("anything", lambda _: True)
 CLASSES = Kind(f"classes, each {CLASS_NAME}, with values of their own, 1 to {LARGEST_VALUE}", _are_classes)
 

@@ -15,7 +15,7 @@ from scripts.networks.anatomy_net import AnatomyTrunk, Block, upsampled
 from scripts.networks.embedding_weights import load_embedding
 from scripts.networks.loading import MOST_CHANNELS, SPACING_MM, WINDOW, Card, fitting_weights, read_card
 
-WEIGHTS = "segmentation network"
+WEIGHTS = "segmentation weights"
 # What decides its label maps, in the order in which fingerprints have it.
 CARD = {
     "classes": CLASSES,
