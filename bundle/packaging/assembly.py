@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from bundle.packaging.documents import with_linked_files
-from bundle.packaging.model_card import task_readme
+from bundle.packaging.model_card import TRAINING, task_readme
 from bundle.packaging.release import DESCRIBED, STAGE, Release, described_metadata
 from bundle.pipeline.configs import BUNDLE_ROOT
 from bundle.pipeline.inference import network_overrides, numbered
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file, write_json
 from scripts.common.work_folder import WorkFolder
+from scripts.networks.loading import read_card
+from scripts.networks.segmenter import CARD, WEIGHTS
 
 DOCS = ("README.md", "data_license.txt", "method.md", "results.md")  # and what these link to
 TASK_DOCS = ("method.md",)  # a user's network brings its own README and terms
@@ -45,7 +47,7 @@ def assemble(release: Release, output: Path, task: Path | None = None, largest_m
             file=release.data_terms,
             expected="--data-terms FILE, a text on the data and its terms",
         )
-    card = numbered(read_json(network / "model.json"))
+    card = numbered(read_card(network, WEIGHTS, CARD if work is None else CARD | TRAINING))
     folder, growing = output / release.name, output / f".{release.name}"
     shutil.rmtree(growing, ignore_errors=True)
     growing.mkdir(parents=True)
