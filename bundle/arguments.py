@@ -95,7 +95,11 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False)
     )
     parser.add_argument("--labels", type=Path, help="folder of true label maps, shown in the report, used nowhere else")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="change a config key of a stage"
+        "--set",
+        action="append",
+        default=[],
+        metavar="STAGE.KEY=VALUE",
+        help="change a config key of a stage; a VALUE that begins with $ is an expression",
     )
 
 

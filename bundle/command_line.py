@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundle.arguments import COMMAND_ALIASES, DEFAULT_MODE, command_parser
+from bundle.config_values import EVALUATED, Expression
 from bundle.folder_lock import only_command_in
 from scripts.common.errors import BundleError
+from scripts.common.names import is_writable
 
 if TYPE_CHECKING:
     from bundle.pipeline.pipeline import Pipeline
@@ -35,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for old, new in old_names.items():
         logger.warning("%s is called %s now; the old name works in this version for the last time", old, new)
     try:
+        _check_texts(options)
         with _lock(command, options):
             COMMANDS[command](options)
     except BundleError as error:
@@ -51,6 +54,18 @@ def _lock(command: str, options: argparse.Namespace) -> AbstractContextManager[N
     if output is None or (command == "report" and not output.exists()):
         return nullcontext()
     return only_command_in(output)
+
+
+def _check_texts(options: argparse.Namespace) -> None:
+    """Refuse a path or name that no report could hold, before any work."""
+    for name, value in vars(options).items():
+        if isinstance(value, str | Path) and not is_writable(str(value)):
+            raise BundleError(
+                f"--{name.replace('_', '-')} cannot be worked with",
+                stage="settings",
+                expected="UTF-8 without control signs or line breaks",
+                found=ascii(str(value)),
+            )
 
 
 def _oneshot(options: argparse.Namespace) -> None:
@@ -167,11 +182,12 @@ def _pipeline(options: argparse.Namespace, minimum_cases: int = 2, needs_weights
 
 def _settings(options: argparse.Namespace, needs_weights: bool) -> RunSettings:
     """What the options say; `train` takes what they leave open from the output folder."""
-    from bundle.pipeline.settings import FILE_NAME, RunSettings, saved_settings
+    from bundle.pipeline.settings import RunSettings, merged_overrides, saved_settings
+    from scripts.common.work_folder import WorkFolder
 
     names = ("images", "support", "scribbles", "support_mask", "accepted", "classes", "background", "mode", "device")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    saved = saved_settings(options.output) if options.from_output else {}
+    saved, file = saved_settings(options.output) if options.from_output else {}, WorkFolder(options.output).settings
     mode = options.mode or saved.get("mode", DEFAULT_MODE)
     if (weights := _weights(options, mode, needs_weights)) is not None:
         given["weights"] = weights
@@ -180,13 +196,11 @@ def _settings(options: argparse.Namespace, needs_weights: bool) -> RunSettings:
         raise BundleError(
             "nothing was run in this output folder yet",
             stage="settings",
-            file=options.output / FILE_NAME,
+            file=file,
             expected="the file that `propagate` or `oneshot` leaves, or " + ", ".join(missing),
             found="no such file",
         )
-    overrides = {stage: dict(values) for stage, values in saved.get("overrides", {}).items()}
-    for stage, values in _overrides(options.set).items():
-        overrides[stage] = overrides.get(stage, {}) | values
+    overrides = merged_overrides(saved.get("overrides", {}), _overrides(options.set), file)
     small = options.small or saved.get("small", False)
     return RunSettings(
         **saved | given | {"mode": mode, "output": options.output, "small": small, "overrides": overrides}
@@ -202,19 +216,22 @@ def _weights(options: argparse.Namespace, mode: str, needed: bool) -> Path | Non
 
 
 def _overrides(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """["segmentation.max_epochs=5"] -> {"segmentation": {"max_epochs": 5}}."""
+    """["segmentation.max_epochs=5"] -> {"segmentation": {"max_epochs": 5}}; `$...` is an expression, the rest data."""
     overrides: dict[str, dict[str, Any]] = {}
     for setting in settings:
         place, equals, text = setting.partition("=")
         stage, dot, key = place.partition(".")
         if not (equals and dot and key):
             raise BundleError("cannot read --set", stage="settings", expected="STAGE.KEY=VALUE", found=setting)
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        overrides.setdefault(stage, {})[key] = value
+        overrides.setdefault(stage, {})[key] = Expression(text) if text.startswith(EVALUATED) else _json_or_text(text)
     return overrides
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 class _Console(logging.Handler):

@@ -18,6 +18,7 @@ from scripts.common.made_of import content_of, fingerprint, write_record
 from scripts.data.cohort import load_cohort
 from scripts.networks.model_files import write_model
 from scripts.networks.prnet import PRNet
+from scripts.networks.segmenter import segmentation_network
 
 SPACING_MM = 4.0
 SHAPE = (12, 11, 10)
@@ -145,15 +146,23 @@ class FakeStages:
     def _folder(self, stage: str, overrides: Mapping[str, Any], output: Path) -> None:
         if stage in ("train_prnet", "fine"):
             folder = output / "prnet" / stage.replace("train_prnet", "coarse")
-            write_json(folder / "model.json", {"spacing_mm": [SPACING_MM] * 3})
+            card = {"patch_size": [32] * 3, "width": 1, "pooling": 1, "max_offset_mm": [9.0] * 3}
+            write_json(folder / "model.json", card | {"spacing_mm": [SPACING_MM] * 3})
             (folder / "model.pt").write_text(self.weights)
         elif stage == "train":
-            card = {"classes": overrides["classes"], "spacing_mm": [9.0] * 3, "patch_size": [48] * 3, "channels": [5]}
-            card |= {"architecture": "unet", "crop_to_body": False}
+            card = {
+                "classes": overrides["classes"],
+                "spacing_mm": [9.0] * 3,
+                "patch_size": [48] * 3,
+                "channels": [2, 5],
+            }
+            card |= {"architecture": "unet", "channels": [2, 5], "crop_to_body": False}
             write_json(output / "segmentation" / "model.json", card)
             labels = {file.name: content_of(file) for file in Path(overrides["labels_dir"]).glob("*.json")}
             learned = fingerprint([labels, overrides.get("max_epochs")])
-            torch.save({"learned": torch.tensor(list(learned.encode()))}, output / "segmentation" / "model.pt")
+            network = segmentation_network("unet", len(overrides["classes"]) + 1, [2, 5])
+            state = {key: torch.full_like(values, int(learned[:6], 16)) for key, values in network.state_dict().items()}
+            torch.save(state, output / "segmentation" / "model.pt")
         elif stage == "inference":
             for done, item in enumerate(overrides["dataset#data"]):
                 if done == self.kill_after:

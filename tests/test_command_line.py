@@ -14,7 +14,6 @@ import pytest
 from bundle import arguments, command_line
 from bundle.command_line import main
 from bundle.pipeline import pipeline
-from bundle.pipeline.inference import CARD_KEYS
 from bundle.pipeline.modes import MODES
 from bundle.pipeline.settings import DEFAULT_MODE
 from scripts.common.errors import BundleError
@@ -418,9 +417,9 @@ def test_report_without_a_run(folder, refused):
 @pytest.mark.parametrize(
     ("card", "weights", "message"),
     [
-        (None, None, "no segmentation network here"),
-        ({"classes": {}}, b"", "the network's card lacks something"),
-        ({key: [] for key in CARD_KEYS}, b"damaged", "weights cannot be read"),
+        (None, None, "no segmentation weights here"),
+        ({"classes": {}}, b"", "the card of the segmentation weights is damaged"),
+        (read_json(ROOT / "models" / "model.json"), b"damaged", "the segmentation weights do not load"),
     ],
 )
 def test_infer_without_a_usable_network(folder, refused, card, weights, message):

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from bundle import demo
+from bundle.config_check import check_values
 from bundle.datasets.phantom_cohort import write_phantom_cohort
 from bundle.demo import OVERRIDES, run_demo
-from bundle.pipeline.configs import check_values
 from bundle.pipeline.pipeline import Pipeline
 from bundle.pipeline.settings import RunSettings
 from bundle.pipeline.stages import config_names

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.packaging.documents import with_linked_files
-from bundle.packaging.model_card import task_readme
+from bundle.packaging.model_card import TRAINING, task_readme
 from bundle.packaging.packages import Package
 from bundle.packaging.release import DESCRIBED, STAGE, Release, described_metadata
 from bundle.pipeline.configs import BUNDLE_ROOT
@@ -18,6 +18,8 @@ from bundle.pipeline.inference import network_overrides, numbered
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_folder, read_json, sha256_of_file, write_json
 from scripts.common.work_folder import WorkFolder
+from scripts.networks.loading import read_card
+from scripts.networks.segmenter import CARD, WEIGHTS
 
 DOCS = ("README.md", "data_license.txt", "method.md", "results.md")  # and what these link to
 TASK_DOCS = ("method.md",)  # a user's network brings its own README and terms
@@ -47,7 +49,7 @@ def assemble(release: Release, output: Path, task: Path | None = None, largest_m
             file=release.data_terms,
             expected="--data-terms FILE, a text on the data and its terms",
         )
-    card = numbered(read_json(network / "model.json"))
+    card = numbered(read_card(network, WEIGHTS, CARD if work is None else CARD | TRAINING))
     package = Package(output, release.name)
     package.refuse_foreign()
     with atomic_folder(package.large_files) as apart, atomic_folder(package.folder) as growing:

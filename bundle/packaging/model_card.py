@@ -6,12 +6,20 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+from bundle.arguments import DEFAULT_MODE
 from bundle.benchmark.tables.markdown import number, table
-from scripts.common.files import read_json
+from bundle.pipeline.settings import saved_settings
+from scripts.common.schema import TEXT, list_of, whole
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import load_cohort
 from scripts.quality.records import CheckRecord
 
+# What the card of a user's network says besides that; `segmenter.CARD` has the rest.
+TRAINING = {
+    "training_cases": list_of(TEXT, 1, 1_000_000),
+    "max_epochs": whole(1, 1_000_000),
+    "samples_per_epoch": whole(1, 1_000_000_000),
+}
 COMMANDS = """python -m monai.bundle run --config_file configs/inference.json --dataset_dir IMAGES --output_dir OUTPUT
 python -m monai.bundle run --config_file configs/evaluate.json --predictions_dir OUTPUT --labels_dir LABELS
 python -m monai.bundle run --config_file configs/train.json --dataset_dir WORK --output_dir OUTPUT
@@ -29,7 +37,7 @@ def task_readme(name: str, metadata: Mapping[str, Any], card: Mapping[str, Any],
         work: output folder of `oneshot`.
     """
     organs = ", ".join(label.replace("_", " ") for label in card["classes"])
-    settings, support = read_json(work.settings), load_cohort(work.path).support
+    settings, support = saved_settings(work.path), load_cohort(work.path).support
     cases = len(card["training_cases"])
     values = ", ".join(f"{value} {label}" for label, value in card["classes"].items())
     sections = {
@@ -38,7 +46,7 @@ def task_readme(name: str, metadata: Mapping[str, Any], card: Mapping[str, Any],
         "Research use only. Not to be used for diagnostic purposes.",
         "## Data": "The images a network was trained on, and their terms: `docs/data_license.txt`. Support: "
         f"`{support}`.",
-        "## Training configuration": f"Mode {settings['mode']}"
+        "## Training configuration": f"Mode {settings.get('mode', DEFAULT_MODE)}"
         f"{', for two CPU cores' if settings.get('small') else ''}; {card['max_epochs']} epochs of "
         f"{card['samples_per_epoch']} volumes, windows of {card['patch_size']} voxels of {card['spacing_mm']} mm. All "
         "settings: `models/model.json`.",

@@ -14,7 +14,7 @@ from bundle.packaging.assembly import LARGEST_MB, is_too_large
 from bundle.packaging.code_rules import broken_configs, broken_imports
 from bundle.packaging.documents import linked_files
 from bundle.packaging.release import DESCRIBED
-from scripts.common.files import read_json
+from scripts.common.files import load_tensors, read_json
 
 FILES = (
     *("LICENSE", "configs/metadata.json", "configs/inference.json", "configs/train.json", "configs/logging.conf"),
@@ -163,7 +163,11 @@ def _weights(folder: Path) -> Iterator[str]:
         yield "models/model.pt is missing"
     for file in sorted(models.rglob("*.pt")):
         place = file.relative_to(folder)
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        try:
+            state = load_tensors(file)
+        except (OSError, ValueError) as error:
+            yield f"{place} cannot be read: {error}"
+            continue
         if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
             yield f"{place} is no flat table of tensors"
         if file.parent == models and file.name != "model.pt" and len(file.name) <= len("model.pt"):

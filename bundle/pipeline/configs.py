@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,13 +10,15 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
+from bundle.config_values import EVALUATED, Expression, as_config
 from scripts.common.errors import BundleError
 
 BUNDLE_ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = BUNDLE_ROOT / "configs"
 STEPS = ("initialize", "run", "finalize")  # of a workflow: what it does, not with which values
 OUR_MODULES = re.compile(r"\bscripts(?:\.\w+)*\.(?=\w)")
-EXPRESSIONS = ("$", "@")  # how strings begin that MONAI evaluates or looks up
+CODE = ("imports", *STEPS)
+EXPRESSIONS = (EVALUATED, "@")  # how strings of our configs begin that MONAI evaluates or looks up
 SWITCH = "_disabled_"  # every component has it, said or not
 MACHINE = ("device", "cache_device", "cache_workers")  # where and how fast a result is made
 
@@ -27,17 +28,16 @@ def run_config(names: Sequence[str], overrides: Mapping[str, Any]) -> None:
 
     Args:
         names: of files, relative to `configs/`.
-        overrides: key, as `key_path` takes it, -> value.
+        overrides: key, as `key_path` takes it, -> value; see `encoded`.
 
     Raises:
         BundleError: an override that the config does not have, or whatever a component found wrong.
     """
-    values = with_paths(names, overrides)
+    values = {"bundle_root": str(BUNDLE_ROOT)} | encoded(names, overrides)
     workflow = ConfigWorkflow(
         config_file=[str(CONFIGS / name) for name in names],
         logging_file=False,
         workflow_type=None,
-        bundle_root=str(BUNDLE_ROOT),
         **values,
     )
     try:
@@ -83,7 +83,7 @@ def key_path(config: Mapping[str, Any], key: str, file: Path | None = None) -> s
             found=key,
         )
     path = "#".join([*paths, *below])
-    _value_at(config, path, key, file)
+    value_at(config, path, key, file)
     return path
 
 
@@ -97,6 +97,62 @@ def with_paths(names: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, 
     return {key_path(config, key, CONFIGS / names[0]): value for key, value in overrides.items()}
 
 
+def encoded(names: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides by their full paths as MONAI must be told them: data, but for what is marked (see `as_config`).
+
+    Raises:
+        BundleError: see `with_paths`; or data where a config holds code.
+    """
+    values = with_paths(names, overrides)
+    for path, value in values.items():
+        refuse_code(path, value, CONFIGS / names[0])
+    return {path: as_config(value) for path, value in values.items()}
+
+
+def refuse_code(path: str, value: Any, file: Path) -> None:
+    """Refuse data in a place whose content is code: what a run does, and a component's class.
+
+    Raises:
+        BundleError: `value` is no `Expression` and `path` such a place.
+    """
+    first, *below = path.split("#")
+    if isinstance(value, Expression) or not (
+        first in CODE or any(part.startswith("_") and part != SWITCH for part in below)
+    ):
+        return
+    raise BundleError(
+        "this config key holds code and takes no data",
+        stage="settings",
+        file=file,
+        expected=f"an expression, {EVALUATED}..., on the command line",
+        found=path,
+    )
+
+
+def value_at(config: Mapping[str, Any], path: str, key: str, file: Path | None) -> Any:
+    """The value at a full path; `key` is what the user called it.
+
+    Raises:
+        BundleError: no such path.
+    """
+    level: Any = config
+    for depth, part in enumerate(path.split("#")):
+        children = _children(level)
+        if "_target_" in children:
+            children.setdefault(SWITCH, False)
+        if part not in children:
+            expected = {*children, *(_arguments(config) if depth == 0 else ())}
+            raise BundleError(
+                f"unknown config key {key!r}",
+                stage="settings",
+                file=file,
+                expected=", ".join(sorted(expected)) or "nothing below it",
+                found=part,
+            )
+        level = children[part]
+    return level
+
+
 def deciding_values(config: Mapping[str, Any]) -> dict[str, Any]:
     """What a result depends on, for fingerprints: the values of a config, or of overrides, `@key` looked up.
 
@@ -107,7 +163,7 @@ def deciding_values(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: _resolved(value, config, ())
         for key, value in config.items()
-        if key not in ("imports", *STEPS) and not _is_place(key, value)
+        if key not in CODE and not _is_place(key, value)
     }
 
 
@@ -116,7 +172,7 @@ def _is_place(key: str, value: Any) -> bool:
     name = key.rsplit("#", 1)[-1]
     if name in MACHINE or name == "bundle_root":
         return True
-    return (name == "checkpoint" or name.endswith("_dir")) and _is_expression(value)
+    return (name == "checkpoint" or name.endswith("_dir")) and is_expression(value)
 
 
 def _resolved(value: Any, config: Mapping[str, Any], path: tuple[str, ...]) -> Any:
@@ -152,30 +208,12 @@ def check_keys(names: Sequence[str], overrides: Mapping[str, Any]) -> None:
     with_paths(names, overrides)
 
 
-def check_values(names: Sequence[str], overrides: Mapping[str, Any]) -> None:
-    """Refuse overrides that the config does not have, or of another kind than what they replace.
-
-    Expressions, and whatever replaces an expression or null, are not judged.
-
-    Raises:
-        BundleError: a key that is not in the config, or a value of another kind.
-    """
-    config, file = read_configs(names), CONFIGS / names[0]
-    for key, value in overrides.items():
-        before = _value_at(config, key_path(config, key, file), key, file)
-        expected = _expected_kind(before)
-        if expected is None or _is_expression(value) or _fits(value, before):
-            continue
-        raise BundleError(
-            f"the config key {key!r} cannot have this value",
-            stage="settings",
-            file=file,
-            expected=f"{expected}, such as {json.dumps(before)}",
-            found=json.dumps(value),
-        )
+def is_expression(value: Any) -> bool:
+    """Whether MONAI evaluates this value of one of our configs, or looks it up."""
+    return isinstance(value, str) and value.startswith(EXPRESSIONS)
 
 
-def device_override(device: str | None) -> dict[str, str]:
+def device_override(device: str | None) -> dict[str, Expression]:
     """{"device": ...} for a config; nothing for None, which leaves the choice to the config.
 
     Raises:
@@ -189,14 +227,14 @@ def device_override(device: str | None) -> dict[str, str]:
         raise BundleError(
             "this device cannot be used", stage="settings", expected="such as cpu or cuda:0", found=device
         ) from error
-    return {"device": f"$torch.device({device!r})"}
+    return {"device": Expression(f"$torch.device({device!r})")}
 
 
 def _arguments(config: Mapping[str, Any]) -> dict[str, list[str]]:
     """Argument of a component -> its full paths; references and what a workflow does are left out."""
     paths: dict[str, list[str]] = {}
     for key, value in config.items():
-        if key not in ("imports", *STEPS):
+        if key not in CODE:
             for name, path in _arguments_below(value, key):
                 paths.setdefault(name, []).append(path)
     return paths
@@ -216,60 +254,6 @@ def _children(level: Any) -> dict[str, Any]:
     """What lies below a level, by name or number."""
     items = enumerate(level) if isinstance(level, list) else level.items() if isinstance(level, dict) else ()
     return {str(key): value for key, value in items}
-
-
-def _value_at(config: Mapping[str, Any], path: str, key: str, file: Path | None) -> Any:
-    """The value at a full path; `key` is what the user called it."""
-    level: Any = config
-    for depth, part in enumerate(path.split("#")):
-        children = _children(level)
-        if "_target_" in children:
-            children.setdefault(SWITCH, False)
-        if part not in children:
-            expected = {*children, *(_arguments(config) if depth == 0 else ())}
-            raise BundleError(
-                f"unknown config key {key!r}",
-                stage="settings",
-                file=file,
-                expected=", ".join(sorted(expected)) or "nothing below it",
-                found=part,
-            )
-        level = children[part]
-    return level
-
-
-def _expected_kind(before: Any) -> str | None:
-    """What may replace `before`, in words; None if anything may."""
-    if isinstance(before, bool):
-        return "true or false"
-    if isinstance(before, int):
-        return "a whole number"
-    if isinstance(before, float):
-        return "a number"
-    if isinstance(before, str) and not _is_expression(before):
-        return "a text"
-    if isinstance(before, list) and before and all(map(_is_number, before)):
-        return "three numbers, X, Y, Z" if len(before) == 3 else "a list of numbers"
-    return None
-
-
-def _fits(value: Any, before: Any) -> bool:
-    if isinstance(before, list):
-        numbers = isinstance(value, list) and bool(value) and all(map(_is_number, value))
-        return numbers and (len(before) != 3 or len(value) == 3)
-    if isinstance(before, bool) or isinstance(value, bool):
-        return isinstance(value, bool) and isinstance(before, bool)
-    if isinstance(before, float):
-        return _is_number(value)
-    return isinstance(value, type(before))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_expression(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(EXPRESSIONS)
 
 
 def _is_reference(value: Any) -> bool:

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from bundle.pipeline.plan import CaseByCase, Inference, Mode, Plan, Training, always
 from bundle.pipeline.settings import RunSettings
-from bundle.pipeline.training_folder import configured_spacing_mm, image_hashes, unsupervised_training
+from bundle.pipeline.training_folder import chosen_value, configured_spacing_mm, image_hashes, unsupervised_training
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json
 from scripts.common.work_folder import LabelFolder, PropagationFolder, WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.prepare_cohort import check_alignment
 from scripts.data.volume_io import find_volumes, read_labels
-from scripts.networks.embedding_weights import load_embedding
+from scripts.networks.embedding_weights import load_embedding, trained_spacing_mm
 
 
 def plan(settings: RunSettings, cohort: Cohort) -> Plan:
@@ -103,13 +102,13 @@ def check_settings(settings: RunSettings) -> None:
 
 def check_weights(settings: RunSettings, weights: Path) -> None:
     """The network loads and works at the spacing that `--set` asks for."""
-    load_embedding(weights / "embedding", settings.overrides.get("embedding", {}).get("spacing_mm"))
+    load_embedding(weights / "embedding", chosen_value("embedding", settings, "spacing_mm"))
 
 
 def spacing_mm(settings: RunSettings) -> list[float]:
     """Of the given weights, or as configured."""
     if settings.weights is not None:
-        return list(read_json(settings.weights / "embedding" / "model.json")["spacing_mm"])
+        return trained_spacing_mm(settings.weights / "embedding")
     return configured_spacing_mm("embedding", settings)
 
 

@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bundle.folder_lock import only_command_in
 from bundle.output_folder import refuse_images_among_results
 from bundle.pipeline.configs import deciding_values, device_override, read_configs, run_config
 from bundle.pipeline.network_labels import NetworkLabels
-from scripts.common.errors import BundleError
-from scripts.common.files import read_json, sha256_of_file
+from scripts.common.files import sha256_of_file
 from scripts.common.work_folder import LabelFolder, PropagationFolder
+from scripts.data.case import check_case_names
 from scripts.data.volume_cache import fingerprint
 from scripts.data.volume_io import find_volumes, is_nifti
+from scripts.networks.loading import read_card
+from scripts.networks.segmenter import CARD, WEIGHTS, check_segmentation
 
 CONFIG = ["inference.json"]
-CARD_KEYS = ("classes", "spacing_mm", "patch_size", "architecture", "channels", "crop_to_body")
+CARD_KEYS = tuple(CARD)
 
 
 def infer_folder(
@@ -41,6 +41,7 @@ def infer_folder(
     overrides = network_overrides(model) | device_override(device)
     labels = network_labels(model, output, probabilities_dir, deciding_values(read_configs(CONFIG)))
     volumes = find_volumes(images)
+    check_case_names(volumes)
     refuse_images_among_results(images, output, ("images",), "inference")
     inputs = labels.inputs({case: fingerprint(source) for case, source in volumes.items()})
     converted = {case: output / "images" / f"{case}.nii.gz" for case, file in volumes.items() if not is_nifti(file)}
@@ -50,9 +51,9 @@ def infer_folder(
                 CONFIG,
                 {
                     **overrides,
-                    "dataset_dir": str(images),
-                    "output_dir": str(output),
-                    "probabilities_dir": None if probabilities_dir is None else str(probabilities_dir),
+                    "dataset_dir": str(images.absolute()),
+                    "output_dir": str(output.absolute()),
+                    "probabilities_dir": None if probabilities_dir is None else str(probabilities_dir.absolute()),
                     "skip_existing": True,
                     "made_of": inputs,
                 },
@@ -61,7 +62,7 @@ def infer_folder(
 
 def network_labels(model: Path, output: Path, probabilities_dir: Path | None, settings: Any) -> NetworkLabels:
     """The label maps of the network in the folder `model`, in the folder `output`; see `NetworkLabels`."""
-    card = read_json(model / "model.json")
+    card = read_card(model, WEIGHTS, CARD)
     network = {"model.pt": sha256_of_file(model / "model.pt"), **{key: card[key] for key in CARD_KEYS}}
     network["classes"] = list(card["classes"].items())
     joined = None if probabilities_dir is None else PropagationFolder(probabilities_dir)
@@ -72,28 +73,10 @@ def network_overrides(model: Path) -> dict[str, Any]:
     """Keys of `configs/inference.json` that describe the network in the folder `model`.
 
     Raises:
-        BundleError: no network there, its card lacks something, or its weights cannot be read.
+        BundleError: no network there, its card is damaged, or its weights cannot be read or do not fit the card.
     """
-    for name in ("model.pt", "model.json"):
-        if not (model / name).is_file():
-            raise BundleError("no segmentation network here", stage="inference", file=model / name)
-    card = read_json(model / "model.json")
-    missing = [key for key in CARD_KEYS if not isinstance(card, dict) or key not in card]
-    if missing:
-        raise BundleError(
-            "the network's card lacks something",
-            stage="inference",
-            file=model / "model.json",
-            expected="a segmentation network's card with " + ", ".join(CARD_KEYS),
-            found="no " + ", ".join(missing),
-        )
-    try:
-        torch.load(model / "model.pt", map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many types for a damaged file
-        raise BundleError(
-            "the network's weights cannot be read", stage="inference", file=model / "model.pt", found=error
-        ) from error
-    return {key: card[key] for key in CARD_KEYS} | {"checkpoint": str(model / "model.pt")}
+    card = check_segmentation(model)
+    return {key: card[key] for key in CARD_KEYS} | {"checkpoint": str(model.absolute() / "model.pt")}
 
 
 def numbered(card: Mapping[str, Any]) -> dict[str, Any]:

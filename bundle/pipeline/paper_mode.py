@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bundle.pipeline.plan import CaseByCase, Inference, Mode, Plan, Training
 from bundle.pipeline.settings import RunSettings
-from bundle.pipeline.training_folder import configured_spacing_mm, image_hashes, unsupervised_training
+from bundle.pipeline.training_folder import chosen_value, configured_spacing_mm, image_hashes, unsupervised_training
 from scripts.common.errors import BundleError
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort
@@ -47,16 +47,15 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
 def check_weights(settings: RunSettings, weights: Path) -> None:
     """Both networks load, work at one spacing, and are what `--set` says they should be."""
     for stage, name in NETWORKS.items():
-        chosen = settings.overrides.get(stage, {})
-        spacing_mm = chosen.get("spacing_mm") or trained_spacing_mm(weights)
-        load_prnet(weights / name, spacing_mm, chosen.get("patch_size"))
+        spacing_mm = chosen_value(stage, settings, "spacing_mm") or trained_spacing_mm(weights)
+        load_prnet(weights / name, spacing_mm, chosen_value(stage, settings, "patch_size"))
 
 
 def spacing_mm(settings: RunSettings) -> list[float]:
     """Of the given weights, or as configured; one for both networks."""
     if settings.weights is not None:
         return trained_spacing_mm(settings.weights)
-    chosen = [settings.overrides.get(stage, {}).get("spacing_mm") for stage in NETWORKS]
+    chosen = [chosen_value(stage, settings, "spacing_mm") for stage in NETWORKS]
     if chosen[0] != chosen[1]:
         raise BundleError(
             "both PRNets need one spacing", stage="settings", expected="the same spacing_mm", found=chosen

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bundle.config_check import check_values
 from bundle.folder_lock import only_command_in
 from bundle.output_folder import refuse_foreign, refuse_images_among_results
-from bundle.pipeline.configs import check_values, device_override
+from bundle.pipeline.configs import device_override
 from bundle.pipeline.default_mode import support_of
 from bundle.pipeline.modes import MODES
 from bundle.pipeline.plan import Mode, Stage, Training

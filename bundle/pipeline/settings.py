@@ -7,13 +7,36 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bundle.arguments import DEFAULT_MODE, MODES
+from bundle.config_values import EVALUATED
 from bundle.pipeline.aliases import current_overrides, current_settings
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json, write_json
+from scripts.common.files import write_json
+from scripts.common.schema import (
+    ANYTHING,
+    BOOLEAN,
+    LINE,
+    NULL,
+    check_table,
+    either,
+    one_of,
+    read_checked,
+    table_of,
+    whole,
+)
+from scripts.common.work_folder import WorkFolder
+from scripts.data.stroke_classes import LARGEST_LABEL
 
-FILE_NAME = "run.json"
-DEFAULT_MODE = "default"
+STAGE = "settings"
 PATHS = ("images", "support", "scribbles", "weights", "support_mask", "accepted")
+SCHEMA = {
+    **dict.fromkeys(PATHS, either(NULL, LINE)),
+    "classes": either(NULL, LINE, table_of(whole(1, LARGEST_LABEL))),
+    "background": either(NULL, whole(1, LARGEST_LABEL + 1)),
+    "mode": either(NULL, one_of(*MODES)),
+    "small": either(NULL, BOOLEAN),
+    "overrides": either(NULL, table_of(table_of(ANYTHING))),
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +92,7 @@ def save_settings(settings: RunSettings) -> None:
         "small": settings.small,
         "overrides": {stage: dict(values) for stage, values in settings.overrides.items()},
     }
-    write_json(Path(settings.output) / FILE_NAME, content)
+    write_json(WorkFolder(Path(settings.output)).settings, content)
 
 
 def saved_settings(output: str | Path) -> dict[str, Any]:
@@ -78,19 +101,50 @@ def saved_settings(output: str | Path) -> dict[str, Any]:
     Raises:
         BundleError: the file is damaged.
     """
-    file = Path(output) / FILE_NAME
+    file = WorkFolder(Path(output)).settings
     if not file.exists():
         return {}
-    content = read_json(file)
-    content = current_settings(content) if isinstance(content, dict) else content
-    known = set(RunSettings.__dataclass_fields__)
-    if not isinstance(content, dict) or not set(content) <= known or not isinstance(content.get("overrides", {}), dict):
-        raise BundleError(
-            "the run's settings are damaged; delete the file and name the input again",
-            stage="settings",
-            file=file,
-            expected=", ".join(sorted(known)),
-            found=sorted(content) if isinstance(content, dict) else content,
-        )
-    paths = {name: Path(content[name]) for name in PATHS if content.get(name)}
-    return {**content, **paths}
+    problem = "the run's settings are damaged; delete the file and name the input again"
+    content = current_settings(read_checked(file, {}, problem, STAGE))
+    check_table(content, SCHEMA, file, problem, STAGE, closed=True)
+    said = {name: value for name, value in content.items() if value is not None}
+    return said | {name: Path(said[name]) for name in PATHS if name in said}
+
+
+def merged_overrides(
+    saved: Mapping[str, Mapping[str, Any]], given: Mapping[str, Mapping[str, Any]], file: Path
+) -> dict[str, dict[str, Any]]:
+    """Overrides of the run before, and on top of them those of this command, by their names of today.
+
+    What begins with `$` was an expression when the user typed it. Who wrote the file is not known, so it is not
+    evaluated again: the command must say it itself.
+
+    Args:
+        saved: of the run before, see `RunSettings`.
+        given: of this command.
+        file: that holds `saved`, for the message.
+
+    Raises:
+        BundleError: an expression that is only in the file.
+    """
+    before, now = current_overrides(saved), current_overrides(given)
+    merged = {stage: before.get(stage, {}) | now.get(stage, {}) for stage in {**before, **now}}
+    for stage, values in merged.items():
+        for key, value in values.items():
+            if key not in now.get(stage, {}) and _holds_expression(value):
+                raise BundleError(
+                    "the settings of the run before hold an expression, which is not taken from a file",
+                    stage=STAGE,
+                    file=file,
+                    expected=f"--set '{stage}.{key}={value}' in this command, if it is yours",
+                    found=f"{stage}.{key}",
+                )
+    return merged
+
+
+def _holds_expression(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.startswith(EVALUATED)
+    if isinstance(value, Mapping):
+        return any(map(_holds_expression, value.values()))
+    return isinstance(value, list) and any(map(_holds_expression, value))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bundle.config_values import Component, Expression
 from bundle.pipeline.configs import read_configs
 from bundle.pipeline.plan import Training
 from bundle.pipeline.settings import RunSettings
@@ -138,7 +139,7 @@ def unsupervised_training(stage: str, folder: Path, settings: RunSettings, cohor
     count = _validation_count(stage, settings, cohort)
     return Training(
         stage,
-        places={"cohort": {"_target_": "scripts.data.cohort.load_cohort", "output_dir": "@output_dir"}},
+        places={"cohort": Component({"_target_": "scripts.data.cohort.load_cohort", "output_dir": "@output_dir"})},
         values={"validation_count": count},
         inputs={"images": image_hashes(cohort), "split": cohort.split(count)},
         folder=folder,
@@ -153,13 +154,29 @@ def image_hashes(cohort: Cohort) -> dict[str, str]:
 
 def configured_spacing_mm(stage: str, settings: RunSettings) -> list[float]:
     """Of the network that the stage trains."""
-    chosen = settings.overrides.get(stage, {}).get("spacing_mm")
-    return chosen or read_configs(config_names(stage, settings))["spacing_mm"]
+    return chosen_value(stage, settings, "spacing_mm") or read_configs(config_names(stage, settings))["spacing_mm"]
+
+
+def chosen_value(stage: str, settings: RunSettings, key: str) -> Any:
+    """What `--set` says of a value that must be known before the stage runs; None if it says nothing.
+
+    Raises:
+        BundleError: it is an expression.
+    """
+    value = settings.overrides.get(stage, {}).get(key)
+    if isinstance(value, Expression):
+        raise BundleError(
+            f"the config key {key!r} takes no expression",
+            stage="settings",
+            expected="a value: it is needed before the stage runs",
+            found=f"{stage}.{key}={value}",
+        )
+    return value
 
 
 def _validation_count(stage: str, settings: RunSettings, cohort: Cohort) -> int:
     """As configured; but where nobody asked for it, no more than a quarter of the cases."""
-    chosen = settings.overrides.get(stage, {})
-    if "validation_count" in chosen:
-        return int(chosen["validation_count"])
+    chosen = chosen_value(stage, settings, "validation_count")
+    if chosen is not None:
+        return int(chosen)
     return min(int(read_configs(config_names(stage, settings))["validation_count"]), len(cohort.cases) // 4)

@@ -27,6 +27,9 @@ GEOMETRY_FIELDS = (
     *("srow_x", "srow_y", "srow_z"),
 )
 
+LONGEST_REASON = 300  # signs of what torch says of a damaged file
+NO_TENSORS = "the file is damaged, or holds more than tensors and plain values, which could run code and is not read"
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -134,7 +137,7 @@ def read_json(path: str | Path) -> Any:
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError("cannot read the JSON file", file=path, found=error) from error
 
 
@@ -189,6 +192,23 @@ def write_weights(path: str | Path, network: torch.nn.Module) -> None:
     # Through a file object a full disk is an OSError; torch.save(path) makes it a RuntimeError without the reason.
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         torch.save(weights, file)
+
+
+def load_tensors(path: str | Path) -> Any:
+    """What `torch.save` left, on the CPU: tensors and plain values, nothing that could run code.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: it is damaged or holds something else.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # torch.load raises many types for a damaged file
+        reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
+        # torch's own words advise to switch this protection off.
+        raise ValueError(NO_TENSORS if "weights_only" in str(error) else reason) from None
 
 
 def sha256_of_file(path: str | Path) -> str:

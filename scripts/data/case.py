@@ -9,6 +9,17 @@ from typing import Any
 from unicodedata import normalize
 
 from scripts.common.errors import BundleError
+from scripts.common.names import CASE_NAME, is_case_name
+from scripts.common.schema import FINITE, LINE, TEXT, Kind, list_of, number, shown, whole
+
+FIELDS = {
+    "id": Kind(CASE_NAME, is_case_name),
+    **dict.fromkeys(("image", "source"), LINE),
+    "shape": list_of(whole(1, 100_000), 3, 3),
+    "spacing_mm": list_of(number(10_000.0), 3, 3),
+    "affine": list_of(list_of(FINITE, 4, 4), 4, 4),
+    **dict.fromkeys(("orientation", "sha256"), TEXT),
+}
 
 
 @dataclass(frozen=True)
@@ -41,11 +52,39 @@ class Case:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Case:
-        """The case `to_json` was called on."""
+        """The case `to_json` was called on.
+
+        Raises:
+            KeyError: a field is missing.
+            ValueError: a field is something else.
+        """
+        for key, kind in FIELDS.items():
+            if not kind.fits(content[key]):
+                raise ValueError(f"{key}: {shown(content[key])} is not {kind.words}")
         paths = {"image": Path(content["image"]), "source": Path(content["source"])}
         rows = {"affine": tuple(tuple(row) for row in content["affine"])}
         grid = {"shape": tuple(content["shape"]), "spacing_mm": tuple(content["spacing_mm"])}
         return cls(**{**content, **paths, **rows, **grid})
+
+
+def check_case_names(sources: Mapping[str, Path]) -> None:
+    """Refuse a name that cannot go through the whole run, before any work.
+
+    Args:
+        sources: name -> the volume.
+
+    Raises:
+        BundleError: the first such name.
+    """
+    for name, source in sources.items():
+        if not is_case_name(name):
+            raise BundleError(
+                "a volume of this name cannot be worked on; rename it",
+                stage="cohort",
+                file=ascii(str(source)),
+                expected=CASE_NAME,
+                found=ascii(name),
+            )
 
 
 def as_spacing(spacing_mm: Sequence[float]) -> tuple[float, float, float]:
@@ -58,7 +97,7 @@ def as_spacing(spacing_mm: Sequence[float]) -> tuple[float, float, float]:
     return values
 
 
-def check_names(names: Iterable[str], probe: Path) -> None:
+def check_distinct_names(names: Iterable[str], probe: Path) -> None:
     """Refuse cases whose files a disk cannot tell apart.
 
     Args:

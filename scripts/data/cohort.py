@@ -7,11 +7,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json
+from scripts.common.names import CASE_NAME, is_case_name
+from scripts.common.schema import (
+    CLASSES,
+    LINE,
+    NULL,
+    TEXT,
+    Kind,
+    either,
+    list_of,
+    number,
+    read_checked,
+    table_of,
+    whole,
+)
 from scripts.common.work_folder import WorkFolder
 from scripts.data.case import Case, as_spacing
 
 STAGE = "cohort"
+FIELDS = {
+    "spacing_mm": list_of(number(20.0), 3, 3),
+    "cases": Kind("cases by name", lambda value: isinstance(value, dict) and all(map(is_case_name, value))),
+    "rejected": table_of(table_of(TEXT)),
+    "support": either(NULL, Kind(CASE_NAME, is_case_name)),
+    "scribbles": either(NULL, LINE),
+    "classes": either(Kind("none", lambda value: value == {}), CLASSES),
+    "background": either(NULL, whole(0, 255)),
+    "assumptions": list_of(TEXT, 0, 1_000_000),
+}
 
 
 @dataclass(frozen=True)
@@ -112,7 +135,7 @@ def load_cohort(output_dir: str | Path) -> Cohort:
         BundleError: there is none, or it is damaged.
     """
     path = WorkFolder(Path(output_dir).absolute()).cohort
-    content = read_json(path)
+    content = read_checked(path, FIELDS, "the cohort file is damaged; delete it", STAGE)
     try:
         scribbles = content["scribbles"]
         return Cohort(
@@ -126,5 +149,5 @@ def load_cohort(output_dir: str | Path) -> Cohort:
             background=content["background"],
             assumptions=tuple(content["assumptions"]),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise BundleError("the cohort file is damaged; delete it", stage=STAGE, file=path, found=repr(error)) from error

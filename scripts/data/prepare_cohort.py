@@ -16,7 +16,7 @@ import numpy as np
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json, write_nifti
 from scripts.common.work_folder import WorkFolder
-from scripts.data.case import Case, as_spacing, check_names
+from scripts.data.case import Case, as_spacing, check_case_names, check_distinct_names
 from scripts.data.cohort import STAGE, Cohort, load_cohort
 from scripts.data.stroke_classes import StrokeClasses, dataset_labels, drawn_values, parse_classes, resolve_classes
 from scripts.data.volume_cache import CachedCase, VolumeCache, fingerprint
@@ -73,6 +73,7 @@ def prepare_cohort(
     if support is not None:
         support_id, assumptions = _name_of_support(sources, Path(support).absolute())
         sources.setdefault(support_id, Path(support).absolute())
+    check_case_names(sources)
     _check_count(len(sources), minimum_cases, images, {})
 
     support_case, strokes_file, converted = None, None, None
@@ -273,7 +274,7 @@ def _check_output(cache: VolumeCache, sources: Mapping[str, Path]) -> None:
         with NamedTemporaryFile(dir=cache.output_dir, prefix=".probe-") as probe:
             probe.write(bytes(1 << 16))
             probe.flush()
-            check_names(sources, Path(probe.name))
+            check_distinct_names(sources, Path(probe.name))
         free = shutil.disk_usage(cache.output_dir).free
     except OSError as error:
         raise BundleError(

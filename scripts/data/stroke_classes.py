@@ -11,6 +11,7 @@ import numpy as np
 
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
+from scripts.common.names import CLASS_NAME, is_class_name
 
 STAGE = "cohort"
 LARGEST_LABEL = 254  # label maps are uint8, 255 stands for undecided
@@ -158,6 +159,10 @@ def _check_classes(
     if len(set(classes.values())) < len(classes):
         raise _error("two classes have the same value", None, "different values", dict(classes))
     for name, value in classes.items():
+        if not is_class_name(name):
+            raise _error(
+                "a class cannot have this name", None if dataset is None else dataset.file, CLASS_NAME, ascii(name)
+            )
         if not 1 <= value <= LARGEST_LABEL:
             raise _error(f"the value of the class {name} is out of range", None, f"1 to {LARGEST_LABEL}", value)
         if name == "background" or value == background:

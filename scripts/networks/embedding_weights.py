@@ -8,10 +8,17 @@ from pathlib import Path
 
 import torch
 
+from scripts.common.schema import list_of, whole
 from scripts.networks.anatomy_net import AnatomyNet
-from scripts.networks.loading import Card, load_by_card, read_card, three
+from scripts.networks.loading import MOST_CHANNELS, SPACING_MM, WINDOW, Card, load_by_card, read_card, three
 
 WEIGHTS = "embedding weights"
+CARD = {
+    "widths": list_of(whole(1, MOST_CHANNELS), 5, 5),
+    "channels": whole(1, MOST_CHANNELS),
+    "window_size": WINDOW,
+    "spacing_mm": SPACING_MM,
+}
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,7 @@ class TrainedEmbedding:
 
 def check_embedding(folder: str | Path, spacing_mm: Sequence[float] | None = None) -> None:
     """Refuse, by the card alone, what `load_embedding` would refuse for its spacing; cheap."""
-    read_card(folder, WEIGHTS, {"spacing_mm": spacing_mm})
+    read_card(folder, WEIGHTS, CARD, {"spacing_mm": spacing_mm})
 
 
 def load_embedding(
@@ -41,11 +48,20 @@ def load_embedding(
     Raises:
         BundleError: no network, a damaged one, or one trained at another spacing.
     """
-    card = read_card(folder, WEIGHTS, {"spacing_mm": spacing_mm})
-    return load_by_card(folder, WEIGHTS, card, _untrained, device)
-
-
-def _untrained(card: Card) -> TrainedEmbedding:
-    x, y, z = (int(size) for size in card["window_size"])
-    network = AnatomyNet(card["widths"], card["channels"], card["channels"])
+    card = read_card(folder, WEIGHTS, CARD, {"spacing_mm": spacing_mm})
+    network = load_by_card(folder, WEIGHTS, card, _untrained, device)
+    x, y, z = card["window_size"]
     return TrainedEmbedding(network, (x, y, z), three(card["spacing_mm"]))
+
+
+def trained_spacing_mm(folder: str | Path) -> list[float]:
+    """Spacing (X, Y, Z) that the network in `folder` was trained at.
+
+    Raises:
+        BundleError: there is no such network.
+    """
+    return list(read_card(folder, WEIGHTS, CARD)["spacing_mm"])
+
+
+def _untrained(card: Card) -> AnatomyNet:
+    return AnatomyNet(card["widths"], card["channels"], card["channels"])

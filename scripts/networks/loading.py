@@ -4,36 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json
+from scripts.common.files import load_tensors
+from scripts.common.schema import Kind, list_of, number, read_checked, whole
 
 STAGE = "weights"
+MOST_CHANNELS = 1024  # of one resolution
+SPACING_MM = list_of(number(20.0), 3, 3)
+WINDOW = list_of(whole(1, 512), 3, 3)  # voxels
 
 Card = Mapping[str, Any]
+Network = TypeVar("Network", bound=nn.Module)
 
 
-class Trained(Protocol):
-    """A network with what its card says."""
-
-    @property
-    def network(self) -> nn.Module:
-        """Built by the card; the weights are loaded into it."""
-
-
-Result = TypeVar("Result", bound=Trained)
-
-
-def read_card(folder: str | Path, weights: str, expected: Mapping[str, Sequence[float] | None]) -> Card:
+def read_card(
+    folder: str | Path,
+    weights: str,
+    schema: Mapping[str, Kind],
+    expected: Mapping[str, Sequence[float] | None] | None = None,
+) -> Card:
     """The card of a trained network, without loading that.
 
     Args:
         folder: holds `model.pt` and `model.json`.
         weights: what they are, for messages, such as "PRNet weights".
+        schema: key -> what the card must say there; other keys are not looked at.
         expected: key -> numbers that the caller works with; None takes what the card says.
 
     Raises:
@@ -43,23 +43,22 @@ def read_card(folder: str | Path, weights: str, expected: Mapping[str, Sequence[
     for name in ("model.pt", "model.json"):
         if not (folder / name).is_file():
             raise BundleError(f"no {weights} here", stage=STAGE, file=folder / name, expected="a trained network")
-    card: Card = read_json(folder / "model.json")
-    for key, numbers in expected.items():
-        trained = card.get(key)
-        if numbers is not None and (trained is None or list(map(float, numbers)) != list(map(float, trained))):
+    card = read_checked(folder / "model.json", schema, f"the card of the {weights} is damaged", STAGE)
+    for key, numbers in (expected or {}).items():
+        if numbers is not None and list(map(float, numbers)) != list(map(float, card[key])):
             raise BundleError(
                 f"the {weights} were trained with another {key}",
                 stage=STAGE,
                 file=folder / "model.json",
                 expected=list(numbers),
-                found=trained,
+                found=card[key],
             )
     return card
 
 
 def load_by_card(
-    folder: str | Path, weights: str, card: Card, build: Callable[[Card], Result], device: str | torch.device
-) -> Result:
+    folder: str | Path, weights: str, card: Card, build: Callable[[Card], Network], device: str | torch.device
+) -> Network:
     """A trained network in evaluation mode.
 
     Args:
@@ -72,19 +71,44 @@ def load_by_card(
     Raises:
         BundleError: the weights are damaged or do not fit the card.
     """
+    state = fitting_weights(folder, weights, card, build)
+    network = build(card)
+    network.load_state_dict(state)
+    return network.to(device).eval()
+
+
+def fitting_weights(
+    folder: str | Path, weights: str, card: Card, build: Callable[[Card], nn.Module]
+) -> Mapping[str, torch.Tensor]:
+    """The weights in `model.pt`, which are those of the card's network; that takes no memory before they are.
+
+    Raises:
+        BundleError: see `load_by_card`.
+    """
     file = Path(folder) / "model.pt"
     try:
-        trained = build(card)
-        trained.network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch.load raises many types for a damaged file
-        raise BundleError(
-            f"the {weights} do not load", stage=STAGE, file=file, expected=f"weights of {card}", found=error
-        ) from error
-    trained.network.to(device).eval()
-    return trained
+        state = load_tensors(file)
+        with torch.device("meta"):
+            expected = _shapes(build(card).state_dict())
+        found = _shapes(state)
+    except Exception as error:  # a damaged file, or a network that cannot be
+        raise _misfit(weights, file, "weights of the network in model.json", error) from error
+    for name in [*expected, *found]:
+        if expected.get(name) != found.get(name):
+            raise _misfit(weights, file, f"{name}: {expected.get(name)}", f"{name}: {found.get(name)}")
+    return dict(state)
 
 
 def three(numbers: Sequence[float]) -> tuple[float, float, float]:
     """Three numbers of a card, X, Y, Z."""
     x, y, z = (float(number) for number in numbers)
     return x, y, z
+
+
+def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """Name -> type and shape, in words."""
+    return {name: f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}" for name, tensor in state.items()}
+
+
+def _misfit(weights: str, file: Path, expected: str, found: object) -> BundleError:
+    return BundleError(f"the {weights} do not load", stage=STAGE, file=file, expected=expected, found=found)

@@ -8,11 +8,18 @@ from pathlib import Path
 
 import torch
 
-from scripts.common.files import read_json
-from scripts.networks.loading import Card, load_by_card, read_card, three
+from scripts.common.schema import list_of, number, whole
+from scripts.networks.loading import SPACING_MM, WINDOW, Card, load_by_card, read_card, three
 from scripts.networks.prnet import PRNet
 
 WEIGHTS = "PRNet weights"
+CARD = {
+    "patch_size": WINDOW,
+    "width": whole(1, 256),
+    "pooling": whole(1, 16),
+    "spacing_mm": SPACING_MM,
+    "max_offset_mm": list_of(number(10_000.0), 3, 3),
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ class TrainedPRNet:
 
 def check_prnet(folder: str | Path, spacing_mm: Sequence[float] | None = None) -> None:
     """Refuse, by the card alone, what `load_prnet` would refuse for its spacing; cheap."""
-    read_card(folder, WEIGHTS, {"spacing_mm": spacing_mm})
+    read_card(folder, WEIGHTS, CARD, {"spacing_mm": spacing_mm})
 
 
 def load_prnet(
@@ -46,8 +53,9 @@ def load_prnet(
     Raises:
         BundleError: no weights, damaged weights, or weights for another patch size or spacing.
     """
-    card = read_card(folder, WEIGHTS, {"spacing_mm": spacing_mm, "patch_size": patch_size})
-    return load_by_card(folder, WEIGHTS, card, _untrained, device)
+    card = read_card(folder, WEIGHTS, CARD, {"spacing_mm": spacing_mm, "patch_size": patch_size})
+    network = load_by_card(folder, WEIGHTS, card, _untrained, device)
+    return TrainedPRNet(network, three(card["spacing_mm"]), three(card["max_offset_mm"]))
 
 
 def trained_spacing_mm(prnet_dir: str | Path) -> list[float]:
@@ -56,9 +64,8 @@ def trained_spacing_mm(prnet_dir: str | Path) -> list[float]:
     Raises:
         BundleError: there is no such network.
     """
-    return read_json(Path(prnet_dir) / "coarse" / "model.json")["spacing_mm"]
+    return list(read_card(Path(prnet_dir) / "coarse", WEIGHTS, CARD)["spacing_mm"])
 
 
-def _untrained(card: Card) -> TrainedPRNet:
-    network = PRNet(card["patch_size"], card["width"], card["pooling"])
-    return TrainedPRNet(network, three(card["spacing_mm"]), three(card["max_offset_mm"]))
+def _untrained(card: Card) -> PRNet:
+    return PRNet(card["patch_size"], card["width"], card["pooling"])

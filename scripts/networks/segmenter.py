@@ -10,8 +10,21 @@ from monai.networks.nets import UNet
 from torch import Tensor, nn
 
 from scripts.common.errors import BundleError
+from scripts.common.schema import BOOLEAN, CLASSES, list_of, one_of, whole
 from scripts.networks.anatomy_net import AnatomyTrunk, Block, upsampled
 from scripts.networks.embedding_weights import load_embedding
+from scripts.networks.loading import MOST_CHANNELS, SPACING_MM, WINDOW, Card, fitting_weights, read_card
+
+WEIGHTS = "segmentation weights"
+# What decides its label maps, in the order in which fingerprints have it.
+CARD = {
+    "classes": CLASSES,
+    "spacing_mm": SPACING_MM,
+    "patch_size": WINDOW,
+    "architecture": one_of("unet", "anatomy"),
+    "channels": list_of(whole(1, MOST_CHANNELS), 2, 8),
+    "crop_to_body": BOOLEAN,
+}
 
 
 class AnatomySegmenter(AnatomyTrunk):
@@ -58,6 +71,21 @@ def segmentation_network(
         strides = [2] * (len(channels) - 1)
         return UNet(3, 1, out_channels, channels, strides, num_res_units=2, norm="INSTANCE", dropout=dropout)
     raise BundleError("unknown network", stage="segmentation", expected="unet or anatomy", found=architecture)
+
+
+def check_segmentation(folder: str | Path) -> Card:
+    """The card of the segmentation network in `folder`, which its weights fit.
+
+    Raises:
+        BundleError: no network, a damaged card, or weights that are damaged or another network's.
+    """
+    card = read_card(folder, WEIGHTS, CARD)
+    fitting_weights(folder, WEIGHTS, card, _untrained)
+    return card
+
+
+def _untrained(card: Card) -> nn.Module:
+    return segmentation_network(card["architecture"], len(card["classes"]) + 1, card["channels"])
 
 
 def start_from_embedding(network: nn.Module, embedding_dir: str | Path | None) -> None:

@@ -14,7 +14,7 @@ from ignite.engine import Engine, Events
 
 from scripts.common.distributed import rank_and_world
 from scripts.common.errors import BundleError
-from scripts.common.files import atomic_path
+from scripts.common.files import atomic_path, load_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class ResumableCheckpoint:
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = load_tensors(path)
             missing = {*self.objects, "epoch", "iteration"} - set(content)
         except Exception as error:  # torch.load raises many types for a damaged file
             logger.warning("checkpoint %s is damaged (%s); using the one before it", path, error)

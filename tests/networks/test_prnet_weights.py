@@ -72,7 +72,7 @@ def test_damaged_weights(folder):
         load_prnet(folder)
 
 
-@pytest.mark.parametrize("changes", [{"width": 4}, {"width": None}, {"patch_size": [30, 30, 30]}])
+@pytest.mark.parametrize("changes", [{"width": 4}, {"pooling": 2}, {"patch_size": [30, 30, 30]}])
 def test_card_that_does_not_fit_the_weights(folder, changes):
     change_card(folder, **changes)
     with pytest.raises(BundleError, match="the PRNet weights do not load"):
@@ -81,8 +81,9 @@ def test_card_that_does_not_fit_the_weights(folder, changes):
 
 def test_card_without_a_spacing(folder):
     change_card(folder, spacing_mm=None)
-    with pytest.raises(BundleError, match="another spacing_mm"):
+    with pytest.raises(BundleError, match="the card of the PRNet weights is damaged") as caught:
         load_prnet(folder, SPACING_MM)
+    assert caught.value.found == "no spacing_mm"
 
 
 def test_the_card_alone_tells_another_spacing(folder):
@@ -93,7 +94,7 @@ def test_the_card_alone_tells_another_spacing(folder):
 
 
 def test_no_network_to_take_the_spacing_from(tmp_path):
-    with pytest.raises(BundleError, match="cannot read the JSON file"):
+    with pytest.raises(BundleError, match="no PRNet weights here"):
         trained_spacing_mm(tmp_path)
 
 

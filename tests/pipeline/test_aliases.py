@@ -6,9 +6,10 @@ import pytest
 
 from bundle.pipeline.aliases import GONE, KEYS, STAGES, current_overrides, current_settings
 from bundle.pipeline.configs import CONFIGS, key_path, read_configs
-from bundle.pipeline.settings import FILE_NAME, RunSettings, saved_settings
+from bundle.pipeline.settings import RunSettings, saved_settings
 from bundle.pipeline.stages import BASES
 from scripts.common.errors import BundleError
+from scripts.common.work_folder import WorkFolder
 
 # What could be set in version 0.3.0, stage by stage; `map_rounds` is gone.
 KEYS_OF_0_3_0 = {
@@ -112,7 +113,7 @@ def test_run_settings_know_todays_names_only(tmp_path):
 def test_a_run_of_version_0_3_0_goes_on(tmp_path):
     old = {"images": "/images", "support": "/images/a.nii.gz", "scribbles": "/a.nii.gz", "region": "/region.nii.gz"}
     old |= {"mode": "default", "small": True, "overrides": {"fusion": {"least_returned_dice": 0.6}}}
-    (tmp_path / FILE_NAME).write_text(json.dumps(old), encoding="utf-8")
+    WorkFolder(tmp_path).settings.write_text(json.dumps(old), encoding="utf-8")
     settings = RunSettings(output=tmp_path, **saved_settings(tmp_path))
     assert str(settings.support_mask) == "/region.nii.gz"
     assert settings.overrides == {"label_fusion": {"least_round_trip_dice": 0.6}}

@@ -4,10 +4,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bundle.config_check import check_values
+from bundle.config_values import Component, Expression
 from bundle.pipeline.configs import (
     CONFIGS,
     check_keys,
-    check_values,
     deciding_values,
     device_override,
     key_path,
@@ -126,7 +127,7 @@ def test_unknown_keys_are_refused_with_the_known_ones(key, missing, known):
     ("key", "value"),
     [
         ("max_epochs", 3),
-        ("max_epochs", "$1 + 2"),
+        ("max_epochs", Expression("$1 + 2")),
         ("weight_decay", 0.01),
         ("learning_rate", 1),
         ("spacing_mm", [2, 2, 3.5]),
@@ -189,7 +190,7 @@ def test_what_a_component_found_wrong_comes_out_as_it_was(tmp_path):
 
 def test_other_errors_stay_what_they_are():
     with pytest.raises(RuntimeError, match=r"builtins\.int") as caught:
-        run_config(["evaluate.json"], {"result": {"_target_": "builtins.int", "x": 1}})
+        run_config(["evaluate.json"], {"result": Component({"_target_": "builtins.int", "x": 1})})
     assert not isinstance(caught.value, BundleError)
     assert isinstance(caught.value.__cause__, TypeError)
 

@@ -67,7 +67,7 @@ def test_training_prnet_keeps_the_cohorts_support(folder, stages):
 def test_inference_uses_the_trained_networks_own_settings(folder, stages):
     again(stages, settings(folder))
     told = dict(stages.calls)["inference"]
-    assert (told["spacing_mm"], told["patch_size"], told["channels"]) == ([9.0] * 3, [48] * 3, [5])
+    assert (told["spacing_mm"], told["patch_size"], told["channels"]) == ([9.0] * 3, [48] * 3, [2, 5])
     assert told["checkpoint"] == str(folder / "out" / "segmentation" / "model.pt")
 
 

@@ -11,10 +11,12 @@ from bundle.benchmark.measure.runs import Bench, Overrides, first_runs
 from bundle.benchmark.measure.stage_calls import component, work_folder
 from bundle.benchmark.measure.trained import score_network
 from bundle.benchmark.results import EVERYTHING, ONE_SHOT, result_line
+from bundle.config_values import Expression
 from bundle.datasets.links import link_images
 from bundle.pipeline.pipeline import Pipeline
 from scripts.quality.evaluation import Evaluation, evaluate_folder
 
+NOTHING = Expression("$None")  # where data must be of the kind that they replace
 TRANSFER_ALONE = {"warped_share": 0.0}
 BY_CELLS = {"registration_half_steps": 0, "registration_steps": 0}
 # What is switched off, or on, or else -> stage -> config keys.
@@ -22,18 +24,18 @@ MASKS: dict[str, Overrides] = {
     EVERYTHING: {},
     "geodesic paths know intensities only": {"pseudo_labels": {"probability_weight": 0.0}},
     "no selected atlases": {"label_fusion": {"most_atlases": 0}},
-    "no EM posterior": {"pseudo_labels": {"settings#em": "$None"}},
+    "no EM posterior": {"pseudo_labels": {"settings#em": NOTHING}},
     "EM posterior, background the same everywhere": {"pseudo_labels": {"em_reach_mm": 0.0}},
     "points instead of class probabilities": {
-        "pseudo_labels": {"seed_probability": "$None", "probability_weight": 0.0, "settings#em": "$None"}
+        "pseudo_labels": {"seed_probability": NOTHING, "probability_weight": 0.0, "settings#em": NOTHING}
     },
-    "background as soon a seed as a class": {"pseudo_labels": {"background_seed_probability": "$None"}},
+    "background as soon a seed as a class": {"pseudo_labels": {"background_seed_probability": NOTHING}},
     "label transfer alone, no warped mask": {"first_round": TRANSFER_ALONE, "label_fusion": TRANSFER_ALONE},
     "mask warped by embeddings, not images": {"first_round": BY_CELLS, "label_fusion": BY_CELLS},
     "support mask with rough borders": {
         "support_mask": {"image_smoothing_voxels": 0.0, "border_smoothing_voxels": 0.0}
     },
-    "support mask without growth limits": {"support_mask": {"settings#growth": "$None", "opening_radius_mm": 0.0}},
+    "support mask without growth limits": {"support_mask": {"settings#growth": NOTHING, "opening_radius_mm": 0.0}},
     "leaking support mask limited by distance alone": {"support_mask": {"leak_share": 1.0}},
 }
 # What is changed -> stage -> config keys. Each of these trainings takes a share of the epochs.

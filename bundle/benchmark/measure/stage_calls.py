@@ -7,7 +7,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from bundle.pipeline.configs import key_path, read_configs, with_paths
+from bundle.pipeline.configs import encoded, key_path, read_configs
 from bundle.pipeline.pipeline import Pipeline
 from bundle.pipeline.settings import RunSettings
 from bundle.pipeline.stages import config_names
@@ -22,7 +22,7 @@ def component(settings: RunSettings, stage: str, key: str) -> Any:
     names = config_names(stage, settings)
     config = read_configs(names)
     parser = ConfigParser(config)
-    parser.update(with_paths(names, settings.overrides.get(stage, {})))
+    parser.update(encoded(names, settings.overrides.get(stage, {})))
     return parser.get_parsed_content(key_path(config, key))
 
 

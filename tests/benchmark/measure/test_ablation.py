@@ -1,7 +1,7 @@
 import pytest
 
 from bundle.benchmark.measure import ablation
-from bundle.pipeline.configs import check_values
+from bundle.config_check import check_values
 from bundle.pipeline.settings import RunSettings
 from bundle.pipeline.stages import config_names
 

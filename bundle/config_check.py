@@ -1,0 +1,81 @@
+"""Whether what a user sets fits a stage's config: known keys, values of the kind that they replace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bundle.config_values import Expression, as_config
+from bundle.pipeline.configs import CONFIGS, is_expression, key_path, read_configs, refuse_code, value_at
+from scripts.common.errors import BundleError
+from scripts.common.schema import is_finite, shown
+
+
+def check_values(names: Sequence[str], overrides: Mapping[str, Any]) -> None:
+    """Refuse overrides that the config does not have, or of another kind than what they replace.
+
+    An `Expression` is not judged; what replaces an expression or null may be any data.
+
+    Raises:
+        BundleError: a key that is not in the config, code that data would replace, or a value of another kind.
+    """
+    config, file = read_configs(names), CONFIGS / names[0]
+    for key, value in overrides.items():
+        path = key_path(config, key, file)
+        refuse_code(path, value, file)
+        before = value_at(config, path, key, file)
+        expected = _expected_kind(before)
+        if isinstance(value, Expression) or (_is_data(value) and (expected is None or _fits(value, before))):
+            continue
+        raise BundleError(
+            f"the config key {key!r} cannot have this value",
+            stage="settings",
+            file=file,
+            expected="numbers, texts, lists and tables" if expected is None else f"{expected}, such as {shown(before)}",
+            found=shown(value),
+        )
+
+
+def _is_data(value: Any) -> bool:
+    """Whether this can be told a config, and is not meant to be a component."""
+    try:
+        as_config(value)
+    except (TypeError, ValueError):
+        return False
+    return not _holds_component(value)
+
+
+def _holds_component(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(_holds_component, value.values()))
+    return isinstance(value, list) and any(map(_holds_component, value))
+
+
+def _expected_kind(before: Any) -> str | None:
+    """What may replace `before`, in words; None if anything may."""
+    if isinstance(before, bool):
+        return "true or false"
+    if isinstance(before, int):
+        return "a whole number"
+    if isinstance(before, float):
+        return "a number"
+    if isinstance(before, str) and not is_expression(before):
+        return "a text"
+    if isinstance(before, Mapping) and "_target_" in before:
+        return "null, which leaves the component out, or an expression on the command line"
+    if isinstance(before, list) and before and all(map(is_finite, before)):
+        return "three numbers, X, Y, Z" if len(before) == 3 else "a list of numbers"
+    return None
+
+
+def _fits(value: Any, before: Any) -> bool:
+    if isinstance(before, Mapping):
+        return value is None
+    if isinstance(before, list):
+        numbers = isinstance(value, list) and bool(value) and all(map(is_finite, value))
+        return numbers and (len(before) != 3 or len(value) == 3)
+    if isinstance(before, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(before, bool)
+    if isinstance(before, float):
+        return is_finite(value)
+    return isinstance(value, type(before))

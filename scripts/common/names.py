@@ -1,0 +1,34 @@
+"""Which names of cases and classes are taken: they become file names, keys of configs, and lines of reports."""
+
+from __future__ import annotations
+
+import unicodedata
+
+LONGEST_BYTES = 200  # of a case: file names have 255, and `.writing-PID-`, `_probabilities.nii.gz` and such are ours
+LONGEST_CLASS = 100  # signs
+RESERVED = ("", ".", "..", "made_of")  # a case `made_of` would share its record with the folder
+UNWRITABLE = ("Cc", "Cs", "Zl", "Zp")  # control signs, bytes that are no UTF-8, line breaks
+
+
+def is_writable(text: str) -> bool:
+    """Whether a text is one line that can be written as UTF-8."""
+    return not any(unicodedata.category(sign) in UNWRITABLE for sign in text)
+
+
+def is_case_name(name: object) -> bool:
+    """Whether a case may have this identifier; `CASE_NAME` says it in words."""
+    if not isinstance(name, str) or name in RESERVED or "/" in name or not is_writable(name):
+        return False
+    return len(name.encode()) <= LONGEST_BYTES
+
+
+def is_class_name(name: object) -> bool:
+    """Whether a class may have this name; `CLASS_NAME` says it in words.
+
+    Keys and values of MONAI's configs that begin with another sign than a letter or digit can mean something else.
+    """
+    return isinstance(name, str) and 0 < len(name) <= LONGEST_CLASS and name[0].isalnum() and is_writable(name)
+
+
+CASE_NAME = f"a name of at most {LONGEST_BYTES} bytes in UTF-8, without control signs, / or line breaks, not made_of"
+CLASS_NAME = f"a name of one line and at most {LONGEST_CLASS} signs that begins with a letter or digit"
