@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +36,14 @@ class Volume:
     Args:
         array: (X, Y, Z) float32 Hounsfield units, or integer labels.
         affine: (4, 4) float64, voxel centre [i, j, k, 1] to world millimetres, RAS+.
+        remarks: sentences on what reading had to do or to assume.
+        names: class name -> value, where the file itself names them (segments of 3D Slicer).
     """
 
     array: np.ndarray
     affine: np.ndarray
+    remarks: tuple[str, ...] = ()
+    names: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -58,8 +63,21 @@ def case_id(path: str | Path) -> str:
     return name[: len(name) - len(suffix)] if suffix else name
 
 
-def find_volumes(folder: str | Path) -> dict[str, Path]:
-    """Volumes of a folder, sorted by identifier: NIfTI, NRRD, MetaImage files, and sub-folders holding DICOM series.
+@dataclass(frozen=True)
+class FolderScan:
+    """What lies in a folder.
+
+    Attributes:
+        volumes: identifier -> source, sorted: a file, a folder with a DICOM series, or one slice of a series.
+        unused: what is no volume, with the reason in a few words; many files of a kind are one entry.
+    """
+
+    volumes: dict[str, Path]
+    unused: list[tuple[Path, str]]
+
+
+def scan_folder(folder: str | Path) -> FolderScan:
+    """Volumes of a folder: NIfTI, NRRD, MetaImage files, and sub-folders holding DICOM series; and what is not used.
 
     Hidden files are skipped. Raises BundleError if the folder is missing or two volumes have the same identifier.
     """
@@ -80,7 +98,12 @@ def find_volumes(folder: str | Path) -> dict[str, Path]:
                 found=volumes[name],
             )
         volumes[name] = path
-    return volumes
+    return FolderScan(volumes, [])
+
+
+def find_volumes(folder: str | Path) -> dict[str, Path]:
+    """Volumes of a folder by identifier (see `scan_folder`)."""
+    return scan_folder(folder).volumes
 
 
 def _looks_like_volume(path: Path) -> bool:
@@ -89,8 +112,12 @@ def _looks_like_volume(path: Path) -> bool:
     return path.name.lower().endswith(NIFTI_SUFFIXES + ITK_SUFFIXES)
 
 
-def read_volume(path: str | Path) -> Volume:
+def read_volume(path: str | Path, strict: bool = False) -> Volume:
     """Read a CT volume: (X, Y, Z) float32 HU, affine as stored (NIfTI: bit for bit).
+
+    Args:
+        path: a source that `scan_folder` found.
+        strict: slices that cannot be read are an error, not a remark.
 
     Raises:
         BundleError: unreadable, empty, coloured, not 3-D, NaN or infinite, constant, absurd spacing, singular affine.
