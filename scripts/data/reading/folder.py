@@ -82,6 +82,8 @@ def scan_folder(folder: str | Path) -> FolderScan:
             rest = [one for one in series if one.places < MINIMUM_VOXELS]
         data = {file for path in volume_files if has_suffix(path, ITK_SUFFIXES) for file in _data_of(path)}
         known = {*scans, *data, *(image.path for one in series for image in one.images)}
+        if series or depth == 1:  # told when the case is read
+            known |= {file.path for file in dicom.damaged}
         unused += [(one.images[0].path, _reason(one)) for one in rest]
         unused += _summed_up(place, [(path, _kind(path, dicom, depth)) for path in files if path not in known])
     return FolderScan(_named([*volumes, *_series_cases(unnamed, {name for name, _ in volumes})]), unused)

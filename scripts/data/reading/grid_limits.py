@@ -53,10 +53,10 @@ def is_plausible(spacing_mm: tuple[float, float, float]) -> bool:
     return min(spacing_mm) >= SPACING_RANGE_MM[0] and max(spacing_mm) <= SPACING_RANGE_MM[1]
 
 
-def available_memory(table: Path = MEMORY_TABLE) -> float:
+def available_memory() -> float:
     """Bytes that a process can still take; infinite where the system does not tell."""
     try:
-        lines = table.read_text(encoding="ascii").splitlines()
+        lines = MEMORY_TABLE.read_text(encoding="ascii").splitlines()
         return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration, ValueError, IndexError):
         return math.inf
