@@ -14,7 +14,7 @@ from scripts.common.files import sha256_of_file
 from scripts.common.work_folder import LabelFolder, PropagationFolder
 from scripts.data.case import check_case_names
 from scripts.data.volume_cache import fingerprint
-from scripts.data.volume_io import find_volumes, is_nifti
+from scripts.data.volume_io import find_volumes, is_plain_nifti
 from scripts.networks.loading import read_card
 from scripts.networks.segmenter import CARD, WEIGHTS, check_segmentation
 
@@ -44,7 +44,9 @@ def infer_folder(
     check_case_names(volumes)
     refuse_images_among_results(images, output, ("images",), "inference")
     inputs = labels.inputs({case: fingerprint(source) for case, source in volumes.items()})
-    converted = {case: output / "images" / f"{case}.nii.gz" for case, file in volumes.items() if not is_nifti(file)}
+    converted = {
+        case: output / "images" / f"{case}.nii.gz" for case, file in volumes.items() if not is_plain_nifti(file)
+    }
     with only_command_in(output):
         if labels.clear(inputs, converted) or not inputs:
             run_config(

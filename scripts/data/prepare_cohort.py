@@ -18,13 +18,19 @@ from scripts.common.files import write_json, write_nifti
 from scripts.common.work_folder import WorkFolder
 from scripts.data.case import Case, as_spacing, check_case_names, check_distinct_names
 from scripts.data.cohort import STAGE, Cohort, load_cohort
-from scripts.data.stroke_classes import StrokeClasses, dataset_labels, drawn_values, parse_classes, resolve_classes
+from scripts.data.reading.alignment import on_grid_of
+from scripts.data.stroke_classes import (
+    StrokeClasses,
+    dataset_labels,
+    drawn_values,
+    parse_classes,
+    resolve_classes,
+    segment_labels,
+)
 from scripts.data.volume_cache import CachedCase, VolumeCache, fingerprint
-from scripts.data.volume_io import Volume, case_id, find_volumes, is_nifti, peek_grid, read_labels, read_volume
+from scripts.data.volume_io import Volume, case_id, find_volumes, is_plain_nifti, read_labels, read_volume
 
 logger = logging.getLogger(__name__)
-
-ALIGNMENT_TOLERANCE_MM = 1e-3
 
 
 def prepare_cohort(
@@ -207,10 +213,13 @@ def _read_strokes(
     Returns:
         What their values mean, the NIfTI file to use, and the strokes if they are still to be written there.
     """
-    strokes = read_labels(scribbles)
-    check_alignment(strokes, support, scribbles, "scribbles")
-    meaning = resolve_classes(drawn_values(strokes.array), classes, background, dataset_labels(images), scribbles)
-    if is_nifti(scribbles) and len(peek_grid(scribbles)[0]) == 3:
+    drawn = read_labels(scribbles)
+    strokes = on_grid_of(drawn, support, scribbles, "scribbles")
+    labels = dataset_labels(images)
+    if classes is None and strokes.names:
+        labels = segment_labels(strokes.names, scribbles)
+    meaning = resolve_classes(drawn_values(strokes.array), classes, background, labels, scribbles)
+    if strokes is drawn and is_plain_nifti(scribbles):
         return meaning, scribbles, None
     file = WorkFolder(cache.output_dir).scribbles / f"{support.id}.nii.gz"
     return meaning, file, Volume(strokes.array, np.asarray(support.affine))
@@ -222,43 +231,6 @@ def _write_strokes(file: Path, strokes: Volume) -> None:
         if np.array_equal(read_labels(file).array, strokes.array):
             return
     write_nifti(file, strokes.array, strokes.affine)
-
-
-def check_alignment(label: Volume, case: Case, file: Path, what: str, whose: str = "the support's") -> None:
-    """Refuse a label map that is not on its case's own grid.
-
-    Args:
-        label: the label map.
-        case: it belongs to.
-        file: its file, for the message.
-        what: "scribbles" or what else it is.
-        whose: grid, for the message.
-
-    Raises:
-        BundleError: another shape, or an affine that moves a corner of the volume.
-    """
-    if label.array.shape != case.shape:
-        raise BundleError(
-            f"the {what} are not on {whose} grid",
-            case=case.id,
-            stage=STAGE,
-            file=file,
-            expected=" x ".join(map(str, case.shape)),
-            found=" x ".join(map(str, label.array.shape)),
-        )
-    corners = np.indices((2, 2, 2)).reshape(3, -1).T * (np.asarray(case.shape) - 1)
-    corners = np.column_stack([corners, np.ones(len(corners))])
-    offsets = corners @ (label.affine - np.asarray(case.affine)).T
-    offset_mm = float(np.linalg.norm(offsets[:, :3], axis=1).max())
-    if offset_mm > ALIGNMENT_TOLERANCE_MM:
-        raise BundleError(
-            f"the {what}' affine is not {whose}",
-            case=case.id,
-            stage=STAGE,
-            file=file,
-            expected=f"corners within {ALIGNMENT_TOLERANCE_MM:g} mm",
-            found=f"{offset_mm:.4g} mm apart",
-        )
 
 
 def _check_count(count: int, minimum: int, images: str | Path, rejected: Mapping[str, Any]) -> None:

@@ -22,11 +22,11 @@ from scripts.common.work_folder import CacheFolder, WorkFolder
 from scripts.data.case import Case
 from scripts.data.intensity import body_mask, normalise_hu
 from scripts.data.resampling import canonical, resample, resampled_shape
-from scripts.data.volume_io import Volume, check_grid, is_nifti, peek_grid, source_files
+from scripts.data.volume_io import Volume, check_grid, is_nifti, is_plain_nifti, peek_grid, source_files
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2  # raise it when the same source would be cached differently
+VERSION = 3  # raise it when the same source would be cached differently
 HU_RANGE = (-1024.0, 3071.0)  # padding below and metal above carry no anatomy
 
 
@@ -90,7 +90,7 @@ class VolumeCache:
         if isinstance(present, CachedCase):
             return present.case
         image = source
-        if not is_nifti(source) or len(peek_grid(source)[0]) != 3:
+        if not is_plain_nifti(source):
             image = self._converted(case_id)
         return Case(
             id=case_id,

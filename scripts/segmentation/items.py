@@ -13,7 +13,7 @@ from scripts.common.files import write_nifti
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import load_cohort
 from scripts.data.records import PseudoLabelRecord
-from scripts.data.volume_io import find_volumes, is_nifti, read_volume
+from scripts.data.volume_io import find_volumes, is_plain_nifti, read_volume
 from scripts.quality.records import distrusted
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def inference_items(
 ) -> list[dict[str, str]]:
     """Volumes of a folder as [{"image", "case"}], every one checked; bad ones are logged and left out.
 
-    Other formats than NIfTI are converted to `output_dir/images/ID.nii.gz`.
+    Other formats than plain NIfTI are converted to `output_dir/images/ID.nii.gz`.
 
     Args:
         dataset_dir: folder of CT volumes (see `find_volumes`).
@@ -127,7 +127,7 @@ def inference_items(
 
 def _checked_nifti(case: str, path: Path, converted: Path) -> Path:
     volume = read_volume(path)
-    if is_nifti(path):
+    if is_plain_nifti(path):
         return path
     image = converted / f"{case}.nii.gz"
     write_nifti(image, volume.array, volume.affine)

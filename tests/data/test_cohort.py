@@ -260,7 +260,7 @@ def test_space_is_estimated_with_conversions_and_without_bad_files(tmp_path):
     ("array", "affine", "message"),
     [
         (strokes()[:, :, :-1].repeat(2, axis=2), AFFINE, "not on the support's grid\n"),
-        (strokes(), AFFINE + np.array([[0, 0, 0, 0.01]] + [[0] * 4] * 3), "0.009998 mm apart"),
+        (strokes(), AFFINE + np.array([[0, 0, 0, 0.05]] + [[0] * 4] * 3), "0.05 mm apart"),
         (strokes(), AFFINE * [-1, 1, 1, 1], "affine is not the support's"),
         (strokes(()), AFFINE, "the scribbles are empty"),
         (strokes((1, 3, 14)), AFFINE, "the class liver is named but not drawn"),
@@ -277,9 +277,17 @@ def test_bad_scribbles(folder, array, affine, message):
 
 def test_scribbles_a_hair_off_are_accepted(folder):
     affine = AFFINE.copy()
-    affine[0, 3] += 0.0005
+    affine[0, 3] += 0.03
     save(folder / "scribbles.nii.gz", strokes(), affine)
-    assert prepare(folder).support == "a"
+    assert prepare(folder).scribbles == folder / "scribbles.nii.gz"
+
+
+def test_scribbles_in_another_order_of_axes_are_turned_back(folder):
+    turned = nib.Nifti1Image(strokes(), AFFINE).as_reoriented([[2, -1], [0, 1], [1, -1]])
+    nib.save(turned, folder / "scribbles.nii.gz")
+    scribbles = nib.load(prepare(folder).scribbles)
+    np.testing.assert_array_equal(scribbles.dataobj, strokes())
+    np.testing.assert_array_equal(scribbles.affine, AFFINE)
 
 
 @pytest.mark.parametrize(
