@@ -48,6 +48,7 @@ class Pipeline:
             classes=settings.classes,
             background=settings.background,
             minimum_cases=minimum_cases,
+            support_mask=settings.support_mask,
         )
         mode.check_inputs(settings, self.cohort)
         self.plan = mode.plan(settings, self.cohort)

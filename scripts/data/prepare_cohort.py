@@ -17,13 +17,16 @@ from scripts.common.files import write_json, write_nifti
 from scripts.common.work_folder import WorkFolder
 from scripts.data.case import Case, as_spacing
 from scripts.data.cohort import STAGE, Cohort, load_cohort
+from scripts.data.gate.admission import admit, left_out_lines, verdict_lines
+from scripts.data.gate.size import check_size
 from scripts.data.stroke_classes import StrokeClasses, dataset_labels, drawn_values, parse_classes, resolve_classes
 from scripts.data.volume_cache import CachedCase, VolumeCache, fingerprint
-from scripts.data.volume_io import Volume, case_id, find_volumes, is_nifti, peek_grid, read_labels, read_volume
+from scripts.data.volume_io import Volume, case_id, is_nifti, peek_grid, read_labels, scan_folder
 
 logger = logging.getLogger(__name__)
 
 ALIGNMENT_TOLERANCE_MM = 1e-3
+GIVEN = "given as strokes or organs of the support"
 
 
 def prepare_cohort(
@@ -35,12 +38,14 @@ def prepare_cohort(
     classes: Mapping[str, int] | str | None = None,
     background: int | None = None,
     minimum_cases: int = 2,
+    support_mask: str | Path | None = None,
 ) -> Cohort:
     """Check everything, cache every good volume at `spacing_mm` (X, Y, Z) and write `cohort.json`.
 
     Run again it does only what is missing or changed. One volume is in memory at a time. Bad volumes are recorded in
-    `rejected`; a bad support is an error. Called with images alone (as a training of PRNet does) it keeps the support,
-    scribbles and classes that the work directory already has for these images.
+    `rejected`, odd ones in `warnings`, other files in `unused`; a bad support is an error. Called with images alone (as
+    a training of PRNet does) it keeps the support, scribbles and classes that the work directory already has for these
+    images.
 
     Args:
         images: folder of volumes (see `find_volumes`).
@@ -52,17 +57,24 @@ def prepare_cohort(
             folder, else every value but the largest.
         background: value of the background strokes; by default from `dataset.json`, else the largest value.
         minimum_cases: fewer good volumes than this are an error.
+        support_mask: the support's label map where it was given; it and the strokes may lie in the images folder.
 
     Raises:
         BundleError: one for each thing that is wrong, before any volume but the support is read.
     """
     cache = VolumeCache(Path(output_dir).absolute(), as_spacing(spacing_mm))
     classes = parse_classes(classes) if isinstance(classes, str) else classes
-    sources = {name: path.absolute() for name, path in find_volumes(images).items()}
+    scan = scan_folder(images)
+    sources = {name: path.absolute() for name, path in scan.volumes.items()}
+    unused = {str(path): reason for path, reason in scan.unused}
     earlier = None
     if support is None and scribbles is None and not classes and (earlier := _recall(cache.output_dir, sources)):
         support, scribbles = earlier.support, earlier.scribbles
         classes, background = earlier.classes or None, earlier.background
+    given = [Path(file).resolve() for file in (scribbles, support_mask) if file is not None]
+    given += earlier.given if earlier else []
+    for name in [name for name, path in sources.items() if path.resolve() in given]:
+        unused[str(sources.pop(name))] = GIVEN
     if scribbles is not None and support is None:
         raise BundleError("scribbles were given without their support", stage=STAGE, file=scribbles)
     support_id: str | None = None
@@ -71,7 +83,7 @@ def prepare_cohort(
         support_id, assumptions = _name_of_support(sources, Path(support).absolute())
         sources.setdefault(support_id, Path(support).absolute())
     _check_count(len(sources), minimum_cases, images, {})
-    _check_output(cache, sources)
+    _check_output(cache, _of_possible_size(cache, sources))
 
     support_case = None if support_id is None else _cached(cache, support_id, sources[support_id])
     strokes_file = None
@@ -81,21 +93,25 @@ def prepare_cohort(
         )
         classes, background = strokes.classes, strokes.background
         assumptions += strokes.assumptions
-    cases, rejected, dropped = _cache_all(cache, sources, support_case)
-    _check_count(len(cases), minimum_cases, images, rejected)
+    cached, left_out, dropped = _cache_all(cache, sources, support_case)
+    _check_count(len(cached), minimum_cases, images, left_out)
     cohort = Cohort(
         output_dir=cache.output_dir,
         spacing_mm=cache.spacing_mm,
-        cases=cases,
-        rejected=rejected,
+        cases={name: good.case for name, good in cached.items()},
+        rejected={name: _rejection(sources[name], error) for name, error in left_out.items()},
         support=support_id,
         scribbles=strokes_file,
         classes=dict(classes or {}),
         background=background,
         assumptions=tuple(dict.fromkeys([*(earlier.assumptions if earlier else ()), *assumptions, *dropped])),
+        warnings={name: good.warnings for name, good in cached.items() if good.warnings},
+        unused=unused,
     )
     for sentence in cohort.assumptions:
         logger.info("assumed: %s", sentence)
+    if earlier is None:  # of a stage that prepares the cohort again nobody wants to hear it twice
+        _tell(cohort, left_out)
     _write(cohort)
     return cohort
 
@@ -107,6 +123,7 @@ class _Earlier:
     Attributes:
         support: the volume as the user gave it.
         scribbles, classes, background, assumptions: see `Cohort`.
+        given: label maps of the support that lie in the images folder.
     """
 
     support: Path
@@ -114,6 +131,7 @@ class _Earlier:
     classes: dict[str, int]
     background: int | None
     assumptions: tuple[str, ...]
+    given: list[Path]
 
 
 def _recall(output_dir: Path, sources: Mapping[str, Path]) -> _Earlier | None:
@@ -128,7 +146,8 @@ def _recall(output_dir: Path, sources: Mapping[str, Path]) -> _Earlier | None:
         return None
     if not {case.source for case in cohort.cases.values()} & set(sources.values()):
         return None
-    return _Earlier(support, cohort.scribbles, cohort.classes, cohort.background, cohort.assumptions)
+    given = [Path(file).resolve() for file, reason in cohort.unused.items() if reason == GIVEN]
+    return _Earlier(support, cohort.scribbles, cohort.classes, cohort.background, cohort.assumptions, given)
 
 
 def _name_of_support(sources: Mapping[str, Path], support: Path) -> tuple[str, list[str]]:
@@ -154,31 +173,56 @@ def _name_of_support(sources: Mapping[str, Path], support: Path) -> tuple[str, l
 
 def _cache_all(
     cache: VolumeCache, sources: Mapping[str, Path], support: CachedCase | None
-) -> tuple[dict[str, Case], dict[str, dict[str, str]], list[str]]:
-    """Cache every source: good cases, rejected ones, and a sentence for each copy of the support that was dropped."""
-    cases: dict[str, Case] = {}
-    rejected: dict[str, dict[str, str]] = {}
+) -> tuple[dict[str, CachedCase], dict[str, BundleError], list[str]]:
+    """Cache every source: good cases, why others are left out, and a sentence for each copy of the support dropped."""
+    cases: dict[str, CachedCase] = {}
+    left_out: dict[str, BundleError] = {}
     dropped: list[str] = []
     for name, source in sorted(sources.items()):
         if support is not None and name == support.case.id:
-            cases[name] = support.case
+            cases[name] = support
             continue
         try:
-            present: CachedCase | Volume = cache.find(name, source) or read_volume(source)
+            present: CachedCase | Volume = cache.find(name, source) or admit(source)
         except BundleError as error:
-            rejected[name] = {"file": str(source), "reason": f"{error.problem} ({error.found})"}
-            logger.warning("left out: %s", error)
+            left_out[name] = error
             continue
         cached = cache.store(name, source, present) if isinstance(present, Volume) else present
         if support is not None and cached.voxels == support.voxels:
             dropped.append(f"{name} is a copy of the support {support.case.id} and was dropped.")
             continue
-        cases[name] = cached.case
-    return cases, rejected, dropped
+        cases[name] = cached
+    return cases, left_out, dropped
 
 
 def _cached(cache: VolumeCache, name: str, source: Path) -> CachedCase:
-    return cache.find(name, source) or cache.store(name, source, read_volume(source))
+    return cache.find(name, source) or cache.store(name, source, admit(source, strict=True))
+
+
+def _of_possible_size(cache: VolumeCache, sources: Mapping[str, Path]) -> dict[str, Path]:
+    """Those that can be cached, by their headers; the others are left out when their turn comes."""
+    possible = {}
+    for name, source in sources.items():
+        try:
+            if not cache.files.record(name).exists():
+                check_size(source)
+        except BundleError:
+            continue
+        possible[name] = source
+    return possible
+
+
+def _rejection(source: Path, error: BundleError) -> dict[str, str]:
+    return {"file": str(source), "reason": f"{error.problem} ({error.found})", "remedy": str(error.expected)}
+
+
+def _tell(cohort: Cohort, left_out: Mapping[str, BundleError]) -> None:
+    """Say what is odd about the volumes, and what is not used."""
+    for message in (*left_out_lines(left_out), *verdict_lines(cohort.warnings)):
+        logger.warning("%s", message)
+    unused = {Path(file).name: [f"not used: {reason}"] for file, reason in cohort.unused.items()}
+    for message in verdict_lines(unused):
+        logger.info("%s", message)
 
 
 def _read_strokes(
@@ -282,6 +326,8 @@ def _write(cohort: Cohort) -> None:
         "classes": cohort.classes,
         "background": cohort.background,
         "assumptions": list(cohort.assumptions),
+        "warnings": cohort.warnings,
+        "unused": cohort.unused,
     }
     try:
         before = load_cohort(cohort.output_dir)

@@ -31,10 +31,15 @@ HU_RANGE = (-1024.0, 3071.0)  # padding below and metal above carry no anatomy
 
 @dataclass(frozen=True)
 class CachedCase:
-    """A case whose cache is complete, and a fingerprint of its canonical voxels (equal for copies in other formats)."""
+    """A case whose cache is complete, and a fingerprint of its canonical voxels (equal for copies in other formats).
+
+    Attributes:
+        warnings: what the user should know about the volume.
+    """
 
     case: Case
     voxels: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class VolumeCache:
         record = self.files.record(case_id)
         try:
             content = read_json(record)
-            cached = CachedCase(Case.from_json(content["case"]), content["voxels"])
+            cached = CachedCase(Case.from_json(content["case"]), content["voxels"], tuple(content["warnings"]))
             inputs, stamp = content["inputs"], content["stamp"]
         except (BundleError, KeyError, TypeError, ValueError):
             return None
@@ -72,7 +77,7 @@ class VolumeCache:
         if cached.case.sha256 != fingerprint(source):
             logger.info("%s: the source changed, caching the volume again", case_id)
             return None
-        moved = CachedCase(replace(cached.case, source=source, image=image), cached.voxels)
+        moved = replace(cached, case=replace(cached.case, source=source, image=image))
         self._write_record(moved)
         return moved
 
@@ -93,8 +98,8 @@ class VolumeCache:
             orientation="".join(nib.aff2axcodes(volume.affine)),
             sha256=fingerprint(source),
         )
-        volume = canonical(volume)
-        cached = CachedCase(case, _voxel_fingerprint(volume.array))
+        warnings, volume = volume.remarks, canonical(volume)
+        cached = CachedCase(case, _voxel_fingerprint(volume.array), warnings)
         small = at_spacing(volume, self.spacing_mm)
         body = body_mask(small.array, spacing_of(small.affine))
         write_nifti(self.files.body(case_id), body.astype(np.uint8), small.affine)
@@ -124,7 +129,8 @@ class VolumeCache:
 
     def _write_record(self, cached: CachedCase) -> None:
         case = cached.case
-        content = {"stamp": _stamp(case.source), "voxels": cached.voxels, "case": case.to_json()}
+        content: dict[str, Any] = {"stamp": _stamp(case.source), "voxels": cached.voxels, "case": case.to_json()}
+        content["warnings"] = cached.warnings
         files = (self.files.image(case.id), self.files.body(case.id))
         write_record(self.files.record(case.id), content, self._inputs(), files)
 
