@@ -13,8 +13,10 @@ from bundle.pipeline.network_labels import NetworkLabels
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file
 from scripts.common.work_folder import LabelFolder, PropagationFolder
-from scripts.data.volume_cache import fingerprint
+from scripts.data.gate.admission import left_out_lines
 from scripts.data.volume_io import find_volumes
+from scripts.segmentation.inference_verdicts import InferenceVerdicts
+from scripts.segmentation.items import admit_volumes
 
 CONFIG = ["inference.json"]
 CARD_KEYS = ("classes", "spacing_mm", "patch_size", "architecture", "channels", "crop_to_body")
@@ -34,23 +36,39 @@ def infer_folder(
             (see `JoinProbabilitiesd`).
 
     Raises:
-        BundleError: no such network, or no usable volume.
+        BundleError: no such network, or no usable volume. One that is not usable beside others is left out, and told.
     """
     overrides = network_overrides(model) | device_override(device)
     labels = network_labels(model, output, probabilities_dir, deciding_values(read_configs(CONFIG)))
-    inputs = labels.inputs({case: fingerprint(source) for case, source in find_volumes(images).items()})
-    if labels.clear(inputs) or not inputs:
+    sources = find_volumes(images)
+    verdicts = InferenceVerdicts({}, {})
+    inputs = labels.inputs(verdicts.readable(sources))
+    todo = labels.clear(inputs)
+    verdicts.recall(labels.labels, set(inputs) - set(todo))
+    admitted = admit_volumes({case: sources[case] for case in todo}, output)
+    verdicts.add(admitted)
+    done = [case for case in inputs if case not in admitted.left_out]
+    if not done:
+        raise BundleError(
+            "there is no volume to segment",
+            stage="inference",
+            file=images,
+            expected="CT volumes",
+            found="; ".join(left_out_lines(verdicts.left_out)) or "none",
+        )
+    if admitted.items:
         run_config(
             CONFIG,
             {
                 **overrides,
-                "dataset_dir": str(images),
+                "dataset#data": admitted.items,
                 "output_dir": str(output),
                 "probabilities_dir": None if probabilities_dir is None else str(probabilities_dir),
-                "skip_existing": True,
                 "made_of": inputs,
             },
         )
+    verdicts.write(labels.labels, sources)
+    verdicts.tell(labels.labels, done)
 
 
 def network_labels(model: Path, output: Path, probabilities_dir: Path | None, settings: Any) -> NetworkLabels:

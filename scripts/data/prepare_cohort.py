@@ -17,7 +17,7 @@ from scripts.common.files import write_json, write_nifti
 from scripts.common.work_folder import WorkFolder
 from scripts.data.case import Case, as_spacing
 from scripts.data.cohort import STAGE, Cohort, load_cohort
-from scripts.data.gate.admission import admit, left_out_lines, verdict_lines
+from scripts.data.gate.admission import admit, left_out_lines, rejection, verdict_lines
 from scripts.data.gate.size import check_size
 from scripts.data.stroke_classes import StrokeClasses, dataset_labels, drawn_values, parse_classes, resolve_classes
 from scripts.data.volume_cache import CachedCase, VolumeCache, fingerprint
@@ -99,7 +99,7 @@ def prepare_cohort(
         output_dir=cache.output_dir,
         spacing_mm=cache.spacing_mm,
         cases={name: good.case for name, good in cached.items()},
-        rejected={name: _rejection(sources[name], error) for name, error in left_out.items()},
+        rejected={name: rejection(sources[name], error) for name, error in left_out.items()},
         support=support_id,
         scribbles=strokes_file,
         classes=dict(classes or {}),
@@ -210,10 +210,6 @@ def _of_possible_size(cache: VolumeCache, sources: Mapping[str, Path]) -> dict[s
             continue
         possible[name] = source
     return possible
-
-
-def _rejection(source: Path, error: BundleError) -> dict[str, str]:
-    return {"file": str(source), "reason": f"{error.problem} ({error.found})", "remedy": str(error.expected)}
 
 
 def _tell(cohort: Cohort, left_out: Mapping[str, BundleError]) -> None:

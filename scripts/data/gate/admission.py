@@ -42,6 +42,11 @@ def admit(path: str | Path, strict: bool = False) -> Volume:
     )
 
 
+def rejection(source: Path, error: BundleError) -> dict[str, str]:
+    """Why a volume is left out, as `cohort.json` says it."""
+    return {"file": str(source), "reason": f"{error.problem} ({error.found})", "remedy": str(error.expected)}
+
+
 def left_out_lines(errors: Mapping[str, BundleError]) -> list[str]:
     """Case -> why it is left out, as few messages: cases of the same problem share one."""
     alike: dict[str, list[str]] = {}
