@@ -22,9 +22,10 @@ HELD_HU = (-100.0, 200.0)  # between them the networks tell most tissues apart (
 OFFSETS = (1024.0, 32768.0, -1024.0)  # intercept left out, unsigned zero, intercept applied twice
 SOFT_TISSUE_HU = np.array([-174.0, 156.0])  # fat to muscle, whether water lies at 1000 or at 1024
 NOISE_HU = np.array([-100.0, 100.0])
+RIGHT_TISSUE_HU = np.array([60.0, 150.0])  # with water at 1024 the lightest lung and little else
 LUNG_HU = -524.0  # hardly any lung is denser
-DENSE_HU = 700.0  # no crop to vessels or bone is surrounded by more
-ZERO_SHARE = 0.03  # of the largest values: MR's background lies below
+DENSE_HU = 950.0  # no crop to vessels or bone is surrounded by as much
+ZERO_SHARE = 0.03  # of the brightest tenth: MR's background lies below
 PAINTED_VALUES = 16
 MOST_LABELS = 256
 EQUAL_NEIGHBOURS = 0.8  # of labelled neighbours: label maps reach 0.95, noisy images stay under 0.5
@@ -130,12 +131,12 @@ def _judge_hu(values: np.ndarray, highest: float) -> Finding | None:
     if _share(values, AIR_HU, np.inf) < FEW:
         return NO_TISSUE
     values = values[values >= PADDING_HU]
-    lowest, high = float(values[0]), _quantile(values, 1 - FEW)
+    lowest, bright = float(values[0]), _quantile(values, 0.9)
     at_bottom, at_top = float(np.mean(values == lowest)), float(np.mean(values[values > lowest] == highest))
     painted = len(np.unique(values)) <= PAINTED_VALUES  # a phantom without noise
     top_is_cut = at_top >= ATOM and highest < HELD_HU[1] and not painted
-    if _share(values, -np.inf, -ZERO_SHARE / 3 * high) < BULK / 2:  # neither fat nor the noise around water
-        zeros = _share(values, 0, ZERO_SHARE * high) >= ATOM
+    if _share(values, -np.inf, -ZERO_SHARE / 3 * bright) < BULK / 2:  # neither fat nor the noise around water
+        zeros = _share(values, 0, ZERO_SHARE * bright) >= ATOM
         if zeros and at_bottom >= ATOM and lowest == 0 and round(highest) == 255:
             return GREY_VALUES
         dense = _quantile(values, BULK) > HELD_HU[1] and _quantile(values, 0.5) > 2 * HELD_HU[1]
@@ -163,6 +164,8 @@ def _offset(values: np.ndarray) -> Finding | None:
         below, at_air = _share(unpadded, -np.inf, air[0]), _share(unpadded, *air)
         if below >= BULK if water > 0 else at_air < BULK:  # -1024 is where air lies, unless there is more below
             continue
+        if _share(values, *RIGHT_TISSUE_HU) > 2 * soft * len(body) / len(values):  # tissue is right, bone at the offset
+            continue
         action = f"subtract {water:g}" if water > 0 else f"add {-water:g}"
         return Finding(
             f"the values are shifted: water lies near {water:g} instead of 0",
@@ -176,7 +179,7 @@ def _is_inverted(grid: np.ndarray, values: np.ndarray) -> bool:
     faces = np.concatenate([grid[[0, -1]].ravel(), grid[:, [0, -1]].ravel()])
     border, low, high = float(np.median(faces)), _quantile(values, BULK), _quantile(values, 1 - BULK)
     bright = high - 0.1 * (high - low)
-    picture = values[0] >= 0 and border == values[-1]
+    picture = values[0] >= 0 and round(values[-1]) == 255
     return (border >= DENSE_HU or picture) and border >= bright and 0.1 <= _share(values, bright, np.inf) < 1 - BULK
 
 
