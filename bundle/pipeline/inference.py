@@ -10,13 +10,16 @@ from bundle.folder_lock import only_command_in
 from bundle.output_folder import refuse_images_among_results
 from bundle.pipeline.configs import deciding_values, device_override, read_configs, run_config
 from bundle.pipeline.network_labels import NetworkLabels
+from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file
 from scripts.common.work_folder import LabelFolder, PropagationFolder
 from scripts.data.case import check_case_names
-from scripts.data.volume_cache import fingerprint
+from scripts.data.gate.admission import left_out_lines
 from scripts.data.volume_io import find_volumes, is_plain_nifti
 from scripts.networks.loading import read_card
 from scripts.networks.segmenter import CARD, WEIGHTS, check_segmentation
+from scripts.segmentation.inference_verdicts import InferenceVerdicts
+from scripts.segmentation.items import admit_volumes
 
 CONFIG = ["inference.json"]
 CARD_KEYS = tuple(CARD)
@@ -36,30 +39,53 @@ def infer_folder(
             (see `JoinProbabilitiesd`).
 
     Raises:
-        BundleError: no such network, no usable volume, or an output folder that is the images folder or in use.
+        BundleError: no such network, no usable volume, or an output folder that is the images folder or in use. A
+            volume that is not usable beside others is left out, and told.
     """
     overrides = network_overrides(model) | device_override(device)
     labels = network_labels(model, output, probabilities_dir, deciding_values(read_configs(CONFIG)))
     volumes = find_volumes(images)
     check_case_names(volumes)
     refuse_images_among_results(images, output, ("images",), "inference")
-    inputs = labels.inputs({case: fingerprint(source) for case, source in volumes.items()})
+    with only_command_in(output):
+        _infer_volumes(volumes, images, labels, overrides)
+
+
+def _infer_volumes(
+    volumes: Mapping[str, Path], images: Path, labels: NetworkLabels, overrides: Mapping[str, Any]
+) -> None:
+    output, joined = labels.labels.path, labels.probabilities
+    verdicts = InferenceVerdicts({}, {})
+    inputs = labels.inputs(verdicts.readable(volumes))
     converted = {
         case: output / "images" / f"{case}.nii.gz" for case, file in volumes.items() if not is_plain_nifti(file)
     }
-    with only_command_in(output):
-        if labels.clear(inputs, converted) or not inputs:
-            run_config(
-                CONFIG,
-                {
-                    **overrides,
-                    "dataset_dir": str(images.absolute()),
-                    "output_dir": str(output.absolute()),
-                    "probabilities_dir": None if probabilities_dir is None else str(probabilities_dir.absolute()),
-                    "skip_existing": True,
-                    "made_of": inputs,
-                },
-            )
+    todo = labels.clear(inputs, converted)
+    verdicts.recall(labels.labels, set(inputs) - set(todo))
+    admitted = admit_volumes({case: volumes[case] for case in todo}, output)
+    verdicts.add(admitted)
+    done = [case for case in inputs if case not in admitted.left_out]
+    if not done:
+        raise BundleError(
+            "there is no volume to segment",
+            stage="inference",
+            file=images,
+            expected="CT volumes",
+            found="; ".join(left_out_lines(verdicts.left_out)) or "none",
+        )
+    if admitted.items:
+        run_config(
+            CONFIG,
+            {
+                **overrides,
+                "dataset#data": admitted.items,
+                "output_dir": str(output.absolute()),
+                "probabilities_dir": None if joined is None else str(joined.path.absolute()),
+                "made_of": inputs,
+            },
+        )
+    verdicts.write(labels.labels, volumes)
+    verdicts.tell(labels.labels, done)
 
 
 def network_labels(model: Path, output: Path, probabilities_dir: Path | None, settings: Any) -> NetworkLabels:

@@ -56,6 +56,7 @@ class Pipeline:
                 classes=settings.classes,
                 background=settings.background,
                 minimum_cases=minimum_cases,
+                support_mask=settings.support_mask,
                 check=lambda cohort: mode.check_inputs(settings, cohort),
             )
             self.plan = mode.plan(settings, self.cohort)

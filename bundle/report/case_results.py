@@ -13,6 +13,7 @@ from scipy import ndimage
 from bundle.report.run import Run, tolerant
 from bundle.report.volumes import RasVolume, open_labels
 from scripts.common.errors import BundleError
+from scripts.common.files import read_json
 from scripts.common.overlap import dice_of
 from scripts.data.records import PropagationRecord
 from scripts.data.scribbles import BACKGROUND
@@ -83,13 +84,19 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One case: its classes in the cohort's order, background points last, and what could not be read."""
+    """One case: its classes in the cohort's order, background points last.
+
+    Attributes:
+        notes: what could not be read.
+        warnings: what is odd about its volume, or implausible about its label map.
+    """
 
     id: str
     classes: Mapping[str, ClassResult]
     maps: tuple[str, ...] = ()
     propagated: bool = False
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def summarise_case(run: Run, case: str) -> CaseResult:
@@ -107,7 +114,16 @@ def summarise_case(run: Run, case: str) -> CaseResult:
         if name != BACKGROUND:
             result = _with_measures(result, maps, boxes)
         classes[name] = _with_check(result, check)
-    return CaseResult(case, classes, tuple(maps), record is not None, (*record_notes, *map_notes, *check_notes))
+    notes = (*record_notes, *map_notes, *check_notes)
+    return CaseResult(case, classes, tuple(maps), record is not None, notes, _warnings(run, case))
+
+
+def _warnings(run: Run, case: str) -> tuple[str, ...]:
+    """Of the cohort, and of the records that the segmentation network left."""
+    of_volume = () if run.cohort is None else run.cohort.warnings.get(case, ())
+    records = [tolerant(read_json, labels.record(case))[0] for labels in (run.folder.network, run.folder.predictions)]
+    of_labels = [record.get("warnings", ()) for record in records if isinstance(record, dict)]
+    return (*of_volume, *(sentence for sentences in of_labels for sentence in sentences))
 
 
 def open_maps(paths: Mapping[str, Path]) -> tuple[dict[str, RasVolume], tuple[str, ...]]:

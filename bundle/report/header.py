@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from bundle.report.case_results import CaseResult
 from bundle.report.markup import MISSING, Markup, definition_list, escape, paragraph, spoken, swatch, table
 from bundle.report.pictures import colours_of
 from bundle.report.run import Run
+from scripts.data.gate.admission import verdict_lines
 
 
 def header(run: Run, results: Mapping[str, CaseResult]) -> Markup:
@@ -26,6 +27,8 @@ def header(run: Run, results: Mapping[str, CaseResult]) -> Markup:
         + definition_list(_facts(run, results))
         + _assumptions(run)
         + _rejected(run)
+        + _warned(run)
+        + _unused(run)
         + "</header>\n"
     )
 
@@ -106,15 +109,33 @@ def _assumptions(run: Run) -> Markup:
         sentences.append(
             "There is no readable cohort.json, so images, support and classes are known from results only."
         )
-    if not sentences:
-        return Markup("")
-    items = "".join(f"<li>{escape(sentence)}</li>\n" for sentence in sentences)
-    return Markup(f"<h3>Assumed and noticed</h3><ul>{items}</ul>\n")
+    return _list("Assumed and noticed", sentences)
 
 
 def _rejected(run: Run) -> Markup:
     rejected = {} if run.cohort is None else run.cohort.rejected
     if not rejected:
         return Markup("")
-    rows = [(case, entry.get("reason", MISSING), entry.get("file", MISSING)) for case, entry in rejected.items()]
-    return Markup(f"<h3>Volumes left out ({len(rows)})</h3>\n" + table(("Volume", "Reason", "File"), rows))
+    rows = [
+        [case, *(entry.get(key, MISSING) for key in ("reason", "remedy", "file"))] for case, entry in rejected.items()
+    ]
+    return Markup(f"<h3>Volumes left out ({len(rows)})</h3>\n" + table(("Volume", "Reason", "Remedy", "File"), rows))
+
+
+def _warned(run: Run) -> Markup:
+    lines = [] if run.cohort is None else verdict_lines(run.cohort.warnings)
+    return _list(f"Volumes to look at ({0 if run.cohort is None else len(run.cohort.warnings)})", lines)
+
+
+def _unused(run: Run) -> Markup:
+    """File names by reason: folders can hold thousands of them."""
+    unused = {} if run.cohort is None else run.cohort.unused
+    lines = verdict_lines({Path(file).name: [reason] for file, reason in unused.items()})
+    return _list(f"In the images folder, but not used ({len(unused)})", lines)
+
+
+def _list(title: str, sentences: Sequence[str]) -> Markup:
+    if not sentences:
+        return Markup("")
+    items = "".join(f"<li>{escape(sentence)}</li>\n" for sentence in sentences)
+    return Markup(f"<h3>{title}</h3><ul>{items}</ul>\n")

@@ -25,6 +25,7 @@ RULE = (
     (f"pseudo label and prediction disagree: Dice d below {MINIMUM_AGREEMENT:g}", "3 (1 − d / 0.8)"),
     (f"few points kept: share s below {MINIMUM_KEPT_SHARE:.0%}", "1.5 (1 − s / 0.3)"),
     (f"mean score of kept points low in the cohort: robust z below {LOW_SCORE_Z:g}".replace("-", "−"), "1"),
+    ("the volume is odd or its label map implausible, each sentence", "1"),
     (f"volume unlike the cohort's: robust z of log volume beyond ±{OUTLIER_Z:g}", "1 + min(1, |z| / 3.5 − 1)"),
 )
 
@@ -56,7 +57,8 @@ def rank_cases(results: Mapping[str, CaseResult], support: str | None = None) ->
     score_z = _cohort_z({case: r for case, r in results.items() if case != support}, lambda result: result.score)
     ranked = []
     for case, result in results.items():
-        signs = [
+        signs = [Sign(sentence, 1.0) for sentence in result.warnings]
+        signs += [
             sign
             for name, measured in result.classes.items()
             for sign in _signs(measured, volume_z.get((case, name)), score_z.get((case, name)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.common.errors import BundleError
@@ -60,12 +60,14 @@ class Cohort:
         output_dir: the work directory.
         spacing_mm: spacing of the cached volumes, X, Y, Z.
         cases: good cases by identifier, sorted.
-        rejected: identifier -> {"file", "reason"} of the volumes left out.
+        rejected: identifier -> {"file", "reason", "remedy"} of the volumes left out.
         support: identifier of the scribbled case.
         scribbles: NIfTI on the support's own grid.
         classes: name -> value in the scribbles and in all label maps.
         background: value of the background strokes.
         assumptions: sentences about what nobody said.
+        warnings: identifier -> sentences, of good cases that the user should look at.
+        unused: file -> reason, of what else lies in the images folder.
     """
 
     output_dir: Path
@@ -77,6 +79,8 @@ class Cohort:
     classes: dict[str, int]
     background: int | None
     assumptions: tuple[str, ...]
+    warnings: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    unused: dict[str, str] = field(default_factory=dict)
 
     def cached_image(self, case_id: str) -> Path:
         """float32 in [0, 1] (`normalise_hu`), RAS axes, at `spacing_mm`."""
@@ -148,6 +152,8 @@ def load_cohort(output_dir: str | Path) -> Cohort:
             classes=content["classes"],
             background=content["background"],
             assumptions=tuple(content["assumptions"]),
+            warnings={name: tuple(sentences) for name, sentences in content.get("warnings", {}).items()},
+            unused=content.get("unused", {}),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError("the cohort file is damaged; delete it", stage=STAGE, file=path, found=repr(error)) from error

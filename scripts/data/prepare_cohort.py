@@ -18,6 +18,8 @@ from scripts.common.files import write_json, write_nifti
 from scripts.common.work_folder import WorkFolder
 from scripts.data.case import Case, as_spacing, check_case_names, check_distinct_names
 from scripts.data.cohort import STAGE, Cohort, load_cohort
+from scripts.data.gate.admission import admit, left_out_lines, rejection, verdict_lines
+from scripts.data.gate.size import check_size
 from scripts.data.reading.alignment import on_grid_of
 from scripts.data.stroke_classes import (
     StrokeClasses,
@@ -28,9 +30,11 @@ from scripts.data.stroke_classes import (
     segment_labels,
 )
 from scripts.data.volume_cache import CachedCase, VolumeCache, fingerprint
-from scripts.data.volume_io import Volume, case_id, find_volumes, is_plain_nifti, read_labels, read_volume
+from scripts.data.volume_io import Volume, case_id, is_plain_nifti, read_labels, scan_folder
 
 logger = logging.getLogger(__name__)
+
+GIVEN = "given as strokes or organs of the support"
 
 
 def prepare_cohort(
@@ -42,13 +46,15 @@ def prepare_cohort(
     classes: Mapping[str, int] | str | None = None,
     background: int | None = None,
     minimum_cases: int = 2,
+    support_mask: str | Path | None = None,
     check: Callable[[Cohort], None] = lambda _: None,
 ) -> Cohort:
     """Check everything, cache every good volume at `spacing_mm` (X, Y, Z) and write `cohort.json`.
 
     Run again it does only what is missing or changed. One volume is in memory at a time. Bad volumes are recorded in
-    `rejected`; a bad support is an error. Called with images alone (as a training of PRNet does) it keeps the support,
-    scribbles and classes that the work directory already has for these images.
+    `rejected`, odd ones in `warnings`, other files in `unused`; a bad support is an error. Called with images alone (as
+    a training of PRNet does) it keeps the support, scribbles and classes that the work directory already has for these
+    images.
 
     Args:
         images: folder of volumes (see `find_volumes`).
@@ -60,6 +66,7 @@ def prepare_cohort(
             folder, else every value but the largest.
         background: value of the background strokes; by default from `dataset.json`, else the largest value.
         minimum_cases: fewer good volumes than this are an error.
+        support_mask: the support's label map where it was given; it and the strokes may lie in the images folder.
         check: refuses further input that does not fit the cohort, before strokes or `cohort.json` are written.
 
     Raises:
@@ -67,11 +74,17 @@ def prepare_cohort(
     """
     cache = VolumeCache(Path(output_dir).absolute(), as_spacing(spacing_mm))
     classes = parse_classes(classes) if isinstance(classes, str) else classes
-    sources = {name: path.absolute() for name, path in find_volumes(images).items()}
+    scan = scan_folder(images)
+    sources = {name: path.absolute() for name, path in scan.volumes.items()}
+    unused = {str(path): reason for path, reason in scan.unused}
     earlier = None
     if support is None and scribbles is None and not classes and (earlier := _recall(cache.output_dir, sources)):
         support, scribbles = earlier.support, earlier.scribbles
         classes, background = earlier.classes or None, earlier.background
+    given = [Path(file).resolve() for file in (scribbles, support_mask) if file is not None]
+    given += earlier.given if earlier else []
+    for name in [name for name, path in sources.items() if path.resolve() in given]:
+        unused[str(sources.pop(name))] = GIVEN
     if scribbles is not None and support is None:
         raise BundleError("scribbles were given without their support", stage=STAGE, file=scribbles)
     support_id: str | None = None
@@ -84,36 +97,40 @@ def prepare_cohort(
 
     support_case, strokes_file, converted = None, None, None
     if support_id is not None:
-        present = _present(cache, support_id, sources[support_id])
+        present = _present(cache, support_id, sources[support_id], strict=True)
         support_case = cache.described(support_id, sources[support_id], present)
     if scribbles is not None and support_case is not None:
         file = Path(scribbles).absolute()
         strokes, strokes_file, converted = _read_strokes(file, support_case, cache, images, classes, background)
         classes, background = strokes.classes, strokes.background
         assumptions += strokes.assumptions
-    _check_output(cache, sources)
+    _check_output(cache, _of_possible_size(cache, sources))
     cached_support = None
     if support_case is not None:
         cached_support = cache.stored(support_case, present)
         del present  # one volume in memory at a time
-    cases, rejected, dropped = _cache_all(cache, sources, cached_support)
-    _check_count(len(cases), minimum_cases, images, rejected)
+    cached, left_out, dropped = _cache_all(cache, sources, cached_support)
+    _check_count(len(cached), minimum_cases, images, left_out)
     cohort = Cohort(
         output_dir=cache.output_dir,
         spacing_mm=cache.spacing_mm,
-        cases=cases,
-        rejected=rejected,
+        cases={name: good.case for name, good in cached.items()},
+        rejected={name: rejection(sources[name], error) for name, error in left_out.items()},
         support=support_id,
         scribbles=strokes_file,
         classes=dict(classes or {}),
         background=background,
         assumptions=tuple(dict.fromkeys([*(earlier.assumptions if earlier else ()), *assumptions, *dropped])),
+        warnings={name: good.warnings for name, good in cached.items() if good.warnings},
+        unused=unused,
     )
     check(cohort)
     for sentence in cohort.assumptions:
         logger.info("assumed: %s", sentence)
     if strokes_file is not None and converted is not None:
         _write_strokes(strokes_file, converted)
+    if earlier is None:  # of a stage that prepares the cohort again nobody wants to hear it twice
+        _tell(cohort, left_out)
     _write(cohort)
     return cohort
 
@@ -125,6 +142,7 @@ class _Earlier:
     Attributes:
         support: the volume as the user gave it.
         scribbles, classes, background, assumptions: see `Cohort`.
+        given: label maps of the support that lie in the images folder.
     """
 
     support: Path
@@ -132,6 +150,7 @@ class _Earlier:
     classes: dict[str, int]
     background: int | None
     assumptions: tuple[str, ...]
+    given: list[Path]
 
 
 def _recall(output_dir: Path, sources: Mapping[str, Path]) -> _Earlier | None:
@@ -146,7 +165,8 @@ def _recall(output_dir: Path, sources: Mapping[str, Path]) -> _Earlier | None:
         return None
     if not {case.source for case in cohort.cases.values()} & set(sources.values()):
         return None
-    return _Earlier(support, cohort.scribbles, cohort.classes, cohort.background, cohort.assumptions)
+    given = [Path(file).resolve() for file, reason in cohort.unused.items() if reason == GIVEN]
+    return _Earlier(support, cohort.scribbles, cohort.classes, cohort.background, cohort.assumptions, given)
 
 
 def _name_of_support(sources: Mapping[str, Path], support: Path) -> tuple[str, list[str]]:
@@ -172,32 +192,53 @@ def _name_of_support(sources: Mapping[str, Path], support: Path) -> tuple[str, l
 
 def _cache_all(
     cache: VolumeCache, sources: Mapping[str, Path], support: CachedCase | None
-) -> tuple[dict[str, Case], dict[str, dict[str, str]], list[str]]:
-    """Cache every source: good cases, rejected ones, and a sentence for each copy of the support that was dropped."""
-    cases: dict[str, Case] = {}
-    rejected: dict[str, dict[str, str]] = {}
+) -> tuple[dict[str, CachedCase], dict[str, BundleError], list[str]]:
+    """Cache every source: good cases, why others are left out, and a sentence for each copy of the support dropped."""
+    cases: dict[str, CachedCase] = {}
+    left_out: dict[str, BundleError] = {}
     dropped: list[str] = []
     for name, source in sorted(sources.items()):
         if support is not None and name == support.case.id:
-            cases[name] = support.case
+            cases[name] = support
             continue
         try:
             present = _present(cache, name, source)
         except BundleError as error:
-            rejected[name] = {"file": str(source), "reason": f"{error.problem} ({error.found})"}
-            logger.warning("left out: %s", error)
+            left_out[name] = error
             continue
         cached = cache.stored(cache.described(name, source, present), present)
         if support is not None and cached.voxels == support.voxels:
             dropped.append(f"{name} is a copy of the support {support.case.id} and was dropped.")
             continue
-        cases[name] = cached.case
-    return cases, rejected, dropped
+        cases[name] = cached
+    return cases, left_out, dropped
 
 
-def _present(cache: VolumeCache, name: str, source: Path) -> CachedCase | Volume:
-    """What the cache holds of a source, or its content."""
-    return cache.find(name, source) or read_volume(source)
+def _present(cache: VolumeCache, name: str, source: Path, strict: bool = False) -> CachedCase | Volume:
+    """What the cache holds of a source, or its content if that may be a case; the support is judged more strictly."""
+    return cache.find(name, source) or admit(source, strict=strict)
+
+
+def _of_possible_size(cache: VolumeCache, sources: Mapping[str, Path]) -> dict[str, Path]:
+    """Those that can be cached, by their headers; the others are left out when their turn comes."""
+    possible = {}
+    for name, source in sources.items():
+        try:
+            if not cache.files.record(name).exists():
+                check_size(source)
+        except BundleError:
+            continue
+        possible[name] = source
+    return possible
+
+
+def _tell(cohort: Cohort, left_out: Mapping[str, BundleError]) -> None:
+    """Say what is odd about the volumes, and what is not used."""
+    for message in (*left_out_lines(left_out), *verdict_lines(cohort.warnings)):
+        logger.warning("%s", message)
+    unused = {Path(file).name: [f"not used: {reason}"] for file, reason in cohort.unused.items()}
+    for message in verdict_lines(unused):
+        logger.info("%s", message)
 
 
 def _read_strokes(
@@ -279,6 +320,8 @@ def _write(cohort: Cohort) -> None:
         "classes": cohort.classes,
         "background": cohort.background,
         "assumptions": list(cohort.assumptions),
+        "warnings": cohort.warnings,
+        "unused": cohort.unused,
     }
     try:
         before = load_cohort(cohort.output_dir)

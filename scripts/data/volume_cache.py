@@ -32,10 +32,15 @@ HU_RANGE = (-1024.0, 3071.0)  # padding below and metal above carry no anatomy
 
 @dataclass(frozen=True)
 class CachedCase:
-    """A case whose cache is complete, and a fingerprint of its canonical voxels (equal for copies in other formats)."""
+    """A case whose cache is complete, and a fingerprint of its canonical voxels (equal for copies in other formats).
+
+    Attributes:
+        warnings: what the user should know about the volume.
+    """
 
     case: Case
     voxels: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class VolumeCache:
         record = self.files.record(case_id)
         try:
             content = read_json(record)
-            cached = CachedCase(Case.from_json(content["case"]), content["voxels"])
+            cached = CachedCase(Case.from_json(content["case"]), content["voxels"], tuple(content["warnings"]))
             inputs, stamp = content["inputs"], content["stamp"]
         except (BundleError, KeyError, TypeError, ValueError):
             if self.files.image(case_id).exists():
@@ -75,7 +80,7 @@ class VolumeCache:
         if cached.case.sha256 != fingerprint(source):
             logger.info("%s: the source changed, caching the volume again", case_id)
             return None
-        moved = CachedCase(replace(cached.case, source=source, image=image), cached.voxels)
+        moved = replace(cached, case=replace(cached.case, source=source, image=image))
         self._write_record(moved)
         return moved
 
@@ -116,7 +121,7 @@ class VolumeCache:
         write_nifti(self.files.image(case.id), normalise_hu(small.array), small.affine)
         if case.image != case.source:
             write_nifti(case.image, _compact(present.array), present.affine)
-        cached = CachedCase(case, _voxel_fingerprint(upright.array))
+        cached = CachedCase(case, _voxel_fingerprint(upright.array), present.remarks)
         self._write_record(cached)
         return cached
 
@@ -145,7 +150,8 @@ class VolumeCache:
 
     def _write_record(self, cached: CachedCase) -> None:
         case = cached.case
-        content = {"stamp": _stamp(case.source), "voxels": cached.voxels, "case": case.to_json()}
+        content: dict[str, Any] = {"stamp": _stamp(case.source), "voxels": cached.voxels, "case": case.to_json()}
+        content["warnings"] = cached.warnings
         files = [self.files.image(case.id), self.files.body(case.id)]
         files += [case.image] if case.image != case.source else []
         write_record(self.files.record(case.id), content, self._inputs(), files)

@@ -17,6 +17,7 @@ from scripts.common.boxes import box_of
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_path, write_json
 from scripts.data.reading.alignment import aligned
+from scripts.data.stroke_classes import LARGEST_LABEL
 from scripts.data.volume_io import Volume, find_label_maps, read_labels
 
 logger = logging.getLogger(__name__)
@@ -175,18 +176,39 @@ def _cases_to_compare(
             expected=f"names as in {labels}: {', '.join(labelled) or 'none'}",
             found=", ".join(predicted) or "no label maps",
         )
-    if cases is None and (rest := sorted(set(labelled) - set(ids))):
-        logger.warning("labels without a prediction are not scored: %s", ", ".join(rest))
+    if cases is None:
+        for what, files in (("labels without a prediction", labelled), ("predictions without a label", predicted)):
+            if rest := sorted(set(files) - set(ids)):
+                logger.warning("%s are not scored: %s", what, ", ".join(rest))
     return ids
 
 
 def _evaluate_case(case: str, prediction: Path, label: Path, classes: Mapping[str, int]) -> dict[str, ClassScores]:
     predicted, truth = read_labels(prediction, classes), read_labels(label, classes)
     predicted, truth = _on_one_grid(case, prediction, predicted, truth)
+    _judge_labels(case, {prediction: predicted, label: truth}, classes)
     return {
         name: score_masks(predicted.array == value, truth.array == value, truth.spacing_mm)
         for name, value in classes.items()
     }
+
+
+def _judge_labels(case: str, maps: Mapping[Path, Volume], classes: Mapping[str, int]) -> None:
+    """Refuse what is an image, and say of a label map that it holds none of the classes."""
+    for file, volume in maps.items():
+        lowest, highest = int(volume.array.min()), int(volume.array.max())
+        if lowest < 0 or highest > LARGEST_LABEL + 1:
+            raise BundleError(
+                "this is no label map",
+                case=case,
+                stage=STAGE,
+                file=file,
+                expected=f"values from 0 to {LARGEST_LABEL + 1}; give a folder of label maps, not of images",
+                found=f"values from {lowest} to {highest}",
+            )
+        if not np.isin(volume.array, list(classes.values())).any():
+            held = ", ".join(map(str, np.unique(volume.array)[:10]))
+            logger.warning("%s: %s holds none of the classes, only values %s", case, file, held)
 
 
 def _on_one_grid(case: str, file: Path, predicted: Volume, truth: Volume) -> tuple[Volume, Volume]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from scripts.common.errors import BundleError
 from scripts.common.files import write_nifti
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import load_cohort
+from scripts.data.gate.admission import admit, left_out_lines, verdict_lines
 from scripts.data.records import PseudoLabelRecord
-from scripts.data.volume_io import find_volumes, is_plain_nifti, read_volume
+from scripts.data.volume_io import find_volumes, is_plain_nifti
 from scripts.quality.records import distrusted
 
 logger = logging.getLogger(__name__)
@@ -88,12 +90,48 @@ def _not_located(case: str, file: Path, classes: Mapping[str, int]) -> tuple[str
     return record.not_located
 
 
+@dataclass(frozen=True)
+class AdmittedVolumes:
+    """What of some volumes can be segmented.
+
+    Attributes:
+        items: [{"image", "case"}].
+        warnings: case -> sentences, of those that the user should look at.
+        left_out: case -> why.
+    """
+
+    items: list[dict[str, str]]
+    warnings: dict[str, tuple[str, ...]]
+    left_out: dict[str, BundleError]
+
+    def tell(self) -> None:
+        """Log what is not simply good."""
+        for message in (*left_out_lines(self.left_out), *verdict_lines(self.warnings)):
+            logger.warning("%s", message)
+
+
+def admit_volumes(volumes: Mapping[str, Path], output_dir: str | Path) -> AdmittedVolumes:
+    """Read every volume through the gate; what is no plain NIfTI is converted to `output_dir/images/ID.nii.gz`."""
+    admitted = AdmittedVolumes([], {}, {})
+    for case, path in volumes.items():
+        try:
+            volume, image = admit(path), path
+            if not is_plain_nifti(path):
+                image = Path(output_dir) / "images" / f"{case}.nii.gz"
+                write_nifti(image, volume.array, volume.affine)
+        except BundleError as error:
+            admitted.left_out[case] = error
+            continue
+        admitted.items.append({"image": str(image), "case": case})
+        if volume.remarks:
+            admitted.warnings[case] = volume.remarks
+    return admitted
+
+
 def inference_items(
     dataset_dir: str | Path, output_dir: str | Path, skip_existing: bool = False, pattern: str = "*"
 ) -> list[dict[str, str]]:
-    """Volumes of a folder as [{"image", "case"}], every one checked; bad ones are logged and left out.
-
-    Other formats than plain NIfTI are converted to `output_dir/images/ID.nii.gz`.
+    """Volumes of a folder as [{"image", "case"}], each through the gate (see `admit_volumes`), which logs its verdict.
 
     Args:
         dataset_dir: folder of CT volumes (see `find_volumes`).
@@ -105,30 +143,12 @@ def inference_items(
         BundleError: no volume is usable.
     """
     labels = LabelFolder(Path(output_dir))
-    items, done = [], 0
-    for case, path in find_volumes(dataset_dir).items():
-        if not fnmatch(path.name, pattern):
-            continue
-        if skip_existing and labels.label(case).is_file():
-            done += 1
-            continue
-        try:
-            image = _checked_nifti(case, path, labels.path / "images")
-        except BundleError as error:
-            logger.error("left out: %s", error)
-            continue
-        items.append({"image": str(image), "case": case})
-    if not items and not done:
+    volumes = {case: path for case, path in find_volumes(dataset_dir).items() if fnmatch(path.name, pattern)}
+    todo = {case: path for case, path in volumes.items() if not (skip_existing and labels.label(case).is_file())}
+    admitted = admit_volumes(todo, output_dir)
+    admitted.tell()
+    if not admitted.items and len(todo) == len(volumes):
         raise BundleError(
             "there is no volume to segment", stage="inference", file=dataset_dir, expected="CT volumes", found="none"
         )
-    return items
-
-
-def _checked_nifti(case: str, path: Path, converted: Path) -> Path:
-    volume = read_volume(path)
-    if is_plain_nifti(path):
-        return path
-    image = converted / f"{case}.nii.gz"
-    write_nifti(image, volume.array, volume.affine)
-    return image
+    return admitted.items

@@ -11,11 +11,13 @@ import numpy as np
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys, convert_data_type
 
+from scripts.common.affines import spacing_of
 from scripts.common.errors import BundleError
 from scripts.common.files import open_nifti, write_nifti
 from scripts.common.made_of import write_record
 from scripts.common.work_folder import LabelFolder
 from scripts.data.volume_io import case_id
+from scripts.segmentation.plausibility import body_volume_ml, label_map_warnings, label_volumes_ml
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +25,8 @@ logger = logging.getLogger(__name__)
 class SaveLabelMaps:
     """Ignite handler: writes each post-processed prediction as uint8 NIfTI with the image's affine, bit for bit.
 
-    A handler and no transform, because MONAI Label runs the transforms of this bundle and writes files itself.
+    A handler and no transform, because MONAI Label runs the transforms of this bundle and writes files itself. An
+    implausible label map is logged and its record says why, under `warnings`.
 
     Args:
         output_dir: receives `ID.nii.gz`.
@@ -42,10 +45,12 @@ class SaveLabelMaps:
         batch, outputs = cast(list[Any], engine.state.batch), cast(list[Any], engine.state.output)
         for item, output in zip(batch, outputs, strict=True):
             source = Path(item[CommonKeys.IMAGE].meta["filename_or_obj"])
-            self.save(item.get("case") or case_id(source), output[CommonKeys.PRED], source)
+            image = item[CommonKeys.IMAGE]
+            body_ml = body_volume_ml(image, spacing_of(np.asarray(image.affine)))
+            self.save(item.get("case") or case_id(source), output[CommonKeys.PRED], source, body_ml)
 
-    def save(self, case: str, prediction: Any, source: Path) -> Path:
-        """Write (1, X, Y, Z) label values for the image file `source`.
+    def save(self, case: str, prediction: Any, source: Path, body_ml: float) -> Path:
+        """Write (1, X, Y, Z) label values for the image file `source`, which shows `body_ml` of a body.
 
         Raises:
             BundleError: the prediction is not on the image's grid.
@@ -61,9 +66,14 @@ class SaveLabelMaps:
                 expected=image.shape[:3],
                 found=array.shape[1:],
             )
-        path = self.labels.label(case)
-        write_nifti(path, array[0].astype(np.uint8), image.affine, like=image)
+        path, labels = self.labels.label(case), array[0].astype(np.uint8)
+        write_nifti(path, labels, image.affine, like=image)
+        voxel_ml = float(np.prod(spacing_of(image.affine))) / 1000
+        warnings = label_map_warnings(label_volumes_ml(labels, voxel_ml), body_ml)
         if case in self.made_of:
-            write_record(self.labels.record(case), {"case": case}, self.made_of[case], [path])
+            content = {"case": case, **({"warnings": warnings} if warnings else {})}
+            write_record(self.labels.record(case), content, self.made_of[case], [path])
+        for sentence in warnings:
+            logger.warning("%s: %s", case, sentence)
         logger.info("%s: wrote %s", case, path)
         return path

@@ -20,6 +20,7 @@ from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.stroke_classes import dataset_labels, parse_classes
 from scripts.data.volume_cache import VolumeCache
 from tests.damage import KINDS, damage
+from tests.data.gate.volume_headers import claim
 
 SHAPE = (12, 10, 8)
 AFFINE = np.array([[-4.0, 0, 0, 40], [0, 4, 0, -30], [0, 0, 5, 7], [0, 0, 0, 1]])  # LAS
@@ -119,7 +120,7 @@ def test_split_is_even_and_spares_the_support(folder):
 def test_second_run_writes_nothing_and_reads_no_source(folder, monkeypatch):
     before = modification_times(prepare(folder))
     written = (folder / "out" / "cohort.json").stat().st_mtime_ns
-    monkeypatch.setattr(scripts.data.prepare_cohort, "read_volume", pytest.fail)
+    monkeypatch.setattr(scripts.data.prepare_cohort, "admit", pytest.fail)
     monkeypatch.setattr("scripts.data.volume_cache.fingerprint", pytest.fail)
     cohort = prepare(folder)
     assert modification_times(cohort) == before
@@ -482,3 +483,57 @@ def test_a_vanished_support_is_forgotten(folder):
     prepare(folder, support=folder / "support.nii.gz")
     (folder / "support.nii.gz").unlink()
     assert prepare_cohort(folder / "images", folder / "out", SPACING_MM).support is None
+
+
+def test_verdicts_are_told_kept_and_survive_a_second_run(folder, monkeypatch, caplog):
+    images = folder / "images"
+    save(images / "mr.nii.gz", np.maximum(scan(5), 0))
+    save(images / "raw.nii.gz", scan(6) + 1024)
+    save(images / "b_seg.nii.gz", (scan(1) > -500).astype(np.uint8))
+    save(images / "c_seg.nii.gz", 3 * (scan(2) > -500).astype(np.uint8))
+    with caplog.at_level(logging.INFO):
+        cohort = prepare(folder)
+    assert list(cohort.cases) == ["a", "b", "c", "d", "mr"]
+    (sentence,) = cohort.warnings.pop("mr")
+    assert cohort.warnings == {} and "like those of MR" in sentence
+    assert cohort.rejected["b_seg"] == {
+        "file": str(images / "b_seg.nii.gz"),
+        "reason": "this is a label map or scribbles, no image (values from 0 to 1, by its name of b)",
+        "remedy": "move it out of the images folder",
+    }
+    assert "water lies near 1024" in cohort.rejected["raw"]["reason"]
+    assert "left out: b_seg, c_seg: this is a label map" in caplog.text and f"mr: {sentence}" in caplog.text
+    before = load_cohort(folder / "out")
+    monkeypatch.setattr(scripts.data.volume_cache, "body_mask", pytest.fail)
+    assert prepare(folder) == before and before.warnings["mr"] == (sentence,)
+
+
+def test_a_support_that_is_no_ct_is_an_error(folder):
+    save(folder / "images" / "a.nii.gz", scan(0) + 1024)
+    assert "water lies near 1024" in failure(folder)
+
+
+def test_strokes_and_organs_in_the_images_folder_are_no_cases(folder):
+    images = folder / "images"
+    shutil.move(folder / "scribbles.nii.gz", images / "a_strokes.nii.gz")
+    shutil.copy(images / "a_strokes.nii.gz", images / "organs.nii.gz")
+    files = {"scribbles": images / "a_strokes.nii.gz", "support_mask": images / "organs.nii.gz"}
+    cohort = prepare(folder, **files)
+    assert list(cohort.cases) == ["a", "b", "c", "d"] and cohort.rejected == {}
+    assert cohort.unused == dict.fromkeys(map(str, files.values()), "given as strokes or organs of the support")
+    assert prepare_cohort(images, folder / "out", SPACING_MM) == cohort  # as the training of a network calls it
+
+
+def test_a_header_that_claims_too_much_stops_no_other_case(folder):
+    claim(folder / "images" / "huge.nii", (30000, 30000, 30000))
+    cohort = prepare(folder)
+    assert list(cohort.cases) == ["a", "b", "c", "d"]
+    assert cohort.rejected["huge"]["reason"] == "the volume is too large (30000 x 30000 x 30000)"
+
+
+def test_a_cohort_of_an_older_version_has_no_verdicts(folder):
+    file = prepare(folder).output_dir / "cohort.json"
+    content = read_json(file)
+    del content["warnings"], content["unused"]
+    file.write_text(json.dumps(content), encoding="utf-8")
+    assert load_cohort(file.parent).warnings == {} and load_cohort(file.parent).unused == {}

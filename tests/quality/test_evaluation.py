@@ -139,3 +139,25 @@ def test_missing_cases(folders, tmp_path, caplog):
     (tmp_path / "none").mkdir()
     with pytest.raises(BundleError, match="no prediction has a label"):
         evaluate_folder(tmp_path / "none", labels, CLASSES)
+
+
+def test_what_has_no_partner_or_no_class_is_named(tmp_path, caplog):
+    label = boxes((1, (slice(5, 9),) * 3))
+    for folder, names in (("predictions", ("a", "extra")), ("labels", ("a", "other"))):
+        for name in names:
+            save(tmp_path / folder, name, label if folder == "labels" else np.zeros_like(label))
+    with caplog.at_level(logging.WARNING):
+        evaluate_folder(tmp_path / "predictions", tmp_path / "labels", CLASSES)
+    assert "labels without a prediction are not scored: other" in caplog.text
+    assert "predictions without a label are not scored: extra" in caplog.text
+    assert "a.nii.gz holds none of the classes, only values 0" in caplog.text
+
+
+@pytest.mark.parametrize(("array", "found"), [(-1000, "from -1000 to 0"), (256, "from 0 to 256")])
+def test_an_image_is_no_label_map(tmp_path, array, found):
+    label = boxes((1, (slice(5, 9),) * 3))
+    save(tmp_path / "labels", "a", label)
+    save(tmp_path / "predictions", "a", (array * label.astype(np.int16)).astype(np.int16))
+    with pytest.raises(BundleError, match="this is no label map") as caught:
+        evaluate_folder(tmp_path / "predictions", tmp_path / "labels", CLASSES)
+    assert found in str(caught.value.found)

@@ -76,6 +76,8 @@ def cohort(out: Path, **changes: Any) -> dict[str, Any]:
         "classes": CLASSES,
         "background": 14,
         "assumptions": ["Strokes of liver count as background."],
+        "warnings": {"case_2": ["the values are clipped to -50 to 150"]},
+        "unused": {"images/notes.txt": "no volume", "images/list.csv": "no volume"},
         **changes,
     }
 

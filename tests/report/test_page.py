@@ -38,6 +38,9 @@ def test_page_tells_everything(finished):
         assert case in text
     for sentence in (
         "Research use only, not for diagnosis.",
+        "case_2: the values are clipped to -50 to 150",
+        "In the images folder, but not used (2)",
+        "notes.txt, list.csv: no volume",
         "Strokes of liver count as background.",
         "the volume is constant: the value 0 everywhere",
         "spleen = 1",

@@ -74,7 +74,7 @@ def test_inference_items_convert_skip_and_name_bad_volumes(tmp_path, caplog):
     (folder / "d.nii.gz").write_bytes(b"")
     output.mkdir()
     (output / "b.nii.gz").touch()
-    with caplog.at_level(logging.ERROR):
+    with caplog.at_level(logging.WARNING):
         items = inference_items(folder, output, skip_existing=True)
     assert [item["case"] for item in items] == ["a", "c"]
     assert items[1]["image"] == str(output / "images" / "c.nii.gz")

@@ -1,0 +1,72 @@
+"""The gate that every command reads volumes through: good, good with a warning, or left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from scripts.common.errors import BundleError
+from scripts.data.gate.size import check_size
+from scripts.data.gate.values import LABEL_MAP, judge_values
+from scripts.data.volume_io import Volume, case_id, read_volume
+
+LABEL_MAP_NAME = re.compile(r"(.+)[-_. ](seg|segmentation|label|labels|labelmap|mask|gt|scribbles?)", re.IGNORECASE)
+MOST_NAMES = 10
+
+
+def admit(path: str | Path, strict: bool = False) -> Volume:
+    """Read a volume that can be used; what the user should know about it is among its remarks.
+
+    Args:
+        path: see `read_volume`.
+        strict: see `read_volume`.
+
+    Raises:
+        BundleError: as `read_volume`; too large; its values are no Hounsfield units, show no tissue or are labels.
+    """
+    path = Path(path)
+    check_size(path)
+    volume = read_volume(path, strict)
+    finding = judge_values(volume.array)
+    if finding is None:
+        return volume
+    if finding.usable:
+        return replace(volume, remarks=(*volume.remarks, finding.sentence))
+    found = f"values from {volume.array.min():g} to {volume.array.max():g}"
+    if finding is LABEL_MAP and (named := LABEL_MAP_NAME.fullmatch(case_id(path))):
+        found += f", by its name of {named[1]}"
+    raise BundleError(
+        finding.problem, case=case_id(path), stage="cohort", file=path, expected=finding.remedy, found=found
+    )
+
+
+def rejection(source: Path, error: BundleError) -> dict[str, str]:
+    """Why a volume is left out, as `cohort.json` says it."""
+    return {"file": str(source), "reason": f"{error.problem} ({error.found})", "remedy": str(error.expected)}
+
+
+def left_out_lines(errors: Mapping[str, BundleError]) -> list[str]:
+    """Case -> why it is left out, as few messages: cases of the same problem share one."""
+    alike: dict[str, list[str]] = {}
+    for case, error in errors.items():
+        alike.setdefault(f"{error.problem}; expected: {error.expected}", []).append(case)
+    return [
+        f"left out: {errors[cases[0]]}" if len(cases) == 1 else f"left out: {_listed(cases)}: {sentence}"
+        for sentence, cases in alike.items()
+    ]
+
+
+def verdict_lines(verdicts: Mapping[str, Sequence[str]]) -> list[str]:
+    """Case -> sentences, as few lines: cases with the same sentence share one."""
+    cases: dict[str, list[str]] = {}
+    for case, sentences in verdicts.items():
+        for sentence in sentences:
+            cases.setdefault(sentence, []).append(case)
+    return [f"{_listed(names)}: {sentence}" for sentence, names in cases.items()]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(names[:MOST_NAMES]) + more

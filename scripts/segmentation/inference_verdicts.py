@@ -1,0 +1,88 @@
+"""What `infer` says about each volume of its folder, kept beside the label maps: a second run reads no volume again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json, write_json
+from scripts.common.work_folder import LabelFolder
+from scripts.data.gate.admission import left_out_lines, rejection, verdict_lines
+from scripts.data.volume_cache import fingerprint
+from scripts.segmentation.items import AdmittedVolumes
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME = "volumes.json"
+
+
+@dataclass(frozen=True)
+class InferenceVerdicts:
+    """Verdicts on the volumes of one folder.
+
+    Attributes:
+        warnings: case -> sentences about its volume; nothing of one that is simply good.
+        left_out: case -> why it is left out.
+    """
+
+    warnings: dict[str, tuple[str, ...]]
+    left_out: dict[str, BundleError]
+
+    def readable(self, volumes: Mapping[str, Path]) -> dict[str, str]:
+        """Case -> fingerprint of its file; what cannot be read is left out."""
+        found = {}
+        for case, source in volumes.items():
+            try:
+                found[case] = fingerprint(source)
+            except (BundleError, OSError) as error:
+                self.left_out[case] = _unreadable(case, source, error)
+        return found
+
+    def recall(self, labels: LabelFolder, done: Collection[str]) -> None:
+        """Take over what an earlier run said of the volumes whose label maps are done."""
+        try:
+            earlier = dict(read_json(labels.path / FILE_NAME)["warnings"])
+            self.warnings.update({case: tuple(sentences) for case, sentences in earlier.items() if case in done})
+        except (BundleError, KeyError, TypeError, ValueError):
+            logger.debug("no verdicts of an earlier run in %s", labels.path)
+
+    def add(self, admitted: AdmittedVolumes) -> None:
+        """Take over what reading said."""
+        self.warnings.update(admitted.warnings)
+        self.left_out.update(admitted.left_out)
+
+    def write(self, labels: LabelFolder, sources: Mapping[str, Path]) -> None:
+        """Keep them for the next run."""
+        rejected = {case: rejection(sources[case], error) for case, error in self.left_out.items()}
+        write_json(labels.path / FILE_NAME, {"warnings": self.warnings, "rejected": rejected})
+
+    def tell(self, labels: LabelFolder, done: Collection[str]) -> None:
+        """One line for what is not simply good, and one for how many there are; `done` have a label map."""
+        verdicts = {case: (*self.warnings.get(case, ()), *_about_label_map(labels.record(case))) for case in done}
+        for message in (*left_out_lines(self.left_out), *verdict_lines(verdicts)):
+            logger.warning("%s", message)
+        logger.info("%d label maps in %s; %d volumes left out", len(done), labels.path, len(self.left_out))
+
+
+def _about_label_map(record: Path) -> list[str]:
+    """What was implausible about it."""
+    try:
+        return [str(sentence) for sentence in read_json(record).get("warnings", [])]
+    except (BundleError, AttributeError):
+        return []
+
+
+def _unreadable(case: str, source: Path, error: Exception) -> BundleError:
+    if isinstance(error, BundleError):
+        return error
+    return BundleError(
+        "the volume cannot be read",
+        case=case,
+        stage="inference",
+        file=source,
+        expected="a file that exists and may be read",
+        found=error,
+    )

@@ -1,0 +1,26 @@
+import numpy as np
+import pytest
+import torch
+
+from scripts.segmentation.plausibility import body_volume_ml, label_map_warnings, label_volumes_ml
+
+
+def test_an_empty_label_map_and_one_that_fills_the_body():
+    assert label_map_warnings({1: 1500.0, 3: 150.0}, 20000.0) == []
+    assert label_map_warnings({1: 15000.0}, 20000.0) == []
+    (sentence,) = label_map_warnings({1: 15001.0, 3: 20.0}, 20000.0)
+    assert sentence.startswith("label 1 fills 75% of the body")
+    assert label_map_warnings({}, 20000.0)[0].startswith("the label map is empty")
+
+
+def test_volumes_are_in_ml():
+    labels = np.zeros((4, 4, 4), np.uint8)
+    labels[0], labels[1, 0] = 3, 7
+    assert label_volumes_ml(labels, 0.5) == {3: 8.0, 7: 2.0}
+
+
+def test_the_body_is_measured_on_a_coarser_grid():
+    image = torch.zeros(1, 80, 60, 40)  # air
+    image[0, 20:60, 20:40] = 0.5
+    assert body_volume_ml(image, (2.0, 2.0, 4.0)) == pytest.approx(512, rel=0.05)  # the corners go
+    assert body_volume_ml(torch.zeros(1, 8, 8, 8), (4.0, 4.0, 5.0)) == 32 * 32 * 40 / 1000
