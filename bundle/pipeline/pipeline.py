@@ -20,6 +20,7 @@ from scripts.common.errors import BundleError
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.prepare_cohort import prepare_cohort
+from scripts.data.scribbles import check_scribbles
 
 
 class Pipeline:
@@ -49,6 +50,7 @@ class Pipeline:
             background=settings.background,
             minimum_cases=minimum_cases,
         )
+        check_scribbles(self.cohort)
         mode.check_inputs(settings, self.cohort)
         self.plan = mode.plan(settings, self.cohort)
         self.runner = Runner(settings, self.cohort, self.directory)

@@ -79,6 +79,11 @@ class WorkFolder:
         return self.path / "cohort.json"
 
     @property
+    def scribbles(self) -> Path:
+        """What was remarked on the support's strokes."""
+        return self.path / "scribbles.json"
+
+    @property
     def settings(self) -> Path:
         """What the user asked for."""
         return self.path / "run.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -22,7 +23,6 @@ from scripts.data.scribbles import read_scribble_points
 from scripts.label_propagation.atlas import read_atlas
 from scripts.label_propagation.case_files import write_case
 from scripts.label_propagation.propagate_case import (
-    CasePropagation,
     FirstRoundSettings,
     PropagatedSupport,
     propagate_case,
@@ -30,6 +30,8 @@ from scripts.label_propagation.propagate_case import (
 )
 from scripts.networks.embedding_weights import TrainedEmbedding, check_embedding, load_embedding
 from scripts.registration.body import Body, embed_body
+
+logger = logging.getLogger(__name__)
 
 STAGE = "first_round"
 
@@ -92,7 +94,12 @@ class FirstRoundStage(CaseStage):
         """Propagate to one case."""
         home = case == self.support.case.id
         volume = self._propagated_support.volume if home else read_cached(self.cohort, case)
-        result = propagate_home(self._propagated_support) if home else self._propagated(case, volume)
+        if home:
+            result = propagate_home(self._propagated_support)
+        else:
+            result = propagate_case(self._propagated_support, volume, self._embedded(volume), self.settings)
+        if not len(result.points):
+            logger.warning("%s: its body has nothing in common with the support's, and its label map stays empty", case)
         record = PropagationRecord(
             case=case,
             support=self.support.case.id,
@@ -105,12 +112,6 @@ class FirstRoundStage(CaseStage):
         )
         about = self.cohort.cases[case], self.support.background
         return write_case(self.folder, record, *about, result.probabilities, volume.affine)
-
-    def _propagated(self, case: str, volume: CachedVolume) -> CasePropagation:
-        try:
-            return propagate_case(self._propagated_support, volume, self._embedded(volume), self.settings)
-        except ValueError as error:
-            raise BundleError("the body hardly matches the support's", case=case, stage=STAGE, found=error) from error
 
     def _embedded(self, volume: CachedVolume) -> Body:
         return embed_body(self._trained, volume, self.settings.windows)
