@@ -75,8 +75,8 @@ def _explained(error: Exception, verbose: bool) -> int:
 def _end_unread() -> NoReturn:
     """End quietly: what Python still flushes on its way out goes nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(nowhere, stream.fileno())
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
     sys.exit(OUTPUT_CLOSED)
 
 
@@ -259,5 +259,11 @@ def _set_up_logging(verbose: bool) -> None:
         logging.getLogger(name).setLevel(logging.INFO)
     if not verbose:
         logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
-        logging.getLogger("ignite").setLevel(logging.CRITICAL)  # an error passes two engines, and is ours to print
+        # An error passes two engines and their handlers; it is ours to print, once.
+        logging.getLogger("ignite").setLevel(logging.CRITICAL)
+        logging.getLogger("monai.handlers.StatsHandler").addFilter(_is_no_traceback)
         warnings.filterwarnings("ignore")
+
+
+def _is_no_traceback(record: logging.LogRecord) -> bool:
+    return not record.exc_info

@@ -18,6 +18,7 @@ MEMORY_WORDS = (
     *("out of memory", "allocate memory", "not enough memory", "alloc_failed", "bad_alloc", "bad allocation"),
     *("shared memory", "killed by signal"),
 )
+MOST_SAID = 200  # characters of an error of others
 MEMORY_REMEDY = "more memory, fewer programs at the same time, or --small"
 DISK_REMEDY = "a writable folder with free space; the same command then continues"
 FILE_REMEDY = "the file as it was, or a cohort without this case; the same command then continues"
@@ -106,5 +107,5 @@ def _of_file(error: OSError, stage: str | None, case: str | None) -> BundleError
 
 
 def _in_short(error: BaseException) -> str:
-    """The first line of what it says; its kind where it says nothing."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    """What it says, in one line; its kind where it says nothing."""
+    return " ".join(str(error).split())[:MOST_SAID] or type(error).__name__

@@ -91,10 +91,8 @@ def judge_strokes(strokes: Volume, body: Volume, classes: Mapping[str, int]) -> 
     in_body = body.array[tuple(nearest_voxels(to_voxels(world_mm, body.affine), body.array.shape).T)] > 0
     for name, label in {**classes, BACKGROUND: 0}.items():
         if not in_body[labels == label].any():
-            found = f"all {np.count_nonzero(labels == label)} voxels in air"
-            raise _unusable(
-                f"the strokes of {name} lie outside the body", "strokes on this very volume, in tissue", found
-            )
+            problem = f"the strokes of {name} lie outside the body"
+            raise _unusable(problem, "strokes in tissue, drawn on this very volume", "all of them in air")
     background = cKDTree(world_mm[(labels == 0) & in_body])
     names = {0: BACKGROUND, **{label: name for name, label in classes.items()}}
     sentences = []
@@ -114,9 +112,10 @@ def judge_strokes(strokes: Volume, body: Volume, classes: Mapping[str, int]) -> 
 
 def _too_little(name: str, voxels: np.ndarray, affine: np.ndarray) -> list[str]:
     """At most one sentence on the size of a class's strokes, (N, 3) voxels."""
-    slices = [len(np.unique(voxels[:, axis])) for axis in range(3)]
-    along_body = slices[int(np.abs(affine[2, :3] / spacing_of(affine)).argmax())]
-    count = 1 if slices.count(1) == 1 else along_body  # in one plane, whichever; a straight line is no plane
+    along_body = np.unique(voxels[:, np.abs(affine[2, :3] / spacing_of(affine)).argmax()])
+    # Drawn in one sagittal or coronal slice they leave no axial one out; a straight line lies in no plane of its own.
+    is_flat = [len(np.unique(voxels[:, axis])) for axis in range(3)].count(1) == 1
+    count = 1 if is_flat and len(along_body) == np.ptp(along_body) + 1 else len(along_body)
     remedy = f"draw on at least {LEAST_SLICES} slices, the organ's first and last one are worth most."
     if len(voxels) < LEAST_VOXELS:
         return [f"{name}: strokes of {_counted(len(voxels), 'voxel')} are too little to grow from; {remedy}"]

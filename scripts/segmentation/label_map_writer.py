@@ -12,6 +12,7 @@ from ignite.engine import Engine, Events
 from monai.utils import CommonKeys, convert_data_type
 
 from scripts.common.errors import BundleError
+from scripts.common.failures import blamed
 from scripts.common.files import open_nifti, write_nifti
 from scripts.common.made_of import write_record
 from scripts.common.work_folder import LabelFolder
@@ -42,7 +43,9 @@ class SaveLabelMaps:
         batch, outputs = cast(list[Any], engine.state.batch), cast(list[Any], engine.state.output)
         for item, output in zip(batch, outputs, strict=True):
             source = Path(item[CommonKeys.IMAGE].meta["filename_or_obj"])
-            self.save(item.get("case") or case_id(source), output[CommonKeys.PRED], source)
+            case = item.get("case") or case_id(source)
+            with blamed("inference", case):
+                self.save(case, output[CommonKeys.PRED], source)
 
     def save(self, case: str, prediction: Any, source: Path) -> Path:
         """Write (1, X, Y, Z) label values for the image file `source`.
