@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from bundle.pipeline.memory_remedies import MEMORY_REMEDIES
+from bundle.memory_remedies import MEMORY_REMEDIES
 from scripts.common.errors import BundleError
 from scripts.common.failures import MEMORY_REMEDY, blamed
 

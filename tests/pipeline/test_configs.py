@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bundle.memory_remedies import MEMORY_REMEDIES
 from bundle.pipeline.configs import (
     CONFIGS,
     check_keys,
@@ -17,7 +18,6 @@ from bundle.pipeline.configs import (
     run_config,
     with_paths,
 )
-from bundle.pipeline.memory_remedies import MEMORY_REMEDIES
 from bundle.pipeline.stages import BASES
 from scripts.common.errors import BundleError, UnexpectedError
 from scripts.pseudo_labels.settings import GeodesicSettings
