@@ -83,7 +83,7 @@ class CaseStage(ABC):
                 failed[case] = error
                 if stops_every_case(error) or len(failed) == done == HOPELESS:
                     raise
-                logger.warning("%s: %s failed (%s); the others go on", self.name, case, error.problem)
+                logger.warning("%s: %s failed (%s), %d to go", self.name, case, error.problem, len(todo) - done)
         if failed:
             raise _joined(failed, self.name, len(todo))
         return todo

@@ -21,7 +21,7 @@ MEMORY_WORDS = (
 MOST_SAID = 200  # characters of an error of others
 MEMORY_REMEDY = "more memory, fewer programs at the same time, or --small"
 DISK_REMEDY = "a writable folder with free space; the same command then continues"
-FILE_REMEDY = "the file as it was, or a cohort without this case; the same command then continues"
+FILE_REMEDY = "run the same command again, it makes its own files anew; an input must be whole, or leave the case out"
 
 
 @contextmanager
