@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from bundle.arguments import COMMAND_ALIASES, DEFAULT_MODE, command_parser
 from bundle.config_values import EVALUATED, Expression
 from bundle.folder_lock import only_command_in
-from scripts.common.errors import BundleError
+from scripts.common.errors import BundleError, UnexpectedError
 from scripts.common.names import is_writable
 
 if TYPE_CHECKING:
@@ -25,11 +27,30 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bundle")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; a problem the user can act on is printed as one error, exit status 2.
+INTERRUPTED, OUTPUT_CLOSED = 130, 141  # exit statuses, as shells have them for SIGINT and SIGPIPE
 
-    Other processes are kept out of its output folder from before anything is read there until the command ends.
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command.
+
+    Other processes are kept out of its output folder from before anything is read there until the command ends. A
+    problem the user can act on is printed as one error, exit status 2; of a fault of the program, status 1, there is a
+    traceback, too. Where nobody reads the output (`| head`), the command ends without a word.
     """
+    try:
+        try:
+            _run(arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        _end_unread()
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to continue", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _run(arguments: Sequence[str] | None) -> None:
     options = command_parser().parse_args(arguments)
     _set_up_logging(options.verbose)
     command = COMMAND_ALIASES.get(options.command, options.command)
@@ -40,12 +61,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _check_texts(options)
         with _lock(command, options):
             COMMANDS[command](options)
-    except BundleError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to continue", file=sys.stderr)
-        sys.exit(130)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        sys.exit(_explained(error, options.verbose))
+
+
+def _explained(error: Exception, verbose: bool) -> int:
+    """Print what went wrong; the exit status."""
+    from scripts.common.failures import as_bundle_error
+
+    problem = as_bundle_error(error)
+    is_fault = isinstance(problem, UnexpectedError)
+    if verbose or is_fault:
+        traceback.print_exception(error)
+    print(f"error: {problem}", file=sys.stderr)
+    return 1 if is_fault else 2
+
+
+def _end_unread() -> NoReturn:
+    """End quietly: what Python still flushes on its way out goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    sys.exit(OUTPUT_CLOSED)
 
 
 def _lock(command: str, options: argparse.Namespace) -> AbstractContextManager[None]:
@@ -235,10 +274,13 @@ def _json_or_text(text: str) -> Any:
 
 
 class _Console(logging.Handler):
-    """Prints what is logged to the standard output of the moment."""
+    """Prints what is logged to the standard output of the moment; where nobody reads it, the command ends."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), flush=True)
+        try:
+            print(self.format(record), flush=True)
+        except BrokenPipeError:
+            _end_unread()
 
 
 def _set_up_logging(verbose: bool) -> None:
@@ -250,4 +292,11 @@ def _set_up_logging(verbose: bool) -> None:
         logging.getLogger(name).setLevel(logging.INFO)
     if not verbose:
         logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
+        # An error passes two engines and their handlers; it is ours to print, once.
+        logging.getLogger("ignite").setLevel(logging.CRITICAL)
+        logging.getLogger("monai.handlers.StatsHandler").addFilter(_is_no_traceback)
         warnings.filterwarnings("ignore")
+
+
+def _is_no_traceback(record: logging.LogRecord) -> bool:
+    return not record.exc_info

@@ -1,8 +1,10 @@
 """The command line: what it tells the stages, and one clear error for each kind of bad input before any long work."""
 
+import errno
 import gc
 import json
 import logging
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from ignite.engine import Engine
+from monai.handlers import StatsHandler
 
 from bundle import arguments, command_line
 from bundle.command_line import main
@@ -442,6 +446,85 @@ def test_interruption_says_how_to_go_on(monkeypatch, capsys):
         main(["demo"])
     assert caught.value.code == 130
     assert "run the same command again to continue" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "verbose", "status", "has_traceback"),
+    [
+        (BundleError("too few", case="a"), False, 2, False),
+        (BundleError("too few", case="a"), True, 2, True),
+        (OSError(errno.ENOSPC, "No space left on device", "a.nii"), False, 2, False),
+        (KeyError("liver"), False, 1, True),
+    ],
+)
+def test_only_a_fault_of_the_program_shows_a_traceback(monkeypatch, capsys, error, verbose, status, has_traceback):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr("bundle.demo.run_demo", fail)
+    with pytest.raises(SystemExit) as caught:
+        main([*(["--verbose"] if verbose else []), "demo"])
+    said = capsys.readouterr().err
+    assert caught.value.code == status and ("Traceback" in said) == has_traceback
+    assert said.count("\nerror: ") + said.startswith("error: ") == 1
+
+
+def test_an_error_in_a_training_is_said_once(capsys):
+    """Two engines of ignite log it on its way, and MONAI's statistics a traceback."""
+    command_line._set_up_logging(verbose=False)
+    trainer = Engine(lambda engine, batch: evaluator.run([0]))
+    evaluator = Engine(lambda engine, batch: [][batch])
+    for engine in (trainer, evaluator):
+        StatsHandler(iteration_log=False).attach(engine)
+    with pytest.raises(IndexError):
+        trainer.run([0])
+    assert capsys.readouterr() == ("", "")
+
+
+CHATTY = """
+import logging, sys
+from bundle import command_line
+def talk(options):
+    for number in range(100_000):
+        {line}
+command_line.COMMANDS["demo"] = talk
+command_line.main(["demo"])
+"""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "logging.getLogger('bundle').info('line %d', number)",
+        "print(number)",
+        "print(number, file=sys.stderr)",
+        "print(number, file=sys.stderr) if number else logging.getLogger('bundle').info('first')",
+    ],
+)
+def test_a_reader_who_leaves_ends_the_command_quietly(line):
+    """As `python -m bundle ... 2>&1 | head -1` does."""
+    code = [sys.executable, "-c", CHATTY.format(line=line)]
+    process = subprocess.Popen(code, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert "Traceback" not in process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(60) == 141
+
+
+@pytest.mark.parametrize("arguments", ["--help", "infer --help"])
+def test_help_may_be_read_in_part(arguments):
+    command = f"{sys.executable} -m bundle {arguments} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode in (0, 141) and done.stderr == ""
+
+
+def test_interruption_from_the_keyboard_is_one_line():
+    code = CHATTY.format(line="print('ready', flush=True); time.sleep(60)").replace("logging, sys", "time")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, **pipes)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "interrupted; run the same command again to continue\n")
 
 
 def test_demo_and_benchmark_are_passed_on(monkeypatch, tmp_path):

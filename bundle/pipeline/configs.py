@@ -11,7 +11,9 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from bundle.config_values import EVALUATED, Expression, as_config
+from bundle.memory_remedies import MEMORY_REMEDIES
 from scripts.common.errors import BundleError
+from scripts.common.failures import MEMORY_REMEDY, blamed
 
 BUNDLE_ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = BUNDLE_ROOT / "configs"
@@ -40,15 +42,11 @@ def run_config(names: Sequence[str], overrides: Mapping[str, Any]) -> None:
         workflow_type=None,
         **values,
     )
-    try:
+    base = Path([name for name in names if "/" not in name][-1]).stem
+    with blamed(base, memory_remedy=MEMORY_REMEDIES.get(base, MEMORY_REMEDY)):
         workflow.initialize()
         workflow.run()
         workflow.finalize()
-    except Exception as error:
-        root = _root_of(error)
-        if root is error:
-            raise
-        raise root from error
 
 
 def read_configs(names: Sequence[str]) -> dict[str, Any]:
@@ -258,15 +256,3 @@ def _children(level: Any) -> dict[str, Any]:
 
 def _is_reference(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("@")
-
-
-def _root_of(error: BaseException) -> BaseException:
-    """The BundleError behind what MONAI's config parser raised, or the error itself if there is none."""
-    seen: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in seen:
-        if isinstance(cause, BundleError):
-            return cause
-        seen.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    return error

@@ -23,6 +23,7 @@ from scripts.common.errors import BundleError
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.prepare_cohort import prepare_cohort
+from scripts.data.scribbles import check_scribbles
 
 
 class Pipeline:
@@ -59,6 +60,7 @@ class Pipeline:
                 support_mask=settings.support_mask,
                 check=lambda cohort: mode.check_inputs(settings, cohort),
             )
+            check_scribbles(self.cohort)
             self.plan = mode.plan(settings, self.cohort)
             self.runner = Runner(settings, self.cohort, self.directory)
             save_settings(settings)

@@ -14,6 +14,7 @@ from bundle.report.pictures import STROKE_SLAB_MM, Contours, Strokes, colours_of
 from bundle.report.run import Run, tolerant
 from bundle.report.volumes import SMALLEST_VIEW_MM, RasVolume, View, open_image, open_labels, view_around
 from scripts.common.errors import BundleError
+from scripts.common.files import read_json
 from scripts.data.records import PseudoLabelRecord
 from scripts.data.scribbles import BACKGROUND
 
@@ -64,7 +65,7 @@ def support(run: Run, results: Mapping[str, CaseResult], pixels: int) -> Markup:
     except BundleError as error:
         return section("support", title, paragraph(f"The support cannot be shown: {error}"))
     mask, round_trip = _support_mask(run, run.support), _round_trip_dice(run, results)
-    words = [STROKE_WORDS]
+    words = [STROKE_WORDS, *_warnings(run, run.support)]
     words += [] if mask is None else [MASK_WORDS.format(mask.path)]
     words += [ROUND_TRIP_WORDS.format(np.mean(list(round_trip.values())))] if round_trip else []
     colours = colours_of(run.classes)
@@ -79,6 +80,19 @@ def support(run: Run, results: Mapping[str, CaseResult], pixels: int) -> Markup:
             view = _stroke_view(drawn, image, [contours.labels.array == label for contours in outlined])
             rows.append(Markup(three_planes(image, view, pixels, outlined, strokes=strokes)))
     return section("support", title, *map(paragraph, words), *rows)
+
+
+def _warnings(run: Run, support: str) -> list[str]:
+    """What was remarked on the strokes, and on what grew from them."""
+    files = [run.folder.scribbles]
+    files += [] if run.choices.support_mask else [run.folder.support_mask.record(support)]
+    contents = [tolerant(read_json, file)[0] for file in files]
+    return [f"Look here: {text}" for content in contents if isinstance(content, dict) for text in _texts(content)]
+
+
+def _texts(content: Mapping[str, object]) -> list[str]:
+    warnings = content.get("warnings")
+    return [str(text) for text in warnings] if isinstance(warnings, list) else []
 
 
 def _support_mask(run: Run, support: str) -> SupportMask | None:

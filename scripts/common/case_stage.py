@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,13 @@ from tqdm import tqdm
 
 from scripts.common.distributed import rank_and_world
 from scripts.common.errors import BundleError
+from scripts.common.failures import blamed, stops_every_case
 from scripts.common.files import remove_file
 from scripts.common.made_of import fingerprint, is_whole, write_record
+
+logger = logging.getLogger(__name__)
+
+HOPELESS = 3  # cases that fail before any succeeds: then no case is to blame
 
 
 class CaseStage(ABC):
@@ -54,6 +60,8 @@ class CaseStage(ABC):
     def run(self, case_ids: Iterable[str] | None = None) -> list[str]:
         """Make the cases (default: all) that are not up to date; returns their names.
 
+        A case that fails is left for the end, unless memory or the disk is to blame: the others are made first.
+
         Raises:
             BundleError: a name that is none of the cases, or what `inputs`, `prepare` or `make` find wrong.
         """
@@ -62,16 +70,50 @@ class CaseStage(ABC):
         chosen = cases if case_ids is None else list(case_ids)
         if unknown := [case for case in chosen if case not in cases]:
             raise BundleError("unknown case", stage=self.name, expected=", ".join(cases), found=", ".join(unknown))
-        share = chosen[rank::world]
-        inputs = {case: fingerprint(self.inputs(case)) for case in share}
-        todo = [case for case in share if not is_whole(self.record(case), inputs[case])]
+        inputs = {case: self._fingerprint(case) for case in chosen[rank::world]}
+        todo = [case for case in inputs if not is_whole(self.record(case), inputs[case])]
         if not todo:
             return []
-        self.prepare(todo)
-        for case in tqdm(todo, desc=self.name, unit="case", disable=rank > 0):
-            start = time.perf_counter()
+        with blamed(self.name):
+            self.prepare(todo)
+        failed: dict[str, BundleError] = {}
+        for done, case in enumerate(tqdm(todo, desc=self.name, unit="case", disable=rank > 0), start=1):
+            try:
+                self._make(case, inputs[case])
+            except BundleError as error:
+                failed[case] = error
+                if stops_every_case(error) or len(failed) == done == HOPELESS:
+                    raise
+                logger.warning("%s: %s failed (%s), %d to go", self.name, case, error.problem, len(todo) - done)
+        if failed:
+            raise _joined(failed, self.name, len(todo))
+        return todo
+
+    def _fingerprint(self, case: str) -> str:
+        with blamed(self.name, case):
+            return fingerprint(self.inputs(case))
+
+    def _make(self, case: str, inputs: str) -> None:
+        start = time.perf_counter()
+        with blamed(self.name, case):
             remove_file(self.record(case))  # what is half made again looks like nothing that is whole
             content, files = self.make(case)
             seconds = round(time.perf_counter() - start, 3)
-            write_record(self.record(case), content | {"seconds": seconds}, inputs[case], files)
-        return todo
+            write_record(self.record(case), content | {"seconds": seconds}, inputs, files)
+
+
+def _joined(failed: Mapping[str, BundleError], stage: str, count: int) -> BundleError:
+    """One error for all cases that failed: of one case, its own."""
+    if len(failed) == 1:
+        return next(iter(failed.values()))
+    return BundleError(
+        f"{len(failed)} of {count} cases failed, the others are done",
+        stage=stage,
+        expected="a cohort without these cases, or what they lack; the same command then continues",
+        found="".join(f"\n    {case}: {_in_one_line(error)}" for case, error in failed.items()),
+    )
+
+
+def _in_one_line(error: BundleError) -> str:
+    details = [str(detail) for detail in (error.found, error.file) if detail is not None]
+    return f"{error.problem} ({', '.join(details)})" if details else error.problem

@@ -32,9 +32,34 @@ class BundleError(Exception):
         self.expected, self.found = expected, found
         super().__init__(self._message())
 
+    def within(self, stage: str | None, case: str | None, file: str | Path | None = None) -> BundleError:
+        """Itself, with the stage, the case and the file where it names none."""
+        self.stage, self.case = self.stage or stage, self.case or case
+        self.file = self.file if file is None else self.file or str(file)
+        self.args = (self._message(),)
+        return self
+
     def _message(self) -> str:
         where = [f"{name} {value}" for name, value in (("stage", self.stage), ("case", self.case)) if value]
         lines = [f"[{', '.join(where)}] {self.problem}" if where else self.problem]
         details = (("file", self.file), ("expected", self.expected), ("found", self.found))
         lines += [f"  {name}: {value}" for name, value in details if value is not None]
         return "\n".join(lines)
+
+
+class UnexpectedError(BundleError):
+    """A fault of the program: nothing that the user gave is known to be wrong.
+
+    Args:
+        error: what was raised.
+        case, stage: see `BundleError`.
+    """
+
+    def __init__(self, error: BaseException, *, case: str | None = None, stage: str | None = None) -> None:
+        super().__init__(
+            "this is a fault of the program",
+            case=case,
+            stage=stage,
+            expected="please report it with the lines above; what is done is kept, the same command continues",
+            found=f"{type(error).__name__}: {error}",
+        )

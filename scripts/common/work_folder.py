@@ -84,6 +84,11 @@ class WorkFolder:
         return self.path / "cohort.json"
 
     @property
+    def scribble_remarks(self) -> Path:
+        """What was remarked on the support's strokes."""
+        return self.path / "scribble_remarks.json"
+
+    @property
     def settings(self) -> Path:
         """What the user asked for."""
         return self.path / "run.json"

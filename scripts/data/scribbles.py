@@ -1,17 +1,36 @@
-"""Scribbles as points: reading them, thinning them evenly, drawing them into a volume."""
+"""Scribbles as points: reading them, judging them, thinning them evenly, drawing them into a volume."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial import cKDTree
 
-from scripts.common.affines import nearest_voxels, to_voxels, to_world
-from scripts.data.volume_io import read_labels
+from scripts.common.affines import nearest_voxels, spacing_of, to_voxels, to_world
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json, write_json
+from scripts.common.work_folder import WorkFolder
+from scripts.data.cached_volume import read_cached
+from scripts.data.cohort import Cohort
+from scripts.data.volume_io import Volume, read_labels
+
+logger = logging.getLogger(__name__)
 
 BACKGROUND = "background"
+STAGE = "scribbles"
+
+# Strokes beyond these limits seldom grow into an organ. Hand-like strokes in thin organs have 7 voxels on 3 slices and
+# background within 61 mm; at most a fifth of them lies in air (of an oesophagus), and hardly any touches another class.
+LEAST_VOXELS = 5
+LEAST_SLICES = 3
+LEAST_IN_BODY = 0.5
+FARTHEST_BACKGROUND_MM = 100.0
+MOST_TOUCHING = 0.2
+NEIGHBOUR = 1.8  # voxels; those that share a corner are 1.73 apart
 
 
 @dataclass(frozen=True)
@@ -27,6 +46,101 @@ class ScribblePoints:
     labels: np.ndarray
     voxels: np.ndarray
     world_mm: np.ndarray
+
+
+def check_scribbles(cohort: Cohort) -> list[str]:
+    """Judge the support's strokes (see `judge_strokes`); what is said is logged, and kept for the report.
+
+    Raises:
+        BundleError: the strokes cannot work.
+    """
+    if cohort.support is None or cohort.scribbles is None:
+        return []
+    cached = read_cached(cohort, cohort.support)
+    body = Volume(cached.body.numpy(), cached.affine)
+    try:
+        sentences = judge_strokes(read_labels(cohort.scribbles), body, cohort.classes)
+    except BundleError as error:
+        error.within(STAGE, cohort.support, cohort.scribbles)
+        raise
+    for sentence in sentences:
+        logger.warning("strokes: %s", sentence)
+    content, file = {"warnings": sentences}, WorkFolder(cohort.output_dir).scribble_remarks
+    if not file.exists() or read_json(file) != content:
+        write_json(file, content)
+    return sentences
+
+
+def judge_strokes(strokes: Volume, body: Volume, classes: Mapping[str, int]) -> list[str]:
+    """What is likely to go wrong with strokes, in sentences that say what to do; empty for good strokes.
+
+    Args:
+        strokes: (X, Y, Z) scribble map; other strokes than those of the classes are background.
+        body: (X, Y, Z) body mask of the same volume, on any grid.
+        classes: name -> scribble value.
+
+    Raises:
+        BundleError: there is no tissue, or none of it under the strokes of a class or of the background.
+    """
+    if not body.array.any():
+        raise _unusable("the support has no tissue", "a CT in Hounsfield units", "nothing denser than air")
+    voxels = np.argwhere(strokes.array > 0)
+    values = strokes.array[tuple(voxels.T)]
+    labels = np.where(np.isin(values, list(classes.values())), values, 0)
+    world_mm = to_world(voxels, strokes.affine)
+    in_body = body.array[tuple(nearest_voxels(to_voxels(world_mm, body.affine), body.array.shape).T)] > 0
+    for name, label in {**classes, BACKGROUND: 0}.items():
+        if not in_body[labels == label].any():
+            problem = f"the strokes of {name} lie outside the body"
+            raise _unusable(problem, "strokes in tissue, drawn on this very volume", "all of them in air")
+    background = cKDTree(world_mm[(labels == 0) & in_body])
+    names = {0: BACKGROUND, **{label: name for name, label in classes.items()}}
+    sentences = []
+    for name, label in classes.items():
+        own = labels == label
+        sentences += _too_little(name, voxels[own], strokes.affine)
+        if (share := np.mean(in_body[own])) < LEAST_IN_BODY:
+            sentences.append(f"{name}: {1 - share:.0%} of its strokes lie in air outside the body; erase those.")
+        if (distance_mm := background.query(world_mm[own])[0].min()) > FARTHEST_BACKGROUND_MM:
+            sentences.append(
+                f"{name}: the nearest background stroke is {distance_mm:.0f} mm away; draw some around the organ, they "
+                "say where it ends."
+            )
+        sentences += _touching(name, voxels[own], voxels[~own], [names[int(other)] for other in labels[~own]])
+    return sentences
+
+
+def _too_little(name: str, voxels: np.ndarray, affine: np.ndarray) -> list[str]:
+    """At most one sentence on the size of a class's strokes, (N, 3) voxels."""
+    along_body = np.unique(voxels[:, np.abs(affine[2, :3] / spacing_of(affine)).argmax()])
+    # Drawn in one sagittal or coronal slice they leave no axial one out; a straight line lies in no plane of its own.
+    is_flat = [len(np.unique(voxels[:, axis])) for axis in range(3)].count(1) == 1
+    count = 1 if is_flat and len(along_body) == np.ptp(along_body) + 1 else len(along_body)
+    remedy = f"draw on at least {LEAST_SLICES} slices, the organ's first and last one are worth most."
+    if len(voxels) < LEAST_VOXELS:
+        return [f"{name}: strokes of {_counted(len(voxels), 'voxel')} are too little to grow from; {remedy}"]
+    if count < LEAST_SLICES:
+        return [f"{name}: its strokes lie on {_counted(count, 'slice')} only; {remedy}"]
+    return []
+
+
+def _touching(name: str, voxels: np.ndarray, others: np.ndarray, names: Sequence[str]) -> list[str]:
+    """At most one sentence on strokes of other classes, (M, 3) voxels and their M names, that touch (N, 3) voxels."""
+    distance, nearest = cKDTree(others).query(voxels)
+    touching = [names[other] for other in nearest[distance < NEIGHBOUR]]
+    if len(touching) <= MOST_TOUCHING * len(voxels):
+        return []
+    most = max(sorted(set(touching)), key=touching.count)
+    share = len(touching) / len(voxels)
+    return [f"{name}: {share:.0%} of its strokes touch others, such as {most}; leave a gap at the organ's border."]
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _unusable(problem: str, expected: str, found: str) -> BundleError:
+    return BundleError(problem, stage=STAGE, expected=expected, found=found)
 
 
 def read_scribble_points(

@@ -139,8 +139,11 @@ class ViewPairsd(Randomizable, MapTransform):
         }
 
     def _overlapping(self, body: np.ndarray) -> tuple[list[View], np.ndarray]:
-        """Two views and `points` voxels of the (X, Y, Z) body that lie in both, drawn with replacement."""
-        voxels = np.flatnonzero(body)
+        """Two views and `points` voxels of the (X, Y, Z) body that lie in both, drawn with replacement.
+
+        Of an empty body, those of the whole volume.
+        """
+        voxels = np.flatnonzero(body) if body.any() else np.arange(body.size)
         for _ in range(MAX_DRAWS):
             drawn = voxels[self.R.randint(len(voxels), size=1 + self.candidates * self.points)]
             drawn = np.stack(np.unravel_index(drawn, body.shape), axis=1)

@@ -23,7 +23,6 @@ from scripts.data.scribbles import read_scribble_points
 from scripts.label_propagation.atlas import read_atlas
 from scripts.label_propagation.case_files import write_case
 from scripts.label_propagation.propagate_case import (
-    CasePropagation,
     FirstRoundSettings,
     PropagatedSupport,
     propagate_case,
@@ -96,8 +95,13 @@ class FirstRoundStage(CaseStage):
         """Propagate to one case."""
         home = case == self.support.case.id
         volume = self._propagated_support.volume if home else read_cached(self.cohort, case)
-        result = propagate_home(self._propagated_support) if home else self._propagated(case, volume)
-        if result.turned is not None:
+        if home:
+            result = propagate_home(self._propagated_support)
+        else:
+            result = propagate_case(self._propagated_support, volume, self._embedded(volume), self.settings)
+        if not len(result.points):
+            logger.warning("%s: its body has nothing in common with the support's, and its label map stays empty", case)
+        elif result.turned is not None:
             logger.warning("%s: the body is %s against the support's", case, result.turned)
         record = PropagationRecord(
             case=case,
@@ -112,12 +116,6 @@ class FirstRoundStage(CaseStage):
         )
         about = self.cohort.cases[case], self.support.background
         return write_case(self.folder, record, *about, result.probabilities, volume.affine)
-
-    def _propagated(self, case: str, volume: CachedVolume) -> CasePropagation:
-        try:
-            return propagate_case(self._propagated_support, volume, self._embedded(volume), self.settings)
-        except ValueError as error:
-            raise BundleError("the body hardly matches the support's", case=case, stage=STAGE, found=error) from error
 
     def _embedded(self, volume: CachedVolume) -> Body:
         return embed_body(self._trained, volume, self.settings.windows)

@@ -27,10 +27,11 @@ from scripts.label_propagation.atlas import Atlas, read_atlas
 from scripts.label_propagation.atlas_selection import select_atlases
 from scripts.label_propagation.case_files import write_case
 from scripts.label_propagation.fuse_case import AtlasPrediction, FusionSettings, fuse_case
-from scripts.label_propagation.prediction import propagate_labels
+from scripts.label_propagation.prediction import background_alone, propagate_labels
 from scripts.networks.embedding_weights import TrainedEmbedding, check_embedding, load_embedding
 from scripts.registration.body import Body, embed_body
 from scripts.registration.embedding_matching import maps_between
+from scripts.registration.robust_affine import TooFewMatchesError
 
 logger = logging.getLogger(__name__)
 
@@ -159,8 +160,8 @@ class LabelFusionStage(CaseStage):
     def _by_atlas(self, name: str, atlas: Atlas, case: str, volume: CachedVolume, query: Body) -> AtlasPrediction:
         try:
             maps = maps_between(atlas.body, query, self.settings.matching)
-        except ValueError as error:
-            raise BundleError(f"the body hardly matches that of {name}", case=case, stage=STAGE, found=error) from error
+        except TooFewMatchesError:  # it is then an atlas of no class
+            return AtlasPrediction(background_alone(len(self.cohort.classes), volume.body.shape), 0.0, {})
         prediction = propagate_labels(atlas, volume, query, maps.backward, self.settings.transfer)
         return AtlasPrediction(prediction.probabilities, maps.similarity, self._round_trip_dice(name, case))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,3 +50,10 @@ def propagate_labels(
         warped = warped_mask(atlas, volume, query.embedding, probabilities[1:], to_atlas, settings)
         probabilities += settings.warped_share * (warped - probabilities)
     return Prediction(cells, probabilities)
+
+
+def background_alone(class_count: int, shape: Sequence[int]) -> np.ndarray:
+    """(1 + K, X, Y, Z) class probabilities where an atlas has nothing to say."""
+    probabilities = np.zeros((1 + class_count, *shape), dtype=np.float32)
+    probabilities[0] = 1
+    return probabilities

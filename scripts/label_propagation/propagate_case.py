@@ -16,13 +16,14 @@ from scripts.data.scribbles import ScribblePoints
 from scripts.embedding.dense_embedding import WindowSettings
 from scripts.label_propagation.atlas import Atlas
 from scripts.label_propagation.label_transfer import TransferSettings, transfer_labels
-from scripts.label_propagation.prediction import Prediction, propagate_labels
+from scripts.label_propagation.prediction import Prediction, background_alone, propagate_labels
 from scripts.points.denoising import COLLISION, TISSUE, collisions
 from scripts.points.propagated_points import located_points, points_at_home
 from scripts.points.tissue_check import local_intensities, tissue_misfits
 from scripts.registration.body import Body
 from scripts.registration.embedding_matching import BodyMaps, MatchingSettings, locate, maps_between
 from scripts.registration.orientation import Landmarks, OrientationSettings, affine_fits, turned
+from scripts.registration.robust_affine import TooFewMatchesError
 
 CYCLE = "cycle"
 
@@ -119,11 +120,11 @@ def propagate_case(
         volume: of the case, at the working spacing.
         query: the case's embedding.
         settings: see `FirstRoundSettings`.
-
-    Raises:
-        ValueError: the two bodies have too few matches for an affine map.
     """
-    maps = maps_between(support.body, query, settings.matching)
+    try:
+        maps = maps_between(support.body, query, settings.matching)
+    except TooFewMatchesError:
+        return _nothing_propagated(support, volume)
     fits = affine_fits(support.orientations, query, settings.matching, settings.orientation)
     orientation = turned(fits, settings.orientation.least_gain)
     points = _judged_points(support, volume, query, maps, settings)
@@ -132,6 +133,14 @@ def propagate_case(
     prediction = propagate_labels(support.atlas, volume, query, maps.backward, settings.transfer)
     dice = _round_trip_dice(support, support.atlas, query, prediction, maps, settings.transfer)
     return CasePropagation(points, maps.similarity, orientation, prediction.probabilities, dice)
+
+
+def _nothing_propagated(support: PropagatedSupport, volume: CachedVolume) -> CasePropagation:
+    """For a body without tissue, or with nothing in common with the support's: it gets an empty label map."""
+    points, dice = PointSet.empty(), dict.fromkeys(support.classes, 0.0)
+    if support.atlas is None:
+        return CasePropagation(points, 0.0)
+    return CasePropagation(points, 0.0, None, background_alone(len(support.classes), volume.body.shape), dice)
 
 
 def _round_trip_dice(

@@ -87,7 +87,7 @@ class PseudoLabelStage(CaseStage):
 
     def inputs(self, case: str) -> Any:
         """Of a given label map, that; else all that it grows from."""
-        same = {"image": self._case(case).sha256, "classes": list(self.cohort.classes.items())}
+        same = {"image": self.cohort.cases[case].sha256, "classes": list(self.cohort.classes.items())}
         if case in self.given:
             return {**same, "given": sha256_of_file(self.given[case])}
         return {
@@ -110,16 +110,17 @@ class PseudoLabelStage(CaseStage):
 
     def make(self, case: str) -> tuple[dict[str, Any], Sequence[Path]]:
         """Label the case, or take over the given label map; a class that that lacks is absent, not unlocated."""
+        about = self.labels, self.cohort.cases[case], self.cohort.classes
         if case in self.given:
             file = Path(self.given[case])
             given = read_labels(file, self.cohort.classes)
-            label = on_grid_of(given, self._case(case), file, "given label map's voxels", "the case's")
+            label = on_grid_of(given, self.cohort.cases[case], file, "given label map's voxels", "the case's")
             channels = LabelChannels(self.cohort.classes).to_channels(label.array)
-            return write_label(self.labels, self._case(case), self.cohort.classes, PseudoLabel(channels), None)
-        return write_label(self.labels, self._case(case), self.cohort.classes, self._labelled(case), self.settings)
+            return write_label(*about, PseudoLabel(channels), None)
+        return write_label(*about, self._labelled(case), self.settings)
 
     def _labelled(self, name: str) -> PseudoLabel:
-        case = self._case(name)
+        case = self.cohort.cases[name]
         probabilities = None
         if self.settings.from_probabilities:
             probabilities = ClassProbabilities(*read_probabilities(self.propagation.probabilities(name)))
@@ -159,11 +160,6 @@ class PseudoLabelStage(CaseStage):
     @cached_property
     def _network_hash(self) -> str | None:
         return None if self.fine_dir is None else sha256_of_file(self.fine_dir / "model.pt")
-
-    def _case(self, name: str) -> Case:
-        if name not in self.cohort.cases:
-            raise BundleError("the case is not in the cohort", case=name, stage=STAGE, expected=list(self.cohort.cases))
-        return self.cohort.cases[name]
 
     def _checked_fine_dir(self, fine_dir: str | Path | None) -> Path:
         if fine_dir is None or not (Path(fine_dir) / "model.pt").is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from scripts.common.affines import nearest_voxels, to_voxels
 from scripts.common.case_stage import CaseStage
-from scripts.common.errors import BundleError
 from scripts.common.files import open_nifti, sha256_of_file
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort
@@ -22,7 +23,10 @@ from scripts.pseudo_labels.label_case import PseudoLabel, WorkingVolume, label_c
 from scripts.pseudo_labels.settings import GeodesicSettings
 from scripts.pseudo_labels.stage import geodesic_image, working_volume, write_label
 
+logger = logging.getLogger(__name__)
+
 STAGE = "support_mask"
+LEAST_GROWTH = 2.0  # times the strokes' volume; what grew less is no organ
 
 
 def grow_support_mask(
@@ -64,7 +68,7 @@ class SupportMaskStage(CaseStage):
         device: where the distances are computed.
 
     Raises:
-        BundleError: no scribbles in the cohort.
+        BundleError: no support with scribbles in the cohort.
     """
 
     name = "support mask"
@@ -76,22 +80,19 @@ class SupportMaskStage(CaseStage):
         settings: GeodesicSettings,
         device: torch.device | str = "cpu",
     ) -> None:
-        if cohort.scribbles is None or cohort.support is None:
-            problem = "a support mask needs a support with scribbles"
-            raise BundleError(problem, stage=STAGE, file=cohort.output_dir)
+        self.support = cohort.scribbled_support(STAGE)
         self.cohort, self.settings, self.device = cohort, settings, torch.device(device)
-        self.support, self.scribbles = cohort.support, cohort.scribbles
         self.labels = WorkFolder(Path(output_dir)).support_mask
 
     def cases(self) -> list[str]:
         """The support."""
-        return [self.support]
+        return [self.support.case.id]
 
     def inputs(self, case: str) -> Any:
         """Image, scribbles and settings."""
         return {
-            "image": self.cohort.cases[case].sha256,
-            "scribbles": sha256_of_file(self.scribbles),
+            "image": self.support.case.sha256,
+            "scribbles": sha256_of_file(self.support.scribbles),
             "classes": list(self.cohort.classes.items()),
             "settings": asdict(self.settings),
             "working_spacing_mm": self.cohort.spacing_mm,
@@ -102,11 +103,13 @@ class SupportMaskStage(CaseStage):
         return self.labels.record(case)
 
     def make(self, case: str) -> tuple[dict[str, Any], Sequence[Path]]:
-        """Grow and write it."""
-        cohort, support = self.cohort, self.cohort.cases[case]
+        """Grow and write it; a class that hardly grew is pointed out."""
+        cohort, support = self.cohort, self.support.case
+        image = geodesic_image(cohort, support, self.settings)
+        scribbles = read_scribble_points(self.support.scribbles, cohort.classes)
         mask = grow_support_mask(
-            geodesic_image(cohort, support, self.settings),
-            read_scribble_points(self.scribbles, cohort.classes),
+            image,
+            scribbles,
             support.shape,
             open_nifti(support.image).affine,
             cohort.classes,
@@ -114,4 +117,32 @@ class SupportMaskStage(CaseStage):
             working_volume(cohort, support, self.settings),
             self.device,
         )
-        return write_label(self.labels, support, cohort.classes, mask, self.settings)
+        content, files = write_label(self.labels, support, cohort.classes, mask, self.settings)
+        sentences = hardly_grown(content["volume_ml"], scribbles, image, cohort.classes)
+        for sentence in sentences:
+            logger.warning("support mask: %s", sentence)
+        return content | ({"warnings": sentences} if sentences else {}), files
+
+
+def hardly_grown(
+    volume_ml: Mapping[str, float], scribbles: ScribblePoints, image: Volume, classes: Mapping[str, int]
+) -> list[str]:
+    """A sentence for each class that grew into little more than its strokes.
+
+    Args:
+        volume_ml: class -> volume of what grew.
+        scribbles: that it grew from.
+        image: on whose grid it grew: a stroke takes up whole voxels of it.
+        classes: name -> label value.
+    """
+    voxels = nearest_voxels(to_voxels(scribbles.world_mm, image.affine), image.array.shape)
+    voxel_ml = abs(np.linalg.det(image.affine[:3, :3])) / 1000
+    sentences = []
+    for name, label in classes.items():
+        strokes_ml = len(np.unique(voxels[scribbles.labels == label], axis=0)) * voxel_ml
+        if volume_ml[name] < LEAST_GROWTH * strokes_ml:
+            sentences.append(
+                f"{name} grew from {strokes_ml:.2g} ml of strokes to {volume_ml[name]:.2g} ml; draw in more of the "
+                "organ, and background beside it rather than in it."
+            )
+    return sentences

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from scripts.registration.body import Body
-from scripts.registration.robust_affine import AffineMap, RobustFit, fit_affine_map
+from scripts.registration.robust_affine import AffineMap, RobustFit, TooFewMatchesError, fit_affine_map
 
 CHUNK = 512  # points compared with all candidates at once
+NO_RIVAL = 2.0  # margin of a match in a body too small for a distant rival: the highest similarity
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def nearest_matches(
         rival = score.masked_fill(~far, -torch.inf).amax(dim=1)
         places.append(matched_mm)
         similarity.append(torch.gather(cosines, 1, best[:, None])[:, 0])
-        margin.append(torch.gather(score, 1, best[:, None])[:, 0] - rival)
+        margin.append((torch.gather(score, 1, best[:, None])[:, 0] - rival).nan_to_num(posinf=NO_RIVAL))
     joined = (torch.cat(parts).cpu().numpy() for parts in (places, similarity, margin))
     return Matches(*joined)
 
@@ -113,8 +114,10 @@ def maps_between(first: Body, second: Body, settings: MatchingSettings) -> BodyM
     """Affine maps forward and backward, from matches both ways.
 
     Raises:
-        ValueError: of fewer than 4 points the match, matched back, ended near them.
+        TooFewMatchesError: a body is empty, or of fewer than 4 points the match, matched back, ended near them.
     """
+    if not len(first.cells) or not len(second.cells):
+        raise TooFewMatchesError("a body without tissue matches nothing")
     generator = np.random.default_rng(settings.seed)
     forward = _cycle_matches(first, second, settings, generator)
     backward = _cycle_matches(second, first, settings, generator)

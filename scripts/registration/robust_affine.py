@@ -12,6 +12,10 @@ import numpy as np
 LEAST_MATCHES = 4  # that determine an affine map
 
 
+class TooFewMatchesError(ValueError):
+    """Two bodies have so little in common that no affine map can be fitted."""
+
+
 @dataclass(frozen=True)
 class AffineMap:
     """Place -> matrix @ place + shift.
@@ -58,10 +62,10 @@ def fit_affine_map(
         fit: see `RobustFit`.
 
     Raises:
-        ValueError: too few matches for an affine map.
+        TooFewMatchesError: fewer than 4 matches.
     """
     if len(places_mm) < LEAST_MATCHES:
-        raise ValueError(f"an affine map needs at least {LEAST_MATCHES} matched points, got {len(places_mm)}")
+        raise TooFewMatchesError(f"an affine map needs at least {LEAST_MATCHES} matched points, got {len(places_mm)}")
     fit = fit or RobustFit()
     prior = np.ones(len(places_mm)) if weights is None else np.asarray(weights, dtype=np.float64)
     middle = np.median(places_mm, axis=0)

@@ -15,6 +15,7 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
+from scripts.common.failures import blamed
 from scripts.common.made_of import fingerprint, recorded_hash, write_record
 from scripts.common.work_folder import PropagationFolder
 from scripts.data.probability_maps import probabilities_on_grid, read_probabilities, write_probabilities
@@ -56,6 +57,10 @@ class JoinProbabilitiesd(MapTransform):
         self.made_of = dict(made_of or {})
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        with blamed("inference", data["case"]):
+            return self._joined(data)
+
+    def _joined(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result, case = dict(data), data["case"]
         record = PropagationRecord.read(self.atlases.record(case))
         file = self.atlases.probabilities(case)

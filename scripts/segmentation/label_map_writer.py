@@ -13,6 +13,7 @@ from monai.utils import CommonKeys, convert_data_type
 
 from scripts.common.affines import spacing_of
 from scripts.common.errors import BundleError
+from scripts.common.failures import blamed
 from scripts.common.files import open_nifti, write_nifti
 from scripts.common.made_of import write_record
 from scripts.common.work_folder import LabelFolder
@@ -45,9 +46,11 @@ class SaveLabelMaps:
         batch, outputs = cast(list[Any], engine.state.batch), cast(list[Any], engine.state.output)
         for item, output in zip(batch, outputs, strict=True):
             source = Path(item[CommonKeys.IMAGE].meta["filename_or_obj"])
-            image = item[CommonKeys.IMAGE]
-            body_ml = body_volume_ml(image, spacing_of(np.asarray(image.affine)))
-            self.save(item.get("case") or case_id(source), output[CommonKeys.PRED], source, body_ml)
+            case = item.get("case") or case_id(source)
+            with blamed("inference", case):
+                image = item[CommonKeys.IMAGE]
+                body_ml = body_volume_ml(image, spacing_of(np.asarray(image.affine)))
+                self.save(case, output[CommonKeys.PRED], source, body_ml)
 
     def save(self, case: str, prediction: Any, source: Path, body_ml: float) -> Path:
         """Write (1, X, Y, Z) label values for the image file `source`, which shows `body_ml` of a body.

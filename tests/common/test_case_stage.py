@@ -1,3 +1,5 @@
+import errno
+
 import pytest
 
 from scripts.common import case_stage
@@ -7,12 +9,12 @@ from scripts.common.files import read_json
 
 
 class Doubling(CaseStage):
-    """Writes twice each case's number; `failing` names a case whose second file never comes."""
+    """Writes twice each case's number."""
 
     name = "doubling"
 
-    def __init__(self, folder, numbers, failing=None):
-        self.folder, self.numbers, self.failing = folder, numbers, failing
+    def __init__(self, folder, numbers):
+        self.folder, self.numbers = folder, numbers
         self.prepared, self.made = [], []
 
     def cases(self):
@@ -30,8 +32,6 @@ class Doubling(CaseStage):
     def make(self, case):
         file = self.folder / f"{case}.txt"
         file.write_text(str(2 * self.numbers[case]), encoding="utf-8")
-        if case == self.failing:
-            raise BundleError("no more", case=case)
         self.made.append(case)
         return {"case": case}, [file]
 
@@ -88,8 +88,84 @@ def test_the_record_comes_last(tmp_path):
     assert Watching(tmp_path, changed).run() == ["a", "b", "c"], "an older record goes before its files do"
 
 
-def test_a_case_that_fails_leaves_no_record_and_the_next_run_goes_on_there(tmp_path):
-    with pytest.raises(BundleError, match="no more"):
-        Doubling(tmp_path, NUMBERS, failing="b").run()
-    assert [(tmp_path / f"{case}.json").exists() for case in NUMBERS] == [True, False, False]
+class Failing(Doubling):
+    """Raises `errors[case]` once the case's file is written."""
+
+    def __init__(self, folder, numbers, errors):
+        super().__init__(folder, numbers)
+        self.errors = errors
+
+    def make(self, case):
+        made = super().make(case)
+        if case in self.errors:
+            raise self.errors[case]
+        return made
+
+
+def failure(folder, errors, numbers=NUMBERS):
+    """The error that a run ends with, and which cases have a record."""
+    with pytest.raises(BundleError) as caught:
+        Failing(folder, numbers, errors).run()
+    return caught.value, [case for case in numbers if (folder / f"{case}.json").exists()]
+
+
+def test_a_case_that_fails_leaves_no_record_and_does_not_stop_the_others(tmp_path):
+    error, done = failure(tmp_path, {"b": BundleError("no more", found=3)})
+    assert str(error) == "[stage doubling, case b] no more\n  found: 3"
+    assert done == ["a", "c"]
+    assert run(tmp_path)[0] == ["b"], "the next run goes on there"
+
+
+def test_whatever_a_case_raises_names_stage_and_case(tmp_path):
+    error, done = failure(tmp_path, {"b": KeyError("liver")})
+    assert (error.stage, error.case, error.found) == ("doubling", "b", "KeyError: 'liver'")
+    assert isinstance(error.__cause__, KeyError) and done == ["a", "c"]
+
+
+def test_several_failures_end_in_one_error(tmp_path):
+    errors = {"a": FileNotFoundError(errno.ENOENT, "No such file", "a.nii"), "c": BundleError("no more", found=3)}
+    error, done = failure(tmp_path, errors)
+    assert str(error).splitlines() == [
+        "[stage doubling] 2 of 3 cases failed, the others are done",
+        "  expected: a cohort without these cases, or what they lack; the same command then continues",
+        "  found: ",
+        "    a: a file is missing (No such file, a.nii)",
+        "    c: no more (3)",
+    ]
+    assert done == ["b"]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOSPC, "No space left on device", "b.txt")])
+def test_memory_and_disk_stop_the_stage_at_once(tmp_path, error):
+    assert failure(tmp_path, {"b": error})[1] == ["a"]
+
+
+def test_where_the_first_three_fail_the_stage_is_to_blame(tmp_path):
+    numbers = {case: 1 for case in "abcde"}
+    stage = Failing(tmp_path, numbers, {case: ValueError(case) for case in numbers})
+    with pytest.raises(BundleError, match="ValueError: c"):
+        stage.run()
+    assert stage.made == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_passes(tmp_path, error):
+    with pytest.raises(error):
+        Failing(tmp_path, NUMBERS, {"b": error()}).run()
     assert run(tmp_path)[0] == ["b", "c"]
+
+
+def test_what_is_wrong_before_any_case_is_made_names_stage_and_case(tmp_path):
+    class Blind(Doubling):
+        def inputs(self, case):
+            raise FileNotFoundError(errno.ENOENT, "No such file", f"{case}.nii")
+
+    with pytest.raises(BundleError, match=r"\[stage doubling, case a\] a file is missing\n  file: a.nii"):
+        Blind(tmp_path, NUMBERS).run()
+
+    class Unprepared(Doubling):
+        def prepare(self, todo):
+            raise MemoryError
+
+    with pytest.raises(BundleError, match=r"\[stage doubling\] memory is short"):
+        Unprepared(tmp_path, NUMBERS).run()

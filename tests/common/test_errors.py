@@ -1,6 +1,6 @@
 import pytest
 
-from scripts.common.errors import BundleError
+from scripts.common.errors import BundleError, UnexpectedError
 
 
 def test_whole_message():
@@ -35,3 +35,16 @@ def test_zero_and_empty_are_values():
 def test_it_can_be_raised_and_caught():
     with pytest.raises(BundleError, match="too few good volumes"):
         raise BundleError("too few good volumes")
+
+
+def test_what_it_does_not_name_can_be_added():
+    error = BundleError("bad", case="a")
+    assert error.within("fusing", "b", "f.nii") is error
+    assert str(error) == "[stage fusing, case a] bad\n  file: f.nii"
+    assert (error.stage, error.case, error.file) == ("fusing", "a", "f.nii")
+
+
+def test_a_fault_of_the_program_asks_for_a_report():
+    lines = str(UnexpectedError(ValueError("3 > 2"), stage="fusing", case="a")).splitlines()
+    assert lines[0] == "[stage fusing, case a] this is a fault of the program"
+    assert "please report it" in lines[1] and lines[2] == "  found: ValueError: 3 > 2"

@@ -3,7 +3,11 @@ import numpy as np
 import pytest
 
 from scripts.common.affines import nearest_voxels, to_voxels, to_world
-from scripts.data.scribbles import draw_points, read_scribble_points, thin
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json
+from scripts.data.scribbles import check_scribbles, draw_points, judge_strokes, read_scribble_points, thin
+from scripts.data.volume_io import Volume
+from tests.prnet_fixtures import make_cohort
 
 CLASSES = {"spleen": 1, "left_kidney": 3}
 SPACING_MM = (1.0, 2.0, 3.0)
@@ -110,3 +114,108 @@ def test_points_outside_are_drawn_at_the_border(make_affine):
 def test_no_points(make_affine):
     empty = np.zeros((0, 3))
     assert draw_points(empty, np.zeros(0), np.zeros(0), make_affine("RAS", SPACING_MM), (5, 5, 5)).sum() == 0
+
+
+# ------------------------------------------------------------------------------------------------------ judging strokes
+
+SHAPE = (60, 50, 40)
+SLICES = (10, 14, 18)
+
+
+def drawn(classes=SLICES, background=SLICES, length=4, shape=SHAPE):
+    """Strokes along x on some slices: the spleen's at x = 20, the kidney's at x = 40, background's at x = 30."""
+    array = np.zeros(shape, np.uint8)
+    for z in classes:
+        array[20 : 20 + length, 20, z], array[40 : 40 + length, 20, z] = 1, 3
+    for z in background:
+        array[30:34, 20, z] = 8
+    return array
+
+
+def judged(make_affine, array, body=None, codes="LPS"):
+    """The sentences on strokes at 1 x 2 x 3 mm, by a body mask of 2 x 4 x 6 mm that leaves the first slices out."""
+    affine = make_affine(codes, SPACING_MM)
+    if body is None:
+        body = np.zeros(tuple(-(-size // 2) for size in array.shape), np.uint8)
+        body[5:] = 1
+    return judge_strokes(Volume(array, affine), Volume(body, affine @ np.diag([2.0, 2.0, 2.0, 1.0])), CLASSES)
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "LAS"])
+def test_good_strokes_are_not_remarked_on(make_affine, codes):
+    assert judged(make_affine, drawn(), codes=codes) == []
+
+
+REMEDY = "draw on at least 3 slices, the organ's first and last one are worth most."
+
+
+@pytest.mark.parametrize(
+    ("strokes", "sentence"),
+    [
+        ({"classes": (10,), "length": 1}, f"strokes of 1 voxel are too little to grow from; {REMEDY}"),
+        ({"classes": SLICES, "length": 1}, f"strokes of 3 voxels are too little to grow from; {REMEDY}"),
+        ({"classes": (10,), "length": 9}, f"its strokes lie on 1 slice only; {REMEDY}"),
+        ({"classes": (10, 18)}, f"its strokes lie on 2 slices only; {REMEDY}"),
+    ],
+)
+def test_too_little_is_said_of_each_class(make_affine, strokes, sentence):
+    assert judged(make_affine, drawn(**strokes)) == [f"{name}: {sentence}" for name in CLASSES]
+
+
+def test_slices_are_counted_along_the_body_and_planes_along_any_axis(make_affine):
+    along_first = drawn().transpose(2, 0, 1)
+    assert judged(make_affine, along_first, np.ones((20, 30, 25), np.uint8), codes="SRA") == []
+    sagittal = drawn()
+    sagittal[sagittal == 3] = 0
+    sagittal[40, 15:25, 10:20] = 3
+    assert judged(make_affine, sagittal) == [f"left_kidney: its strokes lie on 1 slice only; {REMEDY}"]
+    sagittal[40, :, 13] = 0
+    assert judged(make_affine, sagittal) == [], "a gap: lines at one place of several axial slices"
+    straight = drawn()
+    straight[straight == 3] = 0
+    straight[40, 20, 5:30] = 3
+    assert judged(make_affine, straight) == [], "the middle line of a vessel"
+
+
+def test_strokes_in_air(make_affine):
+    strokes = drawn()
+    strokes[2:8, 20, SLICES] = 1  # 18 of 30 voxels
+    assert judged(make_affine, strokes) == ["spleen: 60% of its strokes lie in air outside the body; erase those."]
+    strokes[20:24][strokes[20:24] == 1] = 0
+    with pytest.raises(BundleError, match="the strokes of spleen lie outside the body"):
+        judged(make_affine, strokes)
+    no_background = drawn(background=())
+    no_background[2:8, 20, SLICES] = 8
+    with pytest.raises(BundleError, match="the strokes of background lie outside the body"):
+        judged(make_affine, no_background)
+    with pytest.raises(BundleError, match="the support has no tissue"):
+        judged(make_affine, drawn(), np.zeros((30, 25, 20), np.uint8))
+
+
+@pytest.mark.parametrize(("slices", "said"), [((43, 44, 45), False), ((44, 45, 46), True)])
+def test_background_far_away_in_mm(make_affine, slices, said):
+    """Slices are 3 mm apart: from 10 to 43 are 99 mm, to 44 102 mm. Strokes in air, though near, say nothing."""
+    strokes = drawn(classes=(4, 7, 10), background=(), shape=(60, 50, 60))
+    strokes[30:34, 20, slices] = strokes[2:6, 20, 4:11] = 8
+    sentence = "the nearest background stroke is 102 mm away; draw some around the organ, they say where it ends."
+    assert judged(make_affine, strokes) == ([f"{name}: {sentence}" for name in CLASSES] if said else [])
+
+
+@pytest.mark.parametrize(("count", "said"), [(2, False), (3, True)])
+def test_strokes_that_touch(make_affine, count, said):
+    """Beside 2 voxels of the other class lie 3 of 15 voxels, beside 3 voxels 4; of the other class too few touch."""
+    strokes = drawn(length=5)
+    strokes[20 : 20 + count, 21, 10] = 3
+    sentence = "spleen: 27% of its strokes touch others, such as left_kidney; leave a gap at the organ's border."
+    assert judged(make_affine, strokes) == ([sentence] if said else [])
+
+
+def test_what_is_remarked_is_logged_and_kept(tmp_path, caplog):
+    cohort = make_cohort(tmp_path)
+    sentences = check_scribbles(cohort)
+    assert [sentence.partition(":")[0] for sentence in sentences] == ["spleen", "left_kidney"]
+    assert caplog.text.count("strokes: spleen: strokes of 3 voxels") == 1
+    kept = cohort.output_dir / "scribble_remarks.json"
+    assert read_json(kept) == {"warnings": sentences}
+    before = kept.stat().st_mtime_ns
+    assert check_scribbles(cohort) == sentences and kept.stat().st_mtime_ns == before

@@ -139,3 +139,9 @@ def test_points_of_a_long_scan_are_many_places():
         pairs = ViewPairsd((64, 64, 64), (3.0, 3.0, 3.0), points=400).set_random_state(seed)
         distinct.append(len(np.unique(pairs._overlapping(body)[1].round(), axis=0)))
     assert np.median(distinct) > 300, "what two views share is a hundredth of the body, and is looked at closely enough"
+
+
+def test_a_volume_without_tissue_stops_no_training():
+    item = {"image": torch.rand(1, 20, 20, 20), "body": torch.zeros(1, 20, 20, 20)}
+    drawn = ViewPairsd((16, 16, 16), SPACING_MM, points=5, noise=0.0, offset=0.0).set_random_state(0)(item)
+    assert drawn["voxels"].shape == (2, 5, 3) and not drawn["views"].any()

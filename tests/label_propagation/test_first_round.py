@@ -112,12 +112,15 @@ def test_without_a_support_mask_points_alone_are_written(finished, tmp_path):
     assert list(read_json(propagation.record("case_1"))["files"]) == ["case_1_scribbles.nii.gz"]
 
 
-def test_bodies_that_hardly_match_are_named(finished, tmp_path):
-    cohort, _, embedding, _ = finished
+def test_bodies_that_hardly_match_stop_no_run(finished, tmp_path, caplog):
+    cohort, _, embedding, mask = finished
     strict = FirstRoundSettings(matching=MatchingSettings(body_points=300, match_cycle_mm=-1.0))
-    with pytest.raises(BundleError, match="the body hardly matches the support's") as caught:
-        stage(cohort, PropagationFolder(tmp_path), embedding, settings=strict).run(["case_1"])
-    assert caught.value.case == "case_1" and "got 0" in str(caught.value)
+    propagation = PropagationFolder(tmp_path)
+    assert stage(cohort, propagation, embedding, mask, strict).run() == ["case_0", "case_1"]
+    record = PropagationRecord.read(propagation.record("case_1"))
+    assert (record.similarity, record.not_located) == (0.0, list(CLASSES))
+    assert record.round_trip_dice == dict.fromkeys(CLASSES, 0.0)
+    assert caplog.text.count("case_1: its body has nothing in common with the support's") == 1
 
 
 def test_what_is_plainly_wrong_is_refused_at_once(finished, tmp_path):

@@ -177,12 +177,17 @@ def test_accepted_label_maps_are_always_atlases(place, tmp_path):
     assert stage(place, accepted, most_atlases=2, least_round_trip_dice=0.0).selected == ["case_2", "case_1"]
 
 
-def test_bodies_that_hardly_match_are_named(place):
+def test_an_atlas_whose_body_hardly_matches_says_nothing(place):
     cohort, embedding, work = place
     strict = FusionSettings(matching=MatchingSettings(body_points=300, match_cycle_mm=-1.0), least_round_trip_dice=0.0)
-    with pytest.raises(BundleError, match=r"the body hardly matches that of case_[12]") as caught:
-        LabelFusionStage(cohort, work.path, embedding, strict).run(["case_1", "case_2"])
-    assert caught.value.case in ("case_1", "case_2")
+    fusion = LabelFusionStage(cohort, work.path, embedding, strict)
+    assert fusion.run() == CASES
+    record = record_of(work, "case_1")
+    assert record.atlases == {"case_0": ALL, "case_2": {}}, "an atlas of no class"
+    fused, _ = read_probabilities(work.propagation.probabilities("case_1"))
+    alone, _ = read_probabilities(work.first_round.probabilities("case_1"))
+    assert np.abs(fused - alone).max() < 1.01 / FULL_PROBABILITY, "as by the support alone"
+    assert not PropagationRecord.read(work.on_support.record("case_0")).mean_round_trip_dice["spleen"]
 
 
 @pytest.mark.parametrize("missing", ["case_1.json", "case_1_probabilities.nii.gz"])

@@ -1,5 +1,6 @@
 """The first round's core with oracle embeddings: no files, no network."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from scripts.label_propagation.propagate_case import (
     propagate_home,
 )
 from scripts.points.denoising import COLLISION, TISSUE
+from scripts.registration.body import body_of
 from scripts.registration.embedding_matching import MatchingSettings
 from scripts.registration.orientation import AS_IT_IS, ORIENTATIONS, draw_landmarks
 from tests.embedding_fixtures import CENTRES_MM, SHAPE, SHIFT_MM, SPACING_MM, dice, oracle, shares
@@ -131,8 +133,26 @@ def test_at_home_everything_is_as_it_is():
     assert propagate_home(support(with_mask=False)).probabilities is None
 
 
-def test_bodies_without_matches():
-    other = oracle(lambda places: places, seed=1)
-    few = FirstRoundSettings(matching=MatchingSettings(20, match_cycle_mm=-1.0))
-    with pytest.raises(ValueError, match="at least 4 matched points, got 0"):
-        propagate_case(support(), QUERY[0], other, few)
+@pytest.mark.parametrize("tissue", [True, False])
+def test_a_body_with_nothing_in_common_gets_background_alone(tissue):
+    """No match comes back near enough; or there is no tissue, so nothing to match."""
+    query = oracle(lambda places: places, seed=1)
+    if not tissue:
+        query = body_of(query.embedding, torch.zeros(SHAPE))
+    few = FirstRoundSettings(matching=MatchingSettings(20, match_cycle_mm=-1.0 if tissue else 24.0))
+    result = propagate_case(support(), QUERY[0], query, few)
+    assert len(result.points) == 0 and result.similarity == 0.0
+    assert result.probabilities.shape == (3, *SHAPE) and result.probabilities.dtype == np.float32
+    assert (result.probabilities[0] == 1).all() and not result.probabilities[1:].any()
+    assert result.round_trip_dice == {"liver": 0.0, "spleen": 0.0}
+    alone = propagate_case(support(with_mask=False), QUERY[0], query, few)
+    assert alone.probabilities is None and alone.round_trip_dice == {} and len(alone.points) == 0
+
+
+def test_a_body_without_room_for_a_rival_has_finite_evidence():
+    """Its 4 x 4 x 4 cells of 8 mm are nowhere more than 40 mm apart."""
+    mask = torch.zeros(SHAPE)
+    mask[14:22, 16:24, 14:22] = 1
+    result = propagate_case(support(), QUERY[0], body_of(QUERY[1].embedding, mask), settings())
+    assert np.isfinite(result.points.evidence["margin"]).all()
+    json.dumps(result.points.to_json(), allow_nan=False)

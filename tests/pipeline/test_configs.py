@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -6,6 +7,7 @@ import torch
 
 from bundle.config_check import check_values
 from bundle.config_values import Component, Expression
+from bundle.memory_remedies import MEMORY_REMEDIES
 from bundle.pipeline.configs import (
     CONFIGS,
     check_keys,
@@ -17,7 +19,8 @@ from bundle.pipeline.configs import (
     run_config,
     with_paths,
 )
-from scripts.common.errors import BundleError
+from bundle.pipeline.stages import BASES
+from scripts.common.errors import BundleError, UnexpectedError
 from scripts.pseudo_labels.settings import GeodesicSettings
 from tests.pipeline_fixtures import save, strokes
 
@@ -188,11 +191,40 @@ def test_what_a_component_found_wrong_comes_out_as_it_was(tmp_path):
         run_config(["evaluate.json"], folders)
 
 
-def test_other_errors_stay_what_they_are():
-    with pytest.raises(RuntimeError, match=r"builtins\.int") as caught:
+def test_other_errors_are_faults_of_the_program():
+    with pytest.raises(UnexpectedError, match=r"\[stage evaluate\]") as caught:
         run_config(["evaluate.json"], {"result": Component({"_target_": "builtins.int", "x": 1})})
-    assert not isinstance(caught.value, BundleError)
-    assert isinstance(caught.value.__cause__, TypeError)
+    assert caught.value.found.startswith("TypeError: ") and isinstance(caught.value.__cause__, RuntimeError)
+
+
+@pytest.mark.parametrize(
+    ("names", "stage", "remedy"),
+    [
+        (["train.json", "small/train.json"], "train", "segmentation.cache_device=cpu"),
+        (["propagation_settings.json", "first_round.json", "small/first_round.json"], "first_round", "spacing_mm"),
+        (["evaluate.json"], "evaluate", "more memory"),
+    ],
+)
+def test_short_memory_says_which_settings_of_the_stage_to_change(monkeypatch, names, stage, remedy):
+    class Greedy:
+        def __init__(self, **_):
+            pass
+
+        def initialize(self):
+            raise RuntimeError("a wrapper") from RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr("bundle.pipeline.configs.ConfigWorkflow", Greedy)
+    with pytest.raises(BundleError, match="memory is short") as caught:
+        run_config(names, {})
+    assert caught.value.stage == stage and remedy in caught.value.expected
+
+
+def test_settings_that_a_remedy_names_exist():
+    named = set(re.findall(r"(\w+)\.(\w+)(?==)", " ".join(MEMORY_REMEDIES.values())))
+    assert len(named) > 10
+    for stage, key in named:
+        check_keys(BASES[stage], {key: None})
+    assert set(MEMORY_REMEDIES) == {bases[-1].removesuffix(".json") for bases in BASES.values()} - {"self_check"}
 
 
 def test_device():

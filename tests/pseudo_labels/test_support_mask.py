@@ -6,12 +6,13 @@ import pytest
 
 from bundle.pipeline.configs import read_component
 from scripts.common.errors import BundleError
+from scripts.common.files import read_json
 from scripts.common.overlap import dice_of
 from scripts.common.work_folder import WorkFolder
 from scripts.data.records import PseudoLabelRecord
 from scripts.data.scribbles import ScribblePoints
 from scripts.data.volume_io import Volume
-from scripts.pseudo_labels.support_mask import SupportMaskStage, grow_support_mask
+from scripts.pseudo_labels.support_mask import SupportMaskStage, grow_support_mask, hardly_grown
 from tests.prnet_fixtures import CLASSES, make_cohort, phantom
 from tests.pseudo_labels.three_blocks import FROM_POINTS
 
@@ -88,5 +89,31 @@ def test_the_shipped_settings_say_how_sure_each_border_is(cohort):
 
 
 def test_a_cohort_without_scribbles_is_refused(cohort, tmp_path):
-    with pytest.raises(BundleError, match="needs a support with scribbles"):
+    with pytest.raises(BundleError, match="this stage needs a support with scribbles"):
         SupportMaskStage(replace(cohort, scribbles=None), tmp_path, SETTINGS)
+
+
+@pytest.mark.parametrize(("spleen_ml", "said"), [(0.0, True), (0.09, True), (0.096, False)])
+def test_a_class_that_grew_into_little_more_than_its_strokes(spleen_ml, said):
+    """Voxels of 2 x 3 x 4 mm are 0.024 ml; of three points two lie in one of them."""
+    affine = np.diag([2.0, 3.0, 4.0, 1.0])
+    places_mm = np.array([[2.0, 3.0, 4.0], [2.4, 3.0, 4.0], [4.0, 3.0, 4.0], [8.0, 9.0, 8.0]])
+    labels = np.array([CLASSES["spleen"]] * 3 + [CLASSES["left_kidney"]])
+    scribbles = ScribblePoints(labels, np.zeros((4, 3), int), places_mm)
+    volume_ml = {"spleen": spleen_ml, "left_kidney": 100.0}
+    sentences = hardly_grown(volume_ml, scribbles, Volume(np.zeros((9, 9, 9)), affine), CLASSES)
+    assert len(sentences) == said
+    if said:
+        assert sentences[0].startswith(f"spleen grew from 0.048 ml of strokes to {spleen_ml:.2g} ml; draw in more")
+
+
+def test_what_hardly_grew_is_said_in_console_and_record(cohort, caplog):
+    """With next to no truncation nothing is nearer to a class than to background."""
+    folder = WorkFolder(cohort.output_dir).support_mask
+    SupportMaskStage(cohort, cohort.output_dir, SETTINGS).run()
+    assert "warnings" not in read_json(folder.record("case_0")) and caplog.text == ""
+    SupportMaskStage(cohort, cohort.output_dir, replace(SETTINGS, truncation=1e-6)).run()
+    (spleen, kidney) = read_json(folder.record("case_0"))["warnings"]
+    assert spleen.startswith("spleen grew from") and kidney.startswith("left_kidney grew from")
+    assert caplog.text.count("support mask: spleen grew from") == 1
+    assert PseudoLabelRecord.read(folder.record("case_0")).case == "case_0"

@@ -169,3 +169,15 @@ def test_strange_names_are_escaped(finished):
     markup = finished.read_text(encoding="utf-8")
     assert "case & <3>" not in markup
     assert "case & <3>" in unescape(markup)
+
+
+def test_what_was_remarked_on_the_strokes_is_said(output):
+    work = WorkFolder(output)
+    write_json(work.scribble_remarks, {"warnings": ["spleen: its strokes lie on 1 slice only"]})
+    grown = PseudoLabelRecord("case_0", CLASSES).to_json()
+    write_json(work.support_mask.record("case_0"), grown | {"warnings": ["spleen grew from 1 ml to <2> ml"]})
+    text = text_of(write_report(output))
+    assert "Look here: spleen: its strokes lie on 1 slice only" in text
+    assert "Look here: spleen grew from 1 ml to <2> ml" in text
+    write_json(work.scribble_remarks, ["another thing"])
+    assert "Look here: spleen: its" not in text_of(write_report(output))

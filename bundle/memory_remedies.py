@@ -1,0 +1,29 @@
+"""Where memory is short: which settings of a stage make it need less."""
+
+from __future__ import annotations
+
+SMALL = "or --small"
+NETWORK_GRID = f"a coarser --set embedding.spacing_mm=[X,Y,Z] {SMALL}"
+# Config -> what to do.
+MEMORY_REMEDIES = {
+    "train_embedding": (
+        "--set embedding.cache_device=cpu if the GPU is too small; a smaller --set embedding.volumes_per_batch=N or "
+        f"embedding.window_size=[X,Y,Z]; {NETWORK_GRID}"
+    ),
+    "train": (
+        "--set segmentation.cache_device=cpu if the GPU is too small; a smaller --set segmentation.batch_size=N or "
+        f"segmentation.patch_size=[X,Y,Z]; a coarser --set segmentation.spacing_mm=[X,Y,Z] {SMALL}"
+    ),
+    "train_prnet": (
+        f"a smaller --set prnet_coarse.volumes_per_batch=N; a coarser --set prnet_coarse.spacing_mm=[X,Y,Z] {SMALL}"
+    ),
+    "train_prnet_fine": (
+        f"a smaller --set prnet_fine.volumes_per_batch=N; a coarser --set prnet_fine.spacing_mm=[X,Y,Z] {SMALL}"
+    ),
+    "point_propagation": "a smaller --set point_propagation.batch_size=N",
+    "support_mask": f"a coarser --set support_mask.geodesic_spacing_mm=[X,Y,Z] {SMALL}",
+    "first_round": NETWORK_GRID,
+    "label_fusion": NETWORK_GRID,
+    "pseudo_labels": f"a coarser --set pseudo_labels.geodesic_spacing_mm=[X,Y,Z] {SMALL}",
+    "inference": "--device cpu if the GPU is too small; else a network of a coarser segmentation.spacing_mm",
+}
