@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 KINDS = ("missing", "empty", "cut", "changed", "disguised")
-ON_THE_WAY = "/labels/round_"  # of no use to a training that is done
 TICK_S = 0.02  # file systems do not tell times apart that lie closer
 
 
