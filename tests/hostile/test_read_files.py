@@ -183,7 +183,7 @@ def outcome(capsys, *arguments):
         main([str(argument) for argument in arguments])
     except SystemExit as stop:
         message = capsys.readouterr().err
-        assert stop.code == 2 and "error: [" in message and "Traceback" not in message, message
+        assert stop.code == 2 and "error: " in message and "Traceback" not in message, message
         return message
     return ""
 
