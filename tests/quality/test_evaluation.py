@@ -112,6 +112,14 @@ def test_table(folders):
     assert table[4] == "mean Dice over classes 0.375, 2 cases"
 
 
+def test_another_order_of_axes_is_the_same_label(folders):
+    predictions, labels = folders
+    before = evaluate_folder(predictions, labels, CLASSES)
+    file = labels / "a.nii.gz"
+    nib.save(nib.load(file).as_reoriented([[1, -1], [2, 1], [0, -1]]), file)
+    assert evaluate_folder(predictions, labels, CLASSES) == before
+
+
 def test_other_grids_are_refused(folders):
     predictions, labels = folders
     save(predictions, "a", boxes(shape=(20, 20, 19)))

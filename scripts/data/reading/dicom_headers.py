@@ -32,6 +32,7 @@ OTHER_OBJECTS = {  # first number after STORAGE -> what it is; those are never s
     "104": "encapsulated document",
     "481": "radiotherapy object",
 }
+ENHANCED = {STORAGE + kind for kind in ("2.1", "2.2", "4.1", "128.1")}  # GDCM rescales frames of these alone
 DIRECTORY = "1.2.840.10008.1.3.10"
 
 
@@ -42,7 +43,7 @@ class ImageHeader:
     Attributes:
         path: the file.
         series: UID of its series.
-        name: patient, study's date and number of the series, as far as they are told.
+        name: patient, study's date and number of the series, as far as they are told, fit for a file's name.
         size: columns, rows, frames.
         axes_mm: (3, 2) steps along columns and rows in mm, LPS; None if spacing or orientation are not told.
         positions_mm: (frames, 3) first voxel of each frame, LPS; None if that is not told for each.
@@ -123,7 +124,7 @@ def _read_header(path: Path, size: int, mtime_ns: int) -> ImageHeader | Damaged 
         reader.ReadImageInformation()
     except RuntimeError:
         return Damaged(path, frozenset(_values(start, 0x0020, 0x000E)))
-    tags = {key: reader.GetMetaData(key).strip().strip("\0") for key in reader.GetMetaDataKeys()}
+    tags = {key: _ascii(reader.GetMetaData(key)) for key in reader.GetMetaDataKeys()}
     if tags.get("0028|0002", "1") != "1":
         return "DICOM picture in colours"
     return _other_object(tags.get("0008|0016", "")) or _image_header(path, reader, tags)
@@ -135,7 +136,7 @@ def _image_header(path: Path, reader: sitk.ImageFileReader, tags: Mapping[str, s
     positions = _numbers([tags["0020|0032"]], 3) if frames == 1 and "0020|0032" in tags else None
     has_axes = "0020|0037" in tags and bool({"0028|0030", "0018|1164", "0018|2010"} & set(tags))
     rescaled = "0028|1052" in tags
-    if positions is None:  # of an enhanced object, in one sequence a frame
+    if tags.get("0008|0016") in ENHANCED:
         positions, has_axes, rescaled = _of_frames(path)
     axes_mm = None
     if has_axes and len(reader.GetSize()) == 3:
@@ -144,7 +145,7 @@ def _image_header(path: Path, reader: sitk.ImageFileReader, tags: Mapping[str, s
     return ImageHeader(
         path=path,
         series=tags.get("0020|000e", ""),
-        name="_".join(part for part in name if part),
+        name=re.sub(r"[^A-Za-z0-9._-]+", "_", "_".join(part for part in name if part)).strip("._-"),
         size=(columns, rows, frames),
         axes_mm=axes_mm,
         positions_mm=positions if positions is not None and len(positions) == frames else None,
@@ -166,6 +167,11 @@ def _of_frames(path: Path) -> tuple[np.ndarray | None, bool, bool]:
     slopes, intercepts = _values(header, 0x0028, 0x1053), _values(header, 0x0028, 0x1052)
     same = all(len(set(values)) <= 1 for values in (slopes, intercepts, spaced)) and len(set(turned)) == 1
     return positions, same and bool(spaced), bool(intercepts)
+
+
+def _ascii(text: str) -> str:
+    """A tag's text, which may be in any alphabet and padded."""
+    return text.encode("ascii", "replace").decode("ascii").strip().strip("\0")
 
 
 def _values(header: bytes, group: int, element: int) -> list[str]:

@@ -179,7 +179,7 @@ def _volume_stack(series: Series) -> Stack:
     """The stack that is the series' volume; an error where no stack is one."""
     lost = f"; {_unreadable(series)}" if series.damaged else ""
     if not series.placed:
-        found = f"{len(series.images)} files without position, orientation or pixel spacing{lost}"
+        found = f"{len(series.images)} files without one position, orientation or pixel spacing a frame{lost}"
         expected = "a place in space for each slice: export the series again as original CT images"
         raise volume_error("the DICOM series does not say where its slices lie", series.source, expected, found)
     stack = series.stacks[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -129,7 +128,7 @@ def _named(volumes: Iterable[tuple[str, Path]]) -> dict[str, Path]:
 
 def _series_cases(series: list[Series], taken: set[str]) -> list[tuple[str, Path]]:
     """Names of series that no folder names, with the first file of each."""
-    names = [re.sub(r"[^A-Za-z0-9._-]+", "_", one.images[0].name).strip("._-") or "series" for one in series]
+    names = [one.images[0].name or "series" for one in series]
     counts = Counter([*names, *taken])
     cases = []
     for name, one in zip(names, series, strict=True):

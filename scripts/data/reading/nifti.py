@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import nibabel as nib
 import numpy as np
@@ -12,6 +13,7 @@ from scripts.common.files import open_nifti
 from scripts.data.reading.grid_limits import check_grid, is_plausible
 from scripts.data.reading.volume import Volume, is_nifti, volume_error
 
+MOST_HEADER_BYTES = 1 << 26
 UNITS_MM = {1: ("metres", 1000.0), 3: ("micrometres", 0.001)}  # by the code in `xyzt_units`; all others mean mm
 
 
@@ -35,6 +37,10 @@ def read_nifti(path: Path) -> Volume:
             "known to be right (nibabel: image.set_sform(affine, 1))",
             "both codes are 0",
         )
+    offset = cast(nib.arrayproxy.ArrayProxy, image.dataobj).offset
+    if offset > MOST_HEADER_BYTES:
+        expected = f"voxels within the first {MOST_HEADER_BYTES >> 20} MB"
+        raise volume_error("the NIfTI header is too long", path, expected, f"{offset} bytes")
     array = image.get_fdata(dtype=np.float32, caching="unchanged")
     return Volume(array.reshape(shape), affine, remarks)
 

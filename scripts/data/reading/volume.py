@@ -64,6 +64,6 @@ def volume_error(problem: str, path: Path, expected: object, found: object) -> B
 
 
 def some_names(paths: list[Path], most: int = 5) -> str:
-    """The files' names, the first few of many."""
+    """The files' names, the first few of many; what is no UTF-8 in them becomes a question mark."""
     rest = f" and {len(paths) - most} more" if len(paths) > most else ""
-    return ", ".join(path.name for path in paths[:most]) + rest
+    return ", ".join(path.name.encode("utf-8", "replace").decode("utf-8") for path in paths[:most]) + rest

@@ -6,7 +6,16 @@ import pytest
 from scripts.common.errors import BundleError
 from scripts.data.resampling import canonical, resample
 from scripts.data.volume_io import Volume, peek_grid, read_volume, source_files
-from tests.fixtures.dicom_files import CT, header, pixels, write_enhanced, write_object, write_series, write_slice
+from tests.fixtures.dicom_files import (
+    CT,
+    STORAGE,
+    header,
+    pixels,
+    write_enhanced,
+    write_object,
+    write_series,
+    write_slice,
+)
 
 SHAPE = (10, 9, 12)
 AXIAL_MM = [(-7.0, 2.0, 30.0 + 5.0 * k) for k in range(12)]
@@ -82,7 +91,7 @@ def test_slices_at_one_position_or_none_are_no_volume(tmp_path):
     write_series(tmp_path / "bolus", scan(), [(0.0, 0.0, 5.0)] * 12)
     assert "12 images at one position" in refused(tmp_path / "bolus")
     write_series(tmp_path / "nowhere", scan(), [None] * 12)
-    assert "12 files without position, orientation or pixel spacing" in refused(tmp_path / "nowhere")
+    assert "12 files without one position, orientation or pixel spacing" in refused(tmp_path / "nowhere")
     write_series(tmp_path / "no_spacing", scan(), AXIAL_MM, spacing_mm=None)
     assert "does not say where its slices lie" in refused(tmp_path / "no_spacing")
     write_series(tmp_path / "no_orientation", scan(), AXIAL_MM, orientation=None)
@@ -95,7 +104,7 @@ def test_a_longer_series_at_one_position_loses(tmp_path):
     files = write_series(tmp_path / "ct", scan(), AXIAL_MM, "1.2.8")
     volume = read_volume(tmp_path / "ct")
     np.testing.assert_array_equal(volume.array, scan())
-    assert volume.remarks == ("The folder holds 2 DICOM series; the longest, P 1_20200131_4, was taken.",)
+    assert volume.remarks == ("The folder holds 2 DICOM series; the longest, P_1_20200131_4, was taken.",)
     assert source_files(tmp_path / "ct") == files
 
 
@@ -208,3 +217,10 @@ def test_an_enhanced_object_with_gaps_or_without_places(tmp_path):
     assert "missing or uneven slices" in refused(tmp_path / "gap")
     write_object(tmp_path / "old" / "a.dcm", CT, header("1.2.8") | pixels(scan().T))
     assert "does not say where its slices lie" in refused(tmp_path / "old")
+
+
+@pytest.mark.parametrize("storage", [CT, STORAGE + "7.3"])
+def test_frames_of_other_objects_are_refused(tmp_path, storage):
+    """The reader would give a spacing of 1 mm to the one, and values without their intercept to both."""
+    write_enhanced(tmp_path / "ct" / "a.dcm", scan(), AXIAL_MM, storage=storage)
+    assert "does not say where its slices lie" in refused(tmp_path / "ct")

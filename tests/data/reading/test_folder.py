@@ -25,7 +25,7 @@ def test_a_tree_of_series_is_one_case_a_series(tmp_path):
     write_series(tmp_path / "P1" / "study" / "arterial", scan(1), POSITIONS_MM, "1.2.1", number=2)
     write_series(tmp_path / "P1" / "study" / "venous", scan(2), POSITIONS_MM, "1.2.2", number=3)
     write_series(tmp_path / "P1" / "study" / "scout", scan(3), POSITIONS_MM[:2], "1.2.3", number=1)
-    write_series(tmp_path / "P2" / "study", scan(4), POSITIONS_MM, "1.2.4", patient="Müller/2", date="")
+    write_series(tmp_path / "P2" / "study", scan(4), POSITIONS_MM, "1.2.4", patient=b"M\xfcller/2", date="")
     found = scan_folder(tmp_path)
     assert list(found.volumes) == ["M_ller_2_4", "P_1_20200131_2", "P_1_20200131_3"]
     np.testing.assert_array_equal(read_volume(found.volumes["P_1_20200131_3"]).array, scan(2))

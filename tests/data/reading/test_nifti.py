@@ -81,7 +81,7 @@ def claim(path, shape):
     header = nib.Nifti1Header()
     header.set_data_dtype(np.int16)
     header.set_data_shape(shape)
-    header.set_sform(np.diag([0.5, 0.5, 0.5, 1]), 1)
+    header.set_sform(np.diag([4.0, 3, 5, 1] if shape == SHAPE else [0.5, 0.5, 0.5, 1]), 1)
     with gzip.open(path, "wb") as file:
         file.write(header.binaryblock + bytes(4 + 4096))
     return path
@@ -111,6 +111,15 @@ def test_what_does_not_fit_into_memory_is_refused_unread(tmp_path, monkeypatch):
     assert grid_limits.available_memory() == 9 * 1024
     table.unlink()
     assert grid_limits.available_memory() == np.inf
+
+
+def test_voxels_far_behind_the_header_are_refused_unread(tmp_path):
+    path = claim(tmp_path / "a.nii.gz", SHAPE)
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[108:112] = np.float32(1e10).tobytes()  # vox_offset
+    path.write_bytes(gzip.compress(bytes(content)))
+    with pytest.raises(BundleError, match="the NIfTI header is too long"):
+        read_volume(path)
 
 
 def test_a_bomb_is_not_expanded_beyond_what_its_header_says(tmp_path):
