@@ -12,8 +12,8 @@ from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.common.work_folder import LabelFolder, PropagationFolder, WorkFolder
 from scripts.data.cohort import Cohort
-from scripts.data.prepare_cohort import check_alignment
-from scripts.data.volume_io import find_volumes, read_labels
+from scripts.data.reading.alignment import on_grid_of
+from scripts.data.volume_io import find_label_maps, read_labels
 from scripts.networks.embedding_weights import load_embedding
 
 
@@ -119,7 +119,8 @@ def check_inputs(settings: RunSettings, cohort: Cohort) -> None:
                 file=file,
                 expected="the name of a case but the support, whose label map is --support-mask",
             )
-        check_alignment(read_labels(file), cohort.cases[case], file, "accepted label map's voxels", "the case's")
+        label = read_labels(file, cohort.classes)
+        on_grid_of(label, cohort.cases[case], file, "accepted label map's voxels", "the case's")
 
 
 def support_of(cohort: Cohort) -> str:
@@ -134,8 +135,8 @@ def support_of(cohort: Cohort) -> str:
 
 
 def _check_support_mask(file: Path, cohort: Cohort) -> None:
-    label = read_labels(file)
-    check_alignment(label, cohort.cases[support_of(cohort)], file, "support mask's voxels")
+    given = read_labels(file, cohort.classes)
+    label = on_grid_of(given, cohort.cases[support_of(cohort)], file, "support mask's voxels")
     missing = [name for name, value in cohort.classes.items() if not (label.array == value).any()]
     if missing:
         raise BundleError(
@@ -154,7 +155,7 @@ def _accepted(settings: RunSettings) -> dict[str, Path]:
         return {}
     if not settings.accepted.is_dir():
         raise BundleError("the folder of accepted label maps is missing", stage="settings", file=settings.accepted)
-    return {case: file.absolute() for case, file in find_volumes(settings.accepted).items()}
+    return {case: file.absolute() for case, file in find_label_maps(settings.accepted).items()}
 
 
 MODE = Mode(("embedding",), check_weights, spacing_mm, check_inputs, plan)

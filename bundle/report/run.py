@@ -17,7 +17,7 @@ from scripts.common.files import read_json
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort, load_cohort
 from scripts.data.records import PropagationRecord
-from scripts.data.volume_io import find_volumes
+from scripts.data.volume_io import find_label_maps
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ def load_run(output_dir: Path, labels: Path | None = None) -> Run:
     state, state_notes = tolerant(read_json, folder.state)
     settings, settings_notes = tolerant(read_json, folder.settings)
     case_ids = tuple(sorted(cohort.cases if cohort is not None and cohort.cases else _cases_of_results(folder)))
-    truth = {} if labels is None else {case: path for case, path in find_volumes(labels).items() if case in case_ids}
+    truth = {} if labels is None else {case: path for case, path in find_label_maps(labels).items() if case in case_ids}
     labels_notes = [f"The labels folder {labels} holds none of the cases."] if labels is not None and not truth else []
     return Run(
         folder=folder,

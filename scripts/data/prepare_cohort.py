@@ -18,14 +18,20 @@ from scripts.common.work_folder import WorkFolder
 from scripts.data.case import Case, as_spacing
 from scripts.data.cohort import STAGE, Cohort, load_cohort
 from scripts.data.gate.admission import admit, left_out_lines, rejection, verdict_lines
-from scripts.data.gate.size import check_size
-from scripts.data.stroke_classes import StrokeClasses, dataset_labels, drawn_values, parse_classes, resolve_classes
+from scripts.data.reading.alignment import on_grid_of
+from scripts.data.stroke_classes import (
+    StrokeClasses,
+    dataset_labels,
+    drawn_values,
+    parse_classes,
+    resolve_classes,
+    segment_labels,
+)
 from scripts.data.volume_cache import CachedCase, VolumeCache, fingerprint
-from scripts.data.volume_io import Volume, case_id, is_nifti, peek_grid, read_labels, scan_folder
+from scripts.data.volume_io import Volume, case_id, is_plain_nifti, read_labels, scan_folder
 
 logger = logging.getLogger(__name__)
 
-ALIGNMENT_TOLERANCE_MM = 1e-3
 GIVEN = "given as strokes or organs of the support"
 
 
@@ -83,7 +89,7 @@ def prepare_cohort(
         support_id, assumptions = _name_of_support(sources, Path(support).absolute())
         sources.setdefault(support_id, Path(support).absolute())
     _check_count(len(sources), minimum_cases, images, {})
-    _check_output(cache, _of_possible_size(cache, sources))
+    _check_output(cache, sources)
 
     support_case = None if support_id is None else _cached(cache, support_id, sources[support_id])
     strokes_file = None
@@ -199,19 +205,6 @@ def _cached(cache: VolumeCache, name: str, source: Path) -> CachedCase:
     return cache.find(name, source) or cache.store(name, source, admit(source, strict=True))
 
 
-def _of_possible_size(cache: VolumeCache, sources: Mapping[str, Path]) -> dict[str, Path]:
-    """Those that can be cached, by their headers; the others are left out when their turn comes."""
-    possible = {}
-    for name, source in sources.items():
-        try:
-            if not cache.files.record(name).exists():
-                check_size(source)
-        except BundleError:
-            continue
-        possible[name] = source
-    return possible
-
-
 def _tell(cohort: Cohort, left_out: Mapping[str, BundleError]) -> None:
     """Say what is odd about the volumes, and what is not used."""
     for message in (*left_out_lines(left_out), *verdict_lines(cohort.warnings)):
@@ -230,51 +223,17 @@ def _read_strokes(
     background: int | None,
 ) -> tuple[Path, StrokeClasses]:
     """Check the scribbles against the support's grid and decide what their values mean."""
-    strokes = read_labels(scribbles)
-    check_alignment(strokes, support, scribbles, "scribbles")
-    meaning = resolve_classes(drawn_values(strokes.array), classes, background, dataset_labels(images), scribbles)
-    if is_nifti(scribbles) and len(peek_grid(scribbles)[0]) == 3:
+    drawn = read_labels(scribbles)
+    strokes = on_grid_of(drawn, support, scribbles, "scribbles")
+    labels = dataset_labels(images)
+    if classes is None and strokes.names:
+        labels = segment_labels(strokes.names, scribbles)
+    meaning = resolve_classes(drawn_values(strokes.array), classes, background, labels, scribbles)
+    if strokes is drawn and is_plain_nifti(scribbles):
         return scribbles, meaning
     converted = WorkFolder(cache.output_dir).images / f"{support.id}_scribbles.nii.gz"
     write_nifti(converted, strokes.array, np.asarray(support.affine))
     return converted, meaning
-
-
-def check_alignment(label: Volume, case: Case, file: Path, what: str, whose: str = "the support's") -> None:
-    """Refuse a label map that is not on its case's own grid.
-
-    Args:
-        label: the label map.
-        case: it belongs to.
-        file: its file, for the message.
-        what: "scribbles" or what else it is.
-        whose: grid, for the message.
-
-    Raises:
-        BundleError: another shape, or an affine that moves a corner of the volume.
-    """
-    if label.array.shape != case.shape:
-        raise BundleError(
-            f"the {what} are not on {whose} grid",
-            case=case.id,
-            stage=STAGE,
-            file=file,
-            expected=" x ".join(map(str, case.shape)),
-            found=" x ".join(map(str, label.array.shape)),
-        )
-    corners = np.indices((2, 2, 2)).reshape(3, -1).T * (np.asarray(case.shape) - 1)
-    corners = np.column_stack([corners, np.ones(len(corners))])
-    offsets = corners @ (label.affine - np.asarray(case.affine)).T
-    offset_mm = float(np.linalg.norm(offsets[:, :3], axis=1).max())
-    if offset_mm > ALIGNMENT_TOLERANCE_MM:
-        raise BundleError(
-            f"the {what}' affine is not {whose}",
-            case=case.id,
-            stage=STAGE,
-            file=file,
-            expected=f"corners within {ALIGNMENT_TOLERANCE_MM:g} mm",
-            found=f"{offset_mm:.4g} mm apart",
-        )
 
 
 def _check_count(count: int, minimum: int, images: str | Path, rejected: Mapping[str, Any]) -> None:

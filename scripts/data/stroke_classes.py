@@ -13,6 +13,7 @@ from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 
 STAGE = "cohort"
+BACKGROUND_SEGMENTS = ("background", "outside")
 LARGEST_LABEL = 254  # label maps are uint8, 255 stands for undecided
 
 
@@ -81,6 +82,13 @@ def dataset_labels(images: str | Path) -> DatasetLabels | None:
         ) from error
     classes = {str(name): value for name, value in pairs if value != 0}
     return DatasetLabels(file, classes, content.get("background_scribble")) if classes else None
+
+
+def segment_labels(names: Mapping[str, int], file: Path) -> DatasetLabels:
+    """Labels that a file names itself (see `Volume.names`); a segment called background or outside is no class."""
+    background = next((value for name, value in names.items() if name.lower() in BACKGROUND_SEGMENTS), None)
+    classes = {name: value for name, value in names.items() if value != background}
+    return DatasetLabels(file, classes, background)
 
 
 def resolve_classes(

@@ -21,11 +21,11 @@ from scripts.common.work_folder import CacheFolder, WorkFolder
 from scripts.data.case import Case
 from scripts.data.intensity import body_mask, normalise_hu
 from scripts.data.resampling import canonical, resample, resampled_shape
-from scripts.data.volume_io import Volume, check_grid, is_nifti, peek_grid, source_files
+from scripts.data.volume_io import Volume, check_grid, is_nifti, is_plain_nifti, peek_grid, source_files
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2  # raise it when the same source would be cached differently
+VERSION = 3  # raise it when the same source would be cached differently
 HU_RANGE = (-1024.0, 3071.0)  # padding below and metal above carry no anatomy
 
 
@@ -85,7 +85,7 @@ class VolumeCache:
         """Cache `volume`, the content of `source`; convert it to NIfTI if it is none."""
         self.files.record(case_id).unlink(missing_ok=True)  # so that a kill leaves nothing that looks complete
         image = source
-        if not is_nifti(source) or len(peek_grid(source)[0]) != 3:
+        if not is_plain_nifti(source):
             image = WorkFolder(self.output_dir).images / f"{case_id}.nii.gz"
             write_nifti(image, _compact(volume.array), volume.affine)
         case = Case(

@@ -45,5 +45,5 @@ def read_atlas(path: str | Path, volume: CachedVolume, body: Body, classes: Labe
         body: its embedding.
         classes: of the label map; other values are background.
     """
-    label = nearest_on_grid(read_labels(path), volume.affine, volume.body.shape)
+    label = nearest_on_grid(read_labels(path, classes.classes), volume.affine, volume.body.shape)
     return Atlas(volume, body, classes.one_hot(label))

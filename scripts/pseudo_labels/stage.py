@@ -21,6 +21,7 @@ from scripts.data.case import Case
 from scripts.data.cohort import Cohort
 from scripts.data.intensity import normalise_hu
 from scripts.data.probability_maps import read_probabilities
+from scripts.data.reading.alignment import on_grid_of
 from scripts.data.records import PointSet, PropagationRecord, PseudoLabelRecord
 from scripts.data.resampling import canonical
 from scripts.data.volume_cache import at_spacing
@@ -110,7 +111,10 @@ class PseudoLabelStage(CaseStage):
     def make(self, case: str) -> tuple[dict[str, Any], Sequence[Path]]:
         """Label the case, or take over the given label map; a class that that lacks is absent, not unlocated."""
         if case in self.given:
-            channels = LabelChannels(self.cohort.classes).to_channels(read_labels(self.given[case]).array)
+            file = Path(self.given[case])
+            given = read_labels(file, self.cohort.classes)
+            label = on_grid_of(given, self._case(case), file, "given label map's voxels", "the case's")
+            channels = LabelChannels(self.cohort.classes).to_channels(label.array)
             return write_label(self.labels, self._case(case), self.cohort.classes, PseudoLabel(channels), None)
         return write_label(self.labels, self._case(case), self.cohort.classes, self._labelled(case), self.settings)
 

@@ -16,14 +16,14 @@ from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surf
 from scripts.common.boxes import box_of
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_path, write_json
+from scripts.data.reading.alignment import aligned
 from scripts.data.stroke_classes import LARGEST_LABEL
-from scripts.data.volume_io import Volume, find_volumes, read_labels
+from scripts.data.volume_io import Volume, find_label_maps, read_labels
 
 logger = logging.getLogger(__name__)
 
 STAGE = "evaluation"
 SURFACE_TOLERANCE_MM = 2.0
-AFFINE_TOLERANCE_MM = 1e-3
 CROP_MARGIN_VOXELS = 2
 
 
@@ -103,7 +103,7 @@ def evaluate_folder(
     Raises:
         BundleError: nothing to compare, a case without prediction or label, or grids that differ.
     """
-    predicted, labelled = find_volumes(predictions), find_volumes(labels)
+    predicted, labelled = find_label_maps(predictions), find_label_maps(labels)
     ids = _cases_to_compare(predicted, labelled, cases, predictions, labels)
     scores = {case: _evaluate_case(case, predicted[case], labelled[case], classes) for case in ids}
     summary = {name: _summarise([scores[case][name] for case in ids]) for name in classes}
@@ -184,8 +184,8 @@ def _cases_to_compare(
 
 
 def _evaluate_case(case: str, prediction: Path, label: Path, classes: Mapping[str, int]) -> dict[str, ClassScores]:
-    predicted, truth = read_labels(prediction), read_labels(label)
-    _demand_same_grid(case, prediction, predicted, truth)
+    predicted, truth = read_labels(prediction, classes), read_labels(label, classes)
+    predicted, truth = _on_one_grid(case, prediction, predicted, truth)
     _judge_labels(case, {prediction: predicted, label: truth}, classes)
     return {
         name: score_masks(predicted.array == value, truth.array == value, truth.spacing_mm)
@@ -211,7 +211,10 @@ def _judge_labels(case: str, maps: Mapping[Path, Volume], classes: Mapping[str, 
             logger.warning("%s: %s holds none of the classes, only values %s", case, file, held)
 
 
-def _demand_same_grid(case: str, file: Path, predicted: Volume, truth: Volume) -> None:
+def _on_one_grid(case: str, file: Path, predicted: Volume, truth: Volume) -> tuple[Volume, Volume]:
+    """Prediction and label on the prediction's grid."""
+    if (turned := aligned(truth, predicted.array.shape, predicted.affine)) is not None:
+        return predicted, turned
     if predicted.array.shape != truth.array.shape:
         raise BundleError(
             "prediction and label have different sizes",
@@ -221,15 +224,14 @@ def _demand_same_grid(case: str, file: Path, predicted: Volume, truth: Volume) -
             expected=truth.array.shape,
             found=predicted.array.shape,
         )
-    if not np.allclose(predicted.affine, truth.affine, atol=AFFINE_TOLERANCE_MM, rtol=0):
-        raise BundleError(
-            "prediction and label lie at different places",
-            case=case,
-            stage=STAGE,
-            file=file,
-            expected=f"affine {truth.affine[:3].tolist()}",
-            found=predicted.affine[:3].tolist(),
-        )
+    raise BundleError(
+        "prediction and label lie at different places",
+        case=case,
+        stage=STAGE,
+        file=file,
+        expected=f"affine {truth.affine[:3].tolist()}",
+        found=predicted.affine[:3].tolist(),
+    )
 
 
 def _distances(predicted: np.ndarray, label: np.ndarray, spacing_mm: Sequence[float]) -> tuple[float, float, float]:

@@ -15,7 +15,7 @@ from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import load_cohort
 from scripts.data.gate.admission import admit, left_out_lines, verdict_lines
 from scripts.data.records import PseudoLabelRecord
-from scripts.data.volume_io import find_volumes, is_nifti
+from scripts.data.volume_io import find_volumes, is_plain_nifti
 from scripts.quality.records import distrusted
 
 logger = logging.getLogger(__name__)
@@ -111,12 +111,12 @@ class AdmittedVolumes:
 
 
 def admit_volumes(volumes: Mapping[str, Path], output_dir: str | Path) -> AdmittedVolumes:
-    """Read every volume through the gate; other formats than NIfTI are converted to `output_dir/images/ID.nii.gz`."""
+    """Read every volume through the gate; what is no plain NIfTI is converted to `output_dir/images/ID.nii.gz`."""
     admitted = AdmittedVolumes([], {}, {})
     for case, path in volumes.items():
         try:
             volume, image = admit(path), path
-            if not is_nifti(path):
+            if not is_plain_nifti(path):
                 image = Path(output_dir) / "images" / f"{case}.nii.gz"
                 write_nifti(image, volume.array, volume.affine)
         except BundleError as error:

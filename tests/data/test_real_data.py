@@ -9,7 +9,7 @@ import pytest
 from bundle.datasets.dataset import read_dataset
 from bundle.datasets.links import link_images
 from scripts.data.prepare_cohort import prepare_cohort
-from scripts.data.volume_io import find_volumes, read_labels, read_volume
+from scripts.data.volume_io import find_label_maps, find_volumes, read_labels, read_volume, scan_folder
 from tests.fixtures.real_data import data
 
 SPACING_MM = (8.0, 8.0, 8.0)
@@ -60,12 +60,24 @@ def test_scribbles_agree_with_labels(name):
     assert not label.array[strokes.array == dataset.background].any()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["abdomen_ct", "headneck_ct", "abdomen_mr"])
+def test_every_volume_is_read_without_a_remark(name):
+    folder = data(name)
+    found = scan_folder(folder / "images")
+    assert found.unused == [] and found.volumes
+    for source in found.volumes.values():
+        assert read_volume(source, strict=True).remarks == (), source
+    for source in find_label_maps(folder / "labels").values():
+        assert read_labels(source).remarks == (), source
+
+
 def test_a_dicom_series_is_a_volume():
     folder = data("dicom_ct")
     (case, source), *others = find_volumes(folder).items()
     assert (case, others) == ("CRLM-CT-1004", [])
-    volume = read_volume(source)
-    assert volume.array.shape == (512, 512, 41)
+    volume = read_volume(source, strict=True)
+    assert volume.array.shape == (512, 512, 41) and volume.remarks == ()
     assert np.allclose(volume.spacing_mm, (0.8, 0.8, 5.0), atol=0.05)
     assert nib.aff2axcodes(volume.affine) == ("L", "P", "S")
     assert volume.array.min() == -3024  # the scanner's padding outside its field of view

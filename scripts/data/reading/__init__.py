@@ -1,0 +1,1 @@
+"""Volumes and label maps from files: what lies in a folder, headers before voxels, one reader a format."""

@@ -1,0 +1,108 @@
+"""Label maps on their case's own grid: turned back where that loses nothing, else refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from scripts.common.affines import between_grids, spacing_of
+from scripts.common.errors import BundleError
+from scripts.data.case import Case
+from scripts.data.reading.volume import Volume
+
+TOLERANCE_VOXELS = 0.01  # far below what can be drawn or seen
+
+
+def on_grid_of(label: Volume, case: Case, file: Path, what: str, whose: str = "the support's") -> Volume:
+    """A label map on its case's own grid.
+
+    Args:
+        label: the label map.
+        case: it belongs to.
+        file: its file, for the message.
+        what: "scribbles" or what else it is.
+        whose: grid, for the message.
+
+    Returns:
+        `label` itself if it lies there already; else with its axes flipped, permuted, and, of a segmentation of
+        3D Slicer, which covers only its segments, filled up with 0.
+
+    Raises:
+        BundleError: another grid.
+    """
+    affine = np.asarray(case.affine)
+    if (turned := aligned(label, case.shape, affine)) is not None:
+        return turned
+    if label.array.shape != case.shape:
+        raise BundleError(
+            f"the {what} are not on {whose} grid",
+            case=case.id,
+            stage="cohort",
+            file=file,
+            expected=" x ".join(map(str, case.shape)),
+            found=" x ".join(map(str, label.array.shape)),
+        )
+    offset_mm = float(np.linalg.norm(_corners(case.shape) @ (label.affine - affine).T, axis=1).max())
+    raise BundleError(
+        f"the {what}' affine is not {whose}",
+        case=case.id,
+        stage="cohort",
+        file=file,
+        expected=f"corners within {TOLERANCE_VOXELS * min(spacing_of(affine)):.2g} mm, or axes flipped or permuted",
+        found=f"{offset_mm:.4g} mm apart",
+    )
+
+
+def aligned(label: Volume, shape: tuple[int, ...], affine: np.ndarray) -> Volume | None:
+    """As `on_grid_of`, for a grid of `shape` and `affine`; None where voxels would have to be interpolated."""
+    if label.array.shape == shape and _offset_voxels(label.affine, affine, shape) <= TOLERANCE_VOXELS:
+        return label
+    if not label.names and sorted(label.array.shape) != sorted(shape):  # only a segmentation may cover a part
+        return None
+    turned = onto_grid(label.array, label.affine, shape, affine)
+    if turned is None:
+        return None
+    return Volume(turned, affine, (*label.remarks, "Its axes were turned to those of the volume."), label.names)
+
+
+def onto_grid(
+    labels: np.ndarray, affine: np.ndarray, shape: Sequence[int], target_affine: np.ndarray
+) -> np.ndarray | None:
+    """Labels on a grid whose voxels are the same but for flipped or permuted axes and whole voxels of offset.
+
+    Args:
+        labels: (X, Y, Z).
+        affine: theirs, voxels to mm.
+        shape: of the target.
+        target_affine: of the target.
+
+    Returns:
+        Labels of `shape`, 0 where there were none; None if the voxels are not the same, or labels lie outside.
+    """
+    to_target = between_grids(affine, target_affine)
+    exact = np.rint(to_target)
+    steps = np.abs(exact[:3, :3])
+    if not (np.all(steps.sum(axis=0) == 1) and np.all(steps.sum(axis=1) == 1)):
+        return None
+    if np.abs(_corners(labels.shape) @ (to_target - exact).T).max() > TOLERANCE_VOXELS:
+        return None
+    drawn = np.argwhere(labels)
+    places = (drawn @ exact[:3, :3].T + exact[:3, 3]).astype(np.intp)
+    if np.any(places < 0) or np.any(places >= shape):
+        return None
+    target = np.zeros(tuple(shape), labels.dtype)
+    target[tuple(places.T)] = labels[tuple(drawn.T)]
+    return target
+
+
+def _offset_voxels(affine: np.ndarray, target_affine: np.ndarray, shape: Sequence[int]) -> float:
+    """How far apart the two grids are at most, in voxels of the target."""
+    return float(np.abs(_corners(shape) @ (between_grids(affine, target_affine) - np.eye(4)).T).max())
+
+
+def _corners(shape: Sequence[int]) -> np.ndarray:
+    """(8, 4) homogeneous voxel indices of the outermost voxels."""
+    corners = np.indices((2, 2, 2)).reshape(3, -1).T * (np.asarray(shape) - 1)
+    return np.column_stack([corners, np.ones(len(corners))])

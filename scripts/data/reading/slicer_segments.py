@@ -1,0 +1,98 @@
+"""Segments of a 3D Slicer segmentation: several layers become one label map.
+
+The format: https://slicer.readthedocs.io/en/latest/developer_guide/modules/segmentations.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment: its name, the layer it lies in, its value there."""
+
+    name: str
+    layer: int
+    value: int
+
+
+def segments_of(metadata: Mapping[str, str], layers: int) -> list[Segment]:
+    """Segments that a header names, in order; empty if it is none of a segmentation.
+
+    Args:
+        metadata: the header's own fields.
+        layers: how many the file holds. Old files name neither layer nor value: one layer a segment, value 1.
+    """
+    segments: list[Segment] = []
+    while f"Segment{len(segments)}_ID" in metadata or f"Segment{len(segments)}_Name" in metadata:
+        number = len(segments)
+        key = f"Segment{number}_"
+        name = metadata.get(key + "Name") or metadata[key + "ID"]
+        layer = int(metadata.get(key + "Layer", min(number, layers - 1)))
+        segments.append(Segment(name.strip(), layer, int(metadata.get(key + "LabelValue", 1))))
+    return segments
+
+
+def merge_layers(layers: np.ndarray, segments: Sequence[Segment]) -> tuple[np.ndarray, dict[str, int], int]:
+    """One label map of all segments.
+
+    Values stay if no two segments share one, else the segments are numbered 1 to N. Where segments overlap, the later
+    one wins.
+
+    Args:
+        layers: (C, X, Y, Z) labels.
+        segments: which there are.
+
+    Returns:
+        (X, Y, Z) int32 labels, name -> value, and how many voxels lie in several segments.
+    """
+    values = [segment.value for segment in segments]
+    if len(set(values)) < len(values) or min(values, default=1) < 1:
+        values = list(range(1, len(segments) + 1))
+    labels = np.zeros(layers.shape[1:], np.int32)
+    overlap = np.zeros(layers.shape[1:], bool)
+    for segment, value in zip(segments, values, strict=True):
+        inside = layers[segment.layer] == segment.value
+        overlap |= inside & (labels > 0)
+        labels[inside] = value
+    return labels, dict(zip(_distinct([s.name for s in segments]), values, strict=True)), int(overlap.sum())
+
+
+def renumbered(
+    labels: np.ndarray, names: Mapping[str, int], classes: Mapping[str, int]
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Labels in which segments called like a class have its value, and others 0; unchanged if none is called so.
+
+    Args:
+        labels: label map.
+        names: of its segments, name -> value.
+        classes: name -> value. Capitals do not count, and a blank is an underscore.
+    """
+    values = {_plain(name): value for name, value in classes.items()}
+    known = {name: values[_plain(name)] for name in names if _plain(name) in values}
+    if not known:
+        return labels, dict(names)
+    new = np.zeros_like(labels)
+    for name, value in known.items():
+        new[labels == names[name]] = value
+    return new, known
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace(" ", "_")
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names that no two segments share: "a", "a" -> "a", "a (2)"."""
+    distinct: list[str] = []
+    for name in names:
+        number, candidate = 1, name
+        while candidate in distinct:
+            number += 1
+            candidate = f"{name} ({number})"
+        distinct.append(candidate)
+    return distinct

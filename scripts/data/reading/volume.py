@@ -1,0 +1,69 @@
+"""A volume in memory, what its file's name says, and the error for a file that is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from scripts.common.affines import spacing_of
+from scripts.common.errors import BundleError
+
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+SEGMENTATION_SUFFIXES = (".seg.nrrd", ".seg.nhdr")  # of 3D Slicer
+ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+SUFFIXES = NIFTI_SUFFIXES + SEGMENTATION_SUFFIXES + ITK_SUFFIXES  # the longest that fits comes first
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One scan or label map.
+
+    Args:
+        array: (X, Y, Z) float32 Hounsfield units, or integer labels.
+        affine: (4, 4) float64, voxel centre [i, j, k, 1] to world millimetres, RAS+.
+        remarks: sentences on what reading had to do or to assume.
+        names: class name -> value, where the file itself names them (segments of 3D Slicer).
+    """
+
+    array: np.ndarray
+    affine: np.ndarray
+    remarks: tuple[str, ...] = ()
+    names: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance of neighbouring voxel centres along X, Y, Z."""
+        return spacing_of(self.affine)
+
+
+def has_suffix(path: str | Path, suffixes: tuple[str, ...]) -> bool:
+    """Whether the file's name ends with one of the suffixes, in whatever case."""
+    return Path(path).name.lower().endswith(suffixes)
+
+
+def is_nifti(path: str | Path) -> bool:
+    """Whether the file's name says NIfTI."""
+    return has_suffix(path, NIFTI_SUFFIXES)
+
+
+def case_id(path: str | Path) -> str:
+    """The file's or folder's name without the volume suffix: `a/b.nii.gz` -> `b`."""
+    name = Path(path).name
+    suffix = next((suffix for suffix in SUFFIXES if has_suffix(name, (suffix,))), "")
+    return name[: len(name) - len(suffix)] if suffix else name
+
+
+def volume_error(problem: str, path: Path, expected: object, found: object) -> BundleError:
+    """The error for a file that cannot be taken as a volume."""
+    return BundleError(problem, case=case_id(path), stage="cohort", file=path, expected=expected, found=found)
+
+
+def some_names(paths: list[Path], most: int = 5) -> str:
+    """The files' names, the first few of many."""
+    rest = f" and {len(paths) - most} more" if len(paths) > most else ""
+    return ", ".join(path.name for path in paths[:most]) + rest
