@@ -19,7 +19,6 @@ from scripts.common.work_folder import WorkFolder
 from scripts.data.case import Case, as_spacing, check_case_names, check_distinct_names
 from scripts.data.cohort import STAGE, Cohort, load_cohort
 from scripts.data.gate.admission import admit, left_out_lines, rejection, verdict_lines
-from scripts.data.gate.size import check_size
 from scripts.data.reading.alignment import on_grid_of
 from scripts.data.stroke_classes import (
     StrokeClasses,
@@ -104,7 +103,7 @@ def prepare_cohort(
         strokes, strokes_file, converted = _read_strokes(file, support_case, cache, images, classes, background)
         classes, background = strokes.classes, strokes.background
         assumptions += strokes.assumptions
-    _check_output(cache, _of_possible_size(cache, sources))
+    _check_output(cache, sources)
     cached_support = None
     if support_case is not None:
         cached_support = cache.stored(support_case, present)
@@ -217,19 +216,6 @@ def _cache_all(
 def _present(cache: VolumeCache, name: str, source: Path, strict: bool = False) -> CachedCase | Volume:
     """What the cache holds of a source, or its content if that may be a case; the support is judged more strictly."""
     return cache.find(name, source) or admit(source, strict=strict)
-
-
-def _of_possible_size(cache: VolumeCache, sources: Mapping[str, Path]) -> dict[str, Path]:
-    """Those that can be cached, by their headers; the others are left out when their turn comes."""
-    possible = {}
-    for name, source in sources.items():
-        try:
-            if not cache.files.record(name).exists():
-                check_size(source)
-        except BundleError:
-            continue
-        possible[name] = source
-    return possible
 
 
 def _tell(cohort: Cohort, left_out: Mapping[str, BundleError]) -> None:

@@ -1,1 +1,1 @@
-"""What a volume must be before any stage sees it: its size, then its values; the same in every command."""
+"""What a volume must be before any stage sees it, once it was read: the same in every command."""

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from scripts.common.errors import BundleError
-from scripts.data.gate.size import check_size
 from scripts.data.gate.values import LABEL_MAP, judge_values
 from scripts.data.volume_io import Volume, case_id, read_volume
 
@@ -24,10 +23,9 @@ def admit(path: str | Path, strict: bool = False) -> Volume:
         strict: see `read_volume`.
 
     Raises:
-        BundleError: as `read_volume`; too large; its values are no Hounsfield units, show no tissue or are labels.
+        BundleError: as `read_volume`; its values are no Hounsfield units, show no tissue or are labels.
     """
     path = Path(path)
-    check_size(path)
     volume = read_volume(path, strict)
     finding = judge_values(volume.array)
     if finding is None:

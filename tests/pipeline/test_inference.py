@@ -1,0 +1,73 @@
+"""`infer` over a folder that holds more than good volumes."""
+
+import logging
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from bundle.pipeline.inference import infer_folder
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json
+from scripts.networks.model_files import write_model
+from scripts.networks.segmenter import segmentation_network
+from tests.segmentation_fixtures import CLASSES, LAS, TINY, phantom
+
+CARD = {key: TINY[key] for key in ("classes", "spacing_mm", "patch_size", "architecture", "channels", "crop_to_body")}
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A good volume, one like MR, one without its intercept, one cut short, a broken link."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    hu, _ = phantom(0)
+    for name, array in {"good": hu, "mr": np.maximum(hu, 0), "raw": hu + 1024, "short": hu}.items():
+        nib.save(nib.Nifti1Image(array, LAS), folder / f"{name}.nii.gz")
+    content = (folder / "short.nii.gz").read_bytes()
+    (folder / "short.nii.gz").write_bytes(content[: len(content) // 2])
+    (folder / "gone.nii.gz").symlink_to(folder / "nowhere")
+    return folder
+
+
+def model(folder, bias):
+    """A network that says the same of each voxel."""
+    network = segmentation_network(TINY["architecture"], len(CLASSES) + 1, TINY["channels"], 0.0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        list(network.parameters())[-1].copy_(torch.tensor(bias))
+    write_model(folder, network, CARD)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("bias", "sentence"), [([9.0, 0, 0], "the label map is empty"), ([0, 9.0, 0], "label 1 fills")]
+)
+def test_good_volumes_go_on_and_the_others_are_told_once_more_on_a_second_run(tmp_path, images, caplog, bias, sentence):
+    output, network = tmp_path / "out", model(tmp_path / "model", bias)
+    with caplog.at_level(logging.INFO):
+        infer_folder(images, network, output, "cpu")
+    assert sorted(file.name for file in output.glob("*.nii.gz")) == ["good.nii.gz", "mr.nii.gz"]
+    (warning,) = read_json(output / "good.json")["warnings"]
+    assert warning.startswith(sentence)
+    written = (output / "good.nii.gz").stat().st_mtime_ns
+    first = caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        infer_folder(images, network, output, "cpu")
+    assert (output / "good.nii.gz").stat().st_mtime_ns == written
+    for text in (first, caplog.text):
+        assert f"2 label maps in {output}; 3 volumes left out" in text
+        assert "case gone]" in text and "case short]" in text and "water lies near 1024" in text
+        assert "mr: the values are no Hounsfield units" in text and sentence in text
+    assert set(read_json(output / "volumes.json")["rejected"]) == {"gone", "raw", "short"}
+
+
+def test_a_folder_without_any_usable_volume_is_an_error(tmp_path, images):
+    for name in ("good", "mr"):
+        (images / f"{name}.nii.gz").unlink()
+    with pytest.raises(BundleError, match="there is no volume to segment") as caught:
+        infer_folder(images, model(tmp_path / "model", [9.0, 0, 0]), tmp_path / "out", "cpu")
+    assert "case gone]" in caught.value.found and "water lies near 1024" in caught.value.found
