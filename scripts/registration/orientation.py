@@ -43,8 +43,8 @@ class OrientationSettings:
         least_gain: a body is turned if it fits more than so many times as well as it does as it is.
     """
 
-    landmarks: int = 2000
-    least_gain: float = 1.1
+    landmarks: int = 3000
+    least_gain: float = 1.25
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,31 @@ def draw_landmarks(body: Body, count: int, seed: int = 0) -> Landmarks:
 
 
 def landmarks_by_orientation(
-    trained: TrainedEmbedding, volume: CachedVolume, windows: WindowSettings, settings: OrientationSettings
+    trained: TrainedEmbedding,
+    volume: CachedVolume,
+    body: Body,
+    windows: WindowSettings,
+    settings: OrientationSettings,
 ) -> dict[str, Landmarks]:
-    """Words of `ORIENTATIONS` -> landmarks of the volume's body, turned like that."""
-    bodies = (
-        (words, embed_body(trained, reversed_along(volume, axes), windows)) for words, axes in ORIENTATIONS.items()
-    )
-    return {words: draw_landmarks(body, settings.landmarks) for words, body in bodies}
+    """Words of `ORIENTATIONS` -> landmarks of a body, turned like that: the same places of it every time.
+
+    Args:
+        trained: the network.
+        volume: at its spacing.
+        body: of the volume, as it is.
+        windows: see `WindowSettings`.
+        settings: see `OrientationSettings`.
+    """
+    own = draw_landmarks(body, settings.landmarks)
+    last_mm = (torch.tensor(volume.body.shape) - 1) * torch.tensor(trained.spacing_mm)
+    landmarks = {AS_IT_IS: own}
+    for words, axes in ORIENTATIONS.items():
+        if words != AS_IT_IS:
+            reversed_axes = torch.tensor([axis in axes for axis in range(3)], device=own.places_mm.device)
+            places_mm = torch.where(reversed_axes, last_mm.to(own.places_mm) - own.places_mm, own.places_mm)
+            other = embed_body(trained, reversed_along(volume, axes), windows)
+            landmarks[words] = Landmarks(places_mm, other.at(places_mm))
+    return landmarks
 
 
 def affine_fits(

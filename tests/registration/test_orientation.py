@@ -108,7 +108,7 @@ def test_an_untrained_network_tells_how_a_phantom_is_turned(words, tmp_path_fact
     trained = load_embedding(write_embedding(tmp_path_factory.mktemp("embedding")))
     hu = phantom(0)
     volume = CachedVolume(torch.from_numpy(normalise_hu(hu))[None], torch.from_numpy(hu > -500), np.eye(4))
-    support = landmarks_by_orientation(trained, volume, WINDOWS, SETTINGS)
+    support = landmarks_by_orientation(trained, volume, embed_body(trained, volume, WINDOWS), WINDOWS, SETTINGS)
     query = embed_body(trained, reversed_along(volume, ORIENTATIONS[words]), WINDOWS)
     fits = affine_fits(support, query, MATCHING, SETTINGS)
     assert set(fits) == set(ORIENTATIONS) and trained.spacing_mm == SPACING_MM
@@ -129,7 +129,8 @@ def test_real_bodies_are_recognised_however_they_are_turned(cohort, seen):
     dataset = read_dataset(data(cohort))
     trained = load_embedding(BUNDLE_ROOT / "models" / cohort / "embedding")
     support, query = (cached(dataset.image(case), trained.spacing_mm) for case in (dataset.support, dataset.test[0]))
-    orientations = landmarks_by_orientation(trained, support, WINDOWS, SETTINGS)
+    body = embed_body(trained, support, WINDOWS)
+    orientations = landmarks_by_orientation(trained, support, body, WINDOWS, SETTINGS)
     for words in seen:
         body = embed_body(trained, reversed_along(query, ORIENTATIONS[words]), WINDOWS)
         found = turned(affine_fits(orientations, body, MATCHING, SETTINGS), SETTINGS.least_gain)

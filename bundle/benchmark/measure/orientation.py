@@ -36,12 +36,11 @@ def measure(dataset: Dataset, models: Path = BUNDLE_ROOT / "models") -> Iterator
     """
     trained = load_embedding(models / dataset.folder.name / "embedding")
     matching, settings, windows = MatchingSettings(), OrientationSettings(), WindowSettings()
-    supports = {
-        support: landmarks_by_orientation(
-            trained, cached(dataset.image(support), trained.spacing_mm), windows, settings
-        )
-        for support in (dataset.support, *dataset.alternative_supports)
-    }
+    supports = {}
+    for support in (dataset.support, *dataset.alternative_supports):
+        volume = cached(dataset.image(support), trained.spacing_mm)
+        body = embed_body(trained, volume, windows)
+        supports[support] = landmarks_by_orientation(trained, volume, body, windows, settings)
     yield result_line(HEAD, dataset.folder.name, supports=list(supports), least_gain=settings.least_gain)
     for case in (*dataset.test, *dataset.unlabelled):
         volume = cached(dataset.image(case), trained.spacing_mm)
