@@ -42,10 +42,10 @@ def measure(dataset: Dataset, models: Path = BUNDLE_ROOT / "models") -> Iterator
         body = embed_body(trained, volume, windows)
         supports[support] = landmarks_by_orientation(trained, volume, body, windows, settings)
     yield result_line(HEAD, dataset.folder.name, supports=list(supports), least_gain=settings.least_gain)
-    for case in (*dataset.test, *dataset.unlabelled):
-        volume = cached(dataset.image(case), trained.spacing_mm)
-        for orientation in ORIENTATIONS if case in dataset.test else (AS_IT_IS,):
-            body = embed_body(trained, reversed_along(volume, ORIENTATIONS[orientation]), windows)
+    for orientation, axes in ORIENTATIONS.items():
+        for case in (*dataset.test, *dataset.unlabelled) if orientation == AS_IT_IS else dataset.test:
+            volume = cached(dataset.image(case), trained.spacing_mm)
+            body = embed_body(trained, reversed_along(volume, axes), windows)
             found = {}
             for support, orientations in supports.items():
                 if support != case:
