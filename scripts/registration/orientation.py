@@ -21,7 +21,8 @@ from scripts.registration.embedding_matching import MatchingSettings
 from scripts.registration.robust_affine import LEAST_MATCHES, fit_affine_map
 
 AS_IT_IS = "as it is"
-# Words -> axes of the RAS+ working grid that are reversed. Of two axes at once that is a turn, else a mirror image.
+# Words -> axes of the RAS+ working grid that are reversed, the likeliest first. Two axes at once make a turn, one or
+# three a mirror image.
 ORIENTATIONS: dict[str, tuple[int, ...]] = {
     AS_IT_IS: (),
     "turned by 180 degrees about the feet-head axis": (0, 1),
@@ -44,7 +45,7 @@ class OrientationSettings:
     """
 
     landmarks: int = 3000
-    least_gain: float = 1.25
+    least_gain: float = 1.2
 
 
 @dataclass(frozen=True)
@@ -144,11 +145,14 @@ def _near(places_mm: Tensor, returned: Tensor, matching: MatchingSettings) -> Te
 
 
 def turned(fits: Mapping[str, float], least_gain: float) -> str | None:
-    """The orientation that fits best, if it fits more than `least_gain` times as well as it does as it is; else None.
+    """How a body is turned; None where no orientation fits more than `least_gain` times as well as it does as it is.
+
+    Of several that fit nearly alike, as those of a symmetric body do, turns come before mirror images.
 
     Args:
         fits: see `affine_fits`.
         least_gain: see `OrientationSettings`.
     """
-    best = max(fits, key=lambda words: fits[words])
-    return best if fits[best] > least_gain * fits[AS_IT_IS] else None
+    best = max(fits.values())
+    found = next(words for words in ORIENTATIONS if least_gain * fits[words] >= best)
+    return None if found == AS_IT_IS else found
