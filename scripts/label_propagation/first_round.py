@@ -132,7 +132,7 @@ class FirstRoundStage(CaseStage):
         points = read_scribble_points(self.support.scribbles, classes, *self.limits)
         settings, channels = self.settings, LabelChannels(classes)
         atlas = None if self.support_mask is None else read_atlas(self.support_mask, volume, body, channels)
-        orientations = landmarks_by_orientation(self._trained, volume, settings.windows, settings.orientation)
+        orientations = landmarks_by_orientation(self._trained, volume, body, settings.windows, settings.orientation)
         return PropagatedSupport(volume, body, points, classes, orientations, atlas)
 
     @cached_property

@@ -21,7 +21,8 @@ from scripts.registration.embedding_matching import MatchingSettings
 from scripts.registration.robust_affine import LEAST_MATCHES, fit_affine_map
 
 AS_IT_IS = "as it is"
-# Words -> axes of the RAS+ working grid that are reversed. Of two axes at once that is a turn, else a mirror image.
+# Words -> axes of the RAS+ working grid that are reversed, the likeliest first. Two axes at once make a turn, one or
+# three a mirror image.
 ORIENTATIONS: dict[str, tuple[int, ...]] = {
     AS_IT_IS: (),
     "turned by 180 degrees about the feet-head axis": (0, 1),
@@ -43,8 +44,8 @@ class OrientationSettings:
         least_gain: a body is turned if it fits more than so many times as well as it does as it is.
     """
 
-    landmarks: int = 2000
-    least_gain: float = 1.1
+    landmarks: int = 3000
+    least_gain: float = 1.2
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,31 @@ def draw_landmarks(body: Body, count: int, seed: int = 0) -> Landmarks:
 
 
 def landmarks_by_orientation(
-    trained: TrainedEmbedding, volume: CachedVolume, windows: WindowSettings, settings: OrientationSettings
+    trained: TrainedEmbedding,
+    volume: CachedVolume,
+    body: Body,
+    windows: WindowSettings,
+    settings: OrientationSettings,
 ) -> dict[str, Landmarks]:
-    """Words of `ORIENTATIONS` -> landmarks of the volume's body, turned like that."""
-    bodies = (
-        (words, embed_body(trained, reversed_along(volume, axes), windows)) for words, axes in ORIENTATIONS.items()
-    )
-    return {words: draw_landmarks(body, settings.landmarks) for words, body in bodies}
+    """Words of `ORIENTATIONS` -> landmarks of a body, turned like that: the same places of it every time.
+
+    Args:
+        trained: the network.
+        volume: at its spacing.
+        body: of the volume, as it is.
+        windows: see `WindowSettings`.
+        settings: see `OrientationSettings`.
+    """
+    own = draw_landmarks(body, settings.landmarks)
+    last_mm = (torch.tensor(volume.body.shape) - 1) * torch.tensor(trained.spacing_mm)
+    landmarks = {AS_IT_IS: own}
+    for words, axes in ORIENTATIONS.items():
+        if words != AS_IT_IS:
+            reversed_axes = torch.tensor([axis in axes for axis in range(3)], device=own.places_mm.device)
+            places_mm = torch.where(reversed_axes, last_mm.to(own.places_mm) - own.places_mm, own.places_mm)
+            other = embed_body(trained, reversed_along(volume, axes), windows)
+            landmarks[words] = Landmarks(places_mm, other.at(places_mm))
+    return landmarks
 
 
 def affine_fits(
@@ -126,11 +145,14 @@ def _near(places_mm: Tensor, returned: Tensor, matching: MatchingSettings) -> Te
 
 
 def turned(fits: Mapping[str, float], least_gain: float) -> str | None:
-    """The orientation that fits best, if it fits more than `least_gain` times as well as it does as it is; else None.
+    """How a body is turned; None where no orientation fits more than `least_gain` times as well as it does as it is.
+
+    Of several that fit nearly alike, as those of a symmetric body do, turns come before mirror images.
 
     Args:
         fits: see `affine_fits`.
         least_gain: see `OrientationSettings`.
     """
-    best = max(fits, key=lambda words: fits[words])
-    return best if fits[best] > least_gain * fits[AS_IT_IS] else None
+    best = max(fits.values())
+    found = next(words for words in ORIENTATIONS if least_gain * fits[words] >= best)
+    return None if found == AS_IT_IS else found

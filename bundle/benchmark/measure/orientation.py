@@ -21,10 +21,10 @@ from scripts.registration.orientation import (
     affine_fits,
     landmarks_by_orientation,
     reversed_along,
-    turned,
 )
 
 DIGITS = 4
+MOST_GAIN = 1000.0
 
 
 def measure(dataset: Dataset, models: Path = BUNDLE_ROOT / "models") -> Iterator[dict[str, Any]]:
@@ -36,26 +36,25 @@ def measure(dataset: Dataset, models: Path = BUNDLE_ROOT / "models") -> Iterator
     """
     trained = load_embedding(models / dataset.folder.name / "embedding")
     matching, settings, windows = MatchingSettings(), OrientationSettings(), WindowSettings()
-    supports = {
-        support: landmarks_by_orientation(
-            trained, cached(dataset.image(support), trained.spacing_mm), windows, settings
-        )
-        for support in (dataset.support, *dataset.alternative_supports)
-    }
+    supports = {}
+    for support in (dataset.support, *dataset.alternative_supports):
+        volume = cached(dataset.image(support), trained.spacing_mm)
+        body = embed_body(trained, volume, windows)
+        supports[support] = landmarks_by_orientation(trained, volume, body, windows, settings)
     yield result_line(HEAD, dataset.folder.name, supports=list(supports), least_gain=settings.least_gain)
-    for case in (*dataset.test, *dataset.unlabelled):
-        volume = cached(dataset.image(case), trained.spacing_mm)
-        for orientation in ORIENTATIONS if case in dataset.test else (AS_IT_IS,):
-            body = embed_body(trained, reversed_along(volume, ORIENTATIONS[orientation]), windows)
-            found = {}
-            for support, orientations in supports.items():
-                if support != case:
-                    fits = affine_fits(orientations, body, matching, settings)
-                    found[support] = {"turned": turned(fits, settings.least_gain), "gain": _gain(fits)}
-            yield result_line("orientation", f"{case} {orientation}", case=case, orientation=orientation, found=found)
+    for orientation, axes in ORIENTATIONS.items():
+        for case in (*dataset.test, *dataset.unlabelled) if orientation == AS_IT_IS else dataset.test:
+            volume = cached(dataset.image(case), trained.spacing_mm)
+            body = embed_body(trained, reversed_along(volume, axes), windows)
+            gains = {
+                support: _gain(affine_fits(orientations, body, matching, settings))
+                for support, orientations in supports.items()
+                if support != case
+            }
+            yield result_line("orientation", f"{case} {orientation}", case=case, orientation=orientation, gains=gains)
 
 
-def _gain(fits: Mapping[str, float]) -> float | None:
-    """How many times better the best of the other orientations fits; None where nothing fits as it is."""
+def _gain(fits: Mapping[str, float]) -> float:
+    """How many times better the best of the other orientations fits, at most a thousand."""
     others = max(fit for words, fit in fits.items() if words != AS_IT_IS)
-    return round(others / fits[AS_IT_IS], DIGITS) if fits[AS_IT_IS] else None
+    return round(others / max(fits[AS_IT_IS], others / MOST_GAIN), DIGITS) if others else 0.0

@@ -26,15 +26,8 @@ def orientation_table(results: Results) -> str:
     """Of each orientation: volumes flagged as turned, and the smallest and greatest gain."""
     rows = []
     for orientation in dict.fromkeys(line["orientation"] for line in results.of("orientation")):
-        found = [
-            entry
-            for line in results.of("orientation")
-            if line["orientation"] == orientation
-            for entry in line["found"].values()
-        ]
-        gains = [entry["gain"] for entry in found if entry["gain"] is not None]
-        flagged = sum(entry["turned"] is not None for entry in found)
-        rows.append(
-            [orientation, of(flagged, len(found)), number(min(gains, default=None)), number(max(gains, default=None))]
-        )
+        lines = [line for line in results.of("orientation") if line["orientation"] == orientation]
+        gains = [gain for line in lines for gain in line["gains"].values()]
+        flagged = sum(gain > results.head["least_gain"] for gain in gains)
+        rows.append([orientation, of(flagged, len(gains)), number(min(gains)), number(max(gains))])
     return table(["the volume", "flagged, volume and support", "smallest gain", "greatest gain"], rows)
