@@ -184,9 +184,10 @@ def _changed(file: Path, change: Mapping[str, Any]) -> None:
 def _saved_run(key: str, value: Any, folder: Path) -> Ended:
     output = _saved(folder)
     _changed(output / "run.json", {key: value})
-    settings = ("max_epochs=1", "channels=[2,4]", "patch_size=[16,16,16]", "samples_per_epoch=2")
+    settings = ("channels=[2,4]", "patch_size=[16,16,16]", "samples_per_epoch=2", "spacing_mm=[4,4,4]")
     sets = [part for setting in settings for part in ("--set", f"segmentation.{setting}")]
-    return run(["train", "--output", str(output), *sets], folder)
+    epochs = [] if key == "overrides" else ["--set", "segmentation.max_epochs=1"]
+    return run(["train", "--output", str(output), *sets, *epochs], folder)
 
 
 def _saved_cohort(key: str, folder: Path) -> Ended:

@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from tests.campaign.anatomy import draw, grid
-from tests.campaign.odd_nifti import OK, OK_OR_SAID, SAID, Maker
+from tests.campaign.odd_nifti import OK, SAID, Maker
 
 
 def itk_image(codes: str = "LPS", oblique_deg: float = 0.0) -> sitk.Image:
