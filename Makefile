@@ -12,7 +12,7 @@ STUDIES ?=
 VENV_PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage lint format monai-label test-monai-label setup-monai-label clean
+.PHONY: help setup demo test fault-campaign coverage lint format monai-label test-monai-label setup-monai-label clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,9 @@ lint: setup ## Check style, formatting and types
 format: setup ## Apply the formatting
 	$(VENV_PYTHON) -m ruff check --fix .
 	$(VENV_PYTHON) -m ruff format .
+
+fault-campaign: setup ## Try to break it for about an hour; the table goes to docs/results.md
+	$(VENV_PYTHON) -m tests.campaign --docs docs $(ARGS)
 
 setup-monai-label: ## Create .venv-monai-label, for Python 3.11 (the next two do this themselves)
 	@"$(PYTHON)" -I bundle/setup_environment.py monai-label

@@ -31,6 +31,7 @@ from scripts.common.files import atomic_path, read_json
 
 PAGES = "pages"
 RIVALS = "rivals.json"
+CAMPAIGN = "campaign.jsonl"
 SHIPPED = {"limits": limits.measure, "orientation": orientation.measure}  # what measures with the shipped networks
 
 
@@ -63,10 +64,18 @@ def keep(lines: Iterable[Line], docs: Path, cohort: str, kind: str) -> Results:
     return results
 
 
+def keep_campaign(docs: Path, line: Line) -> None:
+    """Keep what a part of the fault campaign found, and write the pages."""
+    file = docs / FOLDER / CAMPAIGN
+    write_results(file, read_results(file).including({**line, MADE: made()}))
+    write_pages(docs)
+
+
 def write_pages(docs: Path) -> list[Path]:
     """Every page that the raw results in `docs` give; returns their paths."""
     rivals = docs / FOLDER / RIVALS
-    texts = pages(read_cohorts(docs), read_json(rivals) if rivals.exists() else NO_RIVALS)
+    published = read_json(rivals) if rivals.exists() else NO_RIVALS
+    texts = pages(read_cohorts(docs), published, read_results(docs / FOLDER / CAMPAIGN))
     for name, text in texts.items():
         with atomic_path(docs / name) as temporary:
             temporary.write_text(text, encoding="utf-8")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bundle.benchmark.results import FOLDER, Cohort
+from bundle.benchmark.results import FOLDER, Cohort, Results
 from bundle.benchmark.tables import captions
 from bundle.benchmark.tables.ablation import ablation_section
+from bundle.benchmark.tables.campaign import campaign_section
 from bundle.benchmark.tables.default import default_section, networks_section
 from bundle.benchmark.tables.known_limits import known_limits
 from bundle.benchmark.tables.limits import limits_section
@@ -20,12 +21,15 @@ RESULTS, ABLATION = "results.md", f"{FOLDER}/ablation.md"
 NO_RIVALS: Mapping[str, Any] = {"paper": {}, "systems": []}
 
 
-def pages(cohorts: Mapping[str, Cohort], rivals: Mapping[str, Any] = NO_RIVALS) -> dict[str, str]:
+def pages(
+    cohorts: Mapping[str, Cohort], rivals: Mapping[str, Any] = NO_RIVALS, campaign: Results | None = None
+) -> dict[str, str]:
     """Path below `docs/` -> text of each page.
 
     Args:
         cohorts: see `read_cohorts`.
         rivals: content of `docs/benchmarks/rivals.json`: "paper", cohort -> what the paper reports, and "systems".
+        campaign: what the fault campaign found.
     """
     written = {f"{FOLDER}/{name}.md": _cohort_page(name, cohort, rivals["paper"]) for name, cohort in cohorts.items()}
     ablations = [cohort["ablation"] for cohort in cohorts.values() if "ablation" in cohort]
@@ -33,7 +37,7 @@ def pages(cohorts: Mapping[str, Cohort], rivals: Mapping[str, Any] = NO_RIVALS) 
         parts = ["# Ablation of mode `default`", captions.GENERATED, *map(ablation_section, ablations)]
         written[ABLATION] = _text(parts)
     if any("default" in cohort for cohort in cohorts.values()):
-        written[RESULTS] = _results_page(cohorts, rivals)
+        written[RESULTS] = _results_page(cohorts, rivals, campaign or Results())
     return written
 
 
@@ -52,7 +56,7 @@ def _cohort_page(name: str, cohort: Cohort, published: Mapping[str, Any]) -> str
     return _text(parts)
 
 
-def _results_page(cohorts: Mapping[str, Cohort], rivals: Mapping[str, Any]) -> str:
+def _results_page(cohorts: Mapping[str, Cohort], rivals: Mapping[str, Any], campaign: Results) -> str:
     measured = [name for name, cohort in cohorts.items() if "default" in cohort]
     links = ", ".join(f"[{name}](benchmarks/{name}.md)" for name in cohorts)
     ablation = "; what each part gives: [ablation](benchmarks/ablation.md)" if _has(cohorts, "ablation") else ""
@@ -71,6 +75,7 @@ def _results_page(cohorts: Mapping[str, Cohort], rivals: Mapping[str, Any]) -> s
         rivals_section(rivals["systems"], cohorts),
         trust(cohorts),
         speed(cohorts) if _has(cohorts, "limits") or _has(cohorts, "default") else "",
+        campaign_section(campaign),
         known_limits(cohorts, rivals["paper"]),
     ]
     return _text(parts)

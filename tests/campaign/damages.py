@@ -1,0 +1,69 @@
+"""Finished work folders of which one file is damaged; the same command mends it and says so, or refuses."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from tests.campaign.runs import oneshot
+from tests.campaign.trials import Attempt, Lost, expect_end, last_line, run
+from tests.damage import damage
+from tests.same_results import differing
+
+PART = "damage"
+KINDS = ("missing", "cut", "changed", "empty", "a folder")
+SAYS = re.compile(r"made again|done again|damaged|missing|continuing|changed|rewritten", re.IGNORECASE)
+SILENT = ("state.json", "report", "curve.csv", "tensorboard", "checkpoints")  # read by people, or by nobody once done
+
+
+def attempts(cohort: Path, finished: dict[str, Path], count: int | None, seed: int) -> Iterator[Attempt]:
+    """Every kind of file that a run of each mode leaves, in every kind of damage; `count` of them drawn, or all."""
+    kinds = [
+        (mode, file, kind) for mode, output in finished.items() for file in _one_of_each_kind(output) for kind in KINDS
+    ]
+    chosen = kinds if count is None else sorted(random.Random(seed).sample(kinds, min(count, len(kinds))))
+    for mode, file, kind in chosen:
+        yield Attempt(f"{mode}: {file}, {kind}", partial(_damaged, cohort, mode, finished[mode], file, kind))
+
+
+def _one_of_each_kind(output: Path) -> Sequence[str]:
+    """A file for every place and ending, the cases' names and numbers aside."""
+    names = sorted(str(path.relative_to(output)) for path in output.rglob("*") if path.is_file())
+    return list({re.sub(r"phantom_0[1-9]|\d{3,}", "N", name): name for name in names}.values())
+
+
+def _damaged(cohort: Path, mode: str, finished: Path, name: str, kind: str, folder: Path) -> str:
+    output = folder / "out"
+    shutil.copytree(finished, output)
+    _damage(output / name, kind)
+    ended = run(oneshot(cohort, output, mode), folder)
+    if ended.refused:
+        _same_but(output, finished, name)
+        shutil.rmtree(output)
+        return "refused"
+    expect_end(ended)
+    if different := differing(output, finished):
+        raise Lost(f"not mended: {', '.join(different[:3])}")
+    if not SAYS.search(ended.text) and not any(part in name for part in SILENT):
+        raise Lost(f"mended in silence: {last_line(ended.text)}")
+    shutil.rmtree(output)
+    return "mended"
+
+
+def _damage(file: Path, kind: str) -> None:
+    if kind == "empty":
+        file.write_bytes(b"")
+    elif kind == "a folder":
+        file.unlink()
+        file.mkdir()
+    else:
+        damage(file, kind)
+
+
+def _same_but(output: Path, finished: Path, name: str) -> None:
+    if different := [other for other in differing(output, finished) if other != name]:
+        raise Lost(f"refused, but changed {', '.join(different[:3])}")
