@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,10 +66,16 @@ def check_scribbles(cohort: Cohort) -> list[str]:
         raise
     for sentence in sentences:
         logger.warning("strokes: %s", sentence)
-    content, file = {"warnings": sentences}, WorkFolder(cohort.output_dir).scribble_remarks
-    if not file.exists() or read_json(file) != content:
-        write_json(file, content)
+    _keep(WorkFolder(cohort.output_dir).scribble_remarks, {"warnings": sentences})
     return sentences
+
+
+def _keep(file: Path, content: dict[str, list[str]]) -> None:
+    """Write it unless it is there already."""
+    with suppress(BundleError):
+        if read_json(file) == content:
+            return
+    write_json(file, content)
 
 
 def judge_strokes(strokes: Volume, body: Volume, classes: Mapping[str, int]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bundle.config_check import check_values
 from bundle.monai_label.gate.rules import (
     LABEL,
     SETTINGS,
@@ -12,7 +13,6 @@ from bundle.monai_label.gate.rules import (
     inference_rules,
     judge,
 )
-from bundle.pipeline.configs import check_values
 from bundle.pipeline.stages import BASES
 from scripts.common.errors import BundleError
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bundle.benchmark.campaign import campaign_section
 from bundle.benchmark.results import FOLDER, Cohort, Results
 from bundle.benchmark.tables import captions
 from bundle.benchmark.tables.ablation import ablation_section
-from bundle.benchmark.tables.campaign import campaign_section
 from bundle.benchmark.tables.default import default_section, networks_section
 from bundle.benchmark.tables.known_limits import known_limits
 from bundle.benchmark.tables.limits import limits_section

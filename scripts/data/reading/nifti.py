@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from scripts.common.affines import spacing_of
+from scripts.common.errors import BundleError
 from scripts.common.files import open_nifti
 from scripts.data.reading.grid_limits import check_grid, is_plausible
 from scripts.data.reading.volume import Volume, is_nifti, volume_error
@@ -52,10 +53,13 @@ def peek_nifti(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
 
 
 def is_plain_nifti(path: Path) -> bool:
-    """Whether every reader of NIfTI sees what `read_nifti` returns: 3-D, lengths in mm."""
+    """Whether every reader of NIfTI sees what `read_nifti` returns: 3-D, lengths in mm; not of a damaged file."""
     if not is_nifti(path):
         return False
-    image = open_nifti(path)
+    try:
+        image = open_nifti(path)
+    except BundleError:
+        return False
     return len(image.shape) == 3 and _unit(image) is None
 
 
