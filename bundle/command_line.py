@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _check_texts(options)
         COMMANDS[command](options)
     except BundleError as error:
-        print(f"error: {error}", file=sys.stderr)
+        message = f"error: {error}".encode(errors="backslashreplace").decode()  # a file may say anything
+        print(message, file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)
