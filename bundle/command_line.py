@@ -75,7 +75,8 @@ def _explained(error: Exception, verbose: bool) -> int:
     is_fault = isinstance(problem, UnexpectedError)
     if verbose or is_fault:
         traceback.print_exception(error)
-    print(f"error: {problem}", file=sys.stderr)
+    message = f"error: {problem}".encode(errors="backslashreplace").decode()  # a file may say anything
+    print(message, file=sys.stderr)
     return 1 if is_fault else 2
 
 

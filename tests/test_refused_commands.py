@@ -143,7 +143,7 @@ def test_label_maps_among_images_or_over_the_users_own(folder, capsys):
     said = refused(folder, capsys, *infer, folder / "images")
     assert "the next run would take them for volumes" in said
     assert "did not make" in refused(folder, capsys, *infer, folder / "results")
-    assert "no segmentation network here" in refused(
+    assert "no segmentation weights here" in refused(
         folder, capsys, *[folder / "weights" if part == infer[4] else part for part in infer], folder / "new"
     )
 

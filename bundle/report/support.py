@@ -84,7 +84,7 @@ def support(run: Run, results: Mapping[str, CaseResult], pixels: int) -> Markup:
 
 def _warnings(run: Run, support: str) -> list[str]:
     """What was remarked on the strokes, and on what grew from them."""
-    files = [run.folder.scribbles]
+    files = [run.folder.scribble_remarks]
     files += [] if run.choices.support_mask else [run.folder.support_mask.record(support)]
     contents = [tolerant(read_json, file)[0] for file in files]
     return [f"Look here: {text}" for content in contents if isinstance(content, dict) for text in _texts(content)]

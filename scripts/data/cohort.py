@@ -14,6 +14,7 @@ from scripts.common.schema import (
     NULL,
     TEXT,
     Kind,
+    check_table,
     either,
     list_of,
     number,
@@ -35,6 +36,7 @@ FIELDS = {
     "background": either(NULL, whole(0, 255)),
     "assumptions": list_of(TEXT, 0, 1_000_000),
 }
+VERDICTS = {"warnings": table_of(list_of(TEXT, 0, 1_000_000)), "unused": table_of(TEXT)}  # 0.3.0 kept none
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,9 @@ def load_cohort(output_dir: str | Path) -> Cohort:
         BundleError: there is none, or it is damaged.
     """
     path = WorkFolder(Path(output_dir).absolute()).cohort
-    content = read_checked(path, FIELDS, "the cohort file is damaged; delete it", STAGE)
+    problem = "the cohort file is damaged; delete it"
+    content = {key: {} for key in VERDICTS} | read_checked(path, FIELDS, problem, STAGE)
+    check_table(content, VERDICTS, path, problem, STAGE)
     try:
         scribbles = content["scribbles"]
         return Cohort(
@@ -152,8 +156,8 @@ def load_cohort(output_dir: str | Path) -> Cohort:
             classes=content["classes"],
             background=content["background"],
             assumptions=tuple(content["assumptions"]),
-            warnings={name: tuple(sentences) for name, sentences in content.get("warnings", {}).items()},
-            unused=content.get("unused", {}),
+            warnings={name: tuple(sentences) for name, sentences in content["warnings"].items()},
+            unused=content["unused"],
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise BundleError("the cohort file is damaged; delete it", stage=STAGE, file=path, found=repr(error)) from error
+        raise BundleError(problem, stage=STAGE, file=path, found=repr(error)) from error

@@ -9,7 +9,6 @@ import nibabel as nib
 import numpy as np
 
 from scripts.common.affines import spacing_of
-from scripts.common.errors import BundleError
 from scripts.common.files import open_nifti
 from scripts.data.reading.grid_limits import check_grid, is_plausible
 from scripts.data.reading.volume import Volume, is_nifti, volume_error
@@ -58,7 +57,7 @@ def is_plain_nifti(path: Path) -> bool:
         return False
     try:
         image = open_nifti(path)
-    except BundleError:
+    except Exception:  # nibabel raises many types for a damaged file
         return False
     return len(image.shape) == 3 and _unit(image) is None
 
