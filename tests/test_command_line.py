@@ -352,7 +352,7 @@ def test_output_that_cannot_be_written(folder, refused):
 
 def test_output_disk_full(folder, refused, monkeypatch):
     usage = type("Usage", (), {"free": 10})
-    monkeypatch.setattr("scripts.data.prepare_cohort.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("scripts.data.gate.output_space.shutil.disk_usage", lambda _: usage)
     assert "too little free space" in refused(*oneshot(folder))
 
 

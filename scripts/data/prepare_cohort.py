@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import logging
-import shutil
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
 
 from scripts.common.errors import BundleError
+from scripts.common.failures import stops_every_case
 from scripts.common.files import write_json, write_nifti
 from scripts.common.work_folder import WorkFolder
-from scripts.data.case import Case, as_spacing, check_case_names, check_distinct_names
+from scripts.data.case import Case, as_spacing, check_case_names
 from scripts.data.cohort import STAGE, Cohort, load_cohort
 from scripts.data.gate.admission import admit, left_out_lines, rejection, verdict_lines
+from scripts.data.gate.output_space import check_output
 from scripts.data.reading.alignment import on_grid_of
 from scripts.data.stroke_classes import (
     StrokeClasses,
@@ -80,9 +81,9 @@ def prepare_cohort(
     if support is None and scribbles is None and not classes and (earlier := _recall(cache.output_dir, sources)):
         support, scribbles = earlier.support, earlier.scribbles
         classes, background = earlier.classes or None, earlier.background
-    given = [Path(file).resolve() for file in (scribbles, support_mask) if file is not None]
+    given = [_real(file) for file in (scribbles, support_mask) if file is not None]
     given += earlier.given if earlier else []
-    for name in [name for name, path in sources.items() if path.resolve() in given]:
+    for name in [name for name, path in sources.items() if _real(path) in given]:
         unused[str(sources.pop(name))] = GIVEN
     if scribbles is not None and support is None:
         raise BundleError("scribbles were given without their support", stage=STAGE, file=scribbles)
@@ -103,7 +104,7 @@ def prepare_cohort(
         strokes, strokes_file, converted = _read_strokes(file, support_case, cache, images, classes, background)
         classes, background = strokes.classes, strokes.background
         assumptions += strokes.assumptions
-    _check_output(cache, sources)
+    check_output(cache, sources)
     cached_support = None
     if support_case is not None:
         cached_support = cache.stored(support_case, present)
@@ -164,7 +165,7 @@ def _recall(output_dir: Path, sources: Mapping[str, Path]) -> _Earlier | None:
         return None
     if not {case.source for case in cohort.cases.values()} & set(sources.values()):
         return None
-    given = [Path(file).resolve() for file, reason in cohort.unused.items() if reason == GIVEN]
+    given = [_real(file) for file, reason in cohort.unused.items() if reason == GIVEN]
     return _Earlier(support, cohort.scribbles, cohort.classes, cohort.background, cohort.assumptions, given)
 
 
@@ -173,7 +174,7 @@ def _name_of_support(sources: Mapping[str, Path], support: Path) -> tuple[str, l
     if not support.exists():
         raise BundleError("the support is missing", stage=STAGE, file=support, expected="a CT volume")
     for name, source in sources.items():
-        if source.resolve() == support.resolve():
+        if _real(source) == _real(support):
             return name, []
     name = case_id(support)
     if name not in sources:
@@ -203,6 +204,8 @@ def _cache_all(
         try:
             present = _present(cache, name, source)
         except BundleError as error:
+            if stops_every_case(error):
+                raise
             left_out[name] = error
             continue
         cached = cache.stored(cache.described(name, source, present), present)
@@ -260,38 +263,16 @@ def _write_strokes(file: Path, strokes: Volume) -> None:
     write_nifti(file, strokes.array, strokes.affine)
 
 
+def _real(path: str | Path) -> Path:
+    """Where links lead; a link to itself stays what it is."""
+    return Path(os.path.realpath(path))
+
+
 def _check_count(count: int, minimum: int, images: str | Path, rejected: Mapping[str, Any]) -> None:
     if count >= minimum:
         return
     volumes = f"{count}" + (f", rejected: {', '.join(rejected)}" if rejected else "")
     raise BundleError("too few good volumes", stage=STAGE, file=images, expected=f"at least {minimum}", found=volumes)
-
-
-def _check_output(cache: VolumeCache, sources: Mapping[str, Path]) -> None:
-    try:
-        cache.files.path.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=cache.output_dir, prefix=".probe-") as probe:
-            probe.write(bytes(1 << 16))
-            probe.flush()
-            check_distinct_names(sources, Path(probe.name))
-        free = shutil.disk_usage(cache.output_dir).free
-    except OSError as error:
-        raise BundleError(
-            "the output folder cannot be written",
-            stage=STAGE,
-            file=cache.output_dir,
-            expected="a writable folder with free space",
-            found=error,
-        ) from error
-    needed = cache.missing_bytes(sources)
-    if needed > free:
-        raise BundleError(
-            "the output folder has too little free space",
-            stage=STAGE,
-            file=cache.output_dir,
-            expected=f"{needed / 1e6:.1f} MB for the cache",
-            found=f"{free / 1e6:.1f} MB",
-        )
 
 
 def _write(cohort: Cohort) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.common.errors import BundleError
+from scripts.common.failures import stops_every_case
 from scripts.common.files import write_nifti
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import load_cohort
@@ -120,6 +121,8 @@ def admit_volumes(volumes: Mapping[str, Path], output_dir: str | Path) -> Admitt
                 image = Path(output_dir) / "images" / f"{case}.nii.gz"
                 write_nifti(image, volume.array, volume.affine)
         except BundleError as error:
+            if stops_every_case(error):
+                raise
             admitted.left_out[case] = error
             continue
         admitted.items.append({"image": str(image), "case": case})

@@ -23,6 +23,7 @@ from tests.campaign.trials import Attempt, Lost
 
 PART = "volumes"
 RIGHT, WARNED, LEFT_OUT = "right", "right, with a sentence", "left out with a sentence"
+WRONG = "wrong, with a sentence"  # values that are no HU
 TOLERANCE_MM = 4.0  # a voxel of the cache
 SPACING_MM = (4.0, 4.0, 4.0)
 LONGEST_SENTENCE = 500
@@ -78,10 +79,9 @@ def _outcome(cohort: Cohort, lines: list[str]) -> str:
         centre_mm = bone_centre_mm(image.get_fdata(), image.affine, float(normalise_hu(np.array(400.0))))
         offset_mm = np.linalg.norm(centre_mm - BONE_MM)
         if not offset_mm < TOLERANCE_MM:
-            wrong = f"wrong: the bone of {name} is {offset_mm:.0f} mm off"
             if not any(said.get("warnings", {}).get(name, ())):
-                raise Lost(f"{wrong}, in silence")
-            return f"{wrong}, with a sentence"
+                raise Lost(f"wrong in silence: the bone of {name} is {offset_mm:.0f} mm off")
+            return WRONG
     return WARNED if any(said.get("warnings", {}).get(name) for name in odd) else RIGHT
 
 

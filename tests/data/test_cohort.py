@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-import scripts.data.prepare_cohort
+import scripts.data.gate.output_space
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.data.cohort import Cohort, load_cohort
@@ -239,9 +239,9 @@ def test_output_that_cannot_be_written(folder, monkeypatch):
     with pytest.raises(BundleError, match="output folder cannot be written"):
         prepare(folder, output_dir=folder / "file")
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(scripts.data.prepare_cohort.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 19199))
+    monkeypatch.setattr(scripts.data.gate.output_space.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 19199))
     assert "too little free space" in failure(folder)  # 4 cases of 960 voxels, 5 bytes each: 19200 bytes
-    monkeypatch.setattr(scripts.data.prepare_cohort.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 19200))
+    monkeypatch.setattr(scripts.data.gate.output_space.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 19200))
     assert len(prepare(folder).cases) == 4
 
 

@@ -79,6 +79,8 @@ def scan_folder(folder: str | Path) -> FolderScan:
         else:
             unnamed += [one for one in series if one.places >= MINIMUM_VOXELS]
             rest = [one for one in series if one.places < MINIMUM_VOXELS]
+        if depth > 0 and not any(_visible(place)):
+            unused.append((place, "empty folder"))
         data = {file for path in volume_files if has_suffix(path, ITK_SUFFIXES) for file in _data_of(path)}
         known = {*scans, *data, *(image.path for one in series for image in one.images)}
         if series or depth == 1:  # told when the case is read

@@ -12,18 +12,23 @@ from scripts.data.reading.grid_limits import check_grid
 from scripts.data.reading.slicer_segments import Segment, merge_layers, segments_of
 from scripts.data.reading.volume import LPS_TO_RAS, Volume, some_names, volume_error
 
+ANATOMICAL = ("left-posterior-superior", "right-anterior-superior", "left-anterior-superior")  # NRRD's words
+
 
 def read_itk(path: Path) -> Volume:
     """Voxels as stored; the segments of a segmentation as one label map, with their names.
 
     Raises:
-        BundleError: a data file is missing, colours, or a grid that is none of a CT.
+        BundleError: a data file is missing, axes of unknown directions, colours, or a grid that is none of a CT.
     """
     missing = [file for file in data_files(path) if not file.exists()]
     if missing:
         raise volume_error("the header's data file is missing", path, "its voxels beside it", some_names(missing))
     reader = _header(path)
     shape, affine = _grid(reader)
+    space = reader.GetMetaData("NRRD_space") if reader.HasMetaDataKey("NRRD_space") else ANATOMICAL[0]
+    if space.removesuffix("-time") not in ANATOMICAL:
+        raise volume_error("the header does not say where left and right are", path, " or ".join(ANATOMICAL), space)
     components = reader.GetNumberOfComponents()
     segments = segments_of({key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}, components)
     if components != 1 and not segments:
