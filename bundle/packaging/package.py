@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from bundle.folder_lock import only_command_in
 from bundle.packaging.assembly import assemble
@@ -13,6 +14,9 @@ from bundle.packaging.rules import broken_rules
 from bundle.packaging.trials import failed_trials
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_path
+
+EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip can hold
+READABLE = 0o644
 
 
 def package(release: Release, output: Path, task: Path | None = None, schema: Path | None = None) -> Path:
@@ -48,5 +52,15 @@ def _packaged(release: Release, output: Path, task: Path | None, schema: Path | 
         )
     archive = Package(output, release.name).archive
     with atomic_path(archive) as temporary:
-        shutil.make_archive(str(temporary.with_suffix("")), "zip", root_dir=output, base_dir=folder.name)
+        pack(folder, temporary)
     return archive
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """Zip a folder under its own name; the same content gives the same bytes, whenever it was written."""
+    with ZipFile(archive, "w") as packed:
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            entry = ZipInfo(file.relative_to(folder.parent).as_posix(), EARLIEST)
+            entry.compress_type, entry.external_attr = ZIP_DEFLATED, READABLE << 16
+            with file.open("rb") as content, packed.open(entry, "w", force_zip64=True) as target:
+                shutil.copyfileobj(content, target)

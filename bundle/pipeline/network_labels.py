@@ -62,7 +62,7 @@ class NetworkLabels:
                 "the output folder holds files of the volumes' names that this command did not make",
                 stage="inference",
                 file=foreign[0],
-                expected="another output folder",
+                expected="another output folder, or this one without these files",
                 found=f"{len(foreign)} such files",
             )
         stale = [case for case in todo if self.labels.label(case).exists()]

@@ -129,6 +129,14 @@ def write_json(path: str | Path, content: Any) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def keep_json(path: str | Path, content: Any) -> None:
+    """Write `content` as JSON unless the file says the same already."""
+    with suppress(BundleError):
+        if read_json(path) == json.loads(json.dumps(content)):
+            return
+    write_json(path, content)
+
+
 def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 

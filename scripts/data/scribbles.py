@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from scripts.common.affines import nearest_voxels, spacing_of, to_voxels, to_world
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json, write_json
+from scripts.common.files import keep_json
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cached_volume import read_cached
 from scripts.data.cohort import Cohort
@@ -66,16 +65,8 @@ def check_scribbles(cohort: Cohort) -> list[str]:
         raise
     for sentence in sentences:
         logger.warning("strokes: %s", sentence)
-    _keep(WorkFolder(cohort.output_dir).scribble_remarks, {"warnings": sentences})
+    keep_json(WorkFolder(cohort.output_dir).scribble_remarks, {"warnings": sentences})
     return sentences
-
-
-def _keep(file: Path, content: dict[str, list[str]]) -> None:
-    """Write it unless it is there already."""
-    with suppress(BundleError):
-        if read_json(file) == content:
-            return
-    write_json(file, content)
 
 
 def judge_strokes(strokes: Volume, body: Volume, classes: Mapping[str, int]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json, write_json
+from scripts.common.files import keep_json, read_json
 from scripts.common.work_folder import LabelFolder
 from scripts.data.gate.admission import left_out_lines, rejection, verdict_lines
 from scripts.data.volume_cache import fingerprint
@@ -57,7 +57,7 @@ class InferenceVerdicts:
     def write(self, labels: LabelFolder, sources: Mapping[str, Path]) -> None:
         """Keep them for the next run."""
         rejected = {case: rejection(sources[case], error) for case, error in self.left_out.items()}
-        write_json(labels.path / FILE_NAME, {"warnings": self.warnings, "rejected": rejected})
+        keep_json(labels.path / FILE_NAME, {"warnings": self.warnings, "rejected": rejected})
 
     def tell(self, labels: LabelFolder, done: Collection[str]) -> None:
         """One line for what is not simply good, and one for how many there are; `done` have a label map."""
