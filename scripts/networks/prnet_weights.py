@@ -17,11 +17,16 @@ WEIGHTS = "PRNet weights"
 
 @dataclass(frozen=True)
 class TrainedPRNet:
-    """A PRNet in evaluation mode with its spacing and the longest offset per axis that it can tell."""
+    """A PRNet in evaluation mode with its spacing and the longest offset per axis that it can tell.
+
+    Attributes:
+        body_only: it learned from volumes that are 0 outside the body.
+    """
 
     network: PRNet
     spacing_mm: tuple[float, float, float]
     max_offset_mm: tuple[float, float, float]
+    body_only: bool = False
 
 
 def check_prnet(folder: str | Path, spacing_mm: Sequence[float] | None = None) -> None:
@@ -61,4 +66,5 @@ def trained_spacing_mm(prnet_dir: str | Path) -> list[float]:
 
 def _untrained(card: Card) -> TrainedPRNet:
     network = PRNet(card["patch_size"], card["width"], card["pooling"])
-    return TrainedPRNet(network, three(card["spacing_mm"]), three(card["max_offset_mm"]))
+    body_only = bool(card.get("body_only", False))
+    return TrainedPRNet(network, three(card["spacing_mm"]), three(card["max_offset_mm"]), body_only)
