@@ -65,6 +65,8 @@ def trained_spacing_mm(prnet_dir: str | Path) -> list[float]:
 
 
 def _untrained(card: Card) -> TrainedPRNet:
-    network = PRNet(card["patch_size"], card["width"], card["pooling"])
+    network = PRNet(
+        card["patch_size"], card["width"], card["pooling"], float32_head=bool(card.get("float32_head", False))
+    )
     body_only = bool(card.get("body_only", False))
     return TrainedPRNet(network, three(card["spacing_mm"]), three(card["max_offset_mm"]), body_only)

@@ -40,9 +40,10 @@ def test_half_precision_weights_load(folder):
 
 
 @pytest.mark.parametrize(("said", "taken"), [(True, True), (None, False)])
-def test_the_card_says_whether_the_network_saw_the_body_alone(folder, said, taken):
-    change_card(folder, body_only=said)
-    assert load_prnet(folder).body_only is taken
+def test_the_card_says_how_a_network_was_trained(folder, said, taken):
+    change_card(folder, body_only=said, float32_head=said)
+    trained = load_prnet(folder)
+    assert (trained.body_only, trained.network.float32_head) == (taken, taken)
 
 
 def test_a_wrapped_network_is_saved_without_its_wrapper(tmp_path):
