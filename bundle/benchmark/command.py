@@ -15,6 +15,7 @@ from bundle.benchmark.results import (
     FOLDER,
     MADE,
     ONE_SHOT,
+    PAPER_FULL,
     Line,
     Results,
     read_cohorts,
@@ -78,7 +79,8 @@ def _measure(options: argparse.Namespace) -> None:
         keep(limits.measure(dataset), options.docs, dataset.folder.name, name)
         return
     bench = _bench(options)
-    results = keep(_lines(options, bench), options.docs, bench.dataset.folder.name, name)
+    kind = PAPER_FULL if name == "paper" and options.full else name
+    results = keep(_lines(options, bench), options.docs, bench.dataset.folder.name, kind)
     if options.ship:
         for shipped in _ship(name, bench, results):
             print(f"shipped: {shipped or 'no segmentation network'}")
