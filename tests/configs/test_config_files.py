@@ -69,7 +69,7 @@ def test_every_file_is_json_without_a_key_given_twice(file):
 PATCHES = sorted(str(file.relative_to(CONFIGS)) for file in CONFIGS.glob("*/*.json"))
 MORE = {
     "multi_gpu": {"+imports", "+initialize", "finalize"},  # several processes begin and end otherwise
-    "all_pairs": {"+card"},  # what propagation has to do likewise
+    "all_pairs": {"+network_def", "+card"},  # what propagation has to do likewise
 }
 
 
@@ -127,6 +127,9 @@ def test_training_of_prnet_has_monais_properties_and_runs(folder, patches, name)
     assert (folder / "out" / "prnet" / name / "model.json").is_file()
     card = json.loads((folder / "out" / "prnet" / name / "model.json").read_text(encoding="utf-8"))
     assert (card["name"], card["width"], card["validation_cases"]) == (name, 1, ["case_1"])
+    marks = {key: True for key in ("body_only", "float32_head") if any("all_pairs" in patch for patch in patches)}
+    assert {key: card[key] for key in ("body_only", "float32_head") if key in card} == marks
+    assert config.parser.get_parsed_content("network_def").float32_head == bool(marks)
 
 
 def oneshot(folder, **overrides):
