@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bundle.benchmark.results import Line, Results
@@ -22,12 +22,12 @@ def paper_section(results: Results, published: Mapping[str, Any], kind: str = "p
         kind: of the results.
     """
     head = results.head
-    full = head["configuration"] == "full"
+    full, supports = head["configuration"] == "full", _supports(results)
     origin = head.get("recipe") or captions.command("paper", head["name"], " --full" if full else "")
     parts = [
         f"## Mode `paper`{', full configuration' if full else ''}",
         f"{origin}; {captions.data(results)}; {captions.SCORED}; "
-        f"{captions.origin(results.lines)}. Support `{head['support']}`, strokes a. "
+        f"{captions.origin(results.lines)}. Support{'s' * (len(supports) > 1)} {_named(supports)}, strokes a. "
         + captions.raw(head["name"], kind),
         *(_dice(results, published) if results.of("masks") else ()),
         *(_trainings(results) if results.of("training") else ()),
@@ -44,10 +44,7 @@ def points_against_tau(configurations: Mapping[str, Results], picture: str) -> l
         configurations: see `point_chart`.
         picture: where that lies.
     """
-    supports = "; ".join(
-        f"{name}: {listed(list(dict.fromkeys(f'`{_support(row, results)}`' for row in results.of('points'))))}"
-        for name, results in configurations.items()
-    )
+    supports = "; ".join(f"{name}: {_named(_supports(results))}" for name, results in configurations.items())
     return [
         f"**Points right and points kept against tau,** rule `dual`, mean over supports ({supports}).",
         f"![Share of points right and share of points kept against tau]({picture})",
@@ -126,7 +123,7 @@ def _point_table(results: Results, rule: str, tissue_check: bool = False) -> str
     rows = [row for row in rows if (row["tissue_tolerance"] is not None) == tissue_check]
     classes = list(dict.fromkeys(row["class"] for row in rows))
     cell = {(_support(row, results), row["tau"], row["class"]): row for row in rows}
-    supports = list(dict.fromkeys(support for support, _, _ in cell))
+    supports = _supports(results)
     lines = [
         [
             f"{tau}" if len(supports) == 1 else f"{tau}, {support}",
@@ -137,6 +134,15 @@ def _point_table(results: Results, rule: str, tissue_check: bool = False) -> str
     checked = " and tissue check" if tissue_check else ""
     of_support = ", support" if len(supports) > 1 else ""
     return table([f"{rule}{checked}, tau{of_support}", *(f"{name}: kept / right" for name in classes)], lines)
+
+
+def _supports(results: Results) -> list[str]:
+    """The head's first."""
+    return list(dict.fromkeys([results.head["support"], *(_support(row, results) for row in results.of("points"))]))
+
+
+def _named(supports: Sequence[str]) -> str:
+    return listed([f"`{support}`" for support in supports])
 
 
 def _support(row: Line, results: Results) -> str:

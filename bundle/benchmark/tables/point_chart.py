@@ -5,11 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
-from bundle.benchmark.results import Line as Row
-from bundle.benchmark.results import Results
+from bundle.benchmark.results import Line, Results
 from bundle.benchmark.tables.markdown import plain
 
-Line = Sequence[tuple[float, float]]  # (tau, share)
+Curve = Sequence[tuple[float, float]]  # (tau, share)
 
 WIDTH, HEIGHT, MARGIN = 300, 170, 36  # of a panel, pixels
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#555555", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito
@@ -27,7 +26,7 @@ def point_chart(configurations: Mapping[str, Results]) -> str:
         return ""
     classes = list(dict.fromkeys(row["class"] for results in rows.values() for row in _points(results)))
     parts = [
-        _panel(column * WIDTH, number * HEIGHT, f"{name} configuration: share {what}", _lines(results, key, classes))
+        _panel(column * WIDTH, number * HEIGHT, f"{name} configuration: share {what}", _curves(results, key, classes))
         for number, (name, results) in enumerate(rows.items())
         for column, (what, key) in enumerate(VALUES.items())
     ]
@@ -41,25 +40,25 @@ def point_chart(configurations: Mapping[str, Results]) -> str:
     return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>', *parts, "</svg>"]) + "\n"
 
 
-def _points(results: Results) -> list[Row]:
+def _points(results: Results) -> list[Line]:
     """Of the paper's rule."""
     return [row for row in results.of("points") if row["rule"] == "dual" and row["tissue_tolerance"] is None]
 
 
-def _lines(results: Results, key: str, classes: Iterable[str]) -> list[Line]:
+def _curves(results: Results, key: str, classes: Iterable[str]) -> list[Curve]:
     """Of each class, mean over supports; a tau at which no point was kept has no precision."""
-    lines: list[Line] = []
+    curves: list[Curve] = []
     for name in classes:
         values: dict[float, list[float]] = {}
         for row in _points(results):
             if row["class"] == name and row[key] is not None:
                 values.setdefault(row["tau"], []).append(row[key])
-        lines.append([(tau, statistics.fmean(shares)) for tau, shares in sorted(values.items())])
-    return lines
+        curves.append([(tau, statistics.fmean(shares)) for tau, shares in sorted(values.items())])
+    return curves
 
 
-def _panel(left: float, top: float, title: str, lines: Iterable[Line]) -> str:
-    """Axes from 0 to 1, a line each."""
+def _panel(left: float, top: float, title: str, curves: Iterable[Curve]) -> str:
+    """Axes from 0 to 1 and the curves."""
     wide, high = WIDTH - MARGIN - 14, HEIGHT - 2 * 24
 
     def place(tau: float, share: float) -> str:
@@ -71,9 +70,9 @@ def _panel(left: float, top: float, title: str, lines: Iterable[Line]) -> str:
         parts.append(_text(left + 14, top + 28 + (1 - share) * high, f"{share:.1f}", "#5d6b78"))
         parts.append(_text(left + MARGIN - 6 + share * wide, top + HEIGHT - 12, f"{share:.1f}", "#5d6b78"))
     parts.append(_text(left + MARGIN + 0.72 * wide, top + HEIGHT - 12, "tau", "#5d6b78"))
-    for number, line in enumerate(lines):
+    for number, curve in enumerate(curves):
         colour = COLOURS[number % len(COLOURS)]
-        points = " ".join(place(*point) for point in line)
+        points = " ".join(place(*point) for point in curve)
         parts.append(f'<polyline points="{points}" stroke="{colour}" stroke-width="1.5" fill="none"/>')
     return "\n".join(parts)
 
