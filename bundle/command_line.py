@@ -229,7 +229,8 @@ def _settings(options: argparse.Namespace, needs_weights: bool) -> RunSettings:
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     saved, file = saved_settings(options.output) if options.from_output else {}, WorkFolder(options.output).settings
     mode = options.mode or saved.get("mode", DEFAULT_MODE)
-    if (weights := _weights(options, mode, needs_weights)) is not None:
+    small = options.small or saved.get("small", False)
+    if (weights := _weights(options, mode, small, needs_weights)) is not None:
         given["weights"] = weights
     missing = [f"--{name}" for name in ("images", "support", "scribbles") if name not in saved | given]
     if missing:
@@ -241,18 +242,17 @@ def _settings(options: argparse.Namespace, needs_weights: bool) -> RunSettings:
             found="no such file",
         )
     overrides = merged_overrides(saved.get("overrides", {}), _overrides(options.set), file)
-    small = options.small or saved.get("small", False)
     return RunSettings(
         **saved | given | {"mode": mode, "output": options.output, "small": small, "overrides": overrides}
     )
 
 
-def _weights(options: argparse.Namespace, mode: str, needed: bool) -> Path | None:
+def _weights(options: argparse.Namespace, mode: str, small: bool, needed: bool) -> Path | None:
     from bundle.pipeline.modes import weights_folder
 
     if options.weights is not None:
-        return weights_folder(options.weights, mode)
-    return weights_folder(str(options.output), mode) if needed else None
+        return weights_folder(options.weights, mode, small)
+    return weights_folder(str(options.output), mode, small) if needed else None
 
 
 def _overrides(settings: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -19,6 +19,7 @@ Line = Mapping[str, Any]
 HEAD = "head"
 MADE = "made"
 FOLDER = "benchmarks"  # below docs/
+PAPER_FULL = "paper_full"  # kind of what `benchmark paper --full` measures; the small one's stays beside it
 AS_GROWN, ACCEPTED = "as grown", "accepted"  # whence a run's support mask: from its strokes, or given by the user
 EVERYTHING = "everything on"  # the ablation's row that the others are compared with
 # Networks, and what they are compared with, by the names of their lines.

@@ -15,6 +15,7 @@ from bundle.packaging.packages import Package
 from bundle.packaging.release import DESCRIBED, STAGE, Release, described_metadata
 from bundle.pipeline.configs import BUNDLE_ROOT
 from bundle.pipeline.inference import network_overrides, numbered
+from bundle.pipeline.modes import FULL
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_folder, read_json, sha256_of_file, write_json
 from scripts.common.work_folder import WorkFolder
@@ -25,6 +26,7 @@ DOCS = ("README.md", "data_license.txt", "method.md", "results.md")  # and what 
 TASK_DOCS = ("method.md",)  # a user's network brings its own README and terms
 LARGEST_MB = 25
 IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+IGNORED_MODELS = shutil.ignore_patterns(".*", FULL)  # networks that want a GPU would more than double the archive
 
 
 def assemble(release: Release, output: Path, task: Path | None = None, largest_mb: float = LARGEST_MB) -> Path:
@@ -73,7 +75,7 @@ def assemble(release: Release, output: Path, task: Path | None = None, largest_m
 
 def _copy_models(target: Path, work: WorkFolder | None) -> None:
     if work is None:
-        shutil.copytree(BUNDLE_ROOT / "models", target, ignore=IGNORED)
+        shutil.copytree(BUNDLE_ROOT / "models", target, ignore=IGNORED_MODELS)
         return
     for source, folder in ((work.segmentation, target), (work.embedding, target / "embedding")):
         for file in (source / "model.pt", source / "model.json"):

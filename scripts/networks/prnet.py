@@ -43,6 +43,8 @@ class PRNet(nn.Module):
         pooling: patches are averaged over pooling^3 voxels first: a wider field of view at the same cost (1 in the
             paper's configuration).
         in_channels: image channels.
+        float32_head: the position head leaves autocast. bfloat16 tells 256 steps between 1 and 2, each of millimetres
+            where r is hundreds of them.
 
     Raises:
         ValueError: `patch_size` is no such size; instance norm cannot take a single cell.
@@ -54,10 +56,12 @@ class PRNet(nn.Module):
         width: int = 16,
         pooling: int = 1,
         in_channels: int = 1,
+        float32_head: bool = False,
     ) -> None:
         super().__init__()
         self.patch_size = tuple(int(size) for size in patch_size)
         self.width = width
+        self.float32_head = float32_head
         step = 2**DOWNSAMPLINGS * pooling
         if len(self.patch_size) != 3 or any(size < step or size % step for size in self.patch_size):
             raise ValueError(f"patch_size must be three multiples of {step}, got {self.patch_size}")
@@ -142,7 +146,11 @@ class PRNet(nn.Module):
         return maps
 
     def _head(self, bottleneck: Tensor) -> Tensor:
-        return self.position_head(bottleneck.flatten(1)).float()
+        features = bottleneck.flatten(1)
+        if not self.float32_head:
+            return self.position_head(features).float()
+        with torch.autocast(features.device.type, enabled=False):
+            return self.position_head(features)
 
 
 def _centre_voxel(feature_map: Tensor) -> Tensor:

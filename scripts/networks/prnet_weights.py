@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from scripts.common.schema import list_of, number, whole
+from scripts.common.schema import BOOLEAN, NULL, either, list_of, number, whole
 from scripts.networks.loading import SPACING_MM, WINDOW, Card, load_by_card, read_card, three
 from scripts.networks.prnet import PRNet
 
@@ -19,16 +19,22 @@ CARD = {
     "pooling": whole(1, 16),
     "spacing_mm": SPACING_MM,
     "max_offset_mm": list_of(number(10_000.0), 3, 3),
+    **dict.fromkeys(("body_only", "float32_head"), either(NULL, BOOLEAN)),
 }
 
 
 @dataclass(frozen=True)
 class TrainedPRNet:
-    """A PRNet in evaluation mode with its spacing and the longest offset per axis that it can tell."""
+    """A PRNet in evaluation mode with its spacing and the longest offset per axis that it can tell.
+
+    Attributes:
+        body_only: it learned from volumes that are 0 outside the body.
+    """
 
     network: PRNet
     spacing_mm: tuple[float, float, float]
     max_offset_mm: tuple[float, float, float]
+    body_only: bool = False
 
 
 def check_prnet(folder: str | Path, spacing_mm: Sequence[float] | None = None) -> None:
@@ -55,7 +61,8 @@ def load_prnet(
     """
     card = read_card(folder, WEIGHTS, CARD, {"spacing_mm": spacing_mm, "patch_size": patch_size})
     network = load_by_card(folder, WEIGHTS, card, _untrained, device)
-    return TrainedPRNet(network, three(card["spacing_mm"]), three(card["max_offset_mm"]))
+    offset_mm = three(card["max_offset_mm"])
+    return TrainedPRNet(network, three(card["spacing_mm"]), offset_mm, bool(card.get("body_only")))
 
 
 def trained_spacing_mm(prnet_dir: str | Path) -> list[float]:
@@ -68,4 +75,4 @@ def trained_spacing_mm(prnet_dir: str | Path) -> list[float]:
 
 
 def _untrained(card: Card) -> PRNet:
-    return PRNet(card["patch_size"], card["width"], card["pooling"])
+    return PRNet(card["patch_size"], card["width"], card["pooling"], float32_head=bool(card.get("float32_head")))

@@ -10,7 +10,8 @@ import torch
 from monai.transforms import MapTransform, Randomizable
 from torch import Tensor
 
-from scripts.point_propagation.patches import extract_patches, pad_for_patches
+from scripts.data.intensity import only_body
+from scripts.point_propagation.patches import extract_patches, pad_for_patches, with_boxes_masked
 from scripts.point_propagation.relative_position import offset_mm
 
 MAX_DRAWS = 1000
@@ -30,6 +31,7 @@ class PatchPairsd(Randomizable, MapTransform):
         box_mm: half-size per axis of the box for the second centre; None for the coarse network.
         mask_boxes: largest number of boxes set to zero in the input patches; 0 switches masking off.
         mask_box_share: side of such a box in patches, rounded down to voxels.
+        body_only: patches are 0 outside the body.
         fixed_seed: every call draws the same pairs for the same volume (validation).
     """
 
@@ -41,6 +43,7 @@ class PatchPairsd(Randomizable, MapTransform):
         box_mm: Sequence[float] | None = None,
         mask_boxes: int = 15,
         mask_box_share: float = 0.25,
+        body_only: bool = False,
         fixed_seed: int | None = None,
         image_key: str = "image",
         body_key: str = "body",
@@ -51,7 +54,7 @@ class PatchPairsd(Randomizable, MapTransform):
         self.pairs_per_volume = pairs_per_volume
         self.box_mm = None if box_mm is None else tuple(float(b) for b in box_mm)
         self.mask_boxes, self.mask_box_share = mask_boxes, mask_box_share
-        self.fixed_seed = fixed_seed
+        self.body_only, self.fixed_seed = body_only, fixed_seed
         self.image_key, self.body_key = image_key, body_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> list[dict[str, Tensor]]:
@@ -60,6 +63,8 @@ class PatchPairsd(Randomizable, MapTransform):
             self.set_random_state(seed=self.fixed_seed)
         image = torch.as_tensor(data[self.image_key]).float()
         body = np.asarray(data[self.body_key])[0] > 0
+        if self.body_only:
+            image = only_body(image, torch.as_tensor(body))
         padded = pad_for_patches(image, self.patch_size)
         return [self._pair(padded, body) for _ in range(self.pairs_per_volume)]
 
@@ -74,7 +79,8 @@ class PatchPairsd(Randomizable, MapTransform):
         centres = torch.as_tensor(np.stack([first, second]))
         patches = extract_patches(padded, centres, self.patch_size)[:, 0]
         offset = offset_mm(centres[0].float(), centres[1].float(), torch.tensor(self.spacing_mm))
-        return {"patches": patches, "masked": self._mask(patches), "offset_mm": offset}
+        masked = with_boxes_masked(patches, self.mask_boxes, self.mask_box_share, self.R)
+        return {"patches": patches, "masked": masked, "offset_mm": offset}
 
     def _draw(self, body: np.ndarray, low: np.ndarray, high: np.ndarray, fallback: np.ndarray) -> np.ndarray:
         """A body voxel with low <= voxel < high, by rejection."""
@@ -83,18 +89,6 @@ class PatchPairsd(Randomizable, MapTransform):
             if body[tuple(voxel)]:
                 return voxel
         return fallback
-
-    def _mask(self, patches: Tensor) -> Tensor:
-        """Zero 1 to `mask_boxes` boxes per patch, at independent places."""
-        masked = patches.clone()
-        if self.mask_boxes == 0:
-            return masked
-        box = [max(int(size * self.mask_box_share), 1) for size in self.patch_size]
-        for patch in masked:
-            for _ in range(self.R.randint(1, self.mask_boxes + 1)):
-                x, y, z = (self.R.randint(0, size - b + 1) for size, b in zip(self.patch_size, box, strict=True))
-                patch[x : x + box[0], y : y + box[1], z : z + box[2]] = 0
-        return masked
 
 
 def prepare_pairs(

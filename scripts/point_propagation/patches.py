@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -29,3 +30,23 @@ def extract_patches(padded: Tensor, centres: Tensor, patch_size: Sequence[int]) 
     x, y, z = (int(size) for size in patch_size)
     patches = [padded[:, i : i + x, j : j + y, k : k + z] for i, j, k in centres.tolist()]
     return torch.stack(patches) if patches else padded.new_zeros((0, padded.shape[0], x, y, z))
+
+
+def with_boxes_masked(patches: Tensor, most: int, share: float, random: np.random.RandomState) -> Tensor:
+    """Patches (N, x, y, z) with 1 to `most` boxes each set to zero, at independent places; 0 masks nothing.
+
+    Args:
+        patches: stay as they are.
+        most: largest number of boxes.
+        share: side of a box in patches, rounded down to voxels.
+        random: draws numbers and places.
+    """
+    masked = patches.clone()
+    if most == 0:
+        return masked
+    box = [max(int(size * share), 1) for size in patches.shape[1:]]
+    for patch in masked:
+        for _ in range(random.randint(1, most + 1)):
+            x, y, z = (random.randint(0, size - b + 1) for size, b in zip(patch.shape, box, strict=True))
+            patch[x : x + box[0], y : y + box[1], z : z + box[2]] = 0
+    return masked

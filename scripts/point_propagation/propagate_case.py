@@ -41,7 +41,7 @@ def describe_support(scribbles: ScribblePoints, volume: CachedVolume, propagator
         propagator: with the trained networks.
     """
     voxels = nearest_voxels(to_voxels(scribbles.world_mm, volume.affine), volume.body.shape)
-    points = propagator.describe_support(volume.image, torch.as_tensor(voxels))
+    points = propagator.describe_support(volume.image, volume.body, torch.as_tensor(voxels))
     return DescribedSupport(scribbles, points, local_intensities(volume.image[0].numpy(), voxels))
 
 

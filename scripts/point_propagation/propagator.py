@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scripts.data.intensity import only_body
 from scripts.networks.prnet import LEVELS
 from scripts.networks.prnet_weights import TrainedPRNet
 from scripts.point_propagation.patches import extract_patches, pad_for_patches
@@ -80,15 +81,17 @@ class Propagator:
         self.settings = settings or PropagationSettings()
         self.device = torch.device(device)
 
-    def describe_support(self, volume: Tensor, voxels: Tensor) -> SupportPoints:
+    def describe_support(self, volume: Tensor, body: Tensor, voxels: Tensor) -> SupportPoints:
         """Positions and features of the support points; needed once per support.
 
         Args:
             volume: (1, X, Y, Z) in [0, 1].
+            body: (X, Y, Z) body mask.
             voxels: (N, 3) integer voxels.
         """
-        fine, features = self._describe(volume, voxels)
-        return SupportPoints(self._position(self.coarse, volume, voxels), fine, features)
+        coarse, fine = self._as_trained(volume, body)
+        positions, features = self._describe(fine, voxels)
+        return SupportPoints(self._position(self.coarse, coarse, voxels), positions, features)
 
     def locate(self, volume: Tensor, body: Tensor, support: SupportPoints) -> LocatedPoints:
         """Locate every support point in a query volume (Eq. 4).
@@ -98,19 +101,25 @@ class Propagator:
             body: (X, Y, Z) body mask; starting points lie in it.
             support: the result of `describe_support`.
         """
+        coarse, fine = self._as_trained(volume, body)
         last = torch.tensor(volume.shape[1:]) - 1
-        voxels = _clamp(self._coarse_step(volume, body, support), last)
+        voxels = _clamp(self._coarse_step(coarse, body, support), last)
         for _ in range(self.settings.fine_steps):
-            target, moved_mm = self._fine_step(volume, voxels, support)
+            target, moved_mm = self._fine_step(fine, voxels, support)
             moving = moved_mm >= self.settings.settled_mm
             voxels = torch.where(moving[:, None], _clamp(target, last), voxels)
             if not moving.any():
                 break
-        _, features = self._describe(volume, voxels.round().long())
+        _, features = self._describe(fine, voxels.round().long())
         similarities = cosine_similarities(support.features, features)
         return LocatedPoints(
             voxels.double().numpy(), {level: value.double().numpy() for level, value in similarities.items()}
         )
+
+    def _as_trained(self, volume: Tensor, body: Tensor) -> tuple[Tensor, Tensor]:
+        """The volume as the coarse and as the fine network learned to see it."""
+        inside = only_body(volume, body)
+        return inside if self.coarse.body_only else volume, inside if self.fine.body_only else volume
 
     def _coarse_step(self, volume: Tensor, body: Tensor, support: SupportPoints) -> Tensor:
         """Median over the starting points of start + offset: (N, 3) voxels."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from monai.utils import CommonKeys
 from torch import Tensor, nn
 
 
@@ -56,14 +54,24 @@ class RelativePositionLoss(nn.Module):
         return self.distance_weight * distance + self.reconstruction_weight * reconstruction
 
 
-class OffsetErrorMm:
-    """Mean Euclidean error in mm of the predicted offsets of one engine output, for `ignite.metrics.Average`."""
+class AllPairsLoss(RelativePositionLoss):
+    """The same loss over all ordered pairs of the N patches of a volume: N (N - 1) pairs for N passes.
 
-    def __init__(self, max_offset_mm: Sequence[float]) -> None:
-        self.max_offset_mm = torch.tensor(max_offset_mm, dtype=torch.float32)
+    A patch and itself are no pair: their offset is 0 whatever the network says.
+    """
 
-    def __call__(self, output: dict[str, Any]) -> float:
-        """`output` is the state output of a MONAI engine whose prediction and label are those of the loss above."""
-        position_0, position_1 = output[CommonKeys.PRED]["position"].chunk(2)
-        predicted = predicted_offset_mm(position_0, position_1, self.max_offset_mm.to(position_0.device))
-        return float((predicted - output[CommonKeys.LABEL]["offset_mm"]).norm(dim=1).mean())
+    def forward(self, output: dict[str, Tensor], target: dict[str, Tensor]) -> Tensor:
+        """Loss of B volumes.
+
+        Args:
+            output: PRNet's output for B * N patches, those of a volume one after the other.
+            target: {"places_mm": (B, N, 3) of the patches' centres in their volume, "patches": (B * N, C, X, Y, Z)}.
+        """
+        places_mm = target["places_mm"]
+        positions = output["position"].reshape(places_mm.shape)
+        predicted = predicted_offset_mm(positions[:, :, None], positions[:, None], self.max_offset_mm)
+        errors_mm = predicted - (places_mm[:, :, None] - places_mm[:, None])
+        pairs = errors_mm.numel() - 3 * errors_mm.shape[0] * errors_mm.shape[1]
+        distance = errors_mm.square().sum() / max(pairs, 1)
+        reconstruction = 2 * nn.functional.mse_loss(output["reconstruction"], target["patches"])
+        return self.distance_weight * distance + self.reconstruction_weight * reconstruction

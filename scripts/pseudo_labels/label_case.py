@@ -14,7 +14,7 @@ from scripts.data.probability_maps import probabilities_on_grid
 from scripts.data.records import PointSet
 from scripts.data.resampling import nearest_on_grid
 from scripts.data.volume_io import Volume
-from scripts.networks.prnet import PRNet
+from scripts.networks.prnet_weights import TrainedPRNet
 from scripts.pseudo_labels.boundary_refinement import refined_distances
 from scripts.pseudo_labels.em_posterior import em_posterior
 from scripts.pseudo_labels.geodesic_labels import class_distances
@@ -76,7 +76,7 @@ def label_case(
     settings: GeodesicSettings,
     working: WorkingVolume | None = None,
     probabilities: ClassProbabilities | None = None,
-    network: PRNet | None = None,
+    network: TrainedPRNet | None = None,
     device: torch.device | str = "cpu",
 ) -> PseudoLabel:
     """Every voxel goes to the class whose seeds are geodesically nearest.
@@ -88,7 +88,8 @@ def label_case(
         affine: (4, 4) of that.
         classes: name -> label value.
         settings: see `GeodesicSettings`.
-        working: whose body ends all classes, if settings say so, and whose image sharpens the probabilities.
+        working: whose body ends all classes, if settings say so, and whose image sharpens the probabilities; the body
+            is also all that a network sees that learned from bodies alone.
         probabilities: of label fusion, not sharpened; None takes points alone.
         network: the fine PRNet, needed with `refine` only.
         device: where distances and features are computed.
@@ -101,7 +102,8 @@ def label_case(
     if settings.refinement.refine:
         if network is None:
             raise ValueError("refine needs the fine PRNet")
-        distances = refined_distances(distances, image.array, network, settings, device)
+        seen = np.where(_body_on(image, working), image.array, 0) if network.body_only else image.array
+        distances = refined_distances(distances, seen, network.network, settings, device)
     processed = post_processed(distances, seeds, spacing_of(image.affine), settings)
     name_of = dict(enumerate(classes, start=1))
     return PseudoLabel(
@@ -205,5 +207,5 @@ def _body_on(image: Volume, working: WorkingVolume | None) -> np.ndarray:
 
 def _needed(working: WorkingVolume | None) -> WorkingVolume:
     if working is None:
-        raise ValueError("body_only and em_rounds need the case at the working spacing")
+        raise ValueError("body_only, em_rounds and a network of bodies alone need the case at the working spacing")
     return working

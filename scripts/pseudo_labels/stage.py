@@ -26,8 +26,7 @@ from scripts.data.records import PointSet, PropagationRecord, PseudoLabelRecord
 from scripts.data.resampling import canonical
 from scripts.data.volume_cache import at_spacing
 from scripts.data.volume_io import Volume, read_labels, read_volume
-from scripts.networks.prnet import PRNet
-from scripts.networks.prnet_weights import load_prnet
+from scripts.networks.prnet_weights import TrainedPRNet, load_prnet
 from scripts.pseudo_labels.label_case import ClassProbabilities, PseudoLabel, WorkingVolume, label_case
 from scripts.pseudo_labels.settings import STAGE, GeodesicSettings
 
@@ -71,7 +70,7 @@ class PseudoLabelStage(CaseStage):
             if not file.is_file():
                 raise BundleError("the given label map is missing", case=case, stage=STAGE, file=file)
         self.fine_dir = self._checked_fine_dir(fine_dir) if self.settings.refinement.refine else None
-        self._network: PRNet | None = None  # see `prepare`
+        self._network: TrainedPRNet | None = None  # see `prepare`
 
     def cases(self) -> list[str]:
         """All that have propagated points, sorted.
@@ -106,7 +105,7 @@ class PseudoLabelStage(CaseStage):
     def prepare(self, todo: Sequence[str]) -> None:
         """Load the fine PRNet, if borders are to be redrawn."""
         if self.fine_dir is not None:
-            self._network = load_prnet(self.fine_dir, spacing_mm=self.cohort.spacing_mm, device=self.device).network
+            self._network = load_prnet(self.fine_dir, spacing_mm=self.cohort.spacing_mm, device=self.device)
 
     def make(self, case: str) -> tuple[dict[str, Any], Sequence[Path]]:
         """Label the case, or take over the given label map; a class that that lacks is absent, not unlocated."""
@@ -193,7 +192,7 @@ def on_geodesic_grid(volume: Volume, spacing_mm: tuple[float, float, float] | No
 
 def working_volume(cohort: Cohort, case: Case, settings: GeodesicSettings) -> WorkingVolume | None:
     """The case at the working spacing; None where settings do not need it."""
-    if not settings.body_only and settings.sharpening is None:
+    if not (settings.body_only or settings.sharpening or settings.refinement.refine):
         return None
     cached = read_cached(cohort, case.id)
     return WorkingVolume(cached.image[0].numpy(), cached.body.numpy(), cached.affine, cohort.spacing_mm)

@@ -67,14 +67,17 @@ def test_every_file_is_json_without_a_key_given_twice(file):
 
 
 PATCHES = sorted(str(file.relative_to(CONFIGS)) for file in CONFIGS.glob("*/*.json"))
-SEVERAL_GPUS = {"+imports", "+initialize", "finalize"}  # they begin and end otherwise
+MORE = {
+    "multi_gpu": {"+imports", "+initialize", "finalize"},  # several processes begin and end otherwise
+    "all_pairs": {"+network_def", "+card"},  # what propagation has to do likewise
+}
 
 
 @pytest.mark.parametrize("patch", PATCHES)
 def test_patches_change_only_what_is_there_by_its_full_path(patch):
     base = next(names for names in WHOLE if Path(patch).name in names)
     changed = json.loads((CONFIGS / patch).read_text(encoding="utf-8"))
-    keys = changed.keys() - (SEVERAL_GPUS if patch.startswith("multi_gpu/") else set())
+    keys = changed.keys() - MORE.get(Path(patch).parts[0], set())
     assert [key for key in keys if key_path(read_configs(base), key) != key] == []
 
 
@@ -108,7 +111,14 @@ def test_every_profile_patches_a_config_of_its_name():
 
 
 @pytest.mark.parametrize(
-    ("patches", "name"), [([], "coarse"), (["train_prnet_fine.json"], "fine"), (["small/train_prnet.json"], "coarse")]
+    ("patches", "name"),
+    [
+        ([], "coarse"),
+        (["train_prnet_fine.json"], "fine"),
+        (["small/train_prnet.json"], "coarse"),
+        (["all_pairs/train_prnet.json"], "coarse"),
+        (["train_prnet_fine.json", "all_pairs/train_prnet.json"], "fine"),
+    ],
 )
 def test_training_of_prnet_has_monais_properties_and_runs(folder, patches, name):
     config = workflow(["train_prnet.json", *patches], "train", **tiny_prnet(folder))
@@ -117,6 +127,9 @@ def test_training_of_prnet_has_monais_properties_and_runs(folder, patches, name)
     assert (folder / "out" / "prnet" / name / "model.json").is_file()
     card = json.loads((folder / "out" / "prnet" / name / "model.json").read_text(encoding="utf-8"))
     assert (card["name"], card["width"], card["validation_cases"]) == (name, 1, ["case_1"])
+    marks = {key: True for key in ("body_only", "float32_head") if any("all_pairs" in patch for patch in patches)}
+    assert {key: card[key] for key in ("body_only", "float32_head") if key in card} == marks
+    assert config.parser.get_parsed_content("network_def").float32_head == bool(marks)
 
 
 def oneshot(folder, **overrides):

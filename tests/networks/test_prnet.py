@@ -120,6 +120,19 @@ def test_bottleneck_gradients_survive_bfloat16_on_the_cpu():
             assert 0.9 < rough[name].norm() / expected.norm() < 1.1, name
 
 
+def test_a_float32_head_takes_no_part_in_autocast():
+    torch.manual_seed(0)
+    network, patches = PRNet(TINY, width=2, float32_head=True), torch.rand(3, 1, *TINY)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        bottleneck, _ = network._encode(patches)
+        position = network.position(patches)
+        network.float32_head = False
+        rounded = network.position(patches)
+    with torch.inference_mode():
+        expected = network.position_head(bottleneck.flatten(1))
+    assert torch.equal(position, expected) and not torch.equal(rounded, expected)
+
+
 def test_position_is_float32_under_autocast():
     network = PRNet(TINY, width=2)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):

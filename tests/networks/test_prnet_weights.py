@@ -31,6 +31,21 @@ def test_round_trip(tmp_path, folder):
     assert trained_spacing_mm(tmp_path) == list(SPACING_MM)
 
 
+def test_half_precision_weights_load(folder):
+    weights = {name: value.half() for name, value in torch.load(folder / "model.pt", weights_only=True).items()}
+    torch.save(weights, folder / "model.pt")
+    network = load_prnet(folder).network
+    assert {value.dtype for value in network.state_dict().values()} == {torch.float32}
+    assert all(torch.equal(value.half(), weights[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(("said", "taken"), [(True, True), (None, False)])
+def test_the_card_says_how_a_network_was_trained(folder, said, taken):
+    change_card(folder, body_only=said, float32_head=said)
+    trained = load_prnet(folder)
+    assert (trained.body_only, trained.network.float32_head) == (taken, taken)
+
+
 def test_a_wrapped_network_is_saved_without_its_wrapper(tmp_path):
     network = PRNet(PATCH_SIZE, width=2)
     write_model(tmp_path, torch.nn.DataParallel(network), {"kind": "prnet"})

@@ -44,6 +44,12 @@ def test_a_package_holds_the_bundle_and_nothing_else(packaged):
     assert (packaged / "models" / "model.pt").read_bytes() == (BUNDLE_ROOT / "models" / "model.pt").read_bytes()
 
 
+def test_the_full_configurations_networks_stay_in_the_source_repository(packaged):
+    shipped = {file.relative_to(BUNDLE_ROOT) for file in (BUNDLE_ROOT / "models").rglob("*.pt")}
+    left_out = shipped - {file.relative_to(packaged) for file in (packaged / "models").rglob("*.pt")}
+    assert left_out == {file for file in shipped if "full" in file.parts}
+
+
 def test_sub_packages_and_profiles_are_copied_and_nothing_of_the_driver(packaged):
     for part, suffix in (("scripts", ".py"), ("configs", ".json")):
         original = {file.relative_to(BUNDLE_ROOT) for file in (BUNDLE_ROOT / part).rglob(f"*{suffix}")}

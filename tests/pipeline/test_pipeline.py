@@ -277,16 +277,28 @@ def test_damaged_weights_are_refused_first(folder):
         Pipeline(settings(folder, weights=weights))
 
 
-def test_weights_by_name_or_folder(tmp_path):
-    shipped = make_weights(tmp_path / "models" / "abdomen_ct")
-    assert weights_folder("abdomen_ct", "paper", tmp_path / "models") == shipped
-    assert weights_folder(str(shipped), "paper", tmp_path / "models") == shipped
+@pytest.mark.parametrize("small", [True, False])
+def test_weights_by_name_or_folder(tmp_path, small):
+    models = tmp_path / "models"
+    shipped = make_weights(models / "abdomen_ct")
+    assert weights_folder("abdomen_ct", "paper", small, models) == shipped, "the full configuration lacks its own"
+    assert weights_folder(str(shipped), "paper", small, models) == shipped
     own = make_weights(tmp_path / "out" / "prnet")
-    assert weights_folder(str(tmp_path / "out"), "paper", tmp_path / "models") == own
+    assert weights_folder(str(tmp_path / "out"), "paper", small, models) == own
     with pytest.raises(BundleError, match="no weights for mode paper") as caught:
-        weights_folder("chest_ct", "paper", tmp_path / "models")
+        weights_folder("chest_ct", "paper", small, models)
     assert "abdomen_ct" in caught.value.expected
     assert caught.value.found == "chest_ct"
+
+
+def test_a_set_holds_the_full_configurations_networks_in_a_folder_of_their_own(tmp_path):
+    small = make_weights(tmp_path / "abdomen_ct")
+    full = make_weights(tmp_path / "abdomen_ct" / "full")
+    for name_or_folder in ("abdomen_ct", str(small)):
+        assert weights_folder(name_or_folder, "paper", True, tmp_path) == small
+        assert weights_folder(name_or_folder, "paper", False, tmp_path) == full
+    (full / "fine" / "model.pt").unlink()
+    assert weights_folder("abdomen_ct", "paper", False, tmp_path) == small, "a set is both networks or none"
 
 
 # -------------------------------------------------------------------------------------------------------------- links

@@ -65,6 +65,15 @@ def test_patches_at_the_border_are_padded_with_zeros(coded):
     assert (pair["patches"][:, :4] == 0).all() and (pair["patches"][:, 4:, 4:, 2:] > 0).all()
 
 
+def test_patches_of_the_body_alone(coded):
+    whole, inside = (draw(coded, count=5, body_only=body_only) for body_only in (False, True))
+    body = torch.as_tensor(coded["body"]) > 0
+    shown = draw({**coded, "image": body.float()}, count=5)
+    for pair, masked, mask in zip(whole, inside, shown, strict=True):
+        assert torch.equal(masked["patches"], pair["patches"] * mask["patches"])
+    assert any((pair["patches"] != masked["patches"]).any() for pair, masked in zip(whole, inside, strict=True))
+
+
 def test_empty_body_does_not_hang(coded):
     coded["body"][:] = 0
     (pair,) = draw(coded, count=1)

@@ -29,7 +29,7 @@ class StandIn:
         self.located = LocatedPoints(np.array(voxels), {level: np.array(cosines) for level in LEVELS})
         self.described = None
 
-    def describe_support(self, volume, voxels):
+    def describe_support(self, volume, body, voxels):
         self.described = voxels.tolist()
         return SupportPoints(torch.zeros(3, 3), torch.zeros(3, 3), dict.fromkeys(LEVELS, torch.zeros(3, 2)))
 

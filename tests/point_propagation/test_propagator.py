@@ -62,7 +62,7 @@ def propagate(volume, lookup, target, coarse_bias_mm=(0.0, 0.0, 0.0), body=None,
         TrainedPRNet(fine, SPACING_MM, FINE_OFFSET_MM),
         PropagationSettings(**{"bfloat16": False, "start_points": 7, **settings}),
     )
-    support = propagator.describe_support(volume, torch.tensor([target]))
+    support = propagator.describe_support(volume, torch.ones(SHAPE, dtype=torch.bool), torch.tensor([target]))
     # The support point is the reference: its p is 0 in both networks, whatever the query's bias.
     support.coarse.zero_(), support.fine.zero_()
     body = torch.ones(SHAPE, dtype=torch.bool) if body is None else body
@@ -155,7 +155,7 @@ def test_batch_size_does_not_matter():
         trained = TrainedPRNet(oracle, SPACING_MM, (400.0, 400.0, 400.0))
         settings = PropagationSettings(start_points=6, batch_size=batch_size, bfloat16=False)
         propagator = Propagator(trained, trained, settings)
-        support = propagator.describe_support(volume, support_voxels)
+        support = propagator.describe_support(volume, torch.ones(SHAPE, dtype=torch.bool), support_voxels)
         located = propagator.locate(volume, torch.ones(SHAPE, dtype=torch.bool), support)
         return located, oracle.batches
 
@@ -203,8 +203,37 @@ def test_works_in_bfloat16_with_a_real_network():
     trained = TrainedPRNet(PRNet((32, 16, 16), width=2).eval(), SPACING_MM, (60.0, 60.0, 60.0))
     propagator = Propagator(trained, trained, PropagationSettings(start_points=2, batch_size=3))
     volume = torch.rand(1, *SHAPE)
-    support = propagator.describe_support(volume, torch.tensor([[3, 4, 5], [20, 2, 14]]))
+    support = propagator.describe_support(volume, volume[0] > 0.1, torch.tensor([[3, 4, 5], [20, 2, 14]]))
     located = propagator.locate(volume, volume[0] > 0.1, support)
     assert located.voxels.dtype == np.float64 and located.voxels.shape == (2, 3)
     assert (located.voxels >= 0).all() and (located.voxels <= np.array(SHAPE) - 1).all()
     assert all(((values >= 0) & (values <= 1.001)).all() for values in located.similarities.values())
+
+
+@pytest.mark.parametrize("body_only", [False, True])
+def test_a_network_of_the_body_alone_sees_zeros_outside(body_only):
+    """What each network is shown: support and query, coarse and fine."""
+    volume, _ = numbered()
+    body = torch.zeros(SHAPE, dtype=torch.bool)
+    body[10:14, 8:12, 6:10] = True
+
+    class Watcher(Oracle):
+        def __init__(self):
+            self.outside = []
+
+        def position(self, patches):
+            self.outside.append(patches[:, 0, 0, 0, 0].abs().max().item() > 0)
+            return torch.zeros(len(patches), 3)
+
+        def describe(self, patches):
+            return self.position(patches), dict.fromkeys(LEVELS, torch.ones(len(patches), 2))
+
+    coarse, fine = Watcher(), Watcher()
+    propagator = Propagator(
+        TrainedPRNet(coarse, SPACING_MM, MAX_OFFSET_MM, body_only),
+        TrainedPRNet(fine, SPACING_MM, FINE_OFFSET_MM),
+        PropagationSettings(bfloat16=False, start_points=3),
+    )
+    corner = torch.tensor([[10, 8, 6]])  # the patch's first voxel lies outside the body
+    propagator.locate(volume, body, propagator.describe_support(volume, body, corner))
+    assert coarse.outside[0] is not body_only and set(fine.outside) == {True}

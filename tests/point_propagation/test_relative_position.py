@@ -2,10 +2,9 @@ import math
 
 import pytest
 import torch
-from monai.utils import CommonKeys
 
 from scripts.point_propagation.relative_position import (
-    OffsetErrorMm,
+    AllPairsLoss,
     RelativePositionLoss,
     offset_mm,
     predicted_offset_mm,
@@ -61,7 +60,46 @@ def test_weights_of_the_two_terms():
     assert float(only_reconstruction) == pytest.approx(3 * 2)
 
 
-def test_offset_error_by_hand():
-    position, offsets = two_pairs()
-    output = {CommonKeys.PRED: {"position": position}, CommonKeys.LABEL: {"offset_mm": offsets}}
-    assert OffsetErrorMm((7.0, 7.0, 7.0))(output) == pytest.approx((3 + 7) / 2)
+def three_places():
+    """Two volumes of three patches: positions, places in mm on axes of their own, r = 70, 80, 90 mm."""
+    generator = torch.Generator().manual_seed(0)
+    positions, places_mm = (torch.randn((2, 3, 3), generator=generator) for _ in range(2))
+    return positions, places_mm * torch.tensor([20.0, 30.0, 50.0])
+
+
+def all_pairs(positions, places_mm, **weights):
+    patches = torch.zeros(positions[..., 0].numel(), 1, 2, 2, 2)
+    output = {"position": positions.flatten(0, 1), "reconstruction": patches}
+    loss = AllPairsLoss((70.0, 80.0, 90.0), **weights)
+    return float(loss(output, {"places_mm": places_mm, "patches": patches + 0.5}))
+
+
+def test_all_pairs_are_the_explicit_pairs_in_both_orders():
+    positions, places_mm = three_places()
+    reach, total = (70.0, 80.0, 90.0), 0.0
+    for volume in range(2):
+        for i, j in [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]:
+            for axis in range(3):
+                difference = float(positions[volume, i, axis] - positions[volume, j, axis])
+                true_mm = float(places_mm[volume, i, axis] - places_mm[volume, j, axis])
+                total += (reach[axis] * math.tanh(difference) - true_mm) ** 2
+    assert all_pairs(positions, places_mm) == pytest.approx(total / (2 * 6 * 3) + 2 * 0.25, rel=1e-5)
+
+
+def test_two_patches_are_the_pair_of_the_paper_in_both_orders():
+    positions, places_mm = three_places()
+    patches = torch.zeros(4, 1, 2, 2, 2)
+    output = {"position": positions[:, :2].transpose(0, 1).flatten(0, 1), "reconstruction": patches}
+    target = {"offset_mm": places_mm[:, 0] - places_mm[:, 1], "patches": patches + 0.5}
+    pair = RelativePositionLoss((70.0, 80.0, 90.0))(output, target)
+    assert all_pairs(positions[:, :2], places_mm[:, :2]) == pytest.approx(float(pair), rel=1e-5)
+
+
+def test_what_all_positions_of_a_volume_share_does_not_matter():
+    positions, places_mm = three_places()
+    moved = positions + torch.tensor([[[1.0, 2, 3]], [[-4.0, 0, 1]]])
+    assert all_pairs(moved, places_mm + 7.0) == pytest.approx(all_pairs(positions, places_mm), rel=1e-4)
+
+
+def test_a_single_patch_has_no_pair():
+    assert all_pairs(torch.ones(2, 1, 3), torch.ones(2, 1, 3)) == pytest.approx(2 * 0.25)

@@ -14,6 +14,7 @@ from scripts.common.label_channels import UNDECIDED
 from scripts.common.overlap import dice_of
 from scripts.data.intensity import normalise_hu
 from scripts.data.volume_io import Volume
+from scripts.networks.prnet_weights import TrainedPRNet
 from scripts.pseudo_labels.em_posterior import em_posterior
 from scripts.pseudo_labels.label_case import (
     ClassProbabilities,
@@ -262,12 +263,15 @@ class OneWindow:
     def __init__(self, tissue: np.ndarray) -> None:
         values = (0, *CLASSES.values())
         self.features = torch.from_numpy(np.stack([tissue == value for value in values]).astype(np.float32))
-        self.windows = 0
+        self.seen: list[np.ndarray] = []
 
     def dense_features(self, patches: torch.Tensor) -> torch.Tensor:
         assert patches.shape == (1, 1, *SHAPE)
-        self.windows += 1
+        self.seen.append(patches[0, 0].numpy())
         return self.features[None]
+
+    def trained(self, body_only: bool = False) -> TrainedPRNet:
+        return TrainedPRNet(self, SPACING_MM, (100.0, 100.0, 100.0), body_only)
 
 
 def test_refinement_redraws_borders_by_the_networks_features(affine):
@@ -275,17 +279,33 @@ def test_refinement_redraws_borders_by_the_networks_features(affine):
     smaller[3], smaller[:, :, 11] = 0, 0  # what the features call an organ
     settings = replace(FROM_POINTS, refinement=RefinementSettings(refine=True))
     network = OneWindow(smaller)
-    np.testing.assert_array_equal(labelled(affine, settings=settings, network=network)[0], smaller)
-    assert network.windows == 1
-    np.testing.assert_array_equal(labelled(affine, network=network)[0], TRUTH)
-    assert network.windows == 1, "refinement is a setting"
+    np.testing.assert_array_equal(labelled(affine, settings=settings, network=network.trained())[0], smaller)
+    assert len(network.seen) == 1
+    np.testing.assert_array_equal(labelled(affine, network=network.trained())[0], TRUTH)
+    assert len(network.seen) == 1, "refinement is a setting"
     with pytest.raises(ValueError, match="needs the fine PRNet"):
         labelled(affine, settings=settings)
 
 
 def test_refinement_of_an_empty_label_map_changes_nothing(affine):
     settings = replace(FROM_POINTS, refinement=RefinementSettings(refine=True))
-    assert not labelled(affine, [], settings, network=OneWindow(TRUTH))[0].any()
+    assert not labelled(affine, [], settings, network=OneWindow(TRUTH).trained())[0].any()
+
+
+@pytest.mark.parametrize("body_only", [True, False])
+def test_refinement_shows_a_network_what_it_learned_from(affine, body_only):
+    settings = replace(FROM_POINTS, refinement=RefinementSettings(refine=True))
+    image = normalised(hu_volume(), affine)
+    body = np.ones(SHAPE, dtype=bool)
+    body[:2] = False
+    working, network = WorkingVolume(image.array, body, image.affine, SPACING_MM), OneWindow(TRUTH)
+    labelled(affine, settings=settings, working=working, network=network.trained(body_only))
+    (seen,) = network.seen
+    assert image.array[~body].all(), "there is something to see outside the body"
+    np.testing.assert_array_equal(seen, np.where(body, image.array, 0) if body_only else image.array)
+    if body_only:
+        with pytest.raises(ValueError, match="need the case at the working spacing"):
+            labelled(affine, settings=settings, network=network.trained(body_only))
 
 
 def test_the_inputs_stay_as_they_were(affine):

@@ -88,7 +88,7 @@ def _point_propagation(volume: Volume, weights: Path, count: int) -> Action:
     candidates = torch.nonzero(body)
     generator = torch.Generator().manual_seed(0)
     points = candidates[torch.randperm(len(candidates), generator=generator)[:count]]
-    described = propagator.describe_support(image, points)
+    described = propagator.describe_support(image, body, points)
     return lambda: propagator.locate(image, body, described)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from bundle.benchmark.results import ENSEMBLE, ONE_SHOT, SUPERVISED, Results
 from bundle.pipeline.configs import BUNDLE_ROOT
 from bundle.pipeline.inference import CARD_KEYS, numbered
+from bundle.pipeline.modes import of_configuration
 from scripts.common.files import atomic_path, read_json, write_json
 from scripts.common.work_folder import WorkFolder
 
@@ -19,14 +20,14 @@ SHIPPED_TAU = 0.5  # the paper's rule, of which a PRNet's card says what it keep
 
 
 def ship_prnets(work_dir: Path, results: Results, models: Path = MODELS) -> Path:
-    """Copy `prnet/{coarse,fine}` of a work directory to `models/NAME`, data and scores added to the cards.
+    """Copy `prnet/{coarse,fine}` of a work directory to the set of weights of the cohort; cards get data and scores.
 
     Args:
         work_dir: of the benchmark.
         results: what `benchmark paper` measured.
         models: where named sets live.
     """
-    target = models / _cohort(results)
+    target = _set_of_weights(results, models)
     for name in ("coarse", "fine"):
         source = WorkFolder(work_dir).prnet / name
         error_mm = _last_validation(source / "curve.csv", "val_offset_error_mm")
@@ -36,14 +37,14 @@ def ship_prnets(work_dir: Path, results: Results, models: Path = MODELS) -> Path
 
 
 def ship_embedding(work_dir: Path, results: Results, models: Path = MODELS) -> Path:
-    """Copy `embedding` of a work directory to `models/NAME`, data and scores added to the card.
+    """Copy `embedding` of a work directory to the set of weights of the cohort; the card gets data and scores.
 
     Args:
         work_dir: of the benchmark.
         results: what `benchmark default` measured so far.
         models: where named sets live.
     """
-    target = models / _cohort(results)
+    target = _set_of_weights(results, models)
     source = WorkFolder(work_dir).embedding
     masks = {run["name"]: run["scores"]["mean_dice"] for run in results.of("run")}
     scores = {"val_match_error_mm": _last_validation(source / "curve.csv", "val_match_error_mm"), "mask_dice": masks}
@@ -75,6 +76,10 @@ def ship_segmentation(work_dir: Path, variant: str, results: Results, models: Pa
     stage = _stage(results, ONE_SHOT, f"segmentation_{variant}")
     _copy(source, models, _cohort(results), stage, {"mean_dice": measured}, card)
     return models / "model.pt"
+
+
+def _set_of_weights(results: Results, models: Path) -> Path:
+    return of_configuration(models / _cohort(results), results.head["configuration"] == "small")
 
 
 def _cohort(results: Results) -> str:

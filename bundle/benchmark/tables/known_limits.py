@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bundle.benchmark.results import ACCEPTED, AS_GROWN, ENSEMBLE, SUPERVISED, Cohort, Line, Results
+from bundle.benchmark.results import ACCEPTED, AS_GROWN, ENSEMBLE, PAPER_FULL, SUPERVISED, Cohort, Line, Results
 from bundle.benchmark.tables.bootstrap import change
 from bundle.benchmark.tables.markdown import listed, number, of, plain
 from bundle.benchmark.tables.self_check import grown_masks
@@ -111,10 +111,11 @@ def _resolution(name: str, cohort: Cohort) -> Iterator[str]:
     if full is not None and (bound := full.get("network", SUPERVISED)) is not None:
         small = cohort["default"].get("network", SUPERVISED) if "default" in cohort else None
         before = "" if small is None else f" instead of {number(small['scores']['mean_dice'])}"
+        points = " and the points of mode `paper` were" if PAPER_FULL in cohort else " was"
         yield (
-            f"{name}: of the full configuration only the segmentation network was measured (windows of "
-            f"{full.head['recipe']['spacing_mm'][0]:g} mm voxels); it lifts the supervised network to "
-            f"{number(bound['scores']['mean_dice'])}{before}, and pseudo labels stay those of the small one."
+            f"{name}: of the full configuration only the segmentation network (windows of "
+            f"{full.head['recipe']['spacing_mm'][0]:g} mm voxels){points} measured; its recipe lifts the supervised "
+            f"network to {number(bound['scores']['mean_dice'])}{before}, and pseudo labels stay those of the small one."
         )
 
 

@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from bundle.benchmark.campaign import campaign_section
-from bundle.benchmark.results import FOLDER, Cohort, Results
+from bundle.benchmark.results import FOLDER, PAPER_FULL, Cohort, Results
 from bundle.benchmark.tables import captions
 from bundle.benchmark.tables.ablation import ablation_section
 from bundle.benchmark.tables.default import default_section, networks_section
 from bundle.benchmark.tables.known_limits import known_limits
 from bundle.benchmark.tables.limits import limits_section
 from bundle.benchmark.tables.orientation import orientation_section
-from bundle.benchmark.tables.paper import paper_section
+from bundle.benchmark.tables.paper import paper_section, points_against_tau
+from bundle.benchmark.tables.point_chart import point_chart
 from bundle.benchmark.tables.reached import all_organs, in_short, reached, speed, trust
 from bundle.benchmark.tables.rivals import rivals_section
 
 RESULTS, ABLATION = "results.md", f"{FOLDER}/ablation.md"
+CONFIGURATIONS = {"small": "paper", "full": PAPER_FULL}  # configuration of mode paper -> kind of its results
 NO_RIVALS: Mapping[str, Any] = {"paper": {}, "systems": []}
 
 
@@ -32,6 +34,8 @@ def pages(
         campaign: what the fault campaign found.
     """
     written = {f"{FOLDER}/{name}.md": _cohort_page(name, cohort, rivals["paper"]) for name, cohort in cohorts.items()}
+    charts = {name: _chart(cohort) for name, cohort in cohorts.items()}
+    written |= {f"{FOLDER}/{_chart_name(name)}": chart for name, chart in charts.items() if chart}
     ablations = [cohort["ablation"] for cohort in cohorts.values() if "ablation" in cohort]
     if ablations:
         parts = ["# Ablation of mode `default`", captions.GENERATED, *map(ablation_section, ablations)]
@@ -49,11 +53,28 @@ def _cohort_page(name: str, cohort: Cohort, published: Mapping[str, Any]) -> str
         parts.append(networks_section(cohort["networks"]))
     if "paper" in cohort:
         parts.append(paper_section(cohort["paper"], published.get(name, {})))
+    if PAPER_FULL in cohort:
+        parts.append(paper_section(cohort[PAPER_FULL], published.get(name, {}), PAPER_FULL))
+    if _chart(cohort):
+        parts += points_against_tau(_in_mode_paper(cohort), _chart_name(name))
     if "limits" in cohort:
         parts.append(limits_section(cohort["limits"]))
     if "orientation" in cohort:
         parts.append(orientation_section(cohort["orientation"]))
     return _text(parts)
+
+
+def _in_mode_paper(cohort: Cohort) -> Cohort:
+    """Configuration -> what was measured."""
+    return {name: cohort[kind] for name, kind in CONFIGURATIONS.items() if kind in cohort}
+
+
+def _chart(cohort: Cohort) -> str:
+    return point_chart(_in_mode_paper(cohort))
+
+
+def _chart_name(cohort: str) -> str:
+    return f"{cohort}_points.svg"
 
 
 def _results_page(cohorts: Mapping[str, Cohort], rivals: Mapping[str, Any], campaign: Results) -> str:

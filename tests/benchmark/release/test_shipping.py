@@ -8,7 +8,8 @@ from scripts.common.files import read_json, write_json
 from tests.benchmark.fixtures import network, results, run
 
 
-def test_shipped_prnets_carry_data_and_scores(tmp_path):
+@pytest.mark.parametrize(("configuration", "place"), [("small", "abdomen_ct"), ("full", "abdomen_ct/full")])
+def test_shipped_prnets_carry_data_and_scores(tmp_path, configuration, place):
     for name in ("coarse", "fine"):
         folder = tmp_path / "work" / "prnet" / name
         folder.mkdir(parents=True)
@@ -27,9 +28,10 @@ def test_shipped_prnets_carry_data_and_scores(tmp_path):
         *(result_line("points", f"{n}", **row) for n, row in enumerate(rows)),
         result_line("stages", "unlabelled", stages=stages),
         name="abdomen_ct",
+        configuration=configuration,
     )
     target = ship_prnets(tmp_path / "work", measured, tmp_path / "models")
-    assert target == tmp_path / "models" / "abdomen_ct"
+    assert target == tmp_path / "models" / place
     assert (target / "fine" / "model.pt").read_bytes() == b"fine"
     card = read_json(target / "coarse" / "model.json")
     assert card["kind"] == "prnet" and card["data"]["cohort"] == "abdomen_ct" and card["data"]["stage"]["seconds"] == 60

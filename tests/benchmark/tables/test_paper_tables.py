@@ -1,5 +1,7 @@
-from bundle.benchmark.results import result_line
-from bundle.benchmark.tables.paper import paper_section
+from bundle.benchmark.results import Results, result_line
+from bundle.benchmark.tables.pages import pages
+from bundle.benchmark.tables.paper import paper_section, points_against_tau
+from bundle.benchmark.tables.point_chart import point_chart
 from tests.benchmark.fixtures import results, scores
 
 PUBLISHED = {"data": "other volumes", "source": "a paper", "dice": {"tau 0.5": 0.781, "with_plc": 0.887}}
@@ -50,3 +52,50 @@ def test_points_have_a_table_a_rule():
 
 def test_stages_stand_with_seconds_and_memory():
     assert "| pseudo_labels (test) | 12 | 100 |" in paper_section(results(*LINES), {})
+
+
+def test_the_full_configuration_shows_what_there_is_of_it():
+    row = {
+        "seconds": 20.6,
+        "iterations": 630,
+        "median_mm": 62.47,
+        "mean_mm": 70.0,
+        "axes_median_mm": [24.91, 20.2, 37.0],
+    }
+    training = result_line("training", "coarse", trained_on="a GPU", curve=[row])
+    text = paper_section(results(training, configuration="full"), PUBLISHED, "paper_full")
+    assert text.startswith(
+        "## Mode `paper`, full configuration\n\n`python -m bundle benchmark paper --dataset DIR/toy --full`"
+    )
+    assert "| coarse, a GPU | 21 | 630 | 62.5 | 70.0 | 24.9, 20.2, 37.0 |" in text
+    assert "`docs/benchmarks/toy/paper_full.jsonl`" in text
+    assert not any(words in text for words in ("Dice, mean", "Propagated points", "Time and peak"))
+    assert paper_section(results(recipe="Trained elsewhere"), {}).splitlines()[2].startswith("Trained elsewhere; small")
+
+
+def test_points_of_several_supports_stand_in_rows_of_their_own():
+    rows = [point("dual", tau, right=right) | {"support": support} for support, tau, right in SUPPORTS]
+    text = paper_section(results(*rows), {})
+    assert "| dual, tau, support | liver: kept / right |\n| --- | --- |\n| 0.0, s | 0.25 / 0.20 |" in text
+    assert "| 0.5, t | 0.25 / – |" in text
+
+
+SUPPORTS = (("s", 0.0, 0.2), ("t", 0.0, 0.4), ("s", 0.5, 0.5), ("t", 0.5, None))
+
+
+def test_the_chart_draws_the_mean_over_supports_and_nothing_where_no_point_was_kept():
+    rows = [point("dual", tau, right=right) | {"support": support} for support, tau, right in SUPPORTS]
+    measured = {"small": results(), "full": results(*rows, point("multi", 1.0), point("dual", 1.0, 0.08))}
+    chart = point_chart(measured)
+    # The panel's plot begins at 36, 24 and is 250 x 122 pixels: means of 0.3 at tau 0 and 0.5 at tau 0.5.
+    assert '<polyline points="36.0,109.4 161.0,85.0" stroke="#0072B2"' in chart
+    assert "full configuration: share right" in chart and "small configuration" not in chart
+    assert "(full: `s` and `t`)" in points_against_tau({"full": measured["full"]}, "a.svg")[0]
+    assert point_chart({"small": results(point("multi", 0.5))}) == ""
+
+
+def test_a_cohorts_page_shows_its_chart():
+    written = pages({"toy": {"paper": results(*LINES)}})
+    assert "](toy_points.svg)" in written["benchmarks/toy.md"]
+    assert written["benchmarks/toy_points.svg"] == point_chart({"small": results(*LINES)})
+    assert "benchmarks/toy_points.svg" not in pages({"toy": {"paper": Results(results().lines)}})
