@@ -28,6 +28,7 @@ GEOMETRY_FIELDS = (
 )
 
 LONGEST_REASON = 300  # signs of what torch says of a damaged file
+MADE_AGAIN = "the file as it was written; `oneshot`, or `propagate`, makes it again"
 NO_TENSORS = "the file is damaged, or holds more than tensors and plain values, which could run code and is not read"
 
 
@@ -137,8 +138,12 @@ def keep_json(path: str | Path, content: Any) -> None:
     write_json(path, content)
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, expected: str | None = None) -> Any:
     """Read a JSON file.
+
+    Args:
+        path: the file.
+        expected: for the message.
 
     Raises:
         BundleError: the file is missing or is no JSON.
@@ -146,7 +151,7 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise BundleError("cannot read the JSON file", file=path, found=error) from error
+        raise BundleError("cannot read the JSON file", file=path, expected=expected, found=error) from error
 
 
 def write_nifti(path: str | Path, array: np.ndarray, affine: np.ndarray, like: nib.Nifti1Image | None = None) -> None:
@@ -189,7 +194,7 @@ def read_result(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         raise BundleError(
             "a result of an earlier stage cannot be read",
             file=path,
-            expected="the file as it was written; `oneshot` makes it again",
+            expected=MADE_AGAIN,
             found=" ".join(str(error).split()),
         ) from error
 

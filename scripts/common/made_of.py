@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json, sha256_of_file, sha256_of_settings, write_json
+from scripts.common.files import MADE_AGAIN, read_json, sha256_of_file, sha256_of_settings, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +78,9 @@ def content_of(record: str | Path) -> dict[str, Any]:
     Raises:
         BundleError: the record is missing or damaged.
     """
-    content = read_json(record)
+    content = read_json(record, MADE_AGAIN)
     if not isinstance(content, dict):
-        raise BundleError("the record is damaged; delete it and it is made again", file=record, found=content)
+        raise BundleError("the record is damaged", file=record, expected=MADE_AGAIN, found=content)
     return {key: value for key, value in content.items() if key not in BOOKKEEPING}
 
 
@@ -90,7 +90,7 @@ def recorded_hash(record: str | Path, file: str | Path) -> str:
     try:
         facts = read_json(record)["files"][_name(record, file)]
         stat = file.stat()
-        if stat.st_size == facts["bytes"] and _touched_ns(stat) <= _touched_ns(record.stat()):
+        if stat.st_size == facts["bytes"] and _touched_ns(stat) <= _written_ns(record.stat()):
             return str(facts["sha256"])
     except (BundleError, OSError, KeyError, TypeError, ValueError):
         logger.debug("%s is not named by %s, so it is read", file, record)
@@ -104,7 +104,7 @@ def _damaged(record: Path, content: Mapping[str, Any]) -> list[str]:
     rest = {key: value for key, value in content.items() if key != "record"}
     if content.get("record", fingerprint(rest)) != fingerprint(rest):  # those of 0.3.0 have none
         raise ValueError("changed since it was written")
-    files, written_ns = dict(content["files"]), _touched_ns(record.stat())
+    files, written_ns = dict(content["files"]), _written_ns(record.stat())
     return [name for name, facts in files.items() if not _is_as_recorded(record.parent / name, facts, written_ns)]
 
 
@@ -129,6 +129,11 @@ def _is_as_recorded(file: Path, facts: Mapping[str, Any], written_ns: int) -> bo
 
 def _touched_ns(stat: os.stat_result) -> int:
     return max(stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+def _written_ns(stat: os.stat_result) -> int:
+    """Of a record: the earlier time, as whoever copies or renames it sets the later one."""
+    return min(stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 def content_mark(value: Any) -> Any:

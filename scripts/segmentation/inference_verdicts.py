@@ -16,7 +16,7 @@ from scripts.segmentation.items import AdmittedVolumes
 
 logger = logging.getLogger(__name__)
 
-FILE_NAME = "volumes.json"
+FILE_NAME = "verdicts"  # JSON; no file of a case can have this name
 
 
 @dataclass(frozen=True)

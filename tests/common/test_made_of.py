@@ -86,6 +86,15 @@ def test_damage_of_any_kind_is_seen_also_when_the_time_was_set_back(made, kind):
     assert not is_whole(record, INPUTS)
 
 
+@pytest.mark.parametrize("move", [lambda record: record.chmod(0o600), lambda record: os.link(record, f"{record}.2")])
+def test_damage_is_seen_also_when_the_record_got_another_entry_since(made, move):
+    record, file = made
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    move(record)
+    assert not is_whole(record, INPUTS)
+    assert recorded_hash(record, file) == sha256_of_file(file)
+
+
 def test_a_file_that_nobody_touched_is_not_read(made, monkeypatch):
     monkeypatch.setattr("scripts.common.made_of.sha256_of_file", pytest.fail)
     assert is_whole(made[0], INPUTS)

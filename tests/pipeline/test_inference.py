@@ -62,7 +62,7 @@ def test_good_volumes_go_on_and_the_others_are_told_once_more_on_a_second_run(tm
         assert f"2 label maps in {output}; 3 volumes left out" in text
         assert "case gone]" in text and "case short]" in text and "water lies near 1024" in text
         assert "mr: the values are no Hounsfield units" in text and sentence in text
-    assert set(read_json(output / "volumes.json")["rejected"]) == {"gone", "raw", "short"}
+    assert set(read_json(output / "verdicts")["rejected"]) == {"gone", "raw", "short"}
 
 
 def test_a_folder_without_any_usable_volume_is_an_error(tmp_path, images):
@@ -71,3 +71,16 @@ def test_a_folder_without_any_usable_volume_is_an_error(tmp_path, images):
     with pytest.raises(BundleError, match="there is no volume to segment") as caught:
         infer_folder(images, model(tmp_path / "model", [9.0, 0, 0]), tmp_path / "out", "cpu")
     assert "case gone]" in caught.value.found and "water lies near 1024" in caught.value.found
+
+
+def test_no_name_of_a_volume_meets_a_file_that_infer_keeps(tmp_path):
+    hu, _ = phantom(0)
+    (tmp_path / "images").mkdir()
+    names = ["made_by", "verdicts", "volumes"]
+    for name in names:
+        nib.save(nib.Nifti1Image(hu, LAS), tmp_path / "images" / f"{name}.nii.gz")
+    output, network = tmp_path / "out", model(tmp_path / "model", [9.0, 0, 0])
+    infer_folder(tmp_path / "images", network, output, "cpu")
+    written = {name: (output / f"{name}.nii.gz").stat().st_mtime_ns for name in names}
+    infer_folder(tmp_path / "images", network, output, "cpu")
+    assert {name: (output / f"{name}.nii.gz").stat().st_mtime_ns for name in names} == written

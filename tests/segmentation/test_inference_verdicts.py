@@ -30,7 +30,7 @@ def test_what_cannot_be_read_or_used_is_left_out_and_told_again(volumes, tmp_pat
     assert [item["case"] for item in admitted.items] == ["good", "mr"]
     first.add(admitted)
     first.write(labels, volumes)
-    assert read_json(labels.path / "volumes.json")["rejected"]["raw"]["remedy"].endswith("or subtract 1024")
+    assert read_json(labels.path / "verdicts")["rejected"]["raw"]["remedy"].endswith("or subtract 1024")
     write_json(labels.record("good"), {"case": "good", "warnings": ["the label map is empty"]})
 
     second = InferenceVerdicts({}, {})
@@ -48,6 +48,6 @@ def test_a_verdict_of_a_volume_that_is_read_again_is_not_taken_over(volumes, tmp
     verdicts = InferenceVerdicts({}, {})
     verdicts.recall(labels, {"good"})
     assert verdicts.warnings == {"good": ("late",)}
-    (tmp_path / "volumes.json").write_text("{}")
+    (tmp_path / "verdicts").write_text("{}")
     verdicts.recall(labels, {"mr"})
     assert verdicts.warnings == {"good": ("late",)}

@@ -52,8 +52,9 @@ def check_upload(name: str, file: BinaryIO, read: Callable[[Path], Volume]) -> s
 
 
 def _holds_its_voxels(nrrd: BinaryIO) -> bool:
-    """Whether the header names no file of the server's; it must end where we look."""
-    header, blank, _ = nrrd.read(NRRD_HEADER_BYTES).replace(b"\r\n", b"\n").partition(b"\n\n")
+    """Whether the header names no file of the server's; it must end where we look. Readers take any line ends."""
+    start = nrrd.read(NRRD_HEADER_BYTES).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    header, blank, _ = start.partition(b"\n\n")
     nrrd.seek(0)
     return bool(blank) and re.search(rb"(?im)^\s*data ?file", header) is None
 
