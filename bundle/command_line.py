@@ -292,11 +292,16 @@ def _set_up_logging(verbose: bool) -> None:
     for name in ("bundle", "scripts"):
         logging.getLogger(name).setLevel(logging.INFO)
     if not verbose:
-        logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)
+        # A filter, as MONAI sets the level itself when it is imported.
+        logging.getLogger("monai.bundle.workflows").addFilter(_is_error)
         # An error passes two engines and their handlers; it is ours to print, once.
         logging.getLogger("ignite").setLevel(logging.CRITICAL)
         logging.getLogger("monai.handlers.StatsHandler").addFilter(_is_no_traceback)
         warnings.filterwarnings("ignore")
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 def _is_no_traceback(record: logging.LogRecord) -> bool:

@@ -73,6 +73,7 @@ def _infer_volumes(
             expected="CT volumes",
             found="; ".join(left_out_lines(verdicts.left_out)) or "none",
         )
+    verdicts.write(labels.labels, volumes)  # a run that is cut short and goes on knows them
     if admitted.items:
         run_config(
             CONFIG,
@@ -84,7 +85,6 @@ def _infer_volumes(
                 "made_of": inputs,
             },
         )
-    verdicts.write(labels.labels, volumes)
     verdicts.tell(labels.labels, done)
 
 

@@ -103,6 +103,7 @@ def summarise_case(run: Run, case: str) -> CaseResult:
     """Count points, volumes and Dice of one case. Label maps are read once and dropped."""
     record, record_notes = tolerant(PropagationRecord.read, run.folder.propagation.record(case))
     check, check_notes = tolerant(CheckRecord.read, run.folder.self_check / f"{case}.json")
+    earlier, _ = tolerant(CheckRecord.read, run.folder.self_check_pseudo_labels / f"{case}.json")
     maps, map_notes = open_maps(run.label_maps(case))
     boxes = {name: ndimage.find_objects(np.asarray(volume.array)) for name, volume in maps.items()}
     names = dict(run.classes)
@@ -113,7 +114,7 @@ def summarise_case(run: Run, case: str) -> CaseResult:
         result = _with_points(ClassResult(name, label), record)
         if name != BACKGROUND:
             result = _with_measures(result, maps, boxes)
-        classes[name] = _with_check(result, check)
+        classes[name] = _with_check(result, check, earlier)
     notes = (*record_notes, *map_notes, *check_notes)
     return CaseResult(case, classes, tuple(maps), record is not None, notes, _warnings(run, case))
 
@@ -163,8 +164,13 @@ def _with_points(result: ClassResult, record: PropagationRecord | None) -> Class
     )
 
 
-def _with_check(result: ClassResult, check: CheckRecord | None) -> ClassResult:
-    """The same with what the self-check says; reasons that hold for the whole case count for each of its classes."""
+def _with_check(result: ClassResult, check: CheckRecord | None, earlier: CheckRecord | None) -> ClassResult:
+    """The same with what the self-check says; reasons that hold for the whole case count for each of its classes.
+
+    Without it, as after `propagate`, those of the pseudo labels' self-check count: they are about the case's body.
+    """
+    if check is None and earlier is not None and result.name in earlier.classes:
+        return replace(result, reasons=earlier.reasons)
     if check is None or result.name not in check.classes:
         return result
     of_class = check.classes[result.name]

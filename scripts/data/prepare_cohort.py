@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,10 @@ from scripts.data.gate.output_space import check_output
 from scripts.data.reading.alignment import on_grid_of
 from scripts.data.stroke_classes import (
     StrokeClasses,
-    dataset_labels,
     drawn_values,
+    labels_beside,
     parse_classes,
     resolve_classes,
-    segment_labels,
 )
 from scripts.data.volume_cache import CachedCase, VolumeCache, fingerprint
 from scripts.data.volume_io import Volume, case_id, is_plain_nifti, read_labels, scan_folder
@@ -245,10 +244,10 @@ def _read_strokes(
     """
     drawn = read_labels(scribbles)
     strokes = on_grid_of(drawn, support, scribbles, "scribbles")
-    labels = dataset_labels(images)
-    if classes is None and strokes.names:
-        labels = segment_labels(strokes.names, scribbles)
+    labels = labels_beside(scribbles, strokes.names, classes, images)
     meaning = resolve_classes(drawn_values(strokes.array), classes, background, labels, scribbles)
+    remarks = [f"Scribbles: {remark}" for remark in strokes.remarks]
+    meaning = replace(meaning, assumptions=(*meaning.assumptions, *remarks))
     if strokes is drawn and is_plain_nifti(scribbles):
         return meaning, scribbles, None
     file = WorkFolder(cache.output_dir).scribbles / f"{support.id}.nii.gz"

@@ -12,6 +12,7 @@ import numpy as np
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.common.names import CLASS_NAME, is_class_name
+from scripts.data.reading.slicer_segments import plain_name
 
 STAGE = "cohort"
 BACKGROUND_SEGMENTS = ("background", "outside")
@@ -85,7 +86,25 @@ def dataset_labels(images: str | Path) -> DatasetLabels | None:
     return DatasetLabels(file, classes, content.get("background_scribble")) if classes else None
 
 
-def segment_labels(names: Mapping[str, int], file: Path) -> DatasetLabels:
+def labels_beside(
+    scribbles: Path, names: Mapping[str, int], classes: Mapping[str, int] | None, images: str | Path
+) -> DatasetLabels | None:
+    """Labels that the scribbles' own file names where no classes are given, else those of `dataset_labels`.
+
+    Raises:
+        BundleError: a class is given with another value than the segment of its name has.
+    """
+    if names and classes is None:
+        return _segment_labels(names, scribbles)
+    values = {plain_name(name): value for name, value in names.items()}
+    for name, value in (classes or {}).items():
+        if (own := values.get(plain_name(name), value)) != value:
+            expected = f"{name}:{own}, or no classes: those that the file names are then taken"
+            raise _error(f"the segment {name} has another value than the class", scribbles, expected, f"{name}:{value}")
+    return dataset_labels(images)
+
+
+def _segment_labels(names: Mapping[str, int], file: Path) -> DatasetLabels:
     """Labels that a file names itself (see `Volume.names`); a segment called background or outside is no class."""
     background = next((value for name, value in names.items() if name.lower() in BACKGROUND_SEGMENTS), None)
     classes = {name: value for name, value in names.items() if value != background}

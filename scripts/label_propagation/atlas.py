@@ -45,5 +45,10 @@ def read_atlas(path: str | Path, volume: CachedVolume, body: Body, classes: Labe
         body: its embedding.
         classes: of the label map; other values are background.
     """
+    return Atlas(volume, body, read_one_hot(path, volume, classes))
+
+
+def read_one_hot(path: str | Path, volume: CachedVolume, classes: LabelChannels) -> np.ndarray:
+    """(1 + K, X, Y, Z) at the working spacing, of a label map in a file; see `read_atlas`."""
     label = nearest_on_grid(read_labels(path, classes.classes), volume.affine, volume.body.shape)
-    return Atlas(volume, body, classes.one_hot(label))
+    return classes.one_hot(label)

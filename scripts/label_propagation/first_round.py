@@ -102,7 +102,8 @@ class FirstRoundStage(CaseStage):
         if not len(result.points):
             logger.warning("%s: its body has nothing in common with the support's, and its label map stays empty", case)
         elif result.turned is not None:
-            logger.warning("%s: the body is %s against the support's", case, result.turned)
+            sentence = "%s: the body is %s against the support's; look at the orientation in the header of its file"
+            logger.warning(sentence, case, result.turned)
         record = PropagationRecord(
             case=case,
             support=self.support.case.id,

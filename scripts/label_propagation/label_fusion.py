@@ -23,7 +23,7 @@ from scripts.data.cached_volume import CachedVolume, read_cached
 from scripts.data.cohort import Cohort
 from scripts.data.probability_maps import read_probabilities
 from scripts.data.records import PointSet, PropagationRecord
-from scripts.label_propagation.atlas import Atlas, read_atlas
+from scripts.label_propagation.atlas import Atlas, read_atlas, read_one_hot
 from scripts.label_propagation.atlas_selection import select_atlases
 from scripts.label_propagation.case_files import write_case
 from scripts.label_propagation.fuse_case import AtlasPrediction, FusionSettings, fuse_case
@@ -48,8 +48,8 @@ class LabelFusionStage(CaseStage):
             `on_support`.
         embedding_dir: holds the trained AnatomyNet.
         settings: see `FusionSettings`.
-        accepted: case -> label map on its own grid that the user accepted; these cases are always atlases, and no
-            other atlas predicts them.
+        accepted: case -> label map on its own grid that the user accepted; these cases are always atlases, unless
+            their body is turned, and no atlas predicts them.
         device: where the network runs.
 
     Raises:
@@ -98,7 +98,10 @@ class LabelFusionStage(CaseStage):
         """Settings, atlases, network, and what the first round gave the case."""
         first = self.work.first_round
         probabilities = recorded_hash(first.record(case), first.probabilities(case))
-        return [self._shared_inputs, self.cohort.cases[case].sha256, self.first[case].to_json(), probabilities]
+        inputs = [self._shared_inputs, self.cohort.cases[case].sha256, self.first[case].to_json(), probabilities]
+        if case in self.accepted and case not in self.selected:
+            inputs.append(sha256_of_file(self.accepted[case]))
+        return inputs
 
     def record(self, case: str) -> Path:
         """In the propagation folder."""
@@ -112,8 +115,8 @@ class LabelFusionStage(CaseStage):
         """Fuse what all atlases predict; of the support and the accepted cases their own labels count."""
         volume = read_cached(self.cohort, case)
         if case in self.accepted:
-            own = self._atlases[case].one_hot.astype(np.float32)
-            predictions = {case: AtlasPrediction(own, 1.0, self._round_trip_dice(case, case))}
+            own = read_one_hot(self.accepted[case], volume, LabelChannels(self.cohort.classes)).astype(np.float32)
+            predictions = {case: AtlasPrediction(own, 1.0, dict.fromkeys(self.cohort.classes, 1.0))}
         else:
             predictions = {self.support: self._by_support(case)}
             if case != self.support:
@@ -184,10 +187,11 @@ class LabelFusionStage(CaseStage):
     def _classes_of(self) -> dict[str, tuple[str, ...]]:
         """Atlas -> its classes: all of the support and the accepted cases, the good ones of the selected atlases.
 
-        A body that is turned against the support's is never selected, however well its labels seem to return.
+        A body that is turned against the support's is none, however good its labels are or seem to be.
         """
-        always = dict.fromkeys([self.support, *self.accepted], tuple(self.cohort.classes))
-        most, least = self.settings.most_atlases - len(self.accepted), self.settings.least_round_trip_dice
+        accepted = [case for case in self.accepted if self.first[case].turned is None]
+        always = dict.fromkeys([self.support, *accepted], tuple(self.cohort.classes))
+        most, least = self.settings.most_atlases - len(accepted), self.settings.least_round_trip_dice
         dice = {case: record.round_trip_dice for case, record in self.first.items() if record.turned is None}
         return always | select_atlases(dice, always, max(most, 0), least)
 

@@ -141,15 +141,15 @@ def reasons_to_flag(
 
 
 def reasons_to_flag_case(case: CaseEvidence, rule: TrustRule) -> list[str]:
-    """Why no class of the label map can be right, in words; nothing if there is no reason."""
+    """Why no class of the label map can be right, in words, what can be mended first; nothing if there is no reason."""
     reasons = []
-    if case.similarity < rule.least_similarity:
-        reasons.append(f"the body is unlike the support's: similarity {case.similarity:.2f}")
     if case.turned is not None:
         reasons.append(
             f"the body is {case.turned} against the support's: correct the orientation in the header of its file, or "
             "that of the support"
         )
+    if case.similarity < rule.least_similarity:
+        reasons.append(f"the body is unlike the support's: similarity {case.similarity:.2f}")
     return reasons
 
 

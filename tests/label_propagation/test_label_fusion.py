@@ -177,6 +177,21 @@ def test_accepted_label_maps_are_always_atlases(place, tmp_path):
     assert stage(place, accepted, most_atlases=2, least_round_trip_dice=0.0).selected == ["case_2", "case_1"]
 
 
+def test_a_turned_body_with_an_accepted_label_map_helps_no_other(place, tmp_path):
+    work, file = place[2], tmp_path / "accepted.nii.gz"
+    write_nifti(file, organs(), LAS)
+    record = work.first_round.record("case_2")
+    write_json(record, read_json(record) | {"turned": "mirrored left to right"})
+    accepted = {"case_2": file}
+    fusion = stage(place, accepted, least_round_trip_dice=1.1)
+    fusion.run()
+    assert fusion.selected == [] and set(record_of(work, "case_1").atlases) == {"case_0"}
+    assert record_of(work, "case_2").atlases == {"case_2": ALL}
+    assert stage(place, accepted, least_round_trip_dice=1.1).run() == []
+    write_nifti(file, np.roll(organs(), 1, axis=0), LAS)
+    assert stage(place, accepted, least_round_trip_dice=1.1).run() == ["case_2"]
+
+
 def test_an_atlas_whose_body_hardly_matches_says_nothing(place):
     cohort, embedding, work = place
     strict = FusionSettings(matching=MatchingSettings(body_points=300, match_cycle_mm=-1.0), least_round_trip_dice=0.0)

@@ -12,6 +12,7 @@ from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.networks.model_files import write_model
 from scripts.networks.segmenter import segmentation_network
+from scripts.segmentation.label_map_writer import SaveLabelMaps
 from tests.segmentation_fixtures import CLASSES, LAS, TINY, phantom
 
 CARD = {key: TINY[key] for key in ("classes", "spacing_mm", "patch_size", "architecture", "channels", "crop_to_body")}
@@ -63,6 +64,25 @@ def test_good_volumes_go_on_and_the_others_are_told_once_more_on_a_second_run(tm
         assert "case gone]" in text and "case short]" in text and "water lies near 1024" in text
         assert "mr: the values are no Hounsfield units" in text and sentence in text
     assert set(read_json(output / "verdicts")["rejected"]) == {"gone", "raw", "short"}
+
+
+def test_a_run_that_was_cut_short_goes_on_with_its_sentences(tmp_path, images, caplog, monkeypatch):
+    output, network = tmp_path / "out", model(tmp_path / "model", [0, 9.0, 0])
+    save = SaveLabelMaps.save
+
+    def fail_at_the_end(self, case, *about):
+        save(self, case, *about)
+        if case == "mr":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(SaveLabelMaps, "save", fail_at_the_end)
+    with pytest.raises(KeyboardInterrupt):
+        infer_folder(images, network, output, "cpu")
+    monkeypatch.setattr(SaveLabelMaps, "save", save)
+    assert (output / "mr.json").exists()
+    with caplog.at_level(logging.INFO):
+        infer_folder(images, network, output, "cpu")
+    assert "mr: the values are no Hounsfield units" in caplog.text
 
 
 def test_a_folder_without_any_usable_volume_is_an_error(tmp_path, images):

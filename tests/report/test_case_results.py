@@ -66,6 +66,17 @@ def test_what_the_self_check_says_counts_for_each_class(output):
     assert "Cases that were checked: 1. So few share most of their errors" in text
 
 
+def test_a_case_that_the_check_of_the_pseudo_labels_flags_as_a_whole_is_told_before_there_is_another(output):
+    checks = {"spleen": class_check(flagged=True, reasons=("not found",))}
+    record = check_record("case_2", checks, "the body is mirrored left to right")
+    write_json(output / "self_check_pseudo_labels" / "case_2.json", record.to_json())
+    spleen = summarise_case(load_run(output), "case_2").classes["spleen"]
+    assert spleen.reasons == ("the body is mirrored left to right",) and spleen.predicted_dice is None
+    assert "spleen: the body is mirrored left to right; predicted Dice 0.00" in text_of(write_report(output))
+    write_json(output / "self_check" / "case_2.json", check_record("case_2", {"spleen": class_check()}).to_json())
+    assert summarise_case(load_run(output), "case_2").classes["spleen"].reasons == ()
+
+
 def test_map_on_another_grid_is_left_out(output):
     save(output / "predictions", label_map()[:-1], "case_0")
     result = summarise_case(load_run(output), "case_0")

@@ -13,6 +13,7 @@ from scripts.data.case import Case
 from scripts.data.reading.volume import Volume
 
 TOLERANCE_VOXELS = 0.01  # far below what can be drawn or seen
+MOVED = "Flipped or permuted axes, or a cropped extent, were brought to the grid of the volume."
 
 
 def on_grid_of(label: Volume, case: Case, file: Path, what: str, whose: str = "the support's") -> Volume:
@@ -64,7 +65,7 @@ def aligned(label: Volume, shape: tuple[int, ...], affine: np.ndarray) -> Volume
     turned = onto_grid(label.array, label.affine, shape, affine)
     if turned is None:
         return None
-    return Volume(turned, affine, (*label.remarks, "Its axes were turned to those of the volume."), label.names)
+    return Volume(turned, affine, (*label.remarks, MOVED), label.names)
 
 
 def onto_grid(

@@ -203,7 +203,10 @@ def _remarks(series: Series, stack: Stack) -> list[str]:
     if series.rivals:
         remarks.append(f"The folder holds {series.rivals + 1} DICOM series; the longest, {first.name}, was taken.")
     if series.damaged:
-        remarks.append(f"{_unreadable(series)}: the volume may be cut off.".capitalize())
+        names = some_names(sorted(series.damaged))
+        remarks.append(
+            f"Files that cannot be read: {names}: the volume may be cut off; copy it from the archive again."
+        )
     if rest := [image.path for image in series.images if image.path not in files]:
         remarks.append(f"Files of another size, orientation or place were left out: {some_names(rest)}.")
     if repeated := len(used) - len(stack.places):

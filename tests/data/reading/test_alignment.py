@@ -6,7 +6,7 @@ import pytest
 
 from scripts.common.errors import BundleError
 from scripts.data.case import Case
-from scripts.data.reading.alignment import on_grid_of, onto_grid
+from scripts.data.reading.alignment import MOVED, on_grid_of, onto_grid
 from scripts.data.reading.volume import Volume
 
 SHAPE = (6, 5, 4)
@@ -37,7 +37,7 @@ def test_flips_and_permutations_are_turned_back(tmp_path, order, flips):
     label = placed(Volume(turned, affine), tmp_path)
     np.testing.assert_array_equal(label.array, labels())
     np.testing.assert_array_equal(label.affine, AFFINE)
-    assert label.remarks == ("Its axes were turned to those of the volume.",)
+    assert label.remarks == (MOVED,)
 
 
 def test_a_crop_by_hand():

@@ -129,12 +129,14 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_unreadable_slices_are_named(tmp_path, damage):
     files = write_series(tmp_path / "ct", scan(), AXIAL_MM)
-    for file in files[-2:]:
+    for number, file in enumerate(files[-2:]):
         file.write_bytes(DAMAGES[damage](file.read_bytes()))
+        file.rename(file.with_name(f"IM{number}.dcm"))
     volume = read_volume(tmp_path / "ct")
     np.testing.assert_array_equal(volume.array, scan()[:, :, :10])
-    names = "1.2.8-10.dcm, 1.2.8-11.dcm"
-    assert volume.remarks == (f"Files that cannot be read: {names}: the volume may be cut off.",)
+    names = "IM0.dcm, IM1.dcm"
+    sentence = f"Files that cannot be read: {names}: the volume may be cut off; copy it from the archive again."
+    assert volume.remarks == (sentence,)
     message = refused(tmp_path / "ct", strict=True)
     assert "slices cannot be read" in message and names in message
     files[4].write_bytes(DAMAGES[damage](files[4].read_bytes()))

@@ -95,16 +95,33 @@ def test_a_layer_that_is_not_there(tmp_path):
         read_labels(path)
 
 
-def test_strokes_as_a_segmentation_name_the_classes(tmp_path):
+def prepared(tmp_path, **options):
+    """The cohort of one volume, with the strokes of a cropped segmentation."""
     (tmp_path / "images").mkdir()
     hu = np.random.default_rng(0).integers(-50, 150, SHAPE).astype(np.int16)
     sitk.WriteImage(image_of(hu), str(tmp_path / "images" / "a.nii.gz"))
     strokes = write(tmp_path / "strokes.seg.nrrd", two_layers(), SEGMENTS, offset=(5, 4, 3))
     support = tmp_path / "images" / "a.nii.gz"
-    cohort = prepare_cohort(tmp_path / "images", tmp_path / "out", SPACING_MM, support, strokes, minimum_cases=1)
+    return prepare_cohort(
+        tmp_path / "images", tmp_path / "out", SPACING_MM, support, strokes, minimum_cases=1, **options
+    )
+
+
+def test_strokes_as_a_segmentation_name_the_classes(tmp_path):
+    cohort = prepared(tmp_path)
     assert cohort.classes == {"liver": 1, "kidney, left": 3} and cohort.background == 2
     written = read_labels(cohort.scribbles)
     expected = np.zeros(SHAPE, int)
     expected[5:9, 4:7, 3:5] = merged()
     np.testing.assert_array_equal(written.array, expected)
     np.testing.assert_allclose(written.affine, cohort.cases["a"].affine, atol=1e-5)
+    assert "Scribbles: 2 voxels lie in several segments; the later segment counts." in cohort.assumptions
+
+
+def test_classes_of_other_names_than_the_segments(tmp_path):
+    assert prepared(tmp_path, classes={"my liver": 1}, background=2).classes == {"my liver": 1}
+
+
+def test_classes_that_mistake_one_segment_for_another(tmp_path):
+    with pytest.raises(BundleError, match=r"the segment Liver has another value(?s:.*)expected: Liver:1"):
+        prepared(tmp_path, classes={"Liver": 3}, background=2)
