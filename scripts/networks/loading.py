@@ -106,8 +106,12 @@ def three(numbers: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    """Name -> type and shape, in words."""
-    return {name: f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}" for name, tensor in state.items()}
+    """Name -> type and shape, in words. Weights may be stored in half precision."""
+    return {name: f"{_type(tensor)} {list(tensor.shape)}" for name, tensor in state.items()}
+
+
+def _type(tensor: torch.Tensor) -> str:
+    return "float" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")
 
 
 def _misfit(weights: str, file: Path, expected: str, found: object) -> BundleError:

@@ -113,8 +113,8 @@ def test_a_network_larger_than_its_weights_is_refused_before_it_is_built(tmp_pat
     (tmp_path / "model.json").write_text(json.dumps(card), encoding="utf-8")
     with pytest.raises(BundleError, match="the segmentation weights do not load") as caught:
         network_overrides(tmp_path)
-    assert caught.value.expected == "model.0.conv.unit0.conv.weight: float32 [1024, 1, 3, 3, 3]"
-    assert caught.value.found == "model.0.conv.unit0.conv.weight: float32 [2, 1, 3, 3, 3]"
+    assert caught.value.expected == "model.0.conv.unit0.conv.weight: float [1024, 1, 3, 3, 3]"
+    assert caught.value.found == "model.0.conv.unit0.conv.weight: float [2, 1, 3, 3, 3]"
 
 
 class Opens:

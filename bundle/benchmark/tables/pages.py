@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bundle.benchmark.campaign import campaign_section
+from bundle.benchmark.point_chart import point_chart
 from bundle.benchmark.results import FOLDER, PAPER_FULL, Cohort, Results
 from bundle.benchmark.tables import captions
 from bundle.benchmark.tables.ablation import ablation_section
@@ -14,7 +15,6 @@ from bundle.benchmark.tables.known_limits import known_limits
 from bundle.benchmark.tables.limits import limits_section
 from bundle.benchmark.tables.orientation import orientation_section
 from bundle.benchmark.tables.paper import paper_section, points_against_tau
-from bundle.benchmark.tables.point_chart import point_chart
 from bundle.benchmark.tables.reached import all_organs, in_short, reached, speed, trust
 from bundle.benchmark.tables.rivals import rivals_section
 

@@ -1,7 +1,7 @@
+from bundle.benchmark.point_chart import point_chart
 from bundle.benchmark.results import Results, result_line
 from bundle.benchmark.tables.pages import pages
 from bundle.benchmark.tables.paper import paper_section, points_against_tau
-from bundle.benchmark.tables.point_chart import point_chart
 from tests.benchmark.fixtures import results, scores
 
 PUBLISHED = {"data": "other volumes", "source": "a paper", "dice": {"tau 0.5": 0.781, "with_plc": 0.887}}
