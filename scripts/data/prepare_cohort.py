@@ -22,6 +22,7 @@ from scripts.data.gate.admission import admit, left_out_lines, rejection, verdic
 from scripts.data.reading.alignment import on_grid_of
 from scripts.data.stroke_classes import (
     StrokeClasses,
+    check_segments,
     dataset_labels,
     drawn_values,
     parse_classes,
@@ -245,6 +246,7 @@ def _read_strokes(
     labels = dataset_labels(images)
     if classes is None and strokes.names:
         labels = segment_labels(strokes.names, scribbles)
+    check_segments(strokes.names, classes or {}, scribbles)
     meaning = resolve_classes(drawn_values(strokes.array), classes, background, labels, scribbles)
     if strokes is drawn and is_plain_nifti(scribbles):
         return meaning, scribbles, None

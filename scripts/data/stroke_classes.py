@@ -12,6 +12,7 @@ import numpy as np
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.common.names import CLASS_NAME, is_class_name
+from scripts.data.reading.slicer_segments import plain_name
 
 STAGE = "cohort"
 BACKGROUND_SEGMENTS = ("background", "outside")
@@ -57,7 +58,10 @@ def parse_classes(text: str) -> dict[str, int]:
             )
         if name in classes or int(value) in classes.values():
             raise BundleError(
-                "a class name or value is given twice", stage=STAGE, found=f'"{part.strip()}" in "{text}"'
+                "a class name or value is given twice",
+                stage=STAGE,
+                expected="a name and a value of its own for each class",
+                found=f'"{part.strip()}" in "{text}"',
             )
         classes[name] = int(value)
     return classes
@@ -90,6 +94,30 @@ def segment_labels(names: Mapping[str, int], file: Path) -> DatasetLabels:
     background = next((value for name, value in names.items() if name.lower() in BACKGROUND_SEGMENTS), None)
     classes = {name: value for name, value in names.items() if value != background}
     return DatasetLabels(file, classes, background)
+
+
+def check_segments(names: Mapping[str, int], classes: Mapping[str, int], file: Path) -> None:
+    """Refuse classes of other values than the segments of the same names: strokes keep the values of their file.
+
+    Args:
+        names: segment -> value, as the file names them.
+        classes: name -> stroke value.
+        file: for the message.
+
+    Raises:
+        BundleError: a segment is called like a class and has another value.
+    """
+    values = {plain_name(name): value for name, value in classes.items()}
+    others = {name: value for name, value in names.items() if values.get(plain_name(name), value) != value}
+    if others:
+        expected = ", ".join(f"{name}:{values[plain_name(name)]}" for name in others)
+        listed = ", ".join(f"{name}:{value}" for name, value in others.items())
+        raise _error(
+            "segments have other values than the classes of their names",
+            file,
+            f"{expected}; name the values that the file has, or no classes: then the segments are the classes",
+            listed,
+        )
 
 
 def resolve_classes(

@@ -70,10 +70,10 @@ def renumbered(
     Args:
         labels: label map.
         names: of its segments, name -> value.
-        classes: name -> value. Capitals do not count, and a blank is an underscore.
+        classes: name -> value; see `plain_name`.
     """
-    values = {_plain(name): value for name, value in classes.items()}
-    known = {name: values[_plain(name)] for name in names if _plain(name) in values}
+    values = {plain_name(name): value for name, value in classes.items()}
+    known = {name: values[plain_name(name)] for name in names if plain_name(name) in values}
     if not known:
         return labels, dict(names)
     new = np.zeros_like(labels)
@@ -82,7 +82,8 @@ def renumbered(
     return new, known
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A segment's or class's name as it is compared: capitals do not count, and a blank is an underscore."""
     return name.strip().lower().replace(" ", "_")
 
 

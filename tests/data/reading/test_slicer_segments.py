@@ -7,6 +7,7 @@ import SimpleITK as sitk
 from scripts.common.errors import BundleError
 from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.reading.slicer_segments import Segment, merge_layers, renumbered, segments_of
+from scripts.data.stroke_classes import check_segments
 from scripts.data.volume_io import read_labels
 
 SHAPE = (12, 10, 8)
@@ -108,3 +109,12 @@ def test_strokes_as_a_segmentation_name_the_classes(tmp_path):
     expected[5:9, 4:7, 3:5] = merged()
     np.testing.assert_array_equal(written.array, expected)
     np.testing.assert_allclose(written.affine, cohort.cases["a"].affine, atol=1e-5)
+
+
+def test_classes_of_other_values_than_their_segments_are_refused(tmp_path):
+    file = tmp_path / "strokes.seg.nrrd"
+    check_segments({"Liver": 1, "kidney, left": 3}, {"liver": 1, "spleen": 3}, file)
+    check_segments({}, {"liver": 1}, file)
+    with pytest.raises(BundleError, match="other values than the classes of their names") as caught:
+        check_segments({"Liver": 1, "spleen": 6}, {"liver": 6, "spleen": 1}, file)
+    assert caught.value.found == "Liver:1, spleen:6" and str(caught.value.expected).startswith("Liver:6, spleen:1; ")
