@@ -27,6 +27,10 @@ def folder(tmp_path, monkeypatch):
     main(["oneshot", *input_options(tmp_path), "--small", "--output", str(tmp_path / "out")])
     main(["support-mask", *default_options(tmp_path), "--output", str(tmp_path / "masks")])
     save(tmp_path / "other_strokes.nii.gz", strokes((6, 1, 14, 3)))
+    in_air = strokes()
+    in_air[in_air == 1] = 0
+    in_air[0, :3, 5] = 1
+    save(tmp_path / "strokes_in_air.nii.gz", in_air)
     save(tmp_path / "empty.nii.gz", np.zeros_like(strokes()))
     save(tmp_path / "other_grid.nii.gz", strokes()[:-1])
     save(tmp_path / "accepted" / "nobody.nii.gz", strokes())
@@ -102,6 +106,20 @@ def test_a_run_that_cannot_be(folder, capsys, message, command):
         assert message in refused(folder, capsys, command, *options, *more, "--output", folder / "new")
 
 
+UNFIT = {
+    "the strokes of spleen lie outside the body": ["--scribbles", "strokes_in_air.nii.gz"],
+    "the number of validation cases does not fit": ["--set", "prnet_coarse.validation_count=7"],
+}
+
+
+@pytest.mark.parametrize("message", UNFIT)
+def test_what_does_not_fit_the_cohort(folder, capsys, message):
+    option, value = UNFIT[message]
+    options = [*input_options(folder), "--small", "--scribbles", folder / "other_strokes.nii.gz", option]
+    value = folder / value if option == "--scribbles" else value
+    assert message in refused(folder, capsys, "oneshot", *options, value, "--output", folder / "out")
+
+
 MASKS = {
     "the support mask lacks a class": ["--support-mask", "empty.nii.gz"],
     "the support mask's voxels are not on the support's grid": ["--support-mask", "other_grid.nii.gz"],
@@ -128,7 +146,8 @@ def test_output_folders_that_would_be_spoilt(folder, capsys):
 
 
 def test_settings_that_are_damaged_and_folders_that_are_no_run(folder, capsys):
-    assert "cannot read the JSON file" in refused(folder, capsys, "train", "--output", folder / "damaged")
+    said = refused(folder, capsys, "train", "--output", folder / "damaged")
+    assert "delete the file and name the input again" in said
     assert "nothing was run in this output folder yet" in refused(folder, capsys, "train", "--output", folder / "new")
     assert "the work directory is missing" in refused(folder, capsys, "report", "--output", folder / "new")
     said = refused(folder, capsys, "report", "--output", folder / "results")

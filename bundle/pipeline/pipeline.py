@@ -23,7 +23,7 @@ from scripts.common.errors import BundleError
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.prepare_cohort import prepare_cohort
-from scripts.data.scribbles import check_scribbles
+from scripts.data.scribbles import check_scribbles, keep_remarks
 
 
 class Pipeline:
@@ -58,10 +58,9 @@ class Pipeline:
                 background=settings.background,
                 minimum_cases=minimum_cases,
                 support_mask=settings.support_mask,
-                check=lambda cohort: mode.check_inputs(settings, cohort),
+                check=lambda cohort: self._check(mode, cohort),
             )
-            check_scribbles(self.cohort)
-            self.plan = mode.plan(settings, self.cohort)
+            keep_remarks(self.cohort, self._remarks)
             self.runner = Runner(settings, self.cohort, self.directory)
             save_settings(settings)
 
@@ -139,6 +138,12 @@ class Pipeline:
     def support_mask_record(self) -> Path | None:
         """What is known of how the support mask grew; None where the user gave it."""
         return None if self.settings.support_mask else self.work.support_mask.record(support_of(self.cohort))
+
+    def _check(self, mode: Mode, cohort: Cohort) -> None:
+        """Refuse what does not fit the cohort, before anything that stands in the output folder is changed."""
+        mode.check_inputs(self.settings, cohort)
+        self.plan = mode.plan(self.settings, cohort)
+        self._remarks = check_scribbles(cohort, self.settings.scribbles)
 
     def _run(self, stages: Iterable[Stage]) -> None:
         for stage in stages:

@@ -16,6 +16,7 @@ from bundle.pipeline.stages import BASES, config_names
 from bundle.pipeline.state import WorkDirectory
 from bundle.pipeline.training_folder import TrainingFolder
 from scripts.common.errors import BundleError
+from scripts.common.failures import blamed
 from scripts.common.files import read_json, remove_file
 from scripts.common.made_of import content_mark
 from scripts.data.cohort import Cohort
@@ -44,13 +45,15 @@ class Runner:
         if not stage.condition():
             return False
         before = self.directory.state().get(stage.title)
-        match stage:
-            case Training():
-                return self.directory.run(stage.title, lambda: self._train(stage, bool(before and before.get("done"))))
-            case Inference():
-                return self.directory.run(stage.title, lambda: self._label(stage, before))
-            case CaseByCase():
-                return self.directory.run(stage.title, lambda: self._run_cases(stage, before))
+        with blamed(stage.title):
+            match stage:
+                case Training():
+                    done = bool(before and before.get("done"))
+                    return self.directory.run(stage.title, lambda: self._train(stage, done))
+                case Inference():
+                    return self.directory.run(stage.title, lambda: self._label(stage, before))
+                case CaseByCase():
+                    return self.directory.run(stage.title, lambda: self._run_cases(stage, before))
         raise TypeError(f"{stage.title} is no kind of stage")
 
     def _train(self, stage: Training, finished_before: bool) -> bool:

@@ -104,7 +104,7 @@ def summarise_case(run: Run, case: str) -> CaseResult:
     record, record_notes = tolerant(PropagationRecord.read, run.folder.propagation.record(case))
     check, check_notes = tolerant(CheckRecord.read, run.folder.self_check / f"{case}.json")
     earlier, _ = tolerant(CheckRecord.read, run.folder.self_check_pseudo_labels / f"{case}.json")
-    maps, map_notes = open_maps(run.label_maps(case))
+    maps, map_notes = open_maps(run.label_maps(case), run.classes)
     boxes = {name: ndimage.find_objects(np.asarray(volume.array)) for name, volume in maps.items()}
     names = dict(run.classes)
     if record is not None and (record.points.labels == 0).any():
@@ -127,13 +127,13 @@ def _warnings(run: Run, case: str) -> tuple[str, ...]:
     return (*of_volume, *(sentence for sentences in of_labels for sentence in sentences))
 
 
-def open_maps(paths: Mapping[str, Path]) -> tuple[dict[str, RasVolume], tuple[str, ...]]:
+def open_maps(paths: Mapping[str, Path], classes: Mapping[str, int]) -> tuple[dict[str, RasVolume], tuple[str, ...]]:
     """Open label maps; those that cannot be read or lie on another grid than the first become sentences."""
     maps: dict[str, RasVolume] = {}
     notes = []
     for name, path in paths.items():
         try:
-            volume = open_labels(path)
+            volume = open_labels(path, classes)
         except BundleError as error:
             notes.append(f"{path.name} of the {name} maps cannot be read: {error.problem}.")
             continue

@@ -134,7 +134,7 @@ def _pictures(run: Run, result: CaseResult, pixels: int | None) -> Markup:
         image = open_image(path)
     except BundleError as error:
         return paragraph(f"No pictures: {error}")
-    maps, _ = open_maps(run.label_maps(result.id))
+    maps, _ = open_maps(run.label_maps(result.id), run.classes)
     maps = {name: volume for name, volume in maps.items() if volume.array.shape == image.array.shape}
     points = _points_of(run.propagation(result.id), image, colours_of(run.classes))
     rows = [_overview(run, result, image, maps, points, pixels)]

@@ -164,6 +164,8 @@ def tolerant(read: Callable[[Path], Content], file: Path) -> tuple[Content | Non
 
 def read_curve(path: Path) -> dict[str, np.ndarray]:
     """Columns of a curve.csv as floats, NaN where empty; {} if the file is missing or damaged."""
+    if not path.exists():
+        return {}
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))

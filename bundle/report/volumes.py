@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -109,8 +110,12 @@ def open_image(path: Path) -> RasVolume:
     return _reoriented(stored, image.affine, float(voxels.slope), float(voxels.inter))
 
 
-def open_labels(path: Path) -> RasVolume:
+def open_labels(path: Path, classes: Mapping[str, int] | None = None) -> RasVolume:
     """Open a label map of any format as whole numbers.
+
+    Args:
+        path: the label map.
+        classes: see `read_labels`.
 
     Raises:
         BundleError: the file is missing or cannot be read.
@@ -119,7 +124,7 @@ def open_labels(path: Path) -> RasVolume:
         volume = open_image(path)
         if (volume.slope, volume.intercept) == (1.0, 0.0) and volume.array.dtype.kind in "ui":
             return volume
-    labels = read_labels(path)
+    labels = read_labels(path, classes)
     return _reoriented(labels.array, labels.affine, 1.0, 0.0)
 
 

@@ -19,6 +19,7 @@ from scripts.common.made_of import fingerprint, is_whole, write_record
 
 logger = logging.getLogger(__name__)
 
+SEVERAL_REMEDIES = "a cohort without these cases, or what they lack; the same command then continues"
 HOPELESS = 3  # cases that fail before any succeeds: then no case is to blame
 
 
@@ -106,10 +107,12 @@ def _joined(failed: Mapping[str, BundleError], stage: str, count: int) -> Bundle
     """One error for all cases that failed: of one case, its own."""
     if len(failed) == 1:
         return next(iter(failed.values()))
+    remedies = {None if error.expected is None else str(error.expected) for error in failed.values()}
+    shared = remedies.pop() if len(remedies) == 1 else None
     return BundleError(
         f"{len(failed)} of {count} cases failed, the others are done",
         stage=stage,
-        expected="a cohort without these cases, or what they lack; the same command then continues",
+        expected=shared or SEVERAL_REMEDIES,
         found="".join(f"\n    {case}: {_in_one_line(error)}" for case, error in failed.items()),
     )
 

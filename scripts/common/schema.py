@@ -103,9 +103,14 @@ def read_checked(file: str | Path, schema: Mapping[str, Kind], problem: str, sta
     Raises:
         BundleError: the file is missing, is no JSON, lacks a key, or a value is of another kind.
     """
-    content = read_json(file)
+    expected = "a table" + (f" with {', '.join(schema)}" if schema else "")
+    try:
+        content = read_json(file)
+    except BundleError as error:
+        if not Path(file).exists():
+            raise
+        raise BundleError(problem, stage=stage, file=file, expected=expected, found=error.found) from error
     if not isinstance(content, dict):
-        expected = "a table" + (f" with {', '.join(schema)}" if schema else "")
         raise BundleError(problem, stage=stage, file=file, expected=expected, found=shown(content))
     check_table(content, schema, file, problem, stage)
     return content

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json
+from scripts.common.files import MADE_AGAIN, read_json
 
 KEPT = ""  # the reason of a point that was not dropped
 DIGITS_MM, DIGITS = 3, 4
@@ -237,13 +237,11 @@ class PseudoLabelRecord:
 
 def read_record(file: str | Path, parse: Callable[[Mapping[str, Any]], Record]) -> Record:
     """The content of a JSON file as `parse` makes it; raises BundleError if the file is missing or damaged."""
-    content = read_json(file)
+    content = read_json(file, MADE_AGAIN)
     try:
         return parse(content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BundleError(
-            "the record is damaged; delete it and it is made again", file=file, found=repr(error)
-        ) from error
+        raise BundleError("the record is damaged", file=file, expected=MADE_AGAIN, found=repr(error)) from error
 
 
 def _rounded(values: np.ndarray, digits: int) -> list[Any]:

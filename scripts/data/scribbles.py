@@ -16,6 +16,7 @@ from scripts.common.files import keep_json
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cached_volume import read_cached
 from scripts.data.cohort import Cohort
+from scripts.data.reading.alignment import on_grid_of
 from scripts.data.volume_io import Volume, read_labels
 
 logger = logging.getLogger(__name__)
@@ -48,25 +49,34 @@ class ScribblePoints:
     world_mm: np.ndarray
 
 
-def check_scribbles(cohort: Cohort) -> list[str]:
-    """Judge the support's strokes (see `judge_strokes`); what is said is logged, and kept for the report.
+def check_scribbles(cohort: Cohort, scribbles: Path) -> list[str]:
+    """Judge strokes (see `judge_strokes`) before anything is made of them; what is said is logged.
+
+    Args:
+        cohort: whose support they are drawn on.
+        scribbles: as the user gave them, in any readable format.
 
     Raises:
         BundleError: the strokes cannot work.
     """
-    if cohort.support is None or cohort.scribbles is None:
+    if cohort.support is None:
         return []
     cached = read_cached(cohort, cohort.support)
     body = Volume(cached.body.numpy(), cached.affine)
+    strokes = on_grid_of(read_labels(scribbles), cohort.cases[cohort.support], scribbles, "scribbles")
     try:
-        sentences = judge_strokes(read_labels(cohort.scribbles), body, cohort.classes)
+        sentences = judge_strokes(strokes, body, cohort.classes)
     except BundleError as error:
-        error.within(STAGE, cohort.support, cohort.scribbles)
+        error.within(STAGE, cohort.support, scribbles)
         raise
     for sentence in sentences:
         logger.warning("strokes: %s", sentence)
-    keep_json(WorkFolder(cohort.output_dir).scribble_remarks, {"warnings": sentences})
     return sentences
+
+
+def keep_remarks(cohort: Cohort, sentences: list[str]) -> None:
+    """Keep for the report what `check_scribbles` said."""
+    keep_json(WorkFolder(cohort.output_dir).scribble_remarks, {"warnings": sentences})
 
 
 def judge_strokes(strokes: Volume, body: Volume, classes: Mapping[str, int]) -> list[str]:

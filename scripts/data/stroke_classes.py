@@ -58,7 +58,10 @@ def parse_classes(text: str) -> dict[str, int]:
             )
         if name in classes or int(value) in classes.values():
             raise BundleError(
-                "a class name or value is given twice", stage=STAGE, found=f'"{part.strip()}" in "{text}"'
+                "a class name or value is given twice",
+                stage=STAGE,
+                expected="a name and a value of its own for each class",
+                found=f'"{part.strip()}" in "{text}"',
             )
         classes[name] = int(value)
     return classes

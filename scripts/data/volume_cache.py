@@ -75,9 +75,13 @@ class VolumeCache:
         image = source if cached.case.image == cached.case.source else self._converted(case_id)
         if not is_whole(record, inputs):
             return None
-        if stamp == _stamp(source) and cached.case.image == image:
-            return cached
-        if cached.case.sha256 != fingerprint(source):
+        try:
+            if stamp == _stamp(source) and cached.case.image == image:
+                return cached
+            changed = cached.case.sha256 != fingerprint(source)
+        except OSError:  # told when the volume is read
+            return None
+        if changed:
             logger.info("%s: the source changed, caching the volume again", case_id)
             return None
         moved = replace(cached, case=replace(cached.case, source=source, image=image))

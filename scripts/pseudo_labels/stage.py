@@ -81,7 +81,12 @@ class PseudoLabelStage(CaseStage):
         cases = sorted(name for name in self.cohort.cases if self.propagation.record(name).exists())
         if not cases:
             file = self.propagation.path
-            raise BundleError("no case has propagated points", stage=STAGE, file=file, expected="ID.json")
+            raise BundleError(
+                "no case has propagated points",
+                stage=STAGE,
+                file=file,
+                expected="what `oneshot`, or `propagate`, leaves",
+            )
         return cases
 
     def inputs(self, case: str) -> Any:

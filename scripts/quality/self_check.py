@@ -19,7 +19,7 @@ from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.records import PropagationRecord, PseudoLabelRecord
 from scripts.data.resampling import nearest_on_grid
-from scripts.data.volume_io import read_labels, read_volume
+from scripts.data.volume_io import Volume, read_labels, read_volume
 from scripts.quality.check_case import CaseEvidence, CohortEvidence, check_case, shared_quality
 from scripts.quality.evidence import AtlasLabels, ClassMeasurement, CohortStatistics, TrustRule, measure_classes
 from scripts.quality.records import NETWORK, PSEUDO_LABEL, STAGE
@@ -140,7 +140,7 @@ class SelfCheckStage(CaseStage):
         atlases = _read_atlases(record, atlases_file)
         return CaseEvidence(
             case=case,
-            result=_on_grid_of(atlases_file, self.results.label(case)),
+            result=_on_grid_of(atlases_file, _result(self.results.label(case))),
             references=self._references(case, atlases, atlases_file),
             atlases=atlases,
             similarity=record.similarity,
@@ -158,7 +158,7 @@ class SelfCheckStage(CaseStage):
             return dict(atlases.labels)
         result = _label_hash(self.results, case)
         others = {
-            name: _on_grid_of(grid, folder.label(case))
+            name: _on_grid_of(grid, _result(folder.label(case)))
             for name, folder in self.references.items()
             if _label_hash(folder, case) not in (None, result)
         }
@@ -172,7 +172,10 @@ class SelfCheckStage(CaseStage):
         grid = support.atlases(self.support)
         atlases = _read_atlases(PropagationRecord.read(support.record(self.support)), grid)
         return shared_quality(
-            _on_grid_of(grid, label), _on_grid_of(grid, self.support_mask), atlases, self.cohort.classes
+            _on_grid_of(grid, _result(label)),
+            _on_grid_of(grid, read_labels(self.support_mask, self.cohort.classes)),
+            atlases,
+            self.cohort.classes,
         )
 
     def _border_confidence(self) -> dict[str, float]:
@@ -182,7 +185,7 @@ class SelfCheckStage(CaseStage):
         return dict(PseudoLabelRecord.read(self.support_mask_record).border_confidence)
 
     def _measured(self, case: str) -> dict[str, ClassMeasurement]:
-        label, image = read_labels(self.results.label(case)), read_volume(self.cohort.cases[case].image)
+        label, image = _result(self.results.label(case)), read_volume(self.cohort.cases[case].image)
         voxel_ml = float(np.prod(label.spacing_mm)) / 1000
         return measure_classes(label.array, image.array, self.cohort.classes, voxel_ml)
 
@@ -202,10 +205,15 @@ def _read_atlases(record: PropagationRecord, file: Path) -> AtlasLabels:
     return AtlasLabels(labels, {atlas: frozenset(weights) for atlas, weights in record.atlases.items()})
 
 
-def _on_grid_of(grid: Path, label_map: Path) -> np.ndarray:
+def _on_grid_of(grid: Path, label_map: Volume) -> np.ndarray:
     """(X, Y, Z) label values of a case's label map on the grid of another of the case's files."""
     image = open_nifti(grid)
-    return nearest_on_grid(read_labels(label_map), image.affine, image.shape[:3])
+    return nearest_on_grid(label_map, image.affine, image.shape[:3])
+
+
+def _result(file: Path) -> Volume:
+    """A label map that a stage left."""
+    return Volume(*read_result(file))
 
 
 def _label_hash(folder: LabelFolder, case: str) -> str | None:

@@ -112,19 +112,23 @@ class AdmittedVolumes:
 
 
 def admit_volumes(volumes: Mapping[str, Path], output_dir: str | Path) -> AdmittedVolumes:
-    """Read every volume through the gate; what is no plain NIfTI is converted to `output_dir/images/ID.nii.gz`."""
+    """Read every volume through the gate; what is no plain NIfTI is converted to `output_dir/images/ID.nii.gz`.
+
+    Raises:
+        BundleError: a conversion cannot be written.
+    """
     admitted = AdmittedVolumes([], {}, {})
     for case, path in volumes.items():
         try:
             volume, image = admit(path), path
-            if not is_plain_nifti(path):
-                image = Path(output_dir) / "images" / f"{case}.nii.gz"
-                write_nifti(image, volume.array, volume.affine)
         except BundleError as error:
             if stops_every_case(error):
                 raise
             admitted.left_out[case] = error
             continue
+        if not is_plain_nifti(path):
+            image = Path(output_dir) / "images" / f"{case}.nii.gz"
+            write_nifti(image, volume.array, volume.affine)
         admitted.items.append({"image": str(image), "case": case})
         if volume.remarks:
             admitted.warnings[case] = volume.remarks

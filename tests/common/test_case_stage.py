@@ -135,6 +135,11 @@ def test_several_failures_end_in_one_error(tmp_path):
     assert done == ["b"]
 
 
+def test_several_failures_with_one_remedy_name_it(tmp_path):
+    errors = {case: BundleError("no more", expected="more of it") for case in ("a", "c")}
+    assert failure(tmp_path, errors)[0].expected == "more of it"
+
+
 @pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOSPC, "No space left on device", "b.txt")])
 def test_memory_and_disk_stop_the_stage_at_once(tmp_path, error):
     assert failure(tmp_path, {"b": error})[1] == ["a"]

@@ -147,6 +147,21 @@ def test_a_touched_or_moved_source_keeps_its_cache(folder):
     assert cohort.cases["d"].image == folder / "moved" / "d.nii.gz"
 
 
+@pytest.mark.parametrize("name", ["b", "a"])
+def test_a_cached_source_that_can_be_read_no_more_is_left_out(folder, name):
+    prepare(folder)
+    file = folder / "images" / f"{name}.nii.gz"
+    file.unlink()
+    file.symlink_to(folder / "nowhere")
+    if name == "a":
+        with pytest.raises(BundleError, match="the support is missing"):
+            prepare(folder)
+    else:
+        cohort = prepare(folder)
+        assert list(cohort.cases) == ["a", "c", "d"]
+        assert cohort.rejected["b"]["reason"].startswith("the volume is missing")
+
+
 def test_another_spacing_redoes_the_cache(folder, caplog):
     prepare(folder)
     with caplog.at_level(logging.INFO):
@@ -440,6 +455,9 @@ def test_images_alone_keep_the_support_of_the_work_directory(folder):
 
 def test_damaged_cohort_file(folder):
     with pytest.raises(BundleError, match="cannot read the JSON file"):
+        load_cohort(folder)
+    (folder / "cohort.json").write_text('{"cases": {')
+    with pytest.raises(BundleError, match="the cohort file is damaged; delete it"):
         load_cohort(folder)
     (folder / "cohort.json").write_text('{"cases": {}}')
     with pytest.raises(BundleError, match="the cohort file is damaged"):

@@ -8,6 +8,7 @@ from bundle.pipeline.plan import CaseByCase, Stage, Training
 from bundle.pipeline.runner import Runner
 from bundle.pipeline.stages import BASES
 from bundle.pipeline.state import WorkDirectory
+from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
 from scripts.common.made_of import write_record
 from scripts.common.work_folder import WorkFolder
@@ -148,6 +149,9 @@ def test_a_training_runs_again_only_for_other_inputs_or_settings(configs, runner
     assert runner_of().run(stage(values={"classes": {"liver": 6}}))
     assert runner_of(overrides={"segmentation": {"max_epochs": 6}}).run(stage())
     assert len(configs.calls) == 5
+    (labels_dir / "a.json").write_text("{")
+    with pytest.raises(BundleError, match=r"\[stage segmentation\] cannot read the JSON file\n.*\n.* makes it again"):
+        runner_of().run(stage())
 
 
 def test_no_kind_of_stage_is_an_error(runner_of):

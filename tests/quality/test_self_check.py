@@ -3,6 +3,7 @@
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json, write_nifti
@@ -14,6 +15,7 @@ from scripts.data.volume_io import Volume
 from scripts.quality.evidence import TrustRule
 from scripts.quality.records import NETWORK, PSEUDO_LABEL, distrusted
 from scripts.quality.self_check import SelfCheckStage
+from tests.damage import damage
 from tests.prnet_fixtures import CLASSES, LAS, SPACING_MM, make_cohort, phantom
 
 OTHERS = ("case_1", "case_2")
@@ -221,6 +223,21 @@ def test_what_all_references_get_wrong_is_seen_on_the_support(cohort, tmp_path):
     assert record["shared_quality"] == pytest.approx(np.median(dice), abs=1e-3)
     kidney = record["classes"]["left_kidney"]
     assert kidney["predicted_dice"] == pytest.approx(np.median(dice), abs=0.02) and kidney["interval"][1] < 0.9
+    again = check(cohort, tmp_path, support_mask=as_segments(tmp_path / "support_mask.nii.gz"))
+    assert again["shared_quality"] == record["shared_quality"]
+
+
+def as_segments(label_map):
+    """The label map as 3D Slicer writes one: other values, and the classes' names."""
+    image = sitk.ReadImage(str(label_map))
+    values = sitk.GetArrayFromImage(image)
+    segments = sitk.GetImageFromArray(sum((values == value) * (10 + n) for n, value in enumerate(CLASSES.values())))
+    segments.CopyInformation(image)
+    for number, name in enumerate(CLASSES):
+        for key, content in (("ID", f"S_{number}"), ("Name", name), ("Layer", 0), ("LabelValue", 10 + number)):
+            segments.SetMetaData(f"Segment{number}_{key}", str(content))
+    sitk.WriteImage(segments, str(label_map.with_name("support_mask.seg.nrrd")))
+    return label_map.with_name("support_mask.seg.nrrd")
 
 
 def test_labels_that_do_not_come_back_lower_the_trust(cohort, tmp_path):
@@ -292,6 +309,15 @@ def test_a_case_that_was_not_propagated(cohort, tmp_path):
     WorkFolder(tmp_path).propagation.atlases("case_1").unlink()
     with pytest.raises(BundleError, match="was not propagated"):
         check(cohort, tmp_path)
+
+
+@pytest.mark.parametrize("place", ["pseudo_labels", "results"])
+def test_a_damaged_label_map_of_an_earlier_stage_is_told_with_what_makes_it_again(cohort, tmp_path, place):
+    file = tmp_path / place / "case_2.nii.gz"
+    damage(file, "cut")
+    with pytest.raises(BundleError, match=r"a result of an earlier stage cannot be read") as error:
+        check(cohort, tmp_path)
+    assert str(file) in str(error.value) and str(error.value.expected).endswith("makes it again")
 
 
 def test_a_record_without_label_fusion_is_refused(cohort, tmp_path):

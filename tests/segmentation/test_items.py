@@ -85,6 +85,18 @@ def test_inference_items_convert_skip_and_name_bad_volumes(tmp_path, caplog):
         inference_items(tmp_path / "empty", output)
 
 
+def test_a_conversion_that_cannot_be_written_is_no_verdict_on_the_volume(tmp_path):
+    hu, _ = phantom(0)
+    (tmp_path / "in").mkdir()
+    image = nib.Nifti1Image(hu, LAS)
+    image.header.set_xyzt_units("meter")
+    nib.save(image, tmp_path / "in" / "a.nii.gz")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "images").touch()
+    with pytest.raises(BundleError, match="cannot write the file"):
+        inference_items(tmp_path / "in", tmp_path / "out")
+
+
 def test_plain_pairs_count_as_fully_labelled():
     image = MetaTensor(torch.zeros(1, 2, 2, 2), meta={"filename_or_obj": "/somewhere/ct_7.nii.gz"})
     item = LocatedClassesd(CLASSES)({"image": image})
