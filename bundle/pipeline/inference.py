@@ -15,7 +15,7 @@ from scripts.common.files import sha256_of_file
 from scripts.common.work_folder import LabelFolder, PropagationFolder
 from scripts.data.case import check_case_names
 from scripts.data.gate.admission import left_out_lines
-from scripts.data.volume_io import find_volumes, is_plain_nifti
+from scripts.data.volume_io import FolderScan, is_plain_nifti, scan_folder
 from scripts.networks.loading import read_card
 from scripts.networks.segmenter import CARD, WEIGHTS, check_segmentation
 from scripts.segmentation.inference_verdicts import InferenceVerdicts
@@ -44,18 +44,16 @@ def infer_folder(
     """
     overrides = network_overrides(model) | device_override(device)
     labels = network_labels(model, output, probabilities_dir, deciding_values(read_configs(CONFIG)))
-    volumes = find_volumes(images)
-    check_case_names(volumes)
+    scan = scan_folder(images)
+    check_case_names(scan.volumes)
     refuse_images_among_results(images, output, ("images",), "inference")
     with only_command_in(output):
-        _infer_volumes(volumes, images, labels, overrides)
+        _infer_volumes(scan, images, labels, overrides)
 
 
-def _infer_volumes(
-    volumes: Mapping[str, Path], images: Path, labels: NetworkLabels, overrides: Mapping[str, Any]
-) -> None:
-    output, joined = labels.labels.path, labels.probabilities
-    verdicts = InferenceVerdicts({}, {})
+def _infer_volumes(scan: FolderScan, images: Path, labels: NetworkLabels, overrides: Mapping[str, Any]) -> None:
+    volumes, output, joined = scan.volumes, labels.labels.path, labels.probabilities
+    verdicts = InferenceVerdicts({}, {}, {str(file): reason for file, reason in scan.unused})
     inputs = labels.inputs(verdicts.readable(volumes))
     converted = {
         case: output / "images" / f"{case}.nii.gz" for case, file in volumes.items() if not is_plain_nifti(file)

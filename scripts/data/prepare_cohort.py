@@ -18,7 +18,7 @@ from scripts.common.files import write_json, write_nifti
 from scripts.common.work_folder import WorkFolder
 from scripts.data.case import Case, as_spacing, check_case_names
 from scripts.data.cohort import STAGE, Cohort, load_cohort
-from scripts.data.gate.admission import admit, left_out_lines, rejection, verdict_lines
+from scripts.data.gate.admission import admit, left_out_lines, rejection, unused_lines, verdict_lines
 from scripts.data.gate.output_space import check_output
 from scripts.data.reading.alignment import on_grid_of
 from scripts.data.stroke_classes import (
@@ -224,8 +224,7 @@ def _tell(cohort: Cohort, left_out: Mapping[str, BundleError]) -> None:
     """Say what is odd about the volumes, and what is not used."""
     for message in (*left_out_lines(left_out), *verdict_lines(cohort.warnings)):
         logger.warning("%s", message)
-    unused = {Path(file).name: [f"not used: {reason}"] for file, reason in cohort.unused.items()}
-    for message in verdict_lines(unused):
+    for message in unused_lines(cohort.unused):
         logger.info("%s", message)
 
 

@@ -197,5 +197,8 @@ def _compact(hu: np.ndarray) -> np.ndarray:
 
 def _voxel_fingerprint(hu: np.ndarray) -> str:
     """SHA-256 of shape and whole-HU values; copies in another format or axis order have the same."""
-    whole = np.ascontiguousarray(np.clip(np.rint(hu), -32768, 32767).astype(np.int16))
-    return sha256(str(whole.shape).encode() + whole.tobytes()).hexdigest()
+    whole = np.rint(hu)
+    np.clip(whole, -32768, 32767, out=whole)
+    digest = sha256(str(whole.shape).encode())
+    digest.update(whole.astype(np.int16, order="C"))
+    return digest.hexdigest()

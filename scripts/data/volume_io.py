@@ -81,7 +81,8 @@ def read_labels(path: str | Path, classes: Mapping[str, int] | None = None) -> V
         )
     labels = np.rint(array)
     if not np.allclose(array, labels, atol=1e-4):
-        raise volume_error("the label map has values that are no whole numbers", path, "whole numbers", "fractions")
+        expected = "whole numbers: a label map, not an image"
+        raise volume_error("the label map has values that are no whole numbers", path, expected, "fractions")
     small = np.abs(labels).max() <= np.iinfo(np.int16).max
     labels = np.ascontiguousarray(labels, dtype=np.int16 if small else np.int32)
     labels, names = renumbered(labels, volume.names, classes or {})
@@ -116,7 +117,7 @@ def _read(path: Path, strict: bool) -> Volume:
     if not path.exists():
         raise volume_error("the volume is missing", path, "a file or a DICOM folder", "nothing there")
     if path.is_file() and path.stat().st_size == 0:
-        raise volume_error("the file is empty", path, "a CT volume", "0 bytes")
+        raise volume_error("the file is empty", path, "a CT volume: copy it again", "0 bytes")
     try:
         if is_nifti(path):
             return read_nifti(path)
@@ -124,7 +125,7 @@ def _read(path: Path, strict: bool) -> Volume:
     except BundleError:
         raise
     except Exception as error:  # the readers raise anything on damaged files
-        expected = "NIfTI, NRRD, MetaImage or DICOM"
+        expected = "a whole file in NIfTI, NRRD, MetaImage or DICOM: copy or convert it again"
         raise volume_error("the volume cannot be read", path, expected, _one_line(error)) from error
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.common.errors import BundleError
 from scripts.common.files import keep_json, read_json
 from scripts.common.work_folder import LabelFolder
-from scripts.data.gate.admission import left_out_lines, rejection, verdict_lines
+from scripts.data.gate.admission import left_out_lines, rejection, unused_lines, verdict_lines
 from scripts.data.volume_cache import fingerprint
 from scripts.segmentation.items import AdmittedVolumes
 
@@ -26,10 +26,12 @@ class InferenceVerdicts:
     Attributes:
         warnings: case -> sentences about its volume; nothing of one that is simply good.
         left_out: case -> why it is left out.
+        unused: file -> reason, of what else lies in the folder.
     """
 
     warnings: dict[str, tuple[str, ...]]
     left_out: dict[str, BundleError]
+    unused: dict[str, str] = field(default_factory=dict)
 
     def readable(self, volumes: Mapping[str, Path]) -> dict[str, str]:
         """Case -> fingerprint of its file; what cannot be read is left out."""
@@ -57,13 +59,16 @@ class InferenceVerdicts:
     def write(self, labels: LabelFolder, sources: Mapping[str, Path]) -> None:
         """Keep them for the next run."""
         rejected = {case: rejection(sources[case], error) for case, error in self.left_out.items()}
-        keep_json(labels.path / FILE_NAME, {"warnings": self.warnings, "rejected": rejected})
+        content = {"warnings": self.warnings, "rejected": rejected, "unused": self.unused}
+        keep_json(labels.path / FILE_NAME, content)
 
     def tell(self, labels: LabelFolder, done: Collection[str]) -> None:
         """One line for what is not simply good, and one for how many there are; `done` have a label map."""
         verdicts = {case: (*self.warnings.get(case, ()), *_about_label_map(labels.record(case))) for case in done}
         for message in (*left_out_lines(self.left_out), *verdict_lines(verdicts)):
             logger.warning("%s", message)
+        for message in unused_lines(self.unused):
+            logger.info("%s", message)
         logger.info("%d label maps in %s; %d volumes left out", len(done), labels.path, len(self.left_out))
 
 

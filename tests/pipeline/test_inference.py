@@ -20,7 +20,7 @@ CARD = {key: TINY[key] for key in ("classes", "spacing_mm", "patch_size", "archi
 
 @pytest.fixture
 def images(tmp_path):
-    """A good volume, one like MR, one without its intercept, one cut short, a broken link."""
+    """A good volume, one like MR, one without its intercept, one cut short, a broken link, one in a nested folder."""
     folder = tmp_path / "images"
     folder.mkdir()
     hu, _ = phantom(0)
@@ -29,6 +29,8 @@ def images(tmp_path):
     content = (folder / "short.nii.gz").read_bytes()
     (folder / "short.nii.gz").write_bytes(content[: len(content) // 2])
     (folder / "gone.nii.gz").symlink_to(folder / "nowhere")
+    (folder / "deep").mkdir()
+    (folder / "deep" / "nested.nii.gz").write_bytes(content)
     return folder
 
 
@@ -63,6 +65,7 @@ def test_good_volumes_go_on_and_the_others_are_told_once_more_on_a_second_run(tm
         assert f"2 label maps in {output}; 3 volumes left out" in text
         assert "case gone]" in text and "case short]" in text and "water lies near 1024" in text
         assert "mr: the values are no Hounsfield units" in text and sentence in text
+        assert text.count("nested.nii.gz: not used: volume in a nested folder") == 1
     assert set(read_json(output / "verdicts")["rejected"]) == {"gone", "raw", "short"}
 
 

@@ -65,6 +65,11 @@ def verdict_lines(verdicts: Mapping[str, Sequence[str]]) -> list[str]:
     return [f"{_listed(names)}: {sentence}" for sentence, names in cases.items()]
 
 
+def unused_lines(unused: Mapping[str, str]) -> list[str]:
+    """File -> why it is not used (see `FolderScan`), as few lines."""
+    return verdict_lines({Path(file).name: [f"not used: {reason}"] for file, reason in unused.items()})
+
+
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return ", ".join(names[:MOST_NAMES]) + more

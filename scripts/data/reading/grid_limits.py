@@ -29,7 +29,9 @@ def check_grid(path: Path, shape: tuple[int, ...], affine: np.ndarray, cropped: 
     """
     size = " x ".join(map(str, shape))
     if len(shape) != 3:
-        raise volume_error(f"the volume is {len(shape)}-D", path, "a 3-D volume", size)
+        raise volume_error(
+            f"the volume is {len(shape)}-D", path, "a 3-D volume: save one time point in a file of its own", size
+        )
     if min(shape) < (1 if cropped else MINIMUM_VOXELS):
         raise volume_error("the volume is too small", path, f"at least {MINIMUM_VOXELS} voxels along each axis", size)
     if not np.all(np.isfinite(affine)) or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
