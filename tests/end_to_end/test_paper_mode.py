@@ -228,7 +228,7 @@ def test_infer_and_evaluate(cohort, finished, tmp_path, capsys):
     command[command.index("--model") + 1] = str(other_network(finished / "segmentation", tmp_path / "other"))
     main(command)
     changed = {name for name, stamp in stamps(tmp_path / "maps").items() if stamp != before[name]}
-    assert changed == set(before) - {"volumes.json"}, "those of another network are made again"
+    assert changed == set(before) - {"verdicts"}, "those of another network are made again"
     folders = ["--predictions", str(tmp_path / "maps"), "--labels", str(cohort / "labels")]
     main(["evaluate", *folders, "--classes", "spleen:1,liver:4", "--json", str(tmp_path / "scores.json")])
     assert "4 cases" in capsys.readouterr().out
