@@ -19,6 +19,7 @@ from bundle.pipeline.modes import FULL
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_folder, read_json, sha256_of_file, write_json
 from scripts.common.work_folder import WorkFolder
+from scripts.networks.embedding_weights import load_embedding
 from scripts.networks.loading import read_card
 from scripts.networks.segmenter import CARD, WEIGHTS
 
@@ -39,11 +40,13 @@ def assemble(release: Release, output: Path, task: Path | None = None, largest_m
         largest_mb: files above it lie elsewhere (`Release.large_files_url`).
 
     Raises:
-        BundleError: no network, a version without a change, or files in the way that we did not write.
+        BundleError: no network or a damaged one, a version without a change, or files in the way that we did not write.
     """
     work = None if task is None else WorkFolder(task)
     network = BUNDLE_ROOT / "models" if work is None else work.segmentation
     network_overrides(network)  # refuses what cannot be read
+    if work is not None and work.embedding.exists():
+        load_embedding(work.embedding)
     if work is not None and (release.data_terms is None or not release.data_terms.is_file()):
         raise BundleError(
             "a network carries traces of the images it was trained on: say under which terms",

@@ -13,6 +13,7 @@ from bundle.packaging.release import STAGE, Release
 from bundle.packaging.rules import broken_rules
 from bundle.packaging.trials import failed_trials
 from scripts.common.errors import BundleError
+from scripts.common.failures import blamed
 from scripts.common.files import atomic_path
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip can hold
@@ -35,7 +36,7 @@ def package(release: Release, output: Path, task: Path | None = None, schema: Pa
         BundleError: something is missing or in the way, another command works there, or the finished folder breaks a
             rule; it then stays to be looked at.
     """
-    with only_command_in(output):
+    with only_command_in(output), blamed(STAGE):
         return _packaged(release, output, task, schema)
 
 

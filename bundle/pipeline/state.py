@@ -14,6 +14,7 @@ from typing import Any
 from bundle.folder_lock import only_command_in
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
+from scripts.common.schema import is_finite
 from scripts.common.work_folder import WorkFolder
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class WorkDirectory:
             content = read_json(self.work.state)
         except BundleError as error:
             return self._damaged(error)
-        if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
+        if not isinstance(content, dict) or not all(map(_is_entry, content.values())):
             return self._damaged("not a table of stages")
         return content
 
@@ -79,6 +80,10 @@ class WorkDirectory:
 
     def _write(self, state: dict[str, dict[str, Any]], title: str, entry: dict[str, Any]) -> None:
         write_json(self.work.state, state | {title: entry})
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and is_finite(entry.get("seconds", 0.0))
 
 
 def _with_peak_memory(action: Callable[[], bool]) -> tuple[bool, float]:

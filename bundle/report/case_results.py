@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from bundle.report.run import Run, tolerant
+from bundle.report.run import Run, tolerant, warnings_of
 from bundle.report.volumes import RasVolume, open_labels
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json
 from scripts.common.overlap import dice_of
 from scripts.data.records import PropagationRecord
 from scripts.data.scribbles import BACKGROUND
@@ -122,9 +121,8 @@ def summarise_case(run: Run, case: str) -> CaseResult:
 def _warnings(run: Run, case: str) -> tuple[str, ...]:
     """Of the cohort, and of the records that the segmentation network left."""
     of_volume = () if run.cohort is None else run.cohort.warnings.get(case, ())
-    records = [tolerant(read_json, labels.record(case))[0] for labels in (run.folder.network, run.folder.predictions)]
-    of_labels = [record.get("warnings", ()) for record in records if isinstance(record, dict)]
-    return (*of_volume, *(sentence for sentences in of_labels for sentence in sentences))
+    records = [labels.record(case) for labels in (run.folder.network, run.folder.predictions)]
+    return (*of_volume, *(sentence for record in records for sentence in warnings_of(record)))
 
 
 def open_maps(paths: Mapping[str, Path], classes: Mapping[str, int]) -> tuple[dict[str, RasVolume], tuple[str, ...]]:

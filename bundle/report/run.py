@@ -14,6 +14,7 @@ import numpy as np
 
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
+from scripts.common.schema import is_finite
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort, load_cohort
 from scripts.data.records import PropagationRecord
@@ -162,6 +163,13 @@ def tolerant(read: Callable[[Path], Content], file: Path) -> tuple[Content | Non
         return None, (f"{file.name} is damaged and was left out.",)
 
 
+def warnings_of(record: Path) -> list[str]:
+    """Sentences under `warnings` of a record; none of one that is missing or damaged."""
+    content, _ = tolerant(read_json, record)
+    warnings = content.get("warnings") if isinstance(content, dict) else None
+    return [str(sentence) for sentence in warnings] if isinstance(warnings, list) else []
+
+
 def read_curve(path: Path) -> dict[str, np.ndarray]:
     """Columns of a curve.csv as floats, NaN where empty; {} if the file is missing or damaged."""
     if not path.exists():
@@ -191,10 +199,14 @@ def _choices(settings: Any) -> Choices:
 def _times(state: Any) -> tuple[StageTime, ...]:
     entries = state.items() if isinstance(state, dict) else ()
     return tuple(
-        StageTime(stage, bool(entry.get("done")), float(entry["seconds"]), entry.get("peak_memory_mb"))
+        StageTime(stage, bool(entry.get("done")), float(entry["seconds"]), _number(entry.get("peak_memory_mb")))
         for stage, entry in entries
-        if isinstance(entry, dict) and isinstance(entry.get("seconds"), (int, float))
+        if isinstance(entry, dict) and is_finite(entry.get("seconds"))
     )
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if is_finite(value) else None
 
 
 def _cases_of_results(folder: WorkFolder) -> set[str]:

@@ -11,10 +11,9 @@ import numpy as np
 from bundle.report.case_results import CaseResult
 from bundle.report.markup import Markup, paragraph, section, spoken, swatch
 from bundle.report.pictures import STROKE_SLAB_MM, Contours, Strokes, colours_of, three_planes
-from bundle.report.run import Run, tolerant
+from bundle.report.run import Run, tolerant, warnings_of
 from bundle.report.volumes import SMALLEST_VIEW_MM, RasVolume, View, open_image, open_labels, view_around
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json
 from scripts.data.records import PseudoLabelRecord
 from scripts.data.scribbles import BACKGROUND
 
@@ -86,20 +85,14 @@ def _warnings(run: Run, support: str) -> list[str]:
     """What was remarked on the strokes, and on what grew from them."""
     files = [run.folder.scribble_remarks]
     files += [] if run.choices.support_mask else [run.folder.support_mask.record(support)]
-    contents = [tolerant(read_json, file)[0] for file in files]
-    return [f"Look here: {text}" for content in contents if isinstance(content, dict) for text in _texts(content)]
-
-
-def _texts(content: Mapping[str, object]) -> list[str]:
-    warnings = content.get("warnings")
-    return [str(text) for text in warnings] if isinstance(warnings, list) else []
+    return [f"Look here: {text}" for file in files for text in warnings_of(file)]
 
 
 def _support_mask(run: Run, support: str) -> SupportMask | None:
     """As given or grown; None where there is none that can be read."""
     given, grown = run.choices.support_mask, run.folder.support_mask
     path = given or grown.label(support)
-    labels, _ = tolerant(open_labels, path)
+    labels, _ = tolerant(lambda file: open_labels(file, run.classes), path)
     if labels is None:
         return None
     record = None if given else tolerant(PseudoLabelRecord.read, grown.record(support))[0]

@@ -227,6 +227,17 @@ def test_a_users_network_brings_its_classes_and_numbers(task, tmp_path):
     assert (folder / "docs" / "data_license.txt").read_text(encoding="utf-8") == "Ours, for research.\n"
 
 
+def test_a_damaged_embedding_is_refused_and_the_package_before_stays(task, tmp_path):
+    release = Release("aorta_segmentation", data_terms=tmp_path / "terms.txt")
+    folder = assemble(release, tmp_path / "zoo", task)
+    (task / "embedding").mkdir()
+    (task / "embedding" / "model.pt").write_bytes(b"cut")
+    (task / "embedding" / "model.json").write_text("{")
+    with pytest.raises(BundleError, match="the card of the embedding weights is damaged"):
+        assemble(release, tmp_path / "zoo", task)
+    assert not (folder / "models" / "embedding").exists() and (folder / "LICENSE").exists()
+
+
 @pytest.mark.slow
 def test_a_users_package_works_alone(task, tmp_path):
     archive = package(Release("aorta_segmentation", data_terms=tmp_path / "terms.txt"), tmp_path / "zoo", task=task)

@@ -76,7 +76,7 @@ def test_seconds_add_up_over_kills_but_not_over_changes(directory, monkeypatch):
     assert directory.state()["a"]["seconds"] == 10
 
 
-@pytest.mark.parametrize("content", ["{", "[1, 2]", '{"a": 3}'])
+@pytest.mark.parametrize("content", ["{", "[1, 2]", '{"a": 3}', '{"b": {"seconds": "3"}}'])
 def test_a_damaged_file_is_said_once_and_survived(directory, caplog, content):
     directory.run("a", lambda: True)
     directory.work.state.write_text(content, encoding="utf-8")

@@ -60,6 +60,13 @@ def test_a_damaged_record_of_any_kind_becomes_a_sentence(output):
     assert "There was no self-check" in text and "No times are recorded" in text
 
 
+def test_values_of_another_kind_in_a_log_or_record_stop_no_report(output):
+    write_json(output / "state.json", {"embedding": {"done": True, "seconds": 3, "peak_memory_mb": "much"}})
+    for warnings, case in ((7, "case_1"), ([["odd"]], "case_2")):
+        write_json(output / "predictions" / f"{case}.json", {"warnings": warnings})
+    assert "odd" in text_of(write_report(output))
+
+
 def test_a_damaged_cohort_file_is_as_none(output):
     write_json(output / "cohort.json", {"cases": {"case_0": {}}})
     text = text_of(write_report(output))
