@@ -160,7 +160,8 @@ def _accepted(settings: RunSettings) -> dict[str, Path]:
     if settings.accepted is None:
         return {}
     if not settings.accepted.is_dir():
-        raise BundleError("the folder of accepted label maps is missing", stage="settings", file=settings.accepted)
+        problem, expected = "the folder of accepted label maps is missing", "a folder of label maps ID.nii.gz"
+        raise BundleError(problem, stage="settings", file=settings.accepted, expected=expected)
     return {case: file.absolute() for case, file in find_label_maps(settings.accepted).items()}
 
 

@@ -187,12 +187,12 @@ def read_curve(path: Path) -> dict[str, np.ndarray]:
 def _choices(settings: Any) -> Choices:
     if not isinstance(settings, dict):
         return Choices()
-    support_mask = settings.get("support_mask")
+    support_mask = _text(settings.get("support_mask"))
     return Choices(
-        mode=settings.get("mode"),
+        mode=_text(settings.get("mode")),
         small=bool(settings.get("small")),
-        weights=settings.get("weights"),
-        support_mask=Path(support_mask) if support_mask else None,
+        weights=_text(settings.get("weights")),
+        support_mask=None if support_mask is None else Path(support_mask),
     )
 
 
@@ -203,6 +203,10 @@ def _times(state: Any) -> tuple[StageTime, ...]:
         for stage, entry in entries
         if isinstance(entry, dict) and is_finite(entry.get("seconds"))
     )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _number(value: Any) -> float | None:

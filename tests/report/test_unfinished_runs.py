@@ -62,6 +62,7 @@ def test_a_damaged_record_of_any_kind_becomes_a_sentence(output):
 
 def test_values_of_another_kind_in_a_log_or_record_stop_no_report(output):
     write_json(output / "state.json", {"embedding": {"done": True, "seconds": 3, "peak_memory_mb": "much"}})
+    write_json(output / "run.json", {"mode": 7, "small": [], "weights": {}, "support_mask": 3})
     for warnings, case in ((7, "case_1"), ([["odd"]], "case_2")):
         write_json(output / "predictions" / f"{case}.json", {"warnings": warnings})
     assert "odd" in text_of(write_report(output))
