@@ -41,9 +41,9 @@ def attempts(runs: Runs, folder: Path, count: int, seed: int) -> Iterator[Attemp
             yield Attempt(f"{name} killed after {label}", partial(_killed, runs, name, whole, moments_s))
 
 
-def kills_of(attempt_name: str) -> int:
-    """How many kills an attempt of that name holds."""
-    return attempt_name.count(" s")
+def kills_of(outcome: str) -> int:
+    """How many kills hit a run before its end."""
+    return int(outcome.split()[2]) if outcome.startswith("identical after") else 0
 
 
 def _undisturbed(runs: Runs, folder: Path, name: str) -> Undisturbed:

@@ -212,7 +212,9 @@ def test_ranks_share_the_cases(tmp_path, make_case, monkeypatch):
 def test_problems_are_named(tmp_path, make_case):
     case = make_case()
     labels = stage(tmp_path, case)
-    with pytest.raises(BundleError, match=r"no case has propagated points(?s:.*)propagation(?s:.*)expected: what `oneshot`"):
+    with pytest.raises(
+        BundleError, match=r"no case has propagated points(?s:.*)propagation(?s:.*)expected: what `oneshot`"
+    ):
         labels.run()
     propagated(tmp_path, case, [Point("liver", (1, 1, 1))], labels=[9])
     with pytest.raises(BundleError, match=r"case case_1(?s:.*)other classes(?s:.*)found: \[9\]"):
