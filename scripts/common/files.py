@@ -49,9 +49,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise BundleError(
-            "cannot write the file", file=path, expected="a writable folder with free space", found=error
-        ) from error
+        expected = "a writable folder with free space"
+        if isinstance(error, IsADirectoryError):
+            expected = "no folder of that name: move it away"
+        raise BundleError("cannot write the file", file=path, expected=expected, found=error) from error
     finally:
         with suppress(BundleError):  # also raised where the folder itself is the problem
             remove_tree(temporary)

@@ -6,6 +6,7 @@ import argparse
 import shutil
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from bundle.benchmark.command import keep_campaign
@@ -60,7 +61,7 @@ def _trials(part: str, folder: Path, options: argparse.Namespace) -> Iterator[Tr
         hostile.PART: hostile.attempts,
         volumes.PART: volumes.attempts,
     }[part]()
-    yield from tried(part, attempts, folder)
+    yield from tried(part, islice(attempts, 0, None, options.every), folder)
 
 
 def _cohort(folder: Path) -> Path:
@@ -86,6 +87,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--kills", type=int, default=80, help="planned; a run may end before one")
     parser.add_argument("--damages", type=int, help="how many kinds are drawn; all by default")
+    parser.add_argument("--every", type=int, default=1, help="one of so many trials")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--docs", type=Path, help="folder of results.md, to be written")
     return parser.parse_args()

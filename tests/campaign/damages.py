@@ -16,8 +16,12 @@ from tests.same_results import differing
 
 PART = "damage"
 KINDS = ("missing", "cut", "changed", "empty", "a folder")
-SAYS = re.compile(r"made again|done again|damaged|missing|continuing|changed|rewritten", re.IGNORECASE)
-SILENT = ("state.json", "report", "curve.csv", "tensorboard", "checkpoints")  # read by people, or by nobody once done
+SAYS = re.compile(r"made again|done again|damaged|missing|no record|continuing|changed|rewritten", re.IGNORECASE)
+# Read by people, or by nobody once done; or written by every run from what the command says.
+SILENT = (
+    *("state.json", "report", "curve.csv", "tensorboard", "checkpoints"),
+    *("run.json", "cohort.json", "scribble_remarks.json", "made_by"),
+)
 
 
 def attempts(cohort: Path, finished: dict[str, Path], count: int | None, seed: int) -> Iterator[Attempt]:
@@ -41,17 +45,24 @@ def _damaged(cohort: Path, mode: str, finished: Path, name: str, kind: str, fold
     shutil.copytree(finished, output)
     _damage(output / name, kind)
     ended = run(oneshot(cohort, output, mode), folder)
-    if ended.refused:
-        _same_but(output, finished, name)
-        shutil.rmtree(output)
-        return "refused"
+    refused = ended.refused and name in ended.text
+    if refused:
+        _remove(output / name)
+        ended = run(oneshot(cohort, output, mode), folder)
     expect_end(ended)
     if different := differing(output, finished):
         raise Lost(f"not mended: {', '.join(different[:3])}")
     if not SAYS.search(ended.text) and not any(part in name for part in SILENT):
         raise Lost(f"mended in silence: {last_line(ended.text)}")
     shutil.rmtree(output)
-    return "mended"
+    return "mended once the named file was removed" if refused else "mended"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _damage(file: Path, kind: str) -> None:
@@ -62,8 +73,3 @@ def _damage(file: Path, kind: str) -> None:
         file.mkdir()
     else:
         damage(file, kind)
-
-
-def _same_but(output: Path, finished: Path, name: str) -> None:
-    if different := [other for other in differing(output, finished) if other != name]:
-        raise Lost(f"refused, but changed {', '.join(different[:3])}")

@@ -32,8 +32,9 @@ def attempts(runs: Runs, folder: Path, count: int, seed: int) -> Iterator[Attemp
     """`count` kills over all commands, up to `MOST_PER_RUN` of them in one run."""
     rng = random.Random(seed)
     for name, share in SHARE.items():
-        left, whole = max(1, round(share * count)), _undisturbed(runs, folder / "undisturbed" / name, name)
-        while left:
+        left = round(share * count)
+        whole = _undisturbed(runs, folder / "undisturbed" / name, name) if left else None
+        while left and whole:
             kills = min(left, rng.randint(1, MOST_PER_RUN))
             moments_s = [rng.uniform(EARLIEST_S, whole.seconds / kills) for _ in range(kills)]
             left -= kills
@@ -60,7 +61,11 @@ def _killed(runs: Runs, name: str, whole: Undisturbed, moments_s: list[float], f
     expect_end(run(command, folder))
     if different := differing(folder / "out", whole.output):
         raise Lost(f"not the same: {', '.join(different[:3])}")
-    if left := [path.name for path in (folder / "out").rglob(".*") if path.name != ".lock"]:
+    if left := sorted(_hidden(folder / "out") - _hidden(whole.output)):
         raise Lost(f"left behind: {', '.join(left[:3])}")
     shutil.rmtree(folder / "out")
     return f"identical after {deaths} kills"
+
+
+def _hidden(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob(".*")}

@@ -2,56 +2,33 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.campaign import damages, hostile, kills, volumes
 from tests.campaign.__main__ import summary
-from tests.campaign.runs import Runs, make_cohort, oneshot
 from tests.campaign.trials import Attempt, Lost, Trial, expect_end, run, tried
-
-EVERY = 9
-
-
-def lost(part, attempts, folder):
-    """Name and reason of every trial that was lost."""
-    return [(trial.name, trial.lost) for trial in tried(part, attempts, folder) if trial.lost]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A cohort and the output of a run over it that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("campaign")
-    cohort, output = make_cohort(folder / "cohort"), folder / "finished" / "out"
-    output.parent.mkdir()
-    expect_end(run(oneshot(cohort, output, "paper"), folder))
-    return cohort, output
+from tests.paths import ROOT
 
 
 @pytest.mark.slow
-def test_odd_volumes_are_right_or_told(tmp_path):
-    assert lost(volumes.PART, list(volumes.attempts())[::EVERY], tmp_path) == []
-
-
-@pytest.mark.slow
-def test_hostile_strings_run_nothing(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert lost(hostile.PART, list(hostile.attempts())[::EVERY], tmp_path) == []
-
-
-@pytest.mark.slow
-def test_damaged_folders_are_mended(finished, tmp_path):
-    cohort, output = finished
-    assert lost(damages.PART, damages.attempts(cohort, {"paper": output}, 4, seed=1), tmp_path) == []
-
-
-@pytest.mark.slow
-def test_killed_runs_end_the_same(finished, tmp_path):
-    cohort, output = finished
-    runs = Runs(cohort, output / "segmentation")
-    attempts = [attempt for attempt in kills.attempts(runs, tmp_path, 4, seed=1) if "paper" not in attempt.name]
-    assert lost(kills.PART, attempts, tmp_path) == []
+@pytest.mark.parametrize(
+    ("part", "options"),
+    [
+        ("volumes", ["--every", "9"]),
+        ("hostile", ["--every", "9"]),
+        ("damage", ["--damages", "6", "--seed", "1"]),
+        ("kills", ["--kills", "4", "--seed", "1"]),
+    ],
+)
+def test_nothing_is_lost(tmp_path, part, options):
+    """In a process of its own: its children must not inherit threads that computed something."""
+    command = [sys.executable, "-m", "tests.campaign", "--parts", part, "--output", str(tmp_path / "tried"), *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace")
+    assert re.search(rf"^{part}: \d+ tried, 0 lost", done.stdout, re.MULTILINE), done.stdout + done.stderr
 
 
 def test_a_trial_that_breaks_is_lost_and_its_folder_is_its_own(tmp_path):

@@ -221,3 +221,10 @@ def test_a_damaged_result_is_one_error_that_names_it(tmp_path, kind):
     with pytest.raises(BundleError, match="a result of an earlier stage cannot be read") as caught:
         read_result(file)
     assert caught.value.file == str(file)
+
+
+def test_a_folder_in_the_file_s_place_says_so(tmp_path):
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(BundleError, match="cannot write the file") as caught:
+        write_json(tmp_path / "a.json", {})
+    assert caught.value.expected == "no folder of that name: move it away"
