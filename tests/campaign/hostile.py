@@ -96,9 +96,13 @@ def _guarded(attempt: Callable[[Path], Ended], folder: Path) -> str:
     bystander, inside = folder / "bystander.txt", folder / "inside"
     bystander.write_text("not yours", encoding="utf-8")
     inside.mkdir()
+    before = Path.cwd()
     os.chdir(inside)
-    ended = attempt(inside)
-    marks = [path for root in (folder, Path.cwd()) for path in root.rglob(f"*{MARK}") if path.name == MARK]
+    try:
+        ended = attempt(inside)
+    finally:
+        os.chdir(before)
+    marks = [path for path in folder.rglob(f"*{MARK}") if path.name == MARK]
     if marks:
         raise Lost("it ran")
     beside = sorted(path.name for path in folder.iterdir())
