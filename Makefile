@@ -42,7 +42,7 @@ format: setup ## Apply the formatting
 	$(VENV_PYTHON) -m ruff check --fix .
 	$(VENV_PYTHON) -m ruff format .
 
-fault-campaign: setup ## Try to break it for about an hour; the table goes to docs/results.md
+fault-campaign: setup ## Try to break it for a quarter of an hour; the table goes to docs/results.md
 	$(VENV_PYTHON) -m tests.campaign --docs docs $(ARGS)
 
 setup-monai-label: ## Create .venv-monai-label, for Python 3.11 (the next two do this themselves)

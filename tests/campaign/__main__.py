@@ -86,7 +86,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("runs/campaign"), help="emptied first")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--kills", type=int, default=80, help="planned; a run may end before one")
-    parser.add_argument("--damages", type=int, help="how many kinds are drawn; all by default")
+    parser.add_argument("--damages", type=int, default=60, help="how many kinds are drawn")
     parser.add_argument("--every", type=int, default=1, help="one of so many trials")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--docs", type=Path, help="folder of results.md, to be written")

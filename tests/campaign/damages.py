@@ -25,12 +25,12 @@ SILENT = (
 ON_THE_WAY = "segmentation/labels/"  # of no use to a training that is done
 
 
-def attempts(cohort: Path, finished: dict[str, Path], count: int | None, seed: int) -> Iterator[Attempt]:
-    """Every kind of file that a run of each mode leaves, in every kind of damage; `count` of them drawn, or all."""
+def attempts(cohort: Path, finished: dict[str, Path], count: int, seed: int) -> Iterator[Attempt]:
+    """Every kind of file that a run of each mode leaves, in every kind of damage; `count` of them drawn."""
     kinds = [
         (mode, file, kind) for mode, output in finished.items() for file in _one_of_each_kind(output) for kind in KINDS
     ]
-    chosen = kinds if count is None else sorted(random.Random(seed).sample(kinds, min(count, len(kinds))))
+    chosen = sorted(random.Random(seed).sample(kinds, min(count, len(kinds))))
     for mode, file, kind in chosen:
         yield Attempt(f"{mode}: {file}, {kind}", partial(_damaged, cohort, mode, finished[mode], file, kind))
 
