@@ -41,7 +41,7 @@ def test_every_line_is_kept_as_soon_as_it_is_there(tmp_path):
 
 def test_committed_pages_are_what_the_raw_results_give(tmp_path):
     rivals = json.loads((DOCS / "benchmarks" / "rivals.json").read_text(encoding="utf-8"))
-    texts = pages(command.read_cohorts(DOCS), rivals)
+    texts = pages(command.read_cohorts(DOCS), rivals, read_results(DOCS / "benchmarks" / command.CAMPAIGN))
     written = [file for file in (DOCS / "benchmarks").glob("*.*") if file.suffix in (".md", ".svg")]
     assert set(texts) == {"results.md", *(f"benchmarks/{file.name}" for file in written)}
     different = [name for name, text in texts.items() if (DOCS / name).read_text(encoding="utf-8") != text]
@@ -57,7 +57,7 @@ def test_pages_can_be_written_whenever_a_benchmark_is_cut_off(file):
 
 def test_the_results_fit_one_page_and_its_links_lead_somewhere():
     text = (DOCS / "results.md").read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 120
+    assert len(text.splitlines()) <= 130
     for target in ("benchmarks/abdomen_ct.md", "benchmarks/headneck_ct.md", "benchmarks/ablation.md"):
         assert f"]({target})" in text and (DOCS / target).is_file()
 

@@ -1,6 +1,7 @@
 import pytest
 
-from bundle.benchmark.results import result_line
+from bundle.benchmark.campaign import campaign_section
+from bundle.benchmark.results import Results, result_line
 from bundle.benchmark.tables.known_limits import known_limits
 from bundle.benchmark.tables.pages import pages
 from bundle.benchmark.tables.reached import all_organs, in_short, reached, speed, trust
@@ -128,3 +129,14 @@ def test_pages_are_written_of_what_there_is():
     assert set(both) == {"benchmarks/toy.md", "benchmarks/ablation.md", "results.md"}
     assert "[ablation](benchmarks/ablation.md)" in both["results.md"]
     assert pages({}) == {}
+
+
+def test_the_fault_campaign_stands_on_the_page_with_what_was_lost():
+    lines = [
+        result_line("part", "kills", tried=3, kills=4, survived={"identical": 2}, lost=[["infer", "hung"]], seconds=9),
+        result_line("part", "volumes", tried=2, kills=None, survived={"right": 1, "told": 1}, lost=[], seconds=1),
+    ]
+    text = campaign_section(Results(tuple(lines)))
+    assert "| runs killed by kill -9 at random moments, then continued, 4 kills | 3 | 2 identical | 1 | 9 |" in text
+    assert "| odd volumes | 2 | 1 right and 1 told | 0 | 1 |" in text
+    assert "- infer: hung" in text and campaign_section(Results()) == ""
