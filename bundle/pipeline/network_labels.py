@@ -18,7 +18,6 @@ logger = logging.getLogger(__name__)
 # Beside the label maps: which of them a network of ours set out to make. No case's file can have this name.
 FOLDER_RECORD = "made_by"
 OLD_FOLDER_RECORD = "made_of.json"  # of 0.3.0, which says nothing of cases
-JOINED = "propagation"  # below the label maps: class probabilities that the network joined
 
 
 @dataclass(frozen=True)
@@ -102,8 +101,7 @@ class NetworkLabels:
             return False
 
     def _is_whole(self, case: str, inputs: str) -> bool:
-        joined = PropagationFolder(self.labels.path / JOINED)
-        whole = self.probabilities is None or is_whole(joined.record(case), inputs)
+        whole = self.probabilities is None or is_whole(self.labels.joined.record(case), inputs)
         return whole and is_whole(self.labels.record(case), inputs)
 
     def _atlases(self, case: str) -> Any:

@@ -9,7 +9,6 @@ from typing import Any
 
 from bundle.pipeline.configs import CONFIGS, deciding_values, device_override, read_configs, run_config, with_paths
 from bundle.pipeline.inference import network_labels, network_overrides
-from bundle.pipeline.network_labels import JOINED
 from bundle.pipeline.plan import CaseByCase, Inference, Stage, Training
 from bundle.pipeline.settings import RunSettings
 from bundle.pipeline.stages import BASES, config_names
@@ -72,7 +71,7 @@ class Runner:
         network = network_overrides(stage.network)
         labels = network_labels(stage.network, stage.labels.path, probabilities_dir, self._deciding(stage))
         inputs = labels.inputs({name: case.sha256 for name, case in self.cohort.cases.items()})
-        for folder in (stage.labels.path, stage.labels.path / JOINED):
+        for folder in (stage.labels.path, stage.labels.joined.path):
             _forget_others(folder, self.cohort)
         todo = labels.clear(inputs)
         if not todo:

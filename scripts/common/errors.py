@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+MOST_SAID = 200  # characters of an error of others
+
+
+def in_short(error: BaseException, most: int = MOST_SAID) -> str:
+    """What an error of others says, in one line of at most so many characters; its kind where it says nothing."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
 
 class BundleError(Exception):
     """A problem the user can act on.

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from nibabel.filebasedimages import ImageFileError
 
-from scripts.common.errors import BundleError, UnexpectedError
+from scripts.common.errors import BundleError, UnexpectedError, in_short
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no space, no more space for this user, read-only
 DAMAGED = (ImageFileError, EOFError, zlib.error)
@@ -18,7 +18,6 @@ MEMORY_WORDS = (
     *("out of memory", "allocate memory", "not enough memory", "alloc_failed", "bad_alloc", "bad allocation"),
     *("shared memory", "killed by signal"),
 )
-MOST_SAID = 200  # characters of an error of others
 MEMORY_REMEDY = "more memory, fewer programs at the same time, or --small"
 DISK_REMEDY = "a writable folder with free space; the same command then continues"
 FILE_REMEDY = "run the same command again, it makes its own files anew; an input must be whole, or leave the case out"
@@ -57,7 +56,7 @@ def as_bundle_error(
         if is_out_of_memory(cause):
             file = None if known is None else known.file
             return BundleError(
-                "memory is short", stage=stage, case=case, file=file, expected=memory_remedy, found=_in_short(cause)
+                "memory is short", stage=stage, case=case, file=file, expected=memory_remedy, found=in_short(cause)
             )
     if known is not None:
         return known
@@ -65,9 +64,7 @@ def as_bundle_error(
         if isinstance(cause, OSError):
             return _of_file(cause, stage, case)
         if isinstance(cause, DAMAGED):
-            return BundleError(
-                "a file is damaged", stage=stage, case=case, expected=FILE_REMEDY, found=_in_short(cause)
-            )
+            return BundleError("a file is damaged", stage=stage, case=case, expected=FILE_REMEDY, found=in_short(cause))
     return UnexpectedError(chain[-1], stage=stage, case=case)
 
 
@@ -102,10 +99,5 @@ def _of_file(error: OSError, stage: str | None, case: str | None) -> BundleError
         problem, remedy = "a file is missing", FILE_REMEDY
     else:
         problem, remedy = "a file cannot be read or written", FILE_REMEDY
-    found = error.strerror or _in_short(error)
+    found = error.strerror or in_short(error)
     return BundleError(problem, stage=stage, case=case, file=error.filename, expected=remedy, found=found)
-
-
-def _in_short(error: BaseException) -> str:
-    """What it says, in one line; its kind where it says nothing."""
-    return " ".join(str(error).split())[:MOST_SAID] or type(error).__name__

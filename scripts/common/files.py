@@ -17,7 +17,7 @@ import nibabel as nib
 import numpy as np
 import torch
 
-from scripts.common.errors import BundleError
+from scripts.common.errors import BundleError, in_short
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +220,7 @@ def load_tensors(path: str | Path) -> Any:
     except OSError:
         raise
     except Exception as error:  # torch.load raises many types for a damaged file
-        reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
+        reason = in_short(error, LONGEST_REASON)
         # torch's own words advise to switch this protection off.
         raise ValueError(NO_TENSORS if "weights_only" in str(error) else reason) from None
 

@@ -26,21 +26,6 @@ class CacheFolder:
 
 
 @dataclass(frozen=True)
-class LabelFolder:
-    """Label maps on each case's own grid, each with a record of what made it: `ID.nii.gz`, `ID.json`."""
-
-    path: Path
-
-    def label(self, case: str) -> Path:
-        """(X, Y, Z) uint8 label values on the case's own grid."""
-        return self.path / f"{case}.nii.gz"
-
-    def record(self, case: str) -> Path:
-        """Written last: with it the case counts as done."""
-        return self.path / f"{case}.json"
-
-
-@dataclass(frozen=True)
 class PropagationFolder:
     """What was sent to each case: its points and, in mode `default`, class probabilities."""
 
@@ -61,6 +46,26 @@ class PropagationFolder:
     def atlases(self, case: str) -> Path:
         """What each atlas alone predicts: label values on the working grid, (X, Y, Z, atlases) (mode `default`)."""
         return self.path / f"{case}_atlases.nii.gz"
+
+
+@dataclass(frozen=True)
+class LabelFolder:
+    """Label maps on each case's own grid, each with a record of what made it: `ID.nii.gz`, `ID.json`."""
+
+    path: Path
+
+    @property
+    def joined(self) -> PropagationFolder:
+        """Class probabilities that a network joined with the atlases', beside its label maps (mode `default`)."""
+        return PropagationFolder(self.path / "propagation")
+
+    def label(self, case: str) -> Path:
+        """(X, Y, Z) uint8 label values on the case's own grid."""
+        return self.path / f"{case}.nii.gz"
+
+    def record(self, case: str) -> Path:
+        """Written last: with it the case counts as done."""
+        return self.path / f"{case}.json"
 
 
 @dataclass(frozen=True)
@@ -176,7 +181,7 @@ class WorkFolder:
     @property
     def ensemble(self) -> PropagationFolder:
         """Mean of the network's and the atlases' class probabilities (mode `default`)."""
-        return PropagationFolder(self.path / "network" / "propagation")
+        return self.network.joined
 
     @property
     def predictions(self) -> LabelFolder:

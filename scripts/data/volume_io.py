@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.common.errors import BundleError
+from scripts.common.errors import BundleError, in_short
 from scripts.data.reading.detached_data import data_files
 from scripts.data.reading.dicom_headers import is_dicom
 from scripts.data.reading.dicom_series import peek_series, read_series, series_files
@@ -126,8 +126,4 @@ def _read(path: Path, strict: bool) -> Volume:
         raise
     except Exception as error:  # the readers raise anything on damaged files
         expected = "a whole file in NIfTI, NRRD, MetaImage or DICOM: copy or convert it again"
-        raise volume_error("the volume cannot be read", path, expected, _one_line(error)) from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+        raise volume_error("the volume cannot be read", path, expected, in_short(error)) from error

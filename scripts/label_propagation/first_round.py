@@ -93,11 +93,11 @@ class FirstRoundStage(CaseStage):
 
     def make(self, case: str) -> tuple[dict[str, Any], Sequence[Path]]:
         """Propagate to one case."""
-        home = case == self.support.case.id
-        volume = self._propagated_support.volume if home else read_cached(self.cohort, case)
-        if home:
+        if case == self.support.case.id:
+            volume = self._propagated_support.volume
             result = propagate_home(self._propagated_support)
         else:
+            volume = read_cached(self.cohort, case)
             result = propagate_case(self._propagated_support, volume, self._embedded(volume), self.settings)
         if not len(result.points):
             logger.warning("%s: its body has nothing in common with the support's, and its label map stays empty", case)

@@ -17,7 +17,7 @@ from monai.transforms import MapTransform
 
 from scripts.common.failures import blamed
 from scripts.common.made_of import fingerprint, recorded_hash, write_record
-from scripts.common.work_folder import PropagationFolder
+from scripts.common.work_folder import LabelFolder, PropagationFolder
 from scripts.data.probability_maps import probabilities_on_grid, read_probabilities, write_probabilities
 from scripts.data.records import PropagationRecord
 
@@ -52,7 +52,7 @@ class JoinProbabilitiesd(MapTransform):
     ) -> None:
         super().__init__(keys)
         self.atlases = PropagationFolder(Path(probabilities_dir))
-        self.joined = PropagationFolder(Path(output_dir) / "propagation")
+        self.joined = LabelFolder(Path(output_dir)).joined
         self.network_share, self.image_key = network_share, image_key
         self.made_of = dict(made_of or {})
 

@@ -13,8 +13,8 @@ import torch
 from ignite.engine import Engine, Events
 
 from scripts.common.distributed import rank_and_world
-from scripts.common.errors import BundleError
-from scripts.common.files import atomic_path, load_tensors
+from scripts.common.errors import BundleError, in_short
+from scripts.common.files import LONGEST_REASON, atomic_path, load_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class ResumableCheckpoint:
             try:
                 target.load_state_dict(content[name])
             except (KeyError, RuntimeError, TypeError, ValueError) as error:
-                raise self._misfit(path, f"{name}: {' '.join(str(error).split())[:300]}") from error
+                raise self._misfit(path, f"{name}: {in_short(error, LONGEST_REASON)}") from error
 
     def _misfit(self, path: Path, found: str) -> BundleError:
         return BundleError(

@@ -16,7 +16,7 @@ from bundle.datasets.links import link_images
 from bundle.pipeline.inference import infer_folder
 from bundle.pipeline.pipeline import Pipeline
 from scripts.common.files import read_json, write_json, write_nifti
-from scripts.common.work_folder import LabelFolder, PropagationFolder
+from scripts.common.work_folder import LabelFolder
 from scripts.data.records import PseudoLabelRecord
 from scripts.data.volume_io import read_labels
 from scripts.quality.evaluation import Evaluation, evaluate_folder
@@ -69,7 +69,7 @@ def one_shot_network(
 
 def grow_ensemble(pipeline: Pipeline, network: LabelFolder, ensemble: LabelFolder, cases: tuple[str, ...]) -> None:
     """Label maps from the class probabilities, joined with the atlases', that a network left beside its own ones."""
-    grow_label_maps(pipeline, PropagationFolder(network.path / "propagation"), ensemble, cases)
+    grow_label_maps(pipeline, network.joined, ensemble, cases)
 
 
 def supervised_network(

@@ -12,10 +12,10 @@ from typing import BinaryIO
 
 from bundle.monai_label.gate.rules import STAGE, refusal
 from scripts.common.errors import BundleError
+from scripts.data.reading.grid_limits import MAXIMUM_VOXELS
 from scripts.data.volume_io import Volume, peek_grid
 
 SUFFIXES = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd")
-MOST_VOXELS = 2**30
 NRRD_HEADER_BYTES = 1 << 20
 
 
@@ -65,5 +65,5 @@ def _check_size(path: Path) -> None:
         shape, _ = peek_grid(path)
     except Exception:  # whatever it is, `read` says it better
         return
-    if math.prod(shape) > MOST_VOXELS:
-        raise BundleError("the volume is too large", expected=f"at most {MOST_VOXELS} voxels", found=shape)
+    if math.prod(shape) > MAXIMUM_VOXELS:
+        raise BundleError("the volume is too large", expected=f"at most {MAXIMUM_VOXELS} voxels", found=shape)
