@@ -10,6 +10,7 @@ from typing import Any
 
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, remove_file, write_json
+from scripts.common.kept_changes import set_aside_changed
 from scripts.common.made_of import content_mark, fingerprint, is_whole
 from scripts.common.work_folder import LabelFolder, PropagationFolder
 
@@ -68,6 +69,8 @@ class NetworkLabels:
         if stale:
             words = "%d label maps in %s are damaged, or of another network or image, and are made again"
             logger.warning(words, len(stale), self.labels.path)
+        for case in stale:
+            set_aside_changed(self.labels.record(case))
         for file in (file for found in files.values() for file in found):
             remove_file(file)
         about = {"network": self.network, "cases": sorted({*begun, *inputs})}

@@ -17,6 +17,7 @@ from bundle.pipeline.training_folder import TrainingFolder
 from scripts.common.errors import BundleError
 from scripts.common.failures import blamed
 from scripts.common.files import read_json, remove_file
+from scripts.common.kept_changes import set_aside_changed
 from scripts.common.made_of import content_mark
 from scripts.data.cohort import Cohort
 
@@ -171,6 +172,7 @@ def _forget_others(folder: Path, cohort: Cohort) -> None:
             files = [folder / Path(name).name for name in content["files"] if content["inputs"]]
         except (BundleError, KeyError, TypeError):
             continue
+        set_aside_changed(record)
         for file in (*files, record):
             remove_file(file)
         logger.info("%s: %s is in the cohort no more, and its files were removed", folder, record.stem)

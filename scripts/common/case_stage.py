@@ -15,6 +15,7 @@ from scripts.common.distributed import rank_and_world
 from scripts.common.errors import BundleError
 from scripts.common.failures import blamed, stops_every_case
 from scripts.common.files import remove_file
+from scripts.common.kept_changes import set_aside_changed
 from scripts.common.made_of import fingerprint, is_whole, write_record
 
 logger = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ class CaseStage(ABC):
     def _make(self, case: str, inputs: str) -> None:
         start = time.perf_counter()
         with blamed(self.name, case):
+            set_aside_changed(self.record(case))
             remove_file(self.record(case))  # what is half made again looks like nothing that is whole
             content, files = self.make(case)
             seconds = round(time.perf_counter() - start, 3)

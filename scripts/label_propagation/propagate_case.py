@@ -126,7 +126,7 @@ def propagate_case(
     except TooFewMatchesError:
         return _nothing_propagated(support, volume)
     fits = affine_fits(support.orientations, query, settings.matching, settings.orientation)
-    orientation = turned(fits, settings.orientation.least_gain)
+    orientation = turned(fits, settings.orientation)
     points = _judged_points(support, volume, query, maps, settings)
     if support.atlas is None:
         return CasePropagation(points, maps.similarity, orientation)

@@ -41,11 +41,14 @@ class OrientationSettings:
 
     Attributes:
         landmarks: random cells of each body that are matched.
-        least_gain: a body is turned if it fits more than so many times as well as it does as it is.
+        least_gain: a body is turned if it fits more than so many times as well as it does as it is,
+        least_difference: and by more than this: where nothing fits well, as with a network that hardly learned, some
+            orientation always fits a little better.
     """
 
     landmarks: int = 3000
     least_gain: float = 1.2
+    least_difference: float = 0.06
 
 
 @dataclass(frozen=True)
@@ -144,15 +147,15 @@ def _near(places_mm: Tensor, returned: Tensor, matching: MatchingSettings) -> Te
     return (places_mm[returned] - places_mm).norm(dim=1) <= matching.match_cycle_mm
 
 
-def turned(fits: Mapping[str, float], least_gain: float) -> str | None:
-    """How a body is turned; None where no orientation fits more than `least_gain` times as well as it does as it is.
+def turned(fits: Mapping[str, float], settings: OrientationSettings) -> str | None:
+    """How a body is turned; None where no orientation fits so much better than it does as it is.
 
     Of several that fit nearly alike, as those of a symmetric body do, turns come before mirror images.
 
     Args:
         fits: see `affine_fits`.
-        least_gain: see `OrientationSettings`.
+        settings: `least_gain` and `least_difference` count.
     """
     best = max(fits.values())
-    found = next(words for words in ORIENTATIONS if least_gain * fits[words] >= best)
-    return None if found == AS_IT_IS else found
+    found = next(words for words in ORIENTATIONS if settings.least_gain * fits[words] >= best)
+    return None if best - fits[AS_IT_IS] <= settings.least_difference or found == AS_IT_IS else found

@@ -1,11 +1,12 @@
 import errno
 
+import numpy as np
 import pytest
 
 from scripts.common import case_stage
 from scripts.common.case_stage import CaseStage
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json
+from scripts.common.files import read_json, read_result, write_nifti
 
 
 class Doubling(CaseStage):
@@ -174,3 +175,21 @@ def test_what_is_wrong_before_any_case_is_made_names_stage_and_case(tmp_path):
 
     with pytest.raises(BundleError, match=r"\[stage doubling\] memory is short"):
         Unprepared(tmp_path, NUMBERS).run()
+
+
+class Labelling(Doubling):
+    """Writes a label map of each case's number."""
+
+    def make(self, case):
+        file = self.folder / f"{case}.nii.gz"
+        write_nifti(file, np.full((2, 2, 2), self.numbers[case], np.uint8), np.eye(4))
+        return {"case": case}, [file]
+
+
+def test_a_label_map_that_the_user_changed_is_made_again_and_kept(tmp_path):
+    Labelling(tmp_path, NUMBERS).run()
+    write_nifti(tmp_path / "b.nii.gz", np.full((2, 2, 2), 9, np.uint8), np.eye(4))
+    assert Labelling(tmp_path, {**NUMBERS, "a": 4}).run() == ["a", "b"]
+    assert read_result(tmp_path / "b.nii.gz")[0].max() == 2
+    assert read_result(tmp_path / "set_aside" / "b.nii.gz")[0].max() == 9
+    assert not (tmp_path / "set_aside" / "a.nii.gz").exists(), "nobody changed that one"

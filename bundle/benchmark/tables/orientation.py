@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
 from bundle.benchmark.results import Results
 from bundle.benchmark.tables import captions
 from bundle.benchmark.tables.markdown import number, of, table
+
+LEAST_FIT = 1e-4  # as the raw results are rounded
 
 
 def orientation_section(results: Results) -> str:
@@ -14,20 +20,29 @@ def orientation_section(results: Results) -> str:
     parts = [
         "## Turned and mirrored bodies",
         f"{captions.command('orientation', name)}; {captions.origin(lines)}. Supports {supports}; all volumes as they "
-        "are, those of the `test` list in every other orientation; no label is used. The gain says how many times "
-        "better the best of the other orientations fits. A body is flagged as turned above a gain of "
-        f"{results.head['least_gain']:g}. {captions.raw(name, 'orientation')}",
+        "are, those of the `test` list in every other orientation; no label is used. A body is flagged as turned if "
+        f"the best of the other orientations fits more than {results.head['least_gain']:g} times as well, and by more "
+        f"than {results.head['least_difference']:g}. {captions.raw(name, 'orientation')}",
         orientation_table(results),
     ]
     return "\n\n".join(parts)
 
 
 def orientation_table(results: Results) -> str:
-    """Of each orientation: volumes flagged as turned, and the smallest and greatest gain."""
+    """Of each orientation: volumes flagged as turned, and the median fits."""
     rows = []
     for orientation in dict.fromkeys(line["orientation"] for line in results.of("orientation")):
         lines = [line for line in results.of("orientation") if line["orientation"] == orientation]
-        gains = [gain for line in lines for gain in line["gains"].values()]
-        flagged = sum(gain > results.head["least_gain"] for gain in gains)
-        rows.append([orientation, of(flagged, len(gains)), number(min(gains)), number(max(gains))])
-    return table(["the volume", "flagged, volume and support", "smallest gain", "greatest gain"], rows)
+        fits = [fit for line in lines for fit in line["fits"].values()]
+        flagged = sum(_flagged(fit, results.head) for fit in fits)
+        own, others = (median(fit[kind] for fit in fits) for kind in ("as_it_is", "otherwise"))
+        gains = [fit["otherwise"] / max(fit["as_it_is"], LEAST_FIT) for fit in fits]
+        gain = f"{number(min(gains))} to {number(max(gains))}"
+        rows.append([orientation, of(flagged, len(fits)), number(own), number(others), gain])
+    titles = ["the volume", "flagged, volume and support", "median fit as it is", "median of the best otherwise"]
+    return table([*titles, "otherwise over as it is"], rows)
+
+
+def _flagged(fit: Mapping[str, float], head: Mapping[str, Any]) -> bool:
+    own, other = fit["as_it_is"], fit["otherwise"]
+    return other > head["least_gain"] * own and other - own > head["least_difference"]

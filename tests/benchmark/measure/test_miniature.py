@@ -10,6 +10,7 @@ from bundle.benchmark.results import EVERYTHING, read_results
 from bundle.datasets.dataset import read_dataset
 from bundle.datasets.phantom_cohort import write_phantom_cohort
 from scripts.networks.anatomy_net import AnatomyNet
+from scripts.networks.embedding_weights import TrainedEmbedding
 from scripts.networks.model_files import write_model
 from scripts.registration.embedding_matching import MatchingSettings
 from tests.pipeline_fixtures import default_settings, make_weights, phantom_settings
@@ -45,11 +46,19 @@ def test_orientation_in_miniature(phantoms, tmp_path):
     write_model(tmp_path / "models" / "phantoms" / "embedding", AnatomyNet(card["widths"], 16, 16), card)
     lines = orientation.measure(read_dataset(phantoms), tmp_path / "models")
     results = keep(lines, tmp_path / "docs", "phantoms", "orientation")
-    found = [(line["orientation"], line["case"], list(line["gains"])) for line in results.of("orientation")]
+    found = [(line["orientation"], line["case"], list(line["fits"])) for line in results.of("orientation")]
     others = [("as it is", case, ["phantom_00"]) for case in ("phantom_01", "phantom_02")]
     assert found[:4] == [("as it is", "phantom_03", ["phantom_00"]), ("as it is", "phantom_00", []), *others]
-    assert [case for _, case, _ in found[4:]] == ["phantom_03"] * 7, "test volumes are turned"
+    assert [case for _, case, _ in found[4:11]] == ["phantom_03"] * 7, "test volumes are turned"
+    assert [words for words, *_ in found[11:]] == ["as it is, untrained network"] * 4
     assert "## Turned and mirrored bodies" in (tmp_path / "docs/benchmarks/phantoms.md").read_text(encoding="utf-8")
+
+
+def test_an_untrained_network_has_other_weights_and_the_same_every_time():
+    trained = TrainedEmbedding(AnatomyNet([4, 8, 8, 8, 8], 16, 16), (32, 32, 32), (4.0, 4.0, 4.0))
+    once, again = (orientation.untrained(trained).network.state_dict() for _ in range(2))
+    assert all(torch.equal(once[name], again[name]) for name in once)
+    assert any(not torch.equal(once[name], weights) for name, weights in trained.network.state_dict().items())
 
 
 @pytest.mark.slow
