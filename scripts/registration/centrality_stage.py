@@ -61,7 +61,6 @@ class LandmarkStage(CaseStage):
         self.cohort, self.case_ids = cohort, sorted(case_ids)
         self.windows, self.settings, self.device = windows, settings, device
         self.embedding_dir, self.folder = Path(embedding_dir), WorkFolder(cohort.output_dir).suggestion
-        check_embedding(self.embedding_dir, cohort.spacing_mm)
 
     def cases(self) -> list[str]:
         """Those that are compared."""
@@ -145,13 +144,12 @@ class PairStage(CaseStage):
 
 
 class Suggestion:
-    """Writes `suggestion.json`: every case, the best to scribble first.
+    """Writes `suggest.json`: every case, the best to scribble first.
 
     Args:
         cohort: that nobody need have drawn on.
         embedding_dir: holds the trained AnatomyNet.
         count: how many volumes are proposed.
-        case_ids: which cases are compared; None compares all.
         settings: see `CentralitySettings`.
         windows: see `WindowSettings`.
         matching: see `MatchingSettings`.
@@ -163,27 +161,27 @@ class Suggestion:
         cohort: Cohort,
         embedding_dir: str | Path,
         count: int = 3,
-        case_ids: Sequence[str] | None = None,
         settings: CentralitySettings | None = None,
         windows: WindowSettings | None = None,
         matching: MatchingSettings | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
-        self.settings, self.count, self.folder = settings or CentralitySettings(), count, WorkFolder(cohort.output_dir)
-        cases = list(cohort.cases) if case_ids is None else case_ids
-        self.landmarks = LandmarkStage(cohort, cases, embedding_dir, windows or WindowSettings(), self.settings, device)
-        self.pairs = PairStage(self.landmarks, matching or MatchingSettings())
+        self.cohort, self.embedding_dir, self.count, self.device = cohort, embedding_dir, count, device
+        self.settings, self.windows = settings or CentralitySettings(), windows or WindowSettings()
+        self.matching, self.folder = matching or MatchingSettings(), WorkFolder(cohort.output_dir)
+        check_embedding(embedding_dir, cohort.spacing_mm)
 
-    def run(self) -> None:
-        """Make what is missing, and rank."""
-        self.landmarks.run()
-        self.pairs.run()
-        folder, cases = self.folder.suggestion, self.landmarks.cases()
-        places_mm = {case: read_landmarks(folder, case).places_mm.numpy() for case in cases}
-        ranking = rank_by_centrality(places_mm, self.pairs.read(), self.settings)
-        chosen = proposed(ranking, self.count, self.settings.least_field)
+    def run(self, case_ids: Sequence[str] | None = None) -> None:
+        """Make what is missing of the cases (default: all), and rank them."""
+        cases = sorted(self.cohort.cases if case_ids is None else case_ids)
+        landmarks = LandmarkStage(self.cohort, cases, self.embedding_dir, self.windows, self.settings, self.device)
+        pairs = PairStage(landmarks, self.matching)
+        landmarks.run()
+        pairs.run()
+        places_mm = {case: read_landmarks(self.folder.suggestion, case).places_mm.numpy() for case in cases}
+        ranking = rank_by_centrality(places_mm, pairs.read(), self.settings)
         content = {
-            "proposed": [one.case for one in chosen],
+            "proposed": [one.case for one in proposed(ranking, self.count, self.settings.least_field)],
             "least_field": self.settings.least_field,
             "cases": {
                 one.case: {"similarity": round(one.similarity, DIGITS), "field_shown": round(one.field_shown, DIGITS)}

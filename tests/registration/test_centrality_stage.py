@@ -96,7 +96,7 @@ def test_another_margin_ranks_anew_and_computes_nothing(finished):
 
 
 def test_some_cases_alone(finished):
-    suggestion(finished, case_ids=["a", "c"], count=5).run()
+    suggestion(finished, count=5).run(["c", "a"])
     assert sorted(result(finished)["cases"]) == ["a", "c"] == sorted(result(finished)["proposed"])
     suggestion(finished).run()
 
