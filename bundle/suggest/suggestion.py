@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.common.files import MADE_AGAIN, read_json
+from scripts.common.files import read_json
+from scripts.registration.centrality_stage import MADE_AGAIN
 
 COLUMNS = ("", "volume", "like the others", "field shown", "")
 NONE_WHOLE = "No volume shows the whole field that most of the others show; the fullest one is proposed."

@@ -13,7 +13,7 @@ import torch
 
 from scripts.common.case_stage import CaseStage
 from scripts.common.errors import BundleError
-from scripts.common.files import MADE_AGAIN, atomic_path, keep_json, load_tensors, read_json, sha256_of_file
+from scripts.common.files import atomic_path, keep_json, load_tensors, read_json, sha256_of_file
 from scripts.common.work_folder import SuggestionFolder, WorkFolder
 from scripts.data.cached_volume import read_cached
 from scripts.data.cohort import Cohort
@@ -33,6 +33,7 @@ from scripts.registration.orientation import Landmarks, draw_landmarks
 from scripts.registration.robust_affine import AffineMap
 
 DIGITS = 4
+MADE_AGAIN = "the file as it was written; `suggest` makes it again"
 
 
 class LandmarkStage(CaseStage):
