@@ -20,9 +20,9 @@ from scripts.data.gate.admission import verdict_lines
 PIXELS = 360
 TITLE = "Which volume to scribble"
 WORDS = (
-    "Which volume is scribbled decides how good all label maps get. The volumes proposed here are most like the others "
-    "and show the field that most of them show. No label was needed. Look at them: take the first one whose organs you "
-    "can see well and in which nothing is missing or sick that the others have."
+    "The volumes proposed here are most like the others and show the field that most of them show. "
+    "The order is a weak hint: look at the volumes, and take one whose organs you can see well and in which nothing is "
+    "missing or sick that is there and well in the others."
 )
 COLUMN_WORDS = (
     "Like the others: median over the other volumes of how well an affine map brings two bodies together, from 0 to 1. "
