@@ -22,6 +22,9 @@ def command_parser() -> argparse.ArgumentParser:
     parser.add_argument("--verbose", action="store_true", help="log everything the libraries say")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run_options(commands.add_parser("oneshot", help="the whole method: train, propagate, segment, report"))
+    _add_suggest_options(
+        commands.add_parser("suggest", help="which volume to scribble: the most central ones, before anything is drawn")
+    )
     support_mask = commands.add_parser(
         "support-mask",
         aliases=[old for old, new in COMMAND_ALIASES.items() if new == "support-mask"],
@@ -101,6 +104,18 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False)
         metavar="STAGE.KEY=VALUE",
         help="change a config key of a stage; a VALUE that begins with $ is an expression",
     )
+
+
+def _add_suggest_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--images", type=Path, required=True, help="folder of volumes")
+    parser.add_argument(
+        "--output", type=Path, default=Path("oneshot"), help="work directory; `oneshot` may go on in it"
+    )
+    parser.add_argument(
+        "--weights", help="a shipped set of weights by name, or a folder of weights; default: those in --output"
+    )
+    parser.add_argument("--count", type=int, help="how many volumes are proposed, 3 unless given")
+    parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
 
 
 def _add_infer_options(parser: argparse.ArgumentParser) -> None:

@@ -114,6 +114,12 @@ def _oneshot(options: argparse.Namespace) -> None:
     print(f"label maps: {pipeline.work.predictions.path}\nreport: {pipeline.report(options.labels)}")
 
 
+def _suggest(options: argparse.Namespace) -> None:
+    from bundle.suggest import command
+
+    command.run(options)
+
+
 def _support_mask(options: argparse.Namespace) -> None:
     pipeline = _pipeline(options, minimum_cases=1)
     pipeline.grow_support_mask()
@@ -195,6 +201,7 @@ def _benchmark(options: argparse.Namespace) -> None:
 
 COMMANDS = {
     "oneshot": _oneshot,
+    "suggest": _suggest,
     "support-mask": _support_mask,
     "propagate": _propagate,
     "train": _train,

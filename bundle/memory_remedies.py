@@ -21,6 +21,7 @@ MEMORY_REMEDIES = {
         f"a smaller --set prnet_fine.volumes_per_batch=N; a coarser --set prnet_fine.spacing_mm=[X,Y,Z] {SMALL}"
     ),
     "point_propagation": "a smaller --set point_propagation.batch_size=N",
+    "suggest": "--device cpu if the GPU is too small; else more memory",
     "support_mask": f"a coarser --set support_mask.geodesic_spacing_mm=[X,Y,Z] {SMALL}",
     "first_round": NETWORK_GRID,
     "label_fusion": NETWORK_GRID,

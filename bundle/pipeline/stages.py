@@ -11,6 +11,7 @@ BASES: dict[str, list[str]] = {
     "prnet_fine": ["train_prnet.json", "train_prnet_fine.json"],
     "point_propagation": ["point_propagation.json"],
     "embedding": ["train_embedding.json"],
+    "suggest": ["propagation_settings.json", "suggest.json"],
     "support_mask": ["support_mask.json"],
     "first_round": ["propagation_settings.json", "first_round.json"],
     "label_fusion": ["propagation_settings.json", "label_fusion.json"],

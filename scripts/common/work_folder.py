@@ -69,6 +69,30 @@ class LabelFolder:
 
 
 @dataclass(frozen=True)
+class SuggestionFolder:
+    """Which volume is best scribbled: what that was computed from, and the page."""
+
+    path: Path
+
+    def landmarks(self, case: str) -> Path:
+        """Places in its body and their embeddings, tensors."""
+        return self.path / "landmarks" / f"{case}.pt"
+
+    def landmarks_record(self, case: str) -> Path:
+        """Written last: with it the landmarks count as done."""
+        return self.path / "landmarks" / f"{case}.json"
+
+    def pairs_record(self, case: str) -> Path:
+        """How a case and those it is compared with fit together."""
+        return self.path / "pairs" / f"{case}.json"
+
+    @property
+    def page(self) -> Path:
+        """The proposed volumes in pictures."""
+        return self.path / "index.html"
+
+
+@dataclass(frozen=True)
 class WorkFolder:
     """The output folder of a run.
 
@@ -122,6 +146,16 @@ class WorkFolder:
     def prnet(self) -> Path:
         """`coarse/` and `fine/` (mode `paper`)."""
         return self.path / "prnet"
+
+    @property
+    def suggestion(self) -> SuggestionFolder:
+        """What `suggest` leaves."""
+        return SuggestionFolder(self.path / "suggestion")
+
+    @property
+    def suggestion_record(self) -> Path:
+        """Every case, the best to scribble first."""
+        return self.path / "suggest.json"
 
     @property
     def embedding(self) -> Path:

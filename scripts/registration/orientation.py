@@ -18,7 +18,7 @@ from scripts.embedding.dense_embedding import WindowSettings
 from scripts.networks.embedding_weights import TrainedEmbedding
 from scripts.registration.body import Body, embed_body
 from scripts.registration.embedding_matching import MatchingSettings
-from scripts.registration.robust_affine import LEAST_MATCHES, fit_affine_map
+from scripts.registration.robust_affine import LEAST_MATCHES, AffineMap, fit_affine_map
 
 AS_IT_IS = "as it is"
 # Words -> axes of the RAS+ working grid that are reversed, the likeliest first. Two axes at once make a turn, one or
@@ -115,6 +115,46 @@ def affine_fits(
     return {words: affine_fit(other, own, matching) for words, other in orientations.items()}
 
 
+@dataclass(frozen=True)
+class MatchedLandmarks:
+    """Landmarks of two bodies whose match, matched back, ends near them.
+
+    Attributes:
+        places_mm, matched_mm: (M, 3) of the first body and of the second.
+        weights: (M,) similarities, squared.
+        count: of all landmarks of both bodies.
+    """
+
+    places_mm: np.ndarray
+    matched_mm: np.ndarray
+    weights: np.ndarray
+    count: int
+
+    def quality(self, to_second: AffineMap, scale_mm: float) -> float:
+        """Mean weight of all landmarks in the fit of a map; one without a match has none."""
+        distance_mm = np.linalg.norm(self.matched_mm - to_second(self.places_mm), axis=1)
+        cauchy = 1 / (1 + (distance_mm / scale_mm) ** 2)
+        return float((self.weights * cauchy).sum()) / self.count
+
+
+def match_landmarks(first: Landmarks, second: Landmarks, matching: MatchingSettings) -> MatchedLandmarks:
+    """The most similar landmark of the other body, both ways; kept where the way back ends near the start."""
+    if not len(first.places_mm) or not len(second.places_mm):
+        return MatchedLandmarks(np.empty((0, 3)), np.empty((0, 3)), np.empty(0), 1)
+    cosines = first.vectors @ second.vectors.T
+    there, back = cosines.argmax(dim=1), cosines.argmax(dim=0)
+    returned = _near(first.places_mm, back[there], matching), _near(second.places_mm, there[back], matching)
+    own, other = (torch.arange(len(matches), device=matches.device) for matches in (there, back))
+    of_first = torch.cat([own[returned[0]], back[returned[1]]])
+    of_second = torch.cat([there[returned[0]], other[returned[1]]])
+    return MatchedLandmarks(
+        first.places_mm[of_first].cpu().numpy(),
+        second.places_mm[of_second].cpu().numpy(),
+        cosines[of_first, of_second].clamp(min=0).cpu().numpy() ** 2,
+        len(there) + len(back),
+    )
+
+
 def affine_fit(first: Landmarks, second: Landmarks, matching: MatchingSettings) -> float:
     """How well an affine map brings two bodies together: the mean weight of both bodies' landmarks in the map's fit.
 
@@ -126,20 +166,11 @@ def affine_fit(first: Landmarks, second: Landmarks, matching: MatchingSettings) 
         second: of another.
         matching: `match_cycle_mm` and the scales of the fit.
     """
-    cosines = first.vectors @ second.vectors.T
-    there, back = cosines.argmax(dim=1), cosines.argmax(dim=0)
-    returned = _near(first.places_mm, back[there], matching), _near(second.places_mm, there[back], matching)
-    own, other = (torch.arange(len(matches), device=matches.device) for matches in (there, back))
-    of_first = torch.cat([own[returned[0]], back[returned[1]]])
-    of_second = torch.cat([there[returned[0]], other[returned[1]]])
-    if len(of_first) < LEAST_MATCHES:
+    matched = match_landmarks(first, second, matching)
+    if len(matched.weights) < LEAST_MATCHES:
         return 0.0
-    places_mm, matched_mm = first.places_mm[of_first].cpu().numpy(), second.places_mm[of_second].cpu().numpy()
-    weights = cosines[of_first, of_second].clamp(min=0).cpu().numpy() ** 2
-    to_second = fit_affine_map(places_mm, matched_mm, weights, matching.fit)
-    distance_mm = np.linalg.norm(matched_mm - to_second(places_mm), axis=1)
-    cauchy = 1 / (1 + (distance_mm / matching.match_scale_mm) ** 2)
-    return float((weights * cauchy).sum()) / (len(there) + len(back))
+    to_second = fit_affine_map(matched.places_mm, matched.matched_mm, matched.weights, matching.fit)
+    return matched.quality(to_second, matching.match_scale_mm)
 
 
 def _near(places_mm: Tensor, returned: Tensor, matching: MatchingSettings) -> Tensor:

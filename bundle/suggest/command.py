@@ -1,0 +1,85 @@
+"""`python -m bundle suggest`: a cohort without a stroke in, the volumes that are best scribbled out."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from bundle.folder_lock import only_command_in
+from bundle.output_folder import refuse_foreign, refuse_images_among_results
+from bundle.pipeline.configs import device_override, run_config
+from bundle.pipeline.modes import weights_folder
+from bundle.pipeline.stages import BASES
+from bundle.pipeline.state import WorkDirectory
+from bundle.suggest.page import write_page
+from bundle.suggest.suggestion import NONE_WHOLE, read_suggestion, text_table
+from scripts.common.errors import BundleError
+from scripts.common.work_folder import WorkFolder
+from scripts.data.cohort import Cohort
+from scripts.data.prepare_cohort import prepare_cohort
+from scripts.networks.embedding_weights import load_embedding, trained_spacing_mm
+
+STAGE = "suggest"
+LEAST_VOLUMES = 3  # of two, none is more like the others
+
+
+def run(options: argparse.Namespace) -> None:
+    """Compare all volumes, print them in order, write the page; run again, it does what is missing.
+
+    Args:
+        options: as `bundle.arguments` describes them.
+
+    Raises:
+        BundleError: whatever is wrong with the volumes or the weights, before any work.
+    """
+    if options.count is not None and options.count < 1:
+        problem = "nothing would be proposed"
+        raise BundleError(problem, stage=STAGE, expected="--count of 1 or more", found=options.count)
+    # What one volume has of another is seen on the coarse grid of the small configuration.
+    weights = weights_folder(options.weights or str(options.output), "default", small=True)
+    count = {} if options.count is None else {"count": options.count}
+    cohort = suggest(options.images, weights / "embedding", options.output, count | device_override(options.device))
+    work = WorkFolder(cohort.output_dir)
+    ranking = read_suggestion(work.suggestion_record)
+    first = next(one for one in ranking if one.proposed)
+    step = next_step(cohort, first.case, options)
+    write_page(work.suggestion.page, cohort, ranking, step)
+    print(text_table(ranking))
+    if not first.shows_field:
+        print(NONE_WHOLE)
+    print(f"pictures: {work.suggestion.page}")
+    print(f"next: look at the pictures, draw strokes in one of these volumes, then\n  {step}")
+
+
+def suggest(images: Path, embedding: Path, output: Path, values: dict[str, object]) -> Cohort:
+    """Prepare the cohort and rank it; `OUTPUT/suggest.json` says how.
+
+    Args:
+        images: folder of volumes.
+        embedding: folder of the network that describes bodies.
+        output: the work directory.
+        values: key of `configs/suggest.json` -> value.
+    """
+    work = WorkFolder(output.absolute())
+    refuse_images_among_results(images, work.path, work.names(), STAGE)
+    refuse_foreign(work, [embedding])
+    load_embedding(embedding)
+    with only_command_in(work.path):
+        cohort = prepare_cohort(images, work.path, trained_spacing_mm(embedding), minimum_cases=LEAST_VOLUMES)
+        places = {"output_dir": str(work.path), "embedding_dir": str(embedding)}
+
+        def compare() -> bool:
+            run_config(BASES[STAGE], places | values)
+            return True
+
+        WorkDirectory(work).run(STAGE, compare)
+    return cohort
+
+
+def next_step(cohort: Cohort, case: str, options: argparse.Namespace) -> str:
+    """The command for the volume, once it has strokes."""
+    words = ["python", "-m", "bundle", "oneshot", "--images", str(options.images)]
+    words += ["--support", str(cohort.cases[case].source), "--scribbles", "STROKES.nii.gz"]
+    words += ["--output", str(options.output)]
+    return shlex.join(words + (["--weights", options.weights] if options.weights else []))
