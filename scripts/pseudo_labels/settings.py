@@ -185,7 +185,7 @@ class GeodesicSettings:
     seed_probability: float | None = 0.8
     background_seed_probability: float | None = 0.97
     probability_weight: float = 0.1
-    least_expected_share: float = 0.9
+    least_expected_share: float = 0.8
     em: EMSettings | None = field(default_factory=EMSettings)
     growth: GrowthLimits | None = None
     opening: OpeningSettings = field(default_factory=OpeningSettings)
