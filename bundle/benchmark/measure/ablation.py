@@ -30,6 +30,7 @@ MASKS: dict[str, Overrides] = {
         "pseudo_labels": {"seed_probability": NOTHING, "probability_weight": 0.0, "settings#em": NOTHING}
     },
     "background as soon a seed as a class": {"pseudo_labels": {"background_seed_probability": NOTHING}},
+    "geodesic masks whatever Dice is expected": {"pseudo_labels": {"least_expected_share": 0.0}},
     "label transfer alone, no warped mask": {"first_round": TRANSFER_ALONE, "label_fusion": TRANSFER_ALONE},
     "mask warped by embeddings, not images": {"first_round": BY_CELLS, "label_fusion": BY_CELLS},
     "support mask with rough borders": {
