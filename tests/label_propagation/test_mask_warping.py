@@ -18,7 +18,7 @@ from tests.embedding_fixtures import CENTRES_MM, SHAPE, SHIFT_MM, SPACING_MM, di
 
 AFFINE = np.diag([*SPACING_MM, 1.0])
 OFF_MM = np.array([3.0, -3.0, 2.0])  # what the cells do not know
-BY_CELLS = {"registration_half_steps": 0, "registration_steps": 0}
+BY_CELLS = {"registration_half_steps": 0, "registration_steps": 0, "registration_fine_steps": 0}
 
 
 def volume(shift_mm):
