@@ -194,7 +194,7 @@ class PseudoLabelRecord:
     Attributes:
         case: identifier.
         classes: name -> label value.
-        not_located: classes without a seed.
+        not_located: classes without a voxel.
         given: the user gave the label map.
         volume_ml: class -> volume.
         opened_share: class -> share of its volume that opening by reconstruction took.

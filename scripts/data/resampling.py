@@ -52,6 +52,26 @@ def nearest_on_grid(volume: Volume, affine: np.ndarray, shape: Sequence[int]) ->
     return onto_grid(volume.array, between_grids(affine, volume.affine), shape, order=0, outside=0)
 
 
+def shares_on_grid(volume: Volume, values: Sequence[int], affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """(K, X, Y, Z) float32 share of K label values in each voxel of another grid; outside `volume` is none of them.
+
+    Each voxel is looked at in as many equally spaced places as it covers voxels of `volume`, at least one.
+
+    Args:
+        volume: a label map.
+        values: the K label values.
+        affine: (4, 4) of the other grid.
+        shape: of that.
+    """
+    steps = np.abs(between_grids(affine, volume.affine)[:3, :3]).sum(axis=0)
+    counts = [max(1, int(np.ceil(step - 1e-3))) for step in steps]
+    finer = affine @ np.diag([*(1 / count for count in counts), 1.0])
+    finer[:3, 3] += affine[:3, :3] @ [(1 / count - 1) / 2 for count in counts]
+    looked = nearest_on_grid(volume, finer, [size * count for size, count in zip(shape, counts, strict=True)])
+    places = looked.reshape([part for pair in zip(shape, counts, strict=True) for part in pair])
+    return np.stack([(places == value).mean(axis=(1, 3, 5), dtype=np.float32) for value in values])
+
+
 def _axis_matrix(old_count: int, new_count: int, ratio: float, first: float) -> np.ndarray:
     """(new_count, old_count) float32: what smoothing and sampling at `first + ratio * i` make of each old voxel."""
     response = np.eye(old_count)

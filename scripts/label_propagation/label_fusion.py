@@ -23,7 +23,7 @@ from scripts.data.cached_volume import CachedVolume, read_cached
 from scripts.data.cohort import Cohort
 from scripts.data.probability_maps import read_probabilities
 from scripts.data.records import PointSet, PropagationRecord
-from scripts.label_propagation.atlas import Atlas, read_atlas, read_one_hot
+from scripts.label_propagation.atlas import Atlas, read_atlas, read_shares
 from scripts.label_propagation.atlas_selection import select_atlases
 from scripts.label_propagation.case_files import write_case
 from scripts.label_propagation.fuse_case import AtlasPrediction, FusionSettings, fuse_case
@@ -115,7 +115,7 @@ class LabelFusionStage(CaseStage):
         """Fuse what all atlases predict; of the support and the accepted cases their own labels count."""
         volume = read_cached(self.cohort, case)
         if case in self.accepted:
-            own = read_one_hot(self.accepted[case], volume, LabelChannels(self.cohort.classes)).astype(np.float32)
+            own = read_shares(self.accepted[case], volume, LabelChannels(self.cohort.classes))
             predictions = {case: AtlasPrediction(own, 1.0, dict.fromkeys(self.cohort.classes, 1.0))}
         else:
             predictions = {self.support: self._by_support(case)}

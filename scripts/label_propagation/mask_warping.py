@@ -43,7 +43,7 @@ def warped_mask(
         settings: see `TransferSettings`.
     """
     spacing_mm = np.array(query.spacing_mm)
-    warped = np.zeros((len(atlas.one_hot), *probabilities.shape[1:]), dtype=np.float32)
+    warped = np.zeros((len(atlas.shares), *probabilities.shape[1:]), dtype=np.float32)
     warped[0] = 1.0
     margins = np.ceil(settings.warp_margin_mm / spacing_mm).astype(int)
     box = box_of(probabilities.max(axis=0) > settings.warp_probability, margins)
@@ -58,12 +58,12 @@ def warped_mask(
     displacement = deformable_displacements(fixed, affine_moving, start_voxels, settings.registration).cpu().numpy()
     places = _mapped(voxels + np.moveaxis(displacement, 0, -1), to_atlas, spacing_mm)
     # The outermost voxels reach half a voxel beyond their centres: an organ that the scan cuts off goes up to the cut.
-    last = np.array(atlas.one_hot.shape[1:]) - 1
+    last = np.array(atlas.shares.shape[1:]) - 1
     rim = (places >= -0.5) & (places <= last + 0.5)
     places = np.where(rim, np.clip(places, 0, last), places)
     inside = volume.body[box].numpy() > 0
-    for mask, target in zip(atlas.one_hot[1:], warped[1:], strict=True):
-        target[box] = sample_at(mask.astype(np.float32), places, outside=0.0) * inside
+    for mask, target in zip(atlas.shares[1:], warped[1:], strict=True):
+        target[box] = sample_at(mask, places, outside=0.0) * inside
     warped[0] -= warped[1:].sum(axis=0)
     return warped
 

@@ -106,7 +106,7 @@ class CasePropagation:
 def propagate_home(support: PropagatedSupport) -> CasePropagation:
     """The support's own points and mask, as they are."""
     points = points_at_home(support.scribbles, support.volume.affine, support.volume.body.shape)
-    probabilities = None if support.atlas is None else support.atlas.one_hot.astype(np.float32)
+    probabilities = None if support.atlas is None else support.atlas.shares
     return CasePropagation(points, 1.0, None, probabilities, dict.fromkeys(support.classes, 1.0))
 
 

@@ -16,6 +16,7 @@ from scripts.data.resampling import nearest_on_grid
 from scripts.data.volume_io import Volume
 from scripts.networks.prnet_weights import TrainedPRNet
 from scripts.pseudo_labels.boundary_refinement import refined_distances
+from scripts.pseudo_labels.class_probabilities import ClassProbabilities
 from scripts.pseudo_labels.em_posterior import em_posterior
 from scripts.pseudo_labels.geodesic_labels import class_distances
 from scripts.pseudo_labels.label_resampling import label_on_grid
@@ -42,20 +43,12 @@ class WorkingVolume:
 
 
 @dataclass(frozen=True)
-class ClassProbabilities:
-    """Class probabilities (1 + K, X, Y, Z), background first, and their (4, 4) affine, canonical."""
-
-    array: np.ndarray
-    affine: np.ndarray
-
-
-@dataclass(frozen=True)
 class PseudoLabel:
     """A label map on the case's own grid, and what is known of how it grew.
 
     Attributes:
         channels: (X, Y, Z) uint8, 0 background, 1 to K the classes, `UNDECIDED`.
-        not_located: classes without a seed.
+        not_located: classes without a voxel.
         opened_share: class -> share of its volume that opening by reconstruction took; empty where it is off.
         border_confidence: class -> how far the image, not a growth limit, made its border; of classes with seeds, where
             growth is limited.
@@ -98,17 +91,21 @@ def label_case(
         BundleError: as `geodesic_distance`.
         ValueError: settings need `working` or the network, and it is None.
     """
-    seeds, distances = _grown(image, points, classes, settings, working, probabilities, device)
+    probable = None
+    if probabilities is not None and settings.from_probabilities:
+        probable = sharpened(probabilities, working, settings)
+    seeds, distances = _grown(image, points, classes, settings, working, probable, device)
     if settings.refinement.refine:
         if network is None:
             raise ValueError("refine needs the fine PRNet")
         seen = np.where(_body_on(image, working), image.array, 0) if network.body_only else image.array
         distances = refined_distances(distances, seen, network.network, settings, device)
     processed = post_processed(distances, seeds, spacing_of(image.affine), settings)
+    channels = label_on_grid(processed.distances, image.affine, shape, affine, settings, probable)
     name_of = dict(enumerate(classes, start=1))
     return PseudoLabel(
-        channels=label_on_grid(processed.distances, image.affine, shape, affine, settings),
-        not_located=tuple(name for channel, name in name_of.items() if not seeds[channel].any()),
+        channels=channels,
+        not_located=tuple(name for channel, name in name_of.items() if not (channels == channel).any()),
         opened_share={name_of[channel]: share for channel, share in processed.opened_share.items()},
         border_confidence={name_of[channel]: value for channel, value in processed.border_confidence.items()},
     )
@@ -124,9 +121,7 @@ def _grown(
     device: torch.device | str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(1 + K, X, Y, Z) seeds, bool, and distances on the image's grid."""
-    probable = None
-    if probabilities is not None and settings.from_probabilities:
-        probable = _on_image(sharpened(probabilities, working, settings), image)
+    probable = None if probabilities is None else _on_image(probabilities, image)
     seeds = case_seeds(points, probable, classes, image, settings)
     if settings.body_only:
         seeds = seeds_in_body(seeds, _body_on(image, working))

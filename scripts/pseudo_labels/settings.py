@@ -161,6 +161,8 @@ class GeodesicSettings:
         background_seed_probability: the same for background; None takes `seed_probability`.
         probability_weight: a step in a class's probability costs as much as this share of the same step in intensity;
             0 looks at intensity alone.
+        least_expected_share: a class whose mask has less than this share of the highest Dice that its probabilities let
+            expect has its likely voxels instead, see `decided_by_class`; 0 leaves all masks as they grew.
         em: how the probabilities are sharpened first; None does not.
         growth: how far from its seeds a class may be; None ends nowhere.
         opening: what hangs on by a narrow passage.
@@ -183,6 +185,7 @@ class GeodesicSettings:
     seed_probability: float | None = 0.8
     background_seed_probability: float | None = 0.97
     probability_weight: float = 0.1
+    least_expected_share: float = 0.8
     em: EMSettings | None = field(default_factory=EMSettings)
     growth: GrowthLimits | None = None
     opening: OpeningSettings = field(default_factory=OpeningSettings)
@@ -197,6 +200,9 @@ class GeodesicSettings:
             expected = "0 or more; 0 for geodistk"
             raise BundleError("probability_weight is not usable", stage=STAGE, expected=expected, found=found)
         _refuse_negative("image_smoothing_voxels", self.image_smoothing_voxels, "a width")
+        if not 0 <= self.least_expected_share <= 1:
+            expected, found = "0 to 1", self.least_expected_share
+            raise BundleError("least_expected_share is a share", stage=STAGE, expected=expected, found=found)
         if self.undecided_margin and self.seed_probability is not None:
             raise BundleError(
                 "undecided voxels are for label maps that grow from points alone",

@@ -27,7 +27,8 @@ from scripts.data.resampling import canonical
 from scripts.data.volume_cache import at_spacing
 from scripts.data.volume_io import Volume, read_labels, read_volume
 from scripts.networks.prnet_weights import TrainedPRNet, load_prnet
-from scripts.pseudo_labels.label_case import ClassProbabilities, PseudoLabel, WorkingVolume, label_case
+from scripts.pseudo_labels.class_probabilities import ClassProbabilities
+from scripts.pseudo_labels.label_case import PseudoLabel, WorkingVolume, label_case
 from scripts.pseudo_labels.settings import STAGE, GeodesicSettings
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from monai.losses import LocalNormalizedCrossCorrelationLoss
@@ -27,10 +27,13 @@ class RegistrationSettings:
     Attributes:
         registration_half_steps: of Adam, first, on images of half the resolution: twice as far at an eighth of the
             work.
-        registration_steps: of Adam on the images themselves; without any of both the start is kept.
+        registration_steps: of Adam on the images themselves.
+        registration_fine_steps: of Adam, last, with knots at every voxel and the small window: a thin organ moves by
+            itself. Without any of the three the start is kept.
         registration_window_voxels: side of the cube in which grey values are compared; odd.
+        registration_fine_window_voxels: the same in the last steps.
         registration_smoothness: weight of the displacement's squared slope against the images' correlation.
-        registration_knot_voxels: between the knots of the displacement.
+        registration_knot_voxels: between the knots of the displacement, but in the last steps.
         registration_means: over 3 x 3 x 3 knots, one after the other; two of them and the linear way between knots
             make about a cubic B-spline.
         registration_rate_voxels: learning rate of Adam.
@@ -38,16 +41,18 @@ class RegistrationSettings:
 
     registration_half_steps: int = 60
     registration_steps: int = 30
+    registration_fine_steps: int = 30
     registration_window_voxels: int = 5
+    registration_fine_window_voxels: int = 3
     registration_smoothness: float = 0.03
     registration_knot_voxels: int = 3
     registration_means: int = 2
     registration_rate_voxels: float = 0.5
 
     def __post_init__(self) -> None:
-        window = self.registration_window_voxels
-        if window < 1 or window % 2 == 0:
-            raise BundleError("the window has no middle", stage="registration", expected="odd", found=window)
+        for window in (self.registration_window_voxels, self.registration_fine_window_voxels):
+            if window < 1 or window % 2 == 0:
+                raise BundleError("the window has no middle", stage="registration", expected="odd", found=window)
 
 
 def deformable_displacements(fixed: Tensor, moving: Tensor, start: Tensor, settings: RegistrationSettings) -> Tensor:
@@ -72,6 +77,10 @@ def deformable_displacements(fixed: Tensor, moving: Tensor, start: Tensor, setti
         field = 2 * _resized(coarse, fixed.shape)
     if settings.registration_steps:
         field = _descended(whole, other, field, settings.registration_steps, settings)
+    if settings.registration_fine_steps:
+        window = settings.registration_fine_window_voxels
+        fine = replace(settings, registration_window_voxels=window, registration_knot_voxels=1)
+        field = _descended(whole, other, field, settings.registration_fine_steps, fine)
     return field[0]
 
 

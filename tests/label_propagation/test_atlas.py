@@ -22,9 +22,21 @@ def test_an_atlas_is_read_from_a_label_map_on_another_grid(tmp_path):
     affine[:3, 3] = -0.25 * SPACING_MM
     write_nifti(tmp_path / "label.nii.gz", fine, affine)
     atlas = read_atlas(tmp_path / "label.nii.gz", VOLUME, oracle(lambda places: places), CLASSES)
-    assert atlas.one_hot.shape == (3, *SHAPE) and (atlas.one_hot.sum(axis=0) == 1).all()
-    assert atlas.one_hot[2].sum() == 4**3 and not atlas.one_hot[1].any(), "9 is no class: background"
+    assert atlas.shares.shape == (3, *SHAPE) and (atlas.shares.sum(axis=0) == 1).all()
+    assert atlas.shares[2].sum() == 4**3 and not atlas.shares[1].any(), "9 is no class: background"
     assert atlas.fractions[2].sum() == 2**3
+
+
+def test_a_class_thinner_than_a_voxel_keeps_its_volume(tmp_path):
+    """A sheet of half a working voxel is half of it, wherever its centre is; the cells have a quarter."""
+    fine = np.zeros([2 * SHAPE[0], *SHAPE[1:]], dtype=np.uint8)
+    fine[9] = 3
+    affine = AFFINE @ np.diag([0.5, 1.0, 1.0, 1.0])
+    affine[0, 3] = -0.25 * SPACING_MM[0]
+    write_nifti(tmp_path / "label.nii.gz", fine, affine)
+    atlas = read_atlas(tmp_path / "label.nii.gz", VOLUME, oracle(lambda places: places), CLASSES)
+    np.testing.assert_array_equal(atlas.shares[:, 3:6, 0, 0], [[1, 0.5, 1], [0, 0.5, 0], [0, 0, 0]])
+    assert atlas.fractions[1, 1:4, 0, 0].tolist() == [0, 0.25, 0]
 
 
 @pytest.mark.parametrize("slice_share", [0.3, 1.5])
@@ -35,4 +47,4 @@ def test_a_label_map_goes_up_to_the_cut(tmp_path, slice_share):
     affine[2, 3] = ((SHAPE[2] - 1) - (count - 1) * slice_share) / 2 * SPACING_MM[2]
     write_nifti(tmp_path / "label.nii.gz", np.full((*SHAPE[:2], count), 3, dtype=np.uint8), affine)
     atlas = read_atlas(tmp_path / "label.nii.gz", VOLUME, oracle(lambda places: places), CLASSES)
-    assert atlas.one_hot[1][:, :, 1:-1].all() and atlas.one_hot[1][:, :, [0, -1]].all()
+    assert atlas.shares[1][:, :, 1:-1].all() and atlas.shares[1][:, :, [0, -1]].all()

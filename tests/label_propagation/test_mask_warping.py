@@ -18,7 +18,7 @@ from tests.embedding_fixtures import CENTRES_MM, SHAPE, SHIFT_MM, SPACING_MM, di
 
 AFFINE = np.diag([*SPACING_MM, 1.0])
 OFF_MM = np.array([3.0, -3.0, 2.0])  # what the cells do not know
-BY_CELLS = {"registration_half_steps": 0, "registration_steps": 0}
+BY_CELLS = {"registration_half_steps": 0, "registration_steps": 0, "registration_fine_steps": 0}
 
 
 def volume(shift_mm):
@@ -85,8 +85,8 @@ def test_a_volume_of_one_cell():
     levels = {name: cells[..., :1] for name, cells in SUPPORT.body.embedding.levels.items()}
     thin = body_of(DenseEmbedding(levels, SUPPORT.body.embedding.spacing_mm), body)
     atlas = Atlas(image, thin, shares(CENTRES_MM)[..., 8:10])
-    mask = warped_mask(atlas, image, thin.embedding, atlas.one_hot[1:], flat, transfer())
-    assert mask.shape == atlas.one_hot.shape and np.isfinite(mask).all()
+    mask = warped_mask(atlas, image, thin.embedding, atlas.shares[1:], flat, transfer())
+    assert mask.shape == atlas.shares.shape and np.isfinite(mask).all()
 
 
 def test_background_where_no_class_is_likely():

@@ -15,9 +15,9 @@ from scripts.common.overlap import dice_of
 from scripts.data.intensity import normalise_hu
 from scripts.data.volume_io import Volume
 from scripts.networks.prnet_weights import TrainedPRNet
+from scripts.pseudo_labels.class_probabilities import ClassProbabilities
 from scripts.pseudo_labels.em_posterior import em_posterior
 from scripts.pseudo_labels.label_case import (
-    ClassProbabilities,
     WorkingVolume,
     label_case,
     path_channels,
@@ -52,9 +52,14 @@ from tests.pseudo_labels.three_blocks import (
 
 TRUTH = truth_values()
 LIVER = list(CLASSES).index("liver") + 1
-# Class probabilities as they are: neither intensities nor the body say more.
+# Class probabilities as they are: neither intensities nor the body say more, and masks stay as they grew.
 AS_FUSED = GeodesicSettings(
-    body_only=False, seed_probability=0.8, background_seed_probability=None, probability_weight=0.0, em=None
+    body_only=False,
+    seed_probability=0.8,
+    background_seed_probability=None,
+    probability_weight=0.0,
+    least_expected_share=0.0,
+    em=None,
 )
 
 
@@ -138,6 +143,17 @@ def test_confident_probabilities_replace_points(affine):
     np.testing.assert_array_equal(labelled(affine, points, AS_FUSED, probabilities=probabilities)[0], TRUTH)
     astray = labelled(affine, points, replace(AS_FUSED, seed_probability=None), probabilities=probabilities)[0]
     assert astray[0, 0, 14] == CLASSES["liver"], "points alone, whatever is known of probabilities"
+
+
+def test_a_class_that_is_nowhere_beyond_doubt_has_its_likely_voxels(affine):
+    """No seed above 0.8 and no point: the geodesic mask is empty. All voxels of 0.3 have the best expected Dice."""
+    liver = CLASSES["liver"] == TRUTH
+    probabilities = of_liver(np.where(liver, 0.3, 0.0), affine)
+    empty, lost = labelled(affine, [], AS_FUSED, probabilities=probabilities)
+    assert not empty.any() and "liver" in lost.not_located
+    label, kept = labelled(affine, [], replace(AS_FUSED, least_expected_share=0.9), probabilities=probabilities)
+    np.testing.assert_array_equal(label == CLASSES["liver"], liver)
+    assert "liver" not in kept.not_located and "spleen" in kept.not_located
 
 
 def test_background_that_is_not_beyond_doubt_does_not_stop_a_class(affine):

@@ -16,7 +16,7 @@ from scripts.pseudo_labels.settings import (
 )
 
 # Of the support mask: what grows from strokes has neither probabilities nor a network.
-NOT_OF_STROKES = {"refinement", "undecided_margin"}
+NOT_OF_STROKES = {"least_expected_share", "refinement", "undecided_margin"}
 
 
 def names_of(settings):
@@ -87,6 +87,7 @@ def test_a_config_gives_the_spacing_as_a_list():
         (OpeningSettings, {"opening_radius_mm": -1.0}, "opening_radius_mm is a radius"),
         (GrowthLimits, {"free_share": 0.5, "clear_share": 0.5}, r"(?s)free_share below clear_share, 0\.5.*found: 0\.5"),
         (RefinementSettings, {"refine_inner_voxels": 2, "refine_outer_voxels": 1}, "radii 2 and 1"),
+        (GeodesicSettings, {"least_expected_share": 1.1}, "least_expected_share is a share"),
         (GeodesicSettings, {"probability_weight": -0.1}, "probability_weight is not usable"),
         (GeodesicSettings, {"geodesic_backend": "geodistk"}, "probability_weight is not usable"),
         (GeodesicSettings, {"undecided_margin": 0.1}, "from points alone"),

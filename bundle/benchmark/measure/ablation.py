@@ -18,7 +18,8 @@ from scripts.quality.evaluation import Evaluation, evaluate_folder
 
 NOTHING = Expression("$None")  # where data must be of the kind that they replace
 TRANSFER_ALONE = {"warped_share": 0.0}
-BY_CELLS = {"registration_half_steps": 0, "registration_steps": 0}
+NO_THIN = {"registration_fine_steps": 0}
+BY_CELLS = {"registration_half_steps": 0, "registration_steps": 0, "registration_fine_steps": 0}
 # What is switched off, or on, or else -> stage -> config keys.
 MASKS: dict[str, Overrides] = {
     EVERYTHING: {},
@@ -30,7 +31,9 @@ MASKS: dict[str, Overrides] = {
         "pseudo_labels": {"seed_probability": NOTHING, "probability_weight": 0.0, "settings#em": NOTHING}
     },
     "background as soon a seed as a class": {"pseudo_labels": {"background_seed_probability": NOTHING}},
+    "geodesic masks whatever Dice is expected": {"pseudo_labels": {"least_expected_share": 0.0}},
     "label transfer alone, no warped mask": {"first_round": TRANSFER_ALONE, "label_fusion": TRANSFER_ALONE},
+    "thin organs do not move by themselves": {"first_round": NO_THIN, "label_fusion": NO_THIN},
     "mask warped by embeddings, not images": {"first_round": BY_CELLS, "label_fusion": BY_CELLS},
     "support mask with rough borders": {
         "support_mask": {"image_smoothing_voxels": 0.0, "border_smoothing_voxels": 0.0}
