@@ -24,7 +24,7 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
     mask = {"support_mask": str(settings.support_mask or work.support_mask.label(support))}
     grown = str(work.support_mask.record(support)) if settings.support_mask is None else None
     accepted = {case: str(file) for case, file in _accepted(settings).items()}
-    given = accepted if settings.support_mask is None else accepted | {support: str(settings.support_mask)}
+    given = accepted | {support: mask["support_mask"]}  # the support keeps its own mask, given or grown
     return Plan(
         localisation=(unsupervised_training("embedding", work.embedding, settings, cohort),),
         propagation=(
@@ -68,7 +68,8 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
         ),
         # The network joins the atlases; label maps grow from what they say together, as the pseudo labels did.
         inference=(
-            Inference("inference", network=work.segmentation, labels=work.network, probabilities=work.propagation),
+            Inference("inference", network=work.segmentation, labels=work.network, with_probabilities=True),
+            CaseByCase("ensemble", fills=(work.ensemble.path,)),
             _labels("predictions", work.ensemble, work.predictions, given),
         ),
         self_check=(_check("self_check", work.predictions, work.self_check, mask, grown),),
