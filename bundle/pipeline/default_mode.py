@@ -24,7 +24,8 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
     mask = {"support_mask": str(settings.support_mask or work.support_mask.label(support))}
     grown = str(work.support_mask.record(support)) if settings.support_mask is None else None
     accepted = {case: str(file) for case, file in _accepted(settings).items()}
-    given = accepted | {support: mask["support_mask"]}  # the support keeps its own mask, given or grown
+    given = accepted if settings.support_mask is None else accepted | {support: str(settings.support_mask)}
+    kept = accepted | {support: mask["support_mask"]}  # the support keeps its own mask, given or grown
     return Plan(
         localisation=(unsupervised_training("embedding", work.embedding, settings, cohort),),
         propagation=(
@@ -42,7 +43,7 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
                 places={**network, "accepted": accepted},
                 fills=(work.propagation.path, work.on_support.path),
             ),
-            _labels("pseudo_labels", work.propagation, work.pseudo_labels, given),
+            _labels("pseudo_labels", work.propagation, work.pseudo_labels, kept),
             _labels("on_support_labels", work.on_support, work.on_support_labels, {}, work.on_support.path.exists),
             _check("self_check_pseudo_labels", work.pseudo_labels, work.self_check_pseudo_labels, mask, grown),
         ),
@@ -70,7 +71,7 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
         inference=(
             Inference("inference", network=work.segmentation, labels=work.network, with_probabilities=True),
             CaseByCase("ensemble", fills=(work.ensemble.path,)),
-            _labels("predictions", work.ensemble, work.predictions, given),
+            _labels("predictions", work.ensemble, work.predictions, kept),
         ),
         self_check=(_check("self_check", work.predictions, work.self_check, mask, grown),),
     )
