@@ -20,6 +20,8 @@ class TrustRule:
         tissue_spread: and further than so many times the median distance from it: contrast differs between scans.
         good_round_trip: round-trip Dice of an organ that was located well. Its labels pass two borders on the way, so
             that only what is below lowers the confidence.
+        calibration_doubt: see `calibrate`.
+        interval_coverage: share of the results whose true Dice the interval shall hold.
     """
 
     least_dice: float = 0.6
@@ -28,6 +30,8 @@ class TrustRule:
     tissue_hu: float = 60.0
     tissue_spread: float = 5.0
     good_round_trip: float = 0.7
+    calibration_doubt: float = 1.0
+    interval_coverage: float = 0.9
 
 
 @dataclass(frozen=True)
@@ -93,16 +97,19 @@ class ConfidencePenalty:
         border_confidence: of the support mask's border.
         mean_round_trip_dice: of the atlases that vote for the class, mean by weight.
         good_round_trip: see `TrustRule`.
+        atlases: how many vote for the class. What one alone gets wrong only the round trip can show; of several, their
+            probabilities show it as well, so that each has its part of the penalty.
     """
 
     border_confidence: float = 1.0
     mean_round_trip_dice: float = 1.0
     good_round_trip: float = 1.0
+    atlases: int = 1
 
     @property
     def round_trip_factor(self) -> float:
         """At most 1."""
-        return min(1.0, self.mean_round_trip_dice / self.good_round_trip)
+        return min(1.0, self.mean_round_trip_dice / self.good_round_trip) ** (1 / max(self.atlases, 1))
 
     @property
     def factor(self) -> float:
@@ -136,6 +143,10 @@ class AtlasLabels:
 
     labels: Mapping[str, np.ndarray]
     classes: Mapping[str, frozenset[str]]
+
+    def voting(self, name: str) -> dict[str, np.ndarray]:
+        """Those that vote for a class."""
+        return {atlas: label for atlas, label in self.labels.items() if name in self.classes[atlas]}
 
     def references(self, name: str, segmentations: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Of all segmentations those that say something about a class: not those of atlases that do not vote for it."""

@@ -1,8 +1,8 @@
 """What the network is worth beside the labels that it learned from, by class and case (mode `default`).
 
-No truth is needed. If two segmentations err independently, they agree as far as both are right: network * label (the
-one-factor model of `quality/agreement.py`). How good the label is says the self-check, so that the agreement tells how
-good the network is: in this case as far as the label is good, beyond that in all cases of the cohort together.
+No truth is needed. If two segmentations err independently, they agree as far as both are right: network * label. How
+good the label is says the self-check, so that the agreement tells how good the network is: in this case as far as the
+label is good, beyond that in all cases of the cohort together.
 """
 
 from __future__ import annotations

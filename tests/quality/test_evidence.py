@@ -49,6 +49,12 @@ def test_the_penalty_is_border_confidence_times_the_share_of_a_good_round_trip()
     assert ConfidencePenalty().in_words() == []
 
 
+def test_of_several_atlases_each_has_its_part_of_the_round_trips_penalty():
+    penalty = ConfidencePenalty(mean_round_trip_dice=0.175, good_round_trip=0.7, atlases=2)
+    assert penalty.round_trip_factor == pytest.approx(0.5)
+    assert ConfidencePenalty(mean_round_trip_dice=0.35, good_round_trip=0.7, atlases=0).factor == pytest.approx(0.5)
+
+
 def test_the_heavier_reason_comes_first():
     border = "the support mask has no clear border (border confidence 0.40): look at it and correct it"
     round_trip = "labels sent to another case and back match little: mean round-trip Dice 0.35"
