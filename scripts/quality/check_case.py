@@ -1,6 +1,6 @@
 """How far to trust a label map without knowing the truth: values in, a `CheckRecord` out (mode `default`).
 
-The atlases' class probabilities say what Dice a label map can be expected to have (see `expected_dice`). They are wrong
+The atlases' class probabilities say what Dice a label map can be expected to have (see `modelled_dice`). They are wrong
 together in places; how much is measured on the support, whose mask is known: there the selected atlases alone make a
 label map (see `support_calibration`). The support mask itself may be wrong, and then all are: a result is trusted as
 far as the image, not growth limits, made the support mask's border, and, where few atlases know a class, as far as
@@ -19,7 +19,7 @@ import numpy as np
 
 from scripts.common.overlap import dice_of
 from scripts.quality.evidence import AtlasLabels, ClassMeasurement, CohortStatistics, ConfidencePenalty, TrustRule
-from scripts.quality.expected_dice import expected_dice
+from scripts.quality.expected_dice import modelled_dice
 from scripts.quality.records import NETWORK, CheckRecord, ClassCheck
 from scripts.quality.support_calibration import KnownLabel, SupportCalibration, calibrate
 
@@ -93,7 +93,7 @@ def calibrate_on_support(
     classes: Mapping[str, int],
     rule: TrustRule,
 ) -> SupportCalibration:
-    """How true and expected Dice go together where the truth is known.
+    """How true and modelled Dice go together where the truth is known.
 
     Args:
         label: (X, Y, Z) label values that the selected atlases alone make on the support.
@@ -113,7 +113,7 @@ def calibrate_on_support(
 
 
 def _known(name: str, mask: np.ndarray, truth: np.ndarray, probability: np.ndarray) -> KnownLabel:
-    return KnownLabel(name, expected_dice(mask, probability), dice_of(mask, truth))
+    return KnownLabel(name, modelled_dice(mask, probability), dice_of(mask, truth))
 
 
 def reasons_to_flag(
@@ -183,7 +183,7 @@ def _check_class(
     elif truth_known:
         agreed_dice = agreement[case.case]
     else:
-        agreed_dice = cohort.calibration.predicted(name, expected_dice(mask, case.probabilities[name]))
+        agreed_dice = cohort.calibration.predicted(name, modelled_dice(mask, case.probabilities[name]))
         margin = cohort.calibration.margin
         penalty = ConfidencePenalty(
             cohort.border_confidence.get(name, 1.0),

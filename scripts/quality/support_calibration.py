@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from scripts.quality.expected_dice import model_quality
-
 
 @dataclass(frozen=True)
 class KnownLabel:
@@ -20,18 +18,18 @@ class KnownLabel:
 
     Attributes:
         name: of the class.
-        expected: Dice that the class probabilities let expect.
+        modelled: Dice that the class probabilities let expect, see `modelled_dice`.
         true: Dice with the support mask.
     """
 
     name: str
-    expected: float
+    modelled: float
     true: float
 
 
 @dataclass(frozen=True)
 class SupportCalibration:
-    """From expected to predicted Dice.
+    """From modelled to predicted Dice.
 
     Attributes:
         shared_quality: true over modelled Dice on the support, median over classes, at most 1: what all atlases get
@@ -44,9 +42,9 @@ class SupportCalibration:
     class_quality: Mapping[str, float] = field(default_factory=dict)
     margin: float = 1.0
 
-    def predicted(self, name: str, expected: float) -> float:
+    def predicted(self, name: str, modelled: float) -> float:
         """Dice of a class with the truth, at most 1, if the support mask is right."""
-        return min(1.0, model_quality(expected) * self.class_quality.get(name, self.shared_quality))
+        return min(1.0, modelled * self.class_quality.get(name, self.shared_quality))
 
 
 def calibrate(
@@ -60,11 +58,11 @@ def calibrate(
         doubt: how much the classes together count for one class, in label maps.
         coverage: share of the label maps whose true Dice lies within the margin.
     """
-    ratios = [label.true / model_quality(label.expected) for label in fused if label.expected > 0]
+    ratios = [label.true / label.modelled for label in fused if label.modelled > 0]
     shared = min(1.0, median(ratios)) if ratios else 1.0
-    by_class = {label.name: (doubt * shared + label.true) / (doubt + model_quality(label.expected)) for label in fused}
+    by_class = {label.name: (doubt * shared + label.true) / (doubt + label.modelled) for label in fused}
     calibration = SupportCalibration(shared, by_class)
-    off = [abs(label.true - calibration.predicted(label.name, label.expected)) for label in (*fused, *single)]
+    off = [abs(label.true - calibration.predicted(label.name, label.modelled)) for label in (*fused, *single)]
     return SupportCalibration(shared, by_class, conformal_margin(off, coverage))
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scripts.quality.expected_dice import expected_dice, model_quality
+from scripts.quality.expected_dice import best_expected_dice, expected_dice, modelled_dice
 
 
 def test_expected_dice_by_hand():
@@ -12,5 +12,19 @@ def test_expected_dice_by_hand():
     assert expected_dice(~mask & mask, np.ones(4)) == 0.0, "nothing was drawn"
 
 
-def test_two_equal_raters_agree_by_the_square_of_their_quality():
-    assert model_quality(0.64) == pytest.approx(0.8)
+def test_the_best_mask_holds_what_is_above_some_threshold():
+    probability = np.array([0.0, 0.9, 0.1, 0.6])
+    assert best_expected_dice(probability) == pytest.approx(2 * 1.5 / 3.6), "one voxel 1.8 / 2.6, three 3.2 / 4.6"
+    assert best_expected_dice(np.zeros(3)) == 0.0
+    masks = np.array(np.meshgrid(*[[False, True]] * 4)).reshape(4, -1).T
+    assert max(expected_dice(mask, probability) for mask in masks) == pytest.approx(best_expected_dice(probability))
+
+
+def test_the_best_mask_is_as_good_as_the_map_and_another_agrees_by_the_product():
+    probability = np.array([0.5, 0.5, 0.5, 0.5])
+    best = np.ones(4, bool)
+    assert expected_dice(best, probability) == pytest.approx(2 / 3)
+    assert modelled_dice(best, probability) == pytest.approx((2 / 3) ** 0.5)
+    half = np.array([True, True, False, False])
+    assert modelled_dice(half, probability) == pytest.approx(0.5 / (2 / 3) ** 0.5)
+    assert modelled_dice(best, np.zeros(4)) == 0.0
