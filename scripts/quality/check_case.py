@@ -3,8 +3,8 @@
 The atlases' class probabilities say what Dice a label map can be expected to have (see `modelled_dice`). They are wrong
 together in places; how much is measured on the support, whose mask is known: there the selected atlases alone make a
 label map (see `support_calibration`). The support mask itself may be wrong, and then all are: a result is trusted as
-far as the image, not growth limits, made the support mask's border, and, where few atlases know a class, as far as
-labels sent to another case and back still match.
+far as the image, not growth limits, made the support mask's border, as far as that mask holds its strokes, and, where
+few atlases know a class, as far as labels sent to another case and back still match.
 
 Reference segmentations of the case, the labels that each atlas alone predicts, the pseudo label, and what the trained
 network alone says, tell which of them the label map contradicts.
@@ -64,12 +64,14 @@ class CohortEvidence:
         calibration: see `calibrate_on_support`.
         border_confidence: class -> how far the image made the support mask's border; classes of which nothing is
             known, such as all of a support mask that the user gave, are left out.
+        stroke_confidence: class -> how far the support mask holds its strokes; a class without strokes is left out.
     """
 
     classes: Mapping[str, int]
     statistics: Mapping[str, CohortStatistics]
     calibration: SupportCalibration = field(default_factory=SupportCalibration)
     border_confidence: Mapping[str, float] = field(default_factory=dict)
+    stroke_confidence: Mapping[str, float] = field(default_factory=dict)
 
 
 def check_case(case: CaseEvidence, cohort: CohortEvidence, rule: TrustRule) -> CheckRecord:
@@ -190,6 +192,7 @@ def _check_class(
             case.mean_round_trip_dice[name],
             rule.good_round_trip,
             len(case.atlases.voting(name)),
+            cohort.stroke_confidence.get(name, 1.0),
         )
     predicted_dice = agreed_dice * penalty.factor
     measurement = case.measurements[name]

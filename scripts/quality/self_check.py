@@ -22,7 +22,14 @@ from scripts.data.records import PropagationRecord, PseudoLabelRecord
 from scripts.data.resampling import nearest_on_grid
 from scripts.data.volume_io import Volume, read_labels, read_volume
 from scripts.quality.check_case import CaseEvidence, CohortEvidence, calibrate_on_support, check_case
-from scripts.quality.evidence import AtlasLabels, ClassMeasurement, CohortStatistics, TrustRule, measure_classes
+from scripts.quality.evidence import (
+    AtlasLabels,
+    ClassMeasurement,
+    CohortStatistics,
+    TrustRule,
+    measure_classes,
+    stroke_confidence,
+)
 from scripts.quality.records import NETWORK, PSEUDO_LABEL, STAGE
 from scripts.quality.support_calibration import SupportCalibration
 
@@ -103,6 +110,7 @@ class SelfCheckStage(CaseStage):
                 _hash(by_selected.atlases(self.support), by_selected.record(self.support)),
                 _hash(by_selected.probabilities(self.support), by_selected.record(self.support)),
             ],
+            "strokes": _hash(self.cohort.scribbles),
             "results": self._result_hashes,
         }
 
@@ -119,6 +127,7 @@ class SelfCheckStage(CaseStage):
             statistics={name: CohortStatistics.of(cases) for name, cases in by_class.items()},
             calibration=self._calibration(),
             border_confidence=self._border_confidence(),
+            stroke_confidence=self._stroke_confidence(),
         )
         logger.info("true over predicted Dice on the support: %.2f", evidence.calibration.shared_quality)
         return evidence
@@ -200,6 +209,15 @@ class SelfCheckStage(CaseStage):
         if self.support_mask_record is None or not self.support_mask_record.exists():
             return {}
         return dict(PseudoLabelRecord.read(self.support_mask_record).border_confidence)
+
+    def _stroke_confidence(self) -> dict[str, float]:
+        """Class -> how far the support mask, grown or given, holds its strokes."""
+        if self.cohort.scribbles is None:
+            return {}
+        strokes = read_labels(self.cohort.scribbles)
+        mask = read_labels(self.support_mask, self.cohort.classes)
+        on_grid = nearest_on_grid(mask, strokes.affine, strokes.array.shape)
+        return stroke_confidence(on_grid, strokes.array, self.cohort.classes)
 
     def _measured(self, case: str) -> dict[str, ClassMeasurement]:
         label, image = _result(self.results.label(case)), read_volume(self.cohort.cases[case].image)

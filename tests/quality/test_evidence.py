@@ -10,6 +10,7 @@ from scripts.quality.evidence import (
     ConfidencePenalty,
     TrustRule,
     measure_classes,
+    stroke_confidence,
 )
 from tests.paths import CONFIGS
 
@@ -60,6 +61,16 @@ def test_the_heavier_reason_comes_first():
     round_trip = "labels sent to another case and back match little: mean round-trip Dice 0.35"
     assert ConfidencePenalty(0.4, 0.35, 0.7).in_words() == [border, round_trip]
     assert ConfidencePenalty(0.6, 0.35, 0.7).in_words() == [round_trip, border.replace("0.40", "0.60")]
+
+
+def test_a_mask_that_leaves_strokes_out_has_no_more_of_the_organ():
+    strokes = np.array([1, 1, 1, 1, 3, 3, 14, 0]).reshape(-1, 1, 1)
+    mask = np.array([1, 0, 0, 3, 3, 3, 1, 6]).reshape(-1, 1, 1)
+    confidence = stroke_confidence(mask, strokes, {"spleen": 1, "left_kidney": 3, "liver": 6})
+    assert confidence == {"spleen": pytest.approx(2 * 0.25 / 1.25), "left_kidney": 1.0}, "the liver has no stroke"
+    penalty = ConfidencePenalty(border_confidence=0.5, stroke_confidence=0.4)
+    assert penalty.factor == pytest.approx(0.2)
+    assert penalty.in_words()[0].startswith("the support mask leaves out strokes of its class (stroke confidence 0.40)")
 
 
 def test_an_atlas_that_does_not_vote_for_a_class_is_no_reference_of_it():

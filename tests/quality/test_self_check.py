@@ -300,6 +300,22 @@ def test_a_support_mask_without_a_clear_border_lowers_the_trust(cohort, tmp_path
     assert not read_json(tmp_path / "checks" / "case_1.json")["classes"]["left_kidney"]["flagged"]
 
 
+def test_a_support_mask_of_another_organ_flags_its_class_alone(cohort, tmp_path):
+    """The spleen's mask lies on another organ, and all atlases and labels follow it."""
+    other = np.roll(np.where(organs() == CLASSES["spleen"], CLASSES["spleen"], 0), 10, axis=1)
+    wrong = np.where(organs() == CLASSES["left_kidney"], organs(), other).astype(np.uint8)
+    write_nifti(tmp_path / "support_mask.nii.gz", wrong, LAS)
+    atlases = {"case_0": every_class(0.6), "selected": every_class(0.4)}
+    for case in OTHERS:
+        write_propagation(cohort, WorkFolder(tmp_path).propagation, case, atlases, [wrong, wrong])
+        write_nifti(WorkFolder(tmp_path).pseudo_labels.label(case), wrong, LAS)
+        write_nifti(tmp_path / "results" / f"{case}.nii.gz", wrong, LAS)
+    classes = check(cohort, tmp_path)["classes"]
+    assert classes["spleen"]["flagged"] and classes["spleen"]["predicted_dice"] == 0.0
+    assert any("leaves out strokes" in reason for reason in classes["spleen"]["reasons"])
+    assert classes["left_kidney"]["predicted_dice"] > 0.95 and not classes["left_kidney"]["flagged"]
+
+
 def test_an_accepted_label_map_is_the_truth(cohort, tmp_path):
     accepted = {"case_1": every_class(1.0)}
     write_propagation(
