@@ -115,7 +115,7 @@ def calibrate_on_support(
 
 
 def _known(name: str, mask: np.ndarray, truth: np.ndarray, probability: np.ndarray) -> KnownLabel:
-    return KnownLabel(name, modelled_dice(mask, probability), dice_of(mask, truth))
+    return KnownLabel(name, modelled_dice(mask, probability), _agreement(mask, truth))
 
 
 def reasons_to_flag(
