@@ -115,8 +115,8 @@ class ConfidencePenalty:
 
     @property
     def factor(self) -> float:
-        """What predicted Dice is multiplied by."""
-        return self.border_confidence * self.stroke_confidence * self.round_trip_factor
+        """What predicted Dice is multiplied by; of two doubts about one mask the heavier one counts."""
+        return min(self.border_confidence, self.stroke_confidence) * self.round_trip_factor
 
     def in_words(self) -> list[str]:
         """Every reason for the penalty, the heavier one first."""

@@ -69,7 +69,7 @@ def test_a_mask_that_leaves_strokes_out_has_no_more_of_the_organ():
     confidence = stroke_confidence(mask, strokes, {"spleen": 1, "left_kidney": 3, "liver": 6})
     assert confidence == {"spleen": pytest.approx(2 * 0.25 / 1.25), "left_kidney": 1.0}, "the liver has no stroke"
     penalty = ConfidencePenalty(border_confidence=0.5, stroke_confidence=0.4)
-    assert penalty.factor == pytest.approx(0.2)
+    assert penalty.factor == pytest.approx(0.4)
     assert penalty.in_words()[0].startswith("the support mask leaves out strokes of its class (stroke confidence 0.40)")
 
 
