@@ -7,7 +7,7 @@ label is good, beyond that in all cases of the cohort together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,15 +53,22 @@ class ClassAgreement:
     agreement: float
 
 
-def network_worth(cases: Mapping[str, ClassAgreement], doubt: float) -> float:
+def network_worth(cases: Iterable[ClassAgreement], doubt: float = 0.0) -> float:
     """Dice of the network with the truth for one class, over all cases: least squares of agreement = worth * label.
 
     Args:
-        cases: case -> how good its label is and how far the network agrees.
+        cases: how good their labels are and how far the network agrees.
         doubt: see `WorthSettings`; without good labels nothing is known of the network, and it is worth nothing.
     """
-    weight = doubt + sum(case.label**2 for case in cases.values())
-    return min(1.0, sum(case.label * case.agreement for case in cases.values()) / weight) if weight else 0.0
+    known = list(cases)
+    weight = doubt + sum(case.label**2 for case in known)
+    return min(1.0, sum(case.label * case.agreement for case in known) / weight) if weight else 0.0
+
+
+def label_worth(cases: Iterable[ClassAgreement]) -> float:
+    """Dice of the labels with the truth for one class: mean over all cases, weighted as for `network_worth`."""
+    labels = [case.label for case in cases]
+    return sum(label**2 for label in labels) / sum(labels) if any(labels) else 0.0
 
 
 def worth_in_case(case: ClassAgreement, worth: float) -> float:
@@ -70,16 +77,24 @@ def worth_in_case(case: ClassAgreement, worth: float) -> float:
     return min(1.0, case.agreement + (1 - case.label) * worth)
 
 
-def network_share(case: ClassAgreement, worth: float, settings: WorthSettings) -> float:
-    """Weight of the network's probabilities of one class in one case; the labels' have the rest.
+def class_shares(cases: Mapping[str, ClassAgreement], settings: WorthSettings) -> dict[str, float]:
+    """Case -> weight of the network's probabilities of one class; the labels' have the rest.
+
+    A network that is worse than the labels in all cases together, or in this case, has less, and none from the margin
+    on. Both must speak for it: a single label may be better than it is predicted to be.
 
     Args:
-        case: see `ClassAgreement`.
-        worth: of the network for the class in all cases.
+        cases: case -> how good its label is and how far the network agrees.
         settings: see `WorthSettings`.
     """
-    lacking = case.label - worth_in_case(case, worth)
-    return settings.most_network_share * float(np.clip(1 - lacking / settings.worth_margin, 0, 1))
+    known = list(cases.values())
+    lacking_together = label_worth(known) - network_worth(known)
+    worth = network_worth(known, settings.worth_doubt)
+    lacking = {name: max(lacking_together, case.label - worth_in_case(case, worth)) for name, case in cases.items()}
+    return {
+        name: settings.most_network_share * float(np.clip(1 - dice / settings.worth_margin, 0, 1))
+        for name, dice in lacking.items()
+    }
 
 
 def network_shares(
@@ -91,15 +106,12 @@ def network_shares(
         cases: case -> class -> how good its label is and how far the network agrees.
         settings: see `WorthSettings`.
     """
-    names = {name for classes in cases.values() for name in classes}
-    worth = {
-        name: network_worth({case: of[name] for case, of in cases.items() if name in of}, settings.worth_doubt)
+    names = dict.fromkeys(name for classes in cases.values() for name in classes)
+    by_class = {
+        name: class_shares({case: classes[name] for case, classes in cases.items() if name in classes}, settings)
         for name in names
     }
-    return {
-        case: {name: network_share(agreement, worth[name], settings) for name, agreement in of.items()}
-        for case, of in cases.items()
-    }
+    return {case: {name: by_class[name][case] for name in classes} for case, classes in cases.items()}
 
 
 def class_dice(first: np.ndarray, second: np.ndarray, classes: Mapping[str, int]) -> dict[str, float]:

@@ -18,7 +18,8 @@ from scripts.segmentation.ensemble import EnsembleStage, join_probabilities
 from scripts.segmentation.network_probabilities import KeepProbabilitiesd
 
 AFFINE = np.diag([3.0, 4.0, 5.0, 1.0])
-CASES = ("case_1", "case_2", "case_3")
+CASES = tuple(f"case_{number}" for number in range(1, 7))
+BAD = "case_6"
 
 
 def logits():
@@ -43,7 +44,7 @@ def checked(agreed_dice):
 def stage(tmp_path):
     """Atlases: class 1 in the first half along x, on a grid of twice the steps; labels the same on the finer grid.
 
-    The network's label maps of two cases agree with them, that of the third does not.
+    The network's label maps agree with them, but for one case.
     """
     coarse = AFFINE @ np.diag([2.0, 2.0, 2.0, 1.0])
     coarse[:3, 3] = AFFINE[:3, :3] @ [0.5, 0.5, 0.5]
@@ -57,7 +58,7 @@ def stage(tmp_path):
         write_record(atlases.record(case), record.to_json(), "inputs", [atlases.probabilities(case)])
         label = np.zeros((4, 4, 4), np.uint8)
         label[:2] = 1
-        for folder, array in ((labels, label), (network, label if case != "case_3" else label[::-1].copy())):
+        for folder, array in ((labels, label), (network, label if case != BAD else label[::-1].copy())):
             write_nifti(folder.label(case), array, AFFINE)
             write_record(folder.record(case), {}, "inputs", [folder.label(case)])
         keep(network.path, case, logits())
@@ -84,10 +85,10 @@ def test_a_good_network_has_half_the_weight_on_its_own_grid(tmp_path, stage):
 
 def test_a_network_that_is_worth_nothing_in_a_case_leaves_the_atlases_as_they_are(tmp_path, stage):
     stage.run()
-    probabilities, affine = joined(tmp_path, "case_3")
-    theirs, their_affine = read_probabilities(tmp_path / "propagation" / "case_3_probabilities.nii.gz")
+    probabilities, affine = joined(tmp_path, BAD)
+    theirs, their_affine = read_probabilities(tmp_path / "propagation" / f"{BAD}_probabilities.nii.gz")
     assert np.array_equal(probabilities, theirs) and np.allclose(affine, their_affine)
-    assert read_json(stage.record("case_3"))["network_shares"] == {"spleen": 0.0}
+    assert read_json(stage.record(BAD))["network_shares"] == {"spleen": 0.0}
 
 
 def test_a_case_that_nobody_checked_keeps_the_atlases(tmp_path, stage):

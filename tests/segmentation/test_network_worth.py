@@ -8,7 +8,8 @@ from scripts.segmentation.network_worth import (
     ClassAgreement,
     WorthSettings,
     class_dice,
-    network_share,
+    class_shares,
+    label_worth,
     network_shares,
     network_worth,
     worth_in_case,
@@ -18,12 +19,12 @@ SETTINGS = WorthSettings(most_network_share=0.5, worth_margin=0.1, worth_doubt=1
 
 
 def test_worth_is_agreement_over_label_by_least_squares():
-    cases = {"a": ClassAgreement(1.0, 0.8), "b": ClassAgreement(0.5, 0.4)}
-    assert network_worth(cases, doubt=0.0) == pytest.approx((0.8 + 0.2) / 1.25)
+    cases = [ClassAgreement(1.0, 0.8), ClassAgreement(0.5, 0.4)]
+    assert network_worth(cases) == pytest.approx((0.8 + 0.2) / 1.25)
     assert network_worth(cases, doubt=1.0) == pytest.approx(1.0 / 2.25)
-    assert network_worth({}, doubt=0.0) == 0.0
-    assert network_worth({"a": ClassAgreement(0.0, 0.0)}, doubt=1.0) == 0.0
-    assert network_worth({"a": ClassAgreement(0.5, 1.0)}, doubt=0.0) == 1.0, "no Dice is more"
+    assert network_worth([]) == 0.0 and network_worth([ClassAgreement(0.0, 0.0)], doubt=1.0) == 0.0
+    assert network_worth([ClassAgreement(0.5, 1.0)]) == 1.0, "no Dice is more"
+    assert label_worth(cases) == pytest.approx(1.25 / 1.5) and label_worth([ClassAgreement(0.0, 0.0)]) == 0.0
 
 
 def test_a_poor_label_says_little_of_the_network_in_its_case():
@@ -33,12 +34,20 @@ def test_a_poor_label_says_little_of_the_network_in_its_case():
 
 
 def test_no_weight_below_the_labels_by_the_margin_and_most_where_it_is_as_good():
-    label = 0.8
-    assert network_share(ClassAgreement(label, 0.8), 0.5, SETTINGS) == 0.5
-    assert network_share(ClassAgreement(label, 0.7), 0.5, SETTINGS) == pytest.approx(0.5), "0.7 + 0.2 * 0.5 is 0.8"
-    assert network_share(ClassAgreement(label, 0.65), 0.5, SETTINGS) == pytest.approx(0.25)
-    assert network_share(ClassAgreement(label, 0.6), 0.5, SETTINGS) == pytest.approx(0.0)
-    assert network_share(ClassAgreement(label, 0.1), 0.5, SETTINGS) == 0.0
+    def share(agreement):
+        return class_shares({"case": ClassAgreement(1.0, agreement)}, SETTINGS)["case"]
+
+    assert share(1.0) == 0.5
+    assert share(0.95) == pytest.approx(0.25), "in its case and in all together it lacks 0.05"
+    assert share(0.9) == pytest.approx(0.0) and share(0.1) == 0.0
+    assert class_shares({"case": ClassAgreement(0.0, 0.0)}, SETTINGS) == {"case": 0.5}, "there is nothing to lose"
+
+
+def test_a_network_that_is_worse_in_all_cases_together_has_no_weight_where_a_label_seems_poor():
+    cases = {f"case_{n}": ClassAgreement(0.9, 0.65) for n in range(5)} | {"case_5": ClassAgreement(0.6, 0.6)}
+    assert 0.6 + 0.4 * network_worth(cases.values(), 1.0) > 0.6, "in that case alone it seems to be better"
+    assert label_worth(cases.values()) - network_worth(cases.values()) > 0.1
+    assert class_shares(cases, SETTINGS)["case_5"] == 0.0
 
 
 def test_the_shares_of_a_cohort():
@@ -48,8 +57,7 @@ def test_the_shares_of_a_cohort():
     shares = network_shares(cases, SETTINGS)
     assert shares["case_0"] == {"liver": 0.5, "spleen": 0.0}
     assert shares["case_4"]["liver"] == 0.5, "the label is poor, and the network is good elsewhere"
-    worth = (4 * 0.9 * 0.2 + 0.4 * 0.2) / (1 + 4 * 0.81 + 0.16)
-    assert shares["case_4"]["spleen"] == pytest.approx(0.5 * (1 - (0.4 - 0.2 - 0.6 * worth) / 0.1))
+    assert shares["case_4"]["spleen"] == 0.0
 
 
 def test_where_all_labels_are_poor_nothing_speaks_for_the_network():
