@@ -50,7 +50,6 @@ KEYS: dict[str, dict[str, str]] = {
         "centres_per_class": "max_samples_per_class",
         "class_balance_epochs": "fade_epochs",
     },
-    "inference": {"votes_dir": "probabilities_dir"},
     "self_check": {
         "region": "support_mask",
         "region_record": "support_mask_record",
@@ -59,7 +58,11 @@ KEYS: dict[str, dict[str, str]] = {
 }
 ROUNDS = "match_cycle_mm and match_scale_mm, for the one round that fits an affine map; maps that bend are gone"
 # Stage -> config key that no other one replaces -> what there is instead.
-GONE: dict[str, dict[str, str]] = {"first_round": {"map_rounds": ROUNDS}, "label_fusion": {"map_rounds": ROUNDS}}
+GONE: dict[str, dict[str, str]] = {
+    "first_round": {"map_rounds": ROUNDS},
+    "label_fusion": {"map_rounds": ROUNDS},
+    "inference": {"network_share": "ensemble.most_network_share", "votes_dir": "the stage ensemble"},
+}
 # Old name of an entry of `run.json` -> its name.
 SETTINGS = {"region": "support_mask"}
 

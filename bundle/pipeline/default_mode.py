@@ -25,6 +25,7 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
     grown = str(work.support_mask.record(support)) if settings.support_mask is None else None
     accepted = {case: str(file) for case, file in _accepted(settings).items()}
     given = accepted if settings.support_mask is None else accepted | {support: str(settings.support_mask)}
+    kept = accepted | {support: mask["support_mask"]}  # the support keeps its own mask, given or grown
     return Plan(
         localisation=(unsupervised_training("embedding", work.embedding, settings, cohort),),
         propagation=(
@@ -42,7 +43,7 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
                 places={**network, "accepted": accepted},
                 fills=(work.propagation.path, work.on_support.path),
             ),
-            _labels("pseudo_labels", work.propagation, work.pseudo_labels, given),
+            _labels("pseudo_labels", work.propagation, work.pseudo_labels, kept),
             _labels("on_support_labels", work.on_support, work.on_support_labels, {}, work.on_support.path.exists),
             _check("self_check_pseudo_labels", work.pseudo_labels, work.self_check_pseudo_labels, mask, grown),
         ),
@@ -68,8 +69,9 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
         ),
         # The network joins the atlases; label maps grow from what they say together, as the pseudo labels did.
         inference=(
-            Inference("inference", network=work.segmentation, labels=work.network, probabilities=work.propagation),
-            _labels("predictions", work.ensemble, work.predictions, given),
+            Inference("inference", network=work.segmentation, labels=work.network, with_probabilities=True),
+            CaseByCase("ensemble", fills=(work.ensemble.path,)),
+            _labels("predictions", work.ensemble, work.predictions, kept),
         ),
         self_check=(_check("self_check", work.predictions, work.self_check, mask, grown),),
     )

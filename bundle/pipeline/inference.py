@@ -12,7 +12,7 @@ from bundle.pipeline.configs import deciding_values, device_override, read_confi
 from bundle.pipeline.network_labels import NetworkLabels
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file
-from scripts.common.work_folder import LabelFolder, PropagationFolder
+from scripts.common.work_folder import LabelFolder
 from scripts.data.case import check_case_names
 from scripts.data.gate.admission import left_out_lines
 from scripts.data.volume_io import FolderScan, is_plain_nifti, scan_folder
@@ -26,7 +26,7 @@ CARD_KEYS = tuple(CARD)
 
 
 def infer_folder(
-    images: Path, model: Path, output: Path, device: str | None = None, probabilities_dir: Path | None = None
+    images: Path, model: Path, output: Path, device: str | None = None, keep_probabilities: bool = False
 ) -> None:
     """Run `configs/inference.json` with the settings of the network's card; label maps it made before are kept.
 
@@ -35,15 +35,14 @@ def infer_folder(
         model: folder with `model.pt` and `model.json`, such as `OUTPUT/segmentation`.
         output: where `ID.nii.gz` label maps go.
         device: such as "cpu"; None takes a GPU if there is one.
-        probabilities_dir: class probabilities of the same volumes, which the network joins in `OUTPUT/propagation/`
-            (see `JoinProbabilitiesd`).
+        keep_probabilities: leave the network's class probabilities in `OUTPUT/probabilities/` as well.
 
     Raises:
         BundleError: no such network, no usable volume, or an output folder that is the images folder or in use. A
             volume that is not usable beside others is left out, and told.
     """
     overrides = network_overrides(model) | device_override(device)
-    labels = network_labels(model, output, probabilities_dir, deciding_values(read_configs(CONFIG)))
+    labels = network_labels(model, output, keep_probabilities, deciding_values(read_configs(CONFIG)))
     scan = scan_folder(images)
     check_case_names(scan.volumes)
     refuse_images_among_results(images, output, ("images",), "inference")
@@ -52,7 +51,7 @@ def infer_folder(
 
 
 def _infer_volumes(scan: FolderScan, images: Path, labels: NetworkLabels, overrides: Mapping[str, Any]) -> None:
-    volumes, output, joined = scan.volumes, labels.labels.path, labels.probabilities
+    volumes, output = scan.volumes, labels.labels.path
     verdicts = InferenceVerdicts({}, {}, {str(file): reason for file, reason in scan.unused})
     inputs = labels.inputs(verdicts.readable(volumes))
     converted = {
@@ -79,20 +78,19 @@ def _infer_volumes(scan: FolderScan, images: Path, labels: NetworkLabels, overri
                 **overrides,
                 "dataset#data": admitted.items,
                 "output_dir": str(output.absolute()),
-                "probabilities_dir": None if joined is None else str(joined.path.absolute()),
+                "keep_probabilities": labels.with_probabilities,
                 "made_of": inputs,
             },
         )
     verdicts.tell(labels.labels, done)
 
 
-def network_labels(model: Path, output: Path, probabilities_dir: Path | None, settings: Any) -> NetworkLabels:
+def network_labels(model: Path, output: Path, with_probabilities: bool, settings: Any) -> NetworkLabels:
     """The label maps of the network in the folder `model`, in the folder `output`; see `NetworkLabels`."""
     card = read_card(model, WEIGHTS, CARD)
     network = {"model.pt": sha256_of_file(model / "model.pt"), **{key: card[key] for key in CARD_KEYS}}
     network["classes"] = list(card["classes"].items())
-    joined = None if probabilities_dir is None else PropagationFolder(probabilities_dir)
-    return NetworkLabels(network, LabelFolder(output), joined, settings)
+    return NetworkLabels(network, LabelFolder(output), with_probabilities, settings)
 
 
 def network_overrides(model: Path) -> dict[str, Any]:

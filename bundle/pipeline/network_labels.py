@@ -11,8 +11,8 @@ from typing import Any
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, remove_file, write_json
 from scripts.common.kept_changes import set_aside_changed
-from scripts.common.made_of import content_mark, fingerprint, is_whole
-from scripts.common.work_folder import LabelFolder, PropagationFolder
+from scripts.common.made_of import fingerprint, is_whole
+from scripts.common.work_folder import LabelFolder
 
 logger = logging.getLogger(__name__)
 
@@ -28,19 +28,19 @@ class NetworkLabels:
     Attributes:
         network: what it is, JSON-serialisable: its weights' fingerprint and the deciding part of its card.
         labels: where they go.
-        probabilities: class probabilities of the same cases, which it joins; None for label maps alone.
+        with_probabilities: whether its class probabilities are kept as well.
         settings: what else decides, JSON-serialisable.
     """
 
     network: Mapping[str, Any]
     labels: LabelFolder
-    probabilities: PropagationFolder | None
+    with_probabilities: bool
     settings: Any
 
     def inputs(self, images: Mapping[str, str]) -> dict[str, str]:
         """Case -> fingerprint of all that its label map depends on, of case -> fingerprint of its image."""
         shared = [self.network, self.settings]
-        return {case: fingerprint([*shared, image, self._atlases(case)]) for case, image in images.items()}
+        return {case: fingerprint([*shared, image]) for case, image in images.items()}
 
     def clear(self, inputs: Mapping[str, str], converted: Mapping[str, Path] | None = None) -> list[str]:
         """Remove label maps that are damaged, of another network or of other images; the cases that are to be labelled.
@@ -104,13 +104,8 @@ class NetworkLabels:
             return False
 
     def _is_whole(self, case: str, inputs: str) -> bool:
-        whole = self.probabilities is None or is_whole(self.labels.joined.record(case), inputs)
+        whole = not self.with_probabilities or is_whole(self.labels.own.record(case), inputs)
         return whole and is_whole(self.labels.record(case), inputs)
-
-    def _atlases(self, case: str) -> Any:
-        """What is joined: class probabilities, and the record of the points that goes with them."""
-        folder = self.probabilities
-        return None if folder is None else content_mark([folder.probabilities(case), folder.record(case)])
 
 
 def _existing(converted: Mapping[str, Path] | None, case: str) -> list[Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.pipeline.settings import RunSettings
-from scripts.common.work_folder import LabelFolder, PropagationFolder
+from scripts.common.work_folder import LabelFolder
 from scripts.data.cohort import Cohort
 
 
@@ -75,12 +75,12 @@ class Inference(Stage):
     Attributes:
         network: its folder.
         labels: what it fills.
-        probabilities: class probabilities of the same cases, which the network joins; None for label maps alone.
+        with_probabilities: whether its class probabilities are kept as well.
     """
 
     network: Path = field(kw_only=True)
     labels: LabelFolder = field(kw_only=True)
-    probabilities: PropagationFolder | None = field(default=None, kw_only=True)
+    with_probabilities: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)

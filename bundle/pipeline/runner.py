@@ -68,21 +68,17 @@ class Runner:
         return True
 
     def _label(self, stage: Inference, before: Mapping[str, Any] | None) -> bool:
-        probabilities_dir = None if stage.probabilities is None else stage.probabilities.path
         network = network_overrides(stage.network)
-        labels = network_labels(stage.network, stage.labels.path, probabilities_dir, self._deciding(stage))
+        labels = network_labels(stage.network, stage.labels.path, stage.with_probabilities, self._deciding(stage))
         inputs = labels.inputs({name: case.sha256 for name, case in self.cohort.cases.items()})
-        for folder in (stage.labels.path, stage.labels.joined.path):
+        for folder in (stage.labels.path, stage.labels.own.path):
             _forget_others(folder, self.cohort)
         todo = labels.clear(inputs)
         if not todo:
             return False
         _say_how_it_starts(stage, before)
         items = [{"image": str(self.cohort.cases[case].image), "case": case} for case in todo]
-        places = {
-            "output_dir": str(stage.labels.path),
-            "probabilities_dir": None if probabilities_dir is None else str(probabilities_dir),
-        }
+        places = {"output_dir": str(stage.labels.path), "keep_probabilities": stage.with_probabilities}
         self._run_config(stage, network | places | {"dataset#data": items, "made_of": inputs})
         return True
 

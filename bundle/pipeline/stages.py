@@ -18,6 +18,7 @@ BASES: dict[str, list[str]] = {
     "pseudo_labels": ["pseudo_labels.json"],
     "segmentation": ["train.json"],
     "inference": ["inference.json"],
+    "ensemble": ["ensemble.json"],
     "self_check": ["self_check.json"],
 }
 # Mode -> the stages it runs; only these take `--set`.
@@ -25,7 +26,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "paper": ("prnet_coarse", "prnet_fine", "point_propagation", "pseudo_labels", "segmentation", "inference"),
     "default": (
         *("embedding", "support_mask", "first_round", "label_fusion", "pseudo_labels"),
-        *("segmentation", "inference", "self_check"),
+        *("segmentation", "inference", "ensemble", "self_check"),
     ),
 }
 

@@ -43,7 +43,7 @@ class ClassResult:
         centre: a voxel of the class near its centroid, canonical axes.
         low, high: canonical voxels between which the class lies in any map, stray voxels apart.
         predicted_dice: what the self-check thinks the Dice with the unknown truth is.
-        predicted_interval: its lowest and highest value with one reference segmentation left out.
+        predicted_interval: that holds it, see `ClassCheck`.
         reasons: why the self-check flags the class; none if it does not.
     """
 

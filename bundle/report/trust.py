@@ -17,9 +17,9 @@ FEW_WORDS = (
     "Look at every one."
 )
 METHOD_WORDS = (
-    "The self-check does not know the truth. It compares the prediction with reference segmentations of the same "
-    "volume: the pseudo label, and the labels that each atlas (the support, or a selected case) predicts there. What "
-    "independent references agree with is probably right. A low predicted Dice deserves a look, a high one is no proof."
+    "The self-check does not know the truth. It asks how sure the atlases (the support, and selected cases) are of the "
+    "prediction, how well the same atlases find the support mask, and whether that mask holds its strokes. A low "
+    "predicted Dice deserves a look, a high one is no proof."
 )
 
 Checked = Mapping[str, ClassResult]  # by case, those that the self-check looked at

@@ -55,8 +55,13 @@ class LabelFolder:
     path: Path
 
     @property
+    def own(self) -> PropagationFolder:
+        """A network's class probabilities on its own grid, beside its label maps (mode `default`)."""
+        return PropagationFolder(self.path / "probabilities")
+
+    @property
     def joined(self) -> PropagationFolder:
-        """Class probabilities that a network joined with the atlases', beside its label maps (mode `default`)."""
+        """Those and the atlases' joined (mode `default`)."""
         return PropagationFolder(self.path / "propagation")
 
     def label(self, case: str) -> Path:
@@ -214,7 +219,7 @@ class WorkFolder:
 
     @property
     def ensemble(self) -> PropagationFolder:
-        """Mean of the network's and the atlases' class probabilities (mode `default`)."""
+        """The network's and the atlases' class probabilities, weighed by worth (mode `default`)."""
         return self.network.joined
 
     @property

@@ -57,6 +57,15 @@ def summary(pairs: Sequence[DicePair] | Sequence[Mapping[str, Any]]) -> Calibrat
     }
 
 
+def interval_coverage(pairs: Sequence[Mapping[str, Any]]) -> float:
+    """Share of the results whose true Dice lies within its interval.
+
+    Args:
+        pairs: with "true" and "interval", [low, high], for every (case, class); at least one.
+    """
+    return float(np.mean([pair["interval"][0] <= pair["true"] <= pair["interval"][1] for pair in pairs]))
+
+
 def kept_quality(predicted: Sequence[float], true: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """Coverage and mean true Dice of the results kept, if those of the lowest predicted Dice are put aside one by one.
 

@@ -1,11 +1,13 @@
 """How far to trust a label map without knowing the truth: values in, a `CheckRecord` out (mode `default`).
 
-A label map is compared with reference segmentations of the same case: the labels that each atlas alone predicts, the
-pseudo label, and what the trained network alone says. How far all of them agree says how good each is, the result among
-them (see `agreement`). They also err together; how much is measured on the support, whose mask is known: there the
-selected atlases alone make a label map, and their labels are its references. The support mask itself may be wrong, and
-then all are: a result is trusted as far as the image, not growth limits, made the support mask's border, and as far as
-labels sent to another case and back still match.
+The atlases' class probabilities say what Dice a label map can be expected to have (see `modelled_dice`). They are wrong
+together in places; how much is measured on the support, whose mask is known: there the selected atlases alone make a
+label map (see `support_calibration`). The support mask itself may be wrong, and then all are: a result is trusted as
+far as the image, not growth limits, made the support mask's border, as far as that mask holds its strokes, and, where
+few atlases know a class, as far as labels sent to another case and back still match.
+
+Reference segmentations of the case, the labels that each atlas alone predicts, the pseudo label, and what the trained
+network alone says, tell which of them the label map contradicts.
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scripts.common.overlap import dice_of
-from scripts.quality.agreement import agreements, qualities, quality_interval
 from scripts.quality.evidence import AtlasLabels, ClassMeasurement, CohortStatistics, ConfidencePenalty, TrustRule
+from scripts.quality.expected_dice import modelled_dice
 from scripts.quality.records import NETWORK, CheckRecord, ClassCheck
+from scripts.quality.support_calibration import KnownLabel, SupportCalibration, calibrate
 
-RESULT = "result"
 MOST_NAMED = 3  # reference segmentations named in a reason
 
 
@@ -31,6 +33,7 @@ class CaseEvidence:
     Attributes:
         case: identifier.
         result: (X, Y, Z) label values of the label map to be checked.
+        probabilities: class -> (X, Y, Z) probability on the same grid, by the atlases.
         references: other segmentations of the case on the same grid, the atlases' labels among them. The one by the
             case's own name is the truth: a label map that the user accepted.
         atlases: which of them vote for which class.
@@ -42,6 +45,7 @@ class CaseEvidence:
 
     case: str
     result: np.ndarray
+    probabilities: Mapping[str, np.ndarray]
     references: Mapping[str, np.ndarray]
     atlases: AtlasLabels
     similarity: float
@@ -57,15 +61,17 @@ class CohortEvidence:
     Attributes:
         classes: name -> label value.
         statistics: class -> medians over the label maps.
-        shared_quality: see `shared_quality`.
+        calibration: see `calibrate_on_support`.
         border_confidence: class -> how far the image made the support mask's border; classes of which nothing is
             known, such as all of a support mask that the user gave, are left out.
+        stroke_confidence: class -> how far the support mask holds its strokes; a class without strokes is left out.
     """
 
     classes: Mapping[str, int]
     statistics: Mapping[str, CohortStatistics]
-    shared_quality: float = 1.0
+    calibration: SupportCalibration = field(default_factory=SupportCalibration)
     border_confidence: Mapping[str, float] = field(default_factory=dict)
+    stroke_confidence: Mapping[str, float] = field(default_factory=dict)
 
 
 def check_case(case: CaseEvidence, cohort: CohortEvidence, rule: TrustRule) -> CheckRecord:
@@ -74,31 +80,42 @@ def check_case(case: CaseEvidence, cohort: CohortEvidence, rule: TrustRule) -> C
     return CheckRecord(
         case=case.case,
         similarity=case.similarity,
-        shared_quality=cohort.shared_quality,
+        shared_quality=cohort.calibration.shared_quality,
         flagged=bool(reasons),
         reasons=tuple(reasons),
         classes={name: _check_class(name, case, cohort, rule, not reasons) for name in cohort.classes},
     )
 
 
-def shared_quality(label: np.ndarray, truth: np.ndarray, atlases: AtlasLabels, classes: Mapping[str, int]) -> float:
-    """True over predicted Dice of a label map whose truth is known: median over classes, at most 1.
-
-    What is missing to 1 is what all reference segmentations get wrong together.
+def calibrate_on_support(
+    label: np.ndarray,
+    truth: np.ndarray,
+    probabilities: Mapping[str, np.ndarray],
+    atlases: AtlasLabels,
+    classes: Mapping[str, int],
+    rule: TrustRule,
+) -> SupportCalibration:
+    """How true and modelled Dice go together where the truth is known.
 
     Args:
         label: (X, Y, Z) label values that the selected atlases alone make on the support.
         truth: (X, Y, Z) the support mask on the same grid.
+        probabilities: class -> (X, Y, Z) probability there, by the same atlases.
         atlases: what each of them alone predicts there.
         classes: name -> label value.
+        rule: the constants.
     """
-    ratios = []
+    fused, single = [], []
     for name, value in classes.items():
-        segmentations = atlases.references(name, {RESULT: label, **atlases.labels})
-        predicted = float(qualities(agreements([rater == value for rater in segmentations.values()]))[0])
-        if predicted > 0:
-            ratios.append(dice_of(label == value, truth == value) / predicted)
-    return min(1.0, float(np.median(ratios))) if ratios else 1.0
+        labels = atlases.voting(name)
+        if labels:
+            fused.append(_known(name, label == value, truth == value, probabilities[name]))
+        single += [_known(name, of_atlas == value, truth == value, probabilities[name]) for of_atlas in labels.values()]
+    return calibrate(fused, single, rule.calibration_doubt, rule.interval_coverage)
+
+
+def _known(name: str, mask: np.ndarray, truth: np.ndarray, probability: np.ndarray) -> KnownLabel:
+    return KnownLabel(name, modelled_dice(mask, probability), _agreement(mask, truth))
 
 
 def reasons_to_flag(
@@ -124,7 +141,8 @@ def reasons_to_flag(
     reasons = []
     if agreed_dice < rule.least_dice:
         lowest = sorted(agreement.items(), key=lambda item: item[1])[:MOST_NAMED]
-        reasons.append("it agrees little with " + ", ".join(f"{rater} {dice:.2f}" for rater, dice in lowest))
+        raters = ", ".join(f"{rater} {dice:.2f}" for rater, dice in lowest)
+        reasons.append(f"the atlases are not sure of it; it agrees least with {raters}")
     elif agreed_dice * penalty.factor < rule.least_dice:
         reasons += penalty.in_words()
     if agreement.get(NETWORK, 1.0) < rule.least_dice:  # which is right, it or the atlases, nobody knows
@@ -157,27 +175,31 @@ def _check_class(
     name: str, case: CaseEvidence, cohort: CohortEvidence, rule: TrustRule, comparable: bool
 ) -> ClassCheck:
     """`comparable`: whether the case's body is of the support's kind, and turned as it is."""
-    segmentations = case.atlases.references(name, {RESULT: case.result, **case.references})
+    segmentations = case.atlases.references(name, case.references)
     value, truth_known = cohort.classes[name], case.case in segmentations
-    table = agreements([label == value for label in segmentations.values()])
-    agreement = dict(zip(list(segmentations)[1:], table[0, 1:].tolist(), strict=True))
+    mask = case.result == value
+    agreement = {rater: _agreement(mask, label == value) for rater, label in segmentations.items()}
+    penalty, margin = ConfidencePenalty(), 0.0
     if not comparable:  # what bodies of another kind say of this one, they may well agree about
-        agreed_dice, interval = 0.0, (0.0, 0.0)
+        agreed_dice = 0.0
     elif truth_known:
-        agreed_dice, interval = agreement[case.case], (agreement[case.case], agreement[case.case])
+        agreed_dice = agreement[case.case]
     else:
-        low, high = quality_interval(table, rater=0)
-        agreed_dice = cohort.shared_quality * float(qualities(table)[0])
-        interval = cohort.shared_quality * low, cohort.shared_quality * high
-    penalty = ConfidencePenalty()
-    if not truth_known:
-        border_confidence = cohort.border_confidence.get(name, 1.0)
-        penalty = ConfidencePenalty(border_confidence, case.mean_round_trip_dice[name], rule.good_round_trip)
+        agreed_dice = cohort.calibration.predicted(name, modelled_dice(mask, case.probabilities[name]))
+        margin = cohort.calibration.margin
+        penalty = ConfidencePenalty(
+            cohort.border_confidence.get(name, 1.0),
+            case.mean_round_trip_dice[name],
+            rule.good_round_trip,
+            len(case.atlases.voting(name)),
+            cohort.stroke_confidence.get(name, 1.0),
+        )
+    predicted_dice = agreed_dice * penalty.factor
     measurement = case.measurements[name]
     reasons = reasons_to_flag(agreed_dice, penalty, agreement, measurement, cohort.statistics[name], rule)
     return ClassCheck(
-        predicted_dice=agreed_dice * penalty.factor,
-        interval=(interval[0] * penalty.factor, interval[1]),
+        predicted_dice=predicted_dice,
+        interval=(max(0.0, predicted_dice - margin), min(1.0, predicted_dice + margin)),
         agreed_dice=agreed_dice,
         border_confidence=penalty.border_confidence,
         agreement=agreement,
@@ -186,3 +208,8 @@ def _check_class(
         flagged=not comparable or bool(reasons),
         reasons=tuple(reasons),
     )
+
+
+def _agreement(first: np.ndarray, second: np.ndarray) -> float:
+    """Dice of two bool masks; 0, not 1, where both are empty: nothing is no evidence."""
+    return dice_of(first, second) if first.any() else 0.0

@@ -20,6 +20,8 @@ class TrustRule:
         tissue_spread: and further than so many times the median distance from it: contrast differs between scans.
         good_round_trip: round-trip Dice of an organ that was located well. Its labels pass two borders on the way, so
             that only what is below lowers the confidence.
+        calibration_doubt: see `calibrate`.
+        interval_coverage: share of the results whose true Dice the interval shall hold.
     """
 
     least_dice: float = 0.6
@@ -28,6 +30,8 @@ class TrustRule:
     tissue_hu: float = 60.0
     tissue_spread: float = 5.0
     good_round_trip: float = 0.7
+    calibration_doubt: float = 1.0
+    interval_coverage: float = 0.9
 
 
 @dataclass(frozen=True)
@@ -93,21 +97,26 @@ class ConfidencePenalty:
         border_confidence: of the support mask's border.
         mean_round_trip_dice: of the atlases that vote for the class, mean by weight.
         good_round_trip: see `TrustRule`.
+        atlases: how many vote for the class. What one alone gets wrong only the round trip can show; of several, their
+            probabilities show it as well, so that each has its part of the penalty.
+        stroke_confidence: of the support mask, see `stroke_confidence`.
     """
 
     border_confidence: float = 1.0
     mean_round_trip_dice: float = 1.0
     good_round_trip: float = 1.0
+    atlases: int = 1
+    stroke_confidence: float = 1.0
 
     @property
     def round_trip_factor(self) -> float:
         """At most 1."""
-        return min(1.0, self.mean_round_trip_dice / self.good_round_trip)
+        return min(1.0, self.mean_round_trip_dice / self.good_round_trip) ** (1 / max(self.atlases, 1))
 
     @property
     def factor(self) -> float:
-        """What predicted Dice is multiplied by."""
-        return self.border_confidence * self.round_trip_factor
+        """What predicted Dice is multiplied by; of two doubts about one mask the heavier one counts."""
+        return min(self.border_confidence, self.stroke_confidence) * self.round_trip_factor
 
     def in_words(self) -> list[str]:
         """Every reason for the penalty, the heavier one first."""
@@ -116,6 +125,12 @@ class ConfidencePenalty:
             dice = self.mean_round_trip_dice
             sentence = f"labels sent to another case and back match little: mean round-trip Dice {dice:.2f}"
             reasons.append((self.round_trip_factor, sentence))
+        if self.stroke_confidence < 1:
+            sentence = (
+                f"the support mask leaves out strokes of its class (stroke confidence {self.stroke_confidence:.2f}): "
+                "look at it and correct it"
+            )
+            reasons.append((self.stroke_confidence, sentence))
         if self.border_confidence < 1:
             sentence = (
                 f"the support mask has no clear border (border confidence {self.border_confidence:.2f}): look at it "
@@ -123,6 +138,21 @@ class ConfidencePenalty:
             )
             reasons.append((self.border_confidence, sentence))
         return [sentence for _, sentence in sorted(reasons)]
+
+
+def stroke_confidence(mask: np.ndarray, strokes: np.ndarray, classes: Mapping[str, int]) -> dict[str, float]:
+    """Class -> Dice of a support mask that is right where it is, but holds no more of the organ than of its strokes.
+
+    A class without a stroke is left out.
+
+    Args:
+        mask: (X, Y, Z) label values of the support mask, grown or given.
+        strokes: (X, Y, Z) label values of the strokes on the same grid.
+        classes: name -> label value.
+    """
+    drawn = {name: strokes == value for name, value in classes.items() if (strokes == value).any()}
+    shares = {name: float((mask[where] == classes[name]).mean()) for name, where in drawn.items()}
+    return {name: 2 * share / (1 + share) for name, share in shares.items()}
 
 
 @dataclass(frozen=True)
@@ -136,6 +166,10 @@ class AtlasLabels:
 
     labels: Mapping[str, np.ndarray]
     classes: Mapping[str, frozenset[str]]
+
+    def voting(self, name: str) -> dict[str, np.ndarray]:
+        """Those that vote for a class."""
+        return {atlas: label for atlas, label in self.labels.items() if name in self.classes[atlas]}
 
     def references(self, name: str, segmentations: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Of all segmentations those that say something about a class: not those of atlases that do not vote for it."""

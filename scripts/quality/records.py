@@ -37,7 +37,7 @@ class ClassCheck:
 
     Attributes:
         predicted_dice: with the unknown truth.
-        interval: lowest and highest predicted Dice with one reference segmentation left out.
+        interval: holds it as often as the rule asks for, as far as the support mask is right.
         agreed_dice: the same before anything lowers it.
         border_confidence: of the support mask, 1 where nothing is known.
         agreement: reference segmentation -> Dice with it.

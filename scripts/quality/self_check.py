@@ -17,12 +17,21 @@ from scripts.common.files import open_nifti, read_result, sha256_of_file
 from scripts.common.made_of import content_mark, recorded_hash
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import Cohort
+from scripts.data.probability_maps import probabilities_on_grid, read_probabilities
 from scripts.data.records import PropagationRecord, PseudoLabelRecord
 from scripts.data.resampling import nearest_on_grid
 from scripts.data.volume_io import Volume, read_labels, read_volume
-from scripts.quality.check_case import CaseEvidence, CohortEvidence, check_case, shared_quality
-from scripts.quality.evidence import AtlasLabels, ClassMeasurement, CohortStatistics, TrustRule, measure_classes
+from scripts.quality.check_case import CaseEvidence, CohortEvidence, calibrate_on_support, check_case
+from scripts.quality.evidence import (
+    AtlasLabels,
+    ClassMeasurement,
+    CohortStatistics,
+    TrustRule,
+    measure_classes,
+    stroke_confidence,
+)
 from scripts.quality.records import NETWORK, PSEUDO_LABEL, STAGE
+from scripts.quality.support_calibration import SupportCalibration
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +98,7 @@ class SelfCheckStage(CaseStage):
             "rule": asdict(self.rule),
             "classes": list(self.cohort.classes.items()),
             "support": self.support,
-            "propagation": [content_mark(record), _hash(atlases, record)],
+            "propagation": [content_mark(record), _hash(atlases, record), _hash(self._probabilities(case), record)],
             "references": {name: _label_hash(folder, case) for name, folder in self.references.items()},
             "support_mask": [
                 _hash(self.support_mask, self.support_mask_record),
@@ -99,7 +108,9 @@ class SelfCheckStage(CaseStage):
                 _label_hash(by_selected_labels, self.support),
                 content_mark(by_selected.record(self.support)),
                 _hash(by_selected.atlases(self.support), by_selected.record(self.support)),
+                _hash(by_selected.probabilities(self.support), by_selected.record(self.support)),
             ],
+            "strokes": _hash(self.cohort.scribbles),
             "results": self._result_hashes,
         }
 
@@ -114,10 +125,11 @@ class SelfCheckStage(CaseStage):
         evidence = CohortEvidence(
             classes=self.cohort.classes,
             statistics={name: CohortStatistics.of(cases) for name, cases in by_class.items()},
-            shared_quality=self._shared_quality(),
+            calibration=self._calibration(),
             border_confidence=self._border_confidence(),
+            stroke_confidence=self._stroke_confidence(),
         )
-        logger.info("true over predicted Dice on the support: %.2f", evidence.shared_quality)
+        logger.info("true over predicted Dice on the support: %.2f", evidence.calibration.shared_quality)
         return evidence
 
     @cached_property
@@ -141,6 +153,7 @@ class SelfCheckStage(CaseStage):
         return CaseEvidence(
             case=case,
             result=_on_grid_of(atlases_file, _result(self.results.label(case))),
+            probabilities=self._class_probabilities(self._probabilities(case), atlases_file),
             references=self._references(case, atlases, atlases_file),
             atlases=atlases,
             similarity=record.similarity,
@@ -164,25 +177,47 @@ class SelfCheckStage(CaseStage):
         }
         return {**others, **atlases.labels}
 
-    def _shared_quality(self) -> float:
-        """1 where no atlas was selected: what all references get wrong together is then unknown."""
+    def _calibration(self) -> SupportCalibration:
+        """Of no effect where no atlas was selected: what all get wrong together is then unknown."""
         label, support = self.work.on_support_labels.label(self.support), self.work.on_support
         if not label.exists():
-            return 1.0
+            return SupportCalibration()
         grid = support.atlases(self.support)
         atlases = _read_atlases(PropagationRecord.read(support.record(self.support)), grid)
-        return shared_quality(
+        return calibrate_on_support(
             _on_grid_of(grid, _result(label)),
             _on_grid_of(grid, read_labels(self.support_mask, self.cohort.classes)),
+            self._class_probabilities(support.probabilities(self.support), grid),
             atlases,
             self.cohort.classes,
+            self.rule,
         )
+
+    def _class_probabilities(self, file: Path, grid: Path) -> dict[str, np.ndarray]:
+        """Class -> (X, Y, Z) probability on the grid of another of the case's files."""
+        probabilities, affine = read_probabilities(file)
+        image = open_nifti(grid)
+        if not (probabilities.shape[1:] == image.shape[:3] and np.allclose(affine, image.affine)):
+            probabilities = probabilities_on_grid(probabilities, affine, image.affine, image.shape[:3])
+        return dict(zip(self.cohort.classes, probabilities[1:], strict=True))
+
+    def _probabilities(self, case: str) -> Path:
+        return self.work.propagation.probabilities(case)
 
     def _border_confidence(self) -> dict[str, float]:
         """Class -> how far the image made the border of the support mask; nothing of one that was given."""
         if self.support_mask_record is None or not self.support_mask_record.exists():
             return {}
         return dict(PseudoLabelRecord.read(self.support_mask_record).border_confidence)
+
+    def _stroke_confidence(self) -> dict[str, float]:
+        """Class -> how far the support mask, grown or given, holds its strokes."""
+        if self.cohort.scribbles is None:
+            return {}
+        strokes = read_labels(self.cohort.scribbles)
+        mask = read_labels(self.support_mask, self.cohort.classes)
+        on_grid = nearest_on_grid(mask, strokes.affine, strokes.array.shape)
+        return stroke_confidence(on_grid, strokes.array, self.cohort.classes)
 
     def _measured(self, case: str) -> dict[str, ClassMeasurement]:
         label, image = _result(self.results.label(case)), read_volume(self.cohort.cases[case].image)
@@ -192,7 +227,7 @@ class SelfCheckStage(CaseStage):
     def _propagated(self, case: str) -> tuple[Path, Path]:
         """Record of the case's propagation and what each atlas alone predicts."""
         files = self.work.propagation.record(case), self.work.propagation.atlases(case)
-        for file in files:
+        for file in (*files, self._probabilities(case)):
             if not file.exists():
                 raise BundleError("the case was not propagated", case=case, stage=STAGE, file=file)
         return files

@@ -1,83 +1,140 @@
-"""The trained network beside the atlases (mode `default`): final label maps grow from the mean of both.
+"""The trained network beside the atlases (mode `default`): final label maps grow from what both say.
 
-The atlases know one case, the network has learned from all of them; they err in different places.
+The atlases know one case, the network has learned from all of them; they err in different places. Each class of each
+case weighs the network by what it is worth there (see `network_worth`): one that learned too little changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from hashlib import sha256
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from monai.config import KeysCollection
-from monai.transforms import MapTransform
 
-from scripts.common.failures import blamed
-from scripts.common.made_of import fingerprint, recorded_hash, write_record
+from scripts.common.case_stage import CaseStage
+from scripts.common.files import read_result
+from scripts.common.made_of import content_mark, recorded_hash
 from scripts.common.work_folder import LabelFolder, PropagationFolder
+from scripts.data.cohort import Cohort
 from scripts.data.probability_maps import probabilities_on_grid, read_probabilities, write_probabilities
-from scripts.data.records import PropagationRecord
+from scripts.data.records import DIGITS, PropagationRecord
+from scripts.quality.records import CheckRecord
+from scripts.segmentation.network_worth import ClassAgreement, WorthSettings, class_dice, network_shares
 
 
-class JoinProbabilitiesd(MapTransform):
-    """Writes the mean of a network's and of the atlases' class probabilities; leaves the item as it is.
-
-    `OUTPUT/propagation/ID_probabilities.nii.gz` lies on the network's grid, `ID.json` beside it is the atlases' record,
-    with what these probabilities were made of.
+def join_probabilities(network: np.ndarray, atlases: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+    """(1 + K, X, Y, Z) weighted mean by class; where classes claim more than all, each gets its part.
 
     Args:
-        keys: logits (1 + K, X, Y, Z), background first.
-        probabilities_dir: holds `ID_probabilities.nii.gz` and `ID.json` of the same classes, for each item's "case".
-        output_dir: `propagation/` is made there.
-        network_share: weight of the network in the mean, the atlases have the rest.
-        image_key: the network's input, a MetaTensor on the grid of the logits.
-        made_of: case -> fingerprint of all that its mean depends on, for the record; None takes that of the two sets of
-            probabilities.
-
-    Raises:
-        BundleError: the case has no class probabilities.
+        network: (1 + K, X, Y, Z) class probabilities, background first.
+        atlases: the same.
+        shares: weight of the network for each of the K classes.
     """
+    weights = np.asarray(shares, dtype=np.float32)[:, None, None, None]
+    joined = np.empty(network.shape, dtype=np.float32)
+    joined[1:] = weights * network[1:] + (1 - weights) * atlases[1:]
+    claimed = joined[1:].sum(axis=0)
+    joined[1:] /= np.maximum(claimed, 1)
+    joined[0] = np.maximum(1 - claimed, 0)
+    return joined
+
+
+class EnsembleStage(CaseStage):
+    """Writes `ID_probabilities.nii.gz`, the network's and the atlases' class probabilities joined, and `ID.json`: the
+    atlases' record, with the weight of the network for each class.
+
+    Probabilities lie on the network's grid; where the network has no weight at all, they are the atlases' own.
+
+    Args:
+        cohort: the cases.
+        network_dir: the network's own label maps, its class probabilities beside them; `propagation/` is made there.
+        propagation_dir: the atlases' class probabilities.
+        labels_dir: the pseudo labels made of them.
+        checks_dir: what the self-check says of the pseudo labels. Of a case that it does not speak of, the support
+            among them, the labels are taken as they are.
+        settings: see `WorthSettings`.
+    """
+
+    name = "ensemble"
 
     def __init__(
         self,
-        keys: KeysCollection,
-        probabilities_dir: str | Path,
-        output_dir: str | Path,
-        network_share: float = 0.5,
-        image_key: str = "image",
-        made_of: Mapping[str, str] | None = None,
+        cohort: Cohort,
+        network_dir: str | Path,
+        propagation_dir: str | Path,
+        labels_dir: str | Path,
+        checks_dir: str | Path,
+        settings: WorthSettings | None = None,
     ) -> None:
-        super().__init__(keys)
-        self.atlases = PropagationFolder(Path(probabilities_dir))
-        self.joined = LabelFolder(Path(output_dir)).joined
-        self.network_share, self.image_key = network_share, image_key
-        self.made_of = dict(made_of or {})
+        self.cohort, self.settings = cohort, settings or WorthSettings()
+        self.network, self.atlases = LabelFolder(Path(network_dir)), PropagationFolder(Path(propagation_dir))
+        self.labels, self.checks_dir = LabelFolder(Path(labels_dir)), Path(checks_dir)
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        with blamed("inference", data["case"]):
-            return self._joined(data)
+    def cases(self) -> list[str]:
+        """Those that the network has labelled."""
+        return [case for case in sorted(self.cohort.cases) if self.network.own.record(case).exists()]
 
-    def _joined(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        result, case = dict(data), data["case"]
-        record = PropagationRecord.read(self.atlases.record(case))
-        file = self.atlases.probabilities(case)
-        atlases, atlases_affine = read_probabilities(file)
-        affine = np.asarray(data[self.image_key].affine, dtype=float)
-        logits = torch.as_tensor(result[self.first_key(result)])
-        network = torch.softmax(logits.float(), dim=0).cpu().numpy()
-        x, y, z = network.shape[1:]
-        propagated = probabilities_on_grid(atlases, atlases_affine, affine, (x, y, z))
-        joined = self.network_share * network + (1 - self.network_share) * propagated
-        write_probabilities(self.joined.probabilities(case), joined, affine)
-        inputs = {
-            "atlases": recorded_hash(self.atlases.record(case), file),
-            "network": sha256(network.tobytes()).hexdigest(),
-            "network_share": self.network_share,
+    def inputs(self, case: str) -> Any:
+        """Every case counts: what the network is worth depends on all of them."""
+        atlases, own = self.atlases.record(case), self.network.own
+        return {
+            "settings": asdict(self.settings),
+            "classes": list(self.cohort.classes.items()),
+            "atlases": [content_mark(atlases), recorded_hash(atlases, self.atlases.probabilities(case))],
+            "network": recorded_hash(own.record(case), own.probabilities(case)),
+            "agreement": self._agreement_inputs,
         }
-        files = [self.joined.probabilities(case)]
-        made_of = self.made_of.get(case) or fingerprint(inputs)
-        write_record(self.joined.record(case), record.to_json(), made_of, files)
-        return result
+
+    def record(self, case: str) -> Path:
+        """Beside the joined probabilities."""
+        return self.network.joined.record(case)
+
+    def make(self, case: str) -> tuple[dict[str, Any], Sequence[Path]]:
+        """Weigh and join."""
+        record = PropagationRecord.read(self.atlases.record(case))
+        shares = self._shares.get(case, dict.fromkeys(self.cohort.classes, 0.0))
+        joined, affine = read_probabilities(self.atlases.probabilities(case))
+        if any(shares.values()):
+            network, network_affine = read_probabilities(self.network.own.probabilities(case))
+            x, y, z = network.shape[1:]
+            propagated = probabilities_on_grid(joined, affine, network_affine, (x, y, z))
+            joined = join_probabilities(network, propagated, [shares[name] for name in self.cohort.classes])
+            affine = network_affine
+        file = self.network.joined.probabilities(case)
+        write_probabilities(file, joined, affine)
+        rounded = {name: round(share, DIGITS) for name, share in shares.items()}
+        return {**record.to_json(), "network_shares": rounded}, [file]
+
+    @cached_property
+    def _shares(self) -> dict[str, dict[str, float]]:
+        """Case -> class -> weight of the network."""
+        return network_shares({case: self._agreement(case) for case in self._checked}, self.settings)
+
+    @cached_property
+    def _checked(self) -> list[str]:
+        return [case for case in self.cases() if self._check(case).exists()]
+
+    @cached_property
+    def _agreement_inputs(self) -> list[Any]:
+        """Of every case."""
+        labels = (self.labels, self.network)
+        return [
+            [case, content_mark(self._check(case)), *(_label_hash(folder, case) for folder in labels)]
+            for case in self._checked
+        ]
+
+    def _agreement(self, case: str) -> dict[str, ClassAgreement]:
+        label, network = (read_result(folder.label(case))[0] for folder in (self.labels, self.network))
+        checks = CheckRecord.read(self._check(case)).classes
+        dice = class_dice(label, network, self.cohort.classes)
+        return {name: ClassAgreement(checks[name].agreed_dice, dice[name]) for name in self.cohort.classes}
+
+    def _check(self, case: str) -> Path:
+        return self.checks_dir / f"{case}.json"
+
+
+def _label_hash(folder: LabelFolder, case: str) -> str:
+    return recorded_hash(folder.record(case), folder.label(case))

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 STAGES = [
     *("embedding", "support_mask", "first_round", "first_round_labels", "label_fusion", "pseudo_labels"),
     *("on_support_labels", "self_check_pseudo_labels", "training_labels", "segmentation", "inference"),
-    *("predictions", "self_check"),
+    *("ensemble", "predictions", "self_check"),
 ]
 NUMBERS = range(4)
 
@@ -144,8 +144,7 @@ def test_damaged_results_are_made_again_and_nothing_else(cohort, finished, tmp_p
     main(command(cohort, output))
     assert differing(output, finished) == []
     again = {case_of(name) for name in damaged if not name.startswith("cache")}
-    # The network labels a case and joins its atlases in one go.
-    again |= {f"network/{folder}phantom_{number:02d}" for folder in ("", "propagation/") for number in (1, 2)}
+    again |= {"network/probabilities/phantom_01"}  # the network labels a case and says what it thought in one go
     assert {case_of(name) for name in written_after(output, start_ns)} == again
 
 

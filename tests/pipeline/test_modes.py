@@ -15,7 +15,7 @@ ORDER = {
     "default": [
         *("embedding", "support_mask", "first_round", "first_round_labels", "label_fusion", "pseudo_labels"),
         *("on_support_labels", "self_check_pseudo_labels", "training_labels", "segmentation", "inference"),
-        *("predictions", "self_check"),
+        *("ensemble", "predictions", "self_check"),
     ],
 }
 
@@ -83,6 +83,15 @@ def test_a_support_mask_that_is_given_does_not_grow_and_is_the_supports_label_ma
         assert plan[title].places["given"] == {"case_0": str(mask)}
     for title in ("first_round_labels", "on_support_labels"):
         assert plan[title].places["given"] == {}
+
+
+def test_the_support_keeps_the_mask_that_grew(plan_of, tmp_path):
+    plan = {stage.title: stage for stage in plan_of("default")}
+    mask = str(WorkFolder(tmp_path / "out").support_mask.label("case_0"))
+    for title in ("pseudo_labels", "predictions"):
+        assert plan[title].places["given"] == {"case_0": mask}
+    for title in ("first_round_labels", "training_labels", "on_support_labels"):
+        assert plan[title].places["given"] == {}, "what is learnt from is rather too small"
 
 
 def test_the_support_by_the_other_atlases_is_a_stage_only_if_there_are_any(plan_of, tmp_path):

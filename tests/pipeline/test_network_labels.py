@@ -10,8 +10,8 @@ from tests.damage import KINDS, damage
 IMAGES = {"a": "image a", "b": "image b"}
 
 
-def labels_of(path, network="one", settings=1, probabilities=None):
-    return NetworkLabels({"model.pt": network}, LabelFolder(path / "out"), probabilities, settings)
+def labels_of(path, network="one", settings=1, with_probabilities=False):
+    return NetworkLabels({"model.pt": network}, LabelFolder(path / "out"), with_probabilities, settings)
 
 
 def predict(labels, cases, inputs):
@@ -64,30 +64,18 @@ def test_a_label_map_whose_record_a_kill_prevented_is_made_again(done):
     assert done.clear(done.inputs(IMAGES)) == ["a"]
 
 
-def test_probabilities_that_are_joined_count_with_their_points(tmp_path):
-    atlases = PropagationFolder(tmp_path / "propagation")
-    atlases.path.mkdir()
-    atlases.probabilities("a").write_text("probabilities")
-    write_json(atlases.record("a"), {"points": [1], "seconds": 3})
-    labels = labels_of(tmp_path, probabilities=atlases)
-    before = labels.inputs({"a": "image"})
-    write_json(atlases.record("a"), {"points": [1], "seconds": 4})
-    assert labels.inputs({"a": "image"}) == before, "how long it took does not count"
-    write_json(atlases.record("a"), {"points": [2], "seconds": 4})
-    assert labels.inputs({"a": "image"}) != before
-
-
-def test_a_damaged_mean_of_probabilities_makes_the_label_map_again(tmp_path):
-    atlases = PropagationFolder(tmp_path / "propagation")
-    labels = labels_of(tmp_path, probabilities=atlases)
+def test_missing_or_damaged_probabilities_make_the_label_map_again(tmp_path):
+    labels = labels_of(tmp_path, with_probabilities=True)
     inputs = labels.inputs({"a": "image"})
-    joined = PropagationFolder(tmp_path / "out" / "propagation")
-    joined.path.mkdir(parents=True)
-    joined.probabilities("a").write_text("mean")
-    write_record(joined.record("a"), {}, inputs["a"], [joined.probabilities("a")])
+    predict(labels, ["a"], inputs)
+    assert labels.clear(inputs) == ["a"], "there are none"
+    own = PropagationFolder(tmp_path / "out" / "probabilities")
+    own.path.mkdir(parents=True)
+    own.probabilities("a").write_text("probabilities")
+    write_record(own.record("a"), {}, inputs["a"], [own.probabilities("a")])
     predict(labels, ["a"], inputs)
     assert labels.clear(inputs) == []
-    damage(joined.probabilities("a"), "changed")
+    damage(own.probabilities("a"), "changed")
     assert labels.clear(inputs) == ["a"]
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from scripts.quality.calibration import kept_quality, summary
+from scripts.quality.calibration import interval_coverage, kept_quality, summary
 
 
 def pair(predicted, true, flagged):
@@ -22,6 +22,11 @@ def test_numbers_by_hand():
 
 def test_without_spread_there_is_no_correlation():
     assert summary([pair(0.5, 0.5, False), pair(0.5, 0.9, False)])["pearson_r"] is None
+
+
+def test_how_often_the_interval_holds_the_truth():
+    pairs = [{"true": true, "interval": [0.4, 0.6]} for true in (0.39, 0.4, 0.6, 0.7)]
+    assert interval_coverage(pairs) == 0.5
 
 
 def test_the_least_trusted_are_put_aside_first():

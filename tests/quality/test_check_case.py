@@ -5,14 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scripts.quality.check_case import CaseEvidence, CohortEvidence, check_case, reasons_to_flag, shared_quality
+from scripts.quality.check_case import CaseEvidence, CohortEvidence, calibrate_on_support, check_case, reasons_to_flag
 from scripts.quality.evidence import AtlasLabels, ClassMeasurement, CohortStatistics, ConfidencePenalty, TrustRule
+from scripts.quality.support_calibration import SupportCalibration
 
 LIVER = {"liver": 6}
 ORGANS = {"spleen": 1, "left_kidney": 3}
 USUAL = CohortStatistics(volume_ml=100.0, median_hu=120.0, spread_hu=10.0)
 UNREMARKABLE = ClassMeasurement(volume_ml=100.0, median_hu=120.0)
 RULE = TrustRule()
+UNSURE = "the atlases are not sure of it; it agrees least with"
 
 
 def label_map(*values):
@@ -29,6 +31,7 @@ def evidence(result, references, atlas_classes, **changes):
         "mean_round_trip_dice": dict.fromkeys([*ORGANS, *LIVER], 1.0),
         "measurements": dict.fromkeys([*ORGANS, *LIVER], UNREMARKABLE),
     }
+    values["probabilities"] = {name: (result == value).astype(float) for name, value in (ORGANS | LIVER).items()}
     return CaseEvidence(result=result, references=references, atlases=AtlasLabels(labels, classes), **values | changes)
 
 
@@ -37,39 +40,53 @@ def cohort(classes, **values):
 
 
 def three_raters(**changes):
-    """Dice 0.75 with the pseudo label and 0.5 with the atlas, which two agree by 0.5."""
+    """Dice 0.75 with the pseudo label and 0.5 with the atlas; the probabilities let expect 2 * 3 / (4 + 4) of it,
+    and 2 * 4 / (6 + 4) of the best mask, which has two voxels more."""
     references = {"pseudo label": label_map(6, 6, 6, 0, 6, 0, 0), "case_0": label_map(6, 6, 0, 0, 0, 6, 6)}
-    return evidence(label_map(6, 6, 6, 6, 0, 0, 0), references, {"case_0": ["liver"]}, **changes)
+    probability = {"liver": np.array([1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.0]).reshape(-1, 1, 1)}
+    result = label_map(6, 6, 6, 6, 0, 0, 0)
+    return evidence(result, references, {"case_0": ["liver"]}, **{"probabilities": probability, **changes})
 
 
-PREDICTED = np.sqrt(0.75 * 0.5 / 0.5)
-LOWEST = np.sqrt(0.5)  # without the pseudo label two are left: the root of their Dice
-HIGHEST = np.sqrt(0.75)  # without the atlas
+PREDICTED = 0.75 / np.sqrt(0.8)
 
 
-def test_predicted_dice_of_three_segmentations_by_hand():
-    liver = check_case(three_raters(), cohort(LIVER), RULE).classes["liver"]
+def test_predicted_dice_is_what_the_probabilities_let_expect():
+    all_cases = cohort(LIVER, calibration=SupportCalibration(margin=0.1))
+    liver = check_case(three_raters(), all_cases, RULE).classes["liver"]
     assert liver.agreement == {"pseudo label": 0.75, "case_0": 0.5}
     assert liver.predicted_dice == liver.agreed_dice == pytest.approx(PREDICTED, abs=1e-4)
-    assert liver.interval == (pytest.approx(LOWEST), pytest.approx(HIGHEST, abs=1e-4))
+    assert liver.interval == pytest.approx((PREDICTED - 0.1, PREDICTED + 0.1))
     assert not liver.flagged and liver.reasons == ()
     assert (liver.volume_ml, liver.median_hu) == (100.0, 120.0)
 
 
-def test_what_all_references_get_wrong_together_lowers_everything():
-    liver = check_case(three_raters(), cohort(LIVER, shared_quality=0.8), RULE).classes["liver"]
+def test_what_all_atlases_get_wrong_together_lowers_everything():
+    all_cases = cohort(LIVER, calibration=SupportCalibration(shared_quality=0.8, margin=0.8))
+    record = check_case(three_raters(), all_cases, RULE)
+    assert record.shared_quality == 0.8
+    liver = record.classes["liver"]
     assert liver.agreed_dice == pytest.approx(0.8 * PREDICTED, abs=1e-4)
-    assert liver.interval == (pytest.approx(0.8 * LOWEST), pytest.approx(0.8 * HIGHEST, abs=1e-4))
+    assert liver.interval == (0.0, 1.0)
 
 
-def test_a_penalty_lowers_predicted_dice_and_the_low_end_of_its_interval():
+def test_a_class_that_is_wrong_on_the_support_is_lowered_alone():
+    calibration = SupportCalibration(0.9, {"spleen": 0.5})
+    label = label_map(1, 1, 3, 3)
+    classes = check_case(
+        evidence(label, {"case_0": label}, {"case_0": ORGANS}), cohort(ORGANS, calibration=calibration), RULE
+    ).classes
+    assert (classes["spleen"].predicted_dice, classes["left_kidney"].predicted_dice) == pytest.approx((0.5, 0.9))
+
+
+def test_a_penalty_lowers_predicted_dice():
     case = three_raters(mean_round_trip_dice={"liver": 0.35})
-    all_cases = cohort(LIVER, border_confidence={"liver": 0.8})
+    all_cases = cohort(LIVER, border_confidence={"liver": 0.8}, calibration=SupportCalibration(margin=0.0))
     liver = check_case(case, all_cases, TrustRule(good_round_trip=0.7)).classes["liver"]
     factor = 0.8 * 0.35 / 0.7
     assert liver.agreed_dice == pytest.approx(PREDICTED, abs=1e-4)
     assert liver.predicted_dice == pytest.approx(factor * PREDICTED, abs=1e-4)
-    assert liver.interval == (pytest.approx(factor * LOWEST), pytest.approx(HIGHEST, abs=1e-4))
+    assert liver.interval == pytest.approx((factor * PREDICTED, factor * PREDICTED))
     assert liver.border_confidence == 0.8
     assert [reason[:7] for reason in liver.reasons] == ["labels ", "the sup"], "the heavier reason first"
 
@@ -86,7 +103,7 @@ def test_an_atlas_is_a_reference_of_the_classes_it_votes_for():
 
 def test_a_label_map_that_the_user_accepted_is_the_truth():
     case = evidence(label_map(6, 6, 6, 0), {"case_1": label_map(0, 6, 6, 6)}, {"case_1": LIVER})
-    poor = cohort(LIVER, shared_quality=0.5, border_confidence={"liver": 0.5})
+    poor = cohort(LIVER, calibration=SupportCalibration(0.5), border_confidence={"liver": 0.5})
     liver = check_case(case, poor, RULE).classes["liver"]
     assert liver.predicted_dice == pytest.approx(2 / 3) and liver.interval == (liver.predicted_dice,) * 2
     assert liver.border_confidence == 1.0
@@ -123,21 +140,23 @@ def test_a_class_that_is_absent_has_no_intensity():
     assert (liver.volume_ml, liver.median_hu, liver.reasons) == (0.0, None, ("not found",))
 
 
-def test_shared_quality_is_the_median_of_true_over_predicted_dice():
-    """The spleen agrees by 1 with its atlas and by 0.5 with the truth; the kidney, by 1 with both."""
-    label = label_map(1, 1, 3, 0, 0)
-    truth = label_map(0, 1, 3, 1, 0)
+def test_the_support_is_judged_by_the_selected_atlases_alone():
+    """The spleen agrees by 1 with its probabilities and by 0.5 with the mask; the kidney, by 1 with both."""
+    label, truth = label_map(1, 1, 3, 0, 0), label_map(0, 1, 3, 1, 0)
+    probabilities = {name: (label == value).astype(float) for name, value in ORGANS.items()}
     atlases = AtlasLabels({"case_2": label}, {"case_2": frozenset(ORGANS)})
-    assert shared_quality(label, truth, atlases, {"spleen": 1}) == pytest.approx(0.5)
-    assert shared_quality(label, truth, atlases, ORGANS) == pytest.approx(0.75)
+    calibration = calibrate_on_support(label, truth, probabilities, atlases, ORGANS, RULE)
+    assert calibration.shared_quality == pytest.approx(0.75)
+    assert calibration.class_quality == pytest.approx({"spleen": (0.75 + 0.5) / 2, "left_kidney": (0.75 + 1) / 2})
+    assert calibration.margin == pytest.approx(0.125), "each of four known labels is off by so much"
 
 
-def test_shared_quality_is_at_most_one_and_one_where_nothing_agrees():
-    label, truth = label_map(6, 6, 6, 6), label_map(6, 6, 6, 6)
-    timid = AtlasLabels({"case_2": label_map(6, 0, 0, 0)}, {"case_2": frozenset(LIVER)})
-    assert shared_quality(label, truth, timid, LIVER) == 1.0, "true Dice 1, predicted less"
-    nothing = AtlasLabels({"case_2": label_map(0, 0, 0, 0)}, {"case_2": frozenset(LIVER)})
-    assert shared_quality(label, truth, nothing, LIVER) == 1.0
+def test_a_class_without_an_atlas_teaches_nothing():
+    label = label_map(1, 1, 0, 0)
+    probabilities = dict.fromkeys(ORGANS, (label == 1).astype(float))
+    atlases = AtlasLabels({"case_2": label}, {"case_2": frozenset({"spleen"})})
+    calibration = calibrate_on_support(label, label, probabilities, atlases, ORGANS, RULE)
+    assert calibration.class_quality == {"spleen": 1.0} and calibration.margin == 0.0
 
 
 def reasons(agreed_dice=0.9, penalty=None, agreement=None, measurement=UNREMARKABLE, rule=RULE):
@@ -146,7 +165,7 @@ def reasons(agreed_dice=0.9, penalty=None, agreement=None, measurement=UNREMARKA
 
 def test_low_agreement_names_the_three_worst_references():
     agreement = {"pseudo label": 0.5, "case_0": 0.2, "case_2": 0.4, "case_3": 0.3}
-    assert reasons(0.4, agreement=agreement) == ["it agrees little with case_0 0.20, case_3 0.30, case_2 0.40"]
+    assert reasons(0.4, agreement=agreement) == [f"{UNSURE} case_0 0.20, case_3 0.30, case_2 0.40"]
 
 
 def test_a_penalty_is_a_reason_only_where_it_decides():
@@ -156,7 +175,7 @@ def test_a_penalty_is_a_reason_only_where_it_decides():
         "the support mask has no clear border (border confidence 0.80): look at it and correct it"
     ]
     agreement = {"case_0": 0.5}
-    assert reasons(0.5, unclear, agreement) == ["it agrees little with case_0 0.50"], "low without the penalty, too"
+    assert reasons(0.5, unclear, agreement) == [f"{UNSURE} case_0 0.50"], "low without the penalty, too"
 
 
 def test_a_network_that_contradicts_all_others_is_a_reason():

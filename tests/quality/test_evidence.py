@@ -10,6 +10,7 @@ from scripts.quality.evidence import (
     ConfidencePenalty,
     TrustRule,
     measure_classes,
+    stroke_confidence,
 )
 from tests.paths import CONFIGS
 
@@ -49,11 +50,27 @@ def test_the_penalty_is_border_confidence_times_the_share_of_a_good_round_trip()
     assert ConfidencePenalty().in_words() == []
 
 
+def test_of_several_atlases_each_has_its_part_of_the_round_trips_penalty():
+    penalty = ConfidencePenalty(mean_round_trip_dice=0.175, good_round_trip=0.7, atlases=2)
+    assert penalty.round_trip_factor == pytest.approx(0.5)
+    assert ConfidencePenalty(mean_round_trip_dice=0.35, good_round_trip=0.7, atlases=0).factor == pytest.approx(0.5)
+
+
 def test_the_heavier_reason_comes_first():
     border = "the support mask has no clear border (border confidence 0.40): look at it and correct it"
     round_trip = "labels sent to another case and back match little: mean round-trip Dice 0.35"
     assert ConfidencePenalty(0.4, 0.35, 0.7).in_words() == [border, round_trip]
     assert ConfidencePenalty(0.6, 0.35, 0.7).in_words() == [round_trip, border.replace("0.40", "0.60")]
+
+
+def test_a_mask_that_leaves_strokes_out_has_no_more_of_the_organ():
+    strokes = np.array([1, 1, 1, 1, 3, 3, 14, 0]).reshape(-1, 1, 1)
+    mask = np.array([1, 0, 0, 3, 3, 3, 1, 6]).reshape(-1, 1, 1)
+    confidence = stroke_confidence(mask, strokes, {"spleen": 1, "left_kidney": 3, "liver": 6})
+    assert confidence == {"spleen": pytest.approx(2 * 0.25 / 1.25), "left_kidney": 1.0}, "the liver has no stroke"
+    penalty = ConfidencePenalty(border_confidence=0.5, stroke_confidence=0.4)
+    assert penalty.factor == pytest.approx(0.4)
+    assert penalty.in_words()[0].startswith("the support mask leaves out strokes of its class (stroke confidence 0.40)")
 
 
 def test_an_atlas_that_does_not_vote_for_a_class_is_no_reference_of_it():

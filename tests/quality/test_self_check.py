@@ -9,6 +9,7 @@ from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json, write_nifti
 from scripts.common.overlap import dice_of
 from scripts.common.work_folder import WorkFolder
+from scripts.data.probability_maps import write_probabilities
 from scripts.data.records import PointSet, PropagationRecord, PseudoLabelRecord
 from scripts.data.resampling import nearest_on_grid
 from scripts.data.volume_io import Volume
@@ -57,7 +58,8 @@ def cohort(tmp_path):
 def write_propagation(
     cohort, folder, case, atlases, labels=None, mean_round_trip_dice=None, similarity=0.5, turned=None
 ):
-    """A record, and label values of each atlas on the working grid, given on the case's own; None leaves them."""
+    """A record, and on the working grid label values of each atlas, given on the case's own, and their mean as class
+    probabilities; None leaves both."""
     record = PropagationRecord(
         case=case,
         support="case_0",
@@ -74,7 +76,13 @@ def write_propagation(
     if labels is not None:
         cached = nib.load(cohort.cached_image(case))
         stack = [nearest_on_grid(Volume(label, LAS), cached.affine, cached.shape[:3]) for label in labels]
-        write_nifti(folder.atlases(case), np.stack(stack, axis=-1), cached.affine)
+        write_atlases(folder, case, np.stack(stack, axis=-1), cached.affine)
+
+
+def write_atlases(folder, case, labels, affine):
+    write_nifti(folder.atlases(case), labels, affine)
+    one_hot = [(labels == value).mean(axis=-1) for value in (0, *CLASSES.values())]
+    write_probabilities(folder.probabilities(case), np.stack(one_hot), affine)
 
 
 def stage(cohort, folder, **changes):
@@ -160,7 +168,7 @@ def test_a_missing_organ_is_flagged(cohort, tmp_path):
 def test_an_organ_elsewhere_is_flagged(cohort, tmp_path):
     spleen = check(cohort, tmp_path, np.roll(organs(), 10, axis=1))["classes"]["spleen"]
     assert spleen["flagged"] and spleen["predicted_dice"] < 0.3
-    assert "agrees little with" in spleen["reasons"][0] and "case_0 0.00" in spleen["reasons"][0]
+    assert "agrees least with" in spleen["reasons"][0] and "case_0 0.00" in spleen["reasons"][0]
 
 
 def test_references_that_contradict_each_other_are_not_believed(cohort, tmp_path):
@@ -169,7 +177,7 @@ def test_references_that_contradict_each_other_are_not_believed(cohort, tmp_path
     atlases = nib.load(file)
     labels = np.asarray(atlases.dataobj)
     scattered = np.stack([np.roll(labels[..., n], (6, 12)[n], axis=1) for n in range(2)], axis=-1)
-    write_nifti(file, scattered, atlases.affine)
+    write_atlases(work.propagation, "case_1", scattered, atlases.affine)
     work.pseudo_labels.label("case_1").unlink()
     assert check(cohort, tmp_path)["classes"]["spleen"]["flagged"]
 
@@ -212,7 +220,7 @@ def test_cases_without_a_result_are_none(cohort, tmp_path):
         stage(cohort, tmp_path).run(["case_2"])
 
 
-def test_what_all_references_get_wrong_is_seen_on_the_support(cohort, tmp_path):
+def test_what_all_atlases_get_wrong_is_seen_on_the_support(cohort, tmp_path):
     """The selected atlases agree on organs one voxel off, at the support too, where the support mask tells."""
     shifted, work = np.roll(organs(), 1, axis=1), WorkFolder(tmp_path)
     atlases = {"case_1": every_class(0.5), "case_2": every_class(0.5)}
@@ -290,6 +298,22 @@ def test_a_support_mask_without_a_clear_border_lowers_the_trust(cohort, tmp_path
     write_support_mask_record(file, {"spleen": 0.9})
     assert stage(cohort, tmp_path, support_mask_record=file).run() == list(OTHERS), "it depends on that record"
     assert not read_json(tmp_path / "checks" / "case_1.json")["classes"]["left_kidney"]["flagged"]
+
+
+def test_a_support_mask_of_another_organ_flags_its_class_alone(cohort, tmp_path):
+    """The spleen's mask lies on another organ, and all atlases and labels follow it."""
+    other = np.roll(np.where(organs() == CLASSES["spleen"], CLASSES["spleen"], 0), 10, axis=1)
+    wrong = np.where(organs() == CLASSES["left_kidney"], organs(), other).astype(np.uint8)
+    write_nifti(tmp_path / "support_mask.nii.gz", wrong, LAS)
+    atlases = {"case_0": every_class(0.6), "selected": every_class(0.4)}
+    for case in OTHERS:
+        write_propagation(cohort, WorkFolder(tmp_path).propagation, case, atlases, [wrong, wrong])
+        write_nifti(WorkFolder(tmp_path).pseudo_labels.label(case), wrong, LAS)
+        write_nifti(tmp_path / "results" / f"{case}.nii.gz", wrong, LAS)
+    classes = check(cohort, tmp_path)["classes"]
+    assert classes["spleen"]["flagged"] and classes["spleen"]["predicted_dice"] == 0.0
+    assert any("leaves out strokes" in reason for reason in classes["spleen"]["reasons"])
+    assert classes["left_kidney"]["predicted_dice"] > 0.95 and not classes["left_kidney"]["flagged"]
 
 
 def test_an_accepted_label_map_is_the_truth(cohort, tmp_path):

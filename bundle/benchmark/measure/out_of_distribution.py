@@ -36,7 +36,7 @@ def flag_out_of_distribution(
     pipeline = bench.on_images(run, images, folder)
     pipeline.propagate()
     work = work_folder(pipeline)
-    infer_folder(images, model, work.network.path, bench.device, work.propagation.path)
+    infer_folder(images, model, work.network.path, bench.device, keep_probabilities=True)
     grow_ensemble(pipeline, work.network, work.predictions, cases)
     for case, record in check_label_maps(pipeline, work.predictions, cases).items():
         yield result_line("out_of_distribution", f"{name} {case}", dataset=name, **record.to_json())

@@ -15,6 +15,7 @@ from scripts.common.work_folder import LabelFolder, PropagationFolder, WorkFolde
 from scripts.pseudo_labels.stage import PseudoLabelStage
 from scripts.quality.records import STAGE, CheckRecord
 from scripts.quality.self_check import SelfCheckStage
+from scripts.segmentation.ensemble import EnsembleStage
 
 
 def component(settings: RunSettings, stage: str, key: str) -> Any:
@@ -32,6 +33,19 @@ def grow_label_maps(
     """Label maps of the pipeline's cases from points and class probabilities that lie elsewhere."""
     settings = component(pipeline.settings, "pseudo_labels", "settings")
     PseudoLabelStage(pipeline.cohort, propagation.path, labels.path, settings).run(cases)
+
+
+def join_network(pipeline: Pipeline, network: LabelFolder, cases: Sequence[str]) -> None:
+    """The network's class probabilities of the pipeline's cases joined with the atlases', beside its label maps."""
+    work = work_folder(pipeline)
+    EnsembleStage(
+        cohort=pipeline.cohort,
+        network_dir=network.path,
+        propagation_dir=work.propagation.path,
+        labels_dir=work.pseudo_labels.path,
+        checks_dir=work.self_check_pseudo_labels,
+        settings=component(pipeline.settings, "ensemble", "settings"),
+    ).run(cases)
 
 
 def check_label_maps(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bundle.benchmark.measure.stage_calls import grow_label_maps, work_folder
+from bundle.benchmark.measure.stage_calls import grow_label_maps, join_network, work_folder
 from bundle.benchmark.measure.trust import check_trust
 from bundle.benchmark.results import ENSEMBLE, ONE_SHOT, SUPERVISED
 from bundle.datasets.dataset import Dataset
@@ -57,8 +57,7 @@ def one_shot_network(
     model = pipeline.train_segmentation(variant, changes)
     network = LabelFolder(pipeline.output / f"test_{variant}")
     ensemble = LabelFolder(pipeline.output / f"test_{variant}_{ENSEMBLE}")
-    atlases = work_folder(raters).propagation.path
-    scores = score_network(dataset, model, network.path, pipeline.settings.device, atlases)
+    scores = score_network(dataset, model, network.path, pipeline.settings.device, keep_probabilities=True)
     grow_ensemble(raters, network, ensemble, dataset.test)
     ensemble_scores = evaluate_folder(ensemble.path, dataset.labels, dataset.classes, dataset.test)
     return {
@@ -68,7 +67,8 @@ def one_shot_network(
 
 
 def grow_ensemble(pipeline: Pipeline, network: LabelFolder, ensemble: LabelFolder, cases: tuple[str, ...]) -> None:
-    """Label maps from the class probabilities, joined with the atlases', that a network left beside its own ones."""
+    """Label maps from the class probabilities that a network left beside its own ones, joined with the atlases'."""
+    join_network(pipeline, network, cases)
     grow_label_maps(pipeline, network.joined, ensemble, cases)
 
 
@@ -83,11 +83,11 @@ def supervised_network(
 
 
 def score_network(
-    dataset: Dataset, model: Path, predictions: Path, device: str | None, probabilities_dir: Path | None = None
+    dataset: Dataset, model: Path, predictions: Path, device: str | None, keep_probabilities: bool = False
 ) -> Evaluation:
-    """Predict the test cases and score them on the full original grid; `probabilities_dir` as for `infer_folder`."""
+    """Predict the test cases and score them on the full original grid; `keep_probabilities` as for `infer_folder`."""
     images = link_images({case: dataset.image(case) for case in dataset.test}, predictions.parent / "test_images")
-    infer_folder(images, model, predictions, device, probabilities_dir)
+    infer_folder(images, model, predictions, device, keep_probabilities)
     return evaluate_folder(predictions, dataset.labels, dataset.classes, dataset.test)
 
 

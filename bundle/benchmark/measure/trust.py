@@ -8,7 +8,7 @@ from typing import Any
 from bundle.benchmark.measure.stage_calls import check_label_maps
 from bundle.pipeline.pipeline import Pipeline
 from scripts.common.work_folder import LabelFolder
-from scripts.quality.calibration import summary
+from scripts.quality.calibration import interval_coverage, summary
 from scripts.quality.evaluation import Evaluation
 from scripts.quality.records import CheckRecord
 
@@ -25,7 +25,7 @@ def check_trust(
         network: a network's own label maps of the same cases, if there is one.
     """
     pairs = trust_pairs(check_label_maps(pipeline, results, list(scores["cases"]), network), scores)
-    return {**summary(pairs), "pairs": pairs}
+    return {**summary(pairs), "interval_coverage": interval_coverage(pairs), "pairs": pairs}
 
 
 def trust_pairs(records: Mapping[str, CheckRecord], scores: Evaluation) -> list[dict[str, Any]]:
