@@ -12,11 +12,12 @@ from bundle.pipeline.configs import deciding_values, device_override, read_confi
 from bundle.pipeline.network_labels import NetworkLabels
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file
+from scripts.common.modality import AUTO, Modality
 from scripts.common.work_folder import LabelFolder, PropagationFolder
 from scripts.data.case import check_case_names
 from scripts.data.gate.admission import left_out_lines
 from scripts.data.volume_io import FolderScan, is_plain_nifti, scan_folder
-from scripts.networks.loading import read_card
+from scripts.networks.loading import check_modality, read_card
 from scripts.networks.segmenter import CARD, WEIGHTS, check_segmentation
 from scripts.segmentation.inference_verdicts import InferenceVerdicts
 from scripts.segmentation.items import admit_volumes
@@ -26,7 +27,12 @@ CARD_KEYS = tuple(CARD)
 
 
 def infer_folder(
-    images: Path, model: Path, output: Path, device: str | None = None, probabilities_dir: Path | None = None
+    images: Path,
+    model: Path,
+    output: Path,
+    device: str | None = None,
+    probabilities_dir: Path | None = None,
+    modality: str = AUTO,
 ) -> None:
     """Run `configs/inference.json` with the settings of the network's card; label maps it made before are kept.
 
@@ -37,21 +43,33 @@ def infer_folder(
         device: such as "cpu"; None takes a GPU if there is one.
         probabilities_dir: class probabilities of the same volumes, which the network joins in `OUTPUT/propagation/`
             (see `JoinProbabilitiesd`).
+        modality: "ct" or "mr", what all volumes are; "auto" takes those that are what the network was trained on.
 
     Raises:
-        BundleError: no such network, no usable volume, or an output folder that is the images folder or in use. A
-            volume that is not usable beside others is left out, and told.
+        BundleError: no such network, one of the other modality, no usable volume, or an output folder that is the
+            images folder or in use. A volume that is not usable beside others is left out, and told.
     """
     overrides = network_overrides(model) | device_override(device)
+    trained = _modality(model, modality)
     labels = network_labels(model, output, probabilities_dir, deciding_values(read_configs(CONFIG)))
     scan = scan_folder(images)
     check_case_names(scan.volumes)
     refuse_images_among_results(images, output, ("images",), "inference")
     with only_command_in(output):
-        _infer_volumes(scan, images, labels, overrides)
+        _infer_volumes(scan, images, labels, overrides, trained)
 
 
-def _infer_volumes(scan: FolderScan, images: Path, labels: NetworkLabels, overrides: Mapping[str, Any]) -> None:
+def _modality(model: Path, asked: str) -> Modality:
+    """What the network was trained on, which is what was asked for."""
+    if asked != AUTO:
+        check_modality(model, WEIGHTS, asked)
+    card = read_card(model, WEIGHTS, CARD)
+    return Modality(card["modality"], given=asked != AUTO, bias_correction=card["bias_correction"])
+
+
+def _infer_volumes(
+    scan: FolderScan, images: Path, labels: NetworkLabels, overrides: Mapping[str, Any], modality: Modality
+) -> None:
     volumes, output, joined = scan.volumes, labels.labels.path, labels.probabilities
     verdicts = InferenceVerdicts({}, {}, {str(file): reason for file, reason in scan.unused})
     inputs = labels.inputs(verdicts.readable(volumes))
@@ -60,7 +78,7 @@ def _infer_volumes(scan: FolderScan, images: Path, labels: NetworkLabels, overri
     }
     todo = labels.clear(inputs, converted)
     verdicts.recall(labels.labels, set(inputs) - set(todo))
-    admitted = admit_volumes({case: volumes[case] for case in todo}, output)
+    admitted = admit_volumes({case: volumes[case] for case in todo}, output, modality)
     verdicts.add(admitted)
     done = [case for case in inputs if case not in admitted.left_out]
     if not done:
@@ -68,7 +86,7 @@ def _infer_volumes(scan: FolderScan, images: Path, labels: NetworkLabels, overri
             "there is no volume to segment",
             stage="inference",
             file=images,
-            expected="CT volumes",
+            expected=f"volumes of {modality.name.upper()}",
             found="; ".join(left_out_lines(verdicts.left_out)) or "none",
         )
     verdicts.write(labels.labels, volumes)  # a run that is cut short and goes on knows them

@@ -18,6 +18,7 @@ from scripts.common.errors import BundleError
 from scripts.common.failures import blamed
 from scripts.common.files import read_json, remove_file
 from scripts.common.made_of import content_mark
+from scripts.common.modality import CT
 from scripts.data.cohort import Cohort
 
 logger = logging.getLogger(__name__)
@@ -82,7 +83,8 @@ class Runner:
             "output_dir": str(stage.labels.path),
             "probabilities_dir": None if probabilities_dir is None else str(probabilities_dir),
         }
-        self._run_config(stage, network | places | {"dataset#data": items, "made_of": inputs})
+        prepared = {"modality": CT}  # the cohort's images are in Hounsfield or standard units
+        self._run_config(stage, network | prepared | places | {"dataset#data": items, "made_of": inputs})
         return True
 
     def _run_cases(self, stage: CaseByCase, before: Mapping[str, Any] | None) -> bool:

@@ -15,10 +15,11 @@ import numpy as np
 from scripts.common.errors import BundleError
 from scripts.common.failures import stops_every_case
 from scripts.common.files import write_json, write_nifti
+from scripts.common.modality import AUTO, CT, MODALITIES, MR, Modality
 from scripts.common.work_folder import WorkFolder
 from scripts.data.case import Case, as_spacing, check_case_names
 from scripts.data.cohort import STAGE, Cohort, load_cohort
-from scripts.data.gate.admission import admit, left_out_lines, rejection, unused_lines, verdict_lines
+from scripts.data.gate.admission import admit, left_out_lines, looks_like, rejection, unused_lines, verdict_lines
 from scripts.data.gate.output_space import check_output
 from scripts.data.reading.alignment import on_grid_of
 from scripts.data.stroke_classes import (
@@ -29,7 +30,7 @@ from scripts.data.stroke_classes import (
     resolve_classes,
 )
 from scripts.data.volume_cache import CachedCase, VolumeCache, fingerprint
-from scripts.data.volume_io import Volume, case_id, is_plain_nifti, read_labels, scan_folder
+from scripts.data.volume_io import Volume, case_id, is_plain_nifti, read_labels, read_volume, scan_folder
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ def prepare_cohort(
     minimum_cases: int = 2,
     support_mask: str | Path | None = None,
     check: Callable[[Cohort], None] = lambda _: None,
+    modality: str = AUTO,
+    bias_correction: bool = True,
 ) -> Cohort:
     """Check everything, cache every good volume at `spacing_mm` (X, Y, Z) and write `cohort.json`.
 
@@ -67,11 +70,15 @@ def prepare_cohort(
         minimum_cases: fewer good volumes than this are an error.
         support_mask: the support's label map where it was given; it and the strokes may lie in the images folder.
         check: refuses further input that does not fit the cohort, before strokes or `cohort.json` are written.
+        modality: "ct", "mr", or "auto" for what the support is, or most volumes where there is none; a volume of the
+            other kind is then left out.
+        bias_correction: whether the bias field of MR is divided out.
 
     Raises:
         BundleError: one for each thing that is wrong, before any volume but the support is read.
     """
     cache = VolumeCache(Path(output_dir).absolute(), as_spacing(spacing_mm))
+    _check_modality(modality)
     classes = parse_classes(classes) if isinstance(classes, str) else classes
     scan = scan_folder(images)
     sources = {name: path.absolute() for name, path in scan.volumes.items()}
@@ -94,6 +101,8 @@ def prepare_cohort(
     check_case_names(sources)
     _check_count(len(sources), minimum_cases, images, {})
 
+    cache, about_modality = _of_modality(cache, modality, bias_correction, sources, support_id, earlier)
+    assumptions += about_modality
     support_case, strokes_file, converted = None, None, None
     if support_id is not None:
         present = _present(cache, support_id, sources[support_id], strict=True)
@@ -122,6 +131,8 @@ def prepare_cohort(
         assumptions=tuple(dict.fromkeys([*(earlier.assumptions if earlier else ()), *assumptions, *dropped])),
         warnings={name: good.warnings for name, good in cached.items() if good.warnings},
         unused=unused,
+        modality=cache.modality.name,
+        bias_correction=cache.modality.bias_correction,
     )
     check(cohort)
     for sentence in cohort.assumptions:
@@ -150,6 +161,46 @@ class _Earlier:
     background: int | None
     assumptions: tuple[str, ...]
     given: list[Path]
+    modality: str
+
+
+def _check_modality(modality: str) -> None:
+    if modality not in MODALITIES:
+        raise BundleError("unknown modality", stage=STAGE, expected=", ".join(MODALITIES), found=modality)
+
+
+def _of_modality(
+    cache: VolumeCache,
+    modality: str,
+    bias_correction: bool,
+    sources: Mapping[str, Path],
+    support: str | None,
+    earlier: _Earlier | None,
+) -> tuple[VolumeCache, list[str]]:
+    """The cache for volumes of this modality, and what was assumed: "auto" is what the support is, else most."""
+    if modality != AUTO:
+        return replace(cache, modality=Modality(modality, bias_correction=bias_correction)), []
+    if earlier is not None:
+        return replace(cache, modality=Modality(earlier.modality, False, bias_correction)), []
+    asked = sources if support is None else {support: sources[support]}
+    kinds = [_kind(cache, name, source, name == support) for name, source in asked.items()]
+    name = MR if kinds.count(MR) > kinds.count(CT) else CT
+    whose = "most of them" if support is None else f"the support {support}"
+    sentences = [f"The volumes are MR, as the header or the values of {whose} say; if not, say --modality ct."]
+    return replace(cache, modality=Modality(name, False, bias_correction)), sentences if name == MR else []
+
+
+def _kind(cache: VolumeCache, name: str, source: Path, strict: bool) -> str | None:
+    """ "ct" or "mr"; None of a volume that cannot be read, unless that is the support."""
+    known = cache.known_modality(name, source)
+    if known is not None:
+        return known
+    try:
+        return looks_like(read_volume(source, strict))
+    except BundleError:
+        if strict:
+            raise
+        return None
 
 
 def _recall(output_dir: Path, sources: Mapping[str, Path]) -> _Earlier | None:
@@ -165,13 +216,15 @@ def _recall(output_dir: Path, sources: Mapping[str, Path]) -> _Earlier | None:
     if not {case.source for case in cohort.cases.values()} & set(sources.values()):
         return None
     given = [_real(file) for file, reason in cohort.unused.items() if reason == GIVEN]
-    return _Earlier(support, cohort.scribbles, cohort.classes, cohort.background, cohort.assumptions, given)
+    return _Earlier(
+        support, cohort.scribbles, cohort.classes, cohort.background, cohort.assumptions, given, cohort.modality
+    )
 
 
 def _name_of_support(sources: Mapping[str, Path], support: Path) -> tuple[str, list[str]]:
     """The support's identifier among `sources`; of one that is not there, its own, and a sentence about that."""
     if not support.exists():
-        raise BundleError("the support is missing", stage=STAGE, file=support, expected="a CT volume")
+        raise BundleError("the support is missing", stage=STAGE, file=support, expected="a volume")
     for name, source in sources.items():
         if _real(source) == _real(support):
             return name, []
@@ -217,7 +270,7 @@ def _cache_all(
 
 def _present(cache: VolumeCache, name: str, source: Path, strict: bool = False) -> CachedCase | Volume:
     """What the cache holds of a source, or its content if that may be a case; the support is judged more strictly."""
-    return cache.find(name, source) or admit(source, strict=strict)
+    return cache.find(name, source) or admit(source, strict, cache.modality)
 
 
 def _tell(cohort: Cohort, left_out: Mapping[str, BundleError]) -> None:
@@ -287,6 +340,8 @@ def _write(cohort: Cohort) -> None:
         "assumptions": list(cohort.assumptions),
         "warnings": cohort.warnings,
         "unused": cohort.unused,
+        "modality": cohort.modality,
+        "bias_correction": cohort.bias_correction,
     }
     try:
         before = load_cohort(cohort.output_dir)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def read_volume(path: str | Path, strict: bool = False) -> Volume:
         )
     if lowest == highest:
         raise volume_error("the volume is constant", path, "a CT", f"the value {lowest:g} everywhere")
-    return Volume(array, volume.affine, volume.remarks, volume.names)
+    return replace(volume, array=array)
 
 
 def read_labels(path: str | Path, classes: Mapping[str, int] | None = None) -> Volume:
