@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scripts.common.overlap import dice_of
+from scripts.data.intensity import normalise_hu
 from scripts.quality.agreement import agreements, qualities, quality_interval
 from scripts.quality.evidence import AtlasLabels, ClassMeasurement, CohortStatistics, ConfidencePenalty, TrustRule
 from scripts.quality.records import NETWORK, CheckRecord, ClassCheck
@@ -60,12 +61,14 @@ class CohortEvidence:
         shared_quality: see `shared_quality`.
         border_confidence: class -> how far the image made the support mask's border; classes of which nothing is
             known, such as all of a support mask that the user gave, are left out.
+        is_mr: intensities are an MR's standard units, not Hounsfield units.
     """
 
     classes: Mapping[str, int]
     statistics: Mapping[str, CohortStatistics]
     shared_quality: float = 1.0
     border_confidence: Mapping[str, float] = field(default_factory=dict)
+    is_mr: bool = False
 
 
 def check_case(case: CaseEvidence, cohort: CohortEvidence, rule: TrustRule) -> CheckRecord:
@@ -108,6 +111,7 @@ def reasons_to_flag(
     measurement: ClassMeasurement,
     statistics: CohortStatistics,
     rule: TrustRule,
+    is_mr: bool = False,
 ) -> list[str]:
     """Why a user should look at a class, in words; nothing if there is no reason.
 
@@ -118,6 +122,7 @@ def reasons_to_flag(
         measurement: of the class in the result.
         statistics: of the class over the cohort.
         rule: the limits.
+        is_mr: see `CohortEvidence`.
     """
     if measurement.volume_ml == 0:
         return ["not found"]
@@ -134,10 +139,14 @@ def reasons_to_flag(
         reasons.append(f"its volume, {volume_ml:.0f} ml, is unlike the cohort's: median {usual_ml:.0f} ml")
     deviation_hu = abs(measurement.median_hu - statistics.median_hu)
     if deviation_hu > max(rule.tissue_hu, rule.tissue_spread * statistics.spread_hu):
-        reasons.append(
-            f"its tissue, {measurement.median_hu:.0f} HU, is unlike the cohort's: median {statistics.median_hu:.0f} HU"
-        )
+        found, usual = (_intensity(value, is_mr) for value in (measurement.median_hu, statistics.median_hu))
+        reasons.append(f"its tissue, {found}, is unlike the cohort's: median {usual}")
     return reasons
+
+
+def _intensity(value: float, is_mr: bool) -> str:
+    """In words: standard units mean nothing to a reader, what the networks see of them does."""
+    return f"intensity {normalise_hu(np.array(value)):.2f} of 0 to 1" if is_mr else f"{value:.0f} HU"
 
 
 def reasons_to_flag_case(case: CaseEvidence, rule: TrustRule) -> list[str]:
@@ -174,7 +183,7 @@ def _check_class(
         border_confidence = cohort.border_confidence.get(name, 1.0)
         penalty = ConfidencePenalty(border_confidence, case.mean_round_trip_dice[name], rule.good_round_trip)
     measurement = case.measurements[name]
-    reasons = reasons_to_flag(agreed_dice, penalty, agreement, measurement, cohort.statistics[name], rule)
+    reasons = reasons_to_flag(agreed_dice, penalty, agreement, measurement, cohort.statistics[name], rule, cohort.is_mr)
     return ClassCheck(
         predicted_dice=agreed_dice * penalty.factor,
         interval=(interval[0] * penalty.factor, interval[1]),

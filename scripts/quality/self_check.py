@@ -15,6 +15,7 @@ from scripts.common.case_stage import CaseStage
 from scripts.common.errors import BundleError
 from scripts.common.files import open_nifti, read_result, sha256_of_file
 from scripts.common.made_of import content_mark, recorded_hash
+from scripts.common.modality import MR
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.records import PropagationRecord, PseudoLabelRecord
@@ -116,6 +117,7 @@ class SelfCheckStage(CaseStage):
             statistics={name: CohortStatistics.of(cases) for name, cases in by_class.items()},
             shared_quality=self._shared_quality(),
             border_confidence=self._border_confidence(),
+            is_mr=self.cohort.modality == MR,
         )
         logger.info("true over predicted Dice on the support: %.2f", evidence.shared_quality)
         return evidence
