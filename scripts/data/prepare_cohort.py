@@ -15,11 +15,12 @@ import numpy as np
 from scripts.common.errors import BundleError
 from scripts.common.failures import stops_every_case
 from scripts.common.files import write_json, write_nifti
-from scripts.common.modality import AUTO, CT, MODALITIES, MR, Modality
+from scripts.common.modality import AUTO, Modality
 from scripts.common.work_folder import WorkFolder
 from scripts.data.case import Case, as_spacing, check_case_names
 from scripts.data.cohort import STAGE, Cohort, load_cohort
-from scripts.data.gate.admission import admit, left_out_lines, looks_like, rejection, unused_lines, verdict_lines
+from scripts.data.gate.admission import admit, left_out_lines, rejection, unused_lines, verdict_lines
+from scripts.data.gate.cohort_modality import check_modality_name, choose_modality
 from scripts.data.gate.output_space import check_output
 from scripts.data.reading.alignment import on_grid_of
 from scripts.data.stroke_classes import (
@@ -30,7 +31,7 @@ from scripts.data.stroke_classes import (
     resolve_classes,
 )
 from scripts.data.volume_cache import CachedCase, VolumeCache, fingerprint
-from scripts.data.volume_io import Volume, case_id, is_plain_nifti, read_labels, read_volume, scan_folder
+from scripts.data.volume_io import Volume, case_id, is_plain_nifti, read_labels, scan_folder
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def prepare_cohort(
         BundleError: one for each thing that is wrong, before any volume but the support is read.
     """
     cache = VolumeCache(Path(output_dir).absolute(), as_spacing(spacing_mm))
-    _check_modality(modality)
+    check_modality_name(modality)
     classes = parse_classes(classes) if isinstance(classes, str) else classes
     scan = scan_folder(images)
     sources = {name: path.absolute() for name, path in scan.volumes.items()}
@@ -101,8 +102,12 @@ def prepare_cohort(
     check_case_names(sources)
     _check_count(len(sources), minimum_cases, images, {})
 
-    cache, about_modality = _of_modality(cache, modality, bias_correction, sources, support_id, earlier)
-    assumptions += about_modality
+    if modality == AUTO and earlier is not None:
+        chosen = Modality(earlier.modality, False, bias_correction)
+    else:
+        chosen, about = choose_modality(modality, bias_correction, cache, sources, support_id)
+        assumptions += about
+    cache = replace(cache, modality=chosen)
     support_case, strokes_file, converted = None, None, None
     if support_id is not None:
         present = _present(cache, support_id, sources[support_id], strict=True)
@@ -162,45 +167,6 @@ class _Earlier:
     assumptions: tuple[str, ...]
     given: list[Path]
     modality: str
-
-
-def _check_modality(modality: str) -> None:
-    if modality not in MODALITIES:
-        raise BundleError("unknown modality", stage=STAGE, expected=", ".join(MODALITIES), found=modality)
-
-
-def _of_modality(
-    cache: VolumeCache,
-    modality: str,
-    bias_correction: bool,
-    sources: Mapping[str, Path],
-    support: str | None,
-    earlier: _Earlier | None,
-) -> tuple[VolumeCache, list[str]]:
-    """The cache for volumes of this modality, and what was assumed: "auto" is what the support is, else most."""
-    if modality != AUTO:
-        return replace(cache, modality=Modality(modality, bias_correction=bias_correction)), []
-    if earlier is not None:
-        return replace(cache, modality=Modality(earlier.modality, False, bias_correction)), []
-    asked = sources if support is None else {support: sources[support]}
-    kinds = [_kind(cache, name, source, name == support) for name, source in asked.items()]
-    name = MR if kinds.count(MR) > kinds.count(CT) else CT
-    whose = "most of them" if support is None else f"the support {support}"
-    sentences = [f"The volumes are MR, as the header or the values of {whose} say; if not, say --modality ct."]
-    return replace(cache, modality=Modality(name, False, bias_correction)), sentences if name == MR else []
-
-
-def _kind(cache: VolumeCache, name: str, source: Path, strict: bool) -> str | None:
-    """ "ct" or "mr"; None of a volume that cannot be read, unless that is the support."""
-    known = cache.known_modality(name, source)
-    if known is not None:
-        return known
-    try:
-        return looks_like(read_volume(source, strict))
-    except BundleError:
-        if strict:
-            raise
-        return None
 
 
 def _recall(output_dir: Path, sources: Mapping[str, Path]) -> _Earlier | None:

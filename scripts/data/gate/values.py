@@ -26,6 +26,7 @@ RIGHT_TISSUE_HU = np.array([60.0, 150.0])  # with water at 1024 the lightest lun
 LUNG_HU = -524.0  # hardly any lung is denser
 DENSE_HU = 950.0  # no crop to vessels or bone is surrounded by as much
 ZERO_SHARE = 0.03  # of the brightest tenth: MR's background lies below
+FAR_BELOW = 0.3  # of the brightest tenth: interpolation of MR rings less, air and fat of CT lie lower
 PAINTED_VALUES = 16
 MOST_LABELS = 256
 EQUAL_NEIGHBOURS = 0.8  # of labelled neighbours: label maps reach 0.95, noisy images stay under 0.5
@@ -129,7 +130,7 @@ def judge_mr_values(array: np.ndarray) -> Finding | None:
     if low == high:
         return NO_TISSUE
     scaled = high - low < NORMALISED_SPAN and _is_fractional(values)  # a mean of 0, say
-    if not scaled and _share(values, -np.inf, -ZERO_SHARE / 3 * _quantile(values, 0.9)) >= BULK / 2:
+    if not scaled and _share(values, -np.inf, -FAR_BELOW * _quantile(values, 0.9)) >= BULK / 2:
         return CT_LIKE
     return None
 
