@@ -18,8 +18,8 @@ from bundle.arguments import COMMAND_ALIASES, DEFAULT_MODE, command_parser
 from bundle.config_values import EVALUATED, Expression
 from bundle.folder_lock import only_command_in
 from scripts.common.errors import BundleError, UnexpectedError
-from scripts.common.modality import AUTO
 from scripts.common.names import is_writable
+from scripts.data.gate.modality import AUTO
 
 if TYPE_CHECKING:
     from bundle.pipeline.pipeline import Pipeline

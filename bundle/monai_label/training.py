@@ -18,8 +18,8 @@ from bundle.monai_label.submissions import classes_option, read_task
 from bundle.packaging.assembly import assemble
 from bundle.packaging.release import Release
 from scripts.common.errors import BundleError
-from scripts.common.modality import AUTO
 from scripts.common.work_folder import WorkFolder
+from scripts.data.gate.modality import AUTO
 from scripts.data.volume_io import find_volumes
 
 TERMS = "A network of this server's own studies; whoever shares it says under which terms.\n"

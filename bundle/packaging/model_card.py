@@ -9,10 +9,10 @@ from typing import Any
 from bundle.arguments import DEFAULT_MODE
 from bundle.benchmark.tables.markdown import number, table
 from bundle.pipeline.settings import saved_settings
-from scripts.common.modality import CT, MR
 from scripts.common.schema import TEXT, list_of, whole
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import load_cohort
+from scripts.data.gate.modality import CT, MR
 from scripts.quality.records import CheckRecord
 
 # What the card of a user's network says besides that; `segmenter.CARD` has the rest.

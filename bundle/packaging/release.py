@@ -11,7 +11,7 @@ from typing import Any
 
 from bundle.pipeline.inference import CARD_KEYS
 from scripts.common.errors import BundleError
-from scripts.common.modality import MR
+from scripts.data.gate.modality import MR
 
 STAGE = "package"
 MR_IMAGES = {

@@ -12,10 +12,10 @@ from bundle.pipeline.configs import deciding_values, device_override, read_confi
 from bundle.pipeline.network_labels import NetworkLabels
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file
-from scripts.common.modality import AUTO, Modality
 from scripts.common.work_folder import LabelFolder, PropagationFolder
 from scripts.data.case import check_case_names
 from scripts.data.gate.admission import left_out_lines
+from scripts.data.gate.modality import AUTO, Modality
 from scripts.data.volume_io import FolderScan, is_plain_nifti, scan_folder
 from scripts.networks.loading import check_modality, read_card
 from scripts.networks.segmenter import CARD, WEIGHTS, check_segmentation

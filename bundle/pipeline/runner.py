@@ -18,8 +18,8 @@ from scripts.common.errors import BundleError
 from scripts.common.failures import blamed
 from scripts.common.files import read_json, remove_file
 from scripts.common.made_of import content_mark
-from scripts.common.modality import CT
 from scripts.data.cohort import Cohort
+from scripts.data.gate.modality import CT
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,6 @@ from bundle.config_values import EVALUATED
 from bundle.pipeline.aliases import current_overrides, current_settings
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json
-from scripts.common.modality import AUTO
 from scripts.common.schema import (
     ANYTHING,
     BOOLEAN,
@@ -26,6 +25,7 @@ from scripts.common.schema import (
     whole,
 )
 from scripts.common.work_folder import WorkFolder
+from scripts.data.gate.modality import AUTO
 from scripts.data.stroke_classes import LARGEST_LABEL
 
 STAGE = "settings"

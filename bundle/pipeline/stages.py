@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bundle.pipeline.configs import CONFIGS
 from bundle.pipeline.settings import RunSettings
-from scripts.common.modality import MR
+from scripts.data.gate.modality import MR
 
 # Stage -> its config; what an earlier one has and a later one changes. Inference takes what the network's card says.
 BASES: dict[str, list[str]] = {

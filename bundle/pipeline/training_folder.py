@@ -16,8 +16,8 @@ from bundle.pipeline.stages import config_names
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, remove_file, remove_tree
 from scripts.common.made_of import damaged_files, fingerprint, write_record
-from scripts.common.modality import MR
 from scripts.data.cohort import Cohort
+from scripts.data.gate.modality import MR
 
 logger = logging.getLogger(__name__)
 

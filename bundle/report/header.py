@@ -11,8 +11,8 @@ from bundle.report.case_results import CaseResult
 from bundle.report.markup import MISSING, Markup, definition_list, escape, paragraph, spoken, swatch, table
 from bundle.report.pictures import colours_of
 from bundle.report.run import Run
-from scripts.common.modality import CT
 from scripts.data.gate.admission import verdict_lines
+from scripts.data.gate.modality import CT
 
 
 def header(run: Run, results: Mapping[str, CaseResult]) -> Markup:

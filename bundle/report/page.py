@@ -21,7 +21,7 @@ from bundle.report.support import support
 from bundle.report.trouble import Ranked, rank_cases
 from bundle.report.trust import trust
 from scripts.common.files import atomic_path
-from scripts.common.modality import CT, MR
+from scripts.data.gate.modality import CT, MR
 
 logger = logging.getLogger(__name__)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from scripts.common.errors import BundleError
-from scripts.common.modality import CT, MR
 from scripts.common.names import CASE_NAME, is_case_name
 from scripts.common.schema import (
     BOOLEAN,
     CLASSES,
     LINE,
+    MODALITY,
     NULL,
     TEXT,
     Kind,
@@ -21,13 +21,13 @@ from scripts.common.schema import (
     either,
     list_of,
     number,
-    one_of,
     read_checked,
     table_of,
     whole,
 )
 from scripts.common.work_folder import WorkFolder
 from scripts.data.case import Case, as_spacing
+from scripts.data.gate.modality import CT
 
 STAGE = "cohort"
 FIELDS = {
@@ -40,7 +40,7 @@ FIELDS = {
     "background": either(NULL, whole(0, 255)),
     "assumptions": list_of(TEXT, 0, 1_000_000),
 }
-MODALITY = {"modality": one_of(CT, MR), "bias_correction": BOOLEAN}  # before 0.4.0 all was CT
+IMAGES = {"modality": MODALITY, "bias_correction": BOOLEAN}  # before 0.4.0 all was CT
 VERDICTS = {"warnings": table_of(list_of(TEXT, 0, 1_000_000)), "unused": table_of(TEXT)}  # 0.3.0 kept none
 
 
@@ -153,7 +153,7 @@ def load_cohort(output_dir: str | Path) -> Cohort:
     problem = "the cohort file is damaged; delete it"
     defaults: dict[str, Any] = {"modality": CT, "bias_correction": True} | {key: {} for key in VERDICTS}
     content = defaults | read_checked(path, FIELDS, problem, STAGE)
-    check_table(content, VERDICTS | MODALITY, path, problem, STAGE)
+    check_table(content, VERDICTS | IMAGES, path, problem, STAGE)
     try:
         scribbles = content["scribbles"]
         return Cohort(

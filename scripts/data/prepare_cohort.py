@@ -15,12 +15,12 @@ import numpy as np
 from scripts.common.errors import BundleError
 from scripts.common.failures import stops_every_case
 from scripts.common.files import write_json, write_nifti
-from scripts.common.modality import AUTO, Modality
 from scripts.common.work_folder import WorkFolder
 from scripts.data.case import Case, as_spacing, check_case_names
 from scripts.data.cohort import STAGE, Cohort, load_cohort
 from scripts.data.gate.admission import admit, left_out_lines, rejection, unused_lines, verdict_lines
 from scripts.data.gate.cohort_modality import check_modality_name, choose_modality
+from scripts.data.gate.modality import AUTO, Modality
 from scripts.data.gate.output_space import check_output
 from scripts.data.reading.alignment import on_grid_of
 from scripts.data.stroke_classes import (

@@ -18,9 +18,9 @@ from scripts.common.errors import BundleError
 from scripts.common.files import read_json, remove_file, sha256_of_file, sha256_of_settings, write_nifti
 from scripts.common.made_of import fingerprint as made_of
 from scripts.common.made_of import is_whole, write_record
-from scripts.common.modality import AS_CT, CT, MR, Modality
 from scripts.common.work_folder import CacheFolder, WorkFolder
 from scripts.data.case import Case
+from scripts.data.gate.modality import AS_CT, CT, MR, Modality
 from scripts.data.gate.values import MR_LIKE
 from scripts.data.intensity import body_mask, normalise_hu
 from scripts.data.mr.standard_units import in_standard_units

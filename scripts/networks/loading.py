@@ -11,8 +11,7 @@ from torch import nn
 
 from scripts.common.errors import BundleError
 from scripts.common.files import load_tensors
-from scripts.common.modality import CT, MR
-from scripts.common.schema import BOOLEAN, Kind, check_table, list_of, number, one_of, read_checked, whole
+from scripts.common.schema import BOOLEAN, CT, MODALITY, Kind, check_table, list_of, number, read_checked, whole
 
 STAGE = "weights"
 MOST_CHANNELS = 1024  # of one resolution
@@ -20,7 +19,7 @@ SPACING_MM = list_of(number(20.0), 3, 3)
 WINDOW = list_of(whole(1, 512), 3, 3)  # voxels
 
 OF_CT = {"modality": CT, "bias_correction": True}  # what a card of before 0.4.0 does not say
-MODALITY = {"modality": one_of(CT, MR), "bias_correction": BOOLEAN}
+IMAGES = {"modality": MODALITY, "bias_correction": BOOLEAN}
 
 Card = Mapping[str, Any]
 Network = TypeVar("Network", bound=nn.Module)
@@ -52,7 +51,7 @@ def read_card(
             raise BundleError(f"no {weights} here", stage=STAGE, file=folder / name, expected="a trained network")
     file, problem = folder / "model.json", f"the card of the {weights} is damaged"
     card: dict[str, Any] = OF_CT | read_checked(file, {}, problem, STAGE)
-    check_table(card, {**schema, **MODALITY}, file, problem, STAGE)
+    check_table(card, {**schema, **IMAGES}, file, problem, STAGE)
     for key, numbers in (expected or {}).items():
         if numbers is not None and list(map(float, numbers)) != list(map(float, card[key])):
             raise BundleError(

@@ -15,9 +15,9 @@ from scripts.common.case_stage import CaseStage
 from scripts.common.errors import BundleError
 from scripts.common.files import open_nifti, read_result, sha256_of_file
 from scripts.common.made_of import content_mark, recorded_hash
-from scripts.common.modality import MR
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import Cohort
+from scripts.data.gate.modality import MR
 from scripts.data.records import PropagationRecord, PseudoLabelRecord
 from scripts.data.resampling import nearest_on_grid
 from scripts.data.volume_io import Volume, read_labels, read_volume

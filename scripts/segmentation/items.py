@@ -12,10 +12,10 @@ from typing import Any
 from scripts.common.errors import BundleError
 from scripts.common.failures import stops_every_case
 from scripts.common.files import write_nifti
-from scripts.common.modality import AS_CT, CT, Modality
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import load_cohort
 from scripts.data.gate.admission import admit, left_out_lines, verdict_lines
+from scripts.data.gate.modality import AS_CT, CT, Modality
 from scripts.data.records import PseudoLabelRecord
 from scripts.data.volume_io import find_volumes, is_plain_nifti
 from scripts.quality.records import distrusted

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from scripts.common.errors import BundleError
-from scripts.common.modality import AS_CT, CT, MR, Modality
+from scripts.data.gate.modality import AS_CT, CT, MR, Modality
 from scripts.data.gate.values import (
     CT_AMONG_MR,
     CT_LIKE,

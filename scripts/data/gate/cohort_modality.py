@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.common.errors import BundleError
-from scripts.common.modality import AUTO, CT, MODALITIES, MR, Modality
 from scripts.data.gate.admission import looks_like
+from scripts.data.gate.modality import AUTO, CT, MODALITIES, MR, Modality
 from scripts.data.volume_cache import VolumeCache
 from scripts.data.volume_io import read_volume
 

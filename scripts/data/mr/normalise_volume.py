@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import convert_data_type, convert_to_dst_type
 
-from scripts.common.modality import Modality
+from scripts.data.gate.modality import Modality
 from scripts.data.intensity import NormaliseHUd
 from scripts.data.mr.standard_units import in_standard_units
 from scripts.data.volume_io import Volume

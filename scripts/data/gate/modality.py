@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-AUTO, CT, MR = "auto", "ct", "mr"
+from scripts.common.schema import CT, MR
+
+__all__ = ["AS_CT", "AUTO", "CT", "MODALITIES", "MR", "Modality"]
+
+AUTO = "auto"
 MODALITIES = (AUTO, CT, MR)
 
 
