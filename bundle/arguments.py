@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 MODES = ("default", "paper")
-MODALITIES = ("auto", "ct", "mr")
+AUTO = "auto"
+MODALITIES = (AUTO, "ct", "mr")
 DEFAULT_MODE = MODES[0]
 COMMAND_ALIASES = {"region": "support-mask"}  # of version 0.3.0, for one version
 BENCHMARKS = ("paper", "default", "networks", "ablation", "limits", "orientation", "pages")

@@ -14,12 +14,11 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from bundle.arguments import COMMAND_ALIASES, DEFAULT_MODE, command_parser
+from bundle.arguments import AUTO, COMMAND_ALIASES, DEFAULT_MODE, command_parser
 from bundle.config_values import EVALUATED, Expression
 from bundle.folder_lock import only_command_in
 from scripts.common.errors import BundleError, UnexpectedError
 from scripts.common.names import is_writable
-from scripts.data.gate.modality import AUTO
 
 if TYPE_CHECKING:
     from bundle.pipeline.pipeline import Pipeline
