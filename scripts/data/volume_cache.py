@@ -166,7 +166,8 @@ class VolumeCache:
                 logger.debug("%s: no size to estimate from: %s", source, error)
                 continue
             voxels = resampled_shape(shape[:3], spacing_of(affine), self.spacing_mm)
-            total += 5 * int(np.prod(voxels)) + (0 if is_nifti(source) else 2 * int(np.prod(shape)))
+            converted = 4 if self.modality.is_mr else 0 if is_nifti(source) else 2
+            total += 5 * int(np.prod(voxels)) + converted * int(np.prod(shape))
         return total
 
     def _converted(self, case_id: str) -> Path:
