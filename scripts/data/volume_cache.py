@@ -21,7 +21,7 @@ from scripts.common.made_of import is_whole, write_record
 from scripts.common.work_folder import CacheFolder, WorkFolder
 from scripts.data.case import Case
 from scripts.data.gate.modality import AS_CT, CT, MR, Modality
-from scripts.data.gate.values import MR_LIKE
+from scripts.data.gate.values import CT_LIKE, MR_LIKE
 from scripts.data.intensity import body_mask, normalise_hu
 from scripts.data.mr.standard_units import in_standard_units
 from scripts.data.resampling import canonical, resample, resampled_shape
@@ -39,11 +39,13 @@ class CachedCase:
 
     Attributes:
         warnings: what the user should know about the volume.
+        looks_like: "ct" or "mr", by its header or its values, whatever it was taken for.
     """
 
     case: Case
     voxels: str
     warnings: tuple[str, ...] = ()
+    looks_like: str = CT
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,14 @@ class VolumeCache:
         record = self.files.record(case_id)
         try:
             content = read_json(record)
-            cached = CachedCase(Case.from_json(content["case"]), content["voxels"], tuple(content["warnings"]))
+            warnings = tuple(content["warnings"])
+            cached = CachedCase(Case.from_json(content["case"]), content["voxels"], warnings, _looks_like(content))
             inputs, stamp = content["inputs"], content["stamp"]
         except (BundleError, KeyError, TypeError, ValueError):
             if self.files.image(case_id).exists():
                 logger.warning("%s is missing or damaged, caching the volume again", record)
             return None
-        if not self.modality.given and not self.modality.is_mr and _is_mr_like(cached.warnings):
+        if not self.modality.given and cached.looks_like != self.modality.name:
             return None  # it was used because the user said so, and now nobody does
         if inputs != self._inputs():
             logger.info(
@@ -103,7 +106,7 @@ class VolumeCache:
             content = read_json(self.files.record(case_id))
             if content["stamp"] != _stamp(source):
                 return None
-            return MR if content.get("modality", CT) == MR or _is_mr_like(content["warnings"]) else CT
+            return _looks_like(content)
         except (BundleError, KeyError, TypeError, OSError):
             return None
 
@@ -149,7 +152,8 @@ class VolumeCache:
         write_nifti(self.files.image(case.id), normalise_hu(small.array), small.affine)
         if case.image != case.source:
             write_nifti(case.image, _compact(present.array), present.affine)
-        cached = CachedCase(case, _voxel_fingerprint(upright.array), present.remarks)
+        looks_like = _kind(present, self.modality.name)
+        cached = CachedCase(case, _voxel_fingerprint(upright.array), present.remarks, looks_like)
         self._write_record(cached)
         return cached
 
@@ -189,15 +193,24 @@ class VolumeCache:
     def _write_record(self, cached: CachedCase) -> None:
         case = cached.case
         content: dict[str, Any] = {"stamp": _stamp(case.source), "voxels": cached.voxels, "case": case.to_json()}
-        content |= {"warnings": cached.warnings, "modality": self.modality.name}
+        content |= {"warnings": cached.warnings, "looks_like": cached.looks_like}
         files = [self.files.image(case.id), self.files.body(case.id)]
         files += [case.image] if case.image != case.source else []
         write_record(self.files.record(case.id), content, self._inputs(), files)
 
 
-def _is_mr_like(warnings: Sequence[str]) -> bool:
-    """Whether the gate said so of a volume that was taken for CT."""
-    return any(sentence.startswith(MR_LIKE.problem) for sentence in warnings)
+def _kind(volume: Volume, taken_for: str) -> str:
+    """Whether an admitted volume is "ct" or "mr", by its header or what the gate said of its values."""
+    if volume.modality.lower() in (CT, MR):
+        return volume.modality.lower()
+    said = {CT_LIKE.sentence: CT, MR_LIKE.sentence: MR}
+    return next((kind for sentence, kind in said.items() if sentence in volume.remarks), taken_for)
+
+
+def _looks_like(content: Mapping[str, Any]) -> str:
+    """What a record says that the volume is; before 0.4.0 all was CT, with a warning where it looked like MR."""
+    suspicious = any(sentence.startswith(MR_LIKE.problem) for sentence in content["warnings"])
+    return str(content.get("looks_like", MR if suspicious else CT))
 
 
 def _forget_flat_files(cache: Path) -> None:

@@ -15,6 +15,7 @@ from scripts.data.volume_io import read_volume
 from tests.data.gate.bodies import chest
 from tests.data.gate.test_admission import save
 from tests.data.gate.test_values import magnitude
+from tests.fixtures.dicom_files import write_series
 
 SPACING_MM = (6.0, 6.0, 10.0)
 
@@ -93,6 +94,16 @@ def test_another_choice_makes_other_images(folder):
 def test_a_stage_that_prepares_the_cohort_again_takes_its_modality(folder):
     cohort = prepare(folder, image(folder, "m1"), modality="mr")
     assert prepare_cohort(folder / "images", folder / "out", SPACING_MM).modality == cohort.modality
+
+
+def test_what_dicom_says_counts_before_values_also_on_a_second_run(folder):
+    """A CT without values below 0, by its header CT: used, told, and no reason to take the cohort for MR."""
+    places_mm = [(0.0, 0.0, 5.0 * k) for k in range(chest().shape[2])]
+    write_series(folder / "images" / "dicom", np.maximum(chest(), 0).astype(np.int16), places_mm)
+    for _ in range(2):
+        cohort = prepare(folder, folder / "images" / "dicom")
+        assert cohort.modality == "ct" and list(cohort.cases) == ["c1", "c2", "dicom"]
+        assert "like those of MR" in cohort.warnings["dicom"][0]
 
 
 def test_what_is_no_modality_is_refused(folder):
