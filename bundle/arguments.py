@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 MODES = ("default", "paper")
+AUTO = "auto"
+MODALITIES = (AUTO, "ct", "mr")
 DEFAULT_MODE = MODES[0]
 COMMAND_ALIASES = {"region": "support-mask"}  # of version 0.3.0, for one version
 BENCHMARKS = ("paper", "default", "networks", "ablation", "limits", "orientation", "pages")
@@ -16,7 +18,7 @@ BENCHMARKS = ("paper", "default", "networks", "ablation", "limits", "orientation
 def command_parser() -> argparse.ArgumentParser:
     """The parser; what it parses holds `command`, the command's name, and `old_names`, option of 0.3.0 -> its name."""
     parser = argparse.ArgumentParser(
-        prog="python -m bundle", description="One scribbled CT volume in, a segmentation network out."
+        prog="python -m bundle", description="One scribbled CT or MR volume in, a segmentation network out."
     )
     parser.set_defaults(old_names={})
     parser.add_argument("--verbose", action="store_true", help="log everything the libraries say")
@@ -80,6 +82,7 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False)
     parser.add_argument("--output", type=Path, required=True, help="work directory; run again to continue")
     parser.add_argument("--classes", help='such as "spleen:1,left_kidney:3,liver:6"')
     parser.add_argument("--background", type=int, help="value of the background strokes")
+    _add_modality(parser, "what the volumes are; auto: what the support is by its header or values")
     parser.add_argument("--mode", choices=MODES, help=f"the method's configuration, {DEFAULT_MODE} unless given")
     parser.add_argument("--small", action="store_true", help="a configuration for two CPU cores")
     parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
@@ -118,10 +121,15 @@ def _add_suggest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
 
 
+def _add_modality(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--modality", choices=MODALITIES, help=text)
+
+
 def _add_infer_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, required=True, help="folder of volumes")
     parser.add_argument("--model", type=Path, required=True, help="folder with model.pt and model.json")
     parser.add_argument("--output", type=Path, required=True, help="folder for the label maps")
+    _add_modality(parser, "what the volumes are; auto: what the network was trained on, others are left out")
     parser.add_argument("--device", help="such as cpu or cuda:0")
 
 
@@ -145,10 +153,11 @@ def _add_package_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_server_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--studies", type=Path, required=True, help="folder of CT volumes, NIfTI")
+    parser.add_argument("--studies", type=Path, required=True, help="folder of volumes, NIfTI")
     parser.add_argument("--app", type=Path, default=Path("runs/monai_label"), help="folder for all that it leaves")
     parser.add_argument("--port", type=int, default=8000, help="on 127.0.0.1")
     parser.add_argument("--weights", help="as for oneshot: the anatomy need not be learnt first")
+    _add_modality(parser, "as for oneshot")
     parser.add_argument("--full", action="store_true", help="the full configuration instead of the small one")
     parser.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="as for oneshot")
     parser.add_argument(

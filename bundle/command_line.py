@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from bundle.arguments import COMMAND_ALIASES, DEFAULT_MODE, command_parser
+from bundle.arguments import AUTO, COMMAND_ALIASES, DEFAULT_MODE, command_parser
 from bundle.config_values import EVALUATED, Expression
 from bundle.folder_lock import only_command_in
 from scripts.common.errors import BundleError, UnexpectedError
@@ -143,7 +143,7 @@ def _train(options: argparse.Namespace) -> None:
 def _infer(options: argparse.Namespace) -> None:
     from bundle.pipeline.inference import infer_folder
 
-    infer_folder(options.images, options.model, options.output, options.device)
+    infer_folder(options.images, options.model, options.output, options.device, modality=options.modality or AUTO)
     print(f"label maps: {options.output}")
 
 
@@ -182,8 +182,9 @@ def _monai_label(options: argparse.Namespace) -> None:
 
     settings = {"small": str(not options.full).lower(), "set": ";".join(options.set)}
     settings |= {"allow_origin": ";".join(options.allow_origin), "upload_limit_gib": str(options.upload_limit_gib)}
-    if options.weights is not None:
-        settings["weights"] = options.weights
+    for name in ("weights", "modality"):
+        if getattr(options, name) is not None:
+            settings[name] = getattr(options, name)
     launch(options.studies, options.app, options.port, settings)
 
 
@@ -224,6 +225,7 @@ def _pipeline(options: argparse.Namespace, minimum_cases: int = 2, needs_weights
     cohort, settings = pipeline.cohort, pipeline.settings
     print(f"support: {cohort.support}; cases: {len(cohort.cases)}; classes: {cohort.classes}")
     print(f"background strokes: {cohort.background}; mode: {settings.mode}{', small' if settings.small else ''}")
+    print(f"modality: {cohort.modality.upper()}")
     return pipeline
 
 
@@ -232,7 +234,10 @@ def _settings(options: argparse.Namespace, needs_weights: bool) -> RunSettings:
     from bundle.pipeline.settings import RunSettings, merged_overrides, saved_settings
     from scripts.common.work_folder import WorkFolder
 
-    names = ("images", "support", "scribbles", "support_mask", "accepted", "classes", "background", "mode", "device")
+    names = (
+        *("images", "support", "scribbles", "support_mask", "accepted"),
+        *("classes", "background", "modality", "mode", "device"),
+    )
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     saved, file = saved_settings(options.output) if options.from_output else {}, WorkFolder(options.output).settings
     mode = options.mode or saved.get("mode", DEFAULT_MODE)

@@ -36,7 +36,7 @@ class Dataset:
     phantom: bool
 
     def image(self, case: str) -> Path:
-        """The case's CT."""
+        """The case's volume."""
         return self.folder / "images" / f"{case}.nii.gz"
 
     def label(self, case: str) -> Path:

@@ -27,7 +27,7 @@ class OneShotApp(MONAILabelApp):
     """Scribble on one study, submit, train: every study gets a label and a predicted quality.
 
     Settings (`--conf`): "small" (true), "weights" (a shipped set of weights, so that the anatomy need not be learnt
-    first), "set" (settings of stages, separated by ";").
+    first), "modality" (of the studies, "auto" unless given), "set" (settings of stages, separated by ";").
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
@@ -36,7 +36,7 @@ class OneShotApp(MONAILabelApp):
             app_dir=app_dir,
             studies=studies,
             conf=conf,
-            name="One-shot CT segmentation",
+            name="One-shot segmentation of CT or MR",
             description=f'Strokes on one study, background strokes in a segment "{OUTSIDE}", then Train.',
         )
 

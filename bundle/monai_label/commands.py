@@ -30,14 +30,15 @@ def command_line(
     Args:
         name: such as "oneshot".
         options: its options and their values; None leaves one out.
-        conf: the app's settings: "small", "weights", "set".
-        request: what the client sent; its "small", "device" and "set" count.
+        conf: the app's settings: "small", "weights", "modality", "set".
+        request: what the client sent; its "small", "device", "modality" and "set" count.
 
     Raises:
         BundleError: the client sent anything else than values that clients may choose.
     """
     judge({key: request[key] for key in TRAINING if key in request}, TRAINING)
     shared = {"weights": conf.get("weights"), "device": request.get("device") or None}
+    shared["modality"] = request.get("modality") or conf.get("modality")
     values = {key: str(value) for key, value in {**options, **shared}.items() if value is not None}
     settings = [*filter(None, conf.get("set", "").split(";")), *client_settings(request.get("set", ""))]
     return [

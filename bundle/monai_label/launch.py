@@ -38,7 +38,7 @@ def launch(studies: Path, app: Path, port: int, settings: Mapping[str, str]) -> 
     """Write the app's folder and become the server; ends with the server.
 
     Args:
-        studies: folder of CT volumes (NIfTI).
+        studies: folder of volumes (NIfTI).
         app: the app's folder; what its trainings leave lies in `APP/work`.
         port: on 127.0.0.1.
         settings: the app's (`--conf`).

@@ -19,6 +19,7 @@ from bundle.packaging.assembly import assemble
 from bundle.packaging.release import Release
 from scripts.common.errors import BundleError
 from scripts.common.work_folder import WorkFolder
+from scripts.data.gate.modality import AUTO
 from scripts.data.volume_io import find_volumes
 
 TERMS = "A network of this server's own studies; whoever shares it says under which terms.\n"
@@ -41,7 +42,7 @@ class OneShotTraining(TrainTask):
 
     def config(self) -> dict[str, Any]:
         """What a client may change."""
-        return {"small": is_small(self.conf), "device": "", "set": ""}
+        return {"small": is_small(self.conf), "device": "", "modality": self.conf.get("modality", AUTO), "set": ""}
 
     def __call__(self, request: Mapping[str, Any], datastore: LocalDatastore) -> dict[str, Any]:
         """Train and label every study.

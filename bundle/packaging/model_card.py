@@ -12,6 +12,7 @@ from bundle.pipeline.settings import saved_settings
 from scripts.common.schema import TEXT, list_of, whole
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import load_cohort
+from scripts.data.gate.modality import CT, MR
 from scripts.quality.records import CheckRecord
 
 # What the card of a user's network says besides that; `segmenter.CARD` has the rest.
@@ -19,6 +20,11 @@ TRAINING = {
     "training_cases": list_of(TEXT, 1, 1_000_000),
     "max_epochs": whole(1, 1_000_000),
     "samples_per_epoch": whole(1, 1_000_000_000),
+}
+INPUT = {
+    CT: "One channel, CT in HU, any grid; resampled inside.",
+    MR: "One channel, MR of the kind that it was trained on, any grid; scaled by percentiles inside the body and "
+    "resampled inside.",
 }
 COMMANDS = """python -m monai.bundle run --config_file configs/inference.json --dataset_dir IMAGES --output_dir OUTPUT
 python -m monai.bundle run --config_file configs/evaluate.json --predictions_dir OUTPUT --labels_dir LABELS
@@ -38,19 +44,19 @@ def task_readme(name: str, metadata: Mapping[str, Any], card: Mapping[str, Any],
     """
     organs = ", ".join(label.replace("_", " ") for label in card["classes"])
     settings, support = saved_settings(work.path), load_cohort(work.path).support
-    cases = len(card["training_cases"])
+    cases, modality = len(card["training_cases"]), card["modality"].upper()
     values = ", ".join(f"{value} {label}" for label, value in card["classes"].items())
     sections = {
-        "# Model Overview": f"`{name}` segments {organs} in CT. It was learned without label maps: from the scribbles "
-        f"of one volume and {cases} unlabelled ones, after arXiv 2111.10773 and what `docs/method.md` adds.\n\n"
-        "Research use only. Not to be used for diagnostic purposes.",
+        "# Model Overview": f"`{name}` segments {organs} in {modality}. It was learned without label maps: from the "
+        f"scribbles of one volume and {cases} unlabelled ones, after arXiv 2111.10773 and what `docs/method.md` adds."
+        "\n\nResearch use only. Not to be used for diagnostic purposes.",
         "## Data": "The images a network was trained on, and their terms: `docs/data_license.txt`. Support: "
         f"`{support}`.",
         "## Training configuration": f"Mode {settings.get('mode', DEFAULT_MODE)}"
         f"{', for two CPU cores' if settings.get('small') else ''}; {card['max_epochs']} epochs of "
         f"{card['samples_per_epoch']} volumes, windows of {card['patch_size']} voxels of {card['spacing_mm']} mm. All "
         "settings: `models/model.json`.",
-        "## Input": "One channel, CT in HU, any grid; resampled inside.",
+        "## Input": INPUT[card["modality"]],
         "## Output": f"Label map on the image's own grid: 0 background, {values}.",
         "## Performance": _performance(work),
         "## MONAI Bundle Commands": f"Run from the bundle's root folder.\n\n```\n{COMMANDS}\n```\n\n`WORK` is an "

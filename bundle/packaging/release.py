@@ -11,8 +11,13 @@ from typing import Any
 
 from bundle.pipeline.inference import CARD_KEYS
 from scripts.common.errors import BundleError
+from scripts.data.gate.modality import MR
 
 STAGE = "package"
+MR_IMAGES = {
+    "data_source": "MR volumes of the user; one of them with scribbles",
+    "image_classes": "single channel MR, its 1st and 75th percentile inside the body mapped to 0.2 and 0.5",
+}
 NAME = re.compile(r"[A-Za-z0-9_]+")
 # Config -> its keys that say what the network is; they are those of its card.
 DESCRIBED = {"inference.json": CARD_KEYS, "train.json": CARD_KEYS, "evaluate.json": ("classes",)}
@@ -66,6 +71,9 @@ def described_metadata(metadata: Mapping[str, Any], release: Release, card: Mapp
         result["changelog"] = {release.version: release.change, **result["changelog"]}
     result["version"] = release.version or result["version"]
     result["authors"] = release.authors or result["authors"]
+    if card["modality"] == MR:
+        result |= MR_IMAGES
+        result["network_data_format"]["inputs"]["image"] |= {"format": "magnitude", "modality": "MR"}
     names = list(card["classes"])
     words = [name.replace("_", " ") for name in names]
     values = ", ".join(f"{value} {word}" for value, word in enumerate(words, start=1))

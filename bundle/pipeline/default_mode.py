@@ -7,13 +7,21 @@ from pathlib import Path
 
 from bundle.pipeline.plan import CaseByCase, Inference, Mode, Plan, Training, always
 from bundle.pipeline.settings import RunSettings
-from bundle.pipeline.training_folder import chosen_value, configured_spacing_mm, image_hashes, unsupervised_training
+from bundle.pipeline.training_folder import (
+    chosen_value,
+    configured_bias_correction,
+    configured_spacing_mm,
+    image_hashes,
+    modality_values,
+    unsupervised_training,
+)
 from scripts.common.errors import BundleError
 from scripts.common.work_folder import LabelFolder, PropagationFolder, WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.reading.alignment import on_grid_of
 from scripts.data.volume_io import find_label_maps, read_labels
-from scripts.networks.embedding_weights import load_embedding, trained_spacing_mm
+from scripts.networks.embedding_weights import CARD, WEIGHTS, load_embedding, trained_spacing_mm
+from scripts.networks.loading import check_modality, read_card
 
 
 def plan(settings: RunSettings, cohort: Cohort) -> Plan:
@@ -57,7 +65,7 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
                 "checks_dir": str(work.self_check_pseudo_labels),
                 "start_from": str(embedding),
             },
-            values={"classes": dict(cohort.classes)},
+            values={"classes": dict(cohort.classes), **modality_values(cohort)},
             inputs={
                 "images": image_hashes(cohort),
                 "classes": list(cohort.classes.items()),
@@ -114,8 +122,18 @@ def spacing_mm(settings: RunSettings) -> list[float]:
     return configured_spacing_mm("embedding", settings)
 
 
+def bias_correction(settings: RunSettings) -> bool:
+    """Of the given weights, or as configured."""
+    if settings.weights is not None:
+        return bool(read_card(settings.weights / "embedding", WEIGHTS, CARD)["bias_correction"])
+    return configured_bias_correction("embedding", settings)
+
+
 def check_inputs(settings: RunSettings, cohort: Cohort) -> None:
-    """The support mask on the support's grid, with every class in it; accepted label maps on their cases' grids."""
+    """The weights of the cohort's modality; the support mask on the support's grid, with every class in it; accepted
+    label maps on their cases' grids."""
+    if settings.weights is not None:
+        check_modality(settings.weights / "embedding", WEIGHTS, cohort.modality)
     if settings.support_mask is not None:
         _check_support_mask(settings.support_mask, cohort)
     for case, file in _accepted(settings).items():
@@ -167,4 +185,4 @@ def _accepted(settings: RunSettings) -> dict[str, Path]:
     return {case: file.absolute() for case, file in find_label_maps(settings.accepted).items()}
 
 
-MODE = Mode(("embedding",), check_settings, check_weights, spacing_mm, check_inputs, plan)
+MODE = Mode(("embedding",), check_settings, check_weights, spacing_mm, bias_correction, check_inputs, plan)

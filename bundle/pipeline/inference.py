@@ -15,8 +15,9 @@ from scripts.common.files import sha256_of_file
 from scripts.common.work_folder import LabelFolder
 from scripts.data.case import check_case_names
 from scripts.data.gate.admission import left_out_lines
+from scripts.data.gate.modality import AUTO, Modality
 from scripts.data.volume_io import FolderScan, is_plain_nifti, scan_folder
-from scripts.networks.loading import read_card
+from scripts.networks.loading import check_modality, read_card
 from scripts.networks.segmenter import CARD, WEIGHTS, check_segmentation
 from scripts.segmentation.inference_verdicts import InferenceVerdicts
 from scripts.segmentation.items import admit_volumes
@@ -26,7 +27,12 @@ CARD_KEYS = tuple(CARD)
 
 
 def infer_folder(
-    images: Path, model: Path, output: Path, device: str | None = None, keep_probabilities: bool = False
+    images: Path,
+    model: Path,
+    output: Path,
+    device: str | None = None,
+    keep_probabilities: bool = False,
+    modality: str = AUTO,
 ) -> None:
     """Run `configs/inference.json` with the settings of the network's card; label maps it made before are kept.
 
@@ -36,21 +42,33 @@ def infer_folder(
         output: where `ID.nii.gz` label maps go.
         device: such as "cpu"; None takes a GPU if there is one.
         keep_probabilities: leave the network's class probabilities in `OUTPUT/probabilities/` as well.
+        modality: "ct" or "mr", what all volumes are; "auto" takes those that are what the network was trained on.
 
     Raises:
-        BundleError: no such network, no usable volume, or an output folder that is the images folder or in use. A
-            volume that is not usable beside others is left out, and told.
+        BundleError: no such network, one of the other modality, no usable volume, or an output folder that is the
+            images folder or in use. A volume that is not usable beside others is left out, and told.
     """
     overrides = network_overrides(model) | device_override(device)
+    trained = _modality(model, modality)
     labels = network_labels(model, output, keep_probabilities, deciding_values(read_configs(CONFIG)))
     scan = scan_folder(images)
     check_case_names(scan.volumes)
     refuse_images_among_results(images, output, ("images",), "inference")
     with only_command_in(output):
-        _infer_volumes(scan, images, labels, overrides)
+        _infer_volumes(scan, images, labels, overrides, trained)
 
 
-def _infer_volumes(scan: FolderScan, images: Path, labels: NetworkLabels, overrides: Mapping[str, Any]) -> None:
+def _modality(model: Path, asked: str) -> Modality:
+    """What the network was trained on, which is what was asked for."""
+    if asked != AUTO:
+        check_modality(model, WEIGHTS, asked)
+    card = read_card(model, WEIGHTS, CARD)
+    return Modality(card["modality"], given=asked != AUTO, bias_correction=card["bias_correction"])
+
+
+def _infer_volumes(
+    scan: FolderScan, images: Path, labels: NetworkLabels, overrides: Mapping[str, Any], modality: Modality
+) -> None:
     volumes, output = scan.volumes, labels.labels.path
     verdicts = InferenceVerdicts({}, {}, {str(file): reason for file, reason in scan.unused})
     inputs = labels.inputs(verdicts.readable(volumes))
@@ -59,7 +77,7 @@ def _infer_volumes(scan: FolderScan, images: Path, labels: NetworkLabels, overri
     }
     todo = labels.clear(inputs, converted)
     verdicts.recall(labels.labels, set(inputs) - set(todo))
-    admitted = admit_volumes({case: volumes[case] for case in todo}, output)
+    admitted = admit_volumes({case: volumes[case] for case in todo}, output, modality)
     verdicts.add(admitted)
     done = [case for case in inputs if case not in admitted.left_out]
     if not done:
@@ -67,7 +85,7 @@ def _infer_volumes(scan: FolderScan, images: Path, labels: NetworkLabels, overri
             "there is no volume to segment",
             stage="inference",
             file=images,
-            expected="CT volumes",
+            expected=f"volumes of {modality.name.upper()}",
             found="; ".join(left_out_lines(verdicts.left_out)) or "none",
         )
     verdicts.write(labels.labels, volumes)  # a run that is cut short and goes on knows them

@@ -6,11 +6,19 @@ from pathlib import Path
 
 from bundle.pipeline.plan import CaseByCase, Inference, Mode, Plan, Training
 from bundle.pipeline.settings import RunSettings
-from bundle.pipeline.training_folder import chosen_value, configured_spacing_mm, image_hashes, unsupervised_training
+from bundle.pipeline.training_folder import (
+    chosen_value,
+    configured_bias_correction,
+    configured_spacing_mm,
+    image_hashes,
+    modality_values,
+    unsupervised_training,
+)
 from scripts.common.errors import BundleError
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort
-from scripts.networks.prnet_weights import load_prnet, trained_spacing_mm
+from scripts.networks.loading import check_modality, read_card
+from scripts.networks.prnet_weights import CARD, WEIGHTS, load_prnet, trained_spacing_mm
 
 NETWORKS = {"prnet_coarse": "coarse", "prnet_fine": "fine"}  # stage -> sub-folder
 
@@ -31,7 +39,7 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
         segmentation=Training(
             "segmentation",
             places={"dataset_dir": str(work.path), "labels_dir": str(work.pseudo_labels.path)},
-            values={"classes": dict(cohort.classes)},
+            values={"classes": dict(cohort.classes), **modality_values(cohort)},
             inputs={
                 "images": image_hashes(cohort),
                 "classes": list(cohort.classes.items()),
@@ -63,6 +71,13 @@ def spacing_mm(settings: RunSettings) -> list[float]:
     return configured_spacing_mm("prnet_coarse", settings)
 
 
+def bias_correction(settings: RunSettings) -> bool:
+    """Of the given weights, or as configured."""
+    if settings.weights is not None:
+        return bool(read_card(settings.weights / NETWORKS["prnet_coarse"], WEIGHTS, CARD)["bias_correction"])
+    return configured_bias_correction("prnet_coarse", settings)
+
+
 def check_settings(settings: RunSettings) -> None:
     """Mode `paper` knows strokes only."""
     for option, given in (("--support-mask", settings.support_mask), ("--accepted", settings.accepted)):
@@ -73,7 +88,10 @@ def check_settings(settings: RunSettings) -> None:
 
 
 def check_inputs(settings: RunSettings, cohort: Cohort) -> None:
-    """There are none but strokes, which the cohort's preparation has checked."""
+    """The weights of the cohort's modality; strokes were checked when the cohort was prepared."""
+    if settings.weights is not None:
+        for name in NETWORKS.values():
+            check_modality(settings.weights / name, WEIGHTS, cohort.modality)
 
 
-MODE = Mode(tuple(NETWORKS.values()), check_settings, check_weights, spacing_mm, check_inputs, plan)
+MODE = Mode(tuple(NETWORKS.values()), check_settings, check_weights, spacing_mm, bias_correction, check_inputs, plan)

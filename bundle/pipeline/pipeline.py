@@ -59,9 +59,11 @@ class Pipeline:
                 minimum_cases=minimum_cases,
                 support_mask=settings.support_mask,
                 check=lambda cohort: self._check(mode, cohort),
+                modality=settings.modality,
+                bias_correction=mode.bias_correction(settings),
             )
             keep_remarks(self.cohort, self._remarks)
-            self.runner = Runner(settings, self.cohort, self.directory)
+            self.runner = Runner(self.settings, self.cohort, self.directory)
             save_settings(settings)
 
     def run(self) -> None:
@@ -141,6 +143,7 @@ class Pipeline:
 
     def _check(self, mode: Mode, cohort: Cohort) -> None:
         """Refuse what does not fit the cohort, before anything that stands in the output folder is changed."""
+        self.settings = replace(self.settings, modality=cohort.modality)
         mode.check_inputs(self.settings, cohort)
         self.plan = mode.plan(self.settings, cohort)
         self._remarks = check_scribbles(cohort, self.settings.scribbles)

@@ -117,6 +117,7 @@ class Mode:
         check_settings: refuses further input that the mode has no use for or that is not there.
         check_weights: refuses given weights that do not load or do not fit.
         spacing_mm: the working spacing.
+        bias_correction: whether the bias field of MR is divided out.
         check_inputs: refuses further input that does not fit the cohort.
         plan: its stages.
     """
@@ -125,5 +126,6 @@ class Mode:
     check_settings: Callable[[RunSettings], None]
     check_weights: Callable[[RunSettings, Path], None]
     spacing_mm: Callable[[RunSettings], list[float]]
+    bias_correction: Callable[[RunSettings], bool]
     check_inputs: Callable[[RunSettings, Cohort], None]
     plan: Callable[[RunSettings, Cohort], Plan]

@@ -20,6 +20,7 @@ from scripts.common.files import read_json, remove_file
 from scripts.common.kept_changes import set_aside_changed
 from scripts.common.made_of import content_mark
 from scripts.data.cohort import Cohort
+from scripts.data.gate.modality import CT
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,8 @@ class Runner:
         _say_how_it_starts(stage, before)
         items = [{"image": str(self.cohort.cases[case].image), "case": case} for case in todo]
         places = {"output_dir": str(stage.labels.path), "keep_probabilities": stage.with_probabilities}
-        self._run_config(stage, network | places | {"dataset#data": items, "made_of": inputs})
+        prepared = {"modality": CT}  # the cohort's images are in Hounsfield or standard units
+        self._run_config(stage, network | prepared | places | {"dataset#data": items, "made_of": inputs})
         return True
 
     def _run_cases(self, stage: CaseByCase, before: Mapping[str, Any] | None) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bundle.arguments import DEFAULT_MODE, MODES
+from bundle.arguments import DEFAULT_MODE, MODALITIES, MODES
 from bundle.config_values import EVALUATED
 from bundle.pipeline.aliases import current_overrides, current_settings
 from scripts.common.errors import BundleError
@@ -25,6 +25,7 @@ from scripts.common.schema import (
     whole,
 )
 from scripts.common.work_folder import WorkFolder
+from scripts.data.gate.modality import AUTO
 from scripts.data.stroke_classes import LARGEST_LABEL
 
 STAGE = "settings"
@@ -34,6 +35,7 @@ SCHEMA = {
     "classes": either(NULL, LINE, table_of(whole(1, LARGEST_LABEL))),
     "background": either(NULL, whole(1, LARGEST_LABEL + 1)),
     "mode": either(NULL, one_of(*MODES)),
+    "modality": either(NULL, one_of(*MODALITIES)),
     "small": either(NULL, BOOLEAN),
     "overrides": either(NULL, table_of(table_of(ANYTHING))),
 }
@@ -50,6 +52,7 @@ class RunSettings:
         scribbles: its scribbles.
         classes: name -> value, "name:value,..." or None for what dataset.json or the scribbles say.
         background: value of the background strokes, or None.
+        modality: "ct", "mr", or "auto" for what the support is.
         mode: which configuration of the method.
         small: patch every stage for two CPU cores.
         device: for the networks; None takes a GPU if there is one.
@@ -67,6 +70,7 @@ class RunSettings:
     scribbles: Path
     classes: Mapping[str, int] | str | None = None
     background: int | None = None
+    modality: str = AUTO
     mode: str = DEFAULT_MODE
     small: bool = False
     device: str | None = None
@@ -88,6 +92,7 @@ def save_settings(settings: RunSettings) -> None:
     content |= {
         "classes": settings.classes if isinstance(settings.classes, str | None) else dict(settings.classes),
         "background": settings.background,
+        "modality": settings.modality,
         "mode": settings.mode,
         "small": settings.small,
         "overrides": {stage: dict(values) for stage, values in settings.overrides.items()},

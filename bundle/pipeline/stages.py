@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bundle.pipeline.configs import CONFIGS
 from bundle.pipeline.settings import RunSettings
+from scripts.data.gate.modality import MR
 
 # Stage -> its config; what an earlier one has and a later one changes. Inference takes what the network's card says.
 BASES: dict[str, list[str]] = {
@@ -31,16 +32,20 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 
 
-def profiles(mode: str, small: bool) -> list[str]:
-    """Folders of `configs/` whose patches apply, in order; the configs themselves are mode `default`, full size."""
+def profiles(mode: str, small: bool, modality: str) -> list[str]:
+    """Folders of `configs/` whose patches apply, in order; the configs themselves are mode `default`, full size, CT."""
     chosen = ["paper"] if mode == "paper" else []
     if small:
         chosen += ["small", *(f"{name}_small" for name in chosen)]
+    if modality == MR:
+        chosen.append("mr")
     return chosen
 
 
 def config_names(stage: str, settings: RunSettings) -> list[str]:
     """The stage's config files, relative to `configs/`: its own, then those of the profiles that have their names."""
     names = list(BASES[stage])
-    patches = [f"{profile}/{name}" for profile in profiles(settings.mode, settings.small) for name in names]
+    patches = [
+        f"{profile}/{name}" for profile in profiles(settings.mode, settings.small, settings.modality) for name in names
+    ]
     return names + [patch for patch in patches if (CONFIGS / patch).is_file()]

@@ -17,6 +17,7 @@ from scripts.common.errors import BundleError
 from scripts.common.files import read_json, remove_file, remove_tree
 from scripts.common.made_of import damaged_files, fingerprint, write_record
 from scripts.data.cohort import Cohort
+from scripts.data.gate.modality import MR
 
 logger = logging.getLogger(__name__)
 
@@ -155,6 +156,17 @@ def image_hashes(cohort: Cohort) -> dict[str, str]:
 def configured_spacing_mm(stage: str, settings: RunSettings) -> list[float]:
     """Of the network that the stage trains."""
     return chosen_value(stage, settings, "spacing_mm") or read_configs(config_names(stage, settings))["spacing_mm"]
+
+
+def configured_bias_correction(stage: str, settings: RunSettings) -> bool:
+    """Whether the network that the stage trains sees MR without its bias field."""
+    chosen = chosen_value(stage, settings, "bias_correction")
+    return bool(read_configs(config_names(stage, settings))["bias_correction"] if chosen is None else chosen)
+
+
+def modality_values(cohort: Cohort) -> dict[str, Any]:
+    """What the card of a segmentation network says of its modality; nothing of CT, as the config says it."""
+    return {"modality": cohort.modality, "bias_correction": cohort.bias_correction} if cohort.modality == MR else {}
 
 
 def chosen_value(stage: str, settings: RunSettings, key: str) -> Any:

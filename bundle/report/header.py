@@ -12,6 +12,7 @@ from bundle.report.markup import MISSING, Markup, definition_list, escape, parag
 from bundle.report.pictures import colours_of
 from bundle.report.run import Run
 from scripts.data.gate.admission import verdict_lines
+from scripts.data.gate.modality import CT
 
 
 def header(run: Run, results: Mapping[str, CaseResult]) -> Markup:
@@ -21,7 +22,7 @@ def header(run: Run, results: Mapping[str, CaseResult]) -> Markup:
         text = "Synthetic phantom: these volumes are computer-made. Nothing here says how the method does on patients."
         warning = paragraph(text, "phantom")
     return Markup(
-        "<header><h1>One-shot CT segmentation: report of a run</h1>\n"
+        "<header><h1>One-shot segmentation: report of a run</h1>\n"
         + paragraph("Research use only, not for diagnosis.", "warning")
         + warning
         + definition_list(_facts(run, results))
@@ -44,6 +45,7 @@ def _facts(run: Run, results: Mapping[str, CaseResult]) -> dict[str, object]:
     counts["with prediction"] = sum("prediction" in result.maps for result in results.values())
     return {
         "Mode": _mode(run),
+        "Modality": _modality(run),
         "Classes": Markup(classes + escape(strokes)) if classes else "not recorded",
         "Support": run.support or "none",
         "Cases": f"{len(run.case_ids)}: " + ", ".join(f"{count} {what}" for what, count in counts.items()),
@@ -51,6 +53,16 @@ def _facts(run: Run, results: Mapping[str, CaseResult]) -> dict[str, object]:
         "Working spacing": "not recorded" if spacing is None else f"{spacing} mm",
         "Dates": _dates(run),
     }
+
+
+def _modality(run: Run) -> str:
+    """What the volumes are, and what was done to their values."""
+    if run.cohort is None:
+        return "not recorded"
+    if run.cohort.modality == CT:
+        return "CT"
+    bias = ", bias field divided out" if run.cohort.bias_correction else ""
+    return f"MR: intensities scaled by percentiles inside the body{bias}"
 
 
 def _labels_fact(run: Run) -> str:

@@ -21,6 +21,7 @@ from bundle.report.support import support
 from bundle.report.trouble import Ranked, rank_cases
 from bundle.report.trust import trust
 from scripts.common.files import atomic_path
+from scripts.data.gate.modality import CT, MR
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,9 @@ def _page(run: Run, results: Mapping[str, CaseResult], ranking: Sequence[Ranked]
     yield support(run, results, pixels)
     yield classes_overview(run, results)
     yield trust(run, results)
-    yield '<section id="cases"><h2>Cases</h2>\n' + _conventions(anchors, ranking)
+    yield '<section id="cases"><h2>Cases</h2>\n' + _conventions(
+        anchors, ranking, CT if run.cohort is None else run.cohort.modality
+    )
     yield from _cases(run, results, ranking, anchors, pixels, page_bytes)
     yield "</section>\n"
     yield process.trainings(run)
@@ -142,14 +145,20 @@ def _head(run: Run) -> str:
     )
 
 
-def _conventions(anchors: Mapping[str, str], ranking: Sequence[Ranked]) -> str:
+def _window(modality: str) -> str:
+    if modality == MR:
+        return "Grey values of MR are as the method sees them: scaled by percentiles inside the body, black outside."
     low, high = WINDOW_HU
+    return f"Window {high - low:.0f} HU wide around {(high + low) / 2:.0f} HU."
+
+
+def _conventions(anchors: Mapping[str, str], ranking: Sequence[Ranked], modality: str) -> str:
     links = " ".join(f'<a href="#{anchors[case]}">{escape(case)}</a>' for case in sorted(anchors))
     return (
         paragraph(
             "Radiological convention: the patient's right is on the left of axial and coronal slices, anterior is on "
             "the left of sagittal ones. Slices follow the volume's own axes; their proportions are true to "
-            f"millimetres. Window {high - low:.0f} HU wide around {(high + low) / 2:.0f} HU. Solid line: prediction; "
+            f"millimetres. {_window(modality)} Solid line: prediction; "
             "dashed: pseudo label; white dotted: true label, where there is one. Filled circle: kept point, hollow: "
             f"dropped, within {NEAR_MM:g} mm of the slice; small dots: points farther away, projected. Hover for "
             "numbers; switch layers at the top. Worst case first."

@@ -15,6 +15,7 @@ from scripts.common.names import CLASS_NAME, is_class_name, is_writable
 
 LONGEST_FOUND = 100  # signs of a wrong value that a message shows
 LARGEST_VALUE = 255  # label maps are uint8
+CT, MR = "ct", "mr"
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ NULL = Kind("null", lambda value: value is None)
 LINE = Kind("a text of one line", lambda value: isinstance(value, str) and bool(value) and is_writable(value))
 TEXT = Kind("a text", lambda value: isinstance(value, str))
 FINITE = Kind("a number", is_finite)
+MODALITY = one_of(CT, MR)
 ANYTHING = Kind("anything", lambda _: True)
 CLASSES = Kind(f"classes, each {CLASS_NAME}, with values of their own, 1 to {LARGEST_VALUE}", _are_classes)
 

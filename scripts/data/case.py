@@ -24,17 +24,17 @@ FIELDS = {
 
 @dataclass(frozen=True)
 class Case:
-    """One CT of the cohort.
+    """One volume of the cohort.
 
     Args:
         id: name of the file or DICOM folder, without suffix.
-        image: 3-D NIfTI file: the input itself, or its conversion in `OUTPUT/images`.
+        image: 3-D NIfTI file: the input itself, or its conversion in `OUTPUT/images`; of MR in standard units.
         source: the input.
         shape: voxels along the image's own axes.
         spacing_mm: voxel spacing along the image's own axes.
         affine: rows of the image's (4, 4) affine, RAS+ millimetres.
         orientation: axis codes, such as "LAS".
-        sha256: fingerprint of the source's bytes.
+        sha256: fingerprint of the source's bytes; of MR, of how they become an image, too.
     """
 
     id: str

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from scripts.common.errors import BundleError
 from scripts.common.names import CASE_NAME, is_case_name
 from scripts.common.schema import (
+    BOOLEAN,
     CLASSES,
     LINE,
+    MODALITY,
     NULL,
     TEXT,
     Kind,
@@ -24,6 +27,7 @@ from scripts.common.schema import (
 )
 from scripts.common.work_folder import WorkFolder
 from scripts.data.case import Case, as_spacing
+from scripts.data.gate.modality import CT
 
 STAGE = "cohort"
 FIELDS = {
@@ -36,6 +40,7 @@ FIELDS = {
     "background": either(NULL, whole(0, 255)),
     "assumptions": list_of(TEXT, 0, 1_000_000),
 }
+IMAGES = {"modality": MODALITY, "bias_correction": BOOLEAN}  # before 0.4.0 all was CT
 VERDICTS = {"warnings": table_of(list_of(TEXT, 0, 1_000_000)), "unused": table_of(TEXT)}  # 0.3.0 kept none
 
 
@@ -70,6 +75,8 @@ class Cohort:
         assumptions: sentences about what nobody said.
         warnings: identifier -> sentences, of good cases that the user should look at.
         unused: file -> reason, of what else lies in the images folder.
+        modality: "ct" or "mr".
+        bias_correction: whether the bias field of MR is divided out.
     """
 
     output_dir: Path
@@ -83,6 +90,8 @@ class Cohort:
     assumptions: tuple[str, ...]
     warnings: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unused: dict[str, str] = field(default_factory=dict)
+    modality: str = CT
+    bias_correction: bool = True
 
     def cached_image(self, case_id: str) -> Path:
         """float32 in [0, 1] (`normalise_hu`), RAS axes, at `spacing_mm`."""
@@ -142,8 +151,9 @@ def load_cohort(output_dir: str | Path) -> Cohort:
     """
     path = WorkFolder(Path(output_dir).absolute()).cohort
     problem = "the cohort file is damaged; delete it"
-    content = {key: {} for key in VERDICTS} | read_checked(path, FIELDS, problem, STAGE)
-    check_table(content, VERDICTS, path, problem, STAGE)
+    defaults: dict[str, Any] = {"modality": CT, "bias_correction": True} | {key: {} for key in VERDICTS}
+    content = defaults | read_checked(path, FIELDS, problem, STAGE)
+    check_table(content, VERDICTS | IMAGES, path, problem, STAGE)
     try:
         scribbles = content["scribbles"]
         return Cohort(
@@ -158,6 +168,8 @@ def load_cohort(output_dir: str | Path) -> Cohort:
             assumptions=tuple(content["assumptions"]),
             warnings={name: tuple(sentences) for name, sentences in content["warnings"].items()},
             unused=content["unused"],
+            modality=content["modality"],
+            bias_correction=content["bias_correction"],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(problem, stage=STAGE, file=path, found=repr(error)) from error

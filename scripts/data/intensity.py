@@ -1,4 +1,4 @@
-"""From Hounsfield units to network input, and where the body is."""
+"""From Hounsfield units, or an MR's standard units, to network input, and where the body is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def normalise_hu(hu: np.ndarray) -> np.ndarray:
 
 
 class NormaliseHUd(MapTransform):
-    """`normalise_hu` as a dictionary transform; a MetaTensor keeps its affine and meta data."""
+    """`normalise_hu` as a dictionary transform; a MetaTensor keeps its affine and meta data.
+
+    For a cohort's images: those of MR are in standard units already.
+    """
 
     def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
@@ -56,7 +59,18 @@ def body_mask(hu: np.ndarray, spacing_mm: Sequence[float] = (4.0, 4.0, 4.0)) -> 
     lowest = float(hu.min())
     clipped = lowest > AIR_HU
     tissue = hu > (lowest + CLIPPED_AIR_MARGIN_HU if clipped else AIR_HU)
-    if clipped:  # fat is hardly denser than clipped air, but the skin closes around it
+    return largest_body(tissue, spacing_mm, closed=clipped)  # fat is hardly denser than clipped air, but skin closes
+
+
+def largest_body(tissue: np.ndarray, spacing_mm: Sequence[float], closed: bool) -> np.ndarray:
+    """The largest connected part of (X, Y, Z) bool, without thin sheets, its holes filled slice by slice.
+
+    Args:
+        tissue: empty where there is none.
+        spacing_mm: voxel spacing along X, Y, Z.
+        closed: whether skin closes around what of the body is not in `tissue`; that is filled first.
+    """
+    if closed:
         tissue = _fill_slices(tissue)
     opened = _open_in_plane(tissue, spacing_mm)
     parts, count = ndimage.label(opened)

@@ -19,6 +19,8 @@ from scripts.common.work_folder import WorkFolder
 from scripts.data.case import Case, as_spacing, check_case_names
 from scripts.data.cohort import STAGE, Cohort, load_cohort
 from scripts.data.gate.admission import admit, left_out_lines, rejection, unused_lines, verdict_lines
+from scripts.data.gate.cohort_modality import check_modality_name, choose_modality
+from scripts.data.gate.modality import AUTO, Modality
 from scripts.data.gate.output_space import check_output
 from scripts.data.reading.alignment import on_grid_of
 from scripts.data.stroke_classes import (
@@ -47,6 +49,8 @@ def prepare_cohort(
     minimum_cases: int = 2,
     support_mask: str | Path | None = None,
     check: Callable[[Cohort], None] = lambda _: None,
+    modality: str = AUTO,
+    bias_correction: bool = True,
 ) -> Cohort:
     """Check everything, cache every good volume at `spacing_mm` (X, Y, Z) and write `cohort.json`.
 
@@ -67,11 +71,15 @@ def prepare_cohort(
         minimum_cases: fewer good volumes than this are an error.
         support_mask: the support's label map where it was given; it and the strokes may lie in the images folder.
         check: refuses further input that does not fit the cohort, before strokes or `cohort.json` are written.
+        modality: "ct", "mr", or "auto" for what the support is, or most volumes where there is none; a volume of the
+            other kind is then left out.
+        bias_correction: whether the bias field of MR is divided out.
 
     Raises:
         BundleError: one for each thing that is wrong, before any volume but the support is read.
     """
     cache = VolumeCache(Path(output_dir).absolute(), as_spacing(spacing_mm))
+    check_modality_name(modality)
     classes = parse_classes(classes) if isinstance(classes, str) else classes
     scan = scan_folder(images)
     sources = {name: path.absolute() for name, path in scan.volumes.items()}
@@ -94,6 +102,12 @@ def prepare_cohort(
     check_case_names(sources)
     _check_count(len(sources), minimum_cases, images, {})
 
+    if modality == AUTO and earlier is not None:
+        chosen = Modality(earlier.modality, False, bias_correction)
+    else:
+        chosen, about = choose_modality(modality, bias_correction, cache, sources, support_id)
+        assumptions += about
+    cache = replace(cache, modality=chosen)
     support_case, strokes_file, converted = None, None, None
     if support_id is not None:
         present = _present(cache, support_id, sources[support_id], strict=True)
@@ -122,6 +136,8 @@ def prepare_cohort(
         assumptions=tuple(dict.fromkeys([*(earlier.assumptions if earlier else ()), *assumptions, *dropped])),
         warnings={name: good.warnings for name, good in cached.items() if good.warnings},
         unused=unused,
+        modality=cache.modality.name,
+        bias_correction=cache.modality.bias_correction,
     )
     check(cohort)
     for sentence in cohort.assumptions:
@@ -150,6 +166,7 @@ class _Earlier:
     background: int | None
     assumptions: tuple[str, ...]
     given: list[Path]
+    modality: str
 
 
 def _recall(output_dir: Path, sources: Mapping[str, Path]) -> _Earlier | None:
@@ -165,13 +182,15 @@ def _recall(output_dir: Path, sources: Mapping[str, Path]) -> _Earlier | None:
     if not {case.source for case in cohort.cases.values()} & set(sources.values()):
         return None
     given = [_real(file) for file, reason in cohort.unused.items() if reason == GIVEN]
-    return _Earlier(support, cohort.scribbles, cohort.classes, cohort.background, cohort.assumptions, given)
+    return _Earlier(
+        support, cohort.scribbles, cohort.classes, cohort.background, cohort.assumptions, given, cohort.modality
+    )
 
 
 def _name_of_support(sources: Mapping[str, Path], support: Path) -> tuple[str, list[str]]:
     """The support's identifier among `sources`; of one that is not there, its own, and a sentence about that."""
     if not support.exists():
-        raise BundleError("the support is missing", stage=STAGE, file=support, expected="a CT volume")
+        raise BundleError("the support is missing", stage=STAGE, file=support, expected="a volume")
     for name, source in sources.items():
         if _real(source) == _real(support):
             return name, []
@@ -217,7 +236,7 @@ def _cache_all(
 
 def _present(cache: VolumeCache, name: str, source: Path, strict: bool = False) -> CachedCase | Volume:
     """What the cache holds of a source, or its content if that may be a case; the support is judged more strictly."""
-    return cache.find(name, source) or admit(source, strict=strict)
+    return cache.find(name, source) or admit(source, strict, cache.modality)
 
 
 def _tell(cohort: Cohort, left_out: Mapping[str, BundleError]) -> None:
@@ -287,6 +306,8 @@ def _write(cohort: Cohort) -> None:
         "assumptions": list(cohort.assumptions),
         "warnings": cohort.warnings,
         "unused": cohort.unused,
+        "modality": cohort.modality,
+        "bias_correction": cohort.bias_correction,
     }
     try:
         before = load_cohort(cohort.output_dir)

@@ -91,7 +91,7 @@ def judge_strokes(strokes: Volume, body: Volume, classes: Mapping[str, int]) -> 
         BundleError: there is no tissue, or none of it under the strokes of a class or of the background.
     """
     if not body.array.any():
-        raise _unusable("the support has no tissue", "a CT in Hounsfield units", "nothing denser than air")
+        raise _unusable("the support has no tissue", "a CT in Hounsfield units, or an MR", "nothing denser than air")
     voxels = np.argwhere(strokes.array > 0)
     values = strokes.array[tuple(voxels.T)]
     labels = np.where(np.isin(values, list(classes.values())), values, 0)

@@ -20,7 +20,10 @@ from scripts.common.made_of import fingerprint as made_of
 from scripts.common.made_of import is_whole, write_record
 from scripts.common.work_folder import CacheFolder, WorkFolder
 from scripts.data.case import Case
+from scripts.data.gate.modality import AS_CT, CT, MR, Modality
+from scripts.data.gate.values import CT_LIKE, MR_LIKE
 from scripts.data.intensity import body_mask, normalise_hu
+from scripts.data.mr.standard_units import in_standard_units
 from scripts.data.resampling import canonical, resample, resampled_shape
 from scripts.data.volume_io import Volume, check_grid, is_nifti, is_plain_nifti, peek_grid, source_files
 
@@ -36,11 +39,13 @@ class CachedCase:
 
     Attributes:
         warnings: what the user should know about the volume.
+        looks_like: "ct" or "mr", by its header or its values, whatever it was taken for.
     """
 
     case: Case
     voxels: str
     warnings: tuple[str, ...] = ()
+    looks_like: str = CT
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class VolumeCache:
 
     output_dir: Path
     spacing_mm: tuple[float, float, float]
+    modality: Modality = AS_CT
 
     @property
     def files(self) -> CacheFolder:
@@ -63,14 +69,20 @@ class VolumeCache:
         record = self.files.record(case_id)
         try:
             content = read_json(record)
-            cached = CachedCase(Case.from_json(content["case"]), content["voxels"], tuple(content["warnings"]))
+            warnings = tuple(content["warnings"])
+            cached = CachedCase(Case.from_json(content["case"]), content["voxels"], warnings, _looks_like(content))
             inputs, stamp = content["inputs"], content["stamp"]
         except (BundleError, KeyError, TypeError, ValueError):
             if self.files.image(case_id).exists():
                 logger.warning("%s is missing or damaged, caching the volume again", record)
             return None
+        if not self.modality.given and cached.looks_like != self.modality.name:
+            return None  # it was used because the user said so, and now nobody does
         if inputs != self._inputs():
-            logger.info("%s: the working spacing or the cache's version changed, caching the volume again", case_id)
+            logger.info(
+                "%s: the working spacing, the modality or the cache's version changed, caching the volume again",
+                case_id,
+            )
             return None
         image = source if cached.case.image == cached.case.source else self._converted(case_id)
         if not is_whole(record, inputs):
@@ -78,7 +90,7 @@ class VolumeCache:
         try:
             if stamp == _stamp(source) and cached.case.image == image:
                 return cached
-            changed = cached.case.sha256 != fingerprint(source)
+            changed = cached.case.sha256 != self._fingerprint(source)
         except OSError:  # told when the volume is read
             return None
         if changed:
@@ -87,6 +99,16 @@ class VolumeCache:
         moved = replace(cached, case=replace(cached.case, source=source, image=image))
         self._write_record(moved)
         return moved
+
+    def known_modality(self, case_id: str, source: Path) -> str | None:
+        """Whether the source is "ct" or "mr", if it was cached and did not change since."""
+        try:
+            content = read_json(self.files.record(case_id))
+            if content["stamp"] != _stamp(source):
+                return None
+            return _looks_like(content)
+        except (BundleError, KeyError, TypeError, OSError):
+            return None
 
     def described(self, case_id: str, source: Path, present: CachedCase | Volume) -> Case:
         """The case that is cached, or that `stored` will cache; nothing is written.
@@ -99,7 +121,7 @@ class VolumeCache:
         if isinstance(present, CachedCase):
             return present.case
         image = source
-        if not is_plain_nifti(source):
+        if self.modality.is_mr or not is_plain_nifti(source):
             image = self._converted(case_id)
         return Case(
             id=case_id,
@@ -109,15 +131,20 @@ class VolumeCache:
             spacing_mm=present.spacing_mm,
             affine=tuple(tuple(row) for row in present.affine.tolist()),
             orientation="".join(nib.aff2axcodes(present.affine)),
-            sha256=fingerprint(source),
+            sha256=self._fingerprint(source),
         )
 
     def stored(self, case: Case, present: CachedCase | Volume) -> CachedCase:
-        """The case in the cache, which is filled if need be; what is no NIfTI is converted. See `described`."""
+        """The case in the cache, which is filled if need be; what is no NIfTI is converted. See `described`.
+
+        An MR is converted, too, to standard units: whoever reads the case's image reads it as if it were CT.
+        """
         if isinstance(present, CachedCase):
             return present
         _forget_flat_files(self.files.path)
         remove_file(self.files.record(case.id))  # so that a kill leaves nothing that looks complete
+        if self.modality.is_mr:
+            present = in_standard_units(present, self.modality.bias_correction)
         upright = canonical(present)
         small = at_spacing(upright, self.spacing_mm)
         body = body_mask(small.array, spacing_of(small.affine))
@@ -125,7 +152,8 @@ class VolumeCache:
         write_nifti(self.files.image(case.id), normalise_hu(small.array), small.affine)
         if case.image != case.source:
             write_nifti(case.image, _compact(present.array), present.affine)
-        cached = CachedCase(case, _voxel_fingerprint(upright.array), present.remarks)
+        looks_like = _kind(present, self.modality.name)
+        cached = CachedCase(case, _voxel_fingerprint(upright.array), present.remarks, looks_like)
         self._write_record(cached)
         return cached
 
@@ -142,23 +170,47 @@ class VolumeCache:
                 logger.debug("%s: no size to estimate from: %s", source, error)
                 continue
             voxels = resampled_shape(shape[:3], spacing_of(affine), self.spacing_mm)
-            total += 5 * int(np.prod(voxels)) + (0 if is_nifti(source) else 2 * int(np.prod(shape)))
+            converted = 4 if self.modality.is_mr else 0 if is_nifti(source) else 2
+            total += 5 * int(np.prod(voxels)) + converted * int(np.prod(shape))
         return total
 
     def _converted(self, case_id: str) -> Path:
         return WorkFolder(self.output_dir).images / f"{case_id}.nii.gz"
 
+    def _fingerprint(self, source: Path) -> str:
+        """Of the source's bytes; where the same bytes make another image, of that choice, too."""
+        if not self.modality.is_mr:
+            return fingerprint(source)
+        return sha256_of_settings([fingerprint(source), MR, self.modality.bias_correction])
+
     def _inputs(self) -> str:
         """Fingerprint of what decides how a source is cached; the source itself is recognised by its stamp."""
-        return made_of({"version": VERSION, "spacing_mm": self.spacing_mm})
+        inputs: dict[str, Any] = {"version": VERSION, "spacing_mm": self.spacing_mm}
+        if self.modality.is_mr:
+            inputs |= {"modality": MR, "bias_correction": self.modality.bias_correction}
+        return made_of(inputs)
 
     def _write_record(self, cached: CachedCase) -> None:
         case = cached.case
         content: dict[str, Any] = {"stamp": _stamp(case.source), "voxels": cached.voxels, "case": case.to_json()}
-        content["warnings"] = cached.warnings
+        content |= {"warnings": cached.warnings, "looks_like": cached.looks_like}
         files = [self.files.image(case.id), self.files.body(case.id)]
         files += [case.image] if case.image != case.source else []
         write_record(self.files.record(case.id), content, self._inputs(), files)
+
+
+def _kind(volume: Volume, taken_for: str) -> str:
+    """Whether an admitted volume is "ct" or "mr", by its header or what the gate said of its values."""
+    if volume.modality.lower() in (CT, MR):
+        return volume.modality.lower()
+    said = {CT_LIKE.sentence: CT, MR_LIKE.sentence: MR}
+    return next((kind for sentence, kind in said.items() if sentence in volume.remarks), taken_for)
+
+
+def _looks_like(content: Mapping[str, Any]) -> str:
+    """What a record says that the volume is; before 0.4.0 all was CT, with a warning where it looked like MR."""
+    suspicious = any(sentence.startswith(MR_LIKE.problem) for sentence in content["warnings"])
+    return str(content.get("looks_like", MR if suspicious else CT))
 
 
 def _forget_flat_files(cache: Path) -> None:
@@ -172,7 +224,7 @@ def _forget_flat_files(cache: Path) -> None:
 
 
 def at_spacing(volume: Volume, spacing_mm: Sequence[float]) -> Volume:
-    """A volume of HU in canonical orientation, clipped to what the networks tell apart and resampled."""
+    """A volume of HU or in standard units, canonical, clipped to what the networks tell apart and resampled."""
     return resample(Volume(np.clip(volume.array, *HU_RANGE), volume.affine), spacing_mm)
 
 

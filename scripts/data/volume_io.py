@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ __all__ = [
 
 
 def read_volume(path: str | Path, strict: bool = False) -> Volume:
-    """Read a CT volume: (X, Y, Z) float32 HU, affine as stored (NIfTI: bit for bit).
+    """Read a volume: (X, Y, Z) float32, HU or what an MR holds, affine as stored (NIfTI: bit for bit).
 
     Args:
         path: a source that `scan_folder` found: a file, a folder with a DICOM series, or one slice of a series.
@@ -53,11 +54,11 @@ def read_volume(path: str | Path, strict: bool = False) -> Volume:
     if not np.isfinite(lowest) or not np.isfinite(highest):
         bad = int(np.count_nonzero(~np.isfinite(array)))
         raise volume_error(
-            "the volume has values that are not finite", path, "finite HU", f"{bad} NaN or infinite voxels"
+            "the volume has values that are not finite", path, "finite values", f"{bad} NaN or infinite voxels"
         )
     if lowest == highest:
-        raise volume_error("the volume is constant", path, "a CT", f"the value {lowest:g} everywhere")
-    return Volume(array, volume.affine, volume.remarks, volume.names)
+        raise volume_error("the volume is constant", path, "a CT or MR", f"the value {lowest:g} everywhere")
+    return replace(volume, array=array)
 
 
 def read_labels(path: str | Path, classes: Mapping[str, int] | None = None) -> Volume:
@@ -117,7 +118,7 @@ def _read(path: Path, strict: bool) -> Volume:
     if not path.exists():
         raise volume_error("the volume is missing", path, "a file or a DICOM folder", "nothing there")
     if path.is_file() and path.stat().st_size == 0:
-        raise volume_error("the file is empty", path, "a CT volume: copy it again", "0 bytes")
+        raise volume_error("the file is empty", path, "a volume: copy it again", "0 bytes")
     try:
         if is_nifti(path):
             return read_nifti(path)

@@ -18,6 +18,7 @@ from scripts.data.intensity import only_body
 from scripts.data.noise import seeded_noise
 
 MAX_DRAWS = 20
+QUARTERS = 4
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class ViewPairsd(Randomizable, MapTransform):
         candidates: body voxels looked at for each point: a body has millions, of which two views may share one in a
             hundred.
         log_gamma: largest logarithm of the exponent of the intensities, either way.
+        remap: largest logarithm of the slope of each quarter of the intensities against the others, either way: their
+            order stays, their contrast does not, as between MRs. 0 leaves it out.
         gain: largest relative change of the intensities.
         offset: largest shift of the intensities.
         noise: largest standard deviation of Gaussian noise.
@@ -103,6 +106,7 @@ class ViewPairsd(Randomizable, MapTransform):
         shift: float = 0.25,
         candidates: int = 200,
         log_gamma: float = 0.2,
+        remap: float = 0.0,
         gain: float = 0.1,
         offset: float = 0.05,
         noise: float = 0.03,
@@ -117,7 +121,7 @@ class ViewPairsd(Randomizable, MapTransform):
         self.points, self.scale, self.rotation_deg, self.shift = points, tuple(scale), rotation_deg, shift
         self.stretch, self.cut, self.least_mm, self.candidates = stretch, cut, least_mm, candidates
         self.log_gamma, self.gain, self.offset, self.noise = log_gamma, gain, offset, noise
-        self.recolour = recolour
+        self.remap, self.recolour = remap, recolour
         self.image_key, self.body_key = image_key, body_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[str, Tensor]:
@@ -178,7 +182,18 @@ class ViewPairsd(Randomizable, MapTransform):
         gain = self.R.uniform(1 - self.gain, 1 + self.gain)
         offset = self.R.uniform(-self.offset, self.offset)
         noise = seeded_noise(window, self.R) * self.R.uniform(0, self.noise)
+        if self.remap:
+            window = remapped(window.clamp(0, 1), np.exp(self.R.uniform(-self.remap, self.remap, QUARTERS)))
         return (gain * window.clamp(min=0) ** gamma + offset + noise).clamp(0, 1)
+
+
+def remapped(window: Tensor, slopes: np.ndarray) -> Tensor:
+    """Intensities in [0, 1] through a rising line of pieces of equal length with these slopes; 0 and 1 stay."""
+    ends = np.concatenate([[0.0], np.cumsum(slopes)]) / np.sum(slopes)
+    heights = torch.as_tensor(ends, dtype=window.dtype, device=window.device)
+    pieces = window * len(slopes)
+    first = pieces.floor().clamp(max=len(slopes) - 1).long()
+    return heights[first] + (pieces - first) * (heights[first + 1] - heights[first])
 
 
 def _inside(view: View, voxels: np.ndarray) -> np.ndarray:

@@ -11,12 +11,15 @@ from torch import nn
 
 from scripts.common.errors import BundleError
 from scripts.common.files import load_tensors
-from scripts.common.schema import Kind, list_of, number, read_checked, whole
+from scripts.common.schema import BOOLEAN, CT, MODALITY, Kind, check_table, list_of, number, read_checked, whole
 
 STAGE = "weights"
 MOST_CHANNELS = 1024  # of one resolution
 SPACING_MM = list_of(number(20.0), 3, 3)
 WINDOW = list_of(whole(1, 512), 3, 3)  # voxels
+
+OF_CT = {"modality": CT, "bias_correction": True}  # what a card of before 0.4.0 does not say
+IMAGES = {"modality": MODALITY, "bias_correction": BOOLEAN}
 
 Card = Mapping[str, Any]
 Network = TypeVar("Network", bound=nn.Module)
@@ -38,22 +41,49 @@ def read_card(
 
     Raises:
         BundleError: a file is missing, the card is damaged, or it says something else than expected.
+
+    Returns:
+        What it says; "modality" and "bias_correction" in any case.
     """
     folder = Path(folder)
     for name in ("model.pt", "model.json"):
         if not (folder / name).is_file():
             raise BundleError(f"no {weights} here", stage=STAGE, file=folder / name, expected="a trained network")
-    card = read_checked(folder / "model.json", schema, f"the card of the {weights} is damaged", STAGE)
+    file, problem = folder / "model.json", f"the card of the {weights} is damaged"
+    card: dict[str, Any] = OF_CT | read_checked(file, {}, problem, STAGE)
+    check_table(card, {**schema, **IMAGES}, file, problem, STAGE)
     for key, numbers in (expected or {}).items():
         if numbers is not None and list(map(float, numbers)) != list(map(float, card[key])):
             raise BundleError(
                 f"the {weights} were trained with another {key}",
                 stage=STAGE,
-                file=folder / "model.json",
+                file=file,
                 expected=list(numbers),
                 found=card[key],
             )
     return card
+
+
+def check_modality(folder: str | Path, weights: str, modality: str) -> None:
+    """Refuse a network that was trained on another modality than the volumes are of.
+
+    Args:
+        folder: see `read_card`.
+        weights: see `read_card`.
+        modality: of the volumes, "ct" or "mr".
+
+    Raises:
+        BundleError: it was.
+    """
+    trained = read_card(folder, weights, {})["modality"]
+    if trained != modality:
+        raise BundleError(
+            f"the {weights} were trained on {trained.upper()}, and the volumes are {modality.upper()}",
+            stage=STAGE,
+            file=Path(folder) / "model.json",
+            expected=f"weights of {modality.upper()}, or none, so that a network is trained on these volumes; if the "
+            f"volumes are {trained.upper()} all the same, --modality {trained}",
+        )
 
 
 def load_by_card(

@@ -13,7 +13,7 @@ from scripts.common.errors import BundleError
 from scripts.common.schema import BOOLEAN, CLASSES, list_of, one_of, whole
 from scripts.networks.anatomy_net import AnatomyTrunk, Block, upsampled
 from scripts.networks.embedding_weights import load_embedding
-from scripts.networks.loading import MOST_CHANNELS, SPACING_MM, WINDOW, Card, fitting_weights, read_card
+from scripts.networks.loading import IMAGES, MOST_CHANNELS, SPACING_MM, WINDOW, Card, fitting_weights, read_card
 
 WEIGHTS = "segmentation weights"
 # What decides its label maps, in the order in which fingerprints have it.
@@ -24,6 +24,7 @@ CARD = {
     "architecture": one_of("unet", "anatomy"),
     "channels": list_of(whole(1, MOST_CHANNELS), 2, 8),
     "crop_to_body": BOOLEAN,
+    **IMAGES,
 }
 
 

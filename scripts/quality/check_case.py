@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scripts.common.overlap import dice_of
+from scripts.data.intensity import normalise_hu
 from scripts.quality.evidence import AtlasLabels, ClassMeasurement, CohortStatistics, ConfidencePenalty, TrustRule
 from scripts.quality.expected_dice import modelled_dice
 from scripts.quality.records import NETWORK, CheckRecord, ClassCheck
@@ -65,6 +66,7 @@ class CohortEvidence:
         border_confidence: class -> how far the image made the support mask's border; classes of which nothing is
             known, such as all of a support mask that the user gave, are left out.
         stroke_confidence: class -> how far the support mask holds its strokes; a class without strokes is left out.
+        is_mr: intensities are an MR's standard units, not Hounsfield units.
     """
 
     classes: Mapping[str, int]
@@ -72,6 +74,7 @@ class CohortEvidence:
     calibration: SupportCalibration = field(default_factory=SupportCalibration)
     border_confidence: Mapping[str, float] = field(default_factory=dict)
     stroke_confidence: Mapping[str, float] = field(default_factory=dict)
+    is_mr: bool = False
 
 
 def check_case(case: CaseEvidence, cohort: CohortEvidence, rule: TrustRule) -> CheckRecord:
@@ -125,6 +128,7 @@ def reasons_to_flag(
     measurement: ClassMeasurement,
     statistics: CohortStatistics,
     rule: TrustRule,
+    is_mr: bool = False,
 ) -> list[str]:
     """Why a user should look at a class, in words; nothing if there is no reason.
 
@@ -135,6 +139,7 @@ def reasons_to_flag(
         measurement: of the class in the result.
         statistics: of the class over the cohort.
         rule: the limits.
+        is_mr: see `CohortEvidence`.
     """
     if measurement.volume_ml == 0:
         return ["not found"]
@@ -152,10 +157,14 @@ def reasons_to_flag(
         reasons.append(f"its volume, {volume_ml:.0f} ml, is unlike the cohort's: median {usual_ml:.0f} ml")
     deviation_hu = abs(measurement.median_hu - statistics.median_hu)
     if deviation_hu > max(rule.tissue_hu, rule.tissue_spread * statistics.spread_hu):
-        reasons.append(
-            f"its tissue, {measurement.median_hu:.0f} HU, is unlike the cohort's: median {statistics.median_hu:.0f} HU"
-        )
+        found, usual = (_intensity(value, is_mr) for value in (measurement.median_hu, statistics.median_hu))
+        reasons.append(f"its tissue, {found}, is unlike the cohort's: median {usual}")
     return reasons
+
+
+def _intensity(value: float, is_mr: bool) -> str:
+    """In words: standard units mean nothing to a reader, what the networks see of them does."""
+    return f"intensity {normalise_hu(np.array(value)):.2f} of 0 to 1" if is_mr else f"{value:.0f} HU"
 
 
 def reasons_to_flag_case(case: CaseEvidence, rule: TrustRule) -> list[str]:
@@ -196,7 +205,7 @@ def _check_class(
         )
     predicted_dice = agreed_dice * penalty.factor
     measurement = case.measurements[name]
-    reasons = reasons_to_flag(agreed_dice, penalty, agreement, measurement, cohort.statistics[name], rule)
+    reasons = reasons_to_flag(agreed_dice, penalty, agreement, measurement, cohort.statistics[name], rule, cohort.is_mr)
     return ClassCheck(
         predicted_dice=predicted_dice,
         interval=(max(0.0, predicted_dice - margin), min(1.0, predicted_dice + margin)),

@@ -16,7 +16,7 @@ class TrustRule:
         least_dice: a class whose predicted Dice is below is flagged, or whose Dice with what the network alone says.
         least_similarity: a case whose body is less similar to the support's, once registered, is flagged as a whole.
         volume_factor: a class this many times larger or smaller than the cohort's median is flagged.
-        tissue_hu: so is one whose median intensity is further from the cohort's, in HU,
+        tissue_hu: so is one whose median intensity is further from the cohort's, in HU or an MR's standard units,
         tissue_spread: and further than so many times the median distance from it: contrast differs between scans.
         good_round_trip: round-trip Dice of an organ that was located well. Its labels pass two borders on the way, so
             that only what is below lowers the confidence.

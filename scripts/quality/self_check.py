@@ -17,6 +17,7 @@ from scripts.common.files import open_nifti, read_result, sha256_of_file
 from scripts.common.made_of import content_mark, recorded_hash
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import Cohort
+from scripts.data.gate.modality import MR
 from scripts.data.probability_maps import probabilities_on_grid, read_probabilities
 from scripts.data.records import PropagationRecord, PseudoLabelRecord
 from scripts.data.resampling import nearest_on_grid
@@ -128,6 +129,7 @@ class SelfCheckStage(CaseStage):
             calibration=self._calibration(),
             border_confidence=self._border_confidence(),
             stroke_confidence=self._stroke_confidence(),
+            is_mr=self.cohort.modality == MR,
         )
         logger.info("true over predicted Dice on the support: %.2f", evidence.calibration.shared_quality)
         return evidence

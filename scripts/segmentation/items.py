@@ -15,6 +15,7 @@ from scripts.common.files import write_nifti
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import load_cohort
 from scripts.data.gate.admission import admit, left_out_lines, verdict_lines
+from scripts.data.gate.modality import AS_CT, CT, Modality
 from scripts.data.records import PseudoLabelRecord
 from scripts.data.volume_io import find_volumes, is_plain_nifti
 from scripts.quality.records import distrusted
@@ -111,8 +112,10 @@ class AdmittedVolumes:
             logger.warning("%s", message)
 
 
-def admit_volumes(volumes: Mapping[str, Path], output_dir: str | Path) -> AdmittedVolumes:
+def admit_volumes(volumes: Mapping[str, Path], output_dir: str | Path, modality: Modality = AS_CT) -> AdmittedVolumes:
     """Read every volume through the gate; what is no plain NIfTI is converted to `output_dir/images/ID.nii.gz`.
+
+    Values stay what they are, those of MR too.
 
     Raises:
         BundleError: a conversion cannot be written.
@@ -120,7 +123,7 @@ def admit_volumes(volumes: Mapping[str, Path], output_dir: str | Path) -> Admitt
     admitted = AdmittedVolumes([], {}, {})
     for case, path in volumes.items():
         try:
-            volume, image = admit(path), path
+            volume, image = admit(path, modality=modality), path
         except BundleError as error:
             if stops_every_case(error):
                 raise
@@ -136,15 +139,20 @@ def admit_volumes(volumes: Mapping[str, Path], output_dir: str | Path) -> Admitt
 
 
 def inference_items(
-    dataset_dir: str | Path, output_dir: str | Path, skip_existing: bool = False, pattern: str = "*"
+    dataset_dir: str | Path,
+    output_dir: str | Path,
+    skip_existing: bool = False,
+    pattern: str = "*",
+    modality: str = CT,
 ) -> list[dict[str, str]]:
     """Volumes of a folder as [{"image", "case"}], each through the gate (see `admit_volumes`), which logs its verdict.
 
     Args:
-        dataset_dir: folder of CT volumes (see `find_volumes`).
+        dataset_dir: folder of volumes (see `find_volumes`).
         output_dir: where label maps go.
         skip_existing: leave out cases whose label map is there.
         pattern: what the volumes' file names look like, as in a shell.
+        modality: "ct" or "mr", as the network was trained on.
 
     Raises:
         BundleError: no volume is usable.
@@ -152,10 +160,10 @@ def inference_items(
     labels = LabelFolder(Path(output_dir))
     volumes = {case: path for case, path in find_volumes(dataset_dir).items() if fnmatch(path.name, pattern)}
     todo = {case: path for case, path in volumes.items() if not (skip_existing and labels.label(case).is_file())}
-    admitted = admit_volumes(todo, output_dir)
+    admitted = admit_volumes(todo, output_dir, Modality(modality))
     admitted.tell()
     if not admitted.items and len(todo) == len(volumes):
         raise BundleError(
-            "there is no volume to segment", stage="inference", file=dataset_dir, expected="CT volumes", found="none"
+            "there is no volume to segment", stage="inference", file=dataset_dir, expected="volumes", found="none"
         )
     return admitted.items

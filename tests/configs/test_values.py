@@ -13,6 +13,7 @@ from monai.bundle import ConfigParser
 
 from bundle.pipeline.configs import CONFIGS, read_configs
 from scripts.common.label_channels import UNDECIDED
+from scripts.networks.loading import OF_CT
 from tests.configs.walk import WHOLE, components, is_value, references
 from tests.paths import ROOT
 
@@ -24,6 +25,7 @@ NAMED = {
     *("learning_rate", "lr_step_epochs", "lr_factor", "bfloat16", "cache_workers"),
     *("validation_pairs", "val_interval", "checkpoint_interval"),
     *("gain", "offset", "noise", "plc_interval", "plc_guard"),
+    *("modality", "bias_correction"),
 }
 # (config, component or its class, argument, or None for any below) -> why Python's default is another.
 OTHERWISE: dict[tuple[str, str, str | None], str] = {
@@ -97,7 +99,7 @@ def test_defaults_in_python_are_the_configs_values(names):
 
 def test_train_json_is_the_recipe_of_the_shipped_network():
     config = read_configs(["train.json"])
-    card = json.loads((ROOT / "models" / "model.json").read_text(encoding="utf-8"))
+    card = OF_CT | json.loads((ROOT / "models" / "model.json").read_text(encoding="utf-8"))
     described = {
         key: ConfigParser(config).get_parsed_content(key) for key in card if key in config["card"] and key in config
     }

@@ -509,7 +509,7 @@ def test_verdicts_are_told_kept_and_survive_a_second_run(folder, monkeypatch, ca
     save(images / "b_seg.nii.gz", (scan(1) > -500).astype(np.uint8))
     save(images / "c_seg.nii.gz", 3 * (scan(2) > -500).astype(np.uint8))
     with caplog.at_level(logging.INFO):
-        cohort = prepare(folder)
+        cohort = prepare(folder, modality="ct")
     assert list(cohort.cases) == ["a", "b", "c", "d", "mr"]
     (sentence,) = cohort.warnings.pop("mr")
     assert cohort.warnings == {} and "like those of MR" in sentence
@@ -522,7 +522,7 @@ def test_verdicts_are_told_kept_and_survive_a_second_run(folder, monkeypatch, ca
     assert "left out: b_seg, c_seg: this is a label map" in caplog.text and f"mr: {sentence}" in caplog.text
     before = load_cohort(folder / "out")
     monkeypatch.setattr(scripts.data.volume_cache, "body_mask", pytest.fail)
-    assert prepare(folder) == before and before.warnings["mr"] == (sentence,)
+    assert prepare(folder, modality="ct") == before and before.warnings["mr"] == (sentence,)
 
 
 def test_a_support_that_is_no_ct_is_an_error(folder):

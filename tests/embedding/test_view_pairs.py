@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from scripts.data.intensity import only_body
-from scripts.embedding.view_pairs import View, ViewPairsd, prepare_views, seeded_items
+from scripts.embedding.view_pairs import View, ViewPairsd, prepare_views, remapped, seeded_items
 
 SPACING_MM = (1.0, 2.0, 4.0)
 UPRIGHT = {"recolour": False, "scale": (1.0, 1.0), "stretch": 0.0, "cut": 0.0, "rotation_deg": 0.0}
@@ -130,6 +130,17 @@ def test_intensities_change_within_what_the_arguments_say():
     assert 0 < noisy.std() < 0.02
     unchanged = ViewPairsd((16, 16, 16), SPACING_MM, **still).set_random_state(0)._coloured(window)
     torch.testing.assert_close(unchanged, window)
+
+
+def test_a_remap_bends_at_quarters_and_keeps_the_order():
+    window = torch.tensor([0.0, 0.25, 0.375, 0.5, 1.0])
+    bent = remapped(window, np.array([1.0, 3.0, 2.0, 2.0]))  # quarters end at 1/8, 4/8, 6/8, 1
+    torch.testing.assert_close(bent, torch.tensor([0.0, 0.125, 0.3125, 0.5, 1.0]))
+    torch.testing.assert_close(remapped(window, np.full(4, 0.7)), window)
+    still = {"log_gamma": 0.0, "gain": 0.0, "offset": 0.0, "noise": 0.0}
+    pairs = ViewPairsd((16, 16, 16), SPACING_MM, **still, remap=0.3).set_random_state(0)
+    ramp = torch.linspace(0, 1, 50)[None, None, None]
+    assert (pairs._coloured(ramp).diff() > 0).all() and not torch.allclose(pairs._coloured(ramp), ramp)
 
 
 def test_points_of_a_long_scan_are_many_places():

@@ -28,6 +28,12 @@ def test_the_clients_settings_follow_those_of_the_app():
     assert arguments[-1] == "--small", "for two CPU cores unless the app or the client says otherwise"
 
 
+def test_the_clients_modality_counts_before_that_of_the_app():
+    assert command_line("oneshot", {}, {"modality": "mr"}, {})[1:3] == ["--modality", "mr"]
+    assert command_line("oneshot", {}, {"modality": "mr"}, {"modality": "auto"})[1:3] == ["--modality", "auto"]
+    assert "--modality" not in command_line("oneshot", {}, {}, {"modality": ""})
+
+
 @pytest.mark.parametrize(
     "request_",
     [
@@ -35,6 +41,7 @@ def test_the_clients_settings_follow_those_of_the_app():
         {"set": 'embedding.network_def={"_target_":"os.system"}'},
         {"device": "cpu --small"},
         {"small": "false"},
+        {"modality": "pet"},
     ],
 )
 def test_what_clients_may_not_choose_reaches_no_command(request_):

@@ -6,6 +6,7 @@ import torch
 from scripts.common.errors import BundleError
 from scripts.networks.anatomy_net import AnatomyNet
 from scripts.networks.embedding_weights import check_embedding, load_embedding
+from scripts.networks.loading import check_modality
 from scripts.networks.model_files import write_model
 
 WIDTHS = [2, 4, 4, 4, 4]
@@ -33,6 +34,18 @@ def test_a_network_comes_back_with_its_window_and_spacing(folder):
     weights = torch.load(folder / "model.pt", weights_only=True)
     assert all(torch.equal(weights[name], value) for name, value in trained.network.state_dict().items())
     assert load_embedding(folder).spacing_mm == SPACING_MM
+
+
+def test_a_card_that_says_nothing_is_of_ct(folder):
+    check_modality(folder, "embedding weights", "ct")
+    with pytest.raises(BundleError, match="were trained on CT, and the volumes are MR") as caught:
+        check_modality(folder, "embedding weights", "mr")
+    assert "--modality ct" in caught.value.expected
+    change_card(folder, modality="mr")
+    check_modality(folder, "embedding weights", "mr")
+    change_card(folder, modality="pet")
+    with pytest.raises(BundleError, match="the card of the embedding weights is damaged"):
+        check_embedding(folder)
 
 
 @pytest.mark.parametrize("name", ["model.pt", "model.json"])

@@ -9,7 +9,7 @@ import torch
 
 from bundle.pipeline.inference import infer_folder
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json
+from scripts.common.files import read_json, write_json
 from scripts.networks.model_files import write_model
 from scripts.networks.segmenter import segmentation_network
 from scripts.segmentation.label_map_writer import SaveLabelMaps
@@ -51,7 +51,7 @@ def model(folder, bias):
 def test_good_volumes_go_on_and_the_others_are_told_once_more_on_a_second_run(tmp_path, images, caplog, bias, sentence):
     output, network = tmp_path / "out", model(tmp_path / "model", bias)
     with caplog.at_level(logging.INFO):
-        infer_folder(images, network, output, "cpu")
+        infer_folder(images, network, output, "cpu", modality="ct")
     assert sorted(file.name for file in output.glob("*.nii.gz")) == ["good.nii.gz", "mr.nii.gz"]
     (warning,) = read_json(output / "good.json")["warnings"]
     assert warning.startswith(sentence)
@@ -59,7 +59,7 @@ def test_good_volumes_go_on_and_the_others_are_told_once_more_on_a_second_run(tm
     first = caplog.text
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        infer_folder(images, network, output, "cpu")
+        infer_folder(images, network, output, "cpu", modality="ct")
     assert (output / "good.nii.gz").stat().st_mtime_ns == written
     for text in (first, caplog.text):
         assert f"2 label maps in {output}; 3 volumes left out" in text
@@ -80,12 +80,29 @@ def test_a_run_that_was_cut_short_goes_on_with_its_sentences(tmp_path, images, c
 
     monkeypatch.setattr(SaveLabelMaps, "save", fail_at_the_end)
     with pytest.raises(KeyboardInterrupt):
-        infer_folder(images, network, output, "cpu")
+        infer_folder(images, network, output, "cpu", modality="ct")
     monkeypatch.setattr(SaveLabelMaps, "save", save)
     assert (output / "mr.json").exists()
     with caplog.at_level(logging.INFO):
-        infer_folder(images, network, output, "cpu")
+        infer_folder(images, network, output, "cpu", modality="ct")
     assert "mr: the values are no Hounsfield units" in caplog.text
+
+
+def test_mr_among_ct_is_left_out_unless_the_user_says_ct(tmp_path, images, caplog):
+    output, network = tmp_path / "out", model(tmp_path / "model", [0, 9.0, 0])
+    infer_folder(images, network, output, "cpu")
+    assert [file.name for file in output.glob("*.nii.gz")] == ["good.nii.gz"]
+    assert "case mr] this is MR or PET by its header or its values" in caplog.text
+    with pytest.raises(BundleError, match="were trained on CT, and the volumes are MR"):
+        infer_folder(images, network, tmp_path / "other", "cpu", modality="mr")
+
+
+def test_a_network_of_mr_reads_mr_in_standard_units(tmp_path, images):
+    """Those of the folder without values far below 0."""
+    network = model(tmp_path / "model", [0, 9.0, 0])
+    write_json(network / "model.json", read_json(network / "model.json") | {"modality": "mr", "bias_correction": False})
+    infer_folder(images, network, tmp_path / "out", "cpu")
+    assert sorted(file.name for file in (tmp_path / "out").glob("*.nii.gz")) == ["mr.nii.gz", "raw.nii.gz"]
 
 
 def test_a_folder_without_any_usable_volume_is_an_error(tmp_path, images):

@@ -5,7 +5,7 @@ import pytest
 from bundle.pipeline.configs import check_keys
 from bundle.pipeline.modes import MODES
 from bundle.pipeline.plan import CaseByCase, Training
-from bundle.pipeline.stages import BASES, STAGES
+from bundle.pipeline.stages import BASES, STAGES, config_names
 from scripts.common.work_folder import WorkFolder
 from scripts.data.prepare_cohort import prepare_cohort
 from tests.pipeline_fixtures import BACKGROUND, CLASSES, SPACING_MM, make_cohort, settings
@@ -31,12 +31,24 @@ def plan_of(tmp_path):
     def make(mode, **changes):
         return MODES[mode].plan(dataclasses.replace(chosen, mode=mode, **changes), cohort)
 
+    make.cohort, make.settings = cohort, chosen
     return make
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_stages_in_their_order(plan_of, mode):
     assert [stage.title for stage in plan_of(mode)] == ORDER[mode]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_of_mr_the_networks_card_says_so_and_its_views_change_more(plan_of, mode):
+    (segmentation,) = (stage for stage in plan_of(mode) if stage.title == "segmentation")
+    assert "modality" not in segmentation.values
+    cohort = dataclasses.replace(plan_of.cohort, modality="mr", bias_correction=False)
+    chosen = dataclasses.replace(plan_of.settings, mode=mode, modality="mr")
+    segmentation = MODES[mode].plan(chosen, cohort).segmentation
+    assert segmentation.values["modality"] == "mr" and segmentation.values["bias_correction"] is False
+    assert "mr/train_embedding.json" in config_names("embedding", chosen)
 
 
 @pytest.mark.parametrize("mode", MODES)

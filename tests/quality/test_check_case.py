@@ -159,8 +159,9 @@ def test_a_class_without_an_atlas_teaches_nothing():
     assert calibration.class_quality == {"spleen": 1.0} and calibration.margin == 0.0
 
 
-def reasons(agreed_dice=0.9, penalty=None, agreement=None, measurement=UNREMARKABLE, rule=RULE):
-    return reasons_to_flag(agreed_dice, penalty or ConfidencePenalty(), agreement or {}, measurement, USUAL, rule)
+def reasons(agreed_dice=0.9, penalty=None, agreement=None, measurement=UNREMARKABLE, rule=RULE, is_mr=False):
+    penalty, agreement = penalty or ConfidencePenalty(), agreement or {}
+    return reasons_to_flag(agreed_dice, penalty, agreement, measurement, USUAL, rule, is_mr)
 
 
 def test_low_agreement_names_the_three_worst_references():
@@ -194,5 +195,9 @@ def test_a_bowel_full_of_contrast_is_no_kidney():
     rule = TrustRule(tissue_hu=60, tissue_spread=5)
     assert reasons(measurement=bowel, rule=rule) == ["its tissue, 260 HU, is unlike the cohort's: median 120 HU"]
     assert reasons(measurement=ClassMeasurement(100.0, 175.0), rule=rule) == []
+    found, usual = "intensity 0.81 of 0 to 1", "intensity 0.64 of 0 to 1"
+    assert reasons(measurement=bowel, rule=rule, is_mr=True) == [
+        f"its tissue, {found}, is unlike the cohort's: median {usual}"
+    ]
     varied = TrustRule(tissue_hu=60, tissue_spread=20)
     assert reasons(measurement=bowel, rule=varied) == [], "contrast differs between scans"

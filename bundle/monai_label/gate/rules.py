@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from bundle.arguments import MODALITIES
 from scripts.common.errors import BundleError
 
 STAGE = "MONAI Label"
@@ -151,7 +152,7 @@ def _is_box(value: Any) -> bool:
     return isinstance(value, list) and len(value) in (0, 6) and all(type(corner) is int for corner in value)
 
 
-TRAINING = {"small": FLAG, "device": DEVICE, "set": _settings, **CLIENT}
+TRAINING = {"small": FLAG, "device": DEVICE, "modality": _one_of("", *MODALITIES), "set": _settings, **CLIENT}
 LABEL = {"label_info": _segments, **CLIENT}
 
 

@@ -85,7 +85,7 @@ def make_server(conf: Mapping[str, str]) -> Gate:
     limit_bytes = int(float(conf.get("upload_limit_gib", "2")) * 2**30)
     cors: dict[str, Any] = {"allow_origins": origins, "allow_origin_regex": LOOPBACK_ORIGIN, "allow_headers": ["*"]}
     app = FastAPI(
-        title="One-shot CT segmentation",
+        title="One-shot segmentation of CT or MR",
         docs_url="/",
         redoc_url=None,
         lifespan=_lifespan,

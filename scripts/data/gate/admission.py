@@ -8,26 +8,43 @@ from dataclasses import replace
 from pathlib import Path
 
 from scripts.common.errors import BundleError
-from scripts.data.gate.values import LABEL_MAP, judge_values
+from scripts.data.gate.modality import AS_CT, CT, MR, Modality
+from scripts.data.gate.values import (
+    CT_AMONG_MR,
+    CT_LIKE,
+    LABEL_MAP,
+    MR_AMONG_CT,
+    MR_LIKE,
+    Finding,
+    judge_mr_values,
+    judge_values,
+)
+from scripts.data.reading.dicom_series import not_ct
 from scripts.data.volume_io import Volume, case_id, read_volume
 
 LABEL_MAP_NAME = re.compile(r"(.+)[-_. ](seg|segmentation|label|labels|labelmap|mask|gt|scribbles?)", re.IGNORECASE)
 MOST_NAMES = 10
 
 
-def admit(path: str | Path, strict: bool = False) -> Volume:
+AMONG_OTHERS = {MR_LIKE: MR_AMONG_CT, CT_LIKE: CT_AMONG_MR}
+
+
+def admit(path: str | Path, strict: bool = False, modality: Modality = AS_CT) -> Volume:
     """Read a volume that can be used; what the user should know about it is among its remarks.
 
     Args:
         path: see `read_volume`.
         strict: see `read_volume`.
+        modality: what it should be.
 
     Raises:
-        BundleError: as `read_volume`; its values are no Hounsfield units, show no tissue or are labels.
+        BundleError: as `read_volume`; its values are those of another modality, show no tissue or are labels.
     """
     path = Path(path)
     volume = read_volume(path, strict)
-    finding = judge_values(volume.array)
+    if modality.is_mr:
+        volume = replace(volume, remarks=tuple(said for said in volume.remarks if said != not_ct("MR")))
+    finding = judge(volume, modality)
     if finding is None:
         return volume
     if finding.usable:
@@ -38,6 +55,23 @@ def admit(path: str | Path, strict: bool = False) -> Volume:
     raise BundleError(
         finding.problem, case=case_id(path), stage="cohort", file=path, expected=finding.remedy, found=found
     )
+
+
+def judge(volume: Volume, modality: Modality) -> Finding | None:
+    """What is odd about a volume that should be of this modality; None if nothing is."""
+    finding = judge_mr_values(volume.array) if modality.is_mr else judge_values(volume.array)
+    if modality.given or volume.modality == modality.name.upper():
+        return finding
+    if finding is None and volume.modality in (CT.upper(), MR.upper()):
+        return CT_AMONG_MR if modality.is_mr else MR_AMONG_CT
+    return finding if finding is None else AMONG_OTHERS.get(finding, finding)
+
+
+def looks_like(volume: Volume) -> str:
+    """Whether a volume is "ct" or "mr", by what DICOM says, else by its values."""
+    if volume.modality in (CT.upper(), MR.upper()):
+        return volume.modality.lower()
+    return MR if judge_values(volume.array) is MR_LIKE else CT
 
 
 def rejection(source: Path, error: BundleError) -> dict[str, str]:

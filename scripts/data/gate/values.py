@@ -26,6 +26,7 @@ RIGHT_TISSUE_HU = np.array([60.0, 150.0])  # with water at 1024 the lightest lun
 LUNG_HU = -524.0  # hardly any lung is denser
 DENSE_HU = 950.0  # no crop to vessels or bone is surrounded by as much
 ZERO_SHARE = 0.03  # of the brightest tenth: MR's background lies below
+FAR_BELOW = 0.3  # of the brightest tenth: interpolation of MR rings less, air and fat of CT lie lower
 PAINTED_VALUES = 16
 MOST_LABELS = 256
 EQUAL_NEIGHBOURS = 0.8  # of labelled neighbours: label maps reach 0.95, noisy images stay under 0.5
@@ -53,18 +54,35 @@ class Finding:
 
 MR_LIKE = Finding(
     "the values are no Hounsfield units, but like those of MR or PET: nothing lies below 0",
-    "it is used as it is, but the method is made for CT, so look at its label map before you trust it",
+    "it is used as if it were CT, so look at its label map before you trust it; if all volumes are MR, say "
+    "--modality mr",
     usable=True,
+)
+MR_AMONG_CT = Finding(
+    "this is MR or PET by its header or its values, and the others are taken for CT",
+    "run MR by itself; if it is CT all the same, say --modality ct",
+)
+CT_LIKE = Finding(
+    "this is CT by its header or its values: some lie far below 0",
+    "it is used as if it were MR, so look at its label map before you trust it; if all volumes are CT, say "
+    "--modality ct",
+    usable=True,
+)
+CT_AMONG_MR = Finding(
+    "this is CT by its header or its values, and the others are taken for MR",
+    "run CT by itself; if it is MR all the same, say --modality mr",
 )
 WRAPPED = Finding(
     "negative values were stored as unsigned numbers, so air lies near 64512",
     "convert it again as signed numbers, or subtract 65536 from all values above 32767",
 )
 NORMALISED = Finding(
-    "the values are scaled to a small range, so they are no Hounsfield units", "give the volume as it was before"
+    "the values are scaled to a small range, so they are no Hounsfield units",
+    "give the volume as it was before, or say --modality mr if it is MR",
 )
 GREY_VALUES = Finding(
-    "the values are a picture's, 0 to 255, and no Hounsfield units", "convert it again from the original"
+    "the values are a picture's, 0 to 255, and no Hounsfield units",
+    "convert it again from the original, or say --modality mr if it is MR",
 )
 INVERTED = Finding("the values are inverted: air is brighter than the body", "convert it again, or negate the values")
 TENFOLD = Finding("the values are ten times Hounsfield units", "divide them by 10")
@@ -78,7 +96,7 @@ def judge_values(array: np.ndarray) -> Finding | None:
     Args:
         array: (X, Y, Z) numbers, all finite, not all equal. About 100 000 of them are looked at.
     """
-    grid = array[tuple(slice(None, None, max(1, size // SAMPLES_PER_AXIS)) for size in array.shape)]
+    grid = _sampled(array)
     values = np.sort(grid, axis=None)
     if _share(values, 60000, 65535) >= BULK and values[-1] <= 65535 and _share(values, 33000, 60000) < FEW:
         return WRAPPED
@@ -97,6 +115,24 @@ def judge_values(array: np.ndarray) -> Finding | None:
     if offset is not None:
         return offset
     return _judge_hu(values, float(array.max()))
+
+
+def judge_mr_values(array: np.ndarray) -> Finding | None:
+    """What is odd about the values of a volume that should be MR: its scale is free, so that little can be.
+
+    Args:
+        array: see `judge_values`.
+    """
+    values = np.sort(_sampled(array), axis=None)
+    if is_label_map(array, values):
+        return LABEL_MAP
+    low, high = _quantile(values, FEW), _quantile(values, 1 - FEW)
+    if low == high:
+        return NO_TISSUE
+    scaled = high - low < NORMALISED_SPAN and _is_fractional(values)  # a mean of 0, say
+    if not scaled and _share(values, -np.inf, -FAR_BELOW * _quantile(values, 0.9)) >= BULK / 2:
+        return CT_LIKE
+    return None
 
 
 def is_label_map(array: np.ndarray, values: np.ndarray) -> bool:
@@ -181,6 +217,11 @@ def _is_inverted(grid: np.ndarray, values: np.ndarray) -> bool:
     bright = high - 0.1 * (high - low)
     picture = values[0] >= 0 and round(values[-1]) == 255
     return (border >= DENSE_HU or picture) and border >= bright and 0.1 <= _share(values, bright, np.inf) < 1 - BULK
+
+
+def _sampled(array: np.ndarray) -> np.ndarray:
+    """Some voxels of each axis."""
+    return array[tuple(slice(None, None, max(1, size // SAMPLES_PER_AXIS)) for size in array.shape)]
 
 
 def _share(values: np.ndarray, low: float, high: float) -> float:

@@ -140,7 +140,8 @@ def _read(series: Series, strict: bool) -> Volume:
     pixels, broken = _pixels(series, stack)
     if broken:
         return _read(series.without(broken), strict)
-    return Volume(pixels.transpose(), affine, tuple(_remarks(series, stack)))
+    modality = series.placed[stack.places[0][0]].image.modality
+    return Volume(pixels.transpose(), affine, tuple(_remarks(series, stack)), modality=modality)
 
 
 def _pixels(series: Series, stack: Stack) -> tuple[np.ndarray, list[Path]]:
@@ -214,10 +215,15 @@ def _remarks(series: Series, stack: Stack) -> list[str]:
     if stack.tilt_deg:
         remarks.append(f"The gantry was tilted by {stack.tilt_deg:.1f} degrees: the affine is sheared.")
     if first.modality not in ("CT", ""):
-        remarks.append(f"The DICOM modality is {first.modality}, not CT.")
+        remarks.append(not_ct(first.modality))
     if first.modality == "CT" and not all(series.placed[frame].image.rescaled for frame in used):
         remarks.append("The DICOM headers do not say how values become HU; they were taken as HU.")
     return remarks
+
+
+def not_ct(modality: str) -> str:
+    """The remark on a series of another modality."""
+    return f"The DICOM modality is {modality}, not CT."
 
 
 def _unreadable(series: Series) -> str:

@@ -93,7 +93,7 @@ def scan_folder(folder: str | Path) -> FolderScan:
 def _existing(folder: str | Path) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
-        raise BundleError("the images folder is missing", file=folder, expected="a folder of CT volumes")
+        raise BundleError("the images folder is missing", file=folder, expected="a folder of volumes")
     return folder
 
 

@@ -24,16 +24,18 @@ class Volume:
     """One scan or label map.
 
     Args:
-        array: (X, Y, Z) float32 Hounsfield units, or integer labels.
+        array: (X, Y, Z) float32 Hounsfield units or intensities of MR, or integer labels.
         affine: (4, 4) float64, voxel centre [i, j, k, 1] to world millimetres, RAS+.
         remarks: sentences on what reading had to do or to assume.
         names: class name -> value, where the file itself names them (segments of 3D Slicer).
+        modality: as DICOM says it, such as "CT"; "" where nothing does.
     """
 
     array: np.ndarray
     affine: np.ndarray
     remarks: tuple[str, ...] = ()
     names: Mapping[str, int] = field(default_factory=dict)
+    modality: str = ""
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

@@ -7,7 +7,7 @@ import pytest
 
 from bundle.datasets.phantom.painter import make_phantom
 from scripts.data.gate import values
-from scripts.data.gate.values import judge_values
+from scripts.data.gate.values import judge_mr_values, judge_values
 from scripts.data.volume_io import read_labels, read_volume
 from tests.data.gate.bodies import BONE_HU, FAT_HU, LUNG_HU, MUSCLE_HU, SHAPE, chest, noise, painted, radius
 from tests.fixtures.real_data import data
@@ -127,3 +127,11 @@ def test_real_volumes(cohort, expected):
         assert judge_values(read_volume(file).array) is expected, file.name
     for file in sorted((data(cohort) / "labels").glob("*.nii.gz"))[::6]:
         assert judge_values(read_labels(file).array) is values.LABEL_MAP, file.name
+
+
+def test_of_mr_only_values_far_below_zero_are_odd():
+    for array in (magnitude(0), magnitude(0) / 700, magnitude(0) - 5, np.clip(magnitude(1), 0, 255)):
+        assert judge_mr_values(array.astype(np.float32)) is None
+    assert judge_mr_values(CHEST.astype(np.float32)) is values.CT_LIKE
+    assert judge_mr_values(np.clip(CHEST, -125, 275).astype(np.float32)) is values.CT_LIKE
+    assert judge_mr_values((CHEST > 0).astype(np.float32)) is values.LABEL_MAP
