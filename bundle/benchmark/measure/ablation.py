@@ -135,9 +135,7 @@ def _network(bench: Bench, variant: str, overrides: Overrides, epoch_share: int)
     epochs = component(pipeline.settings, "segmentation", "max_epochs") // epoch_share
     training = f"ablation_{slug(variant)}"
     model = pipeline.train_segmentation(training, {"max_epochs": epochs, **overrides.get("segmentation", {})})
-    raters = bench.on_test(first_runs(bench.dataset)[0])  # their class probabilities, so that nothing is done twice
-    predictions = pipeline.output / f"test_{training}"
-    return score_network(bench.dataset, model, predictions, bench.device, work_folder(raters).propagation.path)
+    return score_network(bench.dataset, model, pipeline.output / f"test_{training}", bench.device)
 
 
 def slug(variant: str) -> str:
