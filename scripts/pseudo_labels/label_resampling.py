@@ -79,9 +79,8 @@ def decided_by_class(
     holder = np.zeros(label.shape, dtype=np.float32)  # the probability of the class that has a voxel
     to_probabilities = between_grids(affine, probabilities.affine)
     changed = {}
-    for channel, coarse in enumerate(probabilities.array[1:], start=1):
-        share = coarse.astype(np.float32)
-        share = onto_grid(share, to_probabilities, label.shape, order=1, outside=0.0, parallel=True)
+    for channel, coarse in enumerate(probabilities.array[1:].astype(np.float32), start=1):
+        share = onto_grid(coarse, to_probabilities, label.shape, order=1, outside=0.0, parallel=True)
         geodesic, likely = label == channel, share >= best_limit(coarse)
         if _expected_dice(share, geodesic) >= least_share * _expected_dice(share, likely):
             holder[geodesic] = share[geodesic]
