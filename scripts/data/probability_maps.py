@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,14 @@ from scripts.common.files import read_result, write_nifti
 from scripts.common.sampling import onto_grid
 
 FULL_PROBABILITY = 255  # probabilities are stored as bytes
+
+
+@dataclass(frozen=True)
+class ClassProbabilities:
+    """Class probabilities (1 + K, X, Y, Z), background first, and their (4, 4) affine, canonical."""
+
+    array: np.ndarray
+    affine: np.ndarray
 
 
 def read_probabilities(path: str | Path) -> tuple[np.ndarray, np.ndarray]:

@@ -10,13 +10,12 @@ import torch
 from scipy import ndimage
 
 from scripts.common.affines import spacing_of
-from scripts.data.probability_maps import probabilities_on_grid
+from scripts.data.probability_maps import ClassProbabilities, probabilities_on_grid
 from scripts.data.records import PointSet
 from scripts.data.resampling import nearest_on_grid
 from scripts.data.volume_io import Volume
 from scripts.networks.prnet_weights import TrainedPRNet
 from scripts.pseudo_labels.boundary_refinement import refined_distances
-from scripts.pseudo_labels.class_probabilities import ClassProbabilities
 from scripts.pseudo_labels.em_posterior import em_posterior
 from scripts.pseudo_labels.geodesic_labels import class_distances
 from scripts.pseudo_labels.label_resampling import label_on_grid

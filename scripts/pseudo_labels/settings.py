@@ -201,8 +201,9 @@ class GeodesicSettings:
             raise BundleError("probability_weight is not usable", stage=STAGE, expected=expected, found=found)
         _refuse_negative("image_smoothing_voxels", self.image_smoothing_voxels, "a width")
         if not 0 <= self.least_expected_share <= 1:
-            share = self.least_expected_share
-            raise BundleError("least_expected_share is a share", stage=STAGE, expected="0 to 1", found=share)
+            raise BundleError(
+                "least_expected_share is a share", stage=STAGE, expected="0 to 1", found=self.least_expected_share
+            )
         if self.undecided_margin and self.seed_probability is not None:
             raise BundleError(
                 "undecided voxels are for label maps that grow from points alone",

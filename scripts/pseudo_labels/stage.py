@@ -20,14 +20,13 @@ from scripts.data.cached_volume import read_cached
 from scripts.data.case import Case
 from scripts.data.cohort import Cohort
 from scripts.data.intensity import normalise_hu
-from scripts.data.probability_maps import read_probabilities
+from scripts.data.probability_maps import ClassProbabilities, read_probabilities
 from scripts.data.reading.alignment import on_grid_of
 from scripts.data.records import PointSet, PropagationRecord, PseudoLabelRecord
 from scripts.data.resampling import canonical
 from scripts.data.volume_cache import at_spacing
 from scripts.data.volume_io import Volume, read_labels, read_volume
 from scripts.networks.prnet_weights import TrainedPRNet, load_prnet
-from scripts.pseudo_labels.class_probabilities import ClassProbabilities
 from scripts.pseudo_labels.label_case import PseudoLabel, WorkingVolume, label_case
 from scripts.pseudo_labels.settings import STAGE, GeodesicSettings
 

@@ -13,9 +13,9 @@ from scipy import ndimage
 from scripts.common.label_channels import UNDECIDED
 from scripts.common.overlap import dice_of
 from scripts.data.intensity import normalise_hu
+from scripts.data.probability_maps import ClassProbabilities
 from scripts.data.volume_io import Volume
 from scripts.networks.prnet_weights import TrainedPRNet
-from scripts.pseudo_labels.class_probabilities import ClassProbabilities
 from scripts.pseudo_labels.em_posterior import em_posterior
 from scripts.pseudo_labels.label_case import (
     WorkingVolume,

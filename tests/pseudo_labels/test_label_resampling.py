@@ -1,4 +1,4 @@
-"""From distances to labels on the case's own grid."""
+"""From distances and class probabilities to labels on the case's own grid."""
 
 from dataclasses import replace
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from scripts.common.label_channels import UNDECIDED
-from scripts.pseudo_labels.label_resampling import label_on_grid
+from scripts.data.probability_maps import ClassProbabilities
+from scripts.pseudo_labels.label_resampling import best_limit, decided_by_class, expected_dice, label_on_grid
 from tests.pseudo_labels.three_blocks import FROM_POINTS
 
 AFFINE = np.diag([4.0, 2.0, 3.0, 1.0])
@@ -50,3 +51,70 @@ def test_what_two_classes_claim_alike_is_undecided_but_not_where_neither_claims_
     """Differences of 0.25, 0.0625 and 0.03125, in shares of a truncation of 0.5: 0.5, 0.125, 0.0625."""
     distances = line([0.375, 0.1875, 0.125, 0.5], [0.125, 0.125, 0.15625, 0.5])
     assert label_along_x(distances, truncation=0.5, undecided_margin=margin) == expected
+
+
+# Along a line of voxels: geodesic masks against likely voxels.
+DECIDED = np.diag([2.0, 3.0, 5.0, 1.0])
+SURE = (0.9, 0.9, 0.0, 0.0, 0.0, 0.0)
+
+
+def decided(label, *classes, least_share=0.9, affine=DECIDED):
+    """Channels along the line, from those of the geodesic masks and the probabilities of each class."""
+    shares = np.array(classes, dtype=np.float32)[:, :, None, None]
+    probabilities = ClassProbabilities(np.concatenate([1 - shares.sum(axis=0, keepdims=True), shares]), DECIDED)
+    geodesic = np.array(label, dtype=np.uint8)[:, None, None]
+    before = geodesic.copy()
+    result = decided_by_class(geodesic, affine, probabilities, least_share)
+    np.testing.assert_array_equal(geodesic, before)
+    assert result.dtype == np.uint8
+    return result[:, 0, 0].tolist()
+
+
+def test_a_mask_that_fits_stays_and_a_lost_class_has_its_likely_voxels():
+    assert decided([1, 1, 0, 0, 0, 0], SURE, (0, 0, 0, 0.4, 0.4, 0.1)) == [1, 1, 0, 2, 2, 0]
+
+
+@pytest.mark.parametrize(("least_share", "expected"), [(0.5, [1, 1, 1, 1, 1, 0]), (0.6, [1, 1, 0, 0, 0, 0])])
+def test_a_mask_that_leaked_stays_up_to_the_least_share(least_share, expected):
+    """Expected Dice 3.6 / 6.8 = 0.53, of the likely voxels 3.6 / 3.8 = 0.95: a share of 0.56."""
+    assert decided([1, 1, 1, 1, 1, 0], SURE, least_share=least_share) == expected
+
+
+@pytest.mark.parametrize(("probability", "expected"), [(0.3, [1, 1, 1, 2, 0]), (0.5, [1, 1, 2, 2, 0])])
+def test_of_two_classes_the_more_probable_has_the_voxel(probability, expected):
+    """The first class keeps its mask; the third voxel is of 0.4 there. The second has no geodesic mask."""
+    assert decided([1, 1, 1, 0, 0], (0.9, 0.9, 0.4, 0, 0), (0, 0, probability, 0.5, 0)) == expected
+
+
+def test_likely_voxels_are_found_on_the_finer_grid():
+    """Voxels of 1 mm between those of 2 mm: 0.4 at 4 and 6 mm, so 0.4 at 5 mm, and 0.2 at 3 and 7 mm."""
+    finer = np.diag([1.0, 3.0, 5.0, 1.0])
+    label = decided([0] * 11, (0, 0, 0.4, 0.4, 0, 0), affine=finer)
+    assert label == [0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0]
+
+
+def test_a_class_without_probability_stays_without_a_mask():
+    assert decided([1, 1, 0, 0, 0, 0], SURE, (0,) * 6) == [1, 1, 0, 0, 0, 0]
+
+
+def volume(*values):
+    return np.array(values, dtype=np.float32).reshape(-1, 1, 1)
+
+
+def test_expected_dice_is_twice_what_is_expected_inside_over_both_volumes():
+    assert expected_dice(1.5, voxels=2, volume=2.0) == pytest.approx(2 * 1.5 / 4)
+    assert expected_dice(0.0, voxels=0, volume=0.0) == 0.0, "nothing is expected, so nothing is gained"
+
+
+@pytest.mark.parametrize(
+    ("values", "limit"),
+    [
+        ((1.0, 1.0, 0.0), 1.0),  # as many voxels as are sure
+        ((0.9, 0.6, 0.4, 0.1), 0.4),  # one to four voxels: 1.8 / 3, 3 / 4, 3.8 / 5, 4 / 6
+        ((0.1, 0.4, 0.1, 0.4), 0.4),  # 0.8 / 2, 1.6 / 3, 1.8 / 4, 2 / 5
+        ((0.25, 0.0, 0.25, 0.25, 0.25), 0.25),  # 0.5 / 2, 1 / 3, 1.5 / 4, 2 / 5
+        ((0.0, 0.0), 1.0),  # nothing is as probable as that
+    ],
+)
+def test_the_best_limit_falls_with_the_blur(values, limit):
+    assert best_limit(volume(*values)) == pytest.approx(limit)
