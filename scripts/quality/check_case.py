@@ -189,13 +189,7 @@ def _check_class(
     mask = case.result == value
     agreement = {rater: _agreement(mask, label == value) for rater, label in segmentations.items()}
     penalty, margin = ConfidencePenalty(), 0.0
-    if not comparable:  # what bodies of another kind say of this one, they may well agree about
-        agreed_dice = 0.0
-    elif truth_known:
-        agreed_dice = agreement[case.case]
-    else:
-        agreed_dice = cohort.calibration.predicted(name, modelled_dice(mask, case.probabilities[name]))
-        margin = cohort.calibration.margin
+    if not truth_known:
         penalty = ConfidencePenalty(
             cohort.border_confidence.get(name, 1.0),
             case.mean_round_trip_dice[name],
@@ -203,6 +197,13 @@ def _check_class(
             len(case.atlases.voting(name)),
             cohort.stroke_confidence.get(name, 1.0),
         )
+    if not comparable:  # what bodies of another kind say of this one, they may well agree about
+        agreed_dice = 0.0
+    elif truth_known:
+        agreed_dice = agreement[case.case]
+    else:
+        agreed_dice = cohort.calibration.predicted(name, modelled_dice(mask, case.probabilities[name]))
+        margin = cohort.calibration.margin
     predicted_dice = agreed_dice * penalty.factor
     measurement = case.measurements[name]
     reasons = reasons_to_flag(agreed_dice, penalty, agreement, measurement, cohort.statistics[name], rule, cohort.is_mr)

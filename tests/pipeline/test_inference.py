@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 import torch
 
+from bundle.pipeline.configs import run_config
 from bundle.pipeline.inference import infer_folder
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
+from scripts.common.made_of import write_record
+from scripts.common.work_folder import WorkFolder
+from scripts.data.probability_maps import read_probabilities, write_probabilities
+from scripts.data.records import PointSet, PropagationRecord
+from scripts.label_propagation.prediction import background_alone
 from scripts.networks.model_files import write_model
 from scripts.networks.segmenter import segmentation_network
 from scripts.segmentation.label_map_writer import SaveLabelMaps
+from tests.prnet_fixtures import make_cohort
 from tests.segmentation_fixtures import CLASSES, LAS, TINY, phantom
 
 CARD = {key: TINY[key] for key in ("classes", "spacing_mm", "patch_size", "architecture", "channels", "crop_to_body")}
@@ -124,3 +131,22 @@ def test_no_name_of_a_volume_meets_a_file_that_infer_keeps(tmp_path):
     written = {name: (output / f"{name}.nii.gz").stat().st_mtime_ns for name in names}
     infer_folder(tmp_path / "images", network, output, "cpu")
     assert {name: (output / f"{name}.nii.gz").stat().st_mtime_ns for name in names} == written
+
+
+def test_probabilities_are_kept_and_joined_as_the_configs_say(tmp_path):
+    cohort = make_cohort(tmp_path, count=2)
+    work = WorkFolder(cohort.output_dir)
+    network = model(tmp_path / "model", [0, 9.0, 0])
+    infer_folder(tmp_path / "images", network, work.network.path, "cpu", keep_probabilities=True)
+    own, affine = read_probabilities(work.network.own.probabilities("case_1"))
+    assert own.shape[0] == len(cohort.classes) + 1 and own[1].min() > 0.99
+    written = work.network.own.record("case_1").stat().st_mtime_ns
+    infer_folder(tmp_path / "images", network, work.network.path, "cpu", keep_probabilities=True)
+    assert work.network.own.record("case_1").stat().st_mtime_ns == written
+    record = PropagationRecord("case_1", "case_0", {}, (4.0, 4.0, 4.0), cohort.classes, PointSet.empty(), 0.9)
+    nothing = background_alone(len(cohort.classes), own.shape[1:])
+    write_probabilities(work.propagation.probabilities("case_1"), nothing, affine)
+    write_record(work.propagation.record("case_1"), record.to_json(), "", [work.propagation.probabilities("case_1")])
+    run_config(["ensemble.json"], {"output_dir": str(cohort.output_dir), "case_ids": ["case_1"]})
+    joined, _ = read_probabilities(work.ensemble.probabilities("case_1"))
+    assert np.array_equal(joined, nothing), "nobody checked its pseudo label, so the network has no weight"
