@@ -26,7 +26,12 @@ CARD_KEYS = tuple(CARD)
 
 
 def infer_folder(
-    images: Path, model: Path, output: Path, device: str | None = None, probabilities_dir: Path | None = None
+    images: Path,
+    model: Path,
+    output: Path,
+    device: str | None = None,
+    probabilities_dir: Path | None = None,
+    structure_sets: bool = False,
 ) -> None:
     """Run `configs/inference.json` with the settings of the network's card; label maps it made before are kept.
 
@@ -37,11 +42,14 @@ def infer_folder(
         device: such as "cpu"; None takes a GPU if there is one.
         probabilities_dir: class probabilities of the same volumes, which the network joins in `OUTPUT/propagation/`
             (see `JoinProbabilitiesd`).
+        structure_sets: label maps of DICOM series are also written as RT structure sets, not only as segmentations.
 
     Raises:
         BundleError: no such network, no usable volume, or an output folder that is the images folder or in use. A
             volume that is not usable beside others is left out, and told.
     """
+    from bundle.dicom.command import export_inferred
+
     overrides = network_overrides(model) | device_override(device)
     labels = network_labels(model, output, probabilities_dir, deciding_values(read_configs(CONFIG)))
     scan = scan_folder(images)
@@ -49,6 +57,7 @@ def infer_folder(
     refuse_images_among_results(images, output, ("images",), "inference")
     with only_command_in(output):
         _infer_volumes(scan, images, labels, overrides)
+        export_inferred(labels.labels, scan.volumes, structure_sets)
 
 
 def _infer_volumes(scan: FolderScan, images: Path, labels: NetworkLabels, overrides: Mapping[str, Any]) -> None:

@@ -32,6 +32,8 @@ OTHER_OBJECTS = {  # first number after STORAGE -> what it is; those are never s
     "104": "encapsulated document",
     "481": "radiotherapy object",
 }
+SEGMENTATIONS = (STORAGE + "66.4", STORAGE + "66.7")  # segments, label map
+STRUCTURE_SET = STORAGE + "481.3"
 ENHANCED = {STORAGE + kind for kind in ("2.1", "2.2", "4.1", "128.1")}  # GDCM rescales frames of these alone
 DIRECTORY = "1.2.840.10008.1.3.10"
 
@@ -106,6 +108,15 @@ def is_dicom(path: Path) -> bool:
         start[:1] in {b"\x02", b"\x08"} and start[1:2] == b"\0" and start[3:4] == b"\0"
     )
     return begins or path.name.lower().endswith(DICOM_SUFFIXES)
+
+
+def holds_labels(path: Path) -> bool:
+    """Whether the file is a DICOM segmentation or an RT structure set."""
+    if not path.is_file() or not is_dicom(path):
+        return False
+    start = _start(path, LEGIBLE_BYTES)
+    kinds = _values(start, 0x0002, 0x0002) or _values(start, 0x0008, 0x0016)
+    return bool(kinds) and kinds[0] in (*SEGMENTATIONS, STRUCTURE_SET)
 
 
 @lru_cache(MOST_REMEMBERED)
