@@ -8,7 +8,7 @@ from datetime import datetime
 import numpy as np
 from pydicom import Dataset
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
+from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, ImplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 from scipy import ndimage
 
 from bundle.dicom.contours import outlines
@@ -47,7 +47,8 @@ def _empty(source: SourceSeries, by: Maker, mark: str, when: datetime) -> FileDa
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = RTStructureSetStorage
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["RTSTRUCT", mark])
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    # The explicit one holds 64 KiB a contour at most, some thousand points.
+    meta.TransferSyntaxUID = ImplicitVRLittleEndian
     meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
     made = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
     made.SpecificCharacterSet = "ISO_IR 192"

@@ -147,10 +147,10 @@ def _image_header(path: Path, reader: sitk.ImageFileReader, tags: Mapping[str, s
     positions = _numbers([tags["0020|0032"]], 3) if frames == 1 and "0020|0032" in tags else None
     has_axes = "0020|0037" in tags and bool({"0028|0030", "0018|1164", "0018|2010"} & set(tags))
     rescaled = "0028|1052" in tags
-    if tags.get("0008|0016") in ENHANCED:
-        positions, has_axes, rescaled = _of_frames(path)
     axes_mm = None
-    if has_axes and len(reader.GetSize()) == 3:
+    if tags.get("0008|0016") in ENHANCED:
+        positions, axes_mm, rescaled = _of_frames(path)
+    elif has_axes and len(reader.GetSize()) == 3:
         axes_mm = (np.asarray(reader.GetDirection()).reshape(3, 3) * np.asarray(reader.GetSpacing()))[:, :2]
     name = [tags.get(key, "") for key in ("0010|0020", "0008|0020", "0020|0011")]
     return ImageHeader(
@@ -165,10 +165,10 @@ def _image_header(path: Path, reader: sitk.ImageFileReader, tags: Mapping[str, s
     )
 
 
-def _of_frames(path: Path) -> tuple[np.ndarray | None, bool, bool]:
-    """Positions of a multi-frame file's frames, whether all have one orientation and spacing, whether values are HU.
+def _of_frames(path: Path) -> tuple[np.ndarray | None, np.ndarray | None, bool]:
+    """Positions of a multi-frame file's frames, their axes if all have the same, whether values are HU.
 
-    The readers tell those of the first frame alone.
+    The readers tell those of the first frame alone, and no spacing where frames are not in the order of their places.
     """
     with path.open("rb") as file:
         header = file.read(MOST_HEADER_BYTES)
@@ -176,8 +176,16 @@ def _of_frames(path: Path) -> tuple[np.ndarray | None, bool, bool]:
     positions = _numbers(_values(header, 0x0020, 0x0032), 3)
     turned, spaced = _values(header, 0x0020, 0x0037), _values(header, 0x0028, 0x0030)
     slopes, intercepts = _values(header, 0x0028, 0x1053), _values(header, 0x0028, 0x1052)
-    same = all(len(set(values)) <= 1 for values in (slopes, intercepts, spaced)) and len(set(turned)) == 1
-    return positions, same and bool(spaced), bool(intercepts)
+    same = all(len(set(values)) == 1 for values in (turned, spaced)) and max(len(set(slopes)), len(set(intercepts))) <= 1
+    return positions, _axes(turned[0], spaced[0]) if same else None, bool(intercepts)
+
+
+def _axes(orientation: str, spacing: str) -> np.ndarray | None:
+    """(3, 2) steps along columns and rows in mm, of two elements' texts."""
+    cosines, steps_mm = _numbers([orientation], 6), _numbers([spacing], 2)
+    if cosines is None or steps_mm is None:
+        return None
+    return np.asarray(cosines.reshape(2, 3).T * steps_mm[0, ::-1])
 
 
 def _ascii(text: str) -> str:
