@@ -18,6 +18,8 @@ from scripts.data.reading.nifti import is_plain_nifti, peek_nifti, read_nifti
 from scripts.data.reading.slicer_segments import BACKGROUND_SEGMENTS, renumbered
 from scripts.data.reading.volume import ITK_SUFFIXES, SUFFIXES, Volume, case_id, has_suffix, is_nifti, volume_error
 
+LARGEST_STROKE = 255  # what background strokes are where nobody says
+
 __all__ = [
     "FolderScan",
     "Volume",
@@ -110,14 +112,14 @@ def read_strokes(
         path: the scribbles.
         grid: shape and affine of the support.
         classes: name -> value, as far as it is known.
-        background: value of background strokes, if it is known.
+        background: value of background strokes; None takes the largest for a segment of that name.
     """
     path = Path(path)
     if not holds_labels(path):
         return read_labels(path)
     from scripts.data.reading.dicom_labels import read_label_object
 
-    outside = {} if background is None else dict.fromkeys(BACKGROUND_SEGMENTS, background)
+    outside = dict.fromkeys(BACKGROUND_SEGMENTS, LARGEST_STROKE if background is None else background)
     return read_label_object(path, grid, {**outside, **classes})
 
 

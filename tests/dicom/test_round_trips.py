@@ -16,7 +16,6 @@ from bundle.dicom.source import read_source
 from bundle.dicom.structure_set import structure_set
 from scripts.common.affines import to_voxels
 from scripts.common.errors import BundleError
-from scripts.data.reading.volume import LPS_TO_RAS
 from scripts.data.volume_io import read_labels, read_volume
 from tests.dicom.conftest import BY, CLASSES, WHEN, facts_of, noisy_hu, noisy_labels, save, write_both
 from tests.fixtures.ct_series import GEOMETRIES, PIXEL_MM, SHAPE, write_ct, write_enhanced_ct

@@ -176,7 +176,7 @@ def _of_frames(path: Path) -> tuple[np.ndarray | None, np.ndarray | None, bool]:
     positions = _numbers(_values(header, 0x0020, 0x0032), 3)
     turned, spaced = _values(header, 0x0020, 0x0037), _values(header, 0x0028, 0x0030)
     slopes, intercepts = _values(header, 0x0028, 0x1053), _values(header, 0x0028, 0x1052)
-    same = all(len(set(values)) == 1 for values in (turned, spaced)) and max(len(set(slopes)), len(set(intercepts))) <= 1
+    same = len(set(turned)) == len(set(spaced)) == 1 and len(set(slopes)) <= 1 and len(set(intercepts)) <= 1
     return positions, _axes(turned[0], spaced[0]) if same else None, bool(intercepts)
 
 

@@ -27,7 +27,7 @@ def read_label_object(path: Path, grid: Grid, values: Mapping[str, int]) -> Volu
         values: name -> value of segments called so (see `plain_name`); others get values that are free, in their order.
 
     Returns:
-        (X, Y, Z) int32 on the grid with the segments' names. Where segments overlap, the later one wins.
+        (X, Y, Z) int16 on the grid with the segments' names. Where segments overlap, the later one wins.
 
     Raises:
         BundleError: it cannot be read, holds no segment, or does not lie on the volume's voxels.
@@ -45,7 +45,7 @@ def read_label_object(path: Path, grid: Grid, values: Mapping[str, int]) -> Volu
     if not found:
         raise volume_error("the segmentation is empty", path, "segments or regions with names", "none")
     names = _numbered(distinct_names([name for _, name, _ in found]), values)
-    labels, overlap = np.zeros(tuple(shape), np.int32), 0
+    labels, overlap = np.zeros(tuple(shape), np.int16), 0
     for value, (_, _, voxels) in zip(names.values(), found, strict=True):
         places = tuple(voxels.T)
         overlap += int(np.count_nonzero(labels[places]))
