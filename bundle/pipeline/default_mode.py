@@ -25,7 +25,7 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
     given_mask = None if settings.support_mask is None else as_nifti(settings.support_mask, support, work)
     mask = {"support_mask": str(given_mask or work.support_mask.label(support))}
     grown = str(work.support_mask.record(support)) if settings.support_mask is None else None
-    accepted = {case: str(as_nifti(file, case, work)) for case, file in accepted_labels(settings).items()}
+    accepted = {case: str(as_nifti(file, case, work)) for case, file in accepted_labels(settings, cohort).items()}
     given = accepted if given_mask is None else accepted | {support: str(given_mask)}
     return Plan(
         localisation=(unsupervised_training("embedding", work.embedding, settings, cohort),),
@@ -118,7 +118,7 @@ def check_inputs(settings: RunSettings, cohort: Cohort) -> None:
     """The support mask on the support's grid, with every class in it; accepted label maps on their cases' grids."""
     if settings.support_mask is not None:
         _check_support_mask(settings.support_mask, cohort)
-    for case, file in accepted_labels(settings).items():
+    for case, file in accepted_labels(settings, cohort).items():
         if case not in cohort.cases or case == cohort.support:
             raise BundleError(
                 "an accepted label map belongs to no case",

@@ -17,6 +17,7 @@ from scripts.data.reading.volume import SUFFIXES, has_suffix
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 SHORTEST_FILE = 132  # preamble and mark
 LEGIBLE_BYTES = 1 << 14  # of a damaged file, for its kind and series
+REFERRING_BYTES = 1 << 20  # of a segmentation, which names each slice of its series
 MOST_HEADER_BYTES = 1 << 24  # of a multi-frame file: some hundred bytes a frame
 MOST_REMEMBERED = 100_000
 
@@ -117,6 +118,11 @@ def holds_labels(path: Path) -> bool:
     start = _start(path, LEGIBLE_BYTES)
     kinds = _values(start, 0x0002, 0x0002) or _values(start, 0x0008, 0x0016)
     return bool(kinds) and kinds[0] in (*SEGMENTATIONS, STRUCTURE_SET)
+
+
+def named_series(path: Path) -> frozenset[str]:
+    """UIDs of the series that a file names: its own, and those that it refers to."""
+    return frozenset(_values(_start(path, REFERRING_BYTES), 0x0020, 0x000E))
 
 
 @lru_cache(MOST_REMEMBERED)
