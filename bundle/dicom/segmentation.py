@@ -12,7 +12,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from bundle.dicom.facts import ClassFacts, Maker
-from bundle.dicom.source import STAGE, SourceSeries, carry_over, stamp
+from bundle.dicom.source import STAGE, SourceSeries, copy_patient_and_study, stamp
 from bundle.dicom.terms import ANATOMICAL_STRUCTURE, PRIVATE, Term
 from scripts.common.errors import BundleError
 
@@ -66,7 +66,7 @@ def segmentation(
         series_description=f"{by.name}, for research only",
         specific_character_set=UTF_8,
     )
-    carry_over(source.first, made)
+    copy_patient_and_study(source.first, made)
     stamp(made, when)
     made.SegmentSequence = list(made.SegmentSequence)
     if any(of_class.anatomy.structure.scheme == PRIVATE for of_class in present):

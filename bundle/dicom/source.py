@@ -21,7 +21,7 @@ EMPTY_IF_UNKNOWN = (  # what every object must have and may leave empty (type 2)
     *("ReferringPhysicianName", "StudyID", "AccessionNumber"),
 )
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-CARRIED = (  # of patient and study, where the series tells them
+PATIENT_AND_STUDY = (  # of patient and study, where the series tells them
     *EMPTY_IF_UNKNOWN,
     *("IssuerOfPatientID", "OtherPatientIDs", "EthnicGroup", "PatientAge", "PatientSize", "PatientWeight"),
     *("StudyInstanceUID", "StudyDescription", "PatientIdentityRemoved", "DeidentificationMethod"),
@@ -114,9 +114,9 @@ def read_source(source: Path) -> SourceSeries:
     return SourceSeries(source, tuple(frames), datasets, LPS_TO_RAS @ affine)
 
 
-def carry_over(source: Dataset, target: Dataset) -> None:
+def copy_patient_and_study(source: Dataset, target: Dataset) -> None:
     """Copy patient and study; what must be there and is not known is empty."""
-    for name in CARRIED:
+    for name in PATIENT_AND_STUDY:
         if name in source:
             target[name] = source[name]
 

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from bundle.dicom.contours import outlines
 from bundle.dicom.facts import ClassFacts, Maker
-from bundle.dicom.source import STAGE, SourceSeries, carry_over, stamp
+from bundle.dicom.source import STAGE, SourceSeries, copy_patient_and_study, stamp
 from bundle.dicom.terms import Term
 from scripts.common.errors import BundleError
 from scripts.data.reading.dicom_series import Frame
@@ -52,7 +52,7 @@ def _empty(source: SourceSeries, by: Maker, mark: str, when: datetime) -> FileDa
     meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
     made = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
     made.SpecificCharacterSet = "ISO_IR 192"
-    carry_over(source.first, made)
+    copy_patient_and_study(source.first, made)
     stamp(made, when)
     del made.ContentDate, made.ContentTime  # of images, no structure set has them
     made.SOPClassUID, made.SOPInstanceUID = RTStructureSetStorage, meta.MediaStorageSOPInstanceUID
