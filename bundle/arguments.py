@@ -40,6 +40,12 @@ def command_parser() -> argparse.ArgumentParser:
     _add_infer_options(
         commands.add_parser("infer", help="label maps of new volumes with a trained segmentation network")
     )
+    export = commands.add_parser("export", help="label maps of DICOM series as DICOM SEG and RTSTRUCT")
+    export.add_argument("--output", type=Path, required=True, help="output folder of oneshot, train or infer")
+    export.add_argument(
+        "--dicom", type=Path, nargs="+", default=[], help="folders with the series, called as the label maps are"
+    )
+    _add_rtstruct(export)
     _add_evaluate_options(commands.add_parser("evaluate", help="Dice, HD95 and surface Dice against label maps"))
     report = commands.add_parser("report", help="write the report of an output folder again")
     report.add_argument("--output", type=Path, required=True)
@@ -99,6 +105,7 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False)
         type=Path,
         help="mode default: folder of label maps ID.nii.gz that you corrected; each helps the rest",
     )
+    _add_rtstruct(parser)
     parser.add_argument("--labels", type=Path, help="folder of true label maps, shown in the report, used nowhere else")
     parser.add_argument(
         "--set",
@@ -125,11 +132,16 @@ def _add_modality(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--modality", choices=MODALITIES, help=text)
 
 
+def _add_rtstruct(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rtstruct", action="store_true", help="of DICOM series also RT structure sets, not only SEG")
+
+
 def _add_infer_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, required=True, help="folder of volumes")
     parser.add_argument("--model", type=Path, required=True, help="folder with model.pt and model.json")
     parser.add_argument("--output", type=Path, required=True, help="folder for the label maps")
     _add_modality(parser, "what the volumes are; auto: what the network was trained on, others are left out")
+    _add_rtstruct(parser)
     parser.add_argument("--device", help="such as cpu or cuda:0")
 
 

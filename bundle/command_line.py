@@ -89,9 +89,9 @@ def _end_unread() -> NoReturn:
 
 
 def _lock(command: str, options: argparse.Namespace) -> AbstractContextManager[None]:
-    """On the folder that the command writes to; none for the report of a folder that is not there, which is refused."""
+    """On the folder that the command writes to; none where `report` or `export` are to refuse one that is not there."""
     output = getattr(options, "output", None)
-    if output is None or (command == "report" and not output.exists()):
+    if output is None or (command in ("report", "export") and not output.exists()):
         return nullcontext()
     return only_command_in(output)
 
@@ -111,6 +111,7 @@ def _check_texts(options: argparse.Namespace) -> None:
 def _oneshot(options: argparse.Namespace) -> None:
     pipeline = _pipeline(options)
     pipeline.run()
+    pipeline.export(options.rtstruct)
     print(f"label maps: {pipeline.work.predictions.path}\nreport: {pipeline.report(options.labels)}")
 
 
@@ -137,14 +138,32 @@ def _train(options: argparse.Namespace) -> None:
     pipeline.train_segmentation()
     pipeline.infer()
     pipeline.self_check()
+    pipeline.export(options.rtstruct)
     print(f"label maps: {pipeline.work.predictions.path}\nreport: {pipeline.report(options.labels)}")
 
 
 def _infer(options: argparse.Namespace) -> None:
     from bundle.pipeline.inference import infer_folder
 
-    infer_folder(options.images, options.model, options.output, options.device, modality=options.modality or AUTO)
+    modality = options.modality or AUTO
+    infer_folder(
+        options.images,
+        options.model,
+        options.output,
+        options.device,
+        modality=modality,
+        structure_sets=options.rtstruct,
+    )
     print(f"label maps: {options.output}")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from bundle.dicom.command import export_folder
+
+    labels = export_folder(options.output, options.dicom, options.rtstruct)
+    print(f"DICOM segmentations: {labels.segmentations.path}")
+    if options.rtstruct:
+        print(f"RT structure sets: {labels.structure_sets.path}")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -207,6 +226,7 @@ COMMANDS = {
     "propagate": _propagate,
     "train": _train,
     "infer": _infer,
+    "export": _export,
     "evaluate": _evaluate,
     "report": _report,
     "package": _package,

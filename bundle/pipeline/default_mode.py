@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from bundle.pipeline.given_labels import accepted_labels, as_nifti
 from bundle.pipeline.plan import CaseByCase, Inference, Mode, Plan, Training, always
 from bundle.pipeline.settings import RunSettings
 from bundle.pipeline.training_folder import (
@@ -19,7 +20,7 @@ from scripts.common.errors import BundleError
 from scripts.common.work_folder import LabelFolder, PropagationFolder, WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.reading.alignment import on_grid_of
-from scripts.data.volume_io import find_label_maps, read_labels
+from scripts.data.volume_io import check_labels, read_labels
 from scripts.networks.embedding_weights import CARD, WEIGHTS, load_embedding, trained_spacing_mm
 from scripts.networks.loading import check_modality, read_card
 
@@ -29,10 +30,11 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
     work, support = WorkFolder(cohort.output_dir), support_of(cohort)
     embedding = (settings.weights or work.path) / "embedding"
     network = {"embedding_dir": str(embedding)}
-    mask = {"support_mask": str(settings.support_mask or work.support_mask.label(support))}
+    given_mask = None if settings.support_mask is None else as_nifti(settings.support_mask, support, work)
+    mask = {"support_mask": str(given_mask or work.support_mask.label(support))}
     grown = str(work.support_mask.record(support)) if settings.support_mask is None else None
-    accepted = {case: str(file) for case, file in _accepted(settings).items()}
-    given = accepted if settings.support_mask is None else accepted | {support: str(settings.support_mask)}
+    accepted = {case: str(as_nifti(file, case, work)) for case, file in accepted_labels(settings, cohort).items()}
+    given = accepted if given_mask is None else accepted | {support: str(given_mask)}
     kept = accepted | {support: mask["support_mask"]}  # the support keeps its own mask, given or grown
     return Plan(
         localisation=(unsupervised_training("embedding", work.embedding, settings, cohort),),
@@ -105,9 +107,9 @@ def _check(title: str, results: LabelFolder, checks: Path, mask: Mapping[str, st
 
 def check_settings(settings: RunSettings) -> None:
     """The support mask and the folder of accepted label maps are there and can be read."""
-    _accepted(settings)
+    accepted_labels(settings)
     if settings.support_mask is not None:
-        read_labels(settings.support_mask)
+        check_labels(settings.support_mask)
 
 
 def check_weights(settings: RunSettings, weights: Path) -> None:
@@ -136,7 +138,7 @@ def check_inputs(settings: RunSettings, cohort: Cohort) -> None:
         check_modality(settings.weights / "embedding", WEIGHTS, cohort.modality)
     if settings.support_mask is not None:
         _check_support_mask(settings.support_mask, cohort)
-    for case, file in _accepted(settings).items():
+    for case, file in accepted_labels(settings, cohort).items():
         if case not in cohort.cases or case == cohort.support:
             raise BundleError(
                 "an accepted label map belongs to no case",
@@ -145,7 +147,7 @@ def check_inputs(settings: RunSettings, cohort: Cohort) -> None:
                 file=file,
                 expected="the name of a case but the support, whose label map is --support-mask",
             )
-        label = read_labels(file, cohort.classes)
+        label = read_labels(file, cohort.classes, cohort.cases[case].grid)
         on_grid_of(label, cohort.cases[case], file, "accepted label map's voxels", "the case's")
 
 
@@ -161,8 +163,9 @@ def support_of(cohort: Cohort) -> str:
 
 
 def _check_support_mask(file: Path, cohort: Cohort) -> None:
-    given = read_labels(file, cohort.classes)
-    label = on_grid_of(given, cohort.cases[support_of(cohort)], file, "support mask's voxels")
+    support = cohort.cases[support_of(cohort)]
+    given = read_labels(file, cohort.classes, support.grid)
+    label = on_grid_of(given, support, file, "support mask's voxels")
     missing = [name for name, value in cohort.classes.items() if not (label.array == value).any()]
     if missing:
         raise BundleError(
@@ -173,16 +176,6 @@ def _check_support_mask(file: Path, cohort: Cohort) -> None:
             expected=", ".join(f"{name} {value}" for name, value in cohort.classes.items()),
             found="no " + ", ".join(missing),
         )
-
-
-def _accepted(settings: RunSettings) -> dict[str, Path]:
-    """Case -> label map that the user accepted, in the order of names."""
-    if settings.accepted is None:
-        return {}
-    if not settings.accepted.is_dir():
-        problem, expected = "the folder of accepted label maps is missing", "a folder of label maps ID.nii.gz"
-        raise BundleError(problem, stage="settings", file=settings.accepted, expected=expected)
-    return {case: file.absolute() for case, file in find_label_maps(settings.accepted).items()}
 
 
 MODE = Mode(("embedding",), check_settings, check_weights, spacing_mm, bias_correction, check_inputs, plan)

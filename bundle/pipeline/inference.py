@@ -33,6 +33,7 @@ def infer_folder(
     device: str | None = None,
     keep_probabilities: bool = False,
     modality: str = AUTO,
+    structure_sets: bool = False,
 ) -> None:
     """Run `configs/inference.json` with the settings of the network's card; label maps it made before are kept.
 
@@ -43,11 +44,14 @@ def infer_folder(
         device: such as "cpu"; None takes a GPU if there is one.
         keep_probabilities: leave the network's class probabilities in `OUTPUT/probabilities/` as well.
         modality: "ct" or "mr", what all volumes are; "auto" takes those that are what the network was trained on.
+        structure_sets: label maps of DICOM series are also written as RT structure sets, not only as segmentations.
 
     Raises:
         BundleError: no such network, one of the other modality, no usable volume, or an output folder that is the
             images folder or in use. A volume that is not usable beside others is left out, and told.
     """
+    from bundle.dicom.command import export_inferred
+
     overrides = network_overrides(model) | device_override(device)
     trained = _modality(model, modality)
     labels = network_labels(model, output, keep_probabilities, deciding_values(read_configs(CONFIG)))
@@ -56,6 +60,7 @@ def infer_folder(
     refuse_images_among_results(images, output, ("images",), "inference")
     with only_command_in(output):
         _infer_volumes(scan, images, labels, overrides, trained)
+        export_inferred(labels.labels, scan.volumes, structure_sets)
 
 
 def _modality(model: Path, asked: str) -> Modality:

@@ -12,6 +12,7 @@ from bundle.folder_lock import only_command_in
 from bundle.output_folder import refuse_foreign, refuse_images_among_results
 from bundle.pipeline.configs import device_override
 from bundle.pipeline.default_mode import support_of
+from bundle.pipeline.given_labels import as_nifti, convert_given
 from bundle.pipeline.modes import MODES
 from bundle.pipeline.plan import Mode, Stage, Training
 from bundle.pipeline.runner import Runner
@@ -63,6 +64,7 @@ class Pipeline:
                 bias_correction=mode.bias_correction(settings),
             )
             keep_remarks(self.cohort, self._remarks)
+            convert_given(settings, self.cohort)
             self.runner = Runner(self.settings, self.cohort, self.directory)
             save_settings(settings)
 
@@ -111,6 +113,17 @@ class Pipeline:
         """Say how far to trust the label maps in `predictions/`."""
         self._run(self.plan.self_check)
 
+    def export(self, structure_sets: bool = False) -> None:
+        """Label maps of cases that came as DICOM series also as DICOM, beside `predictions/`.
+
+        Args:
+            structure_sets: as RT structure sets, too.
+        """
+        from bundle.dicom.command import export_run, series_of
+
+        if series_of(self.cohort):
+            self.directory.run("dicom", lambda: export_run(self.cohort, structure_sets))
+
     def report(self, labels: Path | None = None) -> Path:
         """Write the report; quick, so always done again."""
         return write_report(self.output, labels)
@@ -135,7 +148,8 @@ class Pipeline:
 
     def support_mask(self) -> Path:
         """The support's label map: accepted by the user, or as grown."""
-        return self.settings.support_mask or self.work.support_mask.label(support_of(self.cohort))
+        support, given = support_of(self.cohort), self.settings.support_mask
+        return self.work.support_mask.label(support) if given is None else as_nifti(given, support, self.work)
 
     def support_mask_record(self) -> Path | None:
         """What is known of how the support mask grew; None where the user gave it."""

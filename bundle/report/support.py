@@ -16,6 +16,7 @@ from bundle.report.volumes import SMALLEST_VIEW_MM, RasVolume, View, open_image,
 from scripts.common.errors import BundleError
 from scripts.data.records import PseudoLabelRecord
 from scripts.data.scribbles import BACKGROUND
+from scripts.data.volume_io import holds_labels
 
 SUPPORT_VIEW_MM = 1.6 * SMALLEST_VIEW_MM
 CLEAR_BORDER = 0.9  # border confidence from which on a border is not remarked on
@@ -92,6 +93,8 @@ def _support_mask(run: Run, support: str) -> SupportMask | None:
     """As given or grown; None where there is none that can be read."""
     given, grown = run.choices.support_mask, run.folder.support_mask
     path = given or grown.label(support)
+    if given is not None and holds_labels(given):
+        path = run.folder.given.label(support)
     labels, _ = tolerant(lambda file: open_labels(file, run.classes), path)
     if labels is None:
         return None

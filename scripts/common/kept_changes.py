@@ -18,7 +18,7 @@ SET_ASIDE = "set_aside"
 BLOCK = 1 << 20
 
 
-def set_aside_changed(record: Path) -> Path | None:
+def set_aside_changed(record: Path, label: Path | None = None) -> Path | None:
     """Move the label map that a record speaks of into a folder beside it, if it was changed after it was made.
 
     A folder `set_aside` holds what `--accepted` takes; a second version of a case goes to `set_aside_2`. A file that
@@ -26,11 +26,12 @@ def set_aside_changed(record: Path) -> Path | None:
 
     Args:
         record: `ID.json`, beside `ID.nii.gz`; of other records nothing is moved.
+        label: the label map, if it is called otherwise.
 
     Returns:
         Where the label map is now; None if it was not moved.
     """
-    label = LabelFolder(record.parent).label(record.stem)
+    label = label or LabelFolder(record.parent).label(record.stem)
     if not label.is_file() or not _was_changed(record, label) or not _is_sound(label):
         return None
     place = next(place for place in _places(label) if _is_free(place))
@@ -60,7 +61,13 @@ def _was_changed(record: Path, label: Path) -> bool:
 
 
 def _is_sound(label: Path) -> bool:
-    """Whether the whole of a compressed NIfTI file can be read; nibabel alone does not look at its checksum."""
+    """Whether the whole of a compressed NIfTI file can be read; nibabel alone does not look at its checksum.
+
+    Of a DICOM file counts that it is one.
+    """
+    if label.suffix == ".dcm":
+        with label.open("rb") as file:
+            return file.read(132).endswith(b"DICM")
     try:
         read_result(label)
         with gzip.open(label) as file:

@@ -49,6 +49,21 @@ class PropagationFolder:
 
 
 @dataclass(frozen=True)
+class DicomFolder:
+    """Label maps as DICOM objects of one kind, each with a record of what made it: `ID.dcm`, `ID.json`."""
+
+    path: Path
+
+    def label(self, case: str) -> Path:
+        """The object."""
+        return self.path / f"{case}.dcm"
+
+    def record(self, case: str) -> Path:
+        """Written last: with it the case counts as done."""
+        return self.path / f"{case}.json"
+
+
+@dataclass(frozen=True)
 class LabelFolder:
     """Label maps on each case's own grid, each with a record of what made it: `ID.nii.gz`, `ID.json`."""
 
@@ -63,6 +78,16 @@ class LabelFolder:
     def joined(self) -> PropagationFolder:
         """Those and the atlases' joined (mode `default`)."""
         return PropagationFolder(self.path / "propagation")
+
+    @property
+    def segmentations(self) -> DicomFolder:
+        """The label maps of DICOM series as DICOM segmentations (SEG)."""
+        return DicomFolder(self.path / "dicom")
+
+    @property
+    def structure_sets(self) -> DicomFolder:
+        """The label maps of DICOM series as RT structure sets (RTSTRUCT)."""
+        return DicomFolder(self.path / "rtstruct")
 
     def label(self, case: str) -> Path:
         """(X, Y, Z) uint8 label values on the case's own grid."""
@@ -146,6 +171,11 @@ class WorkFolder:
     def scribbles(self) -> Path:
         """NIfTI conversion of the support's strokes in another format, `SUPPORT.nii.gz`."""
         return self.path / "scribbles"
+
+    @property
+    def given(self) -> LabelFolder:
+        """NIfTI conversions of label maps that were given as DICOM: the support mask and accepted ones."""
+        return LabelFolder(self.path / "given")
 
     @property
     def prnet(self) -> Path:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
+import numpy as np
+
 from scripts.common.errors import BundleError
 from scripts.common.names import CASE_NAME, is_case_name
 from scripts.common.schema import FINITE, LINE, TEXT, Kind, list_of, number, shown, whole
@@ -45,6 +47,11 @@ class Case:
     affine: tuple[tuple[float, ...], ...]
     orientation: str
     sha256: str
+
+    @property
+    def grid(self) -> tuple[tuple[int, int, int], np.ndarray]:
+        """Shape and affine: where its label maps lie."""
+        return self.shape, np.asarray(self.affine)
 
     def to_json(self) -> dict[str, Any]:
         """The fields, paths as text."""

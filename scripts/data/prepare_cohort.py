@@ -31,7 +31,7 @@ from scripts.data.stroke_classes import (
     resolve_classes,
 )
 from scripts.data.volume_cache import CachedCase, VolumeCache, fingerprint
-from scripts.data.volume_io import Volume, case_id, is_plain_nifti, read_labels, scan_folder
+from scripts.data.volume_io import Volume, case_id, is_plain_nifti, read_labels, read_strokes, scan_folder
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ def prepare_cohort(
         classes, background = earlier.classes or None, earlier.background
     given = [_real(file) for file in (scribbles, support_mask) if file is not None]
     given += earlier.given if earlier else []
+    unused |= {file: GIVEN for file in unused if _real(file) in given}
     for name in [name for name, path in sources.items() if _real(path) in given]:
         unused[str(sources.pop(name))] = GIVEN
     if scribbles is not None and support is None:
@@ -260,7 +261,7 @@ def _read_strokes(
     Returns:
         What their values mean, the NIfTI file to use, and the strokes if they are still to be written there.
     """
-    drawn = read_labels(scribbles)
+    drawn = read_strokes(scribbles, support.grid, classes or {}, background)
     strokes = on_grid_of(drawn, support, scribbles, "scribbles")
     labels = labels_beside(scribbles, strokes.names, classes, images)
     meaning = resolve_classes(drawn_values(strokes.array), classes, background, labels, scribbles)

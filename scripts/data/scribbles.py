@@ -17,7 +17,7 @@ from scripts.common.work_folder import WorkFolder
 from scripts.data.cached_volume import read_cached
 from scripts.data.cohort import Cohort
 from scripts.data.reading.alignment import on_grid_of
-from scripts.data.volume_io import Volume, read_labels
+from scripts.data.volume_io import Volume, read_labels, read_strokes
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,9 @@ def check_scribbles(cohort: Cohort, scribbles: Path) -> list[str]:
         return []
     cached = read_cached(cohort, cohort.support)
     body = Volume(cached.body.numpy(), cached.affine)
-    strokes = on_grid_of(read_labels(scribbles), cohort.cases[cohort.support], scribbles, "scribbles")
+    case = cohort.cases[cohort.support]
+    drawn = read_strokes(scribbles, case.grid, cohort.classes, cohort.background)
+    strokes = on_grid_of(drawn, case, scribbles, "scribbles")
     try:
         sentences = judge_strokes(strokes, body, cohort.classes)
     except BundleError as error:

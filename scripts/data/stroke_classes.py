@@ -12,10 +12,9 @@ import numpy as np
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.common.names import CLASS_NAME, is_class_name
-from scripts.data.reading.slicer_segments import plain_name
+from scripts.data.reading.slicer_segments import BACKGROUND_SEGMENTS, plain_name
 
 STAGE = "cohort"
-BACKGROUND_SEGMENTS = ("background", "outside")
 LARGEST_LABEL = 254  # label maps are uint8, 255 stands for undecided
 
 

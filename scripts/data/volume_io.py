@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,26 +10,32 @@ import numpy as np
 
 from scripts.common.errors import BundleError, in_short
 from scripts.data.reading.detached_data import data_files
-from scripts.data.reading.dicom_headers import is_dicom
+from scripts.data.reading.dicom_headers import holds_labels, is_dicom
 from scripts.data.reading.dicom_series import peek_series, read_series, series_files
 from scripts.data.reading.folder import FolderScan, find_label_maps, find_volumes, scan_folder
 from scripts.data.reading.grid_limits import check_grid
 from scripts.data.reading.itk_files import peek_itk, read_itk
 from scripts.data.reading.nifti import is_plain_nifti, peek_nifti, read_nifti
-from scripts.data.reading.slicer_segments import renumbered
-from scripts.data.reading.volume import ITK_SUFFIXES, Volume, case_id, has_suffix, is_nifti, volume_error
+from scripts.data.reading.slicer_segments import BACKGROUND_SEGMENTS, renumbered
+from scripts.data.reading.volume import ITK_SUFFIXES, SUFFIXES, Volume, case_id, has_suffix, is_nifti, volume_error
+
+LARGEST_STROKE = 255  # what background strokes are where nobody says
 
 __all__ = [
     "FolderScan",
     "Volume",
     "case_id",
     "check_grid",
+    "check_labels",
     "find_label_maps",
     "find_volumes",
+    "holds_labels",
+    "is_dicom_series",
     "is_nifti",
     "is_plain_nifti",
     "peek_grid",
     "read_labels",
+    "read_strokes",
     "read_volume",
     "scan_folder",
     "source_files",
@@ -61,7 +67,11 @@ def read_volume(path: str | Path, strict: bool = False) -> Volume:
     return replace(volume, array=array)
 
 
-def read_labels(path: str | Path, classes: Mapping[str, int] | None = None) -> Volume:
+def read_labels(
+    path: str | Path,
+    classes: Mapping[str, int] | None = None,
+    grid: tuple[Sequence[int], np.ndarray] | None = None,
+) -> Volume:
     """Read a label or scribble map: (X, Y, Z) int16 or int32; may be all zero.
 
     A segmentation of 3D Slicer may cover a part of its study: `on_grid_of` places it.
@@ -69,11 +79,15 @@ def read_labels(path: str | Path, classes: Mapping[str, int] | None = None) -> V
     Args:
         path: the label map.
         classes: name -> value that segments of these names get; None leaves values as they are.
+        grid: shape and affine of the volume that it belongs to; a DICOM segmentation or structure set, which lies on
+            its grid alone, is read onto it.
 
     Raises:
         BundleError: as `read_volume`, or values that are no whole numbers.
     """
     path = Path(path)
+    if holds_labels(path):
+        return _read_label_object(path, classes or {}, grid)
     volume = _read(path, strict=True)
     array = volume.array
     if not np.all(np.isfinite(array)):
@@ -88,6 +102,41 @@ def read_labels(path: str | Path, classes: Mapping[str, int] | None = None) -> V
     labels = np.ascontiguousarray(labels, dtype=np.int16 if small else np.int32)
     labels, names = renumbered(labels, volume.names, classes or {})
     return Volume(labels, volume.affine, volume.remarks, names)
+
+
+def read_strokes(
+    path: str | Path, grid: tuple[Sequence[int], np.ndarray], classes: Mapping[str, int], background: int | None
+) -> Volume:
+    """As `read_labels`, without renumbering; what DICOM holds beside the classes gets values of its own, too.
+
+    Args:
+        path: the scribbles.
+        grid: shape and affine of the support.
+        classes: name -> value, as far as it is known.
+        background: value of background strokes; None takes the largest for a segment of that name.
+    """
+    path = Path(path)
+    if not holds_labels(path):
+        return read_labels(path)
+    from scripts.data.reading.dicom_labels import read_label_object
+
+    outside = dict.fromkeys(BACKGROUND_SEGMENTS, LARGEST_STROKE if background is None else background)
+    return read_label_object(path, grid, {**outside, **classes})
+
+
+def check_labels(path: str | Path) -> None:
+    """Raises BundleError unless the label map can be read, before it is known on which grid."""
+    if not holds_labels(Path(path)):
+        read_labels(path)
+        return
+    from scripts.data.reading.dicom_labels import check_label_object
+
+    check_label_object(Path(path))
+
+
+def is_dicom_series(path: str | Path) -> bool:
+    """Whether a source that `scan_folder` found is a DICOM series: a folder, or one of its slices."""
+    return Path(path).is_dir() or _is_slice(Path(path))
 
 
 def peek_grid(path: str | Path) -> tuple[tuple[int, ...], np.ndarray]:
@@ -110,8 +159,18 @@ def source_files(path: str | Path) -> list[Path]:
     return series_files(path) if path.is_dir() or _is_slice(path) else [path]
 
 
+def _read_label_object(path: Path, classes: Mapping[str, int], grid: tuple[Sequence[int], np.ndarray] | None) -> Volume:
+    from scripts.data.reading.dicom_labels import known_segments, read_label_object
+
+    if grid is None:
+        expected = "a NIfTI label map here: DICOM segmentations are read where the volume they belong to is known"
+        raise volume_error("the label map's volume is not known", path, expected, "a DICOM segmentation")
+    volume = read_label_object(path, grid, classes)
+    return known_segments(volume, classes, path) if classes else volume
+
+
 def _is_slice(path: Path) -> bool:
-    return not is_nifti(path) and path.is_file() and is_dicom(path)
+    return not has_suffix(path, SUFFIXES) and path.is_file() and is_dicom(path)
 
 
 def _read(path: Path, strict: bool) -> Volume:

@@ -184,7 +184,8 @@ def _cases_to_compare(
 
 
 def _evaluate_case(case: str, prediction: Path, label: Path, classes: Mapping[str, int]) -> dict[str, ClassScores]:
-    predicted, truth = read_labels(prediction, classes), read_labels(label, classes)
+    predicted = read_labels(prediction, classes)
+    truth = read_labels(label, classes, (predicted.array.shape, predicted.affine))
     predicted, truth = _on_one_grid(case, prediction, predicted, truth)
     _judge_labels(case, {prediction: predicted, label: truth}, classes)
     return {

@@ -17,6 +17,7 @@ from scripts.data.reading.volume import SUFFIXES, has_suffix
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 SHORTEST_FILE = 132  # preamble and mark
 LEGIBLE_BYTES = 1 << 14  # of a damaged file, for its kind and series
+REFERRING_BYTES = 1 << 20  # of a segmentation, which names each slice of its series
 MOST_HEADER_BYTES = 1 << 24  # of a multi-frame file: some hundred bytes a frame
 MOST_REMEMBERED = 100_000
 
@@ -32,6 +33,8 @@ OTHER_OBJECTS = {  # first number after STORAGE -> what it is; those are never s
     "104": "encapsulated document",
     "481": "radiotherapy object",
 }
+SEGMENTATIONS = (STORAGE + "66.4", STORAGE + "66.7")  # segments, label map
+STRUCTURE_SET = STORAGE + "481.3"
 ENHANCED = {STORAGE + kind for kind in ("2.1", "2.2", "4.1", "128.1")}  # GDCM rescales frames of these alone
 DIRECTORY = "1.2.840.10008.1.3.10"
 
@@ -108,6 +111,20 @@ def is_dicom(path: Path) -> bool:
     return begins or path.name.lower().endswith(DICOM_SUFFIXES)
 
 
+def holds_labels(path: Path) -> bool:
+    """Whether the file is a DICOM segmentation or an RT structure set."""
+    if not path.is_file() or not is_dicom(path):
+        return False
+    start = _start(path, LEGIBLE_BYTES)
+    kinds = _values(start, 0x0002, 0x0002) or _values(start, 0x0008, 0x0016)
+    return bool(kinds) and kinds[0] in (*SEGMENTATIONS, STRUCTURE_SET)
+
+
+def named_series(path: Path) -> frozenset[str]:
+    """UIDs of the series that a file names: its own, and those that it refers to."""
+    return frozenset(_values(_start(path, REFERRING_BYTES), 0x0020, 0x000E))
+
+
 @lru_cache(MOST_REMEMBERED)
 def _read_header(path: Path, size: int, mtime_ns: int) -> ImageHeader | Damaged | str | None:
     """The header, or what else the file is; None if it is no DICOM. Size and time tell a changed file."""
@@ -136,10 +153,10 @@ def _image_header(path: Path, reader: sitk.ImageFileReader, tags: Mapping[str, s
     positions = _numbers([tags["0020|0032"]], 3) if frames == 1 and "0020|0032" in tags else None
     has_axes = "0020|0037" in tags and bool({"0028|0030", "0018|1164", "0018|2010"} & set(tags))
     rescaled = "0028|1052" in tags
-    if tags.get("0008|0016") in ENHANCED:
-        positions, has_axes, rescaled = _of_frames(path)
     axes_mm = None
-    if has_axes and len(reader.GetSize()) == 3:
+    if tags.get("0008|0016") in ENHANCED:
+        positions, axes_mm, rescaled = _of_frames(path)
+    elif has_axes and len(reader.GetSize()) == 3:
         axes_mm = (np.asarray(reader.GetDirection()).reshape(3, 3) * np.asarray(reader.GetSpacing()))[:, :2]
     name = [tags.get(key, "") for key in ("0010|0020", "0008|0020", "0020|0011")]
     return ImageHeader(
@@ -154,10 +171,10 @@ def _image_header(path: Path, reader: sitk.ImageFileReader, tags: Mapping[str, s
     )
 
 
-def _of_frames(path: Path) -> tuple[np.ndarray | None, bool, bool]:
-    """Positions of a multi-frame file's frames, whether all have one orientation and spacing, whether values are HU.
+def _of_frames(path: Path) -> tuple[np.ndarray | None, np.ndarray | None, bool]:
+    """Positions of a multi-frame file's frames, their axes if all have the same, whether values are HU.
 
-    The readers tell those of the first frame alone.
+    The readers tell those of the first frame alone, and no spacing where frames are not in the order of their places.
     """
     with path.open("rb") as file:
         header = file.read(MOST_HEADER_BYTES)
@@ -165,8 +182,16 @@ def _of_frames(path: Path) -> tuple[np.ndarray | None, bool, bool]:
     positions = _numbers(_values(header, 0x0020, 0x0032), 3)
     turned, spaced = _values(header, 0x0020, 0x0037), _values(header, 0x0028, 0x0030)
     slopes, intercepts = _values(header, 0x0028, 0x1053), _values(header, 0x0028, 0x1052)
-    same = all(len(set(values)) <= 1 for values in (slopes, intercepts, spaced)) and len(set(turned)) == 1
-    return positions, same and bool(spaced), bool(intercepts)
+    same = len(set(turned)) == len(set(spaced)) == 1 and len(set(slopes)) <= 1 and len(set(intercepts)) <= 1
+    return positions, _axes(turned[0], spaced[0]) if same else None, bool(intercepts)
+
+
+def _axes(orientation: str, spacing: str) -> np.ndarray | None:
+    """(3, 2) steps along columns and rows in mm, of two elements' texts."""
+    cosines, steps_mm = _numbers([orientation], 6), _numbers([spacing], 2)
+    if cosines is None or steps_mm is None:
+        return None
+    return np.asarray(cosines.reshape(2, 3).T * steps_mm[0, ::-1])
 
 
 def _ascii(text: str) -> str:

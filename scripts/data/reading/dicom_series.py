@@ -107,6 +107,17 @@ def series_files(source: Path) -> list[Path]:
     return list(dict.fromkeys(series.placed[frame].image.path for place in stack.places for frame in place))
 
 
+def volume_frames(source: Path) -> tuple[list[Frame], np.ndarray]:
+    """One frame for each slice of the series' volume, in their order, and (4, 4) affine in mm, LPS.
+
+    Raises:
+        BundleError: the series is no volume.
+    """
+    series = open_series(source)
+    stack = _volume_stack(series)
+    return [series.placed[place[0]] for place in stack.places], stack.affine()
+
+
 def peek_series(source: Path) -> tuple[tuple[int, ...], np.ndarray]:
     """Shape and affine by the headers alone.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scripts.common.errors import BundleError
 from scripts.data.reading.detached_data import data_files
-from scripts.data.reading.dicom_headers import DicomFolder, read_headers
+from scripts.data.reading.dicom_headers import DICOM_SUFFIXES, DicomFolder, holds_labels, read_headers
 from scripts.data.reading.dicom_series import Series, all_series
 from scripts.data.reading.grid_limits import MINIMUM_VOXELS
 from scripts.data.reading.volume import (
@@ -46,10 +46,11 @@ def find_volumes(folder: str | Path) -> dict[str, Path]:
 
 
 def find_label_maps(folder: str | Path) -> dict[str, Path]:
-    """Label maps of a folder by identifier: as `find_volumes`, and segmentations of 3D Slicer."""
+    """Label maps of a folder by identifier: as `find_volumes`, and segmentations of 3D Slicer and DICOM."""
     folder = _existing(folder)
-    maps = [path for path in _visible(folder) if has_suffix(path, SEGMENTATION_SUFFIXES)]
-    return _named([*((case_id(path), path) for path in maps), *scan_folder(folder).volumes.items()])
+    maps = [(case_id(path), path) for path in _visible(folder) if has_suffix(path, SEGMENTATION_SUFFIXES)]
+    maps += [(_without(path.name, DICOM_SUFFIXES), path) for path in _visible(folder) if holds_labels(path)]
+    return _named([*maps, *scan_folder(folder).volumes.items()])
 
 
 def scan_folder(folder: str | Path) -> FolderScan:
@@ -95,6 +96,10 @@ def _existing(folder: str | Path) -> Path:
     if not folder.is_dir():
         raise BundleError("the images folder is missing", file=folder, expected="a folder of volumes")
     return folder
+
+
+def _without(name: str, suffixes: tuple[str, ...]) -> str:
+    return next((name[: -len(suffix)] for suffix in suffixes if name.lower().endswith(suffix)), name)
 
 
 def _visible(folder: Path) -> list[Path]:

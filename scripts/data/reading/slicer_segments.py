@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+BACKGROUND_SEGMENTS = ("background", "outside")  # of strokes
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -59,7 +61,7 @@ def merge_layers(layers: np.ndarray, segments: Sequence[Segment]) -> tuple[np.nd
         inside = layers[segment.layer] == segment.value
         overlap |= inside & (labels > 0)
         labels[inside] = value
-    return labels, dict(zip(_distinct([s.name for s in segments]), values, strict=True)), int(overlap.sum())
+    return labels, dict(zip(distinct_names([s.name for s in segments]), values, strict=True)), int(overlap.sum())
 
 
 def renumbered(
@@ -87,7 +89,7 @@ def plain_name(name: str) -> str:
     return name.strip().lower().replace(" ", "_")
 
 
-def _distinct(names: Sequence[str]) -> list[str]:
+def distinct_names(names: Sequence[str]) -> list[str]:
     """Names that no two segments share: "a", "a" -> "a", "a (2)"."""
     distinct: list[str] = []
     for name in names:

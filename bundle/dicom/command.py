@@ -1,0 +1,128 @@
+"""What is exported of a run's or of `infer`'s output folder, and to which series it belongs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from bundle.dicom.export import STAGE, Export
+from bundle.pipeline.network_labels import FOLDER_RECORD
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json
+from scripts.common.work_folder import LabelFolder, WorkFolder
+from scripts.data.cohort import Cohort, load_cohort
+from scripts.data.volume_io import find_volumes, is_dicom_series
+
+logger = logging.getLogger(__name__)
+
+
+def series_of(cohort: Cohort) -> dict[str, Path]:
+    """Case -> its DICOM series, of those that came as one."""
+    return {name: case.source for name, case in cohort.cases.items() if is_dicom_series(case.source)}
+
+
+def export_run(cohort: Cohort, structure_sets: bool) -> bool:
+    """Write the final label maps of a run's DICOM series as DICOM; whether there was anything to write.
+
+    What cannot be written is told and stops nothing.
+    """
+    work = WorkFolder(cohort.output_dir)
+    export = Export(work.predictions, cohort.classes, work.self_check, structure_sets)
+    marks = {name: case.sha256 for name, case in cohort.cases.items()}
+    return _tolerantly(export, series_of(cohort), marks)
+
+
+def export_inferred(labels: LabelFolder, volumes: Mapping[str, Path], structure_sets: bool) -> bool:
+    """Write the label maps that `infer` made of DICOM series as DICOM; as `export_run`."""
+    sources = {case: source for case, source in volumes.items() if is_dicom_series(source)}
+    return bool(sources) and _tolerantly(Export(labels, _classes(labels), None, structure_sets), sources, {})
+
+
+def export_folder(output: Path, dicom: Sequence[Path], structure_sets: bool) -> LabelFolder:
+    """Write the label maps of an output folder as DICOM, whether a run or `infer` made it.
+
+    Args:
+        output: the folder.
+        dicom: folders of series, or series, called as the cases are; needed where the cases did not come as DICOM, or
+            their series lie elsewhere now.
+        structure_sets: also as RT structure sets.
+
+    Returns:
+        The label maps, whose `segmentations` and `structure_sets` were filled.
+
+    Raises:
+        BundleError: there is nothing to export, or nothing of it could be.
+    """
+    labels, classes, checks, sources = _content(output)
+    sources |= _named(dicom)
+    sources = {case: source for case, source in sources.items() if labels.label(case).exists()}
+    if not sources:
+        raise BundleError(
+            "no label map belongs to a DICOM series that is known",
+            stage=STAGE,
+            file=labels.path,
+            expected="--dicom with the series' folders, called as the label maps are",
+            found=_some(sorted(file.name for file in labels.path.glob("*.nii.gz"))) or "no label maps",
+        )
+    _, failed = Export(labels, classes, checks, structure_sets).run(sources)
+    if len(failed) == len(sources):
+        raise next(iter(failed.values()))
+    _tell(failed)
+    return labels
+
+
+def _content(output: Path) -> tuple[LabelFolder, Mapping[str, int], Path | None, dict[str, Path]]:
+    """Label maps, classes, self-check and known series of an output folder."""
+    work = WorkFolder(output.absolute())
+    if work.cohort.exists():
+        cohort = load_cohort(output)
+        return work.predictions, cohort.classes, work.self_check, series_of(cohort)
+    labels = LabelFolder(output.absolute())
+    return labels, _classes(labels), None, {}
+
+
+def _classes(labels: LabelFolder) -> dict[str, int]:
+    """Those of the network that made the label maps."""
+    file = labels.path / FOLDER_RECORD
+    expected = "an output folder of `oneshot`, `train` or `infer`"
+    if not file.exists():
+        raise BundleError("this folder holds no results", stage=STAGE, file=labels.path, expected=expected)
+    content = read_json(file, expected)
+    try:
+        return {str(name): int(value) for name, value in content["network"]["classes"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError("the record is damaged", stage=STAGE, file=file, expected=expected, found=error) from error
+
+
+def _named(folders: Sequence[Path]) -> dict[str, Path]:
+    """Case -> series, of folders of series and of series themselves."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        volumes = find_volumes(folder)
+        found |= {case: source for case, source in volumes.items() if is_dicom_series(source)}
+        loose = [source for source in volumes.values() if source.parent == folder and not source.is_dir()]
+        if loose:
+            found[folder.absolute().name] = folder
+    return found
+
+
+def _tolerantly(export: Export, sources: Mapping[str, Path], marks: Mapping[str, str]) -> bool:
+    present = {case: source for case, source in sources.items() if export.labels.label(case).exists()}
+    try:
+        done, failed = export.run(present, marks)
+    except BundleError as error:
+        logger.warning("not written as DICOM: %s", " ".join(str(error).split()))
+        return False
+    _tell(failed)
+    return bool(done)
+
+
+def _tell(failed: Mapping[str, BundleError]) -> None:
+    for case, error in failed.items():
+        logger.warning("%s: not written as DICOM: %s", case, " ".join(str(error).split()))
+
+
+def _some(names: Collection[str], most: int = 5) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(list(names)[:most]) + rest
