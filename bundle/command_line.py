@@ -111,7 +111,7 @@ def _check_texts(options: argparse.Namespace) -> None:
 def _oneshot(options: argparse.Namespace) -> None:
     pipeline = _pipeline(options)
     pipeline.run()
-    print(f"label maps: {pipeline.work.predictions.path}\nreport: {pipeline.report(options.labels)}")
+    _end(pipeline, options)
 
 
 def _support_mask(options: argparse.Namespace) -> None:
@@ -123,7 +123,7 @@ def _support_mask(options: argparse.Namespace) -> None:
 def _propagate(options: argparse.Namespace) -> None:
     pipeline = _pipeline(options, needs_weights=True)
     pipeline.propagate()
-    print(f"pseudo labels: {pipeline.work.pseudo_labels.path}\nreport: {pipeline.report(options.labels)}")
+    _end(pipeline, options, final=False)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -131,14 +131,16 @@ def _train(options: argparse.Namespace) -> None:
     pipeline.train_segmentation()
     pipeline.infer()
     pipeline.self_check()
-    print(f"label maps: {pipeline.work.predictions.path}\nreport: {pipeline.report(options.labels)}")
+    _end(pipeline, options)
 
 
 def _infer(options: argparse.Namespace) -> None:
     from bundle.pipeline.inference import infer_folder
+    from bundle.results.last_lines import last_lines
 
-    infer_folder(options.images, options.model, options.output, options.device)
-    print(f"label maps: {options.output}")
+    table = infer_folder(options.images, options.model, options.output, options.device)
+    print("\n".join(last_lines(table)))
+    print(f"label maps and table of results: {options.output}")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -218,6 +220,16 @@ def _pipeline(options: argparse.Namespace, minimum_cases: int = 2, needs_weights
     print(f"support: {cohort.support}; cases: {len(cohort.cases)}; classes: {cohort.classes}")
     print(f"background strokes: {cohort.background}; mode: {settings.mode}{', small' if settings.small else ''}")
     return pipeline
+
+
+def _end(pipeline: Pipeline, options: argparse.Namespace, final: bool = True) -> None:
+    """Leave the table of results and the report; say what was made, what to look at first, and where."""
+    from bundle.results.last_lines import last_lines
+
+    work = pipeline.work
+    table, report = pipeline.write_results(final), pipeline.report(options.labels)
+    maps = f"label maps: {work.predictions.path}" if final else f"pseudo labels: {work.pseudo_labels.path}"
+    print("\n".join([*last_lines(table), maps, f"results: {work.results_csv}", f"report: {report}"]))
 
 
 def _settings(options: argparse.Namespace, needs_weights: bool) -> RunSettings:

@@ -21,7 +21,7 @@ from bundle.pipeline import pipeline
 from bundle.pipeline.modes import MODES
 from bundle.pipeline.settings import DEFAULT_MODE
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json
+from scripts.common.files import read_json, sha256_of_file
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import load_cohort
 from tests.paths import ROOT
@@ -85,6 +85,44 @@ def test_oneshot_says_what_it_assumed_and_where_the_results_are(folder, stages, 
     assert caplog.text.count("assumed: Strokes of classes that were not named count as background: 3.") == 1
     assert f"label maps: {folder / 'out' / 'predictions'}" in said
     assert f"report: {folder / 'out' / 'report' / 'index.html'}" in said
+    assert "made: 3 label maps, 2 classes each\nlook at first: case_0, spleen: not found\n" in said
+    assert f"results: {folder / 'out' / 'results.csv'}" in said
+
+
+def test_oneshot_leaves_the_same_table_of_results_again(folder, stages):
+    main(oneshot(folder))
+    files = [folder / "out" / name for name in ("results.json", "results.csv")]
+    before = [file.read_bytes() for file in files]
+    for file in files:
+        file.unlink()
+    main(oneshot(folder))
+    assert [file.read_bytes() for file in files] == before
+    content = read_json(files[0])
+    assert [(row["case"], row["role"], row["class"], row["volume_ml"]) for row in content["rows"][:3]] == [
+        ("case_0", "support", "spleen", 0),
+        ("case_0", "support", "liver", 0),
+        ("case_1", "unlabelled", "spleen", 0),
+    ]
+    assert list(content["weights_sha256"]) == ["prnet_coarse", "prnet_fine", "segmentation"]
+
+
+def test_propagate_names_the_weights_it_was_given(folder, stages):
+    weights = make_weights(folder / "weights")
+    (folder / "images" / "bad.nii.gz").write_bytes(b"garbage")
+    main(["propagate", *input_options(folder), "--output", str(folder / "out"), "--weights", str(weights)])
+    content = read_json(folder / "out" / "results.json")
+    hashes = {f"prnet_{name}": sha256_of_file(weights / name / "model.pt") for name in ("coarse", "fine")}
+    assert content["weights_sha256"] == hashes
+    assert [(row["case"], row["verdict"]) for row in content["rows"]] == [("bad", "left out")]
+
+
+@pytest.mark.parametrize("name", ["results.json", "results.csv"])
+def test_a_table_of_somebody_elses_is_refused_before_any_work(folder, stages, refused, name):
+    main(oneshot(folder))
+    stages.calls.clear()
+    (folder / "out" / name).write_text("mine")
+    assert "somebody else's has the name of the table" in refused(*oneshot(folder))
+    assert (folder / "out" / name).read_text() == "mine"
 
 
 def test_settings_reach_their_stage(folder, stages):

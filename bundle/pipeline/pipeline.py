@@ -13,17 +13,21 @@ from bundle.output_folder import refuse_foreign, refuse_images_among_results
 from bundle.pipeline.configs import device_override
 from bundle.pipeline.default_mode import support_of
 from bundle.pipeline.modes import MODES
-from bundle.pipeline.plan import Mode, Stage, Training
+from bundle.pipeline.plan import Inference, Mode, Stage, Training
 from bundle.pipeline.runner import Runner
 from bundle.pipeline.settings import RunSettings, save_settings
 from bundle.pipeline.stages import STAGES, config_names
 from bundle.pipeline.state import WorkDirectory
 from bundle.report.page import write_report
+from bundle.results.files import TableFiles
+from bundle.results.of_run import LabelledCases, result_table
+from bundle.results.table import ResultTable
 from scripts.common.errors import BundleError
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.scribbles import check_scribbles, keep_remarks
+from scripts.data.volume_io import find_label_maps
 
 
 class Pipeline:
@@ -47,6 +51,8 @@ class Pipeline:
         refuse_images_among_results(settings.images, self.output, self.work.names(), "settings")
         given = [] if settings.weights is None else [settings.weights / network for network in mode.networks]
         refuse_foreign(self.work, given)
+        self.table = TableFiles(self.work.results_json, self.work.results_csv)
+        self.table.refuse_foreign("settings")
         with only_command_in(self.output):
             self.cohort: Cohort = prepare_cohort(
                 images=settings.images,
@@ -112,6 +118,31 @@ class Pipeline:
     def report(self, labels: Path | None = None) -> Path:
         """Write the report; quick, so always done again."""
         return write_report(self.output, labels)
+
+    def write_results(self, final: bool = True) -> ResultTable:
+        """Write `results.json` and `results.csv`; quick, so always done again.
+
+        Args:
+            final: of the label maps in `predictions/`; else of the pseudo labels.
+        """
+        work, settings = self.work, self.settings
+        networks = {
+            stage.title: (stage.folder if settings.weights is None else settings.weights / stage.folder.name)
+            for stage in self.plan.localisation
+        }
+        if final:
+            networks[self.plan.segmentation.title] = self.plan.segmentation.folder
+        cases = LabelledCases.of_cohort(
+            self.cohort,
+            labels=work.predictions if final else work.pseudo_labels,
+            checks_dir=work.self_check if final else work.self_check_pseudo_labels,
+            networks={name: folder / "model.pt" for name, folder in networks.items()},
+            accepted=() if settings.accepted is None else set(find_label_maps(settings.accepted)),
+            noted=tuple(stage.labels for stage in self.plan.inference if isinstance(stage, Inference)) if final else (),
+        )
+        table = result_table(cases, self.output)
+        self.table.write(table)
+        return table
 
     def training_labels(self) -> Path:
         """The folder of the pseudo labels that the segmentation network learns from, up to date."""

@@ -199,6 +199,16 @@ class WorkFolder:
         return self.path / "self_check_pseudo_labels"
 
     @property
+    def results_json(self) -> Path:
+        """One row a case and class, for programs."""
+        return self.path / "results.json"
+
+    @property
+    def results_csv(self) -> Path:
+        """The same for spreadsheets."""
+        return self.path / "results.csv"
+
+    @property
     def report(self) -> Path:
         """`index.html`."""
         return self.path / "report"

@@ -18,6 +18,7 @@ from scripts.common.files import open_nifti, write_nifti
 from scripts.common.made_of import write_record
 from scripts.common.work_folder import LabelFolder
 from scripts.data.volume_io import case_id
+from scripts.segmentation.label_map_record import LabelMapRecord
 from scripts.segmentation.plausibility import body_volume_ml, label_map_warnings, label_volumes_ml
 
 logger = logging.getLogger(__name__)
@@ -72,9 +73,10 @@ class SaveLabelMaps:
         path, labels = self.labels.label(case), array[0].astype(np.uint8)
         write_nifti(path, labels, image.affine, like=image)
         voxel_ml = float(np.prod(spacing_of(image.affine))) / 1000
-        warnings = label_map_warnings(label_volumes_ml(labels, voxel_ml), body_ml)
+        volume_ml = label_volumes_ml(labels, voxel_ml)
+        warnings = label_map_warnings(volume_ml, body_ml)
         if case in self.made_of:
-            content = {"case": case, **({"warnings": warnings} if warnings else {})}
+            content = LabelMapRecord(case, tuple(warnings), volume_ml).to_json()
             write_record(self.labels.record(case), content, self.made_of[case], [path])
         for sentence in warnings:
             logger.warning("%s: %s", case, sentence)
