@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bundle.version import bundle_version
+
 MODES = ("default", "paper")
 DEFAULT_MODE = MODES[0]
 COMMAND_ALIASES = {"region": "support-mask"}  # of version 0.3.0, for one version
@@ -19,6 +21,7 @@ def command_parser() -> argparse.ArgumentParser:
         prog="python -m bundle", description="One scribbled CT volume in, a segmentation network out."
     )
     parser.set_defaults(old_names={})
+    parser.add_argument("--version", action="version", version=bundle_version())
     parser.add_argument("--verbose", action="store_true", help="log everything the libraries say")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run_options(commands.add_parser("oneshot", help="the whole method: train, propagate, segment, report"))
@@ -72,7 +75,9 @@ class _Renamed(argparse.Action):
 def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False) -> None:
     parser.set_defaults(from_output=from_output)
     parser.add_argument("--images", type=Path, required=not from_output, help="folder of volumes")
-    parser.add_argument("--support", type=Path, required=not from_output, help="the scribbled volume")
+    parser.add_argument(
+        "--support", type=Path, required=not from_output, help="the scribbled volume; a case of --images by its name"
+    )
     parser.add_argument("--scribbles", type=Path, required=not from_output, help="its scribbles, on its grid")
     parser.add_argument("--output", type=Path, required=True, help="work directory; run again to continue")
     parser.add_argument("--classes", help='such as "spleen:1,left_kidney:3,liver:6"')
@@ -90,8 +95,8 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False)
     )
     parser.add_argument(
         "--accepted",
-        type=Path,
-        help="mode default: folder of label maps ID.nii.gz that you corrected; each helps the rest",
+        help="mode default: folder of label maps ID.nii.gz that you corrected, or names of cases (A,B, or a text file) "
+        "whose label maps in --output are right; each helps the rest",
     )
     parser.add_argument("--labels", type=Path, help="folder of true label maps, shown in the report, used nowhere else")
     parser.add_argument(

@@ -15,11 +15,12 @@ import pytest
 from ignite.engine import Engine
 from monai.handlers import StatsHandler
 
-from bundle import arguments, command_line
+from bundle import arguments, command_line, console
 from bundle.command_line import main
 from bundle.pipeline import pipeline
 from bundle.pipeline.modes import MODES
-from bundle.pipeline.settings import DEFAULT_MODE
+from bundle.pipeline.settings import DEFAULT_MODE, saved_settings
+from bundle.version import bundle_version
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file
 from scripts.common.work_folder import WorkFolder
@@ -179,7 +180,7 @@ def test_the_parser_knows_the_modes():
     assert arguments.DEFAULT_MODE == DEFAULT_MODE
 
 
-@pytest.mark.parametrize("command", [["--help"], ["infer", "--help"], ["benchmark", "--help"]])
+@pytest.mark.parametrize("command", [["--version"], ["--help"], ["infer", "--help"], ["benchmark", "--help"]])
 def test_help_imports_nothing_heavy(command):
     code = f"""
 import sys
@@ -191,7 +192,7 @@ except SystemExit:
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     text, _, loaded = done.stdout.partition("loaded:")
-    assert "usage: python -m bundle" in text
+    assert text == f"{bundle_version()}\n" if command == ["--version"] else "usage: python -m bundle" in text
     heavy = {"torch", "monai", "numpy", "scipy", "nibabel", "SimpleITK", "matplotlib", "ignite"}
     assert heavy & {name.split(".")[0] for name in loaded.split()} == set()
 
@@ -356,6 +357,31 @@ def test_support_outside_the_folder_is_added(folder, stages, caplog):
     assert "assumed: The support mine was not in the images folder and was added to the cohort." in caplog.text
 
 
+def test_the_support_may_be_called_by_its_name(folder, stages):
+    options = oneshot(folder)
+    options[options.index("--support") + 1] = "case_0"
+    main(options)
+    assert load_cohort(folder / "out").support == "case_0"
+    assert read_json(folder / "out" / "run.json")["support"] == str(folder / "images" / "case_0.nii.gz")
+
+
+def test_cases_may_be_accepted_by_their_names_and_train_remembers_them(folder, stages):
+    save(folder / "out" / "predictions" / "case_1.nii.gz", strokes())
+    command = [*input_options(folder), "--output", str(folder / "out"), "--mode", "default", "--small"]
+    (folder / "out" / "state.json").write_text("{}")
+    main(["support-mask", *command, "--accepted", "case_1"])
+    assert read_json(folder / "out" / "run.json")["accepted"] == ["case_1"]
+    assert (folder / "out" / "accepted" / "case_1.nii.gz").is_file()
+    assert saved_settings(folder / "out")["accepted"] == ("case_1",)
+
+
+def test_the_version_is_that_of_the_metadata(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == read_json(ROOT / "configs" / "metadata.json")["version"] + "\n"
+
+
 def test_no_support_at_all(folder, refused):
     options = oneshot(folder)
     options[options.index("--support") + 1] = str(folder / "nowhere.nii.gz")
@@ -509,7 +535,7 @@ def test_only_a_fault_of_the_program_shows_a_traceback(monkeypatch, capsys, erro
 
 def test_an_error_in_a_training_is_said_once(capsys):
     """Two engines of ignite log it on its way, and MONAI's statistics a traceback."""
-    command_line._set_up_logging(verbose=False)
+    console.set_up_logging(verbose=False)
     trainer = Engine(lambda engine, batch: evaluator.run([0]))
     evaluator = Engine(lambda engine, batch: [][batch])
     for engine in (trainer, evaluator):

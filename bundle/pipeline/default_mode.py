@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from bundle.pipeline.named_cases import accepted_files, accepted_places
 from bundle.pipeline.plan import CaseByCase, Inference, Mode, Plan, Training, always
 from bundle.pipeline.settings import RunSettings
 from bundle.pipeline.training_folder import chosen_value, configured_spacing_mm, image_hashes, unsupervised_training
@@ -12,7 +13,7 @@ from scripts.common.errors import BundleError
 from scripts.common.work_folder import LabelFolder, PropagationFolder, WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.reading.alignment import on_grid_of
-from scripts.data.volume_io import find_label_maps, read_labels
+from scripts.data.volume_io import read_labels
 from scripts.networks.embedding_weights import load_embedding, trained_spacing_mm
 
 
@@ -23,7 +24,7 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
     network = {"embedding_dir": str(embedding)}
     mask = {"support_mask": str(settings.support_mask or work.support_mask.label(support))}
     grown = str(work.support_mask.record(support)) if settings.support_mask is None else None
-    accepted = {case: str(file) for case, file in _accepted(settings).items()}
+    accepted = {case: str(file) for case, file in accepted_places(settings.accepted, work).items()}
     given = accepted if settings.support_mask is None else accepted | {support: str(settings.support_mask)}
     return Plan(
         localisation=(unsupervised_training("embedding", work.embedding, settings, cohort),),
@@ -157,12 +158,7 @@ def _check_support_mask(file: Path, cohort: Cohort) -> None:
 
 def _accepted(settings: RunSettings) -> dict[str, Path]:
     """Case -> label map that the user accepted, in the order of names."""
-    if settings.accepted is None:
-        return {}
-    if not settings.accepted.is_dir():
-        problem, expected = "the folder of accepted label maps is missing", "a folder of label maps ID.nii.gz"
-        raise BundleError(problem, stage="settings", file=settings.accepted, expected=expected)
-    return {case: file.absolute() for case, file in find_label_maps(settings.accepted).items()}
+    return accepted_files(settings.accepted, WorkFolder(Path(settings.output).absolute()))
 
 
 MODE = Mode(("embedding",), check_settings, check_weights, spacing_mm, check_inputs, plan)

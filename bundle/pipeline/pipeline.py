@@ -13,6 +13,7 @@ from bundle.output_folder import refuse_foreign, refuse_images_among_results
 from bundle.pipeline.configs import device_override
 from bundle.pipeline.default_mode import support_of
 from bundle.pipeline.modes import MODES
+from bundle.pipeline.named_cases import accepted_files, keep_accepted
 from bundle.pipeline.plan import Inference, Mode, Stage, Training
 from bundle.pipeline.runner import Runner
 from bundle.pipeline.settings import RunSettings, save_settings
@@ -27,7 +28,6 @@ from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.scribbles import check_scribbles, keep_remarks
-from scripts.data.volume_io import find_label_maps
 
 
 class Pipeline:
@@ -50,6 +50,7 @@ class Pipeline:
         self.directory = WorkDirectory(self.work)
         refuse_images_among_results(settings.images, self.output, self.work.names(), "settings")
         given = [] if settings.weights is None else [settings.weights / network for network in mode.networks]
+        given += [settings.accepted] if isinstance(settings.accepted, Path) else []
         refuse_foreign(self.work, given)
         self.table = TableFiles(self.work.results_json, self.work.results_csv)
         self.table.refuse_foreign("settings")
@@ -67,6 +68,7 @@ class Pipeline:
                 check=lambda cohort: self._check(mode, cohort),
             )
             keep_remarks(self.cohort, self._remarks)
+            keep_accepted(settings.accepted, self.work)
             self.runner = Runner(settings, self.cohort, self.directory)
             save_settings(settings)
 
@@ -137,7 +139,7 @@ class Pipeline:
             labels=work.predictions if final else work.pseudo_labels,
             checks_dir=work.self_check if final else work.self_check_pseudo_labels,
             networks={name: folder / "model.pt" for name, folder in networks.items()},
-            accepted=() if settings.accepted is None else set(find_label_maps(settings.accepted)),
+            accepted=set(accepted_files(settings.accepted, work)),
             noted=tuple(stage.labels for stage in self.plan.inference if isinstance(stage, Inference)) if final else (),
         )
         table = result_table(cases, self.output)

@@ -189,6 +189,11 @@ class WorkFolder:
         return LabelFolder(self.path / "predictions")
 
     @property
+    def accepted(self) -> LabelFolder:
+        """Label maps of cases that the user accepted by their names, as they were then (mode `default`)."""
+        return LabelFolder(self.path / "accepted")
+
+    @property
     def self_check(self) -> Path:
         """How far to trust `predictions`: `ID.json` (mode `default`)."""
         return self.path / "self_check"
