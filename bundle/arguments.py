@@ -48,6 +48,10 @@ def command_parser() -> argparse.ArgumentParser:
     _add_server_options(
         commands.add_parser("monai-label", help="a MONAI Label server; `make monai-label` sets its environment up")
     )
+    settings = commands.add_parser("settings", help="what `--set` can change of a stage: keys, values, meanings")
+    settings.add_argument("stage", help="such as segmentation; `--set STAGE.KEY=VALUE` names it")
+    settings.add_argument("--mode", choices=MODES, default=DEFAULT_MODE, help="the method's configuration")
+    settings.add_argument("--small", action="store_true", help="the configuration for two CPU cores")
     demo = commands.add_parser("demo", help="the whole method on an embedded synthetic cohort")
     demo.add_argument("--output", type=Path, default=Path("demo"))
     _add_benchmark_options(

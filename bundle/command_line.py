@@ -174,6 +174,12 @@ def _monai_label(options: argparse.Namespace) -> None:
     launch(options.studies, options.app, options.port, settings)
 
 
+def _show_settings(options: argparse.Namespace) -> None:
+    from bundle.setting_list import as_lines, list_settings
+
+    print("\n".join(as_lines(options.stage, list_settings(options.stage, options.mode, options.small))))
+
+
 def _demo(options: argparse.Namespace) -> None:
     from bundle.demo import run_demo
 
@@ -196,6 +202,7 @@ COMMANDS = {
     "report": _report,
     "package": _package,
     "monai-label": _monai_label,
+    "settings": _show_settings,
     "demo": _demo,
     "benchmark": _benchmark,
 }

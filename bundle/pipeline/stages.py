@@ -39,6 +39,11 @@ def profiles(mode: str, small: bool) -> list[str]:
 
 def config_names(stage: str, settings: RunSettings) -> list[str]:
     """The stage's config files, relative to `configs/`: its own, then those of the profiles that have their names."""
+    return profiled_names(stage, settings.mode, settings.small)
+
+
+def profiled_names(stage: str, mode: str, small: bool) -> list[str]:
+    """The same of a mode and a configuration."""
     names = list(BASES[stage])
-    patches = [f"{profile}/{name}" for profile in profiles(settings.mode, settings.small) for name in names]
+    patches = [f"{profile}/{name}" for profile in profiles(mode, small) for name in names]
     return names + [patch for patch in patches if (CONFIGS / patch).is_file()]
