@@ -119,9 +119,7 @@ def _propagate(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     pipeline = _pipeline(options)
-    pipeline.train_segmentation()
-    pipeline.infer()
-    pipeline.self_check()
+    pipeline.train()
     _end(pipeline, options)
 
 

@@ -23,6 +23,7 @@ from bundle.report.page import write_report
 from bundle.results.files import TableFiles
 from bundle.results.of_run import LabelledCases, result_table
 from bundle.results.table import ResultTable
+from bundle.run_progress import RunProgress
 from scripts.common.errors import BundleError
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort
@@ -48,6 +49,7 @@ class Pipeline:
         mode = self._checked_mode()
         self.work = WorkFolder(self.output)
         self.directory = WorkDirectory(self.work)
+        self.progress = RunProgress(self.work.progress)
         refuse_images_among_results(settings.images, self.output, self.work.names(), "settings")
         given = [] if settings.weights is None else [settings.weights / network for network in mode.networks]
         given += [settings.accepted] if isinstance(settings.accepted, Path) else []
@@ -74,8 +76,17 @@ class Pipeline:
 
     def run(self) -> None:
         """Every stage, from the networks that locate points to label maps; the report is the caller's to ask for."""
+        self._expect(self.plan)
         self.train_localisation()
         self.propagate()
+        self.train_segmentation()
+        self.infer()
+        self.self_check()
+
+    def train(self) -> None:
+        """What follows on pseudo labels: the segmentation network, label maps, and how far to trust them."""
+        plan = self.plan
+        self._expect([*plan.training_labels, plan.segmentation, *plan.inference, *plan.self_check])
         self.train_segmentation()
         self.infer()
         self.self_check()
@@ -179,8 +190,15 @@ class Pipeline:
         self._remarks = check_scribbles(cohort, self.settings.scribbles)
 
     def _run(self, stages: Iterable[Stage]) -> None:
+        stages = list(stages)
+        if not self.progress.expects([stage.title for stage in stages]):
+            self._expect(stages)
         for stage in stages:
-            self.runner.run(stage)
+            with self.progress.stage(stage.title):
+                self.runner.run(stage)
+
+    def _expect(self, stages: Iterable[Stage]) -> None:
+        self.progress.begin([(stage.title, stage.name) for stage in stages])
 
     def _checked_mode(self) -> Mode:
         settings = self.settings

@@ -104,6 +104,11 @@ class WorkFolder:
         return self.path / "state.json"
 
     @property
+    def progress(self) -> Path:
+        """How far the run is; of interest while it runs."""
+        return self.path / "progress.json"
+
+    @property
     def cache(self) -> CacheFolder:
         """Volumes at the working spacing."""
         return CacheFolder(self.path / "cache")

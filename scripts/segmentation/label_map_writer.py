@@ -16,6 +16,7 @@ from scripts.common.errors import BundleError
 from scripts.common.failures import blamed
 from scripts.common.files import open_nifti, write_nifti
 from scripts.common.made_of import write_record
+from scripts.common.stage_progress import CASES, advance
 from scripts.common.work_folder import LabelFolder
 from scripts.data.volume_io import case_id
 from scripts.segmentation.label_map_record import LabelMapRecord
@@ -52,6 +53,8 @@ class SaveLabelMaps:
                 image = item[CommonKeys.IMAGE]
                 body_ml = body_volume_ml(image, spacing_of(np.asarray(image.affine)))
                 self.save(case, output[CommonKeys.PRED], source, body_ml)
+        if engine.state.epoch_length:
+            advance(CASES, engine.state.iteration, engine.state.epoch_length)
 
     def save(self, case: str, prediction: Any, source: Path, body_ml: float) -> Path:
         """Write (1, X, Y, Z) label values for the image file `source`, which shows `body_ml` of a body.
