@@ -4,6 +4,7 @@ import errno
 import gc
 import json
 import logging
+import shlex
 import signal
 import subprocess
 import sys
@@ -173,6 +174,28 @@ def test_the_benchmarks_old_option_is_an_alias():
 def test_every_command_is_run_by_something():
     (choices,) = (action.choices for action in arguments.command_parser()._subparsers._group_actions)
     assert set(choices) - set(arguments.COMMAND_ALIASES) == set(command_line.COMMANDS)
+
+
+@pytest.mark.parametrize("name", command_line.COMMANDS)
+def test_every_command_shows_an_example_that_parses(name):
+    (choices,) = (action.choices for action in arguments.command_parser()._subparsers._group_actions)
+    _, _, example = choices[name].epilog.partition("python -m bundle ")
+    assert f"  python -m bundle {example}" in choices[name].format_help().splitlines()
+    assert arguments.command_parser().parse_args(shlex.split(example)).command == name
+
+
+def test_every_option_says_what_it_is_for():
+    (choices,) = (action.choices for action in arguments.command_parser()._subparsers._group_actions)
+    silent = [(name, action.dest) for name, parser in choices.items() for action in parser._actions if not action.help]
+    assert silent == []
+
+
+def test_options_of_a_run_are_grouped_and_shipped_weights_named():
+    (choices,) = (action.choices for action in arguments.command_parser()._subparsers._group_actions)
+    said = choices["oneshot"].format_help()
+    places = [said.index(f"\n{title}:") for title in ("input", "output", "what you corrected", "method", "example")]
+    assert places == sorted(places)
+    assert "(abdomen_ct, headneck_ct)" in " ".join(said.split())
 
 
 def test_the_parser_knows_the_modes():
