@@ -108,11 +108,16 @@ class RunProgress:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Run the next stage, called `name`, within this."""
+        """Run the next stage, called `name`, within this.
+
+        Raises:
+            BundleError: the file cannot be written at all; later on a stage is not stopped for that.
+        """
         number = next(number for number, stage in enumerate(self.stages) if stage.state == WAITING)
         stage, start = self.stages[number], self.clock()
         stage.state, self._said = RUNNING, start
-        self._write()
+        write_json(self.file, self.to_json())
+        self._written = start
         counted = _Counter(stage, start, self.clock)
 
         def listener(unit: str, done: int, total: int) -> None:
@@ -163,7 +168,6 @@ class RunProgress:
             logger.info("%s", self.line(number))
 
     def _write(self) -> None:
-        """A run goes on without it."""
         self._written = self.clock()
         with suppress(BundleError):
             write_json(self.file, self.to_json())

@@ -6,6 +6,7 @@ import jsonschema
 import pytest
 
 from bundle.run_progress import RunProgress, in_words, time_left
+from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.common.stage_progress import CASES, EPOCHS, advance, is_listened_to, listening
 from tests.paths import ROOT
@@ -152,11 +153,15 @@ def test_it_is_not_written_more_often_than_each_second(progress, clock, monkeypa
     assert times == [1000.0, 1001.0, 1002.0, 1002.5]
 
 
-def test_a_file_that_cannot_be_written_stops_nothing(progress):
-    progress.file.mkdir(parents=True)
+def test_a_file_that_cannot_be_written_stops_a_run_before_a_stage_and_not_in_it(progress, clock):
     with progress.stage("first"):
-        work(Clock(), 1, 1)
+        progress.file.unlink()
+        progress.file.mkdir()
+        work(clock, 2, 5)
     assert progress.stages[0].state == "done"
+    with pytest.raises(BundleError) as caught, progress.stage("training"):
+        pass
+    assert caught.value.file == str(progress.file)
 
 
 @pytest.mark.parametrize(
