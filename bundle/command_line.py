@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
 import traceback
-import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from bundle.arguments import AUTO, COMMAND_ALIASES, DEFAULT_MODE, command_parser
 from bundle.config_values import EVALUATED, Expression
+from bundle.console import end_unread, set_up_logging
 from bundle.folder_lock import only_command_in
 from scripts.common.errors import BundleError, UnexpectedError
 from scripts.common.names import is_writable
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("bundle")
 
 
-INTERRUPTED, OUTPUT_CLOSED = 130, 141  # exit statuses, as shells have them for SIGINT and SIGPIPE
+INTERRUPTED = 130  # exit status, as shells have it for SIGINT
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if sys.stdout is not None:
                 sys.stdout.flush()
     except BrokenPipeError:
-        _end_unread()
+        end_unread()
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -52,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: Sequence[str] | None) -> None:
     options = command_parser().parse_args(arguments)
-    _set_up_logging(options.verbose)
+    set_up_logging(options.verbose)
     command = COMMAND_ALIASES.get(options.command, options.command)
     old_names = dict(options.old_names) | ({} if command == options.command else {options.command: command})
     for old, new in old_names.items():
@@ -80,14 +79,6 @@ def _explained(error: Exception, verbose: bool) -> int:
     return 1 if is_fault else 2
 
 
-def _end_unread() -> NoReturn:
-    """End quietly: what Python still flushes on its way out goes nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        os.dup2(nowhere, stream)
-    sys.exit(OUTPUT_CLOSED)
-
-
 def _lock(command: str, options: argparse.Namespace) -> AbstractContextManager[None]:
     """On the folder that the command writes to; none where `report` or `export` are to refuse one that is not there."""
     output = getattr(options, "output", None)
@@ -112,7 +103,7 @@ def _oneshot(options: argparse.Namespace) -> None:
     pipeline = _pipeline(options)
     pipeline.run()
     pipeline.export(options.rtstruct)
-    print(f"label maps: {pipeline.work.predictions.path}\nreport: {pipeline.report(options.labels)}")
+    _end(pipeline, options)
 
 
 def _suggest(options: argparse.Namespace) -> None:
@@ -130,31 +121,30 @@ def _support_mask(options: argparse.Namespace) -> None:
 def _propagate(options: argparse.Namespace) -> None:
     pipeline = _pipeline(options, needs_weights=True)
     pipeline.propagate()
-    print(f"pseudo labels: {pipeline.work.pseudo_labels.path}\nreport: {pipeline.report(options.labels)}")
+    _end(pipeline, options, final=False)
 
 
 def _train(options: argparse.Namespace) -> None:
     pipeline = _pipeline(options)
-    pipeline.train_segmentation()
-    pipeline.infer()
-    pipeline.self_check()
+    pipeline.train()
     pipeline.export(options.rtstruct)
-    print(f"label maps: {pipeline.work.predictions.path}\nreport: {pipeline.report(options.labels)}")
+    _end(pipeline, options)
 
 
 def _infer(options: argparse.Namespace) -> None:
     from bundle.pipeline.inference import infer_folder
+    from bundle.results.last_lines import last_lines
 
-    modality = options.modality or AUTO
-    infer_folder(
+    table = infer_folder(
         options.images,
         options.model,
         options.output,
         options.device,
-        modality=modality,
+        modality=options.modality or AUTO,
         structure_sets=options.rtstruct,
     )
-    print(f"label maps: {options.output}")
+    print("\n".join(last_lines(table)))
+    print(f"label maps and table of results: {options.output}")
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -207,6 +197,12 @@ def _monai_label(options: argparse.Namespace) -> None:
     launch(options.studies, options.app, options.port, settings)
 
 
+def _show_settings(options: argparse.Namespace) -> None:
+    from bundle.setting_list import as_lines, list_settings
+
+    print("\n".join(as_lines(options.stage, list_settings(options.stage, options.mode, options.small))))
+
+
 def _demo(options: argparse.Namespace) -> None:
     from bundle.demo import run_demo
 
@@ -231,6 +227,7 @@ COMMANDS = {
     "report": _report,
     "package": _package,
     "monai-label": _monai_label,
+    "settings": _show_settings,
     "demo": _demo,
     "benchmark": _benchmark,
 }
@@ -249,8 +246,19 @@ def _pipeline(options: argparse.Namespace, minimum_cases: int = 2, needs_weights
     return pipeline
 
 
+def _end(pipeline: Pipeline, options: argparse.Namespace, final: bool = True) -> None:
+    """Leave the table of results and the report; say what was made, what to look at first, and where."""
+    from bundle.results.last_lines import last_lines
+
+    work = pipeline.work
+    table, report = pipeline.write_results(final), pipeline.report(options.labels)
+    maps = f"label maps: {work.predictions.path}" if final else f"pseudo labels: {work.pseudo_labels.path}"
+    print("\n".join([*last_lines(table), maps, f"results: {work.results_csv}", f"report: {report}"]))
+
+
 def _settings(options: argparse.Namespace, needs_weights: bool) -> RunSettings:
     """What the options say; `train` takes what they leave open from the output folder."""
+    from bundle.pipeline.named_cases import named_volume, parse_accepted
     from bundle.pipeline.settings import RunSettings, merged_overrides, saved_settings
     from scripts.common.work_folder import WorkFolder
 
@@ -259,11 +267,15 @@ def _settings(options: argparse.Namespace, needs_weights: bool) -> RunSettings:
         *("classes", "background", "modality", "mode", "device"),
     )
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if "accepted" in given:
+        given["accepted"] = parse_accepted(given["accepted"])
     saved, file = saved_settings(options.output) if options.from_output else {}, WorkFolder(options.output).settings
     mode = options.mode or saved.get("mode", DEFAULT_MODE)
     small = options.small or saved.get("small", False)
     if (weights := _weights(options, mode, small, needs_weights)) is not None:
         given["weights"] = weights
+    if "support" in given and (images := (saved | given).get("images")) is not None:
+        given["support"] = named_volume(images, given["support"])
     missing = [f"--{name}" for name in ("images", "support", "scribbles") if name not in saved | given]
     if missing:
         raise BundleError(
@@ -304,37 +316,3 @@ def _json_or_text(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
-
-
-class _Console(logging.Handler):
-    """Prints what is logged to the standard output of the moment; where nobody reads it, the command ends."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            print(self.format(record), flush=True)
-        except BrokenPipeError:
-            _end_unread()
-
-
-def _set_up_logging(verbose: bool) -> None:
-    root = logging.getLogger()
-    if not any(isinstance(handler, _Console) for handler in root.handlers):
-        root.addHandler(_Console())
-    root.setLevel(logging.INFO if verbose else logging.WARNING)
-    for name in ("bundle", "scripts"):
-        logging.getLogger(name).setLevel(logging.INFO)
-    if not verbose:
-        # A filter, as MONAI sets the level itself when it is imported.
-        logging.getLogger("monai.bundle.workflows").addFilter(_is_error)
-        # An error passes two engines and their handlers; it is ours to print, once.
-        logging.getLogger("ignite").setLevel(logging.CRITICAL)
-        logging.getLogger("monai.handlers.StatsHandler").addFilter(_is_no_traceback)
-        warnings.filterwarnings("ignore")
-
-
-def _is_error(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.ERROR
-
-
-def _is_no_traceback(record: logging.LogRecord) -> bool:
-    return not record.exc_info

@@ -169,7 +169,7 @@ class FakeStages:
                     raise SystemExit("killed")
                 label = save(output / f"{item['case']}.nii.gz", np.zeros(SHAPE, np.uint8))
                 made_of = overrides["made_of"][item["case"]]
-                write_record(output / f"{item['case']}.json", {}, made_of, [label])
+                write_record(output / f"{item['case']}.json", {"case": item["case"]}, made_of, [label])
 
 
 class FakeCases(CaseStage):

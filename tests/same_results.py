@@ -10,7 +10,7 @@ import torch
 from scripts.common.made_of import content_of
 
 # Of one run alone: when, how long and where; what networks are made of on the way.
-OF_A_RUN = {"state.json", "run.json", "cohort.json", "curve.csv", "made_of.json", "made_by"}
+OF_A_RUN = {"state.json", "progress.json", "run.json", "cohort.json", "curve.csv", "made_of.json", "made_by"}
 FOLDERS_OF_A_RUN = {"report", "tensorboard", "checkpoints", "cache"}
 
 

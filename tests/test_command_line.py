@@ -4,6 +4,7 @@ import errno
 import gc
 import json
 import logging
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,13 +16,14 @@ import pytest
 from ignite.engine import Engine
 from monai.handlers import StatsHandler
 
-from bundle import arguments, command_line
+from bundle import arguments, command_line, console
 from bundle.command_line import main
 from bundle.pipeline import pipeline
 from bundle.pipeline.modes import MODES
-from bundle.pipeline.settings import DEFAULT_MODE
+from bundle.pipeline.settings import DEFAULT_MODE, saved_settings
+from bundle.version import bundle_version
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json
+from scripts.common.files import read_json, sha256_of_file
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import load_cohort
 from tests.paths import ROOT
@@ -85,6 +87,44 @@ def test_oneshot_says_what_it_assumed_and_where_the_results_are(folder, stages, 
     assert caplog.text.count("assumed: Strokes of classes that were not named count as background: 3.") == 1
     assert f"label maps: {folder / 'out' / 'predictions'}" in said
     assert f"report: {folder / 'out' / 'report' / 'index.html'}" in said
+    assert "made: 3 label maps, 2 classes each\nlook at first: case_0, spleen: not found\n" in said
+    assert f"results: {folder / 'out' / 'results.csv'}" in said
+
+
+def test_oneshot_leaves_the_same_table_of_results_again(folder, stages):
+    main(oneshot(folder))
+    files = [folder / "out" / name for name in ("results.json", "results.csv")]
+    before = [file.read_bytes() for file in files]
+    for file in files:
+        file.unlink()
+    main(oneshot(folder))
+    assert [file.read_bytes() for file in files] == before
+    content = read_json(files[0])
+    assert [(row["case"], row["role"], row["class"], row["volume_ml"]) for row in content["rows"][:3]] == [
+        ("case_0", "support", "spleen", 0),
+        ("case_0", "support", "liver", 0),
+        ("case_1", "unlabelled", "spleen", 0),
+    ]
+    assert list(content["weights_sha256"]) == ["prnet_coarse", "prnet_fine", "segmentation"]
+
+
+def test_propagate_names_the_weights_it_was_given(folder, stages):
+    weights = make_weights(folder / "weights")
+    (folder / "images" / "bad.nii.gz").write_bytes(b"garbage")
+    main(["propagate", *input_options(folder), "--output", str(folder / "out"), "--weights", str(weights)])
+    content = read_json(folder / "out" / "results.json")
+    hashes = {f"prnet_{name}": sha256_of_file(weights / name / "model.pt") for name in ("coarse", "fine")}
+    assert content["weights_sha256"] == hashes
+    assert [(row["case"], row["verdict"]) for row in content["rows"]] == [("bad", "left out")]
+
+
+@pytest.mark.parametrize("name", ["results.json", "results.csv"])
+def test_a_table_of_somebody_elses_is_refused_before_any_work(folder, stages, refused, name):
+    main(oneshot(folder))
+    stages.calls.clear()
+    (folder / "out" / name).write_text("mine")
+    assert "somebody else's has the name of the table" in refused(*oneshot(folder))
+    assert (folder / "out" / name).read_text() == "mine"
 
 
 def test_settings_reach_their_stage(folder, stages):
@@ -136,12 +176,34 @@ def test_every_command_is_run_by_something():
     assert set(choices) - set(arguments.COMMAND_ALIASES) == set(command_line.COMMANDS)
 
 
+@pytest.mark.parametrize("name", command_line.COMMANDS)
+def test_every_command_shows_an_example_that_parses(name):
+    (choices,) = (action.choices for action in arguments.command_parser()._subparsers._group_actions)
+    _, _, example = choices[name].epilog.partition("python -m bundle ")
+    assert f"  python -m bundle {example}" in choices[name].format_help().splitlines()
+    assert arguments.command_parser().parse_args(shlex.split(example)).command == name
+
+
+def test_every_option_says_what_it_is_for():
+    (choices,) = (action.choices for action in arguments.command_parser()._subparsers._group_actions)
+    silent = [(name, action.dest) for name, parser in choices.items() for action in parser._actions if not action.help]
+    assert silent == []
+
+
+def test_options_of_a_run_are_grouped_and_shipped_weights_named():
+    (choices,) = (action.choices for action in arguments.command_parser()._subparsers._group_actions)
+    said = choices["oneshot"].format_help()
+    places = [said.index(f"\n{title}:") for title in ("input", "output", "what you corrected", "method", "example")]
+    assert places == sorted(places)
+    assert "(abdomen_ct, headneck_ct)" in " ".join(said.split())
+
+
 def test_the_parser_knows_the_modes():
     assert set(arguments.MODES) == set(MODES)
     assert arguments.DEFAULT_MODE == DEFAULT_MODE
 
 
-@pytest.mark.parametrize("command", [["--help"], ["infer", "--help"], ["benchmark", "--help"]])
+@pytest.mark.parametrize("command", [["--version"], ["--help"], ["infer", "--help"], ["benchmark", "--help"]])
 def test_help_imports_nothing_heavy(command):
     code = f"""
 import sys
@@ -153,7 +215,7 @@ except SystemExit:
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     text, _, loaded = done.stdout.partition("loaded:")
-    assert "usage: python -m bundle" in text
+    assert text == f"{bundle_version()}\n" if command == ["--version"] else "usage: python -m bundle" in text
     heavy = {"torch", "monai", "numpy", "scipy", "nibabel", "SimpleITK", "matplotlib", "ignite"}
     assert heavy & {name.split(".")[0] for name in loaded.split()} == set()
 
@@ -318,6 +380,31 @@ def test_support_outside_the_folder_is_added(folder, stages, caplog):
     assert "assumed: The support mine was not in the images folder and was added to the cohort." in caplog.text
 
 
+def test_the_support_may_be_called_by_its_name(folder, stages):
+    options = oneshot(folder)
+    options[options.index("--support") + 1] = "case_0"
+    main(options)
+    assert load_cohort(folder / "out").support == "case_0"
+    assert read_json(folder / "out" / "run.json")["support"] == str(folder / "images" / "case_0.nii.gz")
+
+
+def test_cases_may_be_accepted_by_their_names_and_train_remembers_them(folder, stages):
+    save(folder / "out" / "predictions" / "case_1.nii.gz", strokes())
+    command = [*input_options(folder), "--output", str(folder / "out"), "--mode", "default", "--small"]
+    (folder / "out" / "state.json").write_text("{}")
+    main(["support-mask", *command, "--accepted", "case_1"])
+    assert read_json(folder / "out" / "run.json")["accepted"] == ["case_1"]
+    assert (folder / "out" / "accepted" / "case_1.nii.gz").is_file()
+    assert saved_settings(folder / "out")["accepted"] == ("case_1",)
+
+
+def test_the_version_is_that_of_the_metadata(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == read_json(ROOT / "configs" / "metadata.json")["version"] + "\n"
+
+
 def test_no_support_at_all(folder, refused):
     options = oneshot(folder)
     options[options.index("--support") + 1] = str(folder / "nowhere.nii.gz")
@@ -471,7 +558,7 @@ def test_only_a_fault_of_the_program_shows_a_traceback(monkeypatch, capsys, erro
 
 def test_an_error_in_a_training_is_said_once(capsys):
     """Two engines of ignite log it on its way, and MONAI's statistics a traceback."""
-    command_line._set_up_logging(verbose=False)
+    console.set_up_logging(verbose=False)
     trainer = Engine(lambda engine, batch: evaluator.run([0]))
     evaluator = Engine(lambda engine, batch: [][batch])
     for engine in (trainer, evaluator):

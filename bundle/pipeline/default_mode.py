@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bundle.pipeline.given_labels import accepted_labels, as_nifti
+from bundle.pipeline.given_labels import accepted_labels, accepted_places, as_nifti
 from bundle.pipeline.plan import CaseByCase, Inference, Mode, Plan, Training, always
 from bundle.pipeline.settings import RunSettings
 from bundle.pipeline.training_folder import (
@@ -33,7 +33,7 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
     given_mask = None if settings.support_mask is None else as_nifti(settings.support_mask, support, work)
     mask = {"support_mask": str(given_mask or work.support_mask.label(support))}
     grown = str(work.support_mask.record(support)) if settings.support_mask is None else None
-    accepted = {case: str(as_nifti(file, case, work)) for case, file in accepted_labels(settings, cohort).items()}
+    accepted = {case: str(place) for case, place in accepted_places(settings, cohort).items()}
     given = accepted if given_mask is None else accepted | {support: str(given_mask)}
     kept = accepted | {support: mask["support_mask"]}  # the support keeps its own mask, given or grown
     return Plan(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bundle.pipeline.named_cases import label_maps_of, missing_label_maps
 from bundle.pipeline.settings import RunSettings
 from scripts.common.errors import BundleError
 from scripts.common.files import read_result, write_nifti
@@ -21,7 +22,7 @@ def accepted_labels(settings: RunSettings, cohort: Cohort | None = None) -> dict
     """Case -> label map that the user accepted, in the order of names.
 
     Args:
-        settings: what the user asked for.
+        settings: what the user asked for: a folder, or names of cases, see `label_maps_of`.
         cohort: whose series tell the case of a DICOM file that is not called like one, as archives name them by UIDs.
 
     Raises:
@@ -29,9 +30,10 @@ def accepted_labels(settings: RunSettings, cohort: Cohort | None = None) -> dict
     """
     if settings.accepted is None:
         return {}
+    if not isinstance(settings.accepted, Path):
+        return label_maps_of(settings.accepted, WorkFolder(Path(settings.output).absolute()))
     if not settings.accepted.is_dir():
-        problem, expected = "the folder of accepted label maps is missing", "a folder of label maps ID.nii.gz"
-        raise BundleError(problem, stage="settings", file=settings.accepted, expected=expected)
+        raise missing_label_maps(settings.accepted)
     found: dict[str, Path] = {}
     for name, file in find_label_maps(settings.accepted).items():
         case = name if cohort is None or name in cohort.cases else _case_of(file, cohort) or name
@@ -41,6 +43,14 @@ def accepted_labels(settings: RunSettings, cohort: Cohort | None = None) -> dict
             )
         found[case] = file.absolute()
     return found
+
+
+def accepted_places(settings: RunSettings, cohort: Cohort) -> dict[str, Path]:
+    """The same, where the stages read them: see `as_nifti` and `keep_accepted`."""
+    work, files = WorkFolder(cohort.output_dir), accepted_labels(settings, cohort)
+    if isinstance(settings.accepted, Path):
+        return {case: as_nifti(file, case, work) for case, file in files.items()}
+    return {case: work.accepted.label(case) for case in files}
 
 
 def _case_of(file: Path, cohort: Cohort) -> str | None:

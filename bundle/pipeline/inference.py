@@ -10,11 +10,14 @@ from bundle.folder_lock import only_command_in
 from bundle.output_folder import refuse_images_among_results
 from bundle.pipeline.configs import deciding_values, device_override, read_configs, run_config
 from bundle.pipeline.network_labels import NetworkLabels
+from bundle.results.files import TableFiles
+from bundle.results.of_run import LabelledCases, result_table
+from bundle.results.table import ResultTable
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file
 from scripts.common.work_folder import LabelFolder
 from scripts.data.case import check_case_names
-from scripts.data.gate.admission import left_out_lines
+from scripts.data.gate.admission import left_out_lines, rejection
 from scripts.data.gate.modality import AUTO, Modality
 from scripts.data.volume_io import FolderScan, is_plain_nifti, scan_folder
 from scripts.networks.loading import check_modality, read_card
@@ -34,8 +37,11 @@ def infer_folder(
     keep_probabilities: bool = False,
     modality: str = AUTO,
     structure_sets: bool = False,
-) -> None:
+) -> ResultTable:
     """Run `configs/inference.json` with the settings of the network's card; label maps it made before are kept.
+
+    Returns:
+        What is in `OUTPUT/results.json` and `results.csv`.
 
     Args:
         images: folder of volumes.
@@ -58,9 +64,25 @@ def infer_folder(
     scan = scan_folder(images)
     check_case_names(scan.volumes)
     refuse_images_among_results(images, output, ("images",), "inference")
+    table = TableFiles.beside_label_maps(output, scan.volumes)
+    table.refuse_foreign("inference")
     with only_command_in(output):
-        _infer_volumes(scan, images, labels, overrides, trained)
+        verdicts = _infer_volumes(scan, images, labels, overrides, trained)
         export_inferred(labels.labels, scan.volumes, structure_sets)
+        cases = LabelledCases(
+            classes=overrides["classes"],
+            labels=labels.labels,
+            sources={case: file.absolute() for case, file in scan.volumes.items() if case not in verdicts.left_out},
+            remarks=verdicts.warnings,
+            rejected={
+                case: rejection(scan.volumes[case].absolute(), error) for case, error in verdicts.left_out.items()
+            },
+            networks={"segmentation": model / "model.pt"},
+            noted=(labels.labels,),
+        )
+        results = result_table(cases, output)
+        table.write(results)
+        return results
 
 
 def _modality(model: Path, asked: str) -> Modality:
@@ -73,7 +95,7 @@ def _modality(model: Path, asked: str) -> Modality:
 
 def _infer_volumes(
     scan: FolderScan, images: Path, labels: NetworkLabels, overrides: Mapping[str, Any], modality: Modality
-) -> None:
+) -> InferenceVerdicts:
     volumes, output = scan.volumes, labels.labels.path
     verdicts = InferenceVerdicts({}, {}, {str(file): reason for file, reason in scan.unused})
     inputs = labels.inputs(verdicts.readable(volumes))
@@ -106,6 +128,7 @@ def _infer_volumes(
             },
         )
     verdicts.tell(labels.labels, done)
+    return verdicts
 
 
 def network_labels(model: Path, output: Path, with_probabilities: bool, settings: Any) -> NetworkLabels:

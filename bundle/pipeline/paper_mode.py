@@ -83,7 +83,10 @@ def check_settings(settings: RunSettings) -> None:
     for option, given in (("--support-mask", settings.support_mask), ("--accepted", settings.accepted)):
         if given is not None:
             raise BundleError(
-                f"{option} is of no use in mode paper", stage="settings", file=given, expected="mode default"
+                f"{option} is of no use in mode paper",
+                stage="settings",
+                file=given if isinstance(given, Path) else None,
+                expected="mode default",
             )
 
 

@@ -12,14 +12,19 @@ from bundle.folder_lock import only_command_in
 from bundle.output_folder import refuse_foreign, refuse_images_among_results
 from bundle.pipeline.configs import device_override
 from bundle.pipeline.default_mode import support_of
-from bundle.pipeline.given_labels import as_nifti, convert_given
+from bundle.pipeline.given_labels import accepted_labels, as_nifti, convert_given
 from bundle.pipeline.modes import MODES
-from bundle.pipeline.plan import Mode, Stage, Training
+from bundle.pipeline.named_cases import keep_accepted
+from bundle.pipeline.plan import Inference, Mode, Stage, Training
 from bundle.pipeline.runner import Runner
 from bundle.pipeline.settings import RunSettings, save_settings
 from bundle.pipeline.stages import STAGES, config_names
 from bundle.pipeline.state import WorkDirectory
 from bundle.report.page import write_report
+from bundle.results.files import TableFiles
+from bundle.results.of_run import LabelledCases, result_table
+from bundle.results.table import ResultTable
+from bundle.run_progress import RunProgress
 from scripts.common.errors import BundleError
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort
@@ -45,9 +50,13 @@ class Pipeline:
         mode = self._checked_mode()
         self.work = WorkFolder(self.output)
         self.directory = WorkDirectory(self.work)
+        self.progress = RunProgress(self.work.progress)
         refuse_images_among_results(settings.images, self.output, self.work.names(), "settings")
         given = [] if settings.weights is None else [settings.weights / network for network in mode.networks]
+        given += [settings.accepted] if isinstance(settings.accepted, Path) else []
         refuse_foreign(self.work, given)
+        self.table = TableFiles(self.work.results_json, self.work.results_csv)
+        self.table.refuse_foreign("settings")
         with only_command_in(self.output):
             self.cohort: Cohort = prepare_cohort(
                 images=settings.images,
@@ -65,13 +74,24 @@ class Pipeline:
             )
             keep_remarks(self.cohort, self._remarks)
             convert_given(settings, self.cohort)
+            if isinstance(settings.accepted, tuple):
+                keep_accepted(settings.accepted, self.work)
             self.runner = Runner(self.settings, self.cohort, self.directory)
             save_settings(settings)
 
     def run(self) -> None:
         """Every stage, from the networks that locate points to label maps; the report is the caller's to ask for."""
+        self._expect(self.plan)
         self.train_localisation()
         self.propagate()
+        self.train_segmentation()
+        self.infer()
+        self.self_check()
+
+    def train(self) -> None:
+        """What follows on pseudo labels: the segmentation network, label maps, and how far to trust them."""
+        plan = self.plan
+        self._expect([*plan.training_labels, plan.segmentation, *plan.inference, *plan.self_check])
         self.train_segmentation()
         self.infer()
         self.self_check()
@@ -128,6 +148,31 @@ class Pipeline:
         """Write the report; quick, so always done again."""
         return write_report(self.output, labels)
 
+    def write_results(self, final: bool = True) -> ResultTable:
+        """Write `results.json` and `results.csv`; quick, so always done again.
+
+        Args:
+            final: of the label maps in `predictions/`; else of the pseudo labels.
+        """
+        work, settings = self.work, self.settings
+        networks = {
+            stage.title: (stage.folder if settings.weights is None else settings.weights / stage.folder.name)
+            for stage in self.plan.localisation
+        }
+        if final:
+            networks[self.plan.segmentation.title] = self.plan.segmentation.folder
+        cases = LabelledCases.of_cohort(
+            self.cohort,
+            labels=work.predictions if final else work.pseudo_labels,
+            checks_dir=work.self_check if final else work.self_check_pseudo_labels,
+            networks={name: folder / "model.pt" for name, folder in networks.items()},
+            accepted=set(accepted_labels(settings, self.cohort)),
+            noted=tuple(stage.labels for stage in self.plan.inference if isinstance(stage, Inference)) if final else (),
+        )
+        table = result_table(cases, self.output)
+        self.table.write(table)
+        return table
+
     def training_labels(self) -> Path:
         """The folder of the pseudo labels that the segmentation network learns from, up to date."""
         self._run(self.plan.training_labels)
@@ -163,8 +208,15 @@ class Pipeline:
         self._remarks = check_scribbles(cohort, self.settings.scribbles)
 
     def _run(self, stages: Iterable[Stage]) -> None:
+        stages = list(stages)
+        if not self.progress.expects([stage.title for stage in stages]):
+            self._expect(stages)
         for stage in stages:
-            self.runner.run(stage)
+            with self.progress.stage(stage.title):
+                self.runner.run(stage)
+
+    def _expect(self, stages: Iterable[Stage]) -> None:
+        self.progress.begin([(stage.title, stage.name) for stage in stages])
 
     def _checked_mode(self) -> Mode:
         settings = self.settings

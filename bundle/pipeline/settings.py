@@ -12,13 +12,16 @@ from bundle.config_values import EVALUATED
 from bundle.pipeline.aliases import current_overrides, current_settings
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json
+from scripts.common.names import CASE_NAME, is_case_name
 from scripts.common.schema import (
     ANYTHING,
     BOOLEAN,
     LINE,
     NULL,
+    Kind,
     check_table,
     either,
+    list_of,
     one_of,
     read_checked,
     table_of,
@@ -29,9 +32,10 @@ from scripts.data.gate.modality import AUTO
 from scripts.data.stroke_classes import LARGEST_LABEL
 
 STAGE = "settings"
-PATHS = ("images", "support", "scribbles", "weights", "support_mask", "accepted")
+PATHS = ("images", "support", "scribbles", "weights", "support_mask")
 SCHEMA = {
     **dict.fromkeys(PATHS, either(NULL, LINE)),
+    "accepted": either(NULL, LINE, list_of(Kind(CASE_NAME, is_case_name), 0, 1_000_000)),
     "classes": either(NULL, LINE, table_of(whole(1, LARGEST_LABEL))),
     "background": either(NULL, whole(1, LARGEST_LABEL + 1)),
     "mode": either(NULL, one_of(*MODES)),
@@ -59,8 +63,8 @@ class RunSettings:
         weights: folder of the networks that locate points, instead of training them.
         support_mask: label map of the support's whole organs, looked at and corrected by the user (mode `default`);
             None takes it as it grows from the scribbles.
-        accepted: folder of label maps `ID.nii.gz` of other cases that the user looked at and corrected (mode
-            `default`).
+        accepted: folder of label maps `ID.nii.gz` of other cases that the user looked at and corrected; or names of
+            cases whose label maps in the output folder are as they should be (mode `default`).
         overrides: stage -> config key -> value, on top of everything; names of the version before are replaced.
     """
 
@@ -76,7 +80,7 @@ class RunSettings:
     device: str | None = None
     weights: Path | None = None
     support_mask: Path | None = None
-    accepted: Path | None = None
+    accepted: Path | tuple[str, ...] | None = None
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -89,7 +93,13 @@ def save_settings(settings: RunSettings) -> None:
     content: dict[str, Any] = {
         name: None if path is None else str(Path(path).absolute()) for name, path in paths.items()
     }
+    accepted = settings.accepted
     content |= {
+        "accepted": str(accepted.absolute())
+        if isinstance(accepted, Path)
+        else None
+        if accepted is None
+        else [*accepted],
         "classes": settings.classes if isinstance(settings.classes, str | None) else dict(settings.classes),
         "background": settings.background,
         "modality": settings.modality,
@@ -113,6 +123,8 @@ def saved_settings(output: str | Path) -> dict[str, Any]:
     content = current_settings(read_checked(file, {}, problem, STAGE))
     check_table(content, SCHEMA, file, problem, STAGE, closed=True)
     said = {name: value for name, value in content.items() if value is not None}
+    if "accepted" in said:
+        said["accepted"] = Path(said["accepted"]) if isinstance(said["accepted"], str) else tuple(said["accepted"])
     return said | {name: Path(said[name]) for name in PATHS if name in said}
 
 

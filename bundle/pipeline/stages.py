@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bundle.pipeline.configs import CONFIGS
 from bundle.pipeline.settings import RunSettings
-from scripts.data.gate.modality import MR
+from scripts.data.gate.modality import CT, MR
 
 # Stage -> its config; what an earlier one has and a later one changes. Inference takes what the network's card says.
 BASES: dict[str, list[str]] = {
@@ -44,8 +44,11 @@ def profiles(mode: str, small: bool, modality: str) -> list[str]:
 
 def config_names(stage: str, settings: RunSettings) -> list[str]:
     """The stage's config files, relative to `configs/`: its own, then those of the profiles that have their names."""
+    return profiled_names(stage, settings.mode, settings.small, settings.modality)
+
+
+def profiled_names(stage: str, mode: str, small: bool, modality: str = CT) -> list[str]:
+    """The same of a mode, a configuration and a kind of volumes."""
     names = list(BASES[stage])
-    patches = [
-        f"{profile}/{name}" for profile in profiles(settings.mode, settings.small, settings.modality) for name in names
-    ]
+    patches = [f"{profile}/{name}" for profile in profiles(mode, small, modality) for name in names]
     return names + [patch for patch in patches if (CONFIGS / patch).is_file()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from scripts.common.failures import blamed, stops_every_case
 from scripts.common.files import remove_file
 from scripts.common.kept_changes import set_aside_changed
 from scripts.common.made_of import fingerprint, is_whole, write_record
+from scripts.common.stage_progress import CASES, advance, is_listened_to
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +81,9 @@ class CaseStage(ABC):
         with blamed(self.name):
             self.prepare(todo)
         failed: dict[str, BundleError] = {}
-        for done, case in enumerate(tqdm(todo, desc=self.name, unit="case", disable=rank > 0), start=1):
+        is_silent = rank > 0 or (is_listened_to() and not sys.stderr.isatty())  # whoever listens writes lines
+        for done, case in enumerate(tqdm(todo, desc=self.name, unit="case", disable=is_silent), start=1):
+            advance(CASES, done - 1, len(todo))
             try:
                 self._make(case, inputs[case])
             except BundleError as error:
@@ -87,6 +91,7 @@ class CaseStage(ABC):
                 if stops_every_case(error) or len(failed) == done == HOPELESS:
                     raise
                 logger.warning("%s: %s failed (%s), %d to go", self.name, case, error.problem, len(todo) - done)
+        advance(CASES, len(todo) - len(failed), len(todo))
         if failed:
             raise _joined(failed, self.name, len(todo))
         return todo

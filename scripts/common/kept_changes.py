@@ -32,7 +32,7 @@ def set_aside_changed(record: Path, label: Path | None = None) -> Path | None:
         Where the label map is now; None if it was not moved.
     """
     label = label or LabelFolder(record.parent).label(record.stem)
-    if not label.is_file() or not _was_changed(record, label) or not _is_sound(label):
+    if not was_changed(record, label) or not _is_sound(label):
         return None
     place = next(place for place in _places(label) if _is_free(place))
     place.parent.mkdir(exist_ok=True)
@@ -52,7 +52,10 @@ def _is_free(place: Path) -> bool:
     return not place.exists() and (place.parent.is_dir() or not place.parent.exists())
 
 
-def _was_changed(record: Path, label: Path) -> bool:
+def was_changed(record: Path, label: Path) -> bool:
+    """Whether a label map is there, and another than the one that its record speaks of."""
+    if not label.is_file():
+        return False
     try:
         recorded = read_json(record)["files"][label.name]["sha256"]
     except (BundleError, KeyError, TypeError):

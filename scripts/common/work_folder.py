@@ -158,6 +158,11 @@ class WorkFolder:
         return self.path / "state.json"
 
     @property
+    def progress(self) -> Path:
+        """How far the run is; of interest while it runs."""
+        return self.path / "progress.json"
+
+    @property
     def cache(self) -> CacheFolder:
         """Volumes at the working spacing."""
         return CacheFolder(self.path / "cache")
@@ -258,6 +263,11 @@ class WorkFolder:
         return LabelFolder(self.path / "predictions")
 
     @property
+    def accepted(self) -> LabelFolder:
+        """Label maps of cases that the user accepted by their names, as they were then (mode `default`)."""
+        return LabelFolder(self.path / "accepted")
+
+    @property
     def self_check(self) -> Path:
         """How far to trust `predictions`: `ID.json` (mode `default`)."""
         return self.path / "self_check"
@@ -266,6 +276,16 @@ class WorkFolder:
     def self_check_pseudo_labels(self) -> Path:
         """How far to trust `pseudo_labels`: what training leaves out (mode `default`)."""
         return self.path / "self_check_pseudo_labels"
+
+    @property
+    def results_json(self) -> Path:
+        """One row a case and class, for programs."""
+        return self.path / "results.json"
+
+    @property
+    def results_csv(self) -> Path:
+        """The same for spreadsheets."""
+        return self.path / "results.csv"
 
     @property
     def report(self) -> Path:

@@ -37,7 +37,13 @@ class PositionInferer(AutocastInferer):
 
 
 class AutocastSlidingWindowInferer(SlidingWindowInferer):
-    """`SlidingWindowInferer` under bfloat16 autocast; windows are summed in float32."""
+    """`SlidingWindowInferer` under bfloat16 autocast; windows are summed in float32.
+
+    Args:
+        sw_batch_size: windows at once.
+        overlap: share of a window that the next one covers, too.
+        enabled: whether there is autocast.
+    """
 
     def __init__(self, *args: Any, enabled: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

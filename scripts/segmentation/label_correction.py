@@ -83,6 +83,11 @@ class DeltaSchedule:
     """The confidence a flip needs: `start`, times `factor` each epoch, never below `floor`.
 
     Each is one number for all classes, or K + 1 numbers with the background first.
+
+    Attributes:
+        start: confidence that the first correction needs.
+        factor: by which it changes with each epoch.
+        floor: what it never falls below.
     """
 
     start: float | Sequence[float] = 0.95

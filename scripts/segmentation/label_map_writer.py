@@ -16,8 +16,10 @@ from scripts.common.errors import BundleError
 from scripts.common.failures import blamed
 from scripts.common.files import open_nifti, write_nifti
 from scripts.common.made_of import write_record
+from scripts.common.stage_progress import CASES, advance
 from scripts.common.work_folder import LabelFolder
 from scripts.data.volume_io import case_id
+from scripts.segmentation.label_map_record import LabelMapRecord
 from scripts.segmentation.plausibility import body_volume_ml, label_map_warnings, label_volumes_ml
 
 logger = logging.getLogger(__name__)
@@ -51,6 +53,8 @@ class SaveLabelMaps:
                 image = item[CommonKeys.IMAGE]
                 body_ml = body_volume_ml(image, spacing_of(np.asarray(image.affine)))
                 self.save(case, output[CommonKeys.PRED], source, body_ml)
+        if engine.state.epoch_length:
+            advance(CASES, engine.state.iteration, engine.state.epoch_length)
 
     def save(self, case: str, prediction: Any, source: Path, body_ml: float) -> Path:
         """Write (1, X, Y, Z) label values for the image file `source`, which shows `body_ml` of a body.
@@ -72,9 +76,10 @@ class SaveLabelMaps:
         path, labels = self.labels.label(case), array[0].astype(np.uint8)
         write_nifti(path, labels, image.affine, like=image)
         voxel_ml = float(np.prod(spacing_of(image.affine))) / 1000
-        warnings = label_map_warnings(label_volumes_ml(labels, voxel_ml), body_ml)
+        volume_ml = label_volumes_ml(labels, voxel_ml)
+        warnings = label_map_warnings(volume_ml, body_ml)
         if case in self.made_of:
-            content = {"case": case, **({"warnings": warnings} if warnings else {})}
+            content = LabelMapRecord(case, tuple(warnings), volume_ml).to_json()
             write_record(self.labels.record(case), content, self.made_of[case], [path])
         for sentence in warnings:
             logger.warning("%s: %s", case, sentence)

@@ -13,6 +13,7 @@ from monai.handlers import from_engine
 from monai.utils import CommonKeys
 
 from scripts.common.files import atomic_path
+from scripts.common.stage_progress import EPOCHS, advance
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class ProgressReporter:
     def start_epoch(self, engine: Engine) -> None:
         """Reset the running mean; take over the rows of earlier epochs, also those a former run left."""
         self._sum, self._count, self._epoch_start = 0.0, 0, time.monotonic()
+        advance(EPOCHS, engine.state.epoch - 1, engine.state.max_epochs or 0)
         self.rows = []
         if self.curve_file.exists():
             with self.curve_file.open(newline="") as file:
@@ -63,6 +65,7 @@ class ProgressReporter:
         before = float(self.rows[-1]["seconds"]) if self.rows else 0.0
         seconds = before + time.monotonic() - self._epoch_start
         epoch, last = engine.state.epoch, engine.state.max_epochs or 0
+        advance(EPOCHS, epoch, last)
         values = {"train_loss": self._sum / max(self._count, 1), **(self.extra() if self.extra else {})}
         row = {"epoch": str(epoch), "seconds": f"{seconds:.1f}"}
         row |= {key: "" if value is None else f"{value:.6g}" for key, value in values.items()}

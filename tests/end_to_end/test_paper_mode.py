@@ -123,11 +123,11 @@ def test_every_stage_was_timed(finished):
 
 
 def test_second_run_redoes_nothing(cohort, finished, caplog):
-    before = stamps(finished, "report", "run.json", "state.json")
+    before = stamps(finished, "report", "run.json", "state.json", "progress.json")
     state = read_json(finished / "state.json")
     caplog.set_level(logging.INFO)
     main(oneshot(cohort, finished))
-    assert stamps(finished, "report", "run.json", "state.json") == before
+    assert stamps(finished, "report", "run.json", "state.json", "progress.json") == before
     assert caplog.text.count("done before") == len(state)
     assert read_json(finished / "state.json") == state
 

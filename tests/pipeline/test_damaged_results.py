@@ -29,7 +29,7 @@ def inputs(tmp_path_factory):
 
 MADE_EVERY_TIME = (
     *("run.json", "cohort.json", "scribble_remarks.json", "scribbles/case_0.nii.gz"),
-    *("predictions/made_by", "state.json"),
+    *("predictions/made_by", "state.json", "progress.json"),
 )
 
 
@@ -48,7 +48,7 @@ def run(inputs, tmp_path, monkeypatch):
 def contents(folder):
     """What counts of every file: of a record what it says, of the log nothing."""
     files = {str(file.relative_to(folder)): file for file in sorted(folder.rglob("*")) if file.is_file()}
-    del files["state.json"]
+    del files["state.json"], files["progress.json"]
     return {name: content_of(file) if file.suffix == ".json" else file.read_bytes() for name, file in files.items()}
 
 
@@ -59,7 +59,7 @@ def names(folder):
 def test_the_run_leaves_every_kind_of_file(run, tmp_path):
     """Of mode `paper` without its report; those of mode `default` are damaged in `tests/end_to_end`."""
     assert {name.replace("case_1", "ID") for name in names(tmp_path / "whole") if not {"0", "2"} & set(name)} == {
-        *("cohort.json", "run.json", "scribble_remarks.json", "state.json"),
+        *("cohort.json", "run.json", "scribble_remarks.json", "state.json", "progress.json"),
         *("cache/ID/image.nii", "cache/ID/body.nii", "cache/ID/record.json"),
         *(f"prnet/{net}/{file}" for net in ("coarse", "fine") for file in ("made_of.json", "model.json", "model.pt")),
         *("propagation/ID.json", "pseudo_labels/ID.json"),

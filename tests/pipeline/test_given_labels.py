@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bundle.pipeline.given_labels import accepted_labels, as_nifti, convert_given
+from bundle.pipeline.given_labels import accepted_labels, accepted_places, as_nifti, convert_given
 from scripts.common.errors import BundleError
+from scripts.common.files import write_nifti
 from scripts.common.work_folder import WorkFolder
 from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.volume_io import read_labels
@@ -49,6 +50,10 @@ def test_the_stages_read_nifti_on_the_cases_grid(given):
         label = read_labels(work.given.label(case))
         np.testing.assert_array_equal(label.array, np.where(noisy_labels(seed) == 7, 0, noisy_labels(seed)))
         np.testing.assert_allclose(label.affine, np.asarray(cohort.cases[case].affine))
+    assert accepted_places(settings, cohort) == {"case_1": work.given.label("case_1")}
+    named = SimpleNamespace(accepted=("case_1",), output=work.path)
+    write_nifti(work.predictions.label("case_1"), noisy_labels(8), np.eye(4))
+    assert accepted_places(named, cohort) == {"case_1": work.accepted.label("case_1")}
     nifti = work.given.label("case_0")
     assert as_nifti(nifti, "case_0", work) == nifti
     before = nifti.stat().st_mtime_ns

@@ -2,6 +2,7 @@
 
 import logging
 
+import jsonschema
 import nibabel as nib
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from bundle.pipeline.configs import run_config
 from bundle.pipeline.inference import infer_folder
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json, write_json
+from scripts.common.files import read_json, sha256_of_file, write_json
 from scripts.common.made_of import write_record
 from scripts.common.work_folder import WorkFolder
 from scripts.data.probability_maps import read_probabilities, write_probabilities
@@ -19,6 +20,7 @@ from scripts.label_propagation.prediction import background_alone
 from scripts.networks.model_files import write_model
 from scripts.networks.segmenter import segmentation_network
 from scripts.segmentation.label_map_writer import SaveLabelMaps
+from tests.paths import ROOT
 from tests.prnet_fixtures import make_cohort
 from tests.segmentation_fixtures import CLASSES, LAS, TINY, phantom
 
@@ -76,6 +78,34 @@ def test_good_volumes_go_on_and_the_others_are_told_once_more_on_a_second_run(tm
     assert set(read_json(output / "verdicts")["rejected"]) == {"gone", "raw", "short"}
 
 
+def test_the_table_of_results_has_a_row_a_class_and_one_a_volume_left_out(tmp_path, images):
+    output, network = tmp_path / "out", model(tmp_path / "model", [0, 9.0, 0])
+    table = infer_folder(images, network, output, "cpu")
+    written = [(output / name).read_bytes() for name in ("results.json", "results.csv")]
+    assert infer_folder(images, network, output, "cpu") == table
+    assert [(output / name).read_bytes() for name in ("results.json", "results.csv")] == written
+    content = read_json(output / "results.json")
+    rows = {(row["case"], row["class"]): row for row in content["rows"]}
+    first, second = CLASSES
+    assert list(rows) == [*((case, name) for case in ("good", "mr") for name in CLASSES)] + [
+        (case, None) for case in ("gone", "raw", "short")
+    ]
+    image = nib.load(images / "good.nii.gz")
+    whole_ml = np.prod(image.shape) * np.prod(image.header.get_zooms()) / 1000
+    assert (
+        rows["good", first]["volume_ml"] == pytest.approx(whole_ml, abs=1e-3) and rows["good", second]["volume_ml"] == 0
+    )
+    assert (rows["good", first]["flagged"], rows["good", first]["predicted_dice"]) == (None, None)
+    assert (rows["good", first]["source"], rows["good", first]["label_map"]) == (
+        str(images / "good.nii.gz"),
+        "good.nii.gz",
+    )
+    assert rows["mr", first]["remarks"][0].startswith("the values are no Hounsfield units")
+    assert rows["gone", None]["verdict"] == "left out" and "1024" in rows["raw", None]["remarks"][0]
+    assert content["weights_sha256"] == {"segmentation": sha256_of_file(network / "model.pt")}
+    jsonschema.validate(content, read_json(ROOT / "docs" / "results.schema.json"))
+
+
 def test_a_run_that_was_cut_short_goes_on_with_its_sentences(tmp_path, images, caplog, monkeypatch):
     output, network = tmp_path / "out", model(tmp_path / "model", [0, 9.0, 0])
     save = SaveLabelMaps.save
@@ -123,7 +153,7 @@ def test_a_folder_without_any_usable_volume_is_an_error(tmp_path, images):
 def test_no_name_of_a_volume_meets_a_file_that_infer_keeps(tmp_path):
     hu, _ = phantom(0)
     (tmp_path / "images").mkdir()
-    names = ["made_by", "verdicts", "volumes"]
+    names = ["made_by", "results", "verdicts", "volumes"]
     for name in names:
         nib.save(nib.Nifti1Image(hu, LAS), tmp_path / "images" / f"{name}.nii.gz")
     output, network = tmp_path / "out", model(tmp_path / "model", [9.0, 0, 0])

@@ -1,0 +1,202 @@
+"""Progress of a whole run: which stage of how many, how far it is, and how long the rest takes, as far as one knows."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from scripts.common.errors import BundleError
+from scripts.common.files import write_json
+from scripts.common.stage_progress import CASES, listening
+
+logger = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1  # of docs/progress.schema.json
+WAITING, RUNNING, DONE, FINISHED, STOPPED = "waiting", "running", "done", "finished", "stopped"
+BETWEEN_WRITES_S, BETWEEN_LINES_S = 1.0, 30.0
+
+
+@dataclass
+class StageProgress:
+    """One stage of a run.
+
+    Attributes:
+        name: of the stage.
+        kind: stages of one kind do the same work on each case.
+        state: `WAITING`, `RUNNING`, `DONE` or `STOPPED`.
+        seconds: that it took so far.
+        unit: what is counted; None where nothing was, as in a stage that was done before.
+        done, total: how many units.
+        timed: units that were done since the counting began.
+        timed_seconds: how long those took.
+    """
+
+    name: str
+    kind: str
+    state: str = WAITING
+    seconds: float = 0.0
+    unit: str | None = None
+    done: int = 0
+    total: int = 0
+    timed: int = 0
+    timed_seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """What docs/progress.schema.json says of a stage."""
+        return {
+            "name": self.name,
+            "state": self.state,
+            "seconds": round(self.seconds, 1),
+            "unit": self.unit,
+            "done": self.done,
+            "total": self.total,
+        }
+
+    @property
+    def share(self) -> float:
+        """Of its work that is done, 0 to 1."""
+        if self.state == DONE:
+            return 1.0
+        return self.done / self.total if self.total else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of a running stage; None as long as nothing can be said."""
+        return self.timed_seconds / self.timed * (self.total - self.done) if self.timed else None
+
+
+def time_left(stages: Sequence[StageProgress]) -> tuple[float, int]:
+    """Seconds that the rest of a run takes at least, and of how many stages nothing is known.
+
+    A waiting stage is taken to last as long as the last one of its kind in this run that worked on all its cases.
+    """
+    worked = {stage.kind: stage.seconds for stage in stages if stage.state == DONE and stage.timed}
+    guesses = [stage.seconds_left for stage in stages if stage.state == RUNNING]
+    guesses += [worked.get(stage.kind) for stage in stages if stage.state == WAITING]
+    return sum(guess for guess in guesses if guess is not None), guesses.count(None)
+
+
+class RunProgress:
+    """Keeps `progress.json` while stages run, and says what is in it in plain lines.
+
+    Args:
+        file: the JSON file.
+        clock: seconds, from anywhere.
+    """
+
+    def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self.file, self.clock = file, clock
+        self.stages: list[StageProgress] = []
+        self._begun = self._written = self._said = 0.0
+
+    def begin(self, stages: Iterable[tuple[str, str]]) -> None:
+        """The run consists of these stages: (name, kind) in their order."""
+        self.stages = [StageProgress(name, kind) for name, kind in stages]
+        self._begun = self.clock()
+
+    def expects(self, names: Sequence[str]) -> bool:
+        """Whether these are the stages that come next."""
+        waiting = [stage.name for stage in self.stages if stage.state == WAITING]
+        return waiting[: len(names)] == list(names)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Run the next stage, called `name`, within this.
+
+        Raises:
+            BundleError: the file cannot be written at all; later on a stage is not stopped for that.
+        """
+        number = next(number for number, stage in enumerate(self.stages) if stage.state == WAITING)
+        stage, start = self.stages[number], self.clock()
+        stage.state, self._said = RUNNING, start
+        write_json(self.file, self.to_json())
+        self._written = start
+        counted = _Counter(stage, start, self.clock)
+
+        def listener(unit: str, done: int, total: int) -> None:
+            counted(unit, done, total)
+            self._tell(number)
+
+        try:
+            with listening(listener):
+                logger.info("stage %d of %d: %s", number + 1, len(self.stages), name)
+                yield
+            stage.state = DONE
+        finally:
+            if stage.state == RUNNING:
+                stage.state = STOPPED
+            stage.seconds = self.clock() - start
+            self._write()
+
+    def to_json(self) -> dict[str, Any]:
+        """What docs/progress.schema.json says."""
+        states = {stage.state for stage in self.stages}
+        seconds, unknown = time_left(self.stages)
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "state": STOPPED if STOPPED in states else FINISHED if states <= {DONE} else RUNNING,
+            "updated": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "share": round(sum(stage.share for stage in self.stages) / max(1, len(self.stages)), 4),
+            "seconds": round(self.clock() - self._begun, 1),
+            "seconds_left": round(seconds, 1),
+            "stages_not_estimated": unknown,
+            "stages": [stage.to_json() for stage in self.stages],
+        }
+
+    def line(self, number: int) -> str:
+        """The stage of this number, from 0, in words."""
+        stage = self.stages[number]
+        return (
+            f"stage {number + 1} of {len(self.stages)}, {stage.name}: {stage.done} of {stage.total} {stage.unit}, "
+            f"{in_words(*time_left(self.stages))}"
+        )
+
+    def _tell(self, number: int) -> None:
+        """Write and say how far a stage is, not too often; a terminal has a bar, and a training its own lines."""
+        now = self.clock()
+        if now - self._written >= BETWEEN_WRITES_S:
+            self._write()
+        if now - self._said >= BETWEEN_LINES_S and self.stages[number].unit == CASES and not sys.stderr.isatty():
+            self._said = now
+            logger.info("%s", self.line(number))
+
+    def _write(self) -> None:
+        self._written = self.clock()
+        with suppress(BundleError):
+            write_json(self.file, self.to_json())
+
+
+class _Counter:
+    """Takes over what a stage says, and times it from the first time it says something."""
+
+    def __init__(self, stage: StageProgress, start: float, clock: Callable[[], float]) -> None:
+        self.stage, self.start, self.clock = stage, start, clock
+        self.first: tuple[int, float] | None = None
+
+    def __call__(self, unit: str, done: int, total: int) -> None:
+        now, stage = self.clock(), self.stage
+        if self.first is None or unit != stage.unit:
+            self.first = done, now
+        stage.unit, stage.done, stage.total = unit, done, total
+        stage.seconds = now - self.start
+        stage.timed, stage.timed_seconds = done - self.first[0], now - self.first[1]
+
+
+def in_words(seconds: float, unknown: int) -> str:
+    """What is known of the time left."""
+    if seconds < 60:
+        left = "less than a minute left"
+    else:
+        hours, minutes = divmod(round(seconds / 60), 60)
+        left = (f"{hours} h " if hours else "") + f"{minutes} min left"
+    if not unknown:
+        return f"about {left}" if seconds >= 60 else left
+    stages = "1 stage" if unknown == 1 else f"{unknown} stages"
+    return f"{left} and {stages} of unknown length" if seconds > 0 else f"{stages} of unknown length left"

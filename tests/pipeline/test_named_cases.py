@@ -1,0 +1,104 @@
+"""The support and accepted label maps by the names of their cases."""
+
+import pytest
+
+from bundle.pipeline.named_cases import keep_accepted, label_maps_of, named_volume, parse_accepted
+from scripts.common.errors import BundleError
+from scripts.common.made_of import write_record
+from scripts.common.work_folder import WorkFolder
+from tests.pipeline_fixtures import make_cohort
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return make_cohort(tmp_path, 2)
+
+
+@pytest.fixture
+def work(tmp_path):
+    """Cases a and b have predictions, c a pseudo label alone."""
+    work = WorkFolder(tmp_path / "out")
+    for case in ("a", "b"):
+        made(work, case, b"predicted " + case.encode())
+    work.pseudo_labels.path.mkdir()
+    work.pseudo_labels.label("c").write_bytes(b"pseudo c")
+    return work
+
+
+def made(work, case, content):
+    """The label map of a case in `predictions/`, with its record."""
+    work.predictions.path.mkdir(parents=True, exist_ok=True)
+    work.predictions.label(case).write_bytes(content)
+    write_record(work.predictions.record(case), {}, "", [work.predictions.label(case)])
+
+
+@pytest.mark.parametrize("name", ["case_1", "case_1.nii.gz"])
+def test_a_support_may_be_called_by_its_name(folder, name):
+    images = folder / "images"
+    assert named_volume(images, type(images)(name)) == images / "case_1.nii.gz"
+
+
+def test_what_is_there_is_taken_as_it_is(folder):
+    images, mine = folder / "images", folder / "case_1.nii.gz"
+    mine.touch()
+    assert named_volume(images, type(images)("case_1.nii.gz")) == type(images)("case_1.nii.gz")
+
+
+@pytest.mark.parametrize("name", ["nobody", "elsewhere/case_1.nii.gz", "/elsewhere/case_1.nii.gz"])
+def test_a_path_that_leads_nowhere_is_no_name(folder, name):
+    images = folder / "images"
+    assert named_volume(images, type(images)(name)) == type(images)(name)
+    assert named_volume(folder / "nowhere", type(images)("case_1")) == type(images)("case_1")
+
+
+def test_a_series_in_a_folder_of_its_own_is_called_by_that(folder):
+    images = folder / "images"
+    (images / "series").mkdir()
+    assert named_volume(images, type(images)("series")) == images / "series"
+
+
+def test_accepted_is_a_folder_or_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "list.txt").write_text("\ufeffb.nii.gz\r\n\n a,1 \n", encoding="utf-8")
+    assert parse_accepted("maps") == type(tmp_path)("maps")
+    assert parse_accepted("nowhere/maps") == type(tmp_path)("nowhere/maps")
+    assert parse_accepted("b, a.nii.gz,b") == ("a", "b")
+    assert parse_accepted("list.txt") == ("a,1", "b")
+
+
+def test_a_list_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "list").write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(BundleError, match="cannot read the accepted cases"):
+        parse_accepted(str(tmp_path / "list"))
+
+
+def test_accepted_cases_keep_their_label_maps_as_they_were(work):
+    names = ("a", "c")
+    places = {case: work.accepted.label(case) for case in names}
+    assert label_maps_of(names, work) == {"a": work.predictions.label("a"), "c": work.pseudo_labels.label("c")}
+    keep_accepted(names, work)
+    made(work, "a", b"another")
+    keep_accepted(names, work)
+    assert [place.read_bytes() for place in places.values()] == [b"predicted a", b"pseudo c"]
+    assert label_maps_of(names, work) == places
+
+
+def test_a_correction_in_place_counts_for_more_than_what_was_accepted_before(work):
+    keep_accepted(("a",), work)
+    work.predictions.label("a").write_bytes(b"corrected")
+    keep_accepted(("a",), work)
+    assert work.accepted.label("a").read_bytes() == b"corrected"
+
+
+def test_only_those_that_are_named_are_accepted(work):
+    keep_accepted(("a", "b"), work)
+    assert list(label_maps_of(("b",), work)) == ["b"]
+
+
+@pytest.mark.parametrize("name", ["nobody", ".."])
+def test_a_case_without_a_label_map_is_refused(work, name):
+    with pytest.raises(BundleError, match="a case of this name has no label map yet") as caught:
+        label_maps_of((name,), work)
+    assert caught.value.file == name
