@@ -1,4 +1,4 @@
-"""The support's classes by kind: tubes and bones grow again by their own rules, several growers each that may disagree."""
+"""The support's classes by kind: tubes and bones grow again by their own rules, by growers that may disagree."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from scripts.common.boxes import box_of
 from scripts.common.overlap import dice_of
@@ -13,7 +14,7 @@ from scripts.pseudo_labels.bone import by_threshold
 from scripts.pseudo_labels.parts import distance_mm, parts_with
 from scripts.pseudo_labels.radial_profile import RadialProfile, radial_profile
 from scripts.pseudo_labels.slice_interpolation import half_gap_slices, interpolated_distance_mm
-from scripts.pseudo_labels.stroke_kind import Kind, KindSettings, StrokeShape, kind_of, stroke_shape
+from scripts.pseudo_labels.stroke_kind import Kind, KindSettings, StrokeShape, is_thin, kind_of, stroke_shape
 from scripts.pseudo_labels.tube import by_geodesic_distance, by_intensity
 
 Box = tuple[slice, slice, slice]
@@ -29,7 +30,7 @@ class GrownByKind:
     Attributes:
         label: (X, Y, Z) uint8 channels.
         kinds: channel -> kind, of every class with strokes.
-        agreement: channel -> mean Dice between the growers of a tube or a bone.
+        agreement: channel -> mean Dice between the growers of a bone, or of a tube; of a blob as thin as a tube too.
     """
 
     label: np.ndarray
@@ -84,7 +85,7 @@ def grown_by_kind(
         settings: see `KindSettings`.
     """
     axis = drawing_axis(strokes)
-    across_mm = np.array([*np.delete(spacing_mm, axis), spacing_mm[axis]])
+    across_mm = [step for other, step in enumerate(spacing_mm) if other != axis] + [spacing_mm[axis]]
     volume, drawn, label = (np.moveaxis(array, axis, 2) for array in (image, strokes, blobs))
     noise = _usual_spread(volume, drawn, class_count)
     kinds: dict[int, Kind] = {}
@@ -94,17 +95,19 @@ def grown_by_kind(
         if not (drawn == channel).any():
             continue
         stroked = _stroked(volume, drawn, label, channel, noise, across_mm, settings)
-        kinds[channel] = kind_of(stroked.shape, settings)
-        if kinds[channel] in (Kind.BLOB, Kind.HOLLOW):
+        kind = kinds[channel] = kind_of(stroked.shape, settings)
+        if kind is Kind.HOLLOW or not (kind is Kind.BONE or is_thin(stroked.shape, settings)):
             continue
         away_mm = interpolated_distance_mm(stroked.strokes, across_mm)
-        if kinds[channel] is Kind.BONE:
+        if kind is Kind.BONE:
             masks = _bone_masks(stroked, np.isfinite(away_mm), across_mm, settings)
             chosen = masks[0]
         else:
             masks = _tube_masks(stroked, away_mm, across_mm, settings)
             chosen = (np.sum(masks, axis=0) >= LEAST_VOTES) | stroked.strokes
         agreement[channel] = _mean_dice(masks)
+        if kind is Kind.BLOB:
+            continue
         result[(label == channel) & np.isinf(nearest)] = 0
         away = np.where(stroked.strokes, 0, away_mm / stroked.profile.reach_mm)
         won = parts_with(chosen, stroked.strokes) & (away <= nearest[stroked.box])
@@ -113,12 +116,11 @@ def grown_by_kind(
 
 
 def drawing_axis(strokes: np.ndarray) -> int:
-    """The axis across the planes that strokes, (X, Y, Z), are drawn in: of its planes the fewest have any."""
-    box = box_of(strokes)
-    if box is None:
-        return 2
-    used = [float((strokes[box] > 0).any(axis=tuple({0, 1, 2} - {axis})).mean()) for axis in range(3)]
-    return min((2, 1, 0), key=lambda axis: used[axis])
+    """The axis across the planes that strokes, (X, Y, Z), are drawn in: most of them are one voxel thick along it."""
+    parts, _ = ndimage.label(strokes > 0, structure=np.ones((3, 3, 3)))
+    boxes = ndimage.find_objects(parts)
+    flat = [sum(box[axis].stop - box[axis].start == 1 for box in boxes) for axis in range(3)]
+    return max((2, 1, 0), key=lambda axis: flat[axis])
 
 
 def alike_range(values: np.ndarray, noise: float) -> tuple[float, float]:
@@ -146,7 +148,7 @@ def _stroked(
     blobs: np.ndarray,
     channel: int,
     noise: float,
-    spacing_mm: np.ndarray,
+    spacing_mm: Sequence[float],
     settings: KindSettings,
 ) -> _Stroked:
     box = _box_around(strokes == channel, spacing_mm, settings)
@@ -159,10 +161,10 @@ def _stroked(
     return _Stroked(box, volume, own, others, blobs[box] == channel, alike, profile, shape)
 
 
-def _box_around(strokes: np.ndarray, spacing_mm: np.ndarray, settings: KindSettings) -> Box:
+def _box_around(strokes: np.ndarray, spacing_mm: Sequence[float], settings: KindSettings) -> Box:
     """All that is looked at, in the plane, and all that can be of the class, across planes."""
     drawn = np.flatnonzero(strokes.any(axis=(0, 1)))
-    in_plane = np.ceil(1.5 * settings.profile_limit_mm / spacing_mm[:2]).astype(int)
+    in_plane = np.ceil(1.5 * settings.profile_limit_mm / np.array(spacing_mm[:2])).astype(int)
     box = box_of(strokes, margins=[*in_plane.tolist(), half_gap_slices(drawn) + 1])
     if box is None:
         raise ValueError("a class without strokes has no kind")
@@ -170,7 +172,7 @@ def _box_around(strokes: np.ndarray, spacing_mm: np.ndarray, settings: KindSetti
 
 
 def _tube_masks(
-    stroked: _Stroked, away_mm: np.ndarray, spacing_mm: np.ndarray, settings: KindSettings
+    stroked: _Stroked, away_mm: np.ndarray, spacing_mm: Sequence[float], settings: KindSettings
 ) -> list[np.ndarray]:
     """(x, y, z) bool each: by intensity, by geodesic distance, and the blob, which ends where the second must."""
     reach_mm, strokes, others = stroked.profile.reach_mm, stroked.strokes, stroked.others
@@ -184,7 +186,7 @@ def _tube_masks(
 
 
 def _bone_masks(
-    stroked: _Stroked, possible: np.ndarray, spacing_mm: np.ndarray, settings: KindSettings
+    stroked: _Stroked, possible: np.ndarray, spacing_mm: Sequence[float], settings: KindSettings
 ) -> list[np.ndarray]:
     """(x, y, z) bool each: from where the border is blurred by half, and from what the darkest strokes are."""
     box = box_of(stroked.strokes) or stroked.box

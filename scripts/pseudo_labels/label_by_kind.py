@@ -17,6 +17,7 @@ from scripts.pseudo_labels.growers import GrownByKind, grown_by_kind
 from scripts.pseudo_labels.label_case import PseudoLabel
 from scripts.pseudo_labels.stroke_kind import Kind, KindSettings
 
+OWN_GROWERS = (Kind.TUBE, Kind.BONE)
 RAS = np.array([[0, 1], [1, 1], [2, 1]])
 
 
@@ -31,7 +32,8 @@ def label_by_kind(
     """The label map with its tubes and bones grown by their own rules, and each class's kind.
 
     The border confidence of a tube or a bone is how well its growers agree. That of all else is at most the Dice
-    between the mask before and after opening: what hung on by a neck may have been right.
+    between the mask before and after opening, since what hung on by a neck may have been right; of a thin blob at most
+    how well the growers of tubes agree; and of a hollow organ at most `hollow_confidence`.
 
     Args:
         image: (X, Y, Z) in [0, 1], canonical, on the case's own voxels.
@@ -60,7 +62,7 @@ def label_by_kind(
         blobs,
         channels=np.ascontiguousarray(nib.apply_orientation(grown.label, back)),
         opened_share={
-            name: 0.0 if grown.agreement.get(channel) is not None else blobs.opened_share[name]
+            name: 0.0 if grown.kinds.get(channel) in OWN_GROWERS else blobs.opened_share[name]
             for channel, name in name_of.items()
             if name in blobs.opened_share
         },
@@ -70,11 +72,12 @@ def label_by_kind(
 
 
 def _confidence(grown: GrownByKind, channel: int, blobs: PseudoLabel, name: str, settings: KindSettings) -> float:
-    if channel in grown.agreement:
-        return grown.agreement[channel]
+    agreement = grown.agreement.get(channel, 1.0)
+    if grown.kinds[channel] in OWN_GROWERS:
+        return agreement
     opened = blobs.opened_share.get(name, 0.0)
     most = settings.hollow_confidence if grown.kinds[channel] is Kind.HOLLOW else 1.0
-    return min(blobs.border_confidence.get(name, 1.0), 2 * (1 - opened) / (2 - opened), most)
+    return min(blobs.border_confidence.get(name, 1.0), 2 * (1 - opened) / (2 - opened), agreement, most)
 
 
 def _stroke_channels(scribbles: ScribblePoints, shape: tuple[int, ...], classes: Mapping[str, int]) -> np.ndarray:

@@ -23,24 +23,24 @@ def interpolated_distance_mm(strokes: np.ndarray, spacing_mm: Sequence[float]) -
     centres = [np.argwhere(strokes[:, :, z]).mean(axis=0) for z in drawn]
     planes = [ndimage.distance_transform_edt(~strokes[:, :, z], sampling=spacing_mm[:2]) for z in drawn]
     result = np.full(strokes.shape, np.inf, dtype=np.float32)
-    for index, z in enumerate(drawn):
-        result[:, :, z] = planes[index]
+    for plane, stroked in zip(planes, drawn, strict=True):
+        result[:, :, stroked] = plane
     for index in range(len(drawn) - 1):
         start, stop = int(drawn[index]), int(drawn[index + 1])
         way = centres[index + 1] - centres[index]
-        for z in range(start + 1, stop):
-            share = (z - start) / (stop - start)
+        for between in range(start + 1, stop):
+            share = (between - start) / (stop - start)
             before = _moved(planes[index], share * way)
             mixed = (1 - share) * before + share * _moved(planes[index + 1], (share - 1) * way)
-            result[:, :, z] = mixed - mixed.min()
+            result[:, :, between] = mixed - mixed.min()
     if len(drawn) > 1:
         beyond = half_gap_slices(drawn)
         for end, inner in ((0, 1), (-1, -2)):
             slope = (centres[end] - centres[inner]) / abs(int(drawn[end]) - int(drawn[inner]))
             for away in range(1, beyond + 1):
-                z = int(drawn[end]) + (away if end else -away)
-                if 0 <= z < strokes.shape[2]:
-                    result[:, :, z] = _moved(planes[end], away * slope)
+                beside = int(drawn[end]) + (away if end else -away)
+                if 0 <= beside < strokes.shape[2]:
+                    result[:, :, beside] = _moved(planes[end], away * slope)
     return result
 
 

@@ -123,12 +123,15 @@ def kind_of(shape: StrokeShape, settings: KindSettings) -> Kind:
     """Bone by contrast, tube by elongation, hollow organ by the reverse of a bone's contrast, else a blob."""
     if shape.brightness >= settings.bone_brightness and shape.contrast >= settings.bone_contrast:
         return Kind.BONE
-    thin = shape.width_mm <= settings.tube_width_mm
-    long = shape.length_mm >= settings.tube_elongation * shape.width_mm
-    known = shape.stroked_slices >= LEAST_STROKED_SLICES and shape.alike_share <= settings.most_alike_share
-    if thin and long and known:
+    if is_thin(shape, settings) and shape.length_mm >= settings.tube_elongation * shape.width_mm:
         return Kind.TUBE
     return Kind.HOLLOW if -shape.contrast >= settings.bone_contrast else Kind.BLOB
+
+
+def is_thin(shape: StrokeShape, settings: KindSettings) -> bool:
+    """Whether the growers of tubes can say something about a class: its width is known and small."""
+    known = shape.stroked_slices >= LEAST_STROKED_SLICES and shape.alike_share <= settings.most_alike_share
+    return known and shape.width_mm <= settings.tube_width_mm
 
 
 def _widths_mm(plane: np.ndarray, spacing_mm: Sequence[float]) -> list[float]:

@@ -68,7 +68,12 @@ def by_geodesic_distance(
         return grown
     seeds = np.stack([outside[box] & ~certain[box], certain[box]])
     distance = geodesic_distance(
-        image[box], seeds, spacing_mm, max_iterations=ROUNDS, tolerance=TOLERANCE, truncation=TRUNCATION
+        np.ascontiguousarray(image[box]),
+        seeds,
+        spacing_mm,
+        max_iterations=ROUNDS,
+        tolerance=TOLERANCE,
+        truncation=TRUNCATION,
     )
     grown[box] = (distance[1] < distance[0]).numpy()
     return grown
