@@ -19,11 +19,11 @@ from scripts.data.cohort import Cohort
 from scripts.data.scribbles import ScribblePoints, read_scribble_points
 from scripts.data.volume_io import Volume
 from scripts.points.propagated_points import points_at_home
-from scripts.pseudo_labels.label_by_kind import label_by_kind
+from scripts.pseudo_labels.kinds.label_by_kind import label_by_kind
+from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
 from scripts.pseudo_labels.label_case import PseudoLabel, WorkingVolume, label_case, path_channels
 from scripts.pseudo_labels.settings import GeodesicSettings
 from scripts.pseudo_labels.stage import geodesic_image, working_volume, write_label
-from scripts.pseudo_labels.stroke_kind import Kind, KindSettings
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from scripts.common.work_folder import WorkFolder
 from scripts.data.records import PseudoLabelRecord
 from scripts.data.scribbles import ScribblePoints
 from scripts.data.volume_io import Volume
-from scripts.pseudo_labels.stroke_kind import Kind, KindSettings
+from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
 from scripts.pseudo_labels.support_mask import SupportMaskStage, grow_support_mask, grown_as, hardly_grown, in_air
 from tests.prnet_fixtures import CLASSES, make_cohort, phantom
 from tests.pseudo_labels.three_blocks import FROM_POINTS

@@ -7,10 +7,10 @@ from scripts.common.affines import to_world
 from scripts.data.resampling import canonical
 from scripts.data.scribbles import ScribblePoints
 from scripts.data.volume_io import Volume
-from scripts.pseudo_labels.label_by_kind import label_by_kind
+from scripts.pseudo_labels.kinds.label_by_kind import label_by_kind
+from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
 from scripts.pseudo_labels.label_case import PseudoLabel
-from scripts.pseudo_labels.stroke_kind import Kind, KindSettings
-from tests.pseudo_labels.test_growers import scene
+from tests.pseudo_labels.kinds.test_growers import scene
 
 CLASSES = {"first": 5, "second": 3}
 LEFT = np.array([[-2.0, 0, 0, 118], [0, 2, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1]])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scripts.pseudo_labels.slice_interpolation import half_gap_slices, interpolated_distance_mm
+from scripts.pseudo_labels.kinds.slice_interpolation import half_gap_slices, interpolated_distance_mm
 
 SPACING_MM = (1.0, 2.0, 3.0)
 

@@ -9,8 +9,8 @@ from enum import StrEnum
 import numpy as np
 from scipy import ndimage
 
-from scripts.pseudo_labels.radial_profile import RadialProfile
-from scripts.pseudo_labels.slice_interpolation import half_gap_slices
+from scripts.pseudo_labels.kinds.radial_profile import RadialProfile
+from scripts.pseudo_labels.kinds.slice_interpolation import half_gap_slices
 
 LEAST_STROKED_SLICES = 3
 

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scripts.pseudo_labels.radial_profile import RadialProfile
-from scripts.pseudo_labels.stroke_kind import Kind, KindSettings, StrokeShape, kind_of, stroke_shape
+from scripts.pseudo_labels.kinds.radial_profile import RadialProfile
+from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings, StrokeShape, kind_of, stroke_shape
 
 BLOB = StrokeShape(
     length_mm=60, width_mm=25, brightness=0.6, contrast=0.1, border=0.55, alike_share=0.3, stroked_slices=4

@@ -10,17 +10,17 @@ from scipy import ndimage
 
 from scripts.common.boxes import box_of
 from scripts.common.overlap import dice_of
-from scripts.pseudo_labels.bone import by_threshold
-from scripts.pseudo_labels.parts import distance_mm, parts_with
-from scripts.pseudo_labels.radial_profile import RadialProfile, radial_profile
-from scripts.pseudo_labels.slice_interpolation import half_gap_slices, interpolated_distance_mm
-from scripts.pseudo_labels.stroke_kind import Kind, KindSettings, StrokeShape, is_thin, kind_of, stroke_shape
-from scripts.pseudo_labels.tube import by_geodesic_distance, by_intensity
+from scripts.pseudo_labels.kinds.bone import by_threshold
+from scripts.pseudo_labels.kinds.parts import distance_mm, parts_with
+from scripts.pseudo_labels.kinds.radial_profile import RadialProfile, radial_profile
+from scripts.pseudo_labels.kinds.slice_interpolation import half_gap_slices, interpolated_distance_mm
+from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings, StrokeShape, is_thin, kind_of, stroke_shape
+from scripts.pseudo_labels.kinds.tube import by_geodesic_distance, by_intensity
 
 Box = tuple[slice, slice, slice]
 
 BONE_PERCENTILE = 10.0  # of the intensities under the strokes: another threshold for bone, to compare with
-LEAST_VOTES = 2  # of a tube's three growers
+LEAST_GROWERS = 2  # of a tube's three growers
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def grown_by_kind(
             chosen = masks[0]
         else:
             masks = _tube_masks(stroked, away_mm, across_mm, settings)
-            chosen = (np.sum(masks, axis=0) >= LEAST_VOTES) | stroked.strokes
+            chosen = (np.sum(masks, axis=0) >= LEAST_GROWERS) | stroked.strokes
         agreement[channel] = _mean_dice(masks)
         if kind is Kind.BLOB:
             continue

@@ -13,9 +13,9 @@ from scripts.common.label_channels import LabelChannels
 from scripts.data.resampling import canonical
 from scripts.data.scribbles import ScribblePoints
 from scripts.data.volume_io import Volume
-from scripts.pseudo_labels.growers import GrownByKind, grown_by_kind
+from scripts.pseudo_labels.kinds.growers import GrownByKind, grown_by_kind
+from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
 from scripts.pseudo_labels.label_case import PseudoLabel
-from scripts.pseudo_labels.stroke_kind import Kind, KindSettings
 
 OWN_GROWERS = (Kind.TUBE, Kind.BONE)
 RAS = np.array([[0, 1], [1, 1], [2, 1]])

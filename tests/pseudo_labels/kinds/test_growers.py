@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from scripts.common.overlap import dice_of
-from scripts.pseudo_labels.growers import alike_range, drawing_axis, grown_by_kind
-from scripts.pseudo_labels.stroke_kind import Kind, KindSettings
+from scripts.pseudo_labels.kinds.growers import alike_range, drawing_axis, grown_by_kind
+from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
 
 SPACING_MM = (2.0, 2.0, 3.0)
 SHAPE = (60, 60, 40)

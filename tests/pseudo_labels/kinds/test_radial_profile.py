@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scripts.pseudo_labels.radial_profile import inside_share, radial_profile
+from scripts.pseudo_labels.kinds.radial_profile import inside_share, radial_profile
 
 SPACING_MM = (1.0, 1.0, 4.0)
 

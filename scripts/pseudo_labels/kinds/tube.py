@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from scripts.common.boxes import box_of
 from scripts.pseudo_labels.geodesic_distance import geodesic_distance
-from scripts.pseudo_labels.radial_profile import inside_share
+from scripts.pseudo_labels.kinds.radial_profile import inside_share
 
 BINS, SMOOTHING_BINS, FLOOR_SHARE = 64, 1.5, 1e-3  # of the histograms over intensities in [0, 1]
 ROUNDS, TOLERANCE, TRUNCATION = 16, 0.001, 1.0  # of the geodesic distance: the box is small

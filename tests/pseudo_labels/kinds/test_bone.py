@@ -1,6 +1,6 @@
 import numpy as np
 
-from scripts.pseudo_labels.bone import by_threshold
+from scripts.pseudo_labels.kinds.bone import by_threshold
 
 SPACING_MM = (1.0, 2.0, 3.0)
 SHAPE = (20, 12, 5)
