@@ -13,7 +13,7 @@ from scripts.common.overlap import dice_of
 from scripts.pseudo_labels.kinds.bone import by_threshold
 from scripts.pseudo_labels.kinds.parts import distance_mm, parts_with
 from scripts.pseudo_labels.kinds.radial_profile import RadialProfile, radial_profile
-from scripts.pseudo_labels.kinds.slice_interpolation import half_gap_slices, interpolated_distance_mm
+from scripts.pseudo_labels.kinds.slice_interpolation import found_again_share, half_gap_slices, interpolated_distance_mm
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings, StrokeShape, is_thin, kind_of, stroke_shape
 from scripts.pseudo_labels.kinds.tube import by_geodesic_distance, by_intensity
 
@@ -95,7 +95,7 @@ def grown_by_kind(
         if not (drawn == channel).any():
             continue
         stroked = _stroked(volume, drawn, label, channel, noise, across_mm, settings)
-        kind = kinds[channel] = kind_of(stroked.shape, settings)
+        kind = kinds[channel] = _checked_kind(stroked, across_mm, settings)
         if kind is Kind.HOLLOW or not (kind is Kind.BONE or is_thin(stroked.shape, settings)):
             continue
         away_mm = interpolated_distance_mm(stroked.strokes, across_mm)
@@ -159,6 +159,15 @@ def _stroked(
     profile = radial_profile(alike, own, spacing_mm, settings.profile_limit_mm)
     shape = stroke_shape(volume, own, profile, spacing_mm, settings.profile_limit_mm)
     return _Stroked(box, volume, own, others, blobs[box] == channel, alike, profile, shape)
+
+
+def _checked_kind(stroked: _Stroked, spacing_mm: Sequence[float], settings: KindSettings) -> Kind:
+    """What branches or bends so much that strokes left out are not found again is no tube."""
+    kind = kind_of(stroked.shape, settings)
+    if kind is not Kind.TUBE:
+        return kind
+    found = found_again_share(stroked.strokes, settings.shell_share * stroked.profile.reach_mm, spacing_mm)
+    return Kind.TUBE if found > settings.tube_found_share else Kind.BLOB
 
 
 def _box_around(strokes: np.ndarray, spacing_mm: Sequence[float], settings: KindSettings) -> Box:

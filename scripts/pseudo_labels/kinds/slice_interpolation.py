@@ -44,6 +44,26 @@ def interpolated_distance_mm(strokes: np.ndarray, spacing_mm: Sequence[float]) -
     return result
 
 
+def found_again_share(strokes: np.ndarray, limit_mm: float, spacing_mm: Sequence[float]) -> float:
+    """Share of the strokes on inner slices that lie within a limit of where the other slices' strokes put them.
+
+    Args:
+        strokes: (X, Y, Z) bool, drawn in planes across the third axis.
+        limit_mm: in the plane.
+        spacing_mm: voxel size along X, Y, Z.
+
+    Returns:
+        The mean over the inner slices; 0 if there is none.
+    """
+    shares = []
+    for left_out in np.flatnonzero(strokes.any(axis=(0, 1)))[1:-1].tolist():
+        others = strokes.copy()
+        others[:, :, left_out] = False
+        away_mm = interpolated_distance_mm(others, spacing_mm)[:, :, left_out]
+        shares.append(float((away_mm[strokes[:, :, left_out]] <= limit_mm).mean()))
+    return float(np.mean(shares)) if shares else 0.0
+
+
 def half_gap_slices(drawn: np.ndarray) -> int:
     """Half the mean number of slices between two stroked ones, of (N,) sorted slices; none of a single one."""
     return round(float(drawn[-1] - drawn[0]) / (len(drawn) - 1) / 2) if len(drawn) > 1 else 0

@@ -31,6 +31,8 @@ class KindSettings:
     Attributes:
         tube_elongation: a tube is at least this many times as long as wide.
         tube_width_mm: and at most this wide: in what is wider there is room to grow, as a blob does.
+        tube_found_share: and if a slice's strokes are left out, more than this share of them lies within the tube that
+            the others draw.
         most_alike_share: where more than this share of what surrounds a class looks like it, its width is unknown.
         bone_brightness: a bone's strokes are at least this bright, of an image in [0, 1]: 330 HU, more than contrast
             medium gives most vessels.
@@ -48,6 +50,7 @@ class KindSettings:
 
     tube_elongation: float = 3.0
     tube_width_mm: float = 30.0
+    tube_found_share: float = 0.5
     most_alike_share: float = 0.8
     bone_brightness: float = 0.82
     bone_contrast: float = 0.3

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scripts.pseudo_labels.kinds.slice_interpolation import half_gap_slices, interpolated_distance_mm
+from scripts.pseudo_labels.kinds.slice_interpolation import found_again_share, half_gap_slices, interpolated_distance_mm
 
 SPACING_MM = (1.0, 2.0, 3.0)
 
@@ -35,3 +35,13 @@ def test_a_single_slice_says_nothing_about_the_others():
 def test_half_a_gap_is_half_of_the_mean():
     assert half_gap_slices(np.array([10, 14, 26])) == 4
     assert half_gap_slices(np.array([10])) == 0
+
+
+def test_strokes_that_are_left_out_are_found_again_on_a_line():
+    """Of two inner slices one lies 3 voxels of 1 mm beside the line that the other three draw, the other 1.2 mm."""
+    line = strokes_at((2, 2, 0), (4, 2, 2), (6, 2, 4))
+    assert found_again_share(line, 0.1, SPACING_MM) == 1.0
+    bent = strokes_at((2, 2, 0), (5, 2, 3), (2, 2, 6), (2, 2, 8))
+    assert found_again_share(bent, 2.9, SPACING_MM) == 0.5
+    assert found_again_share(bent, 3.0, SPACING_MM) == 1.0
+    assert found_again_share(strokes_at((2, 2, 0), (2, 2, 4)), 9.0, SPACING_MM) == 0.0
