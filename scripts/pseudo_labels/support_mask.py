@@ -1,10 +1,10 @@
-"""The support mask: the support's whole organs, grown from its own strokes by geodesic distance (mode `default`)."""
+"""The support mask: the support's whole organs, grown from its own strokes by kind of class (mode `default`)."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from scripts.data.cohort import Cohort
 from scripts.data.scribbles import ScribblePoints, read_scribble_points
 from scripts.data.volume_io import Volume
 from scripts.points.propagated_points import points_at_home
-from scripts.pseudo_labels.label_case import PseudoLabel, WorkingVolume, label_case
+from scripts.pseudo_labels.kinds.label_by_kind import label_by_kind
+from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
+from scripts.pseudo_labels.label_case import PseudoLabel, WorkingVolume, label_case, path_channels
 from scripts.pseudo_labels.settings import GeodesicSettings
 from scripts.pseudo_labels.stage import geodesic_image, working_volume, write_label
 
@@ -66,6 +68,7 @@ class SupportMaskStage(CaseStage):
         output_dir: the work directory.
         settings: see `GeodesicSettings`.
         device: where the distances are computed.
+        kinds: how tubes and bones are told and grown; None grows all classes as blobs.
 
     Raises:
         BundleError: no support with scribbles in the cohort.
@@ -79,9 +82,10 @@ class SupportMaskStage(CaseStage):
         output_dir: str | Path,
         settings: GeodesicSettings,
         device: torch.device | str = "cpu",
+        kinds: KindSettings | None = None,
     ) -> None:
         self.support = cohort.scribbled_support(STAGE)
-        self.cohort, self.settings, self.device = cohort, settings, torch.device(device)
+        self.cohort, self.settings, self.device, self.kinds = cohort, settings, torch.device(device), kinds
         self.labels = WorkFolder(Path(output_dir)).support_mask
 
     def cases(self) -> list[str]:
@@ -95,6 +99,7 @@ class SupportMaskStage(CaseStage):
             "scribbles": sha256_of_file(self.support.scribbles),
             "classes": list(self.cohort.classes.items()),
             "settings": asdict(self.settings),
+            "kinds": None if self.kinds is None else asdict(self.kinds),
             "working_spacing_mm": self.cohort.spacing_mm,
         }
 
@@ -117,11 +122,40 @@ class SupportMaskStage(CaseStage):
             working_volume(cohort, support, self.settings),
             self.device,
         )
+        kinds: dict[str, Kind] = {}
+        if self.kinds is not None:
+            mask, kinds = self._by_kind(mask, scribbles, self.kinds)
         content, files = write_label(self.labels, support, cohort.classes, mask, self.settings)
         sentences = hardly_grown(content["volume_ml"], scribbles, image, cohort.classes)
+        sentences += [in_air(name) for name, kind in kinds.items() if kind is Kind.HOLLOW]
         for sentence in sentences:
             logger.warning("support mask: %s", sentence)
+        for name, kind in kinds.items():
+            logger.info("support mask: %s", grown_as(name, kind, mask.border_confidence.get(name)))
+        content |= {"kinds": {name: str(kind) for name, kind in kinds.items()}} if kinds else {}
         return content | ({"warnings": sentences} if sentences else {}), files
+
+    def _by_kind(
+        self, mask: PseudoLabel, scribbles: ScribblePoints, kinds: KindSettings
+    ) -> tuple[PseudoLabel, dict[str, Kind]]:
+        """See `label_by_kind`; on the support's own voxels, smoothed as for the distances."""
+        support, own = self.support.case, replace(self.settings, geodesic_spacing_mm=None)
+        image = geodesic_image(self.cohort, support, own)
+        smooth = Volume(path_channels(image, None, own)[0], image.affine)
+        affine = open_nifti(support.image).affine
+        return label_by_kind(smooth, scribbles, mask, affine, self.cohort.classes, kinds)
+
+
+def grown_as(name: str, kind: Kind, border_confidence: float | None) -> str:
+    """How a class grew and how sure that is; what helps a tube."""
+    sure = "" if border_confidence is None else f", border confidence {border_confidence:.2f}"
+    helps = "; strokes on its first and last slice help it most" if kind is Kind.TUBE else ""
+    return f"{name} is grown as a {kind}{sure}{helps}."
+
+
+def in_air(name: str) -> str:
+    """What to do where strokes lie in the air of a hollow organ."""
+    return f"{name}: its strokes lie mostly in air; if its wall belongs to it, draw on the wall too."
 
 
 def hardly_grown(

@@ -12,7 +12,8 @@ from scripts.common.work_folder import WorkFolder
 from scripts.data.records import PseudoLabelRecord
 from scripts.data.scribbles import ScribblePoints
 from scripts.data.volume_io import Volume
-from scripts.pseudo_labels.support_mask import SupportMaskStage, grow_support_mask, hardly_grown
+from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
+from scripts.pseudo_labels.support_mask import SupportMaskStage, grow_support_mask, grown_as, hardly_grown, in_air
 from tests.prnet_fixtures import CLASSES, make_cohort, phantom
 from tests.pseudo_labels.three_blocks import FROM_POINTS
 
@@ -117,3 +118,24 @@ def test_what_hardly_grew_is_said_in_console_and_record(cohort, caplog):
     assert spleen.startswith("spleen grew from") and kidney.startswith("left_kidney grew from")
     assert caplog.text.count("support mask: spleen grew from") == 1
     assert PseudoLabelRecord.read(folder.record("case_0")).case == "case_0"
+
+
+def test_the_record_says_the_kind_of_each_class(cohort, caplog):
+    """The phantom's organs are blobs; with kinds on they stay as they are."""
+    caplog.set_level("INFO")
+    folder = WorkFolder(cohort.output_dir).support_mask
+    SupportMaskStage(cohort, cohort.output_dir, SETTINGS).run()
+    before = np.asarray(nib.load(folder.label("case_0")).dataobj)
+    assert "kinds" not in read_json(folder.record("case_0"))
+    assert SupportMaskStage(cohort, cohort.output_dir, SETTINGS, kinds=KindSettings()).run() == ["case_0"]
+    assert read_json(folder.record("case_0"))["kinds"] == dict.fromkeys(CLASSES, "blob")
+    np.testing.assert_array_equal(np.asarray(nib.load(folder.label("case_0")).dataobj), before)
+    assert "support mask: spleen is grown as a blob" in caplog.text
+
+
+def test_what_is_said_of_kinds():
+    assert grown_as("aorta", Kind.TUBE, 0.823) == (
+        "aorta is grown as a tube, border confidence 0.82; strokes on its first and last slice help it most."
+    )
+    assert grown_as("liver", Kind.BLOB, None) == "liver is grown as a blob."
+    assert in_air("larynx").startswith("larynx: its strokes lie mostly in air")

@@ -1,0 +1,213 @@
+"""The support's classes by kind: tubes and bones grow again by their own rules, by growers that may disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from scripts.common.boxes import box_of
+from scripts.common.overlap import dice_of
+from scripts.pseudo_labels.kinds.bone import by_threshold
+from scripts.pseudo_labels.kinds.parts import distance_mm, parts_with
+from scripts.pseudo_labels.kinds.radial_profile import RadialProfile, radial_profile
+from scripts.pseudo_labels.kinds.slice_interpolation import found_again_share, half_gap_slices, interpolated_distance_mm
+from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings, StrokeShape, is_thin, kind_of, stroke_shape
+from scripts.pseudo_labels.kinds.tube import by_geodesic_distance, by_intensity
+
+Box = tuple[slice, slice, slice]
+
+BONE_PERCENTILE = 10.0  # of the intensities under the strokes: another threshold for bone, to compare with
+LEAST_GROWERS = 2  # of a tube's three growers
+
+
+@dataclass(frozen=True)
+class GrownByKind:
+    """A label map in which each class grew by its kind.
+
+    Attributes:
+        label: (X, Y, Z) uint8 channels.
+        kinds: channel -> kind, of every class with strokes.
+        agreement: channel -> mean Dice between the growers of a bone, or of a tube; of a blob as thin as a tube too.
+    """
+
+    label: np.ndarray
+    kinds: dict[int, Kind]
+    agreement: dict[int, float]
+
+
+@dataclass(frozen=True)
+class _Stroked:
+    """One class in a box around its strokes, which are drawn in planes across the third axis.
+
+    Attributes:
+        box: within the volume.
+        image: (x, y, z) in [0, 1].
+        strokes, others: (x, y, z) bool, its strokes and all others.
+        blob: (x, y, z) bool, as it grew as a blob.
+        alike: (x, y, z) bool, what looks like its strokes.
+        profile: how far it reaches.
+        shape: what its strokes say.
+    """
+
+    box: Box
+    image: np.ndarray
+    strokes: np.ndarray
+    others: np.ndarray
+    blob: np.ndarray
+    alike: np.ndarray
+    profile: RadialProfile
+    shape: StrokeShape
+
+
+def grown_by_kind(
+    image: np.ndarray,
+    strokes: np.ndarray,
+    blobs: np.ndarray,
+    class_count: int,
+    spacing_mm: Sequence[float],
+    settings: KindSettings,
+) -> GrownByKind:
+    """Tubes and bones as their growers find them, all else as it is.
+
+    What a tube or a bone leaves of its blob is background. What it takes from a blob of another class is its own: its
+    strokes are near, and it ends soon. A voxel that two of the new masks claim goes to the class whose strokes are
+    nearer, in reaches of each.
+
+    Args:
+        image: (X, Y, Z) in [0, 1].
+        strokes: (X, Y, Z) uint8, channels 1 to K of classes, K + 1 of background, 0 where nothing is drawn.
+        blobs: (X, Y, Z) uint8 channels, all classes grown as blobs.
+        class_count: K.
+        spacing_mm: voxel size along X, Y, Z.
+        settings: see `KindSettings`.
+    """
+    axis = drawing_axis(strokes)
+    across_mm = [step for other, step in enumerate(spacing_mm) if other != axis] + [spacing_mm[axis]]
+    volume, drawn, label = (np.moveaxis(array, axis, 2) for array in (image, strokes, blobs))
+    noise = _usual_spread(volume, drawn, class_count)
+    kinds: dict[int, Kind] = {}
+    agreement: dict[int, float] = {}
+    result, nearest = label.copy(), np.full(label.shape, np.inf, dtype=np.float32)
+    for channel in range(1, class_count + 1):
+        if not (drawn == channel).any():
+            continue
+        stroked = _stroked(volume, drawn, label, channel, noise, across_mm, settings)
+        kind = kinds[channel] = _checked_kind(stroked, across_mm, settings)
+        if kind is Kind.HOLLOW or not (kind is Kind.BONE or is_thin(stroked.shape, settings)):
+            continue
+        away_mm = interpolated_distance_mm(stroked.strokes, across_mm)
+        if kind is Kind.BONE:
+            masks = _bone_masks(stroked, np.isfinite(away_mm), across_mm, settings)
+            chosen = masks[0]
+        else:
+            masks = _tube_masks(stroked, away_mm, across_mm, settings)
+            chosen = (np.sum(masks, axis=0) >= LEAST_GROWERS) | stroked.strokes
+        agreement[channel] = _mean_dice(masks)
+        if kind is Kind.BLOB:
+            continue
+        result[(label == channel) & np.isinf(nearest)] = 0
+        away = np.where(stroked.strokes, 0, away_mm / stroked.profile.reach_mm)
+        won = parts_with(chosen, stroked.strokes) & (away <= nearest[stroked.box])
+        result[stroked.box][won], nearest[stroked.box][won] = channel, away[won]
+    return GrownByKind(np.ascontiguousarray(np.moveaxis(result, 2, axis)), kinds, agreement)
+
+
+def drawing_axis(strokes: np.ndarray) -> int:
+    """The axis across the planes that strokes, (X, Y, Z), are drawn in: most of them are one voxel thick along it."""
+    parts, _ = ndimage.label(strokes > 0, structure=np.ones((3, 3, 3)))
+    boxes = ndimage.find_objects(parts)
+    flat = [sum(box[axis].stop - box[axis].start == 1 for box in boxes) for axis in range(3)]
+    return max((2, 1, 0), key=lambda axis: flat[axis])
+
+
+def alike_range(values: np.ndarray, noise: float) -> tuple[float, float]:
+    """Intensities that look like those under strokes: all but their outermost, and half a standard deviation more.
+
+    Args:
+        values: (N,) under the strokes.
+        noise: their standard deviation is at least this: a few voxels may agree by chance.
+    """
+    margin = max(float(values.std()), noise) / 2
+    low, high = np.percentile(values, [2, 98])
+    return float(low) - margin, float(high) + margin
+
+
+def _usual_spread(image: np.ndarray, strokes: np.ndarray, class_count: int) -> float:
+    """Median over the classes of the standard deviation under their strokes."""
+    under = (image[strokes == channel] for channel in range(1, class_count + 1))
+    spreads = [float(values.std()) for values in under if values.size]
+    return float(np.median(spreads)) if spreads else 0.0
+
+
+def _stroked(
+    image: np.ndarray,
+    strokes: np.ndarray,
+    blobs: np.ndarray,
+    channel: int,
+    noise: float,
+    spacing_mm: Sequence[float],
+    settings: KindSettings,
+) -> _Stroked:
+    box = _box_around(strokes == channel, spacing_mm, settings)
+    volume, drawn = image[box], strokes[box]
+    own, others = drawn == channel, (drawn > 0) & (drawn != channel)
+    low, high = alike_range(volume[own], noise)
+    alike = ((volume >= low) & (volume <= high) & ~others) | own
+    profile = radial_profile(alike, own, spacing_mm, settings.profile_limit_mm)
+    shape = stroke_shape(volume, own, profile, spacing_mm, settings.profile_limit_mm)
+    return _Stroked(box, volume, own, others, blobs[box] == channel, alike, profile, shape)
+
+
+def _checked_kind(stroked: _Stroked, spacing_mm: Sequence[float], settings: KindSettings) -> Kind:
+    """What branches or bends so much that strokes left out are not found again is no tube."""
+    kind = kind_of(stroked.shape, settings)
+    if kind is not Kind.TUBE:
+        return kind
+    found = found_again_share(stroked.strokes, settings.shell_share * stroked.profile.reach_mm, spacing_mm)
+    return Kind.TUBE if found > settings.tube_found_share else Kind.BLOB
+
+
+def _box_around(strokes: np.ndarray, spacing_mm: Sequence[float], settings: KindSettings) -> Box:
+    """All that is looked at, in the plane, and all that can be of the class, across planes."""
+    drawn = np.flatnonzero(strokes.any(axis=(0, 1)))
+    in_plane = np.ceil(1.5 * settings.profile_limit_mm / np.array(spacing_mm[:2])).astype(int)
+    box = box_of(strokes, margins=[*in_plane.tolist(), half_gap_slices(drawn) + 1])
+    if box is None:
+        raise ValueError("a class without strokes has no kind")
+    return box
+
+
+def _tube_masks(
+    stroked: _Stroked, away_mm: np.ndarray, spacing_mm: Sequence[float], settings: KindSettings
+) -> list[np.ndarray]:
+    """(x, y, z) bool each: by intensity, by geodesic distance, and the blob, which ends where the second must."""
+    reach_mm, strokes, others = stroked.profile.reach_mm, stroked.strokes, stroked.others
+    free = ~others & (away_mm < distance_mm(others, spacing_mm))
+    probability = by_intensity(stroked.image, strokes, away_mm, reach_mm, spacing_mm, settings.profile_limit_mm)
+    likely = parts_with(((probability > settings.tube_probability) & free) | strokes, strokes)
+    certain = strokes | (stroked.alike & free & (away_mm <= settings.core_share * reach_mm))
+    within = away_mm <= settings.shell_share * reach_mm
+    near = by_geodesic_distance(stroked.image, certain, others | ~within, spacing_mm)
+    return [likely, near, stroked.blob & within]
+
+
+def _bone_masks(
+    stroked: _Stroked, possible: np.ndarray, spacing_mm: Sequence[float], settings: KindSettings
+) -> list[np.ndarray]:
+    """(x, y, z) bool each: from where the border is blurred by half, and from what the darkest strokes are."""
+    box = box_of(stroked.strokes) or stroked.box
+    extent_mm = max((side.stop - side.start) * step for side, step in zip(box, spacing_mm, strict=True))
+    reach_mm = settings.bone_reach_share * extent_mm
+    darkest = float(np.percentile(stroked.image[stroked.strokes], BONE_PERCENTILE))
+    return [
+        by_threshold(stroked.image, stroked.strokes, stroked.others, possible, threshold, reach_mm, spacing_mm)
+        for threshold in (stroked.shape.border, darkest)
+    ]
+
+
+def _mean_dice(masks: list[np.ndarray]) -> float:
+    pairs = [(one, other) for index, one in enumerate(masks) for other in masks[:index]]
+    return float(np.mean([dice_of(one, other) for one, other in pairs]))
