@@ -258,7 +258,7 @@ def _end(pipeline: Pipeline, options: argparse.Namespace, final: bool = True) ->
 
 def _settings(options: argparse.Namespace, needs_weights: bool) -> RunSettings:
     """What the options say; `train` takes what they leave open from the output folder."""
-    from bundle.pipeline.named_cases import named_volume, parse_accepted
+    from bundle.pipeline.given.named_cases import named_volume, parse_accepted
     from bundle.pipeline.settings import RunSettings, merged_overrides, saved_settings
     from scripts.common.work_folder import WorkFolder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bundle.pipeline.given_labels import accepted_labels, accepted_places, as_nifti
+from bundle.pipeline.given.label_maps import accepted_labels, accepted_places, as_nifti
 from bundle.pipeline.plan import CaseByCase, Inference, Mode, Plan, Training, always
 from bundle.pipeline.settings import RunSettings
 from bundle.pipeline.training_folder import (

@@ -12,9 +12,9 @@ from bundle.folder_lock import only_command_in
 from bundle.output_folder import refuse_foreign, refuse_images_among_results
 from bundle.pipeline.configs import device_override
 from bundle.pipeline.default_mode import support_of
-from bundle.pipeline.given_labels import accepted_labels, as_nifti, convert_given
+from bundle.pipeline.given.label_maps import accepted_labels, as_nifti, convert_given
+from bundle.pipeline.given.named_cases import keep_accepted
 from bundle.pipeline.modes import MODES
-from bundle.pipeline.named_cases import keep_accepted
 from bundle.pipeline.plan import Inference, Mode, Stage, Training
 from bundle.pipeline.runner import Runner
 from bundle.pipeline.settings import RunSettings, save_settings

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bundle.pipeline.given_labels import accepted_labels, accepted_places, as_nifti, convert_given
+from bundle.pipeline.given.label_maps import accepted_labels, accepted_places, as_nifti, convert_given
 from scripts.common.errors import BundleError
 from scripts.common.files import write_nifti
 from scripts.common.work_folder import WorkFolder

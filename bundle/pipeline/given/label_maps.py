@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bundle.pipeline.named_cases import label_maps_of, missing_label_maps
+from bundle.pipeline.given.named_cases import label_maps_of, missing_label_maps
 from bundle.pipeline.settings import RunSettings
 from scripts.common.errors import BundleError
 from scripts.common.files import read_result, write_nifti

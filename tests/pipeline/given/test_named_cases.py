@@ -2,7 +2,7 @@
 
 import pytest
 
-from bundle.pipeline.named_cases import keep_accepted, label_maps_of, named_volume, parse_accepted
+from bundle.pipeline.given.named_cases import keep_accepted, label_maps_of, named_volume, parse_accepted
 from scripts.common.errors import BundleError
 from scripts.common.made_of import write_record
 from scripts.common.work_folder import WorkFolder
