@@ -15,6 +15,7 @@ import numpy as np
 from scripts.common.affines import between_grids
 from scripts.common.boxes import box_of
 from scripts.common.label_channels import UNDECIDED
+from scripts.common.overlap import best_mask, expected_dice
 from scripts.data.probability_maps import ClassProbabilities
 from scripts.data.sampling import onto_grid
 from scripts.pseudo_labels.geodesic_labels import largest_parts, nearest_class
@@ -81,8 +82,8 @@ def decided_by_class(
     changed = {}
     for channel, coarse in enumerate(probabilities.array[1:].astype(np.float32), start=1):
         share = onto_grid(coarse, to_probabilities, label.shape, order=1, outside=0.0, parallel=True)
-        geodesic, likely = label == channel, share >= best_limit(coarse)
-        if _expected_dice(share, geodesic) >= least_share * _expected_dice(share, likely):
+        geodesic, likely = label == channel, share >= best_mask(coarse).limit
+        if expected_dice(geodesic, share) >= least_share * expected_dice(likely, share):
             holder[geodesic] = share[geodesic]
             continue
         decided[geodesic] = 0
@@ -93,36 +94,3 @@ def decided_by_class(
         decided[box][taken] = channel
         holder[box][taken] = share[taken]
     return decided
-
-
-def expected_dice(probability_inside: float, voxels: int, volume: float) -> float:
-    """Of a mask against a mask whose voxels are drawn by their probabilities; 0 where nothing is expected.
-
-    Twice the expected intersection, divided by the sum of both expected volumes.
-
-    Args:
-        probability_inside: the sum over the mask's voxels.
-        voxels: of the mask.
-        volume: the sum over all voxels: the expected volume.
-    """
-    return 2 * probability_inside / (voxels + volume) if volume > 0 else 0.0
-
-
-def best_limit(probabilities: np.ndarray) -> float:
-    """A class's voxels from this probability on have the highest expected Dice. It is half that Dice.
-
-    So it is near one half for a sharp organ, and lower for one that is smaller than the blur of its probabilities: that
-    one nowhere reaches one half, and a fixed limit loses it.
-
-    Args:
-        probabilities: (X, Y, Z) of the class; without any, the limit is 1.
-    """
-    falling = np.sort(probabilities[probabilities > 0].astype(np.float64))[::-1]
-    if not len(falling):
-        return 1.0
-    dice = 2 * np.cumsum(falling) / (np.arange(1, len(falling) + 1) + falling.sum())
-    return float(falling[dice.argmax()])
-
-
-def _expected_dice(share: np.ndarray, mask: np.ndarray) -> float:
-    return expected_dice(float(share[mask].sum(dtype=np.float64)), int(mask.sum()), float(share.sum(dtype=np.float64)))

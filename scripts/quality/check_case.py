@@ -20,7 +20,7 @@ import numpy as np
 from scripts.common.overlap import dice_of
 from scripts.data.intensity import normalise_hu
 from scripts.quality.evidence import AtlasLabels, ClassMeasurement, CohortStatistics, ConfidencePenalty, TrustRule
-from scripts.quality.expected_dice import modelled_dice
+from scripts.quality.modelled_dice import modelled_dice
 from scripts.quality.records import NETWORK, CheckRecord, ClassCheck
 from scripts.quality.support_calibration import KnownLabel, SupportCalibration, calibrate
 

@@ -195,7 +195,7 @@ def test_options_of_a_run_are_grouped_and_shipped_weights_named():
     said = choices["oneshot"].format_help()
     places = [said.index(f"\n{title}:") for title in ("input", "output", "what you corrected", "method", "example")]
     assert places == sorted(places)
-    assert "(abdomen_ct, headneck_ct)" in " ".join(said.split())
+    assert "(abdomen_ct, abdomen_mr, headneck_ct)" in " ".join(said.split())
 
 
 def test_the_parser_knows_the_modes():

@@ -10,20 +10,7 @@ import math
 
 import numpy as np
 
-
-def expected_dice(mask: np.ndarray, probability: np.ndarray) -> float:
-    """Dice of a bool mask and a probability map on one grid: 2 * inside / (mask + map); 0 where both are empty."""
-    total = float(mask.sum()) + float(probability.sum(dtype=np.float64))
-    return 2 * float(probability[mask].sum(dtype=np.float64)) / total if total else 0.0
-
-
-def best_expected_dice(probability: np.ndarray) -> float:
-    """The most that any mask can have: it holds the voxels above some threshold. 0 without any probability."""
-    descending = np.sort(probability[probability > 0].astype(np.float64))[::-1]
-    if not len(descending):
-        return 0.0
-    inside, voxels = np.cumsum(descending), np.arange(1, len(descending) + 1)
-    return float((2 * inside / (voxels + inside[-1])).max())
+from scripts.common.overlap import best_mask, expected_dice
 
 
 def modelled_dice(mask: np.ndarray, probability: np.ndarray) -> float:
@@ -33,5 +20,5 @@ def modelled_dice(mask: np.ndarray, probability: np.ndarray) -> float:
     best mask is as good as the map, so that this has the root of what the best mask can have; any other mask has what
     it agrees by, divided by that.
     """
-    best = best_expected_dice(probability)
+    best = best_mask(probability).dice
     return min(1.0, expected_dice(mask, probability) / math.sqrt(best)) if best else 0.0
