@@ -12,9 +12,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from scripts.common.case_stage import CASES, listening
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json
-from scripts.common.stage_progress import CASES, listening
 
 logger = logging.getLogger(__name__)
 

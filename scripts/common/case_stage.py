@@ -6,7 +6,8 @@ import logging
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,15 @@ from scripts.common.failures import blamed, stops_every_case
 from scripts.common.files import remove_file
 from scripts.common.kept_changes import set_aside_changed
 from scripts.common.made_of import fingerprint, is_whole, write_record
-from scripts.common.stage_progress import CASES, advance, is_listened_to
 
 logger = logging.getLogger(__name__)
 
 SEVERAL_REMEDIES = "a cohort without these cases, or what they lack; the same command then continues"
 HOPELESS = 3  # cases that fail before any succeeds: then no case is to blame
+CASES, EPOCHS = "cases", "epochs"
+
+Listener = Callable[[str, int, int], None]  # told the unit, how many are done, and how many there are
+_listeners: list[Listener] = []
 
 
 class CaseStage(ABC):
@@ -108,6 +112,27 @@ class CaseStage(ABC):
             content, files = self.make(case)
             seconds = round(time.perf_counter() - start, 3)
             write_record(self.record(case), content | {"seconds": seconds}, inputs, files)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Tell `listener` of every step of the stages that run meanwhile."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def is_listened_to() -> bool:
+    """Whether anybody does."""
+    return bool(_listeners)
+
+
+def advance(unit: str, done: int, total: int) -> None:
+    """Say that `done` of `total` units are done; with 0 at the start, so that the first one can be timed."""
+    for listener in _listeners:
+        listener(unit, done, total)
 
 
 def _joined(failed: Mapping[str, BundleError], stage: str, count: int) -> BundleError:

@@ -12,11 +12,11 @@ from ignite.engine import Engine, Events
 from monai.utils import CommonKeys, convert_data_type
 
 from scripts.common.affines import spacing_of
+from scripts.common.case_stage import CASES, advance
 from scripts.common.errors import BundleError
 from scripts.common.failures import blamed
 from scripts.common.files import open_nifti, write_nifti
 from scripts.common.made_of import write_record
-from scripts.common.stage_progress import CASES, advance
 from scripts.common.work_folder import LabelFolder
 from scripts.data.volume_io import case_id
 from scripts.segmentation.label_map_record import LabelMapRecord

@@ -12,8 +12,8 @@ from ignite.engine import Engine, Events
 from monai.handlers import from_engine
 from monai.utils import CommonKeys
 
+from scripts.common.case_stage import EPOCHS, advance
 from scripts.common.files import atomic_path
-from scripts.common.stage_progress import EPOCHS, advance
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ import jsonschema
 import pytest
 
 from bundle.run_progress import RunProgress, in_words, time_left
+from scripts.common.case_stage import CASES, EPOCHS, advance, is_listened_to, listening
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
-from scripts.common.stage_progress import CASES, EPOCHS, advance, is_listened_to, listening
 from tests.paths import ROOT
 
 SCHEMA = read_json(ROOT / "docs" / "progress.schema.json")
