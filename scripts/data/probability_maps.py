@@ -10,7 +10,7 @@ import numpy as np
 
 from scripts.common.affines import between_grids
 from scripts.common.files import read_result, write_nifti
-from scripts.data.sampling import onto_grid
+from scripts.common.sampling import onto_grid
 
 FULL_PROBABILITY = 255  # probabilities are stored as bytes
 

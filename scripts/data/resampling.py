@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from scripts.common.affines import between_grids
-from scripts.data.sampling import onto_grid
+from scripts.common.sampling import onto_grid
 from scripts.data.volume_io import Volume
 
 

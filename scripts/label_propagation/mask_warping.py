@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from scripts.common.boxes import box_of
+from scripts.common.sampling import sample_at
 from scripts.data.cached_volume import CachedVolume
-from scripts.data.sampling import sample_at
 from scripts.embedding.dense_embedding import DenseEmbedding
 from scripts.label_propagation.atlas import Atlas
 from scripts.label_propagation.label_transfer import TransferSettings

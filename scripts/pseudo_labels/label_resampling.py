@@ -16,8 +16,8 @@ from scripts.common.affines import between_grids
 from scripts.common.boxes import box_of
 from scripts.common.label_channels import UNDECIDED
 from scripts.common.overlap import best_mask, expected_dice
+from scripts.common.sampling import onto_grid
 from scripts.data.probability_maps import ClassProbabilities
-from scripts.data.sampling import onto_grid
 from scripts.pseudo_labels.geodesic_labels import largest_parts, nearest_class
 from scripts.pseudo_labels.settings import GeodesicSettings
 

@@ -8,8 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from scripts.common.affines import between_grids
+from scripts.common.sampling import onto_grid
 from scripts.data.resampling import resample
-from scripts.data.sampling import onto_grid
 from scripts.data.volume_io import Volume
 
 ITERATIONS = (50, 50, 50)  # of each level of the B-spline; SimpleITK's own, with one level less

@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 
 from scripts.common.affines import between_grids
-from scripts.data.sampling import onto_grid, sample_at
+from scripts.common.sampling import onto_grid, sample_at
 
 RAMP = np.arange(4, dtype=np.float32).reshape(4, 1, 1) * np.ones((1, 2, 3), dtype=np.float32)
 
