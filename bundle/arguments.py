@@ -21,7 +21,9 @@ def command_parser() -> argparse.ArgumentParser:
     parser.set_defaults(old_names={})
     parser.add_argument("--verbose", action="store_true", help="log everything the libraries say")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_run_options(commands.add_parser("oneshot", help="the whole method: train, propagate, segment, report"))
+    oneshot = commands.add_parser("oneshot", help="the whole method: train, propagate, segment, report")
+    _add_run_options(oneshot)
+    _add_rtstruct(oneshot)
     support_mask = commands.add_parser(
         "support-mask",
         aliases=[old for old, new in COMMAND_ALIASES.items() if new == "support-mask"],
@@ -32,6 +34,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add_run_options(propagate)
     train = commands.add_parser("train", help="segmentation network from the pseudo labels in the output folder")
     _add_run_options(train, from_output=True)
+    _add_rtstruct(train)
     _add_infer_options(
         commands.add_parser("infer", help="label maps of new volumes with a trained segmentation network")
     )
@@ -99,7 +102,6 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False)
         type=Path,
         help="mode default: folder of label maps ID.nii.gz that you corrected; each helps the rest",
     )
-    _add_rtstruct(parser)
     parser.add_argument("--labels", type=Path, help="folder of true label maps, shown in the report, used nowhere else")
     parser.add_argument(
         "--set",
