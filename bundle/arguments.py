@@ -44,7 +44,9 @@ def command_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=bundle_version())
     parser.add_argument("--verbose", action="store_true", help="log everything the libraries say")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_run_options(_command(commands, "oneshot", "the whole method: train, propagate, segment, report"))
+    oneshot = _command(commands, "oneshot", "the whole method: train, propagate, segment, report")
+    _add_run_options(oneshot)
+    _add_rtstruct(oneshot)
     suggest = "which volume to scribble: the most central ones, before anything is drawn"
     _add_suggest_options(_command(commands, "suggest", suggest))
     support_mask = "the support's whole organs as they grow from its strokes, to look at; no training"
@@ -53,6 +55,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add_run_options(_command(commands, "propagate", "scribbles into every volume with trained networks; no training"))
     train = _command(commands, "train", "segmentation network from the pseudo labels in the output folder")
     _add_run_options(train, from_output=True)
+    _add_rtstruct(train)
     _add_infer_options(_command(commands, "infer", "label maps of new volumes with a trained segmentation network"))
     export = _command(commands, "export", "label maps of DICOM series as DICOM SEG and RTSTRUCT")
     export.add_argument("--output", type=Path, required=True, help="output folder of oneshot, train or infer")
@@ -138,7 +141,6 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False)
         help="folder of label maps ID.nii.gz that you corrected, or names of cases (A,B, or a text file) whose label "
         "maps in --output are right; each helps the rest",
     )
-    _add_rtstruct(made)
     method = parser.add_argument_group("method")
     method.add_argument("--mode", choices=MODES, help=f"the method's configuration, {DEFAULT_MODE} unless given")
     method.add_argument("--small", action="store_true", help="a configuration for two CPU cores")

@@ -61,10 +61,11 @@ class Export:
         Raises:
             BundleError: highdicom is missing, or nothing can be written at all, as on a full disk.
         """
-        from bundle.dicom.structure_set import structure_set
-
         kinds = [(self.labels.segmentations, _segmentation_writer())]
-        kinds += [(self.labels.structure_sets, structure_set)] if self.structure_sets else []
+        if self.structure_sets:
+            from bundle.dicom.structure_set import structure_set
+
+            kinds.append((self.labels.structure_sets, structure_set))
         done, failed, by = [], {}, maker()
         for case, source in sources.items():
             try:
@@ -130,7 +131,7 @@ def _segmentation_writer() -> Write:
         raise BundleError(
             "label maps cannot be written as DICOM here",
             stage=STAGE,
-            expected="the package highdicom: pip install highdicom",
+            expected="the package highdicom, which `make setup` installs; `export` writes them later",
             found=error,
         ) from error
     return segmentation
