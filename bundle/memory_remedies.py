@@ -26,5 +26,6 @@ MEMORY_REMEDIES = {
     "first_round": NETWORK_GRID,
     "label_fusion": NETWORK_GRID,
     "pseudo_labels": f"a coarser --set pseudo_labels.geodesic_spacing_mm=[X,Y,Z] {SMALL}",
+    "ensemble": NETWORK_GRID,
     "inference": "--device cpu if the GPU is too small; else a network of a coarser segmentation.spacing_mm",
 }

@@ -11,6 +11,7 @@ import numpy as np
 from scripts.common.errors import BundleError, in_short
 from scripts.data.reading.detached_data import data_files
 from scripts.data.reading.dicom_headers import holds_labels, is_dicom
+from scripts.data.reading.dicom_labels import check_label_object, known_segments, read_label_object
 from scripts.data.reading.dicom_series import peek_series, read_series, series_files
 from scripts.data.reading.folder import FolderScan, find_label_maps, find_volumes, scan_folder
 from scripts.data.reading.grid_limits import check_grid
@@ -118,8 +119,6 @@ def read_strokes(
     path = Path(path)
     if not holds_labels(path):
         return read_labels(path)
-    from scripts.data.reading.dicom_labels import read_label_object
-
     outside = dict.fromkeys(BACKGROUND_SEGMENTS, LARGEST_STROKE if background is None else background)
     return read_label_object(path, grid, {**outside, **classes})
 
@@ -129,8 +128,6 @@ def check_labels(path: str | Path) -> None:
     if not holds_labels(Path(path)):
         read_labels(path)
         return
-    from scripts.data.reading.dicom_labels import check_label_object
-
     check_label_object(Path(path))
 
 
@@ -160,8 +157,6 @@ def source_files(path: str | Path) -> list[Path]:
 
 
 def _read_label_object(path: Path, classes: Mapping[str, int], grid: tuple[Sequence[int], np.ndarray] | None) -> Volume:
-    from scripts.data.reading.dicom_labels import known_segments, read_label_object
-
     if grid is None:
         expected = "a NIfTI label map here: DICOM segmentations are read where the volume they belong to is known"
         raise volume_error("the label map's volume is not known", path, expected, "a DICOM segmentation")

@@ -80,9 +80,9 @@ def test_good_volumes_go_on_and_the_others_are_told_once_more_on_a_second_run(tm
 
 def test_the_table_of_results_has_a_row_a_class_and_one_a_volume_left_out(tmp_path, images):
     output, network = tmp_path / "out", model(tmp_path / "model", [0, 9.0, 0])
-    table = infer_folder(images, network, output, "cpu")
+    table = infer_folder(images, network, output, "cpu", modality="ct")
     written = [(output / name).read_bytes() for name in ("results.json", "results.csv")]
-    assert infer_folder(images, network, output, "cpu") == table
+    assert infer_folder(images, network, output, "cpu", modality="ct") == table
     assert [(output / name).read_bytes() for name in ("results.json", "results.csv")] == written
     content = read_json(output / "results.json")
     rows = {(row["case"], row["class"]): row for row in content["rows"]}

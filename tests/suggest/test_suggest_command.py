@@ -66,7 +66,7 @@ def test_volumes_are_proposed_shown_and_the_next_command_named(folder, capsys, c
 def test_without_weights_the_choices_are_named(folder, capsys):
     message = refused(capsys, "suggest", "--images", folder / "images", "--output", folder / "out")
     assert "no weights for mode default of that name or in that folder" in message
-    assert "abdomen_ct, headneck_ct" in message and not (folder / "out").exists()
+    assert "abdomen_ct, abdomen_mr, headneck_ct" in message and not (folder / "out").exists()
 
 
 def test_weights_in_the_output_folder_are_taken(folder):
