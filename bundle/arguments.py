@@ -170,6 +170,7 @@ def _add_suggest_options(parser: argparse.ArgumentParser) -> None:
         "--weights", help="a shipped set of weights by name, or a folder of weights; default: those in --output"
     )
     parser.add_argument("--count", type=int, help="how many volumes are proposed, 3 unless given")
+    _add_modality(parser, "what the volumes are; auto: what most of them are by header or values")
     parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
 
 

@@ -17,8 +17,10 @@ from bundle.suggest.suggestion import NONE_WHOLE, read_suggestion, text_table
 from scripts.common.errors import BundleError
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort
+from scripts.data.gate.modality import AUTO
 from scripts.data.prepare_cohort import prepare_cohort
-from scripts.networks.embedding_weights import load_embedding, trained_spacing_mm
+from scripts.networks.embedding_weights import CARD, WEIGHTS, load_embedding, trained_spacing_mm
+from scripts.networks.loading import check_modality, read_card
 
 STAGE = "suggest"
 LEAST_VOLUMES = 3  # of two, none is more like the others
@@ -39,7 +41,8 @@ def run(options: argparse.Namespace) -> None:
     # What one volume has of another is seen on the coarse grid of the small configuration.
     weights = weights_folder(options.weights or str(options.output), "default", small=True)
     count = {} if options.count is None else {"count": options.count}
-    cohort = suggest(options.images, weights / "embedding", options.output, count | device_override(options.device))
+    values = count | device_override(options.device)
+    cohort = suggest(options.images, weights / "embedding", options.output, values, options.modality or AUTO)
     work = WorkFolder(cohort.output_dir)
     ranking = read_suggestion(work.suggestion_record)
     first = next(one for one in ranking if one.proposed)
@@ -52,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
     print(f"next: look at the pictures, draw strokes in one of these volumes, then\n  {step}")
 
 
-def suggest(images: Path, embedding: Path, output: Path, values: dict[str, object]) -> Cohort:
+def suggest(images: Path, embedding: Path, output: Path, values: dict[str, object], modality: str = AUTO) -> Cohort:
     """Prepare the cohort and rank it; `OUTPUT/suggest.json` says how.
 
     Args:
@@ -60,13 +63,22 @@ def suggest(images: Path, embedding: Path, output: Path, values: dict[str, objec
         embedding: folder of the network that describes bodies.
         output: the work directory.
         values: key of `configs/suggest.json` -> value.
+        modality: what the volumes are; "auto" takes what most of them are.
     """
     work = WorkFolder(output.absolute())
     refuse_images_among_results(images, work.path, work.names(), STAGE)
     refuse_foreign(work, [embedding])
     load_embedding(embedding)
     with only_command_in(work.path):
-        cohort = prepare_cohort(images, work.path, trained_spacing_mm(embedding), minimum_cases=LEAST_VOLUMES)
+        cohort = prepare_cohort(
+            images,
+            work.path,
+            trained_spacing_mm(embedding),
+            minimum_cases=LEAST_VOLUMES,
+            modality=modality,
+            bias_correction=read_card(embedding, WEIGHTS, CARD)["bias_correction"],
+            check=lambda cohort: check_modality(embedding, WEIGHTS, cohort.modality),
+        )
         places = {"output_dir": str(work.path), "embedding_dir": str(embedding)}
 
         def compare() -> bool:
@@ -82,4 +94,5 @@ def next_step(cohort: Cohort, case: str, options: argparse.Namespace) -> str:
     words = ["python", "-m", "bundle", "oneshot", "--images", str(options.images)]
     words += ["--support", str(cohort.cases[case].source), "--scribbles", "STROKES.nii.gz"]
     words += ["--output", str(options.output)]
+    words += ["--modality", options.modality] if options.modality else []
     return shlex.join(words + (["--weights", options.weights] if options.weights else []))
