@@ -45,3 +45,21 @@ def best_mask(probability: np.ndarray) -> BestMask:
     dice = 2 * inside / (np.arange(1, len(falling) + 1) + inside[-1])
     best = int(dice.argmax())
     return BestMask(float(falling[best]), float(dice[best]))
+
+
+def likely_mask(probability: np.ndarray) -> np.ndarray:
+    """The best mask, bool; empty without any probability."""
+    return probability >= best_mask(probability).limit
+
+
+def likely_classes(probabilities: np.ndarray) -> np.ndarray:
+    """(X, Y, Z) uint8 channels: each class where it is likely, the more probable one where several are.
+
+    Where the highest probability decides alone, background takes every class that is smaller than the blur.
+
+    Args:
+        probabilities: (1 + K, X, Y, Z), background first.
+    """
+    likely = np.stack([likely_mask(probability) for probability in probabilities[1:]])
+    claimed = np.where(likely & (probabilities[1:] > 0), probabilities[1:], 0)
+    return np.where(claimed.max(axis=0) > 0, 1 + claimed.argmax(axis=0), 0).astype(np.uint8)

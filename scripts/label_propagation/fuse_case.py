@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from scripts.common.label_channels import LabelChannels
+from scripts.common.overlap import likely_classes
 from scripts.data.records import DIGITS, PointSet
 from scripts.embedding.dense_embedding import WindowSettings
 from scripts.label_propagation.label_transfer import TransferSettings
@@ -98,7 +99,7 @@ def fuse_case(
     """
     channels = LabelChannels(classes)
     fused, weights = fuse_labels(predictions, list(classes), settings.fusion_temperature)
-    alone = [channels.to_values(prediction.probabilities.argmax(axis=0)) for prediction in predictions.values()]
+    alone = [channels.to_values(likely_classes(prediction.probabilities)) for prediction in predictions.values()]
     reach_mm = settings.point_reach_mm
     judged = check_points(points, fused, channels, affine, settings.least_point_probability, reach_mm)
     dice = {name: _mean_round_trip_dice(name, predictions, weights) for name in classes}

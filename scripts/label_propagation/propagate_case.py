@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from scripts.common.affines import nearest_voxels, to_voxels, to_world
-from scripts.common.overlap import dice_of
+from scripts.common.overlap import dice_of, likely_mask
 from scripts.data.cached_volume import CachedVolume
 from scripts.data.records import KEPT, PointSet
 from scripts.data.scribbles import ScribblePoints
@@ -151,13 +151,19 @@ def _round_trip_dice(
     maps: BodyMaps,
     settings: TransferSettings,
 ) -> dict[str, float]:
-    """Class -> Dice of the support's cells and of those that the case's cells send back."""
+    """Class -> Dice of the support's cells and of those that the case's cells send back, where each is likely."""
     returned = transfer_labels(
         query.embedding, prediction.cells, support.body.embedding, support.volume.body, maps.forward, settings
-    ).argmax(dim=0)
-    own = atlas.fractions.argmax(dim=0)
+    ).numpy()
+    own = atlas.fractions.numpy()
     channels = enumerate(support.classes, start=1)
-    return {name: dice_of((returned == n).numpy(), (own == n).numpy()) for n, name in channels}
+    return {name: _likely_dice(returned[n], own[n]) for n, name in channels}
+
+
+def _likely_dice(first: np.ndarray, second: np.ndarray) -> float:
+    """Dice of the masks of two probability maps; 0 of two empty ones, as nothing arrived."""
+    masks = likely_mask(first), likely_mask(second)
+    return dice_of(*masks) if masks[1].any() else 0.0
 
 
 def _judged_points(

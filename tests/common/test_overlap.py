@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scripts.common.overlap import best_mask, dice_of, expected_dice
+from scripts.common.overlap import best_mask, dice_of, expected_dice, likely_classes
 
 
 def test_dice():
@@ -36,3 +36,23 @@ def test_no_other_mask_is_better_than_the_best_one():
     probability = np.array([0.0, 0.9, 0.1, 0.6])
     masks = np.array(np.meshgrid(*[[False, True]] * 4)).reshape(4, -1).T
     assert max(expected_dice(mask, probability) for mask in masks) == pytest.approx(best_mask(probability).dice)
+
+
+def test_a_thin_class_is_likely_where_background_is_more_probable():
+    background, wide, thin = (
+        [0.0, 0.1, 0.5, 0.6, 0.9, 1.0],
+        [1.0, 0.9, 0.2, 0.0, 0.0, 0.0],
+        [0.0, 0.0, 0.3, 0.4, 0.1, 0.0],
+    )
+    probabilities = np.array([background, wide, thin]).reshape(3, 6, 1, 1)
+    assert likely_classes(probabilities).ravel().tolist() == [1, 1, 2, 2, 0, 0]
+    assert probabilities.argmax(axis=0).ravel().tolist() == [1, 1, 0, 0, 0, 0]
+
+
+def test_of_two_likely_classes_the_more_probable_one_has_the_voxel():
+    probabilities = np.array([[0.1, 0.0, 0.2], [0.9, 0.4, 0.0], [0.0, 0.6, 0.8]]).reshape(3, 3, 1, 1)
+    assert likely_classes(probabilities).ravel().tolist() == [1, 2, 2]
+
+
+def test_without_probability_there_is_background_alone():
+    assert not likely_classes(np.zeros((3, 2, 2, 2))).any()

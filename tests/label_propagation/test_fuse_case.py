@@ -55,7 +55,7 @@ def fused_case(points):
 def test_each_atlas_alone_in_label_values():
     fused = fused_case(PointSet.empty())
     assert list(fused.weights) == ["s", "a"] and fused.atlas_labels.dtype == np.uint8
-    assert fused.atlas_labels[:, 0, 0].T.tolist() == [[4, 4, 0], [2, 4, 2]], "also of classes that it is no atlas of"
+    assert fused.atlas_labels[:, 0, 0].T.tolist() == [[4, 4, 2], [2, 4, 2]], "also of classes that it is no atlas of"
 
 
 def test_the_mean_round_trip_dice_is_weighted():

@@ -9,6 +9,7 @@ import pytest
 
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json, write_nifti
+from scripts.common.overlap import likely_classes
 from scripts.common.work_folder import WorkFolder
 from scripts.data.probability_maps import FULL_PROBABILITY, read_probabilities
 from scripts.data.records import PropagationRecord
@@ -83,7 +84,8 @@ def test_selected_atlases_predict_beside_the_support(place):
     cached = nib.load(cohort.cached_image(other))
     assert alone.shape[1:] == cached.shape and np.allclose(affine, cached.affine)
     labels = np.asarray(nib.load(work.propagation.atlases(other)).dataobj)
-    assert np.array_equal(labels[..., 0], np.array([0, *CLASSES.values()])[alone.argmax(axis=0)])
+    likely = np.array([0, *CLASSES.values()])[likely_classes(alone)]
+    assert np.mean(labels[..., 0] == likely) > 0.999, "files round the probabilities"
     assert not (labels[..., 1] == CLASSES["left_kidney"]).any()
 
 
