@@ -132,7 +132,7 @@ class SupportMaskStage(CaseStage):
             logger.warning("support mask: %s", sentence)
         for name, kind in kinds.items():
             logger.info("support mask: %s", grown_as(name, kind, mask.border_confidence.get(name)))
-        content |= {"kinds": {name: str(kind) for name, kind in kinds.items()}} if kinds else {}
+        content |= {"kinds": {name: kind.value for name, kind in kinds.items()}} if kinds else {}
         return content | ({"warnings": sentences} if sentences else {}), files
 
     def _by_kind(
@@ -150,7 +150,7 @@ def grown_as(name: str, kind: Kind, border_confidence: float | None) -> str:
     """How a class grew and how sure that is; what helps a tube."""
     sure = "" if border_confidence is None else f", border confidence {border_confidence:.2f}"
     helps = "; strokes on its first and last slice help it most" if kind is Kind.TUBE else ""
-    return f"{name} is grown as a {kind}{sure}{helps}."
+    return f"{name} is grown as a {kind.value}{sure}{helps}."
 
 
 def in_air(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
 
 import numpy as np
 from scipy import ndimage
@@ -15,7 +15,7 @@ from scripts.pseudo_labels.kinds.slice_interpolation import half_gap_slices
 LEAST_STROKED_SLICES = 3
 
 
-class Kind(StrEnum):
+class Kind(str, Enum):
     """Which rule grows a class."""
 
     BLOB = "blob"
@@ -31,6 +31,7 @@ class KindSettings:
     Attributes:
         tube_elongation: a tube is at least this many times as long as wide.
         tube_width_mm: and at most this wide: in what is wider there is room to grow, as a blob does.
+        tube_widest_mm: nor is it drawn over more than this in any slice.
         tube_found_share: and if a slice's strokes are left out, more than this share of them lies within the tube that
             the others draw.
         most_alike_share: where more than this share of what surrounds a class looks like it, its width is unknown.
@@ -50,6 +51,7 @@ class KindSettings:
 
     tube_elongation: float = 3.0
     tube_width_mm: float = 30.0
+    tube_widest_mm: float = 60.0
     tube_found_share: float = 0.5
     most_alike_share: float = 0.8
     bone_brightness: float = 0.82
@@ -69,6 +71,8 @@ class StrokeShape:
     Attributes:
         length_mm: across its stroked slices, and half a gap beyond either end.
         width_mm: of a connected stroke in its slice, the median, with the organ's reach on both sides.
+        widest_mm: the same of all that is drawn in the fullest slice: a stroke across the slices is a dot in each,
+            whatever it is drawn in.
         brightness: the median under the strokes, of an image in [0, 1].
         contrast: how much brighter the strokes are than what is around them, of an image in [0, 1].
         border: the intensity half way between the two, where a blurred border lies.
@@ -78,6 +82,7 @@ class StrokeShape:
 
     length_mm: float
     width_mm: float
+    widest_mm: float
     brightness: float
     contrast: float
     border: float
@@ -104,6 +109,7 @@ def stroke_shape(
     """
     drawn = np.flatnonzero(strokes.any(axis=(0, 1)))
     widths = [width for z in drawn for width in _widths_mm(strokes[:, :, z], spacing_mm)]
+    widest_mm = max(_width_mm(strokes[:, :, z], spacing_mm) for z in drawn)
     length_mm = float(drawn[-1] - drawn[0] + 2 * half_gap_slices(drawn)) * spacing_mm[2]
     away = [ndimage.distance_transform_edt(~strokes[:, :, z], sampling=spacing_mm[:2]) for z in drawn]
     inner_mm = min(2 * profile.reach_mm, limit_mm / 2)
@@ -114,6 +120,7 @@ def stroke_shape(
     return StrokeShape(
         length_mm=length_mm,
         width_mm=float(np.median(widths)) + 2 * profile.reach_mm,
+        widest_mm=widest_mm + 2 * profile.reach_mm,
         brightness=brightness,
         contrast=contrast,
         border=brightness - contrast / 2,
@@ -134,11 +141,22 @@ def kind_of(shape: StrokeShape, settings: KindSettings) -> Kind:
 def is_thin(shape: StrokeShape, settings: KindSettings) -> bool:
     """Whether the growers of tubes can say something about a class: its width is known and small."""
     known = shape.stroked_slices >= LEAST_STROKED_SLICES and shape.alike_share <= settings.most_alike_share
-    return known and shape.width_mm <= settings.tube_width_mm
+    return known and shape.width_mm <= settings.tube_width_mm and shape.widest_mm <= settings.tube_widest_mm
 
 
 def _widths_mm(plane: np.ndarray, spacing_mm: Sequence[float]) -> list[float]:
-    """Diagonal of the box around each connected stroke of a plane, (X, Y) bool, from centre to centre of its voxels."""
+    """`_width_mm` of each connected stroke of a plane."""
     parts, _ = ndimage.label(plane, structure=np.ones((3, 3)))
-    sides = ([side.stop - side.start - 1 for side in box] for box in ndimage.find_objects(parts))
-    return [float(np.linalg.norm(np.multiply(counts, spacing_mm[:2]))) for counts in sides]
+    return [_diagonal_mm(sides, spacing_mm) for sides in ndimage.find_objects(parts)]
+
+
+def _width_mm(plane: np.ndarray, spacing_mm: Sequence[float]) -> float:
+    """Of the box around what is drawn in a plane, (X, Y) bool, at least a voxel: its diagonal."""
+    return _diagonal_mm(ndimage.find_objects(plane.astype(np.uint8))[0], spacing_mm)
+
+
+def _diagonal_mm(sides: Sequence[slice], spacing_mm: Sequence[float]) -> float:
+    """From centre to centre of the outermost voxels."""
+    return float(
+        np.linalg.norm([(side.stop - side.start - 1) * step for side, step in zip(sides, spacing_mm[:2], strict=True)])
+    )

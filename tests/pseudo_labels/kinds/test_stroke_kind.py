@@ -7,7 +7,14 @@ from scripts.pseudo_labels.kinds.radial_profile import RadialProfile
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings, StrokeShape, kind_of, stroke_shape
 
 BLOB = StrokeShape(
-    length_mm=60, width_mm=25, brightness=0.6, contrast=0.1, border=0.55, alike_share=0.3, stroked_slices=4
+    length_mm=60,
+    width_mm=25,
+    widest_mm=30,
+    brightness=0.6,
+    contrast=0.1,
+    border=0.55,
+    alike_share=0.3,
+    stroked_slices=4,
 )
 
 
@@ -17,6 +24,8 @@ BLOB = StrokeShape(
         ({}, Kind.BLOB),
         ({"length_mm": 75}, Kind.TUBE),
         ({"length_mm": 93, "width_mm": 31}, Kind.BLOB),
+        ({"length_mm": 75, "widest_mm": 60}, Kind.TUBE),
+        ({"length_mm": 75, "widest_mm": 61}, Kind.BLOB),
         ({"length_mm": 75, "stroked_slices": 2}, Kind.BLOB),
         ({"length_mm": 75, "alike_share": 0.9}, Kind.BLOB),
         ({"brightness": 0.85, "contrast": 0.3}, Kind.BONE),
@@ -38,5 +47,6 @@ def test_the_shape_of_strokes():
     shape = stroke_shape(image, strokes, RadialProfile(3.0, 0.25), (2.0, 2.0, 5.0), limit_mm=20.0)
     assert shape.length_mm == 8 * 5.0, "four slices, and two beyond either end"
     assert shape.width_mm == 4.0 + 2 * 3.0, "the median of 4, 8 and 0 mm, and the reach on both sides"
+    assert shape.widest_mm == 40.0 + 2 * 3.0, "from voxel 10 to 30 of slice 6"
     assert (shape.brightness, shape.contrast, shape.border) == pytest.approx((0.9, 0.6, 0.6))
     assert (shape.alike_share, shape.stroked_slices) == (0.25, 2)
