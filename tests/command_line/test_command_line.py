@@ -605,9 +605,11 @@ def test_help_may_be_read_in_part(arguments):
 
 
 def test_interruption_from_the_keyboard_is_one_line():
+    """The child listens, even where a job in the background was told not to."""
     code = CHATTY.format(line="print('ready', flush=True); time.sleep(60)").replace("logging, sys", "time")
+    heard = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, **pipes)
+    process = subprocess.Popen([sys.executable, "-c", heard + code], cwd=ROOT, text=True, **pipes)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
