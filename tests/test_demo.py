@@ -19,8 +19,8 @@ ORGANS = ("spleen", "right_kidney", "left_kidney", "liver")
 # The support mask depends on strokes alone. The other two come from networks of two epochs, that rather find nothing.
 MINIATURE_DICE = {
     "support_mask": {"spleen": 0.832, "right_kidney": 0.817, "left_kidney": 0.805, "liver": 0.903},
-    "pseudo_labels": {"spleen": 0.274, "right_kidney": 0.255, "left_kidney": 0.248, "liver": 0.294},
-    "predictions": {"spleen": 0.264, "right_kidney": 0.246, "left_kidney": 0.208, "liver": 0.284},
+    "pseudo_labels": {"spleen": 0.277, "right_kidney": 0.272, "left_kidney": 0.268, "liver": 0.494},
+    "predictions": {"spleen": 0.277, "right_kidney": 0.272, "left_kidney": 0.284, "liver": 0.482},
 }
 BAND = 0.05  # other processors round otherwise, and little is learnt
 LAST_LINE = r"mean Dice (0|1)\.\d{3} on \d+ held-out phantom volumes"
