@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bundle.dicom.export import STAGE, Export
@@ -12,6 +12,7 @@ from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import Cohort, load_cohort
+from scripts.data.reading.volume import some_names
 from scripts.data.volume_io import find_volumes, is_dicom_series
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def export_folder(output: Path, dicom: Sequence[Path], structure_sets: bool) -> 
             stage=STAGE,
             file=labels.path,
             expected="--dicom with the series' folders, called as the label maps are",
-            found=_some(sorted(file.name for file in labels.path.glob("*.nii.gz"))) or "no label maps",
+            found=some_names(sorted(labels.path.glob("*.nii.gz"))) or "no label maps",
         )
     _, failed = Export(labels, classes, checks, structure_sets).run(sources)
     if len(failed) == len(sources):
@@ -121,8 +122,3 @@ def _tolerantly(export: Export, sources: Mapping[str, Path], marks: Mapping[str,
 def _tell(failed: Mapping[str, BundleError]) -> None:
     for case, error in failed.items():
         logger.warning("%s: not written as DICOM: %s", case, " ".join(str(error).split()))
-
-
-def _some(names: Collection[str], most: int = 5) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(list(names)[:most]) + rest

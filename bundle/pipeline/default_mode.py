@@ -21,8 +21,8 @@ from scripts.common.work_folder import LabelFolder, PropagationFolder, WorkFolde
 from scripts.data.cohort import Cohort
 from scripts.data.reading.alignment import on_grid_of
 from scripts.data.volume_io import check_labels, read_labels
-from scripts.networks.embedding_weights import CARD, WEIGHTS, load_embedding, trained_spacing_mm
-from scripts.networks.loading import check_modality, read_card
+from scripts.networks.embedding_weights import WEIGHTS, load_embedding, trained_spacing_mm
+from scripts.networks.loading import check_modality, without_bias_field
 
 
 def plan(settings: RunSettings, cohort: Cohort) -> Plan:
@@ -127,7 +127,7 @@ def spacing_mm(settings: RunSettings) -> list[float]:
 def bias_correction(settings: RunSettings) -> bool:
     """Of the given weights, or as configured."""
     if settings.weights is not None:
-        return bool(read_card(settings.weights / "embedding", WEIGHTS, CARD)["bias_correction"])
+        return without_bias_field(settings.weights / "embedding", WEIGHTS)
     return configured_bias_correction("embedding", settings)
 
 

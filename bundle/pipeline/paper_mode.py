@@ -17,8 +17,8 @@ from bundle.pipeline.training_folder import (
 from scripts.common.errors import BundleError
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort
-from scripts.networks.loading import check_modality, read_card
-from scripts.networks.prnet_weights import CARD, WEIGHTS, load_prnet, trained_spacing_mm
+from scripts.networks.loading import check_modality, without_bias_field
+from scripts.networks.prnet_weights import WEIGHTS, load_prnet, trained_spacing_mm
 
 NETWORKS = {"prnet_coarse": "coarse", "prnet_fine": "fine"}  # stage -> sub-folder
 
@@ -74,7 +74,7 @@ def spacing_mm(settings: RunSettings) -> list[float]:
 def bias_correction(settings: RunSettings) -> bool:
     """Of the given weights, or as configured."""
     if settings.weights is not None:
-        return bool(read_card(settings.weights / NETWORKS["prnet_coarse"], WEIGHTS, CARD)["bias_correction"])
+        return without_bias_field(settings.weights / NETWORKS["prnet_coarse"], WEIGHTS)
     return configured_bias_correction("prnet_coarse", settings)
 
 

@@ -19,8 +19,8 @@ from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.gate.modality import AUTO
 from scripts.data.prepare_cohort import prepare_cohort
-from scripts.networks.embedding_weights import CARD, WEIGHTS, load_embedding, trained_spacing_mm
-from scripts.networks.loading import check_modality, read_card
+from scripts.networks.embedding_weights import WEIGHTS, load_embedding, trained_spacing_mm
+from scripts.networks.loading import check_modality, without_bias_field
 
 STAGE = "suggest"
 LEAST_VOLUMES = 3  # of two, none is more like the others
@@ -76,7 +76,7 @@ def suggest(images: Path, embedding: Path, output: Path, values: dict[str, objec
             trained_spacing_mm(embedding),
             minimum_cases=LEAST_VOLUMES,
             modality=modality,
-            bias_correction=read_card(embedding, WEIGHTS, CARD)["bias_correction"],
+            bias_correction=without_bias_field(embedding, WEIGHTS),
             check=lambda cohort: check_modality(embedding, WEIGHTS, cohort.modality),
         )
         places = {"output_dir": str(work.path), "embedding_dir": str(embedding)}

@@ -21,3 +21,8 @@ def box_of(label: np.ndarray, margins: Sequence[int] | np.ndarray | int = 0) -> 
     sides = zip(boxes[0], np.broadcast_to(margins, 3).tolist(), label.shape, strict=True)
     x, y, z = (slice(max(0, side.start - margin), min(size, side.stop + margin)) for side, margin, size in sides)
     return x, y, z
+
+
+def longest_side_mm(box: Sequence[slice], spacing_mm: Sequence[float]) -> float:
+    """Of a box in voxels of this size."""
+    return max((side.stop - side.start) * step for side, step in zip(box, spacing_mm, strict=True))

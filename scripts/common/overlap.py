@@ -20,10 +20,15 @@ class BestMask(NamedTuple):
     dice: float
 
 
-def dice_of(first: np.ndarray, second: np.ndarray) -> float:
-    """Dice of two bool masks; 1 where both are empty."""
+def dice_of(first: np.ndarray, second: np.ndarray, of_nothing: float = 1.0) -> float:
+    """Dice of two bool masks; `of_nothing` where both are empty: 0 where nothing is no evidence."""
     total = int(first.sum()) + int(second.sum())
-    return 2 * int((first & second).sum()) / total if total else 1.0
+    return 2 * int((first & second).sum()) / total if total else of_nothing
+
+
+def dice_of_share(share: float) -> float:
+    """Dice of a mask that holds this share of another one and nothing else."""
+    return 2 * share / (1 + share)
 
 
 def expected_dice(mask: np.ndarray, probability: np.ndarray) -> float:
@@ -61,5 +66,5 @@ def likely_classes(probabilities: np.ndarray) -> np.ndarray:
         probabilities: (1 + K, X, Y, Z), background first.
     """
     likely = np.stack([likely_mask(probability) for probability in probabilities[1:]])
-    claimed = np.where(likely & (probabilities[1:] > 0), probabilities[1:], 0)
+    claimed = np.where(likely, probabilities[1:], 0)
     return np.where(claimed.max(axis=0) > 0, 1 + claimed.argmax(axis=0), 0).astype(np.uint8)

@@ -12,12 +12,20 @@ from scripts.common.affines import between_grids
 from scripts.common.sampling import onto_grid
 from scripts.data.volume_io import Volume
 
+RAS = np.array([[0, 1], [1, 1], [2, 1]])
+
 
 def canonical(volume: Volume) -> Volume:
     """The same voxels with axes flipped and permuted to the closest RAS order; an oblique grid stays oblique."""
     orientation = nib.io_orientation(volume.affine)
     array = nib.apply_orientation(volume.array, orientation)
     return Volume(array, volume.affine @ nib.orientations.inv_ornt_aff(orientation, volume.array.shape))
+
+
+def stored_order(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Canonical voxels, as `canonical` gives them, back in the order of axes that `affine`, (4, 4), tells."""
+    back = nib.orientations.ornt_transform(RAS, nib.io_orientation(affine))
+    return np.ascontiguousarray(nib.apply_orientation(array, back))
 
 
 def resampled_shape(shape: Sequence[int], from_mm: Sequence[float], to_mm: Sequence[float]) -> tuple[int, ...]:

@@ -157,13 +157,7 @@ def _round_trip_dice(
     ).numpy()
     own = atlas.fractions.numpy()
     channels = enumerate(support.classes, start=1)
-    return {name: _likely_dice(returned[n], own[n]) for n, name in channels}
-
-
-def _likely_dice(first: np.ndarray, second: np.ndarray) -> float:
-    """Dice of the masks of two probability maps; 0 of two empty ones, as nothing arrived."""
-    masks = likely_mask(first), likely_mask(second)
-    return dice_of(*masks) if masks[1].any() else 0.0
+    return {name: dice_of(likely_mask(returned[n]), likely_mask(own[n]), of_nothing=0.0) for n, name in channels}
 
 
 def _judged_points(

@@ -86,6 +86,16 @@ def check_modality(folder: str | Path, weights: str, modality: str) -> None:
         )
 
 
+def without_bias_field(folder: str | Path, weights: str) -> bool:
+    """Whether a network was trained on MR whose bias field was divided out.
+
+    Args:
+        folder: see `read_card`.
+        weights: see `read_card`.
+    """
+    return bool(read_card(folder, weights, {})["bias_correction"])
+
+
 def load_by_card(
     folder: str | Path, weights: str, card: Card, build: Callable[[Card], Network], device: str | torch.device
 ) -> Network:

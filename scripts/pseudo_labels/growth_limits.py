@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from scripts.common.boxes import box_of
+from scripts.common.boxes import box_of, longest_side_mm
 from scripts.common.overlap import dice_of
 from scripts.pseudo_labels.settings import GrowthLimits
 
@@ -45,8 +45,7 @@ def within_growth_limits(
     """
     if (box := box_of(seeds)) is None:
         raise ValueError("a class without seeds has no growth limit")
-    extent_mm = max((side.stop - side.start) * step for side, step in zip(box, spacing_mm, strict=True))
-    away = ndimage.distance_transform_edt(~seeds, sampling=spacing_mm) / extent_mm
+    away = ndimage.distance_transform_edt(~seeds, sampling=spacing_mm) / longest_side_mm(box, spacing_mm)
 
     near = mask & (away <= limits.growth_share)
     allowed = np.minimum((limits.clear_share - away) / (limits.clear_share - limits.free_share), 1)

@@ -18,10 +18,9 @@ from scripts.common.label_channels import UNDECIDED
 from scripts.common.overlap import best_mask, expected_dice
 from scripts.common.sampling import onto_grid
 from scripts.data.probability_maps import ClassProbabilities
+from scripts.data.resampling import stored_order
 from scripts.pseudo_labels.geodesic_labels import largest_parts, nearest_class
 from scripts.pseudo_labels.settings import GeodesicSettings
-
-RAS = np.array([[0, 1], [1, 1], [2, 1]])
 
 
 def label_on_grid(
@@ -59,8 +58,7 @@ def label_on_grid(
     if settings.undecided_margin:
         close = second - nearest < settings.undecided_margin * settings.truncation
         label[close & (nearest < settings.truncation)] = UNDECIDED
-    back = nib.orientations.ornt_transform(RAS, orientation)
-    return np.ascontiguousarray(nib.apply_orientation(label, back))
+    return stored_order(label, affine)
 
 
 def decided_by_class(

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from scripts.pseudo_labels.parts import parts_with
+
 
 def opened_by_reconstruction(
     mask: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], radius_mm: float, share: float
@@ -30,9 +32,7 @@ def opened_by_reconstruction(
     if not seeds.any():
         return mask
     radius_mm = min(radius_mm, share * float(depth_mm[seeds].max()))
-    middles, _ = ndimage.label(depth_mm > radius_mm)
-    reached = np.unique(middles[seeds])
-    kept = np.isin(middles, reached[reached > 0])
+    kept = parts_with(depth_mm > radius_mm, seeds)
     if not kept.any():
         return mask
     # One voxel more than the ball: its surface lies between voxels.

@@ -118,7 +118,7 @@ def calibrate_on_support(
 
 
 def _known(name: str, mask: np.ndarray, truth: np.ndarray, probability: np.ndarray) -> KnownLabel:
-    return KnownLabel(name, modelled_dice(mask, probability), _agreement(mask, truth))
+    return KnownLabel(name, modelled_dice(mask, probability), dice_of(mask, truth, of_nothing=0.0))
 
 
 def reasons_to_flag(
@@ -187,7 +187,7 @@ def _check_class(
     segmentations = case.atlases.references(name, case.references)
     value, truth_known = cohort.classes[name], case.case in segmentations
     mask = case.result == value
-    agreement = {rater: _agreement(mask, label == value) for rater, label in segmentations.items()}
+    agreement = {rater: dice_of(mask, label == value, of_nothing=0.0) for rater, label in segmentations.items()}
     penalty, margin = ConfidencePenalty(), 0.0
     if not truth_known:
         penalty = ConfidencePenalty(
@@ -218,8 +218,3 @@ def _check_class(
         flagged=not comparable or bool(reasons),
         reasons=tuple(reasons),
     )
-
-
-def _agreement(first: np.ndarray, second: np.ndarray) -> float:
-    """Dice of two bool masks; 0, not 1, where both are empty: nothing is no evidence."""
-    return dice_of(first, second) if first.any() else 0.0

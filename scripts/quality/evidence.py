@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scripts.common.overlap import dice_of_share
+
 
 @dataclass(frozen=True)
 class TrustRule:
@@ -152,7 +154,7 @@ def stroke_confidence(mask: np.ndarray, strokes: np.ndarray, classes: Mapping[st
     """
     drawn = {name: strokes == value for name, value in classes.items() if (strokes == value).any()}
     shares = {name: float((mask[where] == classes[name]).mean()) for name, where in drawn.items()}
-    return {name: 2 * share / (1 + share) for name, share in shares.items()}
+    return {name: dice_of_share(share) for name, share in shares.items()}
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,19 @@
 import numpy as np
 import pytest
 
-from scripts.common.overlap import best_mask, dice_of, expected_dice, likely_classes
+from scripts.common.overlap import best_mask, dice_of, dice_of_share, expected_dice, likely_classes
 
 
 def test_dice():
     first, second = np.array([1, 1, 0, 0], bool), np.array([1, 0, 0, 0], bool)
     assert dice_of(first, second) == pytest.approx(2 / 3)
     assert dice_of(first & False, second & False) == 1.0
+    assert dice_of(first & False, second & False, of_nothing=0.0) == 0.0
+
+
+def test_dice_of_a_share():
+    whole, part = np.array([1, 1, 1, 0], bool), np.array([1, 0, 0, 0], bool)
+    assert dice_of_share(1 / 3) == pytest.approx(dice_of(whole, part)) and dice_of_share(1.0) == 1.0
 
 
 def test_expected_dice_by_hand():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from scripts.pseudo_labels.kinds.parts import distance_mm, parts_with
+from scripts.pseudo_labels.parts import distance_mm, parts_with
 
 
 def by_threshold(

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from scripts.common.boxes import box_of
+from scripts.common.boxes import box_of, longest_side_mm
 from scripts.common.overlap import dice_of
 from scripts.pseudo_labels.kinds.bone import by_threshold
-from scripts.pseudo_labels.kinds.parts import distance_mm, parts_with
 from scripts.pseudo_labels.kinds.radial_profile import RadialProfile, radial_profile
 from scripts.pseudo_labels.kinds.slice_interpolation import found_again_share, half_gap_slices, interpolated_distance_mm
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings, StrokeShape, is_thin, kind_of, stroke_shape
 from scripts.pseudo_labels.kinds.tube import by_geodesic_distance, by_intensity
+from scripts.pseudo_labels.parts import distance_mm, parts_with
 
 Box = tuple[slice, slice, slice]
 
@@ -199,8 +199,7 @@ def _bone_masks(
 ) -> list[np.ndarray]:
     """(x, y, z) bool each: from where the border is blurred by half, and from what the darkest strokes are."""
     box = box_of(stroked.strokes) or stroked.box
-    extent_mm = max((side.stop - side.start) * step for side, step in zip(box, spacing_mm, strict=True))
-    reach_mm = settings.bone_reach_share * extent_mm
+    reach_mm = settings.bone_reach_share * longest_side_mm(box, spacing_mm)
     darkest = float(np.percentile(stroked.image[stroked.strokes], BONE_PERCENTILE))
     return [
         by_threshold(stroked.image, stroked.strokes, stroked.others, possible, threshold, reach_mm, spacing_mm)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import nibabel as nib
 import numpy as np
 
 from scripts.common.affines import spacing_of
 from scripts.common.label_channels import LabelChannels
-from scripts.data.resampling import canonical
+from scripts.common.overlap import dice_of_share
+from scripts.data.resampling import canonical, stored_order
 from scripts.data.scribbles import ScribblePoints
 from scripts.data.volume_io import Volume
 from scripts.pseudo_labels.kinds.growers import GrownByKind, grown_by_kind
@@ -18,7 +18,6 @@ from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
 from scripts.pseudo_labels.label_case import PseudoLabel
 
 OWN_GROWERS = (Kind.TUBE, Kind.BONE)
-RAS = np.array([[0, 1], [1, 1], [2, 1]])
 
 
 def label_by_kind(
@@ -52,7 +51,6 @@ def label_by_kind(
         spacing_of(image.affine),
         settings,
     )
-    back = nib.orientations.ornt_transform(RAS, nib.io_orientation(affine))
     name_of = dict(enumerate(classes, start=1))
     confidence = {
         name_of[channel]: round(_confidence(grown, channel, blobs, name_of[channel], settings), 3)
@@ -60,7 +58,7 @@ def label_by_kind(
     }
     label = replace(
         blobs,
-        channels=np.ascontiguousarray(nib.apply_orientation(grown.label, back)),
+        channels=stored_order(grown.label, affine),
         opened_share={
             name: 0.0 if grown.kinds.get(channel) in OWN_GROWERS else blobs.opened_share[name]
             for channel, name in name_of.items()
@@ -77,7 +75,7 @@ def _confidence(grown: GrownByKind, channel: int, blobs: PseudoLabel, name: str,
         return agreement
     opened = blobs.opened_share.get(name, 0.0)
     most = settings.hollow_confidence if grown.kinds[channel] is Kind.HOLLOW else 1.0
-    return min(blobs.border_confidence.get(name, 1.0), 2 * (1 - opened) / (2 - opened), agreement, most)
+    return min(blobs.border_confidence.get(name, 1.0), dice_of_share(1 - opened), agreement, most)
 
 
 def _stroke_channels(scribbles: ScribblePoints, shape: tuple[int, ...], classes: Mapping[str, int]) -> np.ndarray:
