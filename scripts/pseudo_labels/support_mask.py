@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from scripts.common.affines import nearest_voxels, to_voxels
 from scripts.common.case_stage import CaseStage
@@ -22,6 +23,7 @@ from scripts.points.propagated_points import points_at_home
 from scripts.pseudo_labels.kinds.label_by_kind import label_by_kind
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
 from scripts.pseudo_labels.label_case import PseudoLabel, WorkingVolume, label_case, path_channels
+from scripts.pseudo_labels.parts import parts_with
 from scripts.pseudo_labels.settings import GeodesicSettings
 from scripts.pseudo_labels.stage import geodesic_image, working_volume, write_label
 
@@ -55,7 +57,28 @@ def grow_support_mask(
     """
     # Rounded as a record holds them: a coarser grid has places half way between its voxels.
     points = points_at_home(scribbles, image.affine, image.array.shape).rounded()
-    return label_case(image, points, shape, affine, classes, settings, working, device=device)
+    mask = label_case(image, points, shape, affine, classes, settings, working, device=device)
+    return replace(mask, channels=parts_with_strokes(mask.channels, scribbles, classes))
+
+
+def parts_with_strokes(channels: np.ndarray, scribbles: ScribblePoints, classes: Mapping[str, int]) -> np.ndarray:
+    """Channels, (X, Y, Z) uint8, without the parts of a class that no stroke of it touches.
+
+    An organ may be in several parts, and strokes say of each that it belongs to it. A stroke may be rounded away, by a
+    voxel, where distances have their own grid.
+
+    Args:
+        channels: 0 background, 1 to K the classes in order.
+        scribbles: with voxels of this grid.
+        classes: name -> label value.
+    """
+    result = channels.copy()
+    for channel, value in enumerate(classes.values(), start=1):
+        grown = channels == channel
+        strokes = np.zeros(channels.shape, dtype=bool)
+        strokes[tuple(scribbles.voxels[scribbles.labels == value].T)] = True
+        result[grown & ~parts_with(grown, ndimage.binary_dilation(strokes, np.ones((3, 3, 3))))] = 0
+    return result
 
 
 class SupportMaskStage(CaseStage):

@@ -26,7 +26,7 @@ class TrustRule:
         interval_coverage: share of the results whose true Dice the interval shall hold.
     """
 
-    least_dice: float = 0.6
+    least_dice: float = 0.5
     least_similarity: float = 0.26
     volume_factor: float = 4.0
     tissue_hu: float = 60.0

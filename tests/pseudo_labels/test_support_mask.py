@@ -13,7 +13,14 @@ from scripts.data.records import PseudoLabelRecord
 from scripts.data.scribbles import ScribblePoints
 from scripts.data.volume_io import Volume
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
-from scripts.pseudo_labels.support_mask import SupportMaskStage, grow_support_mask, grown_as, hardly_grown, in_air
+from scripts.pseudo_labels.support_mask import (
+    SupportMaskStage,
+    grow_support_mask,
+    grown_as,
+    hardly_grown,
+    in_air,
+    parts_with_strokes,
+)
 from tests.prnet_fixtures import CLASSES, make_cohort, phantom
 from tests.pseudo_labels.three_blocks import FROM_POINTS
 
@@ -40,6 +47,17 @@ def test_every_class_grows_from_its_own_strokes():
     mask = grow_support_mask(Volume(image, affine), scribbles, image.shape, affine, CLASSES, FROM_POINTS)
     np.testing.assert_array_equal(mask.channels, np.where(image == 0.2, 0, np.where(image > 0.75, 1, 2)))
     assert mask.not_located == ()
+
+
+def test_every_part_that_holds_a_stroke_stays_and_no_other():
+    """A stomach that fills two places between slices that were drawn on is drawn in both."""
+    channels = np.zeros((9, 3, 3), dtype=np.uint8)
+    channels[0], channels[3], channels[5:7], channels[8] = 1, 1, 1, 2
+    affine = np.diag([2.0, 3.0, 4.0, 1.0])
+    places = np.array([[0, 1, 1], [6, 0, 2], [8, 2, 2], [3, 1, 1]])
+    labels = np.array([CLASSES["spleen"], CLASSES["spleen"], CLASSES["left_kidney"], 0])
+    kept = parts_with_strokes(channels, ScribblePoints(labels, places, places @ affine[:3, :3]), CLASSES)
+    assert kept[:, 0, 0].tolist() == [1, 0, 0, 0, 0, 1, 1, 0, 2]
 
 
 def test_strokes_are_where_a_record_would_say():

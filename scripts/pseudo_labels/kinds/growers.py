@@ -1,4 +1,4 @@
-"""The support's classes by kind: tubes and bones grow again by their own rules, by growers that may disagree."""
+"""The support's classes by kind: what is no blob grows again by its own rule, by growers that may disagree."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from scipy import ndimage
 from scripts.common.boxes import box_of, longest_side_mm
 from scripts.common.overlap import dice_of
 from scripts.pseudo_labels.kinds.bone import by_threshold
+from scripts.pseudo_labels.kinds.hollow import lumen_of, wall_strokes_mm, wall_thicknesses_mm, with_wall
 from scripts.pseudo_labels.kinds.radial_profile import RadialProfile, radial_profile
 from scripts.pseudo_labels.kinds.slice_interpolation import found_again_share, half_gap_slices, interpolated_distance_mm
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings, StrokeShape, is_thin, kind_of, stroke_shape
@@ -30,7 +31,8 @@ class GrownByKind:
     Attributes:
         label: (X, Y, Z) uint8 channels.
         kinds: channel -> kind, of every class with strokes.
-        agreement: channel -> mean Dice between the growers of a bone, or of a tube; of a blob as thin as a tube too.
+        agreement: channel -> mean Dice between the growers of its kind; of a blob as thin as a tube, those of a tube.
+            A hollow organ of which only the air was drawn, and any other blob, has none.
     """
 
     label: np.ndarray
@@ -70,9 +72,9 @@ def grown_by_kind(
     spacing_mm: Sequence[float],
     settings: KindSettings,
 ) -> GrownByKind:
-    """Tubes and bones as their growers find them, all else as it is.
+    """Tubes, bones and hollow organs with a wall as their growers find them, all else as it is.
 
-    What a tube or a bone leaves of its blob is background. What it takes from a blob of another class is its own: its
+    What such a class leaves of its blob is background. What it takes from a blob of another class is its own: its
     strokes are near, and it ends soon. A voxel that two of the new masks claim goes to the class whose strokes are
     nearer, in reaches of each.
 
@@ -96,23 +98,32 @@ def grown_by_kind(
             continue
         stroked = _stroked(volume, drawn, label, channel, noise, across_mm, settings)
         kind = kinds[channel] = _checked_kind(stroked, across_mm, settings)
-        if kind is Kind.HOLLOW or not (kind is Kind.BONE or is_thin(stroked.shape, settings)):
-            continue
         away_mm = interpolated_distance_mm(stroked.strokes, across_mm)
-        if kind is Kind.BONE:
-            masks = _bone_masks(stroked, np.isfinite(away_mm), across_mm, settings)
-            chosen = masks[0]
-        else:
-            masks = _tube_masks(stroked, away_mm, across_mm, settings)
-            chosen = (np.sum(masks, axis=0) >= LEAST_GROWERS) | stroked.strokes
+        if not (masks := _masks(kind, stroked, away_mm, across_mm, settings)):
+            continue
         agreement[channel] = _mean_dice(masks)
         if kind is Kind.BLOB:
             continue
+        if kind is Kind.HOLLOW:  # what can be told of its wall was drawn
+            kinds[channel] = Kind.WALLED
+        by_vote = (np.sum(masks, axis=0) >= LEAST_GROWERS) | stroked.strokes
+        chosen = by_vote if kind is Kind.TUBE else masks[0]
         result[(label == channel) & np.isinf(nearest)] = 0
         away = np.where(stroked.strokes, 0, away_mm / stroked.profile.reach_mm)
         won = parts_with(chosen, stroked.strokes) & (away <= nearest[stroked.box])
         result[stroked.box][won], nearest[stroked.box][won] = channel, away[won]
     return GrownByKind(np.ascontiguousarray(np.moveaxis(result, 2, axis)), kinds, agreement)
+
+
+def _masks(
+    kind: Kind, stroked: _Stroked, away_mm: np.ndarray, spacing_mm: Sequence[float], settings: KindSettings
+) -> list[np.ndarray]:
+    """(x, y, z) bool each, by the growers that can say something about a class; none where it is a blob alone."""
+    if kind is Kind.BONE:
+        return _bone_masks(stroked, np.isfinite(away_mm), spacing_mm, settings)
+    if kind is Kind.HOLLOW:
+        return _hollow_masks(stroked, np.isfinite(away_mm), spacing_mm, settings)
+    return _tube_masks(stroked, away_mm, spacing_mm, settings) if is_thin(stroked.shape, settings) else []
 
 
 def drawing_axis(strokes: np.ndarray) -> int:
@@ -205,6 +216,17 @@ def _bone_masks(
         by_threshold(stroked.image, stroked.strokes, stroked.others, possible, threshold, reach_mm, spacing_mm)
         for threshold in (stroked.shape.border, darkest)
     ]
+
+
+def _hollow_masks(
+    stroked: _Stroked, possible: np.ndarray, spacing_mm: Sequence[float], settings: KindSettings
+) -> list[np.ndarray]:
+    """(x, y, z) bool each: with the wall that the strokes let expect, then with its least and a likely most."""
+    strokes, others = stroked.strokes, stroked.others
+    lumen = lumen_of(stroked.image, strokes, others, possible, settings.lumen_brightness)
+    on_wall_mm = wall_strokes_mm(lumen, strokes, spacing_mm)
+    thickness_mm = wall_thicknesses_mm(on_wall_mm) if on_wall_mm.size else ()
+    return [with_wall(lumen, strokes, others, possible, thick_mm, spacing_mm) for thick_mm in thickness_mm]
 
 
 def _mean_dice(masks: list[np.ndarray]) -> float:

@@ -17,7 +17,7 @@ from scripts.pseudo_labels.kinds.growers import GrownByKind, grown_by_kind
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
 from scripts.pseudo_labels.label_case import PseudoLabel
 
-OWN_GROWERS = (Kind.TUBE, Kind.BONE)
+OWN_GROWERS = (Kind.TUBE, Kind.BONE, Kind.WALLED)
 
 
 def label_by_kind(
@@ -28,11 +28,11 @@ def label_by_kind(
     classes: Mapping[str, int],
     settings: KindSettings,
 ) -> tuple[PseudoLabel, dict[str, Kind]]:
-    """The label map with its tubes and bones grown by their own rules, and each class's kind.
+    """The label map with its tubes, bones and hollow organs grown by their own rules, and each class's kind.
 
-    The border confidence of a tube or a bone is how well its growers agree. That of all else is at most the Dice
-    between the mask before and after opening, since what hung on by a neck may have been right; of a thin blob at most
-    how well the growers of tubes agree; and of a hollow organ at most `hollow_confidence`.
+    The border confidence of such a class is how well its growers agree. That of all else is at most the Dice between
+    the mask before and after opening, since what hung on by a neck may have been right; of a thin blob at most how well
+    the growers of tubes agree; and of a hollow organ of which only the air was drawn at most `hollow_confidence`.
 
     Args:
         image: (X, Y, Z) in [0, 1], canonical, on the case's own voxels.

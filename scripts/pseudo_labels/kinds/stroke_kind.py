@@ -1,4 +1,4 @@
-"""What a class's strokes are drawn in: a tube, a bone, the air of a hollow organ, or none of these, a blob."""
+"""What a class's strokes are drawn in: a tube, a bone, a hollow organ's air, with its wall or alone, or else a blob."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Kind(str, Enum):
     TUBE = "tube"
     BONE = "bone"
     HOLLOW = "hollow organ"
+    WALLED = "hollow organ with its wall"
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,9 @@ class KindSettings:
         core_share: up to this share of its reach a tube is certain, where it looks like its strokes.
         shell_share: and ends at this multiple: one and a half times its thickness.
         bone_reach_share: a bone ends at this share of its strokes' extent away from them.
-        hollow_confidence: no more can be hoped for where strokes lie in the air of a hollow organ, which grows as a
-            blob: a mask of the air alone has this Dice if there is as much wall.
+        lumen_brightness: the air of a hollow organ is darker: -400 HU, near the middle between air and tissue.
+        hollow_confidence: no more can be hoped for where all strokes lie in the air of a hollow organ, which grows as a
+            blob then: a mask of the air alone has this Dice if there is as much wall.
     """
 
     tube_elongation: float = 3.0
@@ -61,6 +63,7 @@ class KindSettings:
     core_share: float = 0.5
     shell_share: float = 3.0
     bone_reach_share: float = 0.4
+    lumen_brightness: float = 0.05
     hollow_confidence: float = 0.67
 
 

@@ -1,0 +1,75 @@
+"""The grower of hollow organs whose wall was drawn on, too: the air that the strokes lie in, and a wall around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from scripts.pseudo_labels.parts import distance_mm, parts_with
+
+
+def lumen_of(
+    image: np.ndarray, strokes: np.ndarray, others: np.ndarray, possible: np.ndarray, brightness: float
+) -> np.ndarray:
+    """(X, Y, Z) bool: dark voxels connected with the strokes.
+
+    Args:
+        image: (X, Y, Z) in [0, 1].
+        strokes: (X, Y, Z) bool, drawn in planes across the third axis.
+        others: (X, Y, Z) bool, all other strokes.
+        possible: (X, Y, Z) bool, outside there is none of it.
+        brightness: dark is below.
+    """
+    return parts_with((image < brightness) & possible & ~others, strokes)
+
+
+def wall_strokes_mm(lumen: np.ndarray, strokes: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+    """(N,) in-plane distance to the lumen of every voxel of the strokes outside it, where its plane shows any lumen.
+
+    Args:
+        lumen: (X, Y, Z) bool.
+        strokes: (X, Y, Z) bool, drawn in planes across the third axis.
+        spacing_mm: voxel size along X, Y, Z.
+    """
+    outside = strokes & ~lumen
+    planes = np.flatnonzero(outside.any(axis=(0, 1)) & lumen.any(axis=(0, 1)))
+    away = [distance_mm(lumen[:, :, z], spacing_mm[:2])[outside[:, :, z]] for z in planes]
+    return np.concatenate(away) if away else np.zeros(0)
+
+
+def wall_thicknesses_mm(distances_mm: np.ndarray) -> tuple[float, float, float]:
+    """Of a wall in which strokes lie anywhere: expected, least and a likely most.
+
+    The least is their farthest. Expected is the usual gap between two of them beyond it, the unbiased estimate of the
+    end of a uniform distribution from its largest sample; the standard error of that is about such a gap again.
+
+    Args:
+        distances_mm: (N,) from the lumen, N at least 1.
+    """
+    farthest_mm = float(distances_mm.max())
+    beyond = (len(distances_mm) + 1) / len(distances_mm)
+    return farthest_mm * beyond, farthest_mm, farthest_mm * beyond**2
+
+
+def with_wall(
+    lumen: np.ndarray,
+    strokes: np.ndarray,
+    others: np.ndarray,
+    possible: np.ndarray,
+    thickness_mm: float,
+    spacing_mm: Sequence[float],
+) -> np.ndarray:
+    """(X, Y, Z) bool: the lumen and what is around it, unless other strokes are nearer; where it closes, too.
+
+    Args:
+        lumen: (X, Y, Z) bool.
+        strokes: (X, Y, Z) bool, of the organ.
+        others: (X, Y, Z) bool, all other strokes.
+        possible: (X, Y, Z) bool, outside there is none of it.
+        thickness_mm: of the wall.
+        spacing_mm: voxel size along X, Y, Z.
+    """
+    away_mm = distance_mm(lumen, spacing_mm)
+    around = (away_mm <= thickness_mm) & (away_mm < distance_mm(others, spacing_mm))
+    return (around & possible) | strokes
