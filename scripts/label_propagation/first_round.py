@@ -16,7 +16,7 @@ from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file
 from scripts.common.label_channels import LabelChannels
 from scripts.common.work_folder import PropagationFolder
-from scripts.data.cached_volume import CachedVolume, read_cached
+from scripts.data.cached_volume import read_cached
 from scripts.data.cohort import Cohort
 from scripts.data.records import PropagationRecord
 from scripts.data.scribbles import read_scribble_points
@@ -28,8 +28,7 @@ from scripts.label_propagation.propagate_case import (
     propagate_case,
     propagate_home,
 )
-from scripts.networks.embedding_weights import TrainedEmbedding, check_embedding, load_embedding
-from scripts.registration.body import Body, embed_body
+from scripts.registration.body_embedder import BodyEmbedder
 from scripts.registration.orientation import landmarks_by_orientation
 
 logger = logging.getLogger(__name__)
@@ -72,12 +71,11 @@ class FirstRoundStage(CaseStage):
         self.support = cohort.scribbled_support(STAGE)
         self.cohort, self.settings = cohort, settings or FirstRoundSettings()
         self.folder = PropagationFolder(Path(propagation_dir))
-        self.limits, self.device = (class_limit, background_limit), device
+        self.limits = (class_limit, background_limit)
         self.support_mask = None if support_mask is None else Path(support_mask)
         if self.support_mask is not None and not self.support_mask.is_file():
             raise BundleError("the support mask is missing", stage=STAGE, file=self.support_mask)
-        self.embedding_dir = Path(embedding_dir)
-        check_embedding(self.embedding_dir, cohort.spacing_mm)
+        self.embed = BodyEmbedder(embedding_dir, cohort.spacing_mm, self.settings.windows, device)
 
     def cases(self) -> list[str]:
         """All of the cohort."""
@@ -98,7 +96,7 @@ class FirstRoundStage(CaseStage):
             result = propagate_home(self._propagated_support)
         else:
             volume = read_cached(self.cohort, case)
-            result = propagate_case(self._propagated_support, volume, self._embedded(volume), self.settings)
+            result = propagate_case(self._propagated_support, volume, self.embed(volume), self.settings)
         if not len(result.points):
             logger.warning("%s: its body has nothing in common with the support's, and its label map stays empty", case)
         elif result.turned is not None:
@@ -118,22 +116,17 @@ class FirstRoundStage(CaseStage):
         about = self.cohort.cases[case], self.support.background
         return write_case(self.folder, record, *about, result.probabilities, volume.affine)
 
-    def _embedded(self, volume: CachedVolume) -> Body:
-        return embed_body(self._trained, volume, self.settings.windows)
-
-    @cached_property
-    def _trained(self) -> TrainedEmbedding:
-        return load_embedding(self.embedding_dir, self.cohort.spacing_mm, self.device)
-
     @cached_property
     def _propagated_support(self) -> PropagatedSupport:
         """Read and embedded once."""
         volume = read_cached(self.cohort, self.support.case.id)
-        body, classes = self._embedded(volume), self.cohort.classes
+        body, classes = self.embed(volume), self.cohort.classes
         points = read_scribble_points(self.support.scribbles, classes, *self.limits)
         settings, channels = self.settings, LabelChannels(classes)
         atlas = None if self.support_mask is None else read_atlas(self.support_mask, volume, body, channels)
-        orientations = landmarks_by_orientation(self._trained, volume, body, settings.windows, settings.orientation)
+        orientations = landmarks_by_orientation(
+            self.embed.trained, volume, body, settings.windows, settings.orientation
+        )
         return PropagatedSupport(volume, body, points, classes, orientations, atlas)
 
     @cached_property
@@ -146,5 +139,5 @@ class FirstRoundStage(CaseStage):
             "support": self.support.case.sha256,
             "scribbles": sha256_of_file(self.support.scribbles),
             "support_mask": None if self.support_mask is None else sha256_of_file(self.support_mask),
-            "network": sha256_of_file(self.embedding_dir / "model.pt"),
+            "network": self.embed.sha256,
         }

@@ -28,8 +28,8 @@ from scripts.label_propagation.atlas_selection import select_atlases
 from scripts.label_propagation.case_files import write_case
 from scripts.label_propagation.fuse_case import AtlasPrediction, FusionSettings, fuse_case
 from scripts.label_propagation.prediction import background_alone, propagate_labels
-from scripts.networks.embedding_weights import TrainedEmbedding, check_embedding, load_embedding
-from scripts.registration.body import Body, embed_body
+from scripts.registration.body import Body
+from scripts.registration.body_embedder import BodyEmbedder
 from scripts.registration.embedding_matching import maps_between
 from scripts.registration.robust_affine import TooFewMatchesError
 
@@ -69,10 +69,10 @@ class LabelFusionStage(CaseStage):
     ) -> None:
         self.scribbled = cohort.scribbled_support(STAGE)
         self.support = self.scribbled.case.id
-        self.cohort, self.settings, self.device = cohort, settings or FusionSettings(), device
+        self.cohort, self.settings = cohort, settings or FusionSettings()
         self.accepted = {case: Path(file) for case, file in (accepted or {}).items() if case != self.support}
-        self.work, self.embedding_dir = WorkFolder(Path(output_dir)), Path(embedding_dir)
-        check_embedding(self.embedding_dir, cohort.spacing_mm)
+        self.work = WorkFolder(Path(output_dir))
+        self.embed = BodyEmbedder(embedding_dir, cohort.spacing_mm, self.settings.windows, device)
         self.first = {case: self._first_record(case) for case in sorted(cohort.cases)}
         self.classes_of = self._classes_of()
         self.selected = [case for case in self.classes_of if case != self.support]
@@ -157,7 +157,7 @@ class LabelFusionStage(CaseStage):
         others = {name: atlas for name, atlas in self._atlases.items() if name != case}
         if not others:
             return {}
-        query = self._embedded(volume)
+        query = self.embed(volume)
         return {name: self._by_atlas(name, atlas, case, volume, query) for name, atlas in others.items()}
 
     def _by_atlas(self, name: str, atlas: Atlas, case: str, volume: CachedVolume, query: Body) -> AtlasPrediction:
@@ -205,20 +205,13 @@ class LabelFusionStage(CaseStage):
     def _labels(self, case: str) -> Path:
         return self.accepted.get(case, self.work.first_round_labels.label(case))
 
-    def _embedded(self, volume: CachedVolume) -> Body:
-        return embed_body(self._trained, volume, self.settings.windows)
-
-    @cached_property
-    def _trained(self) -> TrainedEmbedding:
-        return load_embedding(self.embedding_dir, self.cohort.spacing_mm, self.device)
-
     @cached_property
     def _atlases(self) -> dict[str, Atlas]:
         """Read and embedded once."""
         channels = LabelChannels(self.cohort.classes)
         volumes = {case: read_cached(self.cohort, case) for case in self.selected}
         return {
-            case: read_atlas(self._labels(case), volume, self._embedded(volume), channels)
+            case: read_atlas(self._labels(case), volume, self.embed(volume), channels)
             for case, volume in volumes.items()
         }
 
@@ -232,7 +225,7 @@ class LabelFusionStage(CaseStage):
             "settings": asdict(self.settings),
             "atlases": atlases,
             "background": self.scribbled.background,
-            "network": sha256_of_file(self.embedding_dir / "model.pt"),
+            "network": self.embed.sha256,
         }
 
 

@@ -18,7 +18,7 @@ from scripts.common.made_of import content_mark, recorded_hash
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.gate.modality import MR
-from scripts.data.probability_maps import probabilities_on_grid, read_probabilities
+from scripts.data.probability_maps import read_probabilities
 from scripts.data.records import PropagationRecord, PseudoLabelRecord
 from scripts.data.resampling import nearest_on_grid
 from scripts.data.volume_io import Volume, read_labels, read_volume
@@ -155,7 +155,7 @@ class SelfCheckStage(CaseStage):
         return CaseEvidence(
             case=case,
             result=_on_grid_of(atlases_file, _result(self.results.label(case))),
-            probabilities=self._class_probabilities(self._probabilities(case), atlases_file),
+            probabilities=self._class_probabilities(self._probabilities(case)),
             references=self._references(case, atlases, atlases_file),
             atlases=atlases,
             similarity=record.similarity,
@@ -189,18 +189,15 @@ class SelfCheckStage(CaseStage):
         return calibrate_on_support(
             _on_grid_of(grid, _result(label)),
             _on_grid_of(grid, read_labels(self.support_mask, self.cohort.classes)),
-            self._class_probabilities(support.probabilities(self.support), grid),
+            self._class_probabilities(support.probabilities(self.support)),
             atlases,
             self.cohort.classes,
             self.rule,
         )
 
-    def _class_probabilities(self, file: Path, grid: Path) -> dict[str, np.ndarray]:
-        """Class -> (X, Y, Z) probability on the grid of another of the case's files."""
-        probabilities, affine = read_probabilities(file)
-        image = open_nifti(grid)
-        if not (probabilities.shape[1:] == image.shape[:3] and np.allclose(affine, image.affine)):
-            probabilities = probabilities_on_grid(probabilities, affine, image.affine, image.shape[:3])
+    def _class_probabilities(self, file: Path) -> dict[str, np.ndarray]:
+        """Class -> (X, Y, Z) probability; they lie on the grid of what each atlas alone predicts."""
+        probabilities, _ = read_probabilities(file)
         return dict(zip(self.cohort.classes, probabilities[1:], strict=True))
 
     def _probabilities(self, case: str) -> Path:

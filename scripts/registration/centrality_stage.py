@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,12 @@ import torch
 
 from scripts.common.case_stage import CaseStage
 from scripts.common.errors import BundleError
-from scripts.common.files import atomic_path, keep_json, load_tensors, read_json, sha256_of_file
+from scripts.common.files import atomic_path, keep_json, load_tensors, read_json
 from scripts.common.work_folder import SuggestionFolder, WorkFolder
 from scripts.data.cached_volume import read_cached
 from scripts.data.cohort import Cohort
 from scripts.embedding.dense_embedding import WindowSettings
-from scripts.networks.embedding_weights import TrainedEmbedding, check_embedding, load_embedding
-from scripts.registration.body import embed_body
+from scripts.registration.body_embedder import BodyEmbedder
 from scripts.registration.centrality import (
     BodyPair,
     CentralitySettings,
@@ -42,10 +40,8 @@ class LandmarkStage(CaseStage):
     Args:
         cohort: with a cache.
         case_ids: which cases of it.
-        embedding_dir: holds the trained AnatomyNet.
-        windows: see `WindowSettings`.
+        embed: whose network embeds them.
         settings: see `CentralitySettings`.
-        device: where the network runs.
     """
 
     name = "landmarks"
@@ -54,14 +50,12 @@ class LandmarkStage(CaseStage):
         self,
         cohort: Cohort,
         case_ids: Sequence[str],
-        embedding_dir: str | Path,
-        windows: WindowSettings,
+        embed: BodyEmbedder,
         settings: CentralitySettings,
-        device: str | torch.device = "cpu",
     ) -> None:
         self.cohort, self.case_ids = cohort, sorted(case_ids)
-        self.windows, self.settings, self.device = windows, settings, device
-        self.embedding_dir, self.folder = Path(embedding_dir), WorkFolder(cohort.output_dir).suggestion
+        self.embed, self.settings = embed, settings
+        self.folder = WorkFolder(cohort.output_dir).suggestion
 
     def cases(self) -> list[str]:
         """Those that are compared."""
@@ -69,7 +63,12 @@ class LandmarkStage(CaseStage):
 
     def inputs(self, case: str) -> Any:
         """Network, image and how cells are drawn."""
-        return [self._network, asdict(self.windows), self.settings.body_landmarks, self.cohort.cases[case].sha256]
+        return [
+            self.embed.sha256,
+            asdict(self.embed.windows),
+            self.settings.body_landmarks,
+            self.cohort.cases[case].sha256,
+        ]
 
     def record(self, case: str) -> Path:
         """Beside the landmarks."""
@@ -78,21 +77,13 @@ class LandmarkStage(CaseStage):
     def make(self, case: str) -> tuple[dict[str, Any], Sequence[Path]]:
         """Embed one body."""
         volume = read_cached(self.cohort, case)
-        body = embed_body(self._trained, volume, self.windows)
+        body = self.embed(volume)
         landmarks = draw_landmarks(body, self.settings.body_landmarks)
         unit_vectors = landmarks.vectors / len(body.embedding.levels) ** 0.5  # one unit vector a level was joined
         file = self.folder.landmarks(case)
         with atomic_path(file) as temporary, temporary.open("wb") as opened:
             torch.save({"places_mm": landmarks.places_mm.cpu(), "vectors": unit_vectors.cpu()}, opened)
         return {"case": case, "landmarks": len(landmarks.places_mm)}, [file]
-
-    @cached_property
-    def _network(self) -> str:
-        return sha256_of_file(self.embedding_dir / "model.pt")
-
-    @cached_property
-    def _trained(self) -> TrainedEmbedding:
-        return load_embedding(self.embedding_dir, self.cohort.spacing_mm, self.device)
 
 
 class PairStage(CaseStage):
@@ -167,15 +158,14 @@ class Suggestion:
         matching: MatchingSettings | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
-        self.cohort, self.embedding_dir, self.count, self.device = cohort, embedding_dir, count, device
-        self.settings, self.windows = settings or CentralitySettings(), windows or WindowSettings()
+        self.cohort, self.count, self.settings = cohort, count, settings or CentralitySettings()
         self.matching, self.folder = matching or MatchingSettings(), WorkFolder(cohort.output_dir)
-        check_embedding(embedding_dir, cohort.spacing_mm)
+        self.embed = BodyEmbedder(embedding_dir, cohort.spacing_mm, windows or WindowSettings(), device)
 
     def run(self, case_ids: Sequence[str] | None = None) -> None:
         """Make what is missing of the cases (default: all), and rank them."""
         cases = sorted(self.cohort.cases if case_ids is None else case_ids)
-        landmarks = LandmarkStage(self.cohort, cases, self.embedding_dir, self.windows, self.settings, self.device)
+        landmarks = LandmarkStage(self.cohort, cases, self.embed, self.settings)
         pairs = PairStage(landmarks, self.matching)
         landmarks.run()
         pairs.run()

@@ -1,0 +1,34 @@
+import pytest
+import torch
+
+from scripts.common.errors import BundleError
+from scripts.common.files import sha256_of_file
+from scripts.data.cached_volume import CachedVolume
+from scripts.embedding.dense_embedding import WindowSettings
+from scripts.networks.embedding_weights import load_embedding
+from scripts.registration.body import embed_body
+from scripts.registration.body_embedder import BodyEmbedder
+from tests.embedding_fixtures import write_embedding
+from tests.prnet_fixtures import SPACING_MM
+
+
+def test_a_network_of_another_spacing_is_refused_before_it_is_loaded(tmp_path):
+    write_embedding(tmp_path)
+    (tmp_path / "model.pt").unlink()
+    BodyEmbedder(tmp_path, SPACING_MM, WindowSettings())
+    with pytest.raises(BundleError, match="spacing"):
+        BodyEmbedder(tmp_path, (9.0, 9.0, 9.0), WindowSettings())
+
+
+def test_bodies_are_those_of_the_network(tmp_path):
+    write_embedding(tmp_path)
+    embed = BodyEmbedder(tmp_path, SPACING_MM, WindowSettings(bfloat16=False))
+    image = torch.rand(20, 18, 16, generator=torch.Generator().manual_seed(0))
+    body = torch.ones(image.shape)
+    body[:6] = 0
+    volume = CachedVolume(image, body, torch.eye(4).numpy())
+    trained = load_embedding(tmp_path, SPACING_MM)
+    expected = embed_body(trained, volume, WindowSettings(bfloat16=False))
+    assert torch.equal(embed(volume).vectors, expected.vectors) and torch.equal(embed(volume).cells, expected.cells)
+    assert embed.trained is embed.trained
+    assert embed.sha256 == sha256_of_file(tmp_path / "model.pt")
