@@ -25,8 +25,8 @@ class LabelStore:
     """Label maps `directory/round_NNN/ID.nii.gz`, where NNN is the epoch after which they were written.
 
     The guarded rule keeps its state beside them: `probabilities/ID.nii.gz`, the mean over rounds, and
-    `ignored/ID.nii.gz`, for how many rounds a voxel has taught nothing. A round counts only once its `manifest.json` exists, which is written last. Nothing is kept in memory, so worker
-    processes and other ranks see the same labels.
+    `ignored/ID.nii.gz`, for how many rounds a voxel has taught nothing. A round counts only once its `manifest.json`
+    exists, which is written last. Nothing is kept in memory, so worker processes and other ranks see the same labels.
 
     Args:
         directory: made when the first round is written.
@@ -53,11 +53,15 @@ class LabelStore:
         rounds = self.rounds()
         return dict(read_json(self._folder(rounds[-1]) / "manifest.json")) if rounds else {}
 
-    def read_probabilities(self, case: str, epoch: int | None = None) -> np.ndarray | None:
-        """(K + 1, X, Y, Z) mean probabilities of a round that is being written; of the newest whole one by default."""
-        folder = self._newest_with(case) if epoch is None else self._folder(epoch)
+    def mean_probabilities(self, case: str) -> np.ndarray | None:
+        """(K + 1, X, Y, Z) mean probabilities by the newest whole round; None before any."""
+        folder = self._newest_with(case)
         file = None if folder is None else folder / PROBABILITIES / f"{case}.nii.gz"
         return read_probabilities(file)[0] if file is not None and file.is_file() else None
+
+    def new_probabilities(self, epoch: int, case: str) -> np.ndarray:
+        """(K + 1, X, Y, Z) mean probabilities of the round that is being written."""
+        return read_probabilities(self._folder(epoch) / PROBABILITIES / f"{case}.nii.gz")[0]
 
     def write_probabilities(self, epoch: int, case: str, probabilities: np.ndarray, affine: np.ndarray) -> None:
         """Keep (K + 1, X, Y, Z) mean probabilities, in steps of 1/255."""

@@ -1,4 +1,4 @@
-"""One round of guarded label correction over a cohort: look at all cases, decide, correct each; the shell of the rule."""
+"""One round of guarded label correction over a cohort: look at all cases, decide, correct each."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class GuardedRound:
                 first=_array(item["label"][0]),
                 label=label,
                 ignored=self._ignored(item["case"], label.shape),
-                probability=self.store.read_probabilities(item["case"], epoch),
+                probability=self.store.new_probabilities(epoch, item["case"]),
                 located=item["located"].bool().tolist(),
                 spacing_mm=np.linalg.norm(affine[:3, :3], axis=0).tolist(),
             )
@@ -114,10 +114,10 @@ class GuardedRound:
         rows = torch.zeros(len(self.dataset), 3, len(self.names), dtype=torch.float64)
         for index in self._share():
             item, label = self._found(index)
-            before = self.store.read_probabilities(item["case"])
+            before = self.store.mean_probabilities(item["case"])
             mean = rolling_mean(before, self.predict(item).cpu().numpy(), self.settings.probability_memory)
             self.store.write_probabilities(epoch, item["case"], mean, item["label"].affine.cpu().numpy())
-            mean = self.store.read_probabilities(item["case"], epoch)
+            mean = self.store.new_probabilities(epoch, item["case"])  # as it will be read, in steps of 1/255
             rows[index] = torch.from_numpy(measure(_array(item["label"][0]), label, mean))
         first, label_now, dice = self.sum_ranks(rows).numpy().transpose(1, 0, 2)
         return ClassMeasures(first, label_now, dice)

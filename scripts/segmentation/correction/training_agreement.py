@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ignite.distributed as idist
 import torch
@@ -57,7 +57,7 @@ class TrainingAgreement:
 
     def watch(self, engine: Engine) -> None:
         """Take in one batch, after its forward pass."""
-        output: dict[str, Any] = engine.state.output
+        output = cast(dict[str, Any], engine.state.output)
         target = output[CommonKeys.LABEL]
         with torch.no_grad():
             counts = overlap_counts(output[CommonKeys.PRED].detach(), target[CommonKeys.LABEL], target["located"])

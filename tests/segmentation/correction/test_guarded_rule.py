@@ -9,7 +9,8 @@ from scripts.segmentation.correction.settings import GuardSettings
 
 FREE = GuardSettings(most_round_share=1.0, most_total_share=1.0, ignored_rounds=2)
 DELTA = [0.9, 0.8, 0.8]
-SURE = {"0": [1.0, 0.0, 0.0], "1": [0.04, 0.96, 0.0], "2": [0.0, 0.1, 0.9], "?": [0.3, 0.6, 0.1], "b": [0.98, 0.02, 0.0]}
+SURE = {"0": [1.0, 0.0, 0.0], "1": [0.04, 0.96, 0.0], "2": [0.0, 0.1, 0.9], "?": [0.3, 0.6, 0.1]}
+SURE["b"] = [0.98, 0.02, 0.0]
 
 
 def row(text):
@@ -17,7 +18,7 @@ def row(text):
 
 
 def case(label, shown, first=None, ignored=None, located=(True, True)):
-    """Labels and what the network shows, one sign a voxel: a sure class, `?` for a likely 1, `b` a likely background."""
+    """Labels and what the network shows, one sign a voxel: a sure class, `?` a likely 1, `b` a likely background."""
     probability = np.array([SURE[sign] for sign in shown]).T.reshape(3, -1, 1, 1)
     first, ignored = row(first or label), row(ignored or "0" * len(label)).astype(np.uint8)
     return Case(first, row(label), ignored, probability, located, (4.0, 4.0, 4.0))
