@@ -45,6 +45,8 @@ RECIPE = {
     "start_from": str(ROOT / "models" / COHORT / "embedding"),
     "max_epochs": 24,
     "samples_per_epoch": 40,
+    "learning_rate": 0.002,
+    "average_decay": 0.95,
     "class_balance": 0.5,
     "class_balance_end": 0.0,
     "plc_start_epoch": 12,

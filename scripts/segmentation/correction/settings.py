@@ -30,7 +30,7 @@ class GuardSettings:
     probability_memory: float = 0.5
     least_background_probability: float = 0.99
     least_network_dice: float = 0.5
-    settled_slope: float = 0.1
+    settled_slope: float = 0.5
     near_mm: float = 24.0
     ignored_rounds: int = 2
     most_round_share: float = 0.1
