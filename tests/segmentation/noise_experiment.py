@@ -47,7 +47,6 @@ RECIPE = {
     "samples_per_epoch": 40,
     "learning_rate": 0.002,
     "average_decay": 0.95,
-    "class_balance": 0.5,
     "class_balance_end": 0.0,
     "plc_start_epoch": 12,
     "plc_interval": 3,

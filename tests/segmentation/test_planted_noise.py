@@ -56,7 +56,7 @@ def test_the_draw_depends_on_the_seed_alone():
     "ONESHOT_DATA" not in os.environ, reason="ONESHOT_DATA does not name the real CT; a quarter of an hour a row"
 )
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
-def test_guarded_correction_mends_missing_organs_and_loses_none(tmp_path, share, monkeypatch):
+def test_guarded_correction_mends_missing_organs_and_loses_none(tmp_path, share):
     torch.set_num_threads(1)
     scores = experiment(data(COHORT), tmp_path, share, "guarded")
     assert scores.lost == ()
