@@ -22,11 +22,11 @@ class SupportSize(NamedTuple):
 
     Attributes:
         volume_ml: of its mask, as it grows from the strokes.
-        extent_mm: longest side of the box around the strokes, along the world's axes.
+        extent_mm: longest side of the box around the strokes, along the world's axes; None of a single point.
     """
 
     volume_ml: float
-    extent_mm: float
+    extent_mm: float | None
 
 
 def within_growth_limits(
@@ -87,8 +87,8 @@ def support_sizes(
     sizes = {}
     for channel, (name, value) in enumerate(classes.items(), start=1):
         strokes_mm = points.support_mm[points.labels == value]
-        if len(strokes_mm) > 1 and volume_ml[name] > 0:
-            sizes[channel] = SupportSize(volume_ml[name], float(np.ptp(strokes_mm, axis=0).max()))
+        if len(strokes_mm) and volume_ml[name] > 0:
+            sizes[channel] = SupportSize(volume_ml[name], float(np.ptp(strokes_mm, axis=0).max()) or None)
     return sizes
 
 

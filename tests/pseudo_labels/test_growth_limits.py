@@ -91,7 +91,7 @@ def test_sizes_are_of_the_strokes_in_the_support_whatever_became_of_the_points()
     sizes = support_sizes(
         points, {"spleen": 150.0, "liver": 0.0, "kidney": 90.0}, {"spleen": 3, "liver": 5, "kidney": 7}
     )
-    assert sizes == {1: SupportSize(150.0, 40.0)}, "no mask of one, one point of the other"
+    assert sizes == {1: SupportSize(150.0, 40.0), 3: SupportSize(90.0, None)}, "the liver has no mask"
 
 
 def three_points():

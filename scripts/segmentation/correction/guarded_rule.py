@@ -154,7 +154,7 @@ class _Round:
             own = self.label == value
             wanted = self.sure & (self.likely == value) & ~own & open_to_all
             if wanted.any():
-                far = ndimage.distance_transform_edt(~own, sampling=self.case.spacing_mm) > self.settings.near_mm
+                far = ndimage.distance_transform_edt(~own, sampling=self.case.spacing_mm) > self.settings.near_label_mm
                 gained |= most_confident(wanted & ~far, self.confidence, self._may_gain(value, usual))
         return gained
 

@@ -18,7 +18,7 @@ class GuardSettings:
         least_network_dice: of the network with the label; below, a class is left alone, in this case or in all.
         settled_slope: a class is corrected once the curve of its agreement rises no faster than this share of its
             steepest rise.
-        near_mm: how far from its label a class may gain voxels.
+        near_label_mm: how far from its label a class may gain voxels.
         ignored_rounds: rounds for which what is no longer foreground teaches nothing, before it may be background.
         most_round_share: of a class's volume that a round may add, or take.
         most_total_share: beyond the first and the usual volume that all rounds may add, or take.
@@ -31,7 +31,7 @@ class GuardSettings:
     least_background_probability: float = 0.99
     least_network_dice: float = 0.5
     settled_slope: float = 0.5
-    near_mm: float = 24.0
+    near_label_mm: float = 24.0
     ignored_rounds: int = 2
     most_round_share: float = 0.1
     most_total_share: float = 0.3
