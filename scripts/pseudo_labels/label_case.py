@@ -18,6 +18,7 @@ from scripts.networks.prnet_weights import TrainedPRNet
 from scripts.pseudo_labels.boundary_refinement import refined_distances
 from scripts.pseudo_labels.em_posterior import em_posterior
 from scripts.pseudo_labels.geodesic_labels import class_distances
+from scripts.pseudo_labels.growth_limits import support_sizes
 from scripts.pseudo_labels.label_resampling import label_on_grid
 from scripts.pseudo_labels.post_processing import post_processed
 from scripts.pseudo_labels.seeds import completed_seeds, seeds_from_points, seeds_from_probabilities, seeds_in_body
@@ -70,6 +71,7 @@ def label_case(
     probabilities: ClassProbabilities | None = None,
     network: TrainedPRNet | None = None,
     device: torch.device | str = "cpu",
+    support_volume_ml: Mapping[str, float] | None = None,
 ) -> PseudoLabel:
     """Every voxel goes to the class whose seeds are geodesically nearest.
 
@@ -85,6 +87,7 @@ def label_case(
         probabilities: of label fusion, not sharpened; None takes points alone.
         network: the fine PRNet, needed with `refine` only.
         device: where distances and features are computed.
+        support_volume_ml: class -> volume of the support's mask, for its limits; None for the support itself.
 
     Raises:
         BundleError: as `geodesic_distance`.
@@ -99,7 +102,8 @@ def label_case(
             raise ValueError("refine needs the fine PRNet")
         seen = np.where(_body_on(image, working), image.array, 0) if network.body_only else image.array
         distances = refined_distances(distances, seen, network.network, settings, device)
-    processed = post_processed(distances, seeds, spacing_of(image.affine), settings)
+    sizes = None if support_volume_ml is None else support_sizes(points, support_volume_ml, classes)
+    processed = post_processed(distances, seeds, spacing_of(image.affine), settings, sizes)
     channels = label_on_grid(processed.distances, image.affine, shape, affine, settings, probable)
     name_of = dict(enumerate(classes, start=1))
     return PseudoLabel(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,9 +10,15 @@ import numpy as np
 from scripts.common.boxes import box_of
 from scripts.pseudo_labels.border_smoothing import smoothed_shares
 from scripts.pseudo_labels.geodesic_labels import NearestClass, nearest_class
-from scripts.pseudo_labels.growth_limits import within_growth_limits
+from scripts.pseudo_labels.growth_limits import SupportSize, within_growth_limits, within_support_volume
 from scripts.pseudo_labels.opening_by_reconstruction import opened_by_reconstruction
-from scripts.pseudo_labels.settings import BorderSettings, GeodesicSettings, GrowthLimits, OpeningSettings
+from scripts.pseudo_labels.settings import (
+    BorderSettings,
+    GeodesicSettings,
+    GrowthLimits,
+    OpeningSettings,
+    SupportLimits,
+)
 
 
 @dataclass(frozen=True)
@@ -31,21 +37,32 @@ class PostProcessed:
 
 
 def post_processed(
-    distances: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], settings: GeodesicSettings
+    distances: np.ndarray,
+    seeds: np.ndarray,
+    spacing_mm: Sequence[float],
+    settings: GeodesicSettings,
+    sizes: Mapping[int, SupportSize] | None = None,
 ) -> PostProcessed:
-    """Growth limits, then opening by reconstruction, then smoother borders, each where the settings say so.
+    """Growth limits, the support's, opening by reconstruction, smoother borders, each where the settings say so.
 
     Args:
         distances: (K + 1, X, Y, Z) up to the truncation, background first.
         seeds: (K + 1, X, Y, Z) bool.
         spacing_mm: voxel size along X, Y, Z.
         settings: see `GeodesicSettings`.
+        sizes: channel -> what the support says of it; None is the support itself.
     """
     growth, opening, border = settings.growth, settings.opening, settings.border
-    if growth is None and not opening.opening_radius_mm and not border.border_smoothing_voxels:
+    limits = None if sizes is None else settings.support_limits
+    if growth is None and limits is None and not opening.opening_radius_mm and not border.border_smoothing_voxels:
         return PostProcessed(distances)
     grown = nearest_class(distances)
-    label, border_confidence = (grown.label, {}) if growth is None else limit_growth(grown, seeds, spacing_mm, growth)
+    label = grown.label
+    border_confidence: dict[int, float] = {}
+    if growth is not None:
+        label, border_confidence = limit_growth(grown, seeds, spacing_mm, growth, sizes)
+    if limits is not None and sizes is not None:
+        label = limit_volume(grown, label, spacing_mm, limits, sizes)
     opened_share: dict[int, float] = {}
     if opening.opening_radius_mm:
         label, opened_share = open_masks(label, seeds, spacing_mm, opening)
@@ -57,7 +74,11 @@ def post_processed(
 
 
 def limit_growth(
-    grown: NearestClass, seeds: np.ndarray, spacing_mm: Sequence[float], limits: GrowthLimits
+    grown: NearestClass,
+    seeds: np.ndarray,
+    spacing_mm: Sequence[float],
+    limits: GrowthLimits,
+    sizes: Mapping[int, SupportSize] | None = None,
 ) -> tuple[np.ndarray, dict[int, float]]:
     """Channels where what lies too far from a class's seeds is background, see `within_growth_limits`.
 
@@ -66,6 +87,7 @@ def limit_growth(
         seeds: (K + 1, X, Y, Z) bool.
         spacing_mm: voxel size along X, Y, Z.
         limits: see `GrowthLimits`.
+        sizes: channel -> how far its strokes extend in the support; else, how far its seeds do.
 
     Returns:
         (X, Y, Z) uint8, and channel -> confidence in the border, of every class that has seeds.
@@ -76,11 +98,43 @@ def limit_growth(
         mask, seed = grown.label == channel, seeds[channel]
         if not seed.any() or (box := box_of(mask | seed, margins=(0, 0, 0))) is None:
             continue
-        ratio = grown.nearest[box] / np.maximum(grown.second[box], np.finfo(np.float32).tiny)
-        kept, confidence = within_growth_limits(mask[box], seed[box], ratio, spacing_mm, limits)
+        extent_mm = sizes[channel].extent_mm if sizes is not None and channel in sizes else None
+        kept, confidence = within_growth_limits(mask[box], seed[box], _ratio(grown, box), spacing_mm, limits, extent_mm)
         label[box][mask[box] & ~kept] = 0
         border_confidence[channel] = round(confidence, 3)
     return label, border_confidence
+
+
+def limit_volume(
+    grown: NearestClass,
+    label: np.ndarray,
+    spacing_mm: Sequence[float],
+    limits: SupportLimits,
+    sizes: Mapping[int, SupportSize],
+) -> np.ndarray:
+    """Channels where classes have about the volume that they have in the support, see `within_support_volume`.
+
+    Args:
+        grown: of the distances.
+        label: (X, Y, Z) uint8 channels.
+        spacing_mm: voxel size along X, Y, Z.
+        limits: see `SupportLimits`.
+        sizes: channel -> what the support says of it.
+    """
+    limited = label.copy()
+    voxel_ml = float(np.prod(spacing_mm)) / 1000
+    for channel, size in sizes.items():
+        if (box := box_of(label == channel)) is None:
+            continue
+        mask = label[box] == channel
+        kept = within_support_volume(mask, _ratio(grown, box), size.volume_ml / voxel_ml, limits)
+        limited[box][mask & ~kept] = 0
+    return limited
+
+
+def _ratio(grown: NearestClass, box: tuple[slice, ...]) -> np.ndarray:
+    """Distance to the nearest class over that to the next one."""
+    return grown.nearest[box] / np.maximum(grown.second[box], np.finfo(np.float32).tiny)
 
 
 def open_masks(

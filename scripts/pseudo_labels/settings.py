@@ -78,6 +78,27 @@ class GrowthLimits:
 
 
 @dataclass(frozen=True)
+class SupportLimits:
+    """What the support's own mask and strokes say of a class in other cases, see `SupportSize`.
+
+    Attributes:
+        least_volume_share: a class that is smaller than this share of the support's is not located.
+        most_volume_share: of a class that is larger, what is nearest to it beside its rivals stays.
+
+    Raises:
+        BundleError: `least_volume_share` is not below `most_volume_share`.
+    """
+
+    least_volume_share: float = 0.2
+    most_volume_share: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least_volume_share < self.most_volume_share:
+            expected, found = "0 <= least < most", f"{self.least_volume_share} and {self.most_volume_share}"
+            raise BundleError("the volume limits are not usable", stage=STAGE, expected=expected, found=found)
+
+
+@dataclass(frozen=True)
 class OpeningSettings:
     """What is cut off a class, see `opened_by_reconstruction`.
 
@@ -165,6 +186,8 @@ class GeodesicSettings:
             expect has its likely voxels instead, see `decided_by_class`; 0 leaves all masks as they grew.
         em: how the probabilities are sharpened first; None does not.
         growth: how far from its seeds a class may be; None ends nowhere.
+        support_limits: how large it may be beside the support's; also how far strokes extend is then the support's.
+            None measures both in each case. For points alone.
         opening: what hangs on by a narrow passage.
         border: smoother borders.
         refinement: borders redrawn by a network's features.
@@ -188,6 +211,7 @@ class GeodesicSettings:
     least_expected_share: float = 0.8
     em: EMSettings | None = field(default_factory=EMSettings)
     growth: GrowthLimits | None = None
+    support_limits: SupportLimits | None = None
     opening: OpeningSettings = field(default_factory=OpeningSettings)
     border: BorderSettings = field(default_factory=BorderSettings)
     refinement: RefinementSettings = field(default_factory=RefinementSettings)
@@ -210,6 +234,13 @@ class GeodesicSettings:
                 stage=STAGE,
                 expected="undecided_margin 0, or seed_probability null",
                 found=self.undecided_margin,
+            )
+        if self.support_limits is not None and self.seed_probability is not None:
+            raise BundleError(
+                "the support's limits are for label maps that grow from points alone",
+                stage=STAGE,
+                expected="support_limits null, or seed_probability null",
+                found=self.support_limits,
             )
         if self.geodesic_spacing_mm is not None:
             x, y, z = (float(step) for step in self.geodesic_spacing_mm)  # a config gives a list

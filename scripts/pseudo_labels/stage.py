@@ -101,6 +101,7 @@ class PseudoLabelStage(CaseStage):
             "probabilities": self._probabilities_hash(case),
             "working_spacing_mm": self.cohort.spacing_mm,
             "network": self._network_hash,
+            **({} if self.settings.support_limits is None else {"support": self._support_volume_ml(case)}),
         }
 
     def record(self, case: str) -> Path:
@@ -139,7 +140,19 @@ class PseudoLabelStage(CaseStage):
             probabilities,
             self._network,
             self.device,
+            self._support_volume_ml(name),
         )
+
+    def _support_volume_ml(self, name: str) -> Mapping[str, float] | None:
+        """Class -> volume in the support; None where it limits nothing."""
+        if self.settings.support_limits is None or self.cohort.support in (None, name):
+            return None
+        return self._volumes_of_support_ml
+
+    @cached_property
+    def _volumes_of_support_ml(self) -> dict[str, float]:
+        case = self.cohort.cases[str(self.cohort.support)]
+        return volumes_ml(self._labelled(case.id).channels, self.cohort.classes, open_nifti(case.image).affine)
 
     def _points(self, name: str) -> PointSet:
         """Raises BundleError if a kept point is of another class than the cohort's."""

@@ -11,14 +11,21 @@ from typing import Any, cast
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
+from monai.engines.utils import IterationEvents
 from monai.networks.utils import eval_mode
 
 from scripts.common.files import read_json, write_json
+from scripts.segmentation.correction.guarded_round import GuardedRound
+from scripts.segmentation.correction.round_record import add_words, round_entry, summary
+from scripts.segmentation.correction.settings import GuardSettings
+from scripts.segmentation.correction.training_agreement import TrainingAgreement
 from scripts.segmentation.label_store import LabelStore
 from scripts.segmentation.loss import merge_unlocated
 from scripts.segmentation.transforms import CachedCases, current_label
 
 logger = logging.getLogger(__name__)
+
+AGREEMENT = "agreement.json"
 
 
 def correct_labels(label: torch.Tensor, probability: torch.Tensor, delta: Sequence[float]) -> torch.Tensor:
@@ -39,43 +46,17 @@ def correct_labels(label: torch.Tensor, probability: torch.Tensor, delta: Sequen
     return torch.where(confidence > threshold, predicted.to(label.dtype), label)
 
 
-def count_flips(label: torch.Tensor, corrected: torch.Tensor, classes: int) -> torch.Tensor:
-    """(K + 2, K + 1) int64: voxels flipped from the row's class (last: undecided) to the column's.
+def count_changes(before: torch.Tensor, after: torch.Tensor, classes: int) -> torch.Tensor:
+    """(K + 2, K + 2) int64: voxels changed from the row's class to the column's; the last of both is undecided.
 
     Args:
-        label: (X, Y, Z) before.
-        corrected: (X, Y, Z) after; what is undecided now, or again, counts nowhere.
+        before: (X, Y, Z) class indices.
+        after: the same after a correction.
         classes: K + 1.
     """
-    flipped = (corrected != label) & (corrected < classes)
-    pairs = label[flipped].long() * classes + corrected[flipped]
-    return torch.bincount(pairs, minlength=(classes + 1) * classes).reshape(classes + 1, classes)
-
-
-def guarded(first: torch.Tensor, corrected: torch.Tensor, classes: int, guard: float | None) -> torch.Tensor:
-    """Take back what would erase or flood a class: self-training's classes vanish little by little.
-
-    A class whose voxels outside and inside the first label differ by more than `guard` times its first size keeps its
-    first voxels, and gains none.
-
-    Args:
-        first: (X, Y, Z) label before any correction, class indices 0..K and K + 1 where undecided.
-        corrected: (X, Y, Z) after it.
-        classes: K + 1.
-        guard: largest share of a class that may be lost, or gained from what was decided; None allows everything.
-
-    Returns:
-        (X, Y, Z) as `corrected`.
-    """
-    if guard is None:
-        return corrected
-    result = corrected.clone()
-    for value in range(1, classes):
-        before, after = first == value, corrected == value
-        lost, gained = (before & ~after).sum(), (after & ~before & (first < classes)).sum()
-        if max(lost, gained) > guard * before.sum():
-            result[before | after] = first[before | after]
-    return result
+    changed = after != before
+    pairs = before[changed].long() * (classes + 1) + after[changed].long()
+    return torch.bincount(pairs, minlength=(classes + 1) ** 2).reshape(classes + 1, classes + 1)
 
 
 @dataclass(frozen=True)
@@ -112,14 +93,16 @@ class ProgressiveLabelCorrection:
         network: (1, 1, X, Y, Z) -> (1, K + 1, X, Y, Z) logits.
         inferer: sliding windows over a whole volume.
         classes: names in the order of the channels 1..K.
-        flips_file: JSON list, one entry a round: round (the epoch), delta and flips per class, voxels flipped.
+        flips_file: JSON list, one entry a round: round (the epoch), delta and flips per class, voxels flipped, and per
+            case the classes that changed.
         device: where the network is.
         schedule: thresholds by epochs since `start_epoch`.
         start_epoch: first epoch after which labels are corrected.
         interval: epochs between two rounds.
         history_epochs: rounds are kept so that training can go back that many epochs (checkpoints kept times their
             interval).
-        guard: see `guarded`; None as in the paper.
+        guard: limits of the guarded rule, which keeps its curves of agreement beside the flips; None for the paper's
+            rule, `correct_labels` alone.
     """
 
     def __init__(
@@ -135,7 +118,7 @@ class ProgressiveLabelCorrection:
         start_epoch: int = 1,
         interval: int = 1,
         history_epochs: int = 2,
-        guard: float | None = None,
+        guard: GuardSettings | None = None,
     ) -> None:
         self.dataset, self.store = dataset, store
         self.network, self.inferer = network, inferer
@@ -144,45 +127,69 @@ class ProgressiveLabelCorrection:
         self.device = torch.device(device)
         self.schedule = schedule or DeltaSchedule()
         self.start_epoch, self.interval, self.history_epochs = start_epoch, interval, history_epochs
-        self.guard = guard
+        self.guarded, self.agreement = None, None
+        if guard is not None:
+            self.guarded = GuardedRound(dataset, store, self.predict, self.names[1:], guard, self._sum_ranks)
+            self.agreement = TrainingAgreement(self.flips_file.with_name(AGREEMENT), self.names[1:], self.device)
 
     def attach(self, engine: Engine) -> None:
         """Register on the training engine."""
         engine.add_event_handler(Events.EPOCH_STARTED, self.follow_epoch)
+        if self.agreement is not None:
+            engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self.agreement.watch)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.correct)
 
     def follow_epoch(self, engine: Engine) -> None:
         """Drop rounds of a later epoch than the ones completed, as after a kill."""
         if idist.get_rank() == 0:
             self.store.rollback(engine.state.epoch - 1)
+        if self.agreement is not None:
+            self.agreement.begin(engine.state.epoch)
         _wait()
 
     def correct(self, engine: Engine) -> None:
         """Write a round, if its turn has come."""
         epoch = engine.state.epoch
+        if self.agreement is not None:
+            self.agreement.finish(epoch)
+            _wait()
         since_start = epoch - self.start_epoch
         if since_start < 0 or since_start % self.interval:
             return
         delta = self.schedule(since_start, len(self.names))
-        flips = self._correct_share(epoch, delta)
-        if idist.get_world_size() > 1:
-            flips = cast(torch.Tensor, idist.all_reduce(flips.to(self.device))).cpu()
-            _wait()
+        changes = self._correct_share(epoch, delta)
+        _wait()
         if idist.get_rank() == 0:
-            self._finish(epoch, delta, flips)
+            self._finish(epoch, delta, changes)
         _wait()
 
     def _correct_share(self, epoch: int, delta: Sequence[float]) -> torch.Tensor:
-        flips = torch.zeros(len(self.names) + 1, len(self.names), dtype=torch.int64)
+        """Write this rank's label maps; (cases, K + 2, K + 2) changes of all ranks together."""
+        classes = len(self.names)
+        changes = torch.zeros(len(self.dataset), classes + 1, classes + 1, dtype=torch.int64)
+
+        def count(index: int, before: Any, after: Any) -> None:
+            changes[index] = count_changes(torch.as_tensor(before), torch.as_tensor(after), classes)
+
+        if self.guarded is not None and self.agreement is not None:
+            self.guarded.correct(epoch, delta, self.agreement.curves(), count)
+        else:
+            self._correct_plainly(epoch, delta, count)
+        return self._sum_ranks(changes)
+
+    def _correct_plainly(self, epoch: int, delta: Sequence[float], count: Callable[..., None]) -> None:
+        """The paper's rule."""
         for index in range(idist.get_rank(), len(self.dataset), idist.get_world_size()):
             item = self.dataset.preprocessed(index)
             label = current_label(item, self.store)[0].long().cpu()
             corrected = correct_labels(label, self.predict(item).cpu(), delta)
-            corrected = guarded(item["label"][0].long().cpu(), corrected, len(self.names), self.guard)
-            more = count_flips(label, corrected, len(self.names))
             self.store.write(epoch, item["case"], corrected.numpy(), item["label"].affine.cpu().numpy())
-            flips += more
-        return flips
+            count(index, label, corrected)
+
+    def _sum_ranks(self, values: torch.Tensor) -> torch.Tensor:
+        if idist.get_world_size() == 1:
+            return values
+        return cast(torch.Tensor, idist.all_reduce(values.to(self.device))).cpu()
 
     def predict(self, item: Mapping[Hashable, Any]) -> torch.Tensor:
         """(K + 1, X, Y, Z) probabilities of one preprocessed case; a class not located there counts as background."""
@@ -191,31 +198,20 @@ class ProgressiveLabelCorrection:
             logits = self.inferer(image, self.network)
             return torch.softmax(merge_unlocated(logits, item["located"][None]), dim=1)[0]
 
-    def _finish(self, epoch: int, delta: Sequence[float], flips: torch.Tensor) -> None:
-        entry = {
-            "round": epoch,
-            "delta": dict(zip(self.names, (round(value, 6) for value in delta), strict=True)),
-            "flips": {
-                name: {"added": int(flips[:, k].sum()), "removed": int(flips[k].sum())}
-                for k, name in enumerate(self.names)
-            },
-            "decided": int(flips[-1].sum()),
-            "voxels": int(flips.sum()),
-        }
-        self.store.finish(epoch, [self.dataset.preprocessed(i)["case"] for i in range(len(self.dataset))])
+    def _finish(self, epoch: int, delta: Sequence[float], changes: torch.Tensor) -> None:
+        cases = [self.dataset.preprocessed(index)["case"] for index in range(len(self.dataset))]
+        entry = round_entry(epoch, delta, self.names, cases, changes)
+        if self.guarded is not None:
+            add_words(entry, self.guarded, cases)
+        self.store.finish(epoch, cases, None if self.guarded is None else self.guarded.notes())
         earlier = read_json(self.flips_file) if self.flips_file.is_file() else []
         write_json(self.flips_file, [row for row in earlier if row["round"] < epoch] + [entry])
         self.store.prune(epoch - self.history_epochs)
-        logger.info("label correction after epoch %d: %s", epoch, _summary(entry))
+        logger.info("label correction after epoch %d: %s", epoch, summary(entry))
 
 
 def _per_class(value: float | Sequence[float], classes: int) -> list[float]:
     return [float(value)] * classes if isinstance(value, (int, float)) else [float(v) for v in value]
-
-
-def _summary(entry: dict[str, Any]) -> str:
-    parts = (f"{name} +{flip['added']} -{flip['removed']}" for name, flip in entry["flips"].items())
-    return f"{entry['voxels']} voxels flipped ({', '.join(parts)})"
 
 
 def _wait() -> None:

@@ -190,4 +190,4 @@ def test_paper_constants():
     schedule = segmentation["plc_delta"]
     assert (schedule["start"], schedule["factor"], schedule["floor"]) == (0.95, 0.99, 0.85)
     assert (segmentation["architecture"], segmentation["network_def"]["dropout"]) == ("unet", 0.1)
-    assert (segmentation["use_plc"], segmentation["plc_guard"], segmentation["class_balance"]) == (True, None, 0.0)
+    assert (segmentation["use_plc"], segmentation["plc_guarded"], segmentation["class_balance"]) == (True, False, 0.0)

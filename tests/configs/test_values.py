@@ -24,7 +24,7 @@ NAMED = {
     *("patch_size", "architecture", "channels", "geodesic_spacing_mm"),
     *("learning_rate", "lr_step_epochs", "lr_factor", "bfloat16", "cache_workers"),
     *("validation_pairs", "val_interval", "checkpoint_interval"),
-    *("gain", "offset", "noise", "plc_interval", "plc_guard"),
+    *("gain", "offset", "noise", "plc_interval"),
     *("modality", "bias_correction"),
 }
 # (config, component or its class, argument, or None for any below) -> why Python's default is another.
@@ -33,7 +33,6 @@ OTHERWISE: dict[tuple[str, str, str | None], str] = {
     ("inference_oneshot.json", "settings", None): "the paper's way",
     ("inference_oneshot.json", "cohort", "minimum_cases"): "one new volume can be labelled",
     ("train.json", "LocatedDiceCELoss", "class_balance"): "the paper's loss",
-    ("train.json", "ProgressiveLabelCorrection", "guard"): "the paper's correction",
     ("train.json", "validate#dataset#data", "validation"): "the training's counterpart",
     ("train_prnet.json", "validate#preprocessing#transforms#3", "pairs_per_volume"): "the training's counterpart",
     ("train_prnet.json", "validate#preprocessing#transforms#3", "mask_boxes"): "the training's counterpart",

@@ -1,5 +1,6 @@
 """Settings that make no sense are named; the configs give every one, and defaults are those of the configs."""
 
+import json
 from dataclasses import fields, is_dataclass
 
 import pytest
@@ -13,10 +14,13 @@ from scripts.pseudo_labels.settings import (
     GrowthLimits,
     OpeningSettings,
     RefinementSettings,
+    SupportLimits,
 )
+from tests.paths import CONFIGS
 
+BOUNDED = "bounded_labels/pseudo_labels.json"
 # Of the support mask: what grows from strokes has neither probabilities nor a network.
-NOT_OF_STROKES = {"least_expected_share", "refinement", "undecided_margin"}
+NOT_OF_STROKES = {"least_expected_share", "refinement", "undecided_margin", "support_limits"}
 
 
 def names_of(settings):
@@ -50,8 +54,18 @@ def test_the_configs_give_every_value():
         assert set(part) - {"_target_"} == names_of(settings) - NOT_OF_STROKES
 
 
+def test_bounded_labels_have_the_defaults_of_every_limit():
+    settings = read_component(["pseudo_labels.json", "paper/pseudo_labels.json", BOUNDED], "settings")
+    assert (settings.growth, settings.support_limits, settings.body_only) == (GrowthLimits(), SupportLimits(), True)
+    assert settings.opening.opening_radius_mm == 7.0
+    given = json.loads((CONFIGS / BOUNDED).read_text(encoding="utf-8"))
+    assert {*given["settings#growth"]} - {"_target_"} == names_of(GrowthLimits)
+    assert {*given["settings#support_limits"]} - {"_target_"} == names_of(SupportLimits)
+
+
 def test_no_name_means_two_things():
-    parts = (GeodesicSettings, EMSettings, GrowthLimits, OpeningSettings, BorderSettings, RefinementSettings)
+    parts = (GeodesicSettings, EMSettings, GrowthLimits, SupportLimits, OpeningSettings, BorderSettings)
+    parts = (*parts, RefinementSettings)
     names = [name for part in parts for name in names_of(part)]
     assert len(set(names)) == len(names)
     assert all(is_dataclass(part) for part in parts)

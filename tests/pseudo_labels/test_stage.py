@@ -21,7 +21,7 @@ from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.records import PropagationRecord, PseudoLabelRecord
 from scripts.networks.model_files import write_model
 from scripts.networks.prnet import PRNet
-from scripts.pseudo_labels.settings import GeodesicSettings, RefinementSettings
+from scripts.pseudo_labels.settings import GeodesicSettings, RefinementSettings, SupportLimits
 from scripts.pseudo_labels.stage import PseudoLabelStage, geodesic_image, volumes_ml
 from tests.paths import CONFIGS
 from tests.pseudo_labels.three_blocks import (
@@ -101,6 +101,24 @@ def test_label_map_and_record_lie_side_by_side(tmp_path, make_case, codes, obliq
     assert record.volume_ml["spleen"] == pytest.approx(7 * 7 * 9 * 15 / 1000)
     assert (record.settings["truncation"], record.settings["opening"]["opening_share"]) == (1.0, 0.5)
     assert list(read_json(file)["files"]) == ["case_1.nii.gz"]
+
+
+def test_other_cases_have_about_the_supports_volumes(tmp_path, make_case):
+    support, other = make_case(name="case_1"), make_case(name="case_2")
+    for case in (support, other):
+        propagated(tmp_path, case)
+    limited = replace(FROM_POINTS, support_limits=SupportLimits(0.1, 0.5))
+    stage(tmp_path, support, other, settings=limited).run()
+    np.testing.assert_array_equal(label_map(tmp_path)[0], TRUTH)
+    label = label_map(tmp_path, "case_2")[0]
+    for value in CLASSES.values():
+        theirs, ours = np.equal(TRUTH, value), label == value
+        assert ours.sum() == theirs.sum() // 2 and not (ours & ~theirs).any()
+
+
+def test_support_limits_are_for_points_alone():
+    with pytest.raises(BundleError, match="from points alone"):
+        GeodesicSettings(support_limits=SupportLimits())
 
 
 def test_volumes_count_neither_background_nor_undecided():

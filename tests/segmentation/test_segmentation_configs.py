@@ -71,9 +71,23 @@ def test_training_writes_what_the_contract_says(tmp_path):
     assert set(np.unique(stored.dataobj)) <= {0, 1, 2}
 
 
-def test_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
-    delta = {"_target_": "scripts.segmentation.label_correction.DeltaSchedule", "start": 0.4, "floor": 0.4}
-    eager = {"plc_delta": delta, "plc_guard": None, "average_decay": 0.0}
+EAGER_DELTA = {"_target_": "scripts.segmentation.label_correction.DeltaSchedule", "start": 0.4, "floor": 0.4}
+EAGER_GUARD = {
+    "_target_": "scripts.segmentation.correction.settings.GuardSettings",
+    **dict.fromkeys(("least_background_probability", "least_network_dice"), 0.0),
+    **dict.fromkeys(("settled_slope", "most_round_share", "most_total_share", "most_shrinkage"), 1.0),
+}
+EAGER = {"plc_delta": EAGER_DELTA, "average_decay": 0.0}
+RULES = {
+    "paper": {"plc_guarded": False, "max_epochs": 3},
+    "guarded": {"plc_guarded": True, "plc_guard": EAGER_GUARD, "max_epochs": 6, "plc_start_epoch": 4},
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch, rule):
+    eager = EAGER | RULES[rule]
+    last = eager["max_epochs"]
     whole, killed = make_work_dir(tmp_path / "whole"), make_work_dir(tmp_path / "killed")
     expected = train(whole, **eager)
     flips = json.loads((whole / "segmentation" / "flips.json").read_text(encoding="utf-8"))
@@ -81,10 +95,10 @@ def test_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
 
     finish = ProgressiveLabelCorrection._finish
 
-    def kill(self, epoch, delta, counts):
-        if epoch == 2:
+    def kill(self, epoch, delta, changes):
+        if epoch == last - 1:
             raise KeyboardInterrupt("killed when the round's labels are written but not its manifest")
-        finish(self, epoch, delta, counts)
+        finish(self, epoch, delta, changes)
 
     monkeypatch.setattr(ProgressiveLabelCorrection, "_finish", kill)
     with pytest.raises(KeyboardInterrupt):
@@ -92,9 +106,14 @@ def test_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(ProgressiveLabelCorrection, "_finish", finish)
     resumed = train(killed, **eager)
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
-    assert json.loads((killed / "segmentation" / "flips.json").read_text(encoding="utf-8")) == flips
-    last = [folder / "segmentation/labels/round_003/case_0.nii.gz" for folder in (whole, killed)]
-    assert np.array_equal(*(np.asarray(nib.load(path).dataobj) for path in last))
+    for file in ("flips.json", "agreement.json")[: 2 if rule == "guarded" else 1]:
+        texts = [(folder / "segmentation" / file).read_text(encoding="utf-8") for folder in (whole, killed)]
+        assert texts[0] == texts[1], file
+    stored = sorted((whole / f"segmentation/labels/round_{last:03d}").rglob("case_0.nii.gz"))
+    assert len(stored) == (3 if rule == "guarded" else 1), "labels, and the state of the guarded rule"
+    for path in stored:
+        ours, theirs = (nib.load(killed / path.relative_to(whole)), nib.load(path))
+        assert np.array_equal(np.asarray(ours.dataobj), np.asarray(theirs.dataobj)), path
 
 
 def test_damaged_checkpoint_still_gives_the_same_weights(tmp_path):

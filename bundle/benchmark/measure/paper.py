@@ -58,6 +58,7 @@ def measure(bench: Bench, thresholds: Thresholds | None = None) -> Iterator[dict
     dataset, output, device = bench.dataset, bench.output, bench.device
     pipeline = _train(bench)
     without_plc = pipeline.train_segmentation("without_plc", {"use_plc": False})
+    guarded_plc = pipeline.train_segmentation("guarded_plc", {"plc_guarded": True})
     test = _propagate_to_test(bench)
     yield bench.head()
     records, organs = _points(dataset, work_folder(test))
@@ -65,7 +66,8 @@ def measure(bench: Bench, thresholds: Thresholds | None = None) -> Iterator[dict
         yield result_line("points", _point_name(row), **row)
     for name, rule in _mask_rules(thresholds).items():
         yield result_line("masks", name, scores=_mask_scores(dataset, test, records, name, rule))
-    trained = {"without_plc": without_plc, "with_plc": work_folder(pipeline).segmentation}
+    plain = work_folder(pipeline).segmentation
+    trained = {"without_plc": without_plc, "with_plc": plain, "guarded_plc": guarded_plc}
     for name, model in trained.items():
         yield network_line(name, {"scores": score_network(dataset, model, output / f"test_{name}", device)})
     yield stages_line("unlabelled", pipeline)

@@ -10,7 +10,11 @@ from bundle.benchmark.tables import captions
 from bundle.benchmark.tables.default import stage_table
 from bundle.benchmark.tables.markdown import NOTHING, listed, mean_sd, number, table
 
-NETWORKS = {"without_plc": "trained, no label correction", "with_plc": "trained with label correction"}
+NETWORKS = {
+    "without_plc": "trained, no label correction",
+    "with_plc": "trained with label correction",
+    "guarded_plc": "trained with guarded label correction",
+}
 
 
 def paper_section(results: Results, published: Mapping[str, Any], kind: str = "paper") -> str:

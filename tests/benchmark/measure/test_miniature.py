@@ -73,7 +73,7 @@ def test_paper_in_miniature(phantoms, tmp_path):
         for tau in thresholds.points
     }
     assert [line["name"] for line in results.of("masks")] == ["tau 0.0", "tau 0.5, tissue check"]
-    assert [line["name"] for line in results.of("network")] == ["without_plc", "with_plc"]
+    assert [line["name"] for line in results.of("network")] == ["without_plc", "with_plc", "guarded_plc"]
     for line in (*results.of("masks"), *results.of("network")):
         assert list(line["scores"]["cases"]) == ["phantom_03"]
     unlabelled, test = (results.get("stages", name)["stages"] for name in ("unlabelled", "test"))
