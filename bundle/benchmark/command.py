@@ -26,7 +26,7 @@ from bundle.benchmark.results import (
 from bundle.benchmark.tables.pages import NO_RIVALS, pages
 from bundle.datasets.dataset import read_dataset
 from bundle.folder_lock import only_command_in
-from bundle.pipeline.configs import BUNDLE_ROOT
+from bundle.installed import IS_CHECKOUT
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_path, read_json
 
@@ -46,6 +46,8 @@ def run(options: argparse.Namespace) -> None:
         write_pages(options.docs)
     elif options.dataset is None:
         raise BundleError("the benchmark needs a dataset", stage="benchmark", expected="--dataset FOLDER")
+    elif options.ship and not IS_CHECKOUT:
+        raise BundleError("an installed package keeps its weights", stage="benchmark", expected="--ship in a checkout")
     else:
         _measure(options)
     print(f"pages: {options.docs / 'results.md'}, {options.docs / FOLDER}")
@@ -103,7 +105,7 @@ def _bench(options: argparse.Namespace) -> Bench:
     small = options.name == "networks" or not options.full
     output = options.output
     if options.name == "paper" and output is None:
-        output = BUNDLE_ROOT / "runs" / f"paper_{read_dataset(options.dataset).folder.name}"
+        output = Path("runs") / f"paper_{read_dataset(options.dataset).folder.name}"
     return open_bench(options.dataset, output, small, options.device)
 
 

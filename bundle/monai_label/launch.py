@@ -53,7 +53,7 @@ def launch(studies: Path, app: Path, port: int, settings: Mapping[str, str]) -> 
         raise BundleError(
             "MONAI Label is not installed here",
             stage="MONAI Label",
-            expected="`make monai-label STUDIES=DIR`, which sets up an environment of its own",
+            expected="in the source repository `make monai-label STUDIES=DIR`, which sets up an environment of its own",
             found=sys.executable,
         )
     app.mkdir(parents=True, exist_ok=True)
