@@ -27,7 +27,8 @@ LARGEST_FILE_BYTES = 25 * 1000 * 1000
 LONGEST_EXPRESSION = 120
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 TOP_LEVEL = {
-    *(".ci", ".gitattributes", ".gitignore", "LICENSE", "Makefile", "README.md", "constraints.txt", "pyproject.toml"),
+    *(".ci", ".dockerignore", ".gitattributes", ".gitignore", "CITATION.cff", "Dockerfile", "LICENSE", "Makefile"),
+    *("README.md", "constraints.txt", "pyproject.toml"),
     *("bundle", "configs", "docs", "models", "scripts", "tests"),
 }
 
