@@ -7,7 +7,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = "oneshot-ct"
-IS_CHECKOUT = (ROOT / "pyproject.toml").is_file()  # else it is somebody's site-packages, where nothing is written
 
 
 def main() -> None:

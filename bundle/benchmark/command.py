@@ -26,7 +26,7 @@ from bundle.benchmark.results import (
 from bundle.benchmark.tables.pages import NO_RIVALS, pages
 from bundle.datasets.dataset import read_dataset
 from bundle.folder_lock import only_command_in
-from bundle.installed import IS_CHECKOUT
+from bundle.pipeline.configs import BUNDLE_ROOT
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_path, read_json
 
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
         write_pages(options.docs)
     elif options.dataset is None:
         raise BundleError("the benchmark needs a dataset", stage="benchmark", expected="--dataset FOLDER")
-    elif options.ship and not IS_CHECKOUT:
+    elif options.ship and not (BUNDLE_ROOT / "pyproject.toml").is_file():
         raise BundleError("an installed package keeps its weights", stage="benchmark", expected="--ship in a checkout")
     else:
         _measure(options)

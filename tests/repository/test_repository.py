@@ -132,6 +132,15 @@ def test_the_shipped_network_is_what_the_inference_config_describes():
         assert card[key] == config[key], key
 
 
+def test_the_metadata_have_the_shipped_networks_score():
+    card, metadata = (
+        json.loads((ROOT / file).read_text(encoding="utf-8")) for file in ("models/model.json", "configs/metadata.json")
+    )
+    assert metadata["eval_metrics"] == {"mean_dice": round(card["scores"]["mean_dice"]["one_shot"], 2)}
+    (row,) = re.findall(r"^\| this network, .*$", text_of(Path("docs/README.md")), flags=re.MULTILINE)
+    assert row.split("|")[-2].strip() == str(metadata["eval_metrics"]["mean_dice"])
+
+
 def imported_packages(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
