@@ -151,7 +151,7 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False,
     method.add_argument("--mode", choices=MODES, help=f"the method's configuration, {DEFAULT_MODE} unless given")
     method.add_argument("--small", action="store_true", help="a configuration for two CPU cores")
     method.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
-    method.add_argument("--weights", help=f"a shipped set ({', '.join(_shipped())}), or a folder of weights")
+    method.add_argument("--weights", help=f"a shipped set ({', '.join(shipped_weights())}), or a folder of weights")
     method.add_argument(
         "--set",
         action="append",
@@ -162,7 +162,7 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False,
     )
 
 
-def _shipped() -> list[str]:
+def shipped_weights() -> list[str]:
     """Names of the sets of weights, which no heavy code need be asked for."""
     return sorted(path.name for path in MODELS.iterdir() if path.is_dir()) if MODELS.is_dir() else []
 
@@ -256,7 +256,7 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
     _add_modality(places, "as for oneshot")
     method = _group(parser, "method", "--weights abdomen_ct --set segmentation.max_epochs=20")
     method.add_argument(
-        "--weights", help=f"as for oneshot ({', '.join(_shipped())}): the anatomy need not be learnt first"
+        "--weights", help=f"as for oneshot ({', '.join(shipped_weights())}): the anatomy need not be learnt first"
     )
     method.add_argument("--full", action="store_true", help="the full configuration instead of the small one")
     method.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="as for oneshot")

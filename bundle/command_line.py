@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundle.arguments import AUTO, CHECKOUT, COMMAND_ALIASES, DEFAULT_MODE, command_parser
+from bundle.arguments import AUTO, CHECKOUT, COMMAND_ALIASES, DEFAULT_MODE, command_parser, shipped_weights
 from bundle.config_values import EVALUATED, Expression
 from bundle.console import end_unread, set_up_logging
 from bundle.folder_lock import only_command_in
@@ -194,6 +194,8 @@ def _monai_label(options: argparse.Namespace) -> None:
     for name in ("weights", "modality"):
         if getattr(options, name) is not None:
             settings[name] = getattr(options, name)
+    if "weights" in settings and settings["weights"] not in shipped_weights():
+        settings["weights"] = str(Path(settings["weights"]).absolute())  # commands of the server run elsewhere
     launch(options.studies, options.app, options.port, settings)
 
 

@@ -220,6 +220,16 @@ def test_help_calls_the_command_line_as_the_user_did(capsys):
         assert example in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["abdomen_ct", "mine"])
+def test_the_servers_commands_find_weights_of_a_relative_folder(monkeypatch, tmp_path, name):
+    monkeypatch.chdir(tmp_path)
+    told = []
+    monkeypatch.setattr("bundle.monai_label.launch.launch", lambda *given: told.append(given))
+    main(["monai-label", "--studies", "ct", "--weights", name])
+    ((_, _, _, settings),) = told
+    assert settings["weights"] == (name if name == "abdomen_ct" else str(tmp_path / name))
+
+
 def test_the_parser_knows_the_modes():
     assert set(arguments.MODES) == set(MODES)
     assert arguments.DEFAULT_MODE == DEFAULT_MODE
