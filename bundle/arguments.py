@@ -9,6 +9,7 @@ from typing import Any
 
 from bundle.version import bundle_version
 
+CHECKOUT = "python -m bundle"  # how a checkout's command line is called
 MODELS = Path(__file__).resolve().parents[1] / "models"
 MODES = ("default", "paper")
 AUTO = "auto"
@@ -35,49 +36,46 @@ EXAMPLES = {
 BENCHMARKS = ("paper", "default", "networks", "ablation", "limits", "orientation", "pages")
 
 
-def command_parser() -> argparse.ArgumentParser:
-    """The parser; what it parses holds `command`, the command's name, and `old_names`, option of 0.3.0 -> its name."""
+def command_parser(program: str = CHECKOUT) -> argparse.ArgumentParser:
+    """The parser; what it parses holds `command`, the command's name, and `old_names`, option of 0.3.0 -> its name.
+
+    Args:
+        program: how the command line is called here.
+    """
     parser = argparse.ArgumentParser(
-        prog="python -m bundle", description="One scribbled CT or MR volume in, a segmentation network out."
+        prog=program,
+        description="One scribbled CT or MR volume in, a segmentation network out.",
+        epilog=f"`{program} COMMAND --help` has the options of a command, with examples.",
     )
     parser.set_defaults(old_names={})
     parser.add_argument("--version", action="version", version=bundle_version())
     parser.add_argument("--verbose", action="store_true", help="log everything the libraries say")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    oneshot = _command(commands, "oneshot", "the whole method: train, propagate, segment, report")
-    _add_run_options(oneshot)
-    _add_rtstruct(oneshot)
+    oneshot = "the whole method: train, propagate, segment, report"
+    _add_run_options(_command(commands, "oneshot", oneshot), exports=True)
     suggest = "which volume to scribble: the most central ones, before anything is drawn"
     _add_suggest_options(_command(commands, "suggest", suggest))
     support_mask = "the support's whole organs as they grow from its strokes, to look at; no training"
     old = [old for old, new in COMMAND_ALIASES.items() if new == "support-mask"]
     _add_run_options(_command(commands, "support-mask", support_mask, aliases=old))
     _add_run_options(_command(commands, "propagate", "scribbles into every volume with trained networks; no training"))
-    train = _command(commands, "train", "segmentation network from the pseudo labels in the output folder")
-    _add_run_options(train, from_output=True)
-    _add_rtstruct(train)
+    train = "segmentation network from the pseudo labels in the output folder"
+    _add_run_options(_command(commands, "train", train), from_output=True, exports=True)
     _add_infer_options(_command(commands, "infer", "label maps of new volumes with a trained segmentation network"))
-    export = _command(commands, "export", "label maps of DICOM series as DICOM SEG and RTSTRUCT")
-    export.add_argument("--output", type=Path, required=True, help="output folder of oneshot, train or infer")
-    export.add_argument(
-        "--dicom", type=Path, nargs="+", default=[], help="folders with the series, called as the label maps are"
-    )
-    _add_rtstruct(export)
+    _add_export_options(_command(commands, "export", "label maps of DICOM series as DICOM SEG and RTSTRUCT"))
     _add_evaluate_options(_command(commands, "evaluate", "Dice, HD95 and surface Dice against label maps"))
-    report = _command(commands, "report", "write the report of an output folder again")
-    report.add_argument("--output", type=Path, required=True, help="output folder of a run")
-    report.add_argument("--labels", type=Path, help="folder of true label maps, to show them beside the results")
+    _add_report_options(_command(commands, "report", "write the report of an output folder again"))
     _add_package_options(
         _command(commands, "package", "a folder and a zip for the MONAI model zoo, checked by its rules")
     )
     server = "a MONAI Label server; `make monai-label` sets its environment up"
     _add_server_options(_command(commands, "monai-label", server))
-    settings = _command(commands, "settings", "what `--set` can change of a stage: keys, values, meanings")
-    settings.add_argument("stage", help="such as segmentation; `--set STAGE.KEY=VALUE` names it")
-    settings.add_argument("--mode", choices=MODES, default=DEFAULT_MODE, help="the method's configuration")
-    settings.add_argument("--small", action="store_true", help="the configuration for two CPU cores")
+    settings = "what `--set` can change of a stage: keys, values, meanings"
+    _add_settings_options(_command(commands, "settings", settings))
     demo = _command(commands, "demo", "the whole method on an embedded synthetic cohort")
-    demo.add_argument("--output", type=Path, default=Path("demo"), help="folder for the cohort and the run")
+    _group(demo, "output", "--output demo").add_argument(
+        "--output", type=Path, default=Path("demo"), help="folder for the cohort and the run; run again to continue"
+    )
     _add_benchmark_options(_command(commands, "benchmark", "measure the method, or the limits on time and memory"))
     return parser
 
@@ -89,10 +87,15 @@ def _command(commands: Any, name: str, what: str, aliases: Sequence[str] = ()) -
         aliases=aliases,
         help=what,
         description=f"{what[0].upper()}{what[1:]}.",
-        epilog=f"example:\n  python -m bundle {name} {EXAMPLES[name]}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.epilog = f"example:\n  {parser.prog} {EXAMPLES[name]}"
     return parser
+
+
+def _group(parser: argparse.ArgumentParser, title: str, example: str, when: str = "") -> argparse._ArgumentGroup:
+    """A group of options; its description is `when` it counts, and an example of its own."""
+    return parser.add_argument_group(title, f"{when}{'; ' if when else ''}such as: {example}")
 
 
 class _Renamed(argparse.Action):
@@ -111,9 +114,10 @@ class _Renamed(argparse.Action):
             namespace.old_names = {**getattr(namespace, "old_names", {}), option_string: name}
 
 
-def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False) -> None:
+def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False, exports: bool = False) -> None:
     parser.set_defaults(from_output=from_output)
-    given = parser.add_argument_group("input", "needed once; `train` knows them from --output" if from_output else None)
+    known = "needed once; `train` knows them from --output" if from_output else ""
+    given = _group(parser, "input", '--images ct --support CASE --scribbles s.nii.gz --classes "liver:6"', known)
     given.add_argument("--images", type=Path, required=not from_output, help="folder of volumes")
     given.add_argument(
         "--support",
@@ -125,10 +129,12 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False)
     given.add_argument("--classes", help='such as "spleen:1,left_kidney:3,liver:6"')
     given.add_argument("--background", type=int, help="value of the background strokes")
     _add_modality(given, "what the volumes are; auto: what the support is by its header or values")
-    made = parser.add_argument_group("output")
+    made = _group(parser, "output", "--output out")
     made.add_argument("--output", type=Path, required=True, help="work directory; run again to continue")
     made.add_argument("--labels", type=Path, help="folder of true label maps, shown in the report, used nowhere else")
-    corrected = parser.add_argument_group("what you corrected", "mode default")
+    if exports:
+        _add_rtstruct(made)
+    corrected = _group(parser, "what you corrected", "--accepted CASE_1,CASE_2", "mode default")
     corrected.add_argument(
         "--support-mask",
         "--region",
@@ -141,11 +147,11 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False)
         help="folder of label maps ID.nii.gz that you corrected, or names of cases (A,B, or a text file) whose label "
         "maps in --output are right; each helps the rest",
     )
-    method = parser.add_argument_group("method")
+    method = _group(parser, "method", "--small --weights abdomen_ct --set segmentation.max_epochs=20")
     method.add_argument("--mode", choices=MODES, help=f"the method's configuration, {DEFAULT_MODE} unless given")
     method.add_argument("--small", action="store_true", help="a configuration for two CPU cores")
     method.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
-    method.add_argument("--weights", help=f"a shipped set ({', '.join(_shipped())}), or a folder of weights")
+    method.add_argument("--weights", help=f"a shipped set ({', '.join(shipped_weights())}), or a folder of weights")
     method.add_argument(
         "--set",
         action="append",
@@ -156,22 +162,24 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False)
     )
 
 
-def _shipped() -> list[str]:
+def shipped_weights() -> list[str]:
     """Names of the sets of weights, which no heavy code need be asked for."""
     return sorted(path.name for path in MODELS.iterdir() if path.is_dir()) if MODELS.is_dir() else []
 
 
 def _add_suggest_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--images", type=Path, required=True, help="folder of volumes")
-    parser.add_argument(
+    places = _group(parser, "input and output", "--images ct --output out")
+    places.add_argument("--images", type=Path, required=True, help="folder of volumes")
+    places.add_argument(
         "--output", type=Path, default=Path("oneshot"), help="work directory; `oneshot` may go on in it"
     )
-    parser.add_argument(
+    _add_modality(places, "what the volumes are; auto: what most of them are by header or values")
+    method = _group(parser, "method", "--weights abdomen_ct --count 5")
+    method.add_argument(
         "--weights", help="a shipped set of weights by name, or a folder of weights; default: those in --output"
     )
-    parser.add_argument("--count", type=int, help="how many volumes are proposed, 3 unless given")
-    _add_modality(parser, "what the volumes are; auto: what most of them are by header or values")
-    parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
+    method.add_argument("--count", type=int, help="how many volumes are proposed, 3 unless given")
+    method.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
 
 
 def _add_modality(parser: argparse._ActionsContainer, text: str) -> None:
@@ -183,60 +191,96 @@ def _add_rtstruct(parser: argparse._ActionsContainer) -> None:
 
 
 def _add_infer_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--images", type=Path, required=True, help="folder of volumes")
-    parser.add_argument("--model", type=Path, required=True, help="folder with model.pt and model.json")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the label maps")
-    _add_modality(parser, "what the volumes are; auto: what the network was trained on, others are left out")
-    _add_rtstruct(parser)
-    parser.add_argument("--device", help="such as cpu or cuda:0")
+    given = _group(parser, "input", "--images new --model out/segmentation")
+    given.add_argument("--images", type=Path, required=True, help="folder of volumes")
+    given.add_argument("--model", type=Path, required=True, help="folder with model.pt and model.json")
+    _add_modality(given, "what the volumes are; auto: what the network was trained on, others are left out")
+    made = _group(parser, "output", "--output labels --rtstruct")
+    made.add_argument("--output", type=Path, required=True, help="folder for the label maps")
+    _add_rtstruct(made)
+    machine = _group(parser, "machine", "--device cuda:0")
+    machine.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
+
+
+def _add_export_options(parser: argparse.ArgumentParser) -> None:
+    given = _group(parser, "input", "--output out --dicom series/CASE_1 series/CASE_2")
+    given.add_argument("--output", type=Path, required=True, help="output folder of oneshot, train or infer")
+    given.add_argument(
+        "--dicom", type=Path, nargs="+", default=[], help="folders with the series, called as the label maps are"
+    )
+    _add_rtstruct(_group(parser, "formats", "--rtstruct"))
 
 
 def _add_evaluate_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--predictions", type=Path, required=True, help="folder of label maps to be scored")
-    parser.add_argument("--labels", type=Path, required=True, help="folder of true label maps")
-    parser.add_argument("--classes", required=True, help='such as "spleen:1,liver:6"')
-    parser.add_argument("--json", type=Path, help="write the result there")
+    given = _group(parser, "input", '--predictions labels --labels true --classes "spleen:1,liver:6"')
+    given.add_argument("--predictions", type=Path, required=True, help="folder of label maps to be scored")
+    given.add_argument("--labels", type=Path, required=True, help="folder of true label maps")
+    given.add_argument("--classes", required=True, help='such as "spleen:1,liver:6"')
+    made = _group(parser, "output", "--json scores.json")
+    made.add_argument("--json", type=Path, help="write the result there, too")
+
+
+def _add_report_options(parser: argparse.ArgumentParser) -> None:
+    places = _group(parser, "input and output", "--output out --labels true")
+    places.add_argument("--output", type=Path, required=True, help="output folder of a run")
+    places.add_argument("--labels", type=Path, help="folder of true label maps, to show them beside the results")
+
+
+def _add_settings_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("stage", help="such as segmentation; `--set STAGE.KEY=VALUE` names it")
+    method = _group(parser, "configuration", "--mode paper --small")
+    method.add_argument("--mode", choices=MODES, default=DEFAULT_MODE, help="the method's configuration")
+    method.add_argument("--small", action="store_true", help="the configuration for two CPU cores")
 
 
 def _add_package_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--name", required=True, help="such as spleen_ct_segmentation")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the package's folder and zip")
-    parser.add_argument("--task", type=Path, help="output folder of `oneshot`: share its network, not the bundle's")
-    parser.add_argument("--version", help="such as 0.2.0; default: that of configs/metadata.json")
-    parser.add_argument("--change", help="line of the changelog for a new version")
-    parser.add_argument("--authors", help="who made it")
-    parser.add_argument("--data-terms", type=Path, help="text on the images it was trained on, and their terms")
-    parser.add_argument("--large-files-url", help="where files above 25 MB will lie, should there be any")
-    parser.add_argument("--schema", type=Path, help="file of the metadata's schema, to check against it too")
+    made = _group(parser, "output", "--name spleen_ct_segmentation --output zoo")
+    made.add_argument("--name", required=True, help="such as spleen_ct_segmentation")
+    made.add_argument("--output", type=Path, required=True, help="folder for the package's folder and zip")
+    given = _group(parser, "network", "--task out --data-terms terms.txt")
+    given.add_argument("--task", type=Path, help="output folder of `oneshot`: share its network, not the bundle's")
+    given.add_argument("--data-terms", type=Path, help="text on the images it was trained on, and their terms")
+    said = _group(parser, "what it says of itself", '--version 0.2.0 --change "more volumes"')
+    said.add_argument("--version", help="such as 0.2.0; default: that of configs/metadata.json")
+    said.add_argument("--change", help="line of the changelog for a new version")
+    said.add_argument("--authors", help="who made it")
+    zoo = _group(parser, "the zoo", "--schema meta_schema.json")
+    zoo.add_argument("--large-files-url", help="where files above 25 MB will lie, should there be any")
+    zoo.add_argument("--schema", type=Path, help="file of the metadata's schema, to check against it too")
 
 
 def _add_server_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--studies", type=Path, required=True, help="folder of volumes, NIfTI")
-    parser.add_argument("--app", type=Path, default=Path("runs/monai_label"), help="folder for all that it leaves")
-    parser.add_argument("--port", type=int, default=8000, help="on 127.0.0.1")
-    parser.add_argument(
-        "--weights", help=f"as for oneshot ({', '.join(_shipped())}): the anatomy need not be learnt first"
+    places = _group(parser, "input and output", "--studies ct --app server")
+    places.add_argument("--studies", type=Path, required=True, help="folder of volumes, NIfTI")
+    places.add_argument("--app", type=Path, default=Path("runs/monai_label"), help="folder for all that it leaves")
+    _add_modality(places, "as for oneshot")
+    method = _group(parser, "method", "--weights abdomen_ct --set segmentation.max_epochs=20")
+    method.add_argument(
+        "--weights", help=f"as for oneshot ({', '.join(shipped_weights())}): the anatomy need not be learnt first"
     )
-    _add_modality(parser, "as for oneshot")
-    parser.add_argument("--full", action="store_true", help="the full configuration instead of the small one")
-    parser.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="as for oneshot")
-    parser.add_argument(
+    method.add_argument("--full", action="store_true", help="the full configuration instead of the small one")
+    method.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="as for oneshot")
+    server = _group(parser, "server", "--port 8100 --upload-limit-gib 1")
+    server.add_argument("--port", type=int, default=8000, help="on 127.0.0.1")
+    server.add_argument(
         "--allow-origin", action="append", default=[], metavar="ORIGIN", help="of web pages; loopback always may"
     )
-    parser.add_argument("--upload-limit-gib", type=float, default=2.0, help="largest upload; default 2")
+    server.add_argument("--upload-limit-gib", type=float, default=2.0, help="largest upload; default 2")
 
 
 def _add_benchmark_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", choices=BENCHMARKS, help="`pages` measures nothing: it writes the pages again")
-    parser.add_argument("--dataset", type=Path, help="folder with dataset.json; needed but for `pages`")
-    parser.add_argument("--output", type=Path, help="work directory; default runs/paper_DATASET or default_DATASET")
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of results.md and benchmarks/")
-    parser.add_argument(
+    places = _group(parser, "input and output", "--dataset abdomen_ct --output runs/mine")
+    places.add_argument("--dataset", type=Path, help="folder with dataset.json; needed but for `pages`")
+    places.add_argument("--output", type=Path, help="work directory; default runs/paper_DATASET or default_DATASET")
+    places.add_argument("--docs", type=Path, default=Path("docs"), help="folder of results.md and benchmarks/")
+    method = _group(parser, "method", "--full --device cuda:0")
+    method.add_argument(
         "--full", action="store_true", help="paper, default, ablation: the full configuration instead of the small one"
     )
-    parser.add_argument("--device", help="such as cpu or cuda:0")
-    parser.add_argument("--ship", action="store_true", help="copy the trained networks to models/")
-    parser.add_argument(
+    method.add_argument("--device", help="such as cpu or cuda:0")
+    method.add_argument("--ship", action="store_true", help="copy the trained networks to models/")
+    method.add_argument(
         "--out-of-distribution",
         "--strangers",
         action=_Renamed,

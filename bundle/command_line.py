@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundle.arguments import AUTO, COMMAND_ALIASES, DEFAULT_MODE, command_parser
+from bundle.arguments import AUTO, CHECKOUT, COMMAND_ALIASES, DEFAULT_MODE, command_parser, shipped_weights
 from bundle.config_values import EVALUATED, Expression
 from bundle.console import end_unread, set_up_logging
 from bundle.folder_lock import only_command_in
@@ -29,7 +29,7 @@ logger = logging.getLogger("bundle")
 INTERRUPTED = 130  # exit status, as shells have it for SIGINT
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None, program: str = CHECKOUT) -> None:
     """Run one command.
 
     Other processes are kept out of its output folder from before anything is read there until the command ends. A
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     try:
         try:
-            _run(arguments)
+            _run(arguments, program)
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(INTERRUPTED)
 
 
-def _run(arguments: Sequence[str] | None) -> None:
-    options = command_parser().parse_args(arguments)
+def _run(arguments: Sequence[str] | None, program: str) -> None:
+    options = command_parser(program).parse_args(arguments)
     set_up_logging(options.verbose)
     command = COMMAND_ALIASES.get(options.command, options.command)
     old_names = dict(options.old_names) | ({} if command == options.command else {options.command: command})
@@ -194,6 +194,8 @@ def _monai_label(options: argparse.Namespace) -> None:
     for name in ("weights", "modality"):
         if getattr(options, name) is not None:
             settings[name] = getattr(options, name)
+    if "weights" in settings and settings["weights"] not in shipped_weights():
+        settings["weights"] = str(Path(settings["weights"]).absolute())  # commands of the server run elsewhere
     launch(options.studies, options.app, options.port, settings)
 
 

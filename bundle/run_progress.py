@@ -14,7 +14,7 @@ from typing import Any
 
 from scripts.common.case_stage import CASES, listening
 from scripts.common.errors import BundleError
-from scripts.common.files import write_json
+from scripts.common.files import atomic_path, remove_file, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +95,7 @@ class RunProgress:
         self.file, self.clock = file, clock
         self.stages: list[StageProgress] = []
         self._begun = self._written = self._said = 0.0
+        self._is_ahead = False
 
     def begin(self, stages: Iterable[tuple[str, str]]) -> None:
         """The run consists of these stages: (name, kind) in their order."""
@@ -105,6 +106,29 @@ class RunProgress:
         """Whether these are the stages that come next."""
         waiting = [stage.name for stage in self.stages if stage.state == WAITING]
         return waiting[: len(names)] == list(names)
+
+    @contextmanager
+    def ahead(self, name: str) -> Iterator[None]:
+        """Run within this what comes before the stages are known. Where it is refused, the file is left as it was."""
+        before = self.file.read_bytes() if self.file.is_file() else None
+        self.begin([(name, name)])
+        self._written = self._said = self._begun  # nothing is written or said of what takes no time
+        self._is_ahead, self.stages[0].state = True, RUNNING
+        counted = _Counter(self.stages[0], self._begun, self.clock)
+
+        def listener(unit: str, done: int, total: int) -> None:
+            counted(unit, done, total)
+            self._tell(0)
+
+        try:
+            with listening(listener):
+                yield
+        except BaseException:
+            if self._written > self._begun:
+                self._put_back(before)
+            raise
+        finally:
+            self._is_ahead = False
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -153,10 +177,8 @@ class RunProgress:
     def line(self, number: int) -> str:
         """The stage of this number, from 0, in words."""
         stage = self.stages[number]
-        return (
-            f"stage {number + 1} of {len(self.stages)}, {stage.name}: {stage.done} of {stage.total} {stage.unit}, "
-            f"{in_words(*time_left(self.stages))}"
-        )
+        place = "" if self._is_ahead else f"stage {number + 1} of {len(self.stages)}, "
+        return f"{place}{stage.name}: {stage.done} of {stage.total} {stage.unit}, {in_words(*time_left(self.stages))}"
 
     def _tell(self, number: int) -> None:
         """Write and say how far a stage is, not too often; a terminal has a bar, and a training its own lines."""
@@ -166,6 +188,14 @@ class RunProgress:
         if now - self._said >= BETWEEN_LINES_S and self.stages[number].unit == CASES and not sys.stderr.isatty():
             self._said = now
             logger.info("%s", self.line(number))
+
+    def _put_back(self, before: bytes | None) -> None:
+        with suppress(BundleError):
+            if before is None:
+                remove_file(self.file)
+                return
+            with atomic_path(self.file) as temporary:
+                temporary.write_bytes(before)
 
     def _write(self) -> None:
         self._written = self.clock()

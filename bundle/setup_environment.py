@@ -9,7 +9,6 @@ versions and of this file is written last; while it matches, the set-up is skipp
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import json
@@ -22,13 +21,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+try:
+    import fcntl
+except ImportError:  # Windows: there the set-up is not kept from running twice
+    fcntl = None  # type: ignore[assignment]
+
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = ROOT / "pyproject.toml"
 FOR_MONAI_LABEL = "monai-label" in sys.argv[1:]
 CONSTRAINTS = ROOT / ("bundle/monai_label/requirements.txt" if FOR_MONAI_LABEL else "constraints.txt")
 ENVIRONMENT = ROOT / (".venv-monai-label" if FOR_MONAI_LABEL else ".venv")
 OLDEST, NEWEST = ((3, 11), (3, 11)) if FOR_MONAI_LABEL else ((3, 10), (3, 99))
-PYTHON = ENVIRONMENT / "bin" / "python"
+PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = ENVIRONMENT / "setup.stamp"  # there only when everything below it is complete
 BUILDING = ENVIRONMENT / "setup.building"  # there while an environment created here is not complete
 GEODISTK_LOG = ENVIRONMENT / "geodistk.log"
@@ -77,6 +81,9 @@ def main() -> None:
 @contextlib.contextmanager
 def one_at_a_time() -> Iterator[None]:
     """Hold off a second set-up started at the same time (a lock on `pyproject.toml`, gone with the process)."""
+    if fcntl is None:
+        yield
+        return
     with PYPROJECT.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -46,6 +46,8 @@ def run(options: argparse.Namespace) -> None:
         write_pages(options.docs)
     elif options.dataset is None:
         raise BundleError("the benchmark needs a dataset", stage="benchmark", expected="--dataset FOLDER")
+    elif options.ship and not (BUNDLE_ROOT / "pyproject.toml").is_file():
+        raise BundleError("an installed package keeps its weights", stage="benchmark", expected="--ship in a checkout")
     else:
         _measure(options)
     print(f"pages: {options.docs / 'results.md'}, {options.docs / FOLDER}")
@@ -103,7 +105,7 @@ def _bench(options: argparse.Namespace) -> Bench:
     small = options.name == "networks" or not options.full
     output = options.output
     if options.name == "paper" and output is None:
-        output = BUNDLE_ROOT / "runs" / f"paper_{read_dataset(options.dataset).folder.name}"
+        output = Path("runs") / f"paper_{read_dataset(options.dataset).folder.name}"
     return open_bench(options.dataset, output, small, options.device)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,7 +54,7 @@ def launch(studies: Path, app: Path, port: int, settings: Mapping[str, str]) -> 
         raise BundleError(
             "MONAI Label is not installed here",
             stage="MONAI Label",
-            expected="`make monai-label STUDIES=DIR`, which sets up an environment of its own",
+            expected="in the source repository `make monai-label STUDIES=DIR`, which sets up an environment of its own",
             found=sys.executable,
         )
     app.mkdir(parents=True, exist_ok=True)
@@ -66,4 +67,7 @@ def launch(studies: Path, app: Path, port: int, settings: Mapping[str, str]) -> 
     print(f"MONAI Label: http://{HOST}:{port} (in 3D Slicer: module MONAI Label, put this address into Server)")
     command = [sys.executable, "-m", "monailabel.main", "start_server", *place, *conf]
     environment = {"PYTHONPATH": os.pathsep.join(paths), "MONAI_LABEL_SESSION_PATH": str(app.absolute() / "sessions")}
-    os.execve(sys.executable, command, {**os.environ, **environment})
+    surroundings = {**os.environ, **environment}
+    if os.name == "nt":  # there `execve` comes back at once, and the server runs on behind the shell
+        sys.exit(subprocess.call(command, env=surroundings))
+    os.execve(sys.executable, command, surroundings)

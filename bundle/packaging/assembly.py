@@ -10,28 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from bundle.packaging.documents import with_linked_files
-from bundle.packaging.model_card import TRAINING, task_readme
+from bundle.packaging.model_card import PICTURE, TRAINING, task_readme
 from bundle.packaging.packages import Package
 from bundle.packaging.release import DESCRIBED, STAGE, Release, described_metadata
 from bundle.pipeline.configs import BUNDLE_ROOT
 from bundle.pipeline.inference import network_overrides, numbered
-from bundle.pipeline.modes import FULL
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_folder, read_json, sha256_of_file, write_json
 from scripts.common.work_folder import WorkFolder
-from scripts.networks.embedding_weights import load_embedding
 from scripts.networks.loading import read_card
 from scripts.networks.segmenter import CARD, WEIGHTS
 
 DOCS = ("README.md", "data_license.txt", "method.md", "results.md")  # and what these link to
-TASK_DOCS = ("method.md",)  # a user's network brings its own README and terms
+TASK_DOCS = ("method.md", PICTURE)  # a user's network brings its own README and terms
 LARGEST_MB = 25
 IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
-IGNORED_MODELS = shutil.ignore_patterns(".*", FULL)  # networks that want a GPU would more than double the archive
+WEIGHTS_FILE = "model.pt"
 
 
 def assemble(release: Release, output: Path, task: Path | None = None, largest_mb: float = LARGEST_MB) -> Path:
-    """Write the folder `OUTPUT/NAME`, whole or not at all; returns it.
+    """Write the folder `OUTPUT/NAME`, whole or not at all; returns it. Of weights it holds the network's alone.
 
     Args:
         release: see `Release`.
@@ -45,8 +43,6 @@ def assemble(release: Release, output: Path, task: Path | None = None, largest_m
     work = None if task is None else WorkFolder(task)
     network = BUNDLE_ROOT / "models" if work is None else work.segmentation
     network_overrides(network)  # refuses what cannot be read
-    if work is not None and work.embedding.exists():
-        load_embedding(work.embedding)
     if work is not None and (release.data_terms is None or not release.data_terms.is_file()):
         raise BundleError(
             "a network carries traces of the images it was trained on: say under which terms",
@@ -61,7 +57,8 @@ def assemble(release: Release, output: Path, task: Path | None = None, largest_m
         for part in ("configs", "scripts"):
             shutil.copytree(BUNDLE_ROOT / part, growing / part, ignore=IGNORED)
         shutil.copyfile(BUNDLE_ROOT / "LICENSE", growing / "LICENSE")
-        _copy_models(growing / "models", work)
+        (growing / "models").mkdir()
+        shutil.copyfile(network / WEIGHTS_FILE, growing / "models" / WEIGHTS_FILE)
         write_json(growing / "models" / "model.json", card)
         for name, keys in DESCRIBED.items():
             config = growing / "configs" / name
@@ -74,17 +71,6 @@ def assemble(release: Release, output: Path, task: Path | None = None, largest_m
     with suppress(OSError):  # there are large files
         package.large_files.rmdir()
     return package.folder
-
-
-def _copy_models(target: Path, work: WorkFolder | None) -> None:
-    if work is None:
-        shutil.copytree(BUNDLE_ROOT / "models", target, ignore=IGNORED_MODELS)
-        return
-    for source, folder in ((work.segmentation, target), (work.embedding, target / "embedding")):
-        for file in (source / "model.pt", source / "model.json"):
-            if file.exists():
-                folder.mkdir(exist_ok=True)
-                shutil.copyfile(file, folder / file.name)
 
 
 def _write_config(file: Path, content: Mapping[str, Any]) -> None:

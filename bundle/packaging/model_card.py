@@ -22,19 +22,20 @@ TRAINING = {
     "samples_per_epoch": whole(1, 1_000_000_000),
 }
 INPUT = {
-    CT: "One channel, CT in HU, any grid; resampled inside.",
-    MR: "One channel, MR of the kind that it was trained on, any grid; scaled by percentiles inside the body and "
+    CT: "one channel, CT in HU, any grid; resampled inside.",
+    MR: "one channel, MR of the kind that it was trained on, any grid; scaled by percentiles inside the body and "
     "resampled inside.",
 }
 COMMANDS = """python -m monai.bundle run --config_file configs/inference.json --dataset_dir IMAGES --output_dir OUTPUT
 python -m monai.bundle run --config_file configs/evaluate.json --predictions_dir OUTPUT --labels_dir LABELS
 python -m monai.bundle run --config_file configs/train.json --dataset_dir WORK --output_dir OUTPUT
-python -m monai.bundle ckpt_export --net_id network_def --filepath OUTPUT/model.ts --ckpt_file models/model.pt \
+python -m monai.bundle ckpt_export --net_id network_def --filepath models/model.ts --ckpt_file models/model.pt \
 --meta_file configs/metadata.json --config_file configs/inference.json"""
+PICTURE = "images/overview.svg"
 
 
 def task_readme(name: str, metadata: Mapping[str, Any], card: Mapping[str, Any], work: WorkFolder) -> str:
-    """The model card.
+    """The model card, with the headings of the zoo's template.
 
     Args:
         name: of the package.
@@ -42,32 +43,38 @@ def task_readme(name: str, metadata: Mapping[str, Any], card: Mapping[str, Any],
         card: `model.json`.
         work: output folder of `oneshot`.
     """
-    organs = ", ".join(label.replace("_", " ") for label in card["classes"])
+    words = [label.replace("_", " ") for label in card["classes"]]
     settings, support = saved_settings(work.path), load_cohort(work.path).support
     cases, modality = len(card["training_cases"]), card["modality"].upper()
     values = ", ".join(f"{value} {label}" for label, value in card["classes"].items())
     sections = {
-        "# Model Overview": f"`{name}` segments {organs} in {modality}. It was learned without label maps: from the "
-        f"scribbles of one volume and {cases} unlabelled ones, after arXiv 2111.10773 and what `docs/method.md` adds."
-        "\n\nResearch use only. Not to be used for diagnostic purposes.",
-        "## Data": "The images a network was trained on, and their terms: `docs/data_license.txt`. Support: "
+        f"# {name}": "",
+        "### **Authors**": metadata["authors"],
+        "### **Tags**": f"Segmentation, {modality}, {', '.join(words)}, Weakly-supervised, One-shot",
+        "## **Model Description**": "![From one scribbled volume and a folder of unlabelled ones to label maps and a "
+        f"network]({PICTURE})\n\n`{name}` segments {', '.join(words)} in {modality}. It was learned without label "
+        f"maps: from the scribbles of one volume and {cases} unlabelled ones, after arXiv 2111.10773 and what "
+        "`docs/method.md` adds.\n\nResearch use only. Not to be used for diagnostic purposes.",
+        "#### **Input and output**": f"In: {INPUT[card['modality']]} Out: a label map on the image's own grid: "
+        f"0 background, {values}.",
+        "## **Data**": "The images a network was trained on, and their terms: `docs/data_license.txt`. Support: "
         f"`{support}`.",
-        "## Training configuration": f"Mode {settings.get('mode', DEFAULT_MODE)}"
+        "#### **Preprocessing**": f"Volumes are turned to RAS axes, scaled, and resampled to {card['spacing_mm']} mm.",
+        "## **Performance**": _performance(work),
+        "## **Additional Usage Steps**": f"Run from the bundle's root folder.\n\n```\n{COMMANDS}\n```\n\n`WORK` is an "
+        "output folder of the one-shot pipeline, `LABELS` a folder of label maps, both with the values above. TensorRT "
+        "is not supported.",
+        "## **System Configuration**": f"Mode {settings.get('mode', DEFAULT_MODE)}"
         f"{', for two CPU cores' if settings.get('small') else ''}; {card['max_epochs']} epochs of "
         f"{card['samples_per_epoch']} volumes, windows of {card['patch_size']} voxels of {card['spacing_mm']} mm. All "
         "settings: `models/model.json`.",
-        "## Input": INPUT[card["modality"]],
-        "## Output": f"Label map on the image's own grid: 0 background, {values}.",
-        "## Performance": _performance(work),
-        "## MONAI Bundle Commands": f"Run from the bundle's root folder.\n\n```\n{COMMANDS}\n```\n\n`WORK` is an "
-        "output folder of the one-shot pipeline, `LABELS` a folder of label maps, both with the values above. TensorRT "
-        "is not supported.",
-        "## Limitations": "Its pseudo labels were made by label propagation and can be wrong for whole organs of "
+        "## **Limitations**": "Its pseudo labels were made by label propagation and can be wrong for whole organs of "
         "unusual bodies; no label map was used to find out. Look at results before using them.",
-        "## References": "\n".join(f"[{n}] {text}" for n, text in enumerate(metadata["references"], start=1)),
-        "## License": "Code and weights: `LICENSE`, and the terms in `docs/data_license.txt`.",
+        "## **Citation Info**": "Cite the paper whose method this follows: [1].",
+        "## **References**": "\n".join(f"[{n}] {text}" for n, text in enumerate(metadata["references"], start=1)),
+        "## **License**": "Code and weights: `LICENSE`, and the terms in `docs/data_license.txt`.",
     }
-    return "\n\n".join(f"{heading}\n\n{text}" for heading, text in sections.items()) + "\n"
+    return "\n\n".join(part for section in sections.items() for part in section if part) + "\n"
 
 
 def _performance(work: WorkFolder) -> str:

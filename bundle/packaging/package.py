@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
@@ -15,6 +16,8 @@ from bundle.packaging.trials import failed_trials
 from scripts.common.errors import BundleError
 from scripts.common.failures import blamed
 from scripts.common.files import atomic_path
+
+logger = logging.getLogger(__name__)
 
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip can hold
 READABLE = 0o644
@@ -42,6 +45,7 @@ def package(release: Release, output: Path, task: Path | None = None, schema: Pa
 
 def _packaged(release: Release, output: Path, task: Path | None, schema: Path | None) -> Path:
     folder = assemble(release, output, task)
+    logger.info("package: the files are in %s; now the zoo's rules", folder)
     problems = broken_rules(folder, schema) or failed_trials(folder)
     if problems:
         raise BundleError(
@@ -52,6 +56,7 @@ def _packaged(release: Release, output: Path, task: Path | None, schema: Path | 
             found="\n    " + "\n    ".join(problems),
         )
     archive = Package(output, release.name).archive
+    logger.info("package: packing")
     with atomic_path(archive) as temporary:
         pack(folder, temporary)
     return archive

@@ -14,6 +14,7 @@ from scripts.common.errors import BundleError
 from scripts.data.gate.modality import MR
 
 STAGE = "package"
+SCORES = "scores"  # of a network's card
 MR_IMAGES = {
     "data_source": "MR volumes of the user; one of them with scribbles",
     "image_classes": "single channel MR, its 1st and 75th percentile inside the body mapped to 0.2 and 0.5",
@@ -71,6 +72,8 @@ def described_metadata(metadata: Mapping[str, Any], release: Release, card: Mapp
         result["changelog"] = {release.version: release.change, **result["changelog"]}
     result["version"] = release.version or result["version"]
     result["authors"] = release.authors or result["authors"]
+    if SCORES not in card:  # nobody has measured it
+        del result["eval_metrics"]
     if card["modality"] == MR:
         result |= MR_IMAGES
         result["network_data_format"]["inputs"]["image"] |= {"format": "magnitude", "modality": "MR"}

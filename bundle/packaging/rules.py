@@ -26,6 +26,7 @@ TEXTS = {
     *("copyright", "data_source", "data_type", "image_classes", "label_classes", "pred_classes", "intended_use"),
 }
 REQUIRED = TEXTS - {"data_source", "data_type", "image_classes", "label_classes", "pred_classes", "intended_use"}
+TABLES = ("eval_metrics", "supported_apps")
 TENSOR = {"type": str, "format": str, "num_channels": int, "spatial_shape": list, "dtype": str, "value_range": list}
 CONFIG_KEYS = {
     "inference.json": ("bundle_root", "device", "network_def", "inferer", "dataset", "evaluator", "output_dir"),
@@ -36,8 +37,9 @@ CONFIG_KEYS = {
     ),
 }
 HEADINGS = (
-    *("# Model Overview", "## Data", "## Training configuration", "## Input", "## Output", "## Performance"),
-    *("## MONAI Bundle Commands", "## References", "## License"),
+    *("### **Authors**", "### **Tags**", "## **Model Description**", "## **Data**", "#### **Preprocessing**"),
+    *("## **Performance**", "## **Additional Usage Steps**", "## **System Configuration**", "## **Limitations**"),
+    *("## **Citation Info**", "## **References**", "## **License**"),
 )
 NAME = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
 VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -100,6 +102,9 @@ def _metadata(folder: Path) -> Iterator[str]:
     for name, network in metadata.items():
         if name.endswith("_data_format"):
             yield from _tensors(name, network)
+    for key in TABLES:
+        if not isinstance(metadata.get(key, {}), dict):
+            yield f"metadata.json: {key} is no table"
     if "network_data_format" not in metadata:
         yield "metadata.json lacks network_data_format"
 
@@ -175,7 +180,12 @@ def _weights(folder: Path) -> Iterator[str]:
 
 
 def _readme(folder: Path) -> Iterator[str]:
-    lines = (folder / "docs" / "README.md").read_text(encoding="utf-8").splitlines()
+    text = (folder / "docs" / "README.md").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    if not lines or not lines[0].startswith("# "):
+        yield "docs/README.md does not begin with a title"
+    if "![" not in text:
+        yield "docs/README.md has no picture"
     for heading in HEADINGS:
         if heading not in lines:
             yield f"docs/README.md lacks the heading {heading!r}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from bundle.folder_lock import only_command_in
 from bundle.output_folder import refuse_images_among_results
 from bundle.pipeline.configs import deciding_values, device_override, read_configs, run_config
 from bundle.pipeline.network_labels import NetworkLabels
-from bundle.results.files import TableFiles
+from bundle.results.files import JSON_START, TableFiles, free_name, refuse_other_start
 from bundle.results.of_run import LabelledCases, result_table
 from bundle.results.table import ResultTable
+from bundle.run_progress import RunProgress
+from scripts.common.case_stage import counted
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file
 from scripts.common.work_folder import LabelFolder
@@ -27,6 +30,7 @@ from scripts.segmentation.items import admit_volumes
 
 CONFIG = ["inference.json"]
 CARD_KEYS = tuple(CARD)
+READING = "reading"  # of the volumes, before the network sees any
 
 
 def infer_folder(
@@ -66,8 +70,10 @@ def infer_folder(
     refuse_images_among_results(images, output, ("images",), "inference")
     table = TableFiles.beside_label_maps(output, scan.volumes)
     table.refuse_foreign("inference")
+    progress = RunProgress(output / f"{free_name('progress', scan.volumes)}.json")
+    refuse_other_start(progress.file, JSON_START, "the progress", "inference")
     with only_command_in(output):
-        verdicts = _infer_volumes(scan, images, labels, overrides, trained)
+        verdicts = _infer_volumes(scan, images, labels, overrides, trained, progress)
         export_inferred(labels.labels, scan.volumes, structure_sets)
         cases = LabelledCases(
             classes=overrides["classes"],
@@ -94,7 +100,12 @@ def _modality(model: Path, asked: str) -> Modality:
 
 
 def _infer_volumes(
-    scan: FolderScan, images: Path, labels: NetworkLabels, overrides: Mapping[str, Any], modality: Modality
+    scan: FolderScan,
+    images: Path,
+    labels: NetworkLabels,
+    overrides: Mapping[str, Any],
+    modality: Modality,
+    progress: RunProgress,
 ) -> InferenceVerdicts:
     volumes, output = scan.volumes, labels.labels.path
     verdicts = InferenceVerdicts({}, {}, {str(file): reason for file, reason in scan.unused})
@@ -104,7 +115,10 @@ def _infer_volumes(
     }
     todo = labels.clear(inputs, converted)
     verdicts.recall(labels.labels, set(inputs) - set(todo))
-    admitted = admit_volumes({case: volumes[case] for case in todo}, output, modality)
+    progress.begin((name, name) for name in (READING, "inference"))
+    with progress.stage(READING):
+        chosen = {case: volumes[case] for case in todo}
+        admitted = admit_volumes(chosen, output, modality, partial(counted, name=READING))
     verdicts.add(admitted)
     done = [case for case in inputs if case not in admitted.left_out]
     if not done:
@@ -116,17 +130,18 @@ def _infer_volumes(
             found="; ".join(left_out_lines(verdicts.left_out)) or "none",
         )
     verdicts.write(labels.labels, volumes)  # a run that is cut short and goes on knows them
-    if admitted.items:
-        run_config(
-            CONFIG,
-            {
-                **overrides,
-                "dataset#data": admitted.items,
-                "output_dir": str(output.absolute()),
-                "keep_probabilities": labels.with_probabilities,
-                "made_of": inputs,
-            },
-        )
+    with progress.stage("inference"):
+        if admitted.items:
+            run_config(
+                CONFIG,
+                {
+                    **overrides,
+                    "dataset#data": admitted.items,
+                    "output_dir": str(output.absolute()),
+                    "keep_probabilities": labels.with_probabilities,
+                    "made_of": inputs,
+                },
+            )
     verdicts.tell(labels.labels, done)
     return verdicts
 

@@ -31,6 +31,8 @@ from scripts.data.cohort import Cohort
 from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.scribbles import check_scribbles, keep_remarks
 
+COHORT = "cohort"  # what comes before the stages
+
 
 class Pipeline:
     """One run of the method; run again, it continues. Each of its steps keeps other processes out of the output folder.
@@ -57,7 +59,7 @@ class Pipeline:
         refuse_foreign(self.work, given)
         self.table = TableFiles(self.work.results_json, self.work.results_csv)
         self.table.refuse_foreign("settings")
-        with only_command_in(self.output):
+        with only_command_in(self.output), self.progress.ahead(COHORT):
             self.cohort: Cohort = prepare_cohort(
                 images=settings.images,
                 output_dir=self.output,

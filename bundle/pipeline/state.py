@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-import resource
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -99,5 +99,15 @@ def _with_peak_memory(action: Callable[[], bool]) -> tuple[bool, float]:
     if status is not None:
         line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
         return worked, round(int(line.split()[1]) / 1024, 1)
-    unit = 1024**2 if sys.platform == "darwin" else 1024
-    return worked, round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+    return worked, round(_peak_memory_of_process_bytes() / 2**20, 1)
+
+
+def _peak_memory_of_process_bytes() -> int:
+    """The most that this process ever had."""
+    if os.name == "nt":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

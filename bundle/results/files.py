@@ -37,9 +37,7 @@ class TableFiles:
     @classmethod
     def beside_label_maps(cls, folder: Path, cases: Iterable[str]) -> TableFiles:
         """`results.json` and `results.csv` of a folder in which every case has an `ID.json`: no case's file is met."""
-        name, taken = "results", set(cases)
-        while name in taken:
-            name += "_"
+        name = free_name("results", cases)
         return cls(folder / f"{name}.json", folder / f"{name}.csv")
 
     def refuse_foreign(self, stage: str) -> None:
@@ -49,23 +47,46 @@ class TableFiles:
             BundleError: a file of this name begins as none of ours does.
         """
         for file, start in ((self.json, JSON_START), (self.csv, CSV_START)):
-            expected = start.encode()
-            if not file.exists():
-                continue
-            found = file.read_bytes()[: len(expected)] if file.is_file() else b"a folder"
-            if not expected.startswith(found):
-                raise BundleError(
-                    "a file of somebody else's has the name of the table of results",
-                    stage=stage,
-                    file=file,
-                    expected="another output folder, or this one without that file",
-                    found=ascii(found.decode(errors="replace")),
-                )
+            refuse_other_start(file, start, "the table of results", stage)
 
     def write(self, table: ResultTable) -> None:
         """Write both; a file that says the same already is left alone."""
         _keep(self.json, json.dumps(table.to_json(), indent=2, allow_nan=False) + "\n")
         _keep(self.csv, as_csv(table))
+
+
+def free_name(name: str, cases: Iterable[str]) -> str:
+    """The name, or it with `_` behind it where a case is called so."""
+    taken = set(cases)
+    while name in taken:
+        name += "_"
+    return name
+
+
+def refuse_other_start(file: Path, start: str, what: str, stage: str) -> None:
+    """Refuse to replace a file that begins otherwise than ours do.
+
+    Args:
+        file: that is to be written.
+        start: how ours begin.
+        what: the file's name stands for.
+        stage: for the message.
+
+    Raises:
+        BundleError: it does.
+    """
+    if not file.exists():
+        return
+    expected = start.encode()
+    found = file.read_bytes()[: len(expected)] if file.is_file() else b"a folder"
+    if not expected.startswith(found):
+        raise BundleError(
+            f"a file of somebody else's has the name of {what}",
+            stage=stage,
+            file=file,
+            expected="another output folder, or this one without that file",
+            found=ascii(found.decode(errors="replace")),
+        )
 
 
 def as_csv(table: ResultTable) -> str:

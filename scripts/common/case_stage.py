@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -25,7 +25,9 @@ logger = logging.getLogger(__name__)
 SEVERAL_REMEDIES = "a cohort without these cases, or what they lack; the same command then continues"
 HOPELESS = 3  # cases that fail before any succeeds: then no case is to blame
 CASES, EPOCHS = "cases", "epochs"
+WITHOUT_BAR_S = 5.0
 
+T = TypeVar("T")
 Listener = Callable[[str, int, int], None]  # told the unit, how many are done, and how many there are
 _listeners: list[Listener] = []
 
@@ -85,8 +87,8 @@ class CaseStage(ABC):
         with blamed(self.name):
             self.prepare(todo)
         failed: dict[str, BundleError] = {}
-        is_silent = rank > 0 or (is_listened_to() and not sys.stderr.isatty())  # whoever listens writes lines
-        for done, case in enumerate(tqdm(todo, desc=self.name, unit="case", disable=is_silent), start=1):
+        bar = tqdm(todo, desc=self.name, unit="case", disable=rank > 0 or _is_told_in_lines())
+        for done, case in enumerate(bar, start=1):
             advance(CASES, done - 1, len(todo))
             try:
                 self._make(case, inputs[case])
@@ -133,6 +135,21 @@ def advance(unit: str, done: int, total: int) -> None:
     """Say that `done` of `total` units are done; with 0 at the start, so that the first one can be timed."""
     for listener in _listeners:
         listener(unit, done, total)
+
+
+def counted(items: Sequence[T], name: str) -> Iterator[T]:
+    """The items, one a case; says how many are done, and shows a bar where that takes long."""
+    for done, item in enumerate(
+        tqdm(items, desc=name, unit="case", disable=_is_told_in_lines(), delay=WITHOUT_BAR_S, leave=False)
+    ):
+        advance(CASES, done, len(items))
+        yield item
+    advance(CASES, len(items), len(items))
+
+
+def _is_told_in_lines() -> bool:
+    """Whoever listens writes lines where there is no terminal for a bar."""
+    return is_listened_to() and not sys.stderr.isatty()
 
 
 def _joined(failed: Mapping[str, BundleError], stage: str, count: int) -> BundleError:

@@ -115,6 +115,12 @@ def _sweep(path: Path) -> None:
 
 
 def _is_alive(process: int) -> bool:
+    if os.name == "nt":  # a signal, even of number 0, would end it there
+        try:
+            import psutil
+        except ImportError:
+            return True
+        return bool(psutil.pid_exists(process))
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from scripts.common.case_stage import counted
 from scripts.common.errors import BundleError
 from scripts.common.failures import stops_every_case
 from scripts.common.files import write_json, write_nifti
@@ -216,7 +217,7 @@ def _cache_all(
     cases: dict[str, CachedCase] = {}
     left_out: dict[str, BundleError] = {}
     dropped: list[str] = []
-    for name, source in sorted(sources.items()):
+    for name, source in counted(sorted(sources.items()), STAGE):
         if support is not None and name == support.case.id:
             cases[name] = support
             continue

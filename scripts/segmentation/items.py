@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -112,16 +112,28 @@ class AdmittedVolumes:
             logger.warning("%s", message)
 
 
-def admit_volumes(volumes: Mapping[str, Path], output_dir: str | Path, modality: Modality = AS_CT) -> AdmittedVolumes:
+def admit_volumes(
+    volumes: Mapping[str, Path],
+    output_dir: str | Path,
+    modality: Modality = AS_CT,
+    each: Callable[[Sequence[str]], Iterable[str]] = iter,
+) -> AdmittedVolumes:
     """Read every volume through the gate; what is no plain NIfTI is converted to `output_dir/images/ID.nii.gz`.
 
     Values stay what they are, those of MR too.
+
+    Args:
+        volumes: case -> file.
+        output_dir: where conversions go.
+        modality: what all of them should be.
+        each: goes through the cases, and may say how far it is.
 
     Raises:
         BundleError: a conversion cannot be written.
     """
     admitted = AdmittedVolumes([], {}, {})
-    for case, path in volumes.items():
+    for case in each(list(volumes)):
+        path = volumes[case]
         try:
             volume, image = admit(path, modality=modality), path
         except BundleError as error:

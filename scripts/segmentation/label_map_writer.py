@@ -42,6 +42,7 @@ class SaveLabelMaps:
 
     def attach(self, engine: Engine) -> None:
         """Register on an evaluator that decollates and inverts its predictions."""
+        engine.add_event_handler(Events.EPOCH_STARTED, _tell)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
@@ -53,8 +54,7 @@ class SaveLabelMaps:
                 image = item[CommonKeys.IMAGE]
                 body_ml = body_volume_ml(image, spacing_of(np.asarray(image.affine)))
                 self.save(case, output[CommonKeys.PRED], source, body_ml)
-        if engine.state.epoch_length:
-            advance(CASES, engine.state.iteration, engine.state.epoch_length)
+        _tell(engine)
 
     def save(self, case: str, prediction: Any, source: Path, body_ml: float) -> Path:
         """Write (1, X, Y, Z) label values for the image file `source`, which shows `body_ml` of a body.
@@ -85,3 +85,9 @@ class SaveLabelMaps:
             logger.warning("%s: %s", case, sentence)
         logger.info("%s: wrote %s", case, path)
         return path
+
+
+def _tell(engine: Engine) -> None:
+    """Say how many volumes are done."""
+    if engine.state.epoch_length:
+        advance(CASES, engine.state.iteration, engine.state.epoch_length)

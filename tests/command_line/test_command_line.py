@@ -198,6 +198,38 @@ def test_options_of_a_run_are_grouped_and_shipped_weights_named():
     assert "(abdomen_ct, abdomen_mr, headneck_ct)" in " ".join(said.split())
 
 
+@pytest.mark.parametrize("name", command_line.COMMANDS)
+def test_every_option_is_in_a_group_with_an_example_of_its_own(name):
+    (choices,) = (action.choices for action in arguments.command_parser()._subparsers._group_actions)
+    positional, optional, *groups = choices[name]._action_groups
+    assert [action.dest for action in optional._group_actions] == ["help"] and groups
+    assert [action.dest for action in positional._group_actions] == [
+        action.dest for action in choices[name]._actions if not action.option_strings
+    ]
+    for group in groups:
+        _, _, example = group.description.partition("such as: ")
+        known = {option for action in group._group_actions for option in action.option_strings}
+        named = [part for part in shlex.split(example) if part.startswith("--")]
+        assert named and set(named) <= known, group.title
+
+
+def test_help_calls_the_command_line_as_the_user_did(capsys):
+    for command, example in ((["--help"], "usage: oneshot-ct "), (["infer", "--help"], "  oneshot-ct infer --images ")):
+        with pytest.raises(SystemExit):
+            main(command, program="oneshot-ct")
+        assert example in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["abdomen_ct", "mine"])
+def test_the_servers_commands_find_weights_of_a_relative_folder(monkeypatch, tmp_path, name):
+    monkeypatch.chdir(tmp_path)
+    told = []
+    monkeypatch.setattr("bundle.monai_label.launch.launch", lambda *given: told.append(given))
+    main(["monai-label", "--studies", "ct", "--weights", name])
+    ((_, _, _, settings),) = told
+    assert settings["weights"] == (name if name == "abdomen_ct" else str(tmp_path / name))
+
+
 def test_the_parser_knows_the_modes():
     assert set(arguments.MODES) == set(MODES)
     assert arguments.DEFAULT_MODE == DEFAULT_MODE

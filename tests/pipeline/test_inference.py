@@ -106,6 +106,24 @@ def test_the_table_of_results_has_a_row_a_class_and_one_a_volume_left_out(tmp_pa
     jsonschema.validate(content, read_json(ROOT / "docs" / "results.schema.json"))
 
 
+def test_progress_says_how_many_volumes_are_read_and_labelled(tmp_path, images):
+    output, network = tmp_path / "out", model(tmp_path / "model", [9.0, 0, 0])
+    infer_folder(images, network, output, "cpu", modality="ct")
+    content = read_json(output / "progress.json")
+    jsonschema.validate(content, read_json(ROOT / "docs" / "progress.schema.json"))
+    told = [(stage["name"], stage["state"], stage["done"], stage["total"]) for stage in content["stages"]]
+    assert (content["state"], told) == ("finished", [("reading", "done", 4, 4), ("inference", "done", 2, 2)])
+
+
+def test_a_file_of_somebody_elses_is_not_taken_for_progress(tmp_path, images):
+    output, network = tmp_path / "out", model(tmp_path / "model", [9.0, 0, 0])
+    output.mkdir()
+    (output / "progress.json").write_text("mine", encoding="utf-8")
+    with pytest.raises(BundleError, match="somebody else's has the name of the progress"):
+        infer_folder(images, network, output, "cpu", modality="ct")
+    assert [file.name for file in output.iterdir()] == ["progress.json"]
+
+
 def test_a_run_that_was_cut_short_goes_on_with_its_sentences(tmp_path, images, caplog, monkeypatch):
     output, network = tmp_path / "out", model(tmp_path / "model", [0, 9.0, 0])
     save = SaveLabelMaps.save
@@ -153,7 +171,7 @@ def test_a_folder_without_any_usable_volume_is_an_error(tmp_path, images):
 def test_no_name_of_a_volume_meets_a_file_that_infer_keeps(tmp_path):
     hu, _ = phantom(0)
     (tmp_path / "images").mkdir()
-    names = ["made_by", "results", "verdicts", "volumes"]
+    names = ["made_by", "progress", "results", "verdicts", "volumes"]
     for name in names:
         nib.save(nib.Nifti1Image(hu, LAS), tmp_path / "images" / f"{name}.nii.gz")
     output, network = tmp_path / "out", model(tmp_path / "model", [9.0, 0, 0])

@@ -176,3 +176,44 @@ def test_a_file_that_cannot_be_written_stops_a_run_before_a_stage_and_not_in_it(
 )
 def test_time_left_in_words(seconds, unknown, words):
     assert in_words(seconds, unknown) == words
+
+
+def test_what_comes_ahead_of_the_stages_is_written_once_it_takes_a_second(progress, clock):
+    with progress.ahead("cohort"):
+        advance(CASES, 0, 4)
+        assert not progress.file.exists()
+        clock.now += 10
+        advance(CASES, 1, 4)
+        content = written(progress)
+        assert [(stage["name"], stage["state"], stage["done"]) for stage in content["stages"]] == [
+            ("cohort", "running", 1)
+        ]
+        assert (content["state"], content["seconds_left"], content["stages_not_estimated"]) == ("running", 30.0, 0)
+    assert not progress.expects(["cohort"]), "the stages are still to be named"
+    progress.begin(STAGES)
+    with progress.stage("first"):
+        assert [stage["name"] for stage in written(progress)["stages"]] == [name for name, _ in STAGES]
+
+
+def test_what_comes_ahead_is_said_without_a_number(progress, clock, caplog, monkeypatch):
+    caplog.set_level(logging.INFO, "bundle")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
+    with progress.ahead("cohort"):
+        work(clock, 3, 40)
+    assert caplog.messages == [
+        "cohort: 1 of 3 cases, about 1 min left",
+        "cohort: 2 of 3 cases, less than a minute left",
+        "cohort: 3 of 3 cases, less than a minute left",
+    ]
+
+
+@pytest.mark.parametrize("before", [None, b"of an earlier run"])
+def test_refused_ahead_of_the_stages_the_file_is_as_it_was(progress, clock, before):
+    if before is not None:
+        progress.file.parent.mkdir(parents=True)
+        progress.file.write_bytes(before)
+    with pytest.raises(BundleError), progress.ahead("cohort"):
+        work(clock, 3, 10)
+        assert written(progress)["stages"][0]["name"] == "cohort"
+        raise BundleError("refused", stage="cohort")
+    assert (progress.file.read_bytes() if progress.file.exists() else None) == before

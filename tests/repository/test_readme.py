@@ -21,6 +21,7 @@ from tests.pipeline_fixtures import make_cohort
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = ".venv/bin/python"
+INSTALLED = "oneshot-ct"
 OLD_COMMANDS = {"region"}  # they work in this version still
 
 
@@ -60,13 +61,14 @@ def test_the_first_two_commands_are_targets_of_the_makefile():
 
 
 def test_every_command_is_one_this_file_knows_how_to_check():
-    known = (["make"], [PYTHON, "-m", "bundle"], [PYTHON, "-m", "monai.bundle"])
+    known = (["make"], [PYTHON, "-m", "bundle"], [PYTHON, "-m", "monai.bundle"], ["pip", "install", "."], [INSTALLED])
     assert [command for command in commands() if not any(command[: len(start)] == start for start in known)] == []
 
 
 def test_commands_of_the_bundle_parse():
-    assert calls_of("bundle")
-    for arguments in calls_of("bundle"):
+    installed = [command[1:] for command in commands() if command[0] == INSTALLED]
+    assert calls_of("bundle") and installed
+    for arguments in calls_of("bundle") + installed:
         options = command_parser().parse_args(arguments)
         assert options.command in COMMANDS and options.old_names == {}
 

@@ -27,7 +27,8 @@ LARGEST_FILE_BYTES = 25 * 1000 * 1000
 LONGEST_EXPRESSION = 120
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 TOP_LEVEL = {
-    *(".ci", ".gitattributes", ".gitignore", "LICENSE", "Makefile", "README.md", "constraints.txt", "pyproject.toml"),
+    *(".ci", ".dockerignore", ".gitattributes", ".gitignore", "CITATION.cff", "Dockerfile", "LICENSE", "Makefile"),
+    *("README.md", "constraints.txt", "pyproject.toml"),
     *("bundle", "configs", "docs", "models", "scripts", "tests"),
 }
 
@@ -129,6 +130,15 @@ def test_the_shipped_network_is_what_the_inference_config_describes():
     )
     for key in ("classes", "spacing_mm", "patch_size", "architecture", "channels", "crop_to_body"):
         assert card[key] == config[key], key
+
+
+def test_the_metadata_have_the_shipped_networks_score():
+    card, metadata = (
+        json.loads((ROOT / file).read_text(encoding="utf-8")) for file in ("models/model.json", "configs/metadata.json")
+    )
+    assert metadata["eval_metrics"] == {"mean_dice": round(card["scores"]["mean_dice"]["one_shot"], 2)}
+    (row,) = re.findall(r"^\| this network, .*$", text_of(Path("docs/README.md")), flags=re.MULTILINE)
+    assert row.split("|")[-2].strip() == str(metadata["eval_metrics"]["mean_dice"])
 
 
 def imported_packages(tree: ast.AST) -> Iterator[str]:

@@ -10,7 +10,6 @@ from typing import Any
 from bundle.benchmark.results import ACCEPTED, AS_GROWN, HEAD, result_line
 from bundle.datasets.dataset import Dataset, read_dataset
 from bundle.datasets.links import link_images
-from bundle.pipeline.configs import BUNDLE_ROOT
 from bundle.pipeline.pipeline import Pipeline
 from bundle.pipeline.settings import RunSettings
 
@@ -112,7 +111,7 @@ def open_bench(
 ) -> Bench:
     """A bench on the dataset in a folder; `output` None works in `runs/default_NAME`."""
     dataset = read_dataset(dataset_folder)
-    output = output or BUNDLE_ROOT / "runs" / f"default_{dataset.folder.name}"
+    output = output or Path("runs") / f"default_{dataset.folder.name}"
     return Bench(dataset, output, small, device, overrides or {})
 
 
