@@ -211,13 +211,16 @@ def _add_package_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_server_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--studies", type=Path, required=True, help="folder of volumes, NIfTI")
+    parser.add_argument("--studies", required=True, help="folder of volumes, or a DICOMweb server: http://HOST/dicom-web")
     parser.add_argument("--app", type=Path, default=Path("runs/monai_label"), help="folder for all that it leaves")
     parser.add_argument("--port", type=int, default=8000, help="on 127.0.0.1")
     parser.add_argument(
         "--weights", help=f"as for oneshot ({', '.join(_shipped())}): the anatomy need not be learnt first"
     )
     _add_modality(parser, "as for oneshot")
+    parser.add_argument(
+        "--shipped", action="store_true", help="offer the network that comes with the bundle, too (organs of the belly)"
+    )
     parser.add_argument("--full", action="store_true", help="the full configuration instead of the small one")
     parser.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="as for oneshot")
     parser.add_argument(

@@ -112,9 +112,15 @@ def _suggest(options: argparse.Namespace) -> None:
     command.run(options)
 
 
-def _support_mask(options: argparse.Namespace) -> None:
+def grow_support_mask(options: argparse.Namespace) -> Pipeline:
+    """What `support-mask` does, but for its report."""
     pipeline = _pipeline(options, minimum_cases=1)
     pipeline.grow_support_mask()
+    return pipeline
+
+
+def _support_mask(options: argparse.Namespace) -> None:
+    pipeline = grow_support_mask(options)
     print(f"support mask: {pipeline.support_mask()}\nreport: {pipeline.report(options.labels)}")
 
 
@@ -190,6 +196,7 @@ def _monai_label(options: argparse.Namespace) -> None:
     from bundle.monai_label.launch import launch
 
     settings = {"small": str(not options.full).lower(), "set": ";".join(options.set)}
+    settings["shipped"] = str(options.shipped).lower()
     settings |= {"allow_origin": ";".join(options.allow_origin), "upload_limit_gib": str(options.upload_limit_gib)}
     for name in ("weights", "modality"):
         if getattr(options, name) is not None:

@@ -240,7 +240,7 @@ def server(root):
     (root / "desk" / "x.nii.gz").write_bytes(b"outside")
     server = Server(
         *(studies, root / "desk" / "app"),
-        ["--allow-origin", FRIEND, "--upload-limit-gib", str(LIMIT_BYTES / 2**30)],
+        ["--shipped", "--allow-origin", FRIEND, "--upload-limit-gib", str(LIMIT_BYTES / 2**30)],
     )
     yield server
     server.kill()
