@@ -211,7 +211,9 @@ def _add_package_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_server_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--studies", required=True, help="folder of volumes, or a DICOMweb server: http://HOST/dicom-web")
+    parser.add_argument(
+        "--studies", required=True, help="folder of volumes, or a DICOMweb server: http://HOST/dicom-web"
+    )
     parser.add_argument("--app", type=Path, default=Path("runs/monai_label"), help="folder for all that it leaves")
     parser.add_argument("--port", type=int, default=8000, help="on 127.0.0.1")
     parser.add_argument(

@@ -86,5 +86,8 @@ class OneShotApp(MONAILabelApp):
             # By its path: MONAI Label would prefer a file of this name in the folder that the server was started in.
             named |= {"study": image, "image": studies.get_image_uri(image)}
             if model == TRAINED and TAG in studies.get_labels_by_image_id(image):
-                named |= {"stored": studies.get_label_uri(image, TAG), "stored_info": studies.get_label_info(image, TAG)}
+                named |= {
+                    "stored": studies.get_label_uri(image, TAG),
+                    "stored_info": studies.get_label_info(image, TAG),
+                }
         return super().infer({**request, **named}, datastore)

@@ -125,8 +125,8 @@ def _checked_server(url: str) -> str:
 
 def log_config(file: Path) -> dict[str, object]:
     """The console gets what users need: warnings, trainings, and what the server itself prints; the file gets all."""
-    rotating = {"class": "logging.handlers.RotatingFileHandler", "filename": str(file), "encoding": "utf-8"}
-    rotating |= {"backupCount": 10, "maxBytes": 10 << 20}
+    rotating: dict[str, object] = {"class": "logging.handlers.RotatingFileHandler", "filename": str(file)}
+    rotating |= {"encoding": "utf-8", "backupCount": 10, "maxBytes": 10 << 20}
     console = {"class": "logging.StreamHandler"}
     both = {"level": "INFO", "propagate": False, "handlers": ["plain_console", "plain_file"]}
     return {

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from threading import Lock
+from typing import Any
 
 from bundle.pipeline.configs import BUNDLE_ROOT
 from scripts.common.errors import BundleError
@@ -42,12 +43,12 @@ class MaskWorker:
         """
         with self._alone:
             said = _asked(self.start(), json.dumps(list(arguments)))
-        if said != DONE:
+        if isinstance(said, dict):
             raise BundleError(**said)
 
 
-def _asked(process: subprocess.Popen[str], line: str) -> dict[str, str] | str:
-    """What the process answers.
+def _asked(process: subprocess.Popen[str], line: str) -> dict[str, Any] | str:
+    """What the process answers: `DONE`, or the fields of an error.
 
     Raises:
         BundleError: it ended instead.
@@ -63,5 +64,5 @@ def _asked(process: subprocess.Popen[str], line: str) -> dict[str, str] | str:
     if not answer:
         status = process.wait()
         raise BundleError("the process that grows masks ended", stage="MONAI Label", found=f"exit status {status}")
-    said: dict[str, str] | str = json.loads(answer)
+    said: dict[str, Any] | str = json.loads(answer)
     return said

@@ -83,4 +83,6 @@ def left_over(run: Path, progress: Mapping[str, Any] | None) -> str | None:
         with only_command_in(run):
             return f"An earlier training was interrupted (stage {where}). Press Train: it goes on from there."
     except BundleError as error:
-        return f"An earlier training still works (stage {where}; {error.found}). Wait for it, or end it, then press Train."
+        return (
+            f"An earlier training still works (stage {where}; {error.found}). Wait for it, or end it, then press Train."
+        )

@@ -39,7 +39,11 @@ class LeastTrusted(Strategy):
             return None
         case = min(known, key=lambda case: known[case][:2])
         _, trust, label = known[case]
-        return {"id": case, "weight": trust, **{key: label[key] for key in ("predicted_dice", "doubted") if key in label}}
+        return {
+            "id": case,
+            "weight": trust,
+            **{key: label[key] for key in ("predicted_dice", "doubted") if key in label},
+        }
 
 
 def _offered(image: Mapping[str, Any]) -> float:

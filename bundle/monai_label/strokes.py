@@ -115,7 +115,7 @@ def check_grid(label: Volume, image: Path, what: str, study: str | None = None) 
     else:
         expected, found = "the study's place and spacing", "the same shape at another place or spacing"
     raise BundleError(
-        f"the {what} do not lie on the study's grid" if what.endswith("s") else f"the {what} is not on the study's grid",
+        f"the {what} {'do not lie' if what.endswith('s') else 'does not lie'} on the study's grid",
         case=study,
         stage=STAGE,
         expected=f"{expected}: draw on the study as the server sent it",

@@ -51,9 +51,10 @@ class DicomwebDatastore(MirroredDatastore):
         newest: dict[str, Dataset] = {}
         for header in self.pacs.segmentations():
             study = referenced_series(header)
-            if study in self.source.studies() and not is_result(header):
-                if study not in newest or _made(header) > _made(newest[study]):
-                    newest[study] = header
+            if study is None or study not in self.source.studies() or is_result(header):
+                continue
+            if study not in newest or _made(header) > _made(newest[study]):
+                newest[study] = header
         for study in self.list_images():
             taken = self.get_label_info(study, SUBMITTED).get(OBJECT)
             if study in newest and str(newest[study].SOPInstanceUID) != taken:

@@ -27,7 +27,7 @@ class FolderSource:
 
     def studies(self) -> Mapping[str, Mapping[str, Any]]:
         """Those that were there when the server started."""
-        return dict.fromkeys(self.volumes, {})
+        return {study: {} for study in self.volumes}
 
     def volume(self, study: str) -> Path:
         """A DICOM series as a folder of its own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +32,7 @@ class _OneServer(requests.Session):
         super().__init__()
         self.trust_env = False
 
-    def request(self, *arguments: Any, **options: Any) -> requests.Response:  # type: ignore[override]
+    def request(self, *arguments: Any, **options: Any) -> requests.Response:
         return super().request(*arguments, **{"timeout": TIMEOUT_S, **options, "allow_redirects": False})
 
 
@@ -84,7 +85,7 @@ class Pacs:
         found = []
         for about in self._series("SEG"):
             of_study, series = about["StudyInstanceUID"], about["SeriesInstanceUID"]
-            headers = self._asked(lambda s=of_study, r=series: self._client.retrieve_series_metadata(s, r))
+            headers = self._asked(partial(self._client.retrieve_series_metadata, of_study, series))
             found += [Dataset.from_json(header, bulk_data_uri_handler=lambda *_: b"") for header in headers]
         return found
 
@@ -104,7 +105,10 @@ class Pacs:
         answer = self._asked(lambda: self._client.store_instances([dcmread(file)]))
         if answer.get("FailedSOPSequence"):
             raise BundleError(
-                "the DICOMweb server did not store the object", stage=STAGE, file=file, expected="a server that takes SEG"
+                "the DICOMweb server did not store the object",
+                stage=STAGE,
+                file=file,
+                expected="a server that takes SEG",
             )
 
     def _series(self, modality: str) -> Iterator[dict[str, Any]]:
