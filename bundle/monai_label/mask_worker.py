@@ -13,6 +13,7 @@ from bundle.pipeline.configs import BUNDLE_ROOT
 from scripts.common.errors import BundleError
 
 DONE = "done"
+PROGRAM = ["-m", "bundle.monai_label.grow_masks"]
 
 
 class MaskWorker:
@@ -26,7 +27,7 @@ class MaskWorker:
         """The process, which imports what it needs meanwhile."""
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
-                [sys.executable, "-u", "-m", "bundle.monai_label.grow_masks"],
+                [sys.executable, "-u", *PROGRAM],
                 cwd=BUNDLE_ROOT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

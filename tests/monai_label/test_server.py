@@ -5,13 +5,14 @@ import time
 
 import nibabel as nib
 import numpy as np
+import psutil
 import pytest
 
 pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of its own: make test-monai-label")
 import requests
 
 from bundle.datasets.phantom_cohort import write_phantom_cohort
-from bundle.monai_label.names import OUTSIDE, SHIPPED, SHOWN, SUPPORT_MASK, TAG, TRAINED
+from bundle.monai_label.names import LOOKS, OUTSIDE, SHIPPED, SHOWN, SUPPORT_MASK, TAG, TRAINED
 from scripts.common.overlap import dice_of
 from tests.monai_label.label_server import PATIENCE_S, Server, infer, quality
 from tests.pipeline_fixtures import default_settings
@@ -80,8 +81,21 @@ def test_strokes_of_one_study_come_back_as_whole_organs(server, cohort, tmp_path
     assert np.array_equal(one == 1, grown == ORGANS["liver"]) and one.max() == 1
     slicer = {"result_extension": ".nrrd", "result_dtype": "uint8"}
     assert np.array_equal(infer(server, SUPPORT_MASK, CASES[0], tmp_path, info | slicer, strokes, ".nrrd"), grown)
+    kidney = {
+        "label_info": [{"name": n, "idx": v} for n, v in {"kidney, left": 1, "liver (all)": 4, OUTSIDE: 7}.items()]
+    }
+    assert np.array_equal(infer(server, SUPPORT_MASK, CASES[0], tmp_path, kidney, strokes), grown), "any name will do"
+    (worker,) = workers(server)
     old_name = infer(server, "oneshot_region", CASES[0], tmp_path, info, strokes)
     assert np.array_equal(old_name, grown), "clients of the version before ask for it by this name"
+    assert workers(server) == [worker], "no process for each Update"
+    assert not (server.app / "work" / LOOKS / CASES[0] / "run" / "report").exists(), "nobody looks at it"
+
+
+def workers(server):
+    """Processes that grow support masks."""
+    processes = psutil.Process(server.process.pid).children(recursive=True)
+    return [process.pid for process in processes if "bundle.monai_label.grow_masks" in process.cmdline()]
 
 
 def test_strokes_of_another_grid_are_refused_with_the_reason(server, cohort, tmp_path):
