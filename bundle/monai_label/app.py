@@ -15,6 +15,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.random import Random
 from monailabel.tasks.infer.bundle import BundleInferTask
 
+from bundle.monai_label.masks.task import SupportMaskTask
 from bundle.monai_label.names import DICOMWEB, LOOKS, OUTSIDE, SHIPPED, SUPPORT_MASK, TAG, TRAINED, current_name
 from bundle.monai_label.strategy import NAME, LeastTrusted
 from bundle.monai_label.studies.dicomweb import DicomwebDatastore
@@ -22,7 +23,6 @@ from bundle.monai_label.studies.folder import FolderSource, all_nifti
 from bundle.monai_label.studies.mirror import MirroredDatastore
 from bundle.monai_label.studies.pacs import Pacs
 from bundle.monai_label.studies.reloading import ReloadingDatastore
-from bundle.monai_label.support_mask import SupportMaskTask
 from bundle.monai_label.trained_network import TrainedNetwork
 from bundle.monai_label.training import OneShotTraining
 from bundle.pipeline.configs import BUNDLE_ROOT

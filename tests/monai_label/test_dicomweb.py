@@ -170,16 +170,20 @@ def test_strokes_from_ohif_become_segmentations_of_every_series(server, orthanc,
     assert server.training()["status"] == "DONE", "\n".join(server.training()["details"])
     stored = orthanc.segmentations(tmp_path)
     assert {len(stored[uid(folder)]) for folder in series.values()} == {1, 2}, "strokes, and a result of each"
-    for case in CASES[1:]:
-        source = read_volume(series[case])
-        (file,) = stored[uid(series[case])]
+    for case in CASES:
+        (file,) = [file for file in stored[uid(series[case])] if pydicom.dcmread(file).Manufacturer != "OHIF"]
+        source, study = read_volume(series[case]), uid(series[case])
         result = read_labels(file, ORGANS, (source.array.shape, source.affine))
-        truth = as_slices(cohort / "labels" / f"{case}.nii.gz")
-        own = read_source(series[case]).labels(result.array.astype(np.uint8), result.affine, file)
-        assert dice_of(own == ORGANS["liver"], truth == ORGANS["liver"]) > 0.5, case
+        (tmp_path / "kept.nii.gz").write_bytes(server.get(f"/datastore/label?label={study}&tag={TAG}").content)
+        assert np.array_equal(result.array, read_labels(tmp_path / "kept.nii.gz").array)
         segments = pydicom.dcmread(file).SegmentSequence
-        assert {row.SegmentLabel for row in segments} == set(ORGANS)
-        assert all("Predicted Dice" in row.SegmentDescription for row in segments)
+        assert {row.SegmentLabel for row in segments} <= set(ORGANS)
+        if case == CASES[0]:
+            own = read_source(series[case]).labels(result.array.astype(np.uint8), result.affine, file)
+            truth = as_slices(cohort / "labels" / f"{case}.nii.gz")
+            assert min(dice_of(own == value, truth == value) for value in ORGANS.values()) > 0.6, "voxels of 8 mm"
+        else:
+            assert all("Predicted Dice" in row.SegmentDescription for row in segments)
 
 
 def test_inference_answers_ohif_with_the_label_that_was_judged(server, series, tmp_path):

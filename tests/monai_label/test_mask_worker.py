@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
-from bundle.monai_label.grow_masks import serve
-from bundle.monai_label.mask_worker import DONE, MaskWorker
+from bundle.monai_label.masks.grow import serve
+from bundle.monai_label.masks.worker import DONE, MaskWorker
 from scripts.common.errors import BundleError
 
 
@@ -50,6 +50,6 @@ def test_it_stays_between_two_looks_and_comes_back_when_it_ended(tmp_path):
 
 
 def test_a_process_that_ends_during_a_look_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("bundle.monai_label.mask_worker.PROGRAM", ["-c", "input()"])
+    monkeypatch.setattr("bundle.monai_label.masks.worker.PROGRAM", ["-c", "input()"])
     with pytest.raises(BundleError, match="the process that grows masks ended"):
         MaskWorker().grow(look(tmp_path))

@@ -5,10 +5,10 @@ import time
 
 import nibabel as nib
 import numpy as np
-import psutil
 import pytest
 
 pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of its own: make test-monai-label")
+import psutil
 import requests
 
 from bundle.datasets.phantom_cohort import write_phantom_cohort
@@ -95,7 +95,7 @@ def test_strokes_of_one_study_come_back_as_whole_organs(server, cohort, tmp_path
 def workers(server):
     """Processes that grow support masks."""
     processes = psutil.Process(server.process.pid).children(recursive=True)
-    return [process.pid for process in processes if "bundle.monai_label.grow_masks" in process.cmdline()]
+    return [process.pid for process in processes if "bundle.monai_label.masks.grow" in process.cmdline()]
 
 
 def test_strokes_of_another_grid_are_refused_with_the_reason(server, cohort, tmp_path):

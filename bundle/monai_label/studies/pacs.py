@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -23,6 +24,8 @@ FRESH_S = 5.0  # so long an answer to a search is used again: viewers ask severa
 TIMEOUT_S = (10.0, 300.0)  # to connect, between two pieces of an answer
 
 Answer = TypeVar("Answer")
+
+logging.getLogger("dicomweb_client").setLevel(logging.WARNING)  # it tells of every request
 
 
 class _OneServer(requests.Session):

@@ -1,4 +1,4 @@
-"""Grows support masks for the server in one process that stays: `python -m bundle.monai_label.grow_masks`.
+"""Grows support masks for the server in one process that stays: `python -m bundle.monai_label.masks.grow`.
 
 MONAI Label unloads the package `scripts` whenever it serves a bundle, so nothing of it may live on in the server. A
 process for each look would import everything anew. One line of JSON in is one look: the arguments of the command
@@ -18,7 +18,7 @@ from bundle.arguments import command_parser
 from bundle.command_line import grow_support_mask
 from bundle.console import set_up_logging
 from bundle.folder_lock import only_command_in
-from bundle.monai_label.mask_worker import DONE
+from bundle.monai_label.masks.worker import DONE
 from bundle.pipeline.pipeline import Pipeline
 from scripts.common.errors import UnexpectedError
 from scripts.common.failures import as_bundle_error

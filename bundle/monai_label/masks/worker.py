@@ -1,4 +1,4 @@
-"""The process that grows support masks for the server, as the server sees it (see `grow_masks`)."""
+"""The process that grows support masks for the server, as the server sees it (see `grow`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bundle.pipeline.configs import BUNDLE_ROOT
 from scripts.common.errors import BundleError
 
 DONE = "done"
-PROGRAM = ["-m", "bundle.monai_label.grow_masks"]
+PROGRAM = ["-m", "bundle.monai_label.masks.grow"]
 
 
 class MaskWorker:

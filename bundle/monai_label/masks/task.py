@@ -14,7 +14,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from bundle.datasets.links import link_images
 from bundle.monai_label.answers import answer_file
 from bundle.monai_label.commands import command_line
-from bundle.monai_label.mask_worker import MaskWorker
+from bundle.monai_label.masks.worker import MaskWorker
 from bundle.monai_label.names import DRAWN
 from bundle.monai_label.strokes import Strokes, read_strokes, remember, within_roi
 from bundle.monai_label.submissions import classes_option
