@@ -49,7 +49,7 @@ setup-monai-label: ## Create .venv-monai-label, for Python 3.11 (the next two do
 	@"$(PYTHON)" -I bundle/setup_environment.py monai-label
 
 monai-label: ## Start a MONAI Label server: make monai-label STUDIES=DIR
-	@test -n "$(STUDIES)" || { echo "monai-label: which studies? make monai-label STUDIES=DIR, or STUDIES=http://HOST:PORT/dicom-web" >&2; exit 1; }
+	@test -n "$(STUDIES)" || { echo "monai-label: which studies? make monai-label STUDIES=DIR, a folder of volumes or the address of a DICOMweb server" >&2; exit 1; }
 	@$(MAKE) --no-print-directory setup-monai-label
 	@.venv-monai-label/bin/python -m bundle monai-label --studies "$(STUDIES)" $(ARGS)
 

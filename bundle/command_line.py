@@ -193,15 +193,9 @@ def _package(options: argparse.Namespace) -> None:
 
 
 def _monai_label(options: argparse.Namespace) -> None:
-    from bundle.monai_label.launch import launch
+    from bundle.monai_label import launch
 
-    settings = {"small": str(not options.full).lower(), "set": ";".join(options.set)}
-    settings["shipped"] = str(options.shipped).lower()
-    settings |= {"allow_origin": ";".join(options.allow_origin), "upload_limit_gib": str(options.upload_limit_gib)}
-    for name in ("weights", "modality"):
-        if getattr(options, name) is not None:
-            settings[name] = getattr(options, name)
-    launch(options.studies, options.app, options.port, settings)
+    launch.run(options)
 
 
 def _show_settings(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import os
 import sys
@@ -42,6 +43,20 @@ if "monailabel" in " ".join(sys.orig_argv):
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         sys.torchvision_library = library
 '''
+
+
+def run(options: argparse.Namespace) -> None:
+    """The command `monai-label`."""
+    settings = {"small": str(not options.full).lower(), "set": ";".join(options.set)}
+    settings |= {"shipped": str(options.shipped).lower(), "upload_limit_gib": str(options.upload_limit_gib)}
+    settings["allow_origin"] = ";".join(options.allow_origin)
+    given = {name: getattr(options, name) for name in ("weights", "modality")}
+    launch(
+        options.studies,
+        options.app,
+        options.port,
+        settings | {name: value for name, value in given.items() if value is not None},
+    )
 
 
 def launch(studies: str, app: Path, port: int, settings: Mapping[str, str]) -> None:
