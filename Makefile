@@ -6,7 +6,7 @@
 PYTHON ?= python3
 # Added to the command's own arguments: make test ARGS="-k geodesic"
 ARGS ?=
-# Of make monai-label: a folder of CT volumes (NIfTI)
+# Of make monai-label: a folder of volumes, or the address of a DICOMweb server
 STUDIES ?=
 
 VENV_PYTHON := .venv/bin/python
@@ -48,7 +48,9 @@ fault-campaign: setup ## Try to break it for a quarter of an hour; the table goe
 setup-monai-label: ## Create .venv-monai-label, for Python 3.11 (the next two do this themselves)
 	@"$(PYTHON)" -I bundle/setup_environment.py monai-label
 
-monai-label: setup-monai-label ## Start a MONAI Label server: make monai-label STUDIES=DIR
+monai-label: ## Start a MONAI Label server: make monai-label STUDIES=DIR
+	@test -n "$(STUDIES)" || { echo "monai-label: which studies? make monai-label STUDIES=DIR, a folder of volumes or the address of a DICOMweb server" >&2; exit 1; }
+	@$(MAKE) --no-print-directory setup-monai-label
 	@.venv-monai-label/bin/python -m bundle monai-label --studies "$(STUDIES)" $(ARGS)
 
 test-monai-label: setup-monai-label ## Test the app through a real server

@@ -251,12 +251,17 @@ def _add_package_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_server_options(parser: argparse.ArgumentParser) -> None:
     places = _group(parser, "input and output", "--studies ct --app server")
-    places.add_argument("--studies", type=Path, required=True, help="folder of volumes, NIfTI")
+    places.add_argument(
+        "--studies", required=True, help="folder of volumes, or a DICOMweb server: http://HOST/dicom-web"
+    )
     places.add_argument("--app", type=Path, default=Path("runs/monai_label"), help="folder for all that it leaves")
     _add_modality(places, "as for oneshot")
     method = _group(parser, "method", "--weights abdomen_ct --set segmentation.max_epochs=20")
     method.add_argument(
         "--weights", help=f"as for oneshot ({', '.join(shipped_weights())}): the anatomy need not be learnt first"
+    )
+    method.add_argument(
+        "--shipped", action="store_true", help="offer the network that comes with the bundle, too (organs of the belly)"
     )
     method.add_argument("--full", action="store_true", help="the full configuration instead of the small one")
     method.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="as for oneshot")

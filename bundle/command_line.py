@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundle.arguments import AUTO, CHECKOUT, COMMAND_ALIASES, DEFAULT_MODE, command_parser, shipped_weights
+from bundle.arguments import AUTO, CHECKOUT, COMMAND_ALIASES, DEFAULT_MODE, command_parser
 from bundle.config_values import EVALUATED, Expression
 from bundle.console import end_unread, set_up_logging
 from bundle.folder_lock import only_command_in
@@ -112,9 +112,15 @@ def _suggest(options: argparse.Namespace) -> None:
     command.run(options)
 
 
-def _support_mask(options: argparse.Namespace) -> None:
+def grow_support_mask(options: argparse.Namespace) -> Pipeline:
+    """What `support-mask` does, but for its report."""
     pipeline = _pipeline(options, minimum_cases=1)
     pipeline.grow_support_mask()
+    return pipeline
+
+
+def _support_mask(options: argparse.Namespace) -> None:
+    pipeline = grow_support_mask(options)
     print(f"support mask: {pipeline.support_mask()}\nreport: {pipeline.report(options.labels)}")
 
 
@@ -187,16 +193,9 @@ def _package(options: argparse.Namespace) -> None:
 
 
 def _monai_label(options: argparse.Namespace) -> None:
-    from bundle.monai_label.launch import launch
+    from bundle.monai_label import launch
 
-    settings = {"small": str(not options.full).lower(), "set": ";".join(options.set)}
-    settings |= {"allow_origin": ";".join(options.allow_origin), "upload_limit_gib": str(options.upload_limit_gib)}
-    for name in ("weights", "modality"):
-        if getattr(options, name) is not None:
-            settings[name] = getattr(options, name)
-    if "weights" in settings and settings["weights"] not in shipped_weights():
-        settings["weights"] = str(Path(settings["weights"]).absolute())  # commands of the server run elsewhere
-    launch(options.studies, options.app, options.port, settings)
+    launch.run(options)
 
 
 def _show_settings(options: argparse.Namespace) -> None:

@@ -1,8 +1,9 @@
-"""The app itself, on MONAI Label's own classes (0.8.5): one trainer, the networks, one strategy."""
+"""The app itself, on MONAI Label's own classes (0.8.5): one trainer, the models, two strategies."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,14 @@ from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.tasks.activelearning.random import Random
 from monailabel.tasks.infer.bundle import BundleInferTask
 
-from bundle.monai_label.datastore import ReloadingDatastore
-from bundle.monai_label.names import LOOKS, OUTSIDE, SHIPPED, SUPPORT_MASK, TRAINED, current_name
-from bundle.monai_label.strategy import LeastTrusted
-from bundle.monai_label.support_mask import SupportMaskTask
+from bundle.monai_label.masks.task import SupportMaskTask
+from bundle.monai_label.names import DICOMWEB, LOOKS, OUTSIDE, SHIPPED, SUPPORT_MASK, TAG, TRAINED, current_name
+from bundle.monai_label.strategy import NAME, LeastTrusted
+from bundle.monai_label.studies.dicomweb import DicomwebDatastore
+from bundle.monai_label.studies.folder import FolderSource, all_nifti
+from bundle.monai_label.studies.mirror import MirroredDatastore
+from bundle.monai_label.studies.pacs import Pacs
+from bundle.monai_label.studies.reloading import ReloadingDatastore
 from bundle.monai_label.trained_network import TrainedNetwork
 from bundle.monai_label.training import OneShotTraining
 from bundle.pipeline.configs import BUNDLE_ROOT
@@ -27,11 +32,14 @@ class OneShotApp(MONAILabelApp):
     """Scribble on one study, submit, train: every study gets a label and a predicted quality.
 
     Settings (`--conf`): "small" (true), "weights" (a shipped set of weights, so that the anatomy need not be learnt
-    first), "modality" (of the studies, "auto" unless given), "set" (settings of stages, separated by ";").
+    first), "modality" (of the studies, "auto" unless given), "set" (settings of stages, separated by ";"), "shipped"
+    (whether the network that comes with the bundle is offered).
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         self.work = Path(app_dir).absolute() / "work"
+        self.training = OneShotTraining(self.work, conf)
+        self.masks = SupportMaskTask(self.work / LOOKS, conf)
         super().__init__(
             app_dir=app_dir,
             studies=studies,
@@ -40,38 +48,46 @@ class OneShotApp(MONAILabelApp):
             description=f'Strokes on one study, background strokes in a segment "{OUTSIDE}", then Train.',
         )
 
-    def init_datastore(self) -> LocalDatastore:
-        """Folders of files; other datastores as MONAI Label makes them."""
-        if self.studies.startswith(("http://", "https://")):
-            return super().init_datastore()
-        return ReloadingDatastore(self.studies, extensions=("*.nii.gz", "*.nii"), auto_reload=True)
+    def init_datastore(self) -> ReloadingDatastore:
+        """A folder of NIfTI as it is; other formats and a DICOMweb server by a mirror in the app's folder."""
+        mirror = self.work / "studies" / sha256(self.studies.encode()).hexdigest()[:12]
+        if self.studies.startswith(DICOMWEB):
+            return DicomwebDatastore(mirror, Pacs(self.studies, mirror / "series"))
+        if all_nifti(Path(self.studies)):
+            return ReloadingDatastore(self.studies, extensions=("*.nii.gz", "*.nii"), auto_reload=True)
+        return MirroredDatastore(mirror, FolderSource(Path(self.studies), mirror / "series"))
 
     def init_infers(self) -> dict[str, InferTask]:
-        """The network that was trained here, the one that comes with the bundle, and what grows from strokes."""
-        shipped = BundleInferTask(str(BUNDLE_ROOT), self.conf, type=InferType.SEGMENTATION)
-        return {
-            TRAINED: TrainedNetwork(self.work / "model" / TRAINED, self.conf),
-            SHIPPED: shipped,
-            SUPPORT_MASK: SupportMaskTask(self.work / LOOKS, self.conf),
-        }
+        """What was trained here, what grows from strokes, and, if asked for, the network that comes with the bundle."""
+        handed = self.training.folder / "handed.json"
+        infers = {TRAINED: TrainedNetwork(self.work / "model" / TRAINED, self.conf, handed), SUPPORT_MASK: self.masks}
+        if self.conf.get("shipped", "false") == "true":
+            infers[SHIPPED] = BundleInferTask(str(BUNDLE_ROOT), self.conf, type=InferType.SEGMENTATION)
+        return infers
 
     def init_trainers(self) -> dict[str, TrainTask]:
         """The one-shot pipeline."""
-        return {TRAINED: OneShotTraining(self.work, self.conf)}
+        return {TRAINED: self.training}
 
     def init_strategies(self) -> dict[str, Strategy]:
         """Least trusted first."""
-        return {"least_trusted": LeastTrusted(), "random": Random()}
+        return {NAME: LeastTrusted(), "random": Random()}
 
     def tasks(self, kind: str) -> Collection[str]:
         """Names of the app's "models", "trainers" or "strategies"."""
         return {"models": self._infers, "trainers": self._trainers, "strategies": self._strategies}[kind]
 
     def infer(self, request: dict[str, Any], datastore: LocalDatastore | None = None) -> dict[str, Any]:
-        """As MONAI Label's; the task also learns which study of the datastore it is, None for any other image."""
+        """As MONAI Label's; the task also learns which study of the datastore it is, and that study's label."""
         image, studies = request["image"], datastore or self.datastore()
-        named = {"model": current_name(request["model"]), "study": None}
+        model = current_name(request["model"])
+        named: dict[str, Any] = {"model": model, "study": None, "stored": None}
         if image in studies.list_images():
             # By its path: MONAI Label would prefer a file of this name in the folder that the server was started in.
             named |= {"study": image, "image": studies.get_image_uri(image)}
+            if model == TRAINED and TAG in studies.get_labels_by_image_id(image):
+                named |= {
+                    "stored": studies.get_label_uri(image, TAG),
+                    "stored_info": studies.get_label_info(image, TAG),
+                }
         return super().infer({**request, **named}, datastore)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bundle.monai_label.gate.rules import TRAINING, client_settings, judge
@@ -49,11 +49,12 @@ def command_line(
     ]
 
 
-def run_command(arguments: Sequence[str]) -> None:
+def run_command(arguments: Sequence[str], follow: Callable[[str], None] = lambda line: None) -> None:
     """Run `python -m bundle` in the bundle's folder; its output is passed on line by line.
 
     Args:
         arguments: see `command_line`.
+        follow: is told each line.
 
     Raises:
         BundleError: the command failed.
@@ -72,6 +73,7 @@ def run_command(arguments: Sequence[str]) -> None:
             continue
         last = line.strip()
         print(last, flush=True)
+        follow(last)
         if line.startswith(ERROR):
             error = [last.removeprefix(ERROR)]
         elif error:

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import os
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from bundle.monai_label.gate.rules import allowed_origins
+from bundle.arguments import shipped_weights
+from bundle.monai_label.gate.rules import STAGE, allowed_origins
+from bundle.monai_label.names import DICOMWEB
 from bundle.pipeline.configs import BUNDLE_ROOT
-from scripts.common.errors import BundleError
+from scripts.common.errors import BundleError, in_short
+from scripts.common.files import write_json
 
 HOST = "127.0.0.1"
 SERVER = "bundle.monai_label.gate.server:server"
+START = "from monailabel.main import Main; Main(loglevel='WARNING').run()"  # its own start tells forty lines first
+PATIENCE_S = 10
 MAIN = "from bundle.monai_label.app import OneShotApp  # noqa: F401\n"
 # torchvision's wheel may be built for CUDA while torch is not: then it lacks two operators that it declares on import.
-CUSTOM = '''"""Lets a torchvision built for CUDA be imported beside a torch that is not."""
+# And MONAI Label imports pydicom-seg, which does not start with pydicom 3; nothing of ours uses it.
+CUSTOM = '''"""Lets MONAI Label be imported beside a torch without CUDA and a pydicom of today."""
 import sys
+import types
 
 if "monailabel" in " ".join(sys.orig_argv):
+    sys.modules["pydicom_seg"] = types.ModuleType("pydicom_seg")
     import torch
 
     try:
@@ -35,39 +47,120 @@ if "monailabel" in " ".join(sys.orig_argv):
 '''
 
 
-def launch(studies: Path, app: Path, port: int, settings: Mapping[str, str]) -> None:
+def run(options: argparse.Namespace) -> None:
+    """The command `monai-label`."""
+    settings = {"small": str(not options.full).lower(), "set": ";".join(options.set)}
+    settings |= {"shipped": str(options.shipped).lower(), "upload_limit_gib": str(options.upload_limit_gib)}
+    settings["allow_origin"] = ";".join(options.allow_origin)
+    if options.modality is not None:
+        settings["modality"] = options.modality
+    if options.weights is not None:  # commands of the server run elsewhere
+        shipped = options.weights in shipped_weights()
+        settings["weights"] = options.weights if shipped else str(Path(options.weights).absolute())
+    launch(options.studies, options.app, options.port, settings)
+
+
+def launch(studies: str, app: Path, port: int, settings: Mapping[str, str]) -> None:
     """Write the app's folder and become the server; ends with the server.
 
     Args:
-        studies: folder of volumes (NIfTI).
+        studies: folder of volumes, or the address of a DICOMweb server.
         app: the app's folder; what its trainings leave lies in `APP/work`.
         port: on 127.0.0.1.
         settings: the app's (`--conf`).
 
     Raises:
-        BundleError: no such folder, MONAI Label is not installed in this Python, or an origin that is none.
+        BundleError: no such folder or server, MONAI Label is not installed in this Python, or an origin that is none.
     """
     allowed_origins(settings.get("allow_origin", ""))
-    if not studies.is_dir():
-        raise BundleError("the folder of studies is missing", stage="MONAI Label", file=studies, expected="a folder")
+    place = checked_studies(studies)
     if importlib.util.find_spec("monailabel") is None:
         raise BundleError(
             "MONAI Label is not installed here",
-            stage="MONAI Label",
+            stage=STAGE,
             expected="in the source repository `make monai-label STUDIES=DIR`, which sets up an environment of its own",
             found=sys.executable,
         )
+    app = app.absolute()
     app.mkdir(parents=True, exist_ok=True)
     (app / "main.py").write_text(MAIN, encoding="utf-8")
     (app / "sitecustomize.py").write_text(CUSTOM, encoding="utf-8")
-    paths = [str(app.absolute()), str(BUNDLE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    write_json(app / "logging.json", log_config(app / "logs" / "app.log"))
+    (app / "logs").mkdir(exist_ok=True)
+    paths = [str(app), str(BUNDLE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     conf = [part for key, value in settings.items() for part in ("--conf", key, value)]
-    place = ["--app", str(app.absolute()), "--studies", str(studies.absolute()), "--host", HOST, "--port", str(port)]
-    place += ["--uvicorn_app", SERVER]
-    print(f"MONAI Label: http://{HOST}:{port} (in 3D Slicer: module MONAI Label, put this address into Server)")
-    command = [sys.executable, "-m", "monailabel.main", "start_server", *place, *conf]
-    environment = {"PYTHONPATH": os.pathsep.join(paths), "MONAI_LABEL_SESSION_PATH": str(app.absolute() / "sessions")}
+    options = ["--app", str(app), "--studies", place, "--host", HOST, "--port", str(port)]
+    options += ["--uvicorn_app", SERVER, "--log_config", str(app / "logging.json"), "--log_level", "warning"]
+    print("MONAI Label starts ...", flush=True)
+    command = [sys.executable, "-c", START, "start_server", *options, *conf]
+    environment = {"PYTHONPATH": os.pathsep.join(paths), "MONAI_LABEL_SESSION_PATH": str(app / "sessions")}
     surroundings = {**os.environ, **environment}
     if os.name == "nt":  # there `execve` comes back at once, and the server runs on behind the shell
         sys.exit(subprocess.call(command, env=surroundings))
     os.execve(sys.executable, command, surroundings)
+
+
+def checked_studies(studies: str) -> str:
+    """An absolute path, or the address of a server that answers.
+
+    Raises:
+        BundleError: neither, or the bundle's own folder.
+    """
+    if studies.startswith(DICOMWEB):
+        return _checked_server(studies.rstrip("/"))
+    if not studies.strip():
+        raise BundleError(
+            "the folder of studies is not named", stage=STAGE, expected="make monai-label STUDIES=DIR", found="nothing"
+        )
+    folder = Path(studies).absolute()
+    if not folder.is_dir():
+        raise BundleError("the folder of studies is missing", stage=STAGE, file=folder, expected="a folder")
+    if folder.resolve() == BUNDLE_ROOT.resolve():
+        raise BundleError(
+            "the bundle's own folder holds no studies", stage=STAGE, file=folder, expected="a folder of volumes"
+        )
+    return str(folder)
+
+
+def _checked_server(url: str) -> str:
+    address = urlsplit(url)
+    if not address.hostname or address.username or address.query or address.fragment:
+        raise BundleError(
+            "this is no address of a DICOMweb server", stage=STAGE, expected="http://HOST:PORT/dicom-web", found=url
+        )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(f"{url}/studies?limit=1", headers={"Accept": "application/dicom+json"})
+    try:
+        with opener.open(request, timeout=PATIENCE_S):
+            return url
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise BundleError(
+            "the DICOMweb server does not answer",
+            stage=STAGE,
+            expected=f"a list of studies (QIDO-RS) at {url}/studies",
+            found=in_short(error),
+        ) from error
+
+
+def log_config(file: Path) -> dict[str, object]:
+    """The console gets what users need: warnings, trainings, and what the server itself prints; the file gets all."""
+    rotating: dict[str, object] = {"class": "logging.handlers.RotatingFileHandler", "filename": str(file)}
+    rotating |= {"encoding": "utf-8", "backupCount": 10, "maxBytes": 10 << 20}
+    console = {"class": "logging.StreamHandler"}
+    both = {"level": "INFO", "propagate": False, "handlers": ["plain_console", "plain_file"]}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "plain": {"format": "%(message)s"},
+            "full": {"format": "[%(asctime)s] [%(process)s] [%(levelname)s] (%(name)s:%(lineno)d) - %(message)s"},
+        },
+        "handlers": {
+            "console": {**console, "formatter": "plain", "level": "WARNING"},
+            "plain_console": {**console, "formatter": "plain"},
+            "file": {**rotating, "formatter": "full"},
+            "plain_file": {**rotating, "formatter": "plain"},
+        },
+        "root": {"level": "INFO", "handlers": ["console", "file"]},
+        "loggers": {"task_train": both, "urllib3.connectionpool": {"level": "ERROR"}},
+    }

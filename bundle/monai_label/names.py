@@ -10,12 +10,14 @@ OUTSIDE = "outside"  # the segment of background strokes; 3D Slicer sends none t
 INSIDE_PANEL, OUTSIDE_PANEL = "foreground_scribbles", "background_scribbles"  # of MONAI Label's scribbles panel
 SUBMITTED = "final"  # MONAI Label's tag of what a user submits
 TAG = "oneshot"  # of the labels that a round of training leaves for every study
-TRAINED = "oneshot_segmentation"  # trainer, and the network that it makes
-SHIPPED = "oneshot_ct_segmentation"  # the network that comes with the bundle
+SHOWN = "original"  # the same under the tag that 3D Slicer loads with Next Sample
+TRAINED = "oneshot_segmentation"  # trainer, its labels, and the network that it makes
+SHIPPED = "oneshot_ct_segmentation"  # the network that comes with the bundle; offered when asked for
 SUPPORT_MASK = "oneshot_support_mask"  # what grows from the strokes of one study, before anything is trained
 OLD_NAMES = {"oneshot_region": SUPPORT_MASK}  # clients may send these in this version still; the server lists the new
 LOOKS = "looks"  # folder of what was drawn and grown on each study, in the app's work folder
 DRAWN = "drawn.nii.gz"  # in a study's folder of these
+DICOMWEB = ("http://", "https://")  # how the address of a DICOMweb server begins
 
 
 def current_name(model: str) -> str:

@@ -10,22 +10,42 @@ from monailabel.interfaces.tasks.strategy import Strategy
 
 from bundle.monai_label.names import SUBMITTED, TAG
 
+NAME = "least_trusted"
+
 
 class LeastTrusted(Strategy):
-    """The study whose label the self-check trusts least, among those that the user has not submitted."""
+    """The study whose label the self-check trusts least, among those that the user has not submitted.
+
+    Who asks again without submitting skips the study: it comes back after all others, or with a new label.
+    """
 
     def __init__(self) -> None:
-        super().__init__("Least trusted result first")
+        super().__init__("Least trusted result first; ask again to skip a study")
 
     def __call__(self, request: Mapping[str, Any], datastore: LocalDatastore) -> dict[str, Any] | None:
-        """{"id": study, "weight": predicted Dice of its worst class}; studies without a result come last."""
-        trust = {}
+        """{"id": study, "weight": predicted Dice of its worst class, and what is known of its label}.
+
+        Studies without a result come last.
+        """
+        known: dict[str, tuple[float, float, Mapping[str, Any]]] = {}
         for case in sorted(datastore.list_images()):
             tags = datastore.get_labels_by_image_id(case)
             if SUBMITTED not in tags:
-                quality = datastore.get_label_info(case, TAG).get("predicted_dice", {}) if TAG in tags else {}
-                trust[case] = min(quality.values(), default=1.0)
-        if not trust:
+                label = datastore.get_label_info(case, TAG) if TAG in tags else {}
+                offered = _offered(datastore.get_image_info(case))
+                shown = offered if offered >= label.get("ts", 0) else 0.0
+                known[case] = shown, min(label.get("predicted_dice", {}).values(), default=1.0), label
+        if not known:
             return None
-        case = min(trust, key=trust.__getitem__)
-        return {"id": case, "weight": trust[case]}
+        case = min(known, key=lambda case: known[case][:2])
+        _, trust, label = known[case]
+        return {
+            "id": case,
+            "weight": trust,
+            **{key: label[key] for key in ("predicted_dice", "doubted") if key in label},
+        }
+
+
+def _offered(image: Mapping[str, Any]) -> float:
+    """When this strategy offered a study last, as MONAI Label notes it."""
+    return float(image.get("strategy", {}).get(NAME, {}).get("ts", 0))

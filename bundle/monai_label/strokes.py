@@ -13,7 +13,8 @@ from bundle.monai_label.names import INSIDE_PANEL, OUTSIDE, OUTSIDE_PANEL
 from bundle.monai_label.submissions import INSIDE_ORGANS, OUTSIDE_ORGANS, STAGE, names_of_values, same_grid
 from scripts.common.errors import BundleError
 from scripts.common.files import write_nifti
-from scripts.data.volume_io import read_labels
+from scripts.data.reading.alignment import aligned
+from scripts.data.volume_io import Volume, peek_grid, read_labels
 
 # MONAI Label's values where a client names none (and the task has no labels of its own).
 UNNAMED = {OUTSIDE_PANEL: 2, INSIDE_PANEL: 3}
@@ -37,7 +38,7 @@ class Strokes:
     selected: str | None
 
 
-def read_strokes(request: Mapping[str, Any], folder: Path) -> Strokes:
+def read_strokes(request: Mapping[str, Any], folder: Path, image: Path | None = None) -> Strokes:
     """Read a request's strokes and keep them as `folder/strokes.nii.gz`.
 
     3D Slicer's scribbles panel draws one organ at a time, in segments `foreground_scribbles` and
@@ -48,14 +49,17 @@ def read_strokes(request: Mapping[str, Any], folder: Path) -> Strokes:
     Args:
         request: MONAI Label's: "label" (file), "label_info", "selected_label_name".
         folder: receives the file.
+        image: the study's file; None where the strokes are known to fit it.
 
     Raises:
-        BundleError: no strokes, none inside or none outside.
+        BundleError: no strokes, none inside or none outside, or they lie on another grid than the study.
     """
     if not request.get("label"):
         raise _error("no strokes came with the request", None, "a label map of strokes", "no file")
     sent = Path(request["label"])
     label = read_labels(sent)
+    if image is not None:
+        check_grid(label, image, "strokes", request.get("study"))
     values = np.unique(label.array[label.array > 0]).tolist()
     names = {name: value for name, value in _names(request, values).items() if value in values}
     outside = [value for name, value in names.items() if name in (OUTSIDE, OUTSIDE_PANEL)]
@@ -89,6 +93,34 @@ def remember(strokes: Strokes, file: Path) -> None:
     drawn[(sent.array == strokes.background) & (drawn == 0)] = OUTSIDE_ORGANS
     drawn[np.isin(sent.array, list(strokes.classes.values()))] = INSIDE_ORGANS
     write_nifti(file, drawn, sent.affine)
+
+
+def check_grid(label: Volume, image: Path, what: str, study: str | None = None) -> None:
+    """Compare the grids of a label map and its study, from headers alone.
+
+    Args:
+        label: the label map.
+        image: the study's file.
+        what: "strokes" or what else it is.
+        study: its name.
+
+    Raises:
+        BundleError: voxels of the one are none of the other.
+    """
+    shape, affine = peek_grid(image)
+    if aligned(label, shape, affine) is not None:
+        return
+    if label.array.shape != shape:
+        expected, found = (" x ".join(map(str, size)) + " voxels" for size in (shape, label.array.shape))
+    else:
+        expected, found = "the study's place and spacing", "the same shape at another place or spacing"
+    raise BundleError(
+        f"the {what} {'do not lie' if what.endswith('s') else 'does not lie'} on the study's grid",
+        case=study,
+        stage=STAGE,
+        expected=f"{expected}: draw on the study as the server sent it",
+        found=found,
+    )
 
 
 def within_roi(label: np.ndarray, roi: Sequence[int] | None) -> np.ndarray:

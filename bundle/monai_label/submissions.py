@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,8 +121,8 @@ def names_of_values(rows: Sequence[Mapping[str, Any]], values: Sequence[int]) ->
 
 
 def classes_option(classes: Mapping[str, int]) -> str:
-    """{"spleen": 1, "liver": 6} -> "spleen:1,liver:6"."""
-    return ",".join(f"{name}:{value}" for name, value in classes.items())
+    """As the command line takes them: JSON, because a segment's name may hold a comma."""
+    return json.dumps(dict(classes), ensure_ascii=False)
 
 
 def _file(datastore: Datastore, case: str) -> Path:

@@ -1,27 +1,74 @@
-"""The network of the last training, as a model of the server."""
+"""The last training, as a model of the server: its labels of the studies, and its network for any other image."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.tasks.infer.bundle import BundleInferTask
 
+from bundle.monai_label.answers import answer_file, present_names
+from bundle.monai_label.results import Handed
+from scripts.common.files import open_nifti
+from scripts.data.volume_io import read_labels
+
+TOLD = ("predicted_dice", "doubted", "final")  # of a stored label
+DESCRIPTION = "Labels of this server's studies, and the network that was trained on them"
+
 
 class TrainedNetwork(InferTask):
-    """The network of the last training; there is none before the first.
+    """What the last training made; nothing before the first.
+
+    A study of the datastore gets its stored label at once: the one that was judged. The network alone is worth less.
 
     Args:
         folder: the bundle that training leaves.
         conf: the app's settings.
+        handed: file that says what the studies have (`Handed`).
     """
 
-    def __init__(self, folder: Path, conf: dict[str, str]) -> None:
-        super().__init__(InferType.SEGMENTATION, [], 3, "The network that was trained on this server's studies")
-        self.folder, self.conf = folder, conf
+    def __init__(self, folder: Path, conf: dict[str, str], handed: Path) -> None:
+        super().__init__(InferType.SEGMENTATION, [], 3, DESCRIPTION)
+        self.folder, self.conf, self.handed = folder, conf, handed
         self._loaded: tuple[int, BundleInferTask] | None = None
+
+    def is_valid(self) -> bool:
+        """Whether there are labels, or a network."""
+        return self.handed.exists()
+
+    def info(self) -> dict[str, Any]:
+        """Of the last training; the description is what 3D Slicer shows as a tooltip."""
+        handed, task = Handed.read(self.handed), self._task()
+        about = dict(super().info() if task is None else task.info())
+        if handed is not None:
+            about |= {"labels": dict(handed.classes), "description": handed.in_words()}
+        return about
+
+    def __call__(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+        """Label one image: by the stored label in the request ("stored", its file; "stored_info"), or by the network.
+
+        Raises:
+            HTTPException: there is neither.
+        """
+        if request.get("stored"):
+            return self._stored(request)
+        task, handed = self._task(), Handed.read(self.handed)
+        if task is None:
+            started = "its labels are there, its network is not yet: wait for the end of the training"
+            raise HTTPException(400, "there is no trained network yet: press Train" if handed is None else started)
+        file, params = task(request)
+        return (file, params) if file is None or handed is None else _with_values(file, params, handed)
+
+    def _stored(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        source, info = Path(request["stored"]), request["stored_info"]
+        label = read_labels(source)
+        classes = {row["name"]: row["idx"] for row in info["label_info"]}
+        file = answer_file(label.array, label.affine, request.get("result_extension"), like=open_nifti(source))
+        told = {key: info[key] for key in TOLD if key in info}
+        return file, {**told, "label_names": present_names(label.array, classes)}
 
     def _task(self) -> BundleInferTask | None:
         card = self.folder / "models" / "model.json"
@@ -32,22 +79,14 @@ class TrainedNetwork(InferTask):
             self._loaded = (changed, BundleInferTask(str(self.folder), self.conf, type=InferType.SEGMENTATION))
         return self._loaded[1]
 
-    def is_valid(self) -> bool:
-        """Whether anything was trained."""
-        return self._task() is not None
 
-    def info(self) -> dict[str, Any]:
-        """Of the network of the last training."""
-        task = self._task()
-        return super().info() if task is None else task.info()
-
-    def __call__(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-        """Segment one study.
-
-        Raises:
-            HTTPException: nothing was trained yet.
-        """
-        task = self._task()
-        if task is None:
-            raise HTTPException(400, "there is no trained network yet: press Train")
-        return task(request)
+def _with_values(file: str, params: dict[str, Any], handed: Handed) -> tuple[str, dict[str, Any]]:
+    """The network counts its classes from 1; the studies' labels have the values of the strokes."""
+    answer = Path(file)
+    label = read_labels(answer)
+    values = np.array([0, *handed.classes.values()], np.uint8)
+    label_map = values[label.array]
+    suffix = ".nrrd" if answer.name.endswith(".nrrd") else None
+    named = {**params, "label_names": present_names(label_map, handed.classes)}
+    answer.unlink()
+    return answer_file(label_map, label.affine, suffix), named

@@ -6,29 +6,37 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from monailabel.interfaces.tasks.train import TrainTask
+from monailabel.utils.async_tasks.utils import processes
 
 from bundle.datasets.links import link_images
+from bundle.folder_lock import only_command_in
+from bundle.monai_label.answers import present_names
 from bundle.monai_label.commands import command_line, is_small, run_command
-from bundle.monai_label.names import TAG, TRAINED
-from bundle.monai_label.results import label_info
-from bundle.monai_label.submissions import classes_option, read_task
+from bundle.monai_label.names import SHOWN, TAG, TRAINED
+from bundle.monai_label.progress import is_done, left_over, read_progress, train_stats
+from bundle.monai_label.results import Handed, RoundLabels
+from bundle.monai_label.studies.reloading import ReloadingDatastore
+from bundle.monai_label.submissions import Task, classes_option, read_task
 from bundle.packaging.assembly import assemble
 from bundle.packaging.release import Release
 from scripts.common.errors import BundleError
+from scripts.common.files import remove_file
 from scripts.common.work_folder import WorkFolder
+from scripts.data.cohort import load_cohort
 from scripts.data.gate.modality import AUTO
-from scripts.data.volume_io import find_volumes
+from scripts.data.volume_io import find_volumes, read_labels
 
 TERMS = "A network of this server's own studies; whoever shares it says under which terms.\n"
+TRANSFERRED = "self_check_pseudo_labels"  # the stage after which every study has a label that was judged
 
 
 class OneShotTraining(TrainTask):
     """Runs `python -m bundle oneshot` on the datastore's studies and gives its label maps back to the datastore.
 
-    Its progress is what the server's status shows; killed, the next training continues.
+    Transferred labels are given back as soon as they are judged, and replaced by those that the network helped with.
+    Killed, the next training continues.
 
     Args:
         folder: for all that the rounds leave.
@@ -39,29 +47,60 @@ class OneShotTraining(TrainTask):
         super().__init__("One-shot training from the strokes of one study")
         self.folder, self.conf = folder, conf
         self.work = WorkFolder(folder / "run")
+        self._handed = folder / "handed.json"
+
+    def info(self) -> dict[str, Any]:
+        """As MONAI Label's; the description tells what an earlier training left."""
+        sentences = [self.description + ".", self.left_over() or ""]
+        return {**super().info(), "description": " ".join(filter(None, sentences))}
 
     def config(self) -> dict[str, Any]:
         """What a client may change."""
         return {"small": is_small(self.conf), "device": "", "modality": self.conf.get("modality", AUTO), "set": ""}
 
-    def __call__(self, request: Mapping[str, Any], datastore: LocalDatastore) -> dict[str, Any]:
+    def stats(self) -> dict[str, Any]:
+        """See `train_stats`."""
+        handed = self.handed()
+        mean_dice = None if handed is None else handed.mean_dice()
+        return train_stats(read_progress(self.work.progress), mean_dice, is_training())
+
+    def handed(self) -> Handed | None:
+        """What the studies have now."""
+        return Handed.read(self._handed)
+
+    def left_over(self) -> str | None:
+        """A sentence on a training that was interrupted; None while one is at work, or where none was."""
+        return None if is_training() else left_over(self.work.path, read_progress(self.work.progress))
+
+    def check(self, datastore: ReloadingDatastore) -> None:
+        """Refuse at once what a training would refuse later.
+
+        Raises:
+            BundleError: what was submitted is not enough, or another training works here.
+        """
+        datastore.fetch_submissions()
+        read_task(datastore, self.folder)
+        with only_command_in(self.work.path):
+            remove_file(self.work.progress)  # that of the last training is not that of the next
+
+    def __call__(self, request: Mapping[str, Any], datastore: ReloadingDatastore) -> dict[str, Any]:
         """Train and label every study.
 
         Raises:
             MONAILabelException: what was submitted is not enough, or the pipeline ended with an error.
         """
         try:
-            self._train(request, datastore)
-            return self._hand_back(datastore)
+            return self._train(request, datastore)
         except BundleError as error:
             raise MONAILabelException(MONAILabelError.APP_ERROR, str(error)) from error
 
-    def _train(self, request: Mapping[str, Any], datastore: LocalDatastore) -> None:
+    def _train(self, request: Mapping[str, Any], datastore: ReloadingDatastore) -> dict[str, Any]:
+        datastore.fetch_submissions()
         task = read_task(datastore, self.folder)
-        files = {case: Path(datastore.get_image_uri(case)) for case in datastore.list_images()}
+        images = self._link_studies(datastore)
         options = {
-            "images": link_images(files, self.folder / "images"),
-            "support": files[task.support],
+            "images": images,
+            "support": find_volumes(images)[task.support],
             "scribbles": task.scribbles,
             "classes": classes_option(task.classes),
             "background": task.background,
@@ -69,16 +108,80 @@ class OneShotTraining(TrainTask):
             "support-mask": task.support_mask,
             "accepted": task.accepted,
         }
-        run_command(command_line("oneshot", options, self.conf, request))
+        with only_command_in(self.work.path):
+            remove_file(self.work.progress)
+        given_back = False
 
-    def _hand_back(self, datastore: LocalDatastore) -> dict[str, Any]:
-        """Save the label maps in the datastore, and the network as a bundle of its own."""
-        quality = {}
-        for case, file in find_volumes(self.work.predictions.path).items():
-            info = label_info(self.work, case)
-            datastore.save_label(case, str(file), TAG, info)
-            quality[case] = info["predicted_dice"]
+        def follow(line: str) -> None:
+            nonlocal given_back
+            if not given_back and is_done(read_progress(self.work.progress), TRANSFERRED):
+                given_back = True
+                try:
+                    self._hand_back(RoundLabels.transferred(self.work), task, datastore)
+                except BundleError as error:  # the final ones follow
+                    print(f"transferred labels are not given back: {' '.join(str(error).split())}", flush=True)
+
+        run_command(command_line("oneshot", options, self.conf, request), follow)
+        handed = self._hand_back(RoundLabels.of_network(self.work), task, datastore)
+        self._hand_out(datastore)
         terms = self.folder / "terms.txt"
         terms.write_text(TERMS, encoding="utf-8")
         assemble(Release(TRAINED, data_terms=terms), self.folder / "model", self.work.path)
-        return {"predicted_dice": quality}
+        return {"predicted_dice": handed.predicted_dice}
+
+    def _link_studies(self, datastore: ReloadingDatastore) -> Path:
+        """A folder of all studies that can be had; one that cannot is told and left out."""
+        files = {}
+        for study in datastore.list_images():
+            try:
+                files[study] = datastore.run_input(study)
+            except BundleError as error:
+                print(f"{study} is left out: {' '.join(str(error).split())}", flush=True)
+        folder = self.folder / "images"
+        for link in folder.iterdir() if folder.is_dir() else ():
+            if link.is_symlink() and not link.exists():
+                link.unlink()
+        return link_images(files, folder)
+
+    def _hand_back(self, made: RoundLabels, task: Task, datastore: ReloadingDatastore) -> Handed:
+        """Save the label maps in the datastore, each under the tag of ours and under the one that 3D Slicer loads."""
+        by_user = {task.support} | ({*find_volumes(task.accepted)} if task.accepted else set())
+        classes = dict(load_cohort(self.work.path).classes)
+        quality: dict[str, dict[str, float]] = {}
+        doubted: dict[str, dict[str, list[str]]] = {}
+        for case, file in made.files().items():
+            info, before = made.info(self.work, case), datastore.get_label_info(case, TAG)
+            if not made.final and _is_better(before, info):
+                info = before
+            else:
+                names = present_names(read_labels(file).array, classes)
+                datastore.save_label(case, str(file), TAG, dict(info))
+                datastore.save_label(case, str(file), SHOWN, {**info, "params": {**info, "label_names": names}})
+            if case not in by_user:
+                quality[case], doubted[case] = info["predicted_dice"], info["doubted"]
+        handed = Handed(classes, quality, doubted, made.final)
+        handed.write(self._handed)
+        print(handed.in_words(), flush=True)
+        return handed
+
+    def _hand_out(self, datastore: ReloadingDatastore) -> None:
+        """Give those of DICOM series to others, as DICOM."""
+        exported = self.work.predictions.segmentations
+        for file in sorted(exported.path.glob("*.dcm")):
+            try:
+                datastore.hand_out(file.stem, file)
+            except BundleError as error:
+                print(f"{file.stem} is not stored: {' '.join(str(error).split())}", flush=True)
+
+
+def is_training() -> bool:
+    """Whether a training of this server is at work."""
+    return bool(processes("train"))
+
+
+def _is_better(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a study's label of an earlier round is of the same classes and trusted more than a transferred one."""
+    if before.get("label_info") != now["label_info"]:
+        return False
+    worst_before, worst_now = (min(of["predicted_dice"].values(), default=0.0) for of in (before, now))
+    return bool(worst_before > worst_now)

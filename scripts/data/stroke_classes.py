@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,27 +44,45 @@ class DatasetLabels:
 
 
 def parse_classes(text: str) -> dict[str, int]:
-    """Read "spleen:1,left_kidney:3" as {"spleen": 1, "left_kidney": 3}.
+    """Read "spleen:1,left_kidney:3", or JSON where names hold a comma or colon, as {"spleen": 1, "left_kidney": 3}.
 
     Raises:
         BundleError: bad syntax, a name or a value given twice.
     """
     classes: dict[str, int] = {}
-    for part in text.split(","):
-        name, _, value = (piece.strip() for piece in part.rpartition(":"))
-        if not name or ":" in name or not (value.isascii() and value.isdecimal()):
-            raise BundleError(
-                "cannot read the classes", stage=STAGE, expected='such as "spleen:1,liver:6"', found=f'"{text}"'
-            )
-        if name in classes or int(value) in classes.values():
+    for name, value in _json_pairs(text) if text.lstrip().startswith("{") else _listed_pairs(text):
+        if name in classes or value in classes.values():
             raise BundleError(
                 "a class name or value is given twice",
                 stage=STAGE,
                 expected="a name and a value of its own for each class",
-                found=f'"{part.strip()}" in "{text}"',
+                found=f'"{name}:{value}" in "{text}"',
             )
-        classes[name] = int(value)
+        classes[name] = value
     return classes
+
+
+def _listed_pairs(text: str) -> Iterator[tuple[str, int]]:
+    for part in text.split(","):
+        name, _, value = (piece.strip() for piece in part.rpartition(":"))
+        if not name or ":" in name or not (value.isascii() and value.isdecimal()):
+            raise _unreadable(text)
+        yield name, int(value)
+
+
+def _json_pairs(text: str) -> list[tuple[str, int]]:
+    try:
+        pairs = json.loads(text, object_pairs_hook=list)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(text) from error
+    if not all(type(value) is int for _, value in pairs):
+        raise _unreadable(text)
+    return [(str(name), value) for name, value in pairs]
+
+
+def _unreadable(text: str) -> BundleError:
+    expected = 'such as "spleen:1,liver:6", or as JSON {"kidney, left": 3}'
+    return BundleError("cannot read the classes", stage=STAGE, expected=expected, found=f'"{text}"')
 
 
 def dataset_labels(images: str | Path) -> DatasetLabels | None:

@@ -1,5 +1,6 @@
 """A real MONAI Label server with the app, driven over HTTP on loopback."""
 
+import http.client
 import json
 import os
 import signal
@@ -89,6 +90,14 @@ class Server:
         assert self.post(f"/train/{TRAINED}", json={}).status_code == 200
         self.wait_for(lambda: self.training()["status"] in ("DONE", "ERROR"))
         return self.training()
+
+
+def send(server, method, path, headers=(), body=None):
+    """Status and text; the path goes out as it is, `requests` would tidy it."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+    connection.request(method, path, body, dict(headers))
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
 
 
 def infer(server, model, case, folder, params=None, strokes=None, suffix=".nii.gz"):

@@ -4,7 +4,7 @@ import pytest
 
 from bundle.monai_label.commands import command_line
 from bundle.monai_label.names import SUPPORT_MASK, TRAINED, current_name
-from bundle.monai_label.results import label_info
+from bundle.monai_label.results import Handed, RoundLabels
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json
 from scripts.common.work_folder import WorkFolder
@@ -64,9 +64,45 @@ def test_a_label_comes_with_the_names_of_its_values_and_what_the_self_check_says
     record = CheckRecord("case_1", 0.9, 1.0, True, (), dict(zip(CLASSES, (good, bad), strict=True)))
     write_json(work.self_check / "case_1.json", record.to_json())
     names = [{"name": name, "idx": value} for name, value in load_cohort(work.path).classes.items()]
-    assert label_info(work, "case_1") == {
+    made = RoundLabels.of_network(work)
+    assert made.info(work, "case_1") == {
         "label_info": names,
         "predicted_dice": {"spleen": 0.9123, "left_kidney": 0.4},
         "doubted": {"left_kidney": ["far smaller than in other cases"]},
+        "final": True,
     }
-    assert label_info(work, "case_0") == {"label_info": names, "predicted_dice": {}, "doubted": {}}
+    unchecked = {"label_info": names, "predicted_dice": {}, "doubted": {}, "final": False}
+    assert RoundLabels.transferred(work).info(work, "case_1") == unchecked
+
+
+def handed(final=True):
+    return Handed(
+        classes={"spleen": 1, "liver": 6},
+        predicted_dice={"a": {"spleen": 0.9, "liver": 0.8}, "b": {"spleen": 0.4, "liver": 0.9}},
+        doubted={"a": {}, "b": {"spleen": ["far smaller than in other cases", "the network says otherwise"]}},
+        final=final,
+    )
+
+
+def test_a_tooltip_tells_predicted_dice_and_which_studies_are_doubted_why():
+    assert handed().mean_dice() == pytest.approx(0.75)
+    assert handed().in_words() == (
+        "Labels of this server's studies. Mean predicted Dice 0.75: spleen 0.65, liver 0.85.\n"
+        "b: spleen 0.40 (far smaller than in other cases, the network says otherwise)."
+    )
+    assert handed(final=False).in_words().startswith("Transferred labels; better ones follow. Mean predicted Dice 0.75")
+    assert "look at every one" in Handed({"spleen": 1}, {}, {}, True).in_words()
+
+
+def test_a_tooltip_names_a_few_studies_the_worst_first():
+    dice = {f"case_{n}": {"spleen": 0.9 - n / 10} for n in range(7)}
+    doubted = {case: {"spleen": ["small"]} for case in dice}
+    lines = Handed({"spleen": 1}, dice, doubted, True).in_words().splitlines()
+    assert [line.split(":")[0] for line in lines[1:6]] == ["case_6", "case_5", "case_4", "case_3", "case_2"]
+    assert lines[6] == "2 more studies are doubted: Next Sample shows the worst first."
+
+
+def test_what_the_studies_have_is_kept_in_a_file(tmp_path):
+    assert Handed.read(tmp_path / "handed.json") is None
+    handed().write(tmp_path / "handed.json")
+    assert Handed.read(tmp_path / "handed.json") == handed()

@@ -1,7 +1,6 @@
 """What must not get in, sent to a real server: it says so in a sentence, nothing runs, nothing changes, it lives on."""
 
 import gzip
-import http.client
 import json
 
 import nibabel as nib
@@ -13,7 +12,7 @@ import requests
 
 from bundle.datasets.phantom_cohort import write_phantom_cohort
 from bundle.monai_label.names import SHIPPED, SUPPORT_MASK, TRAINED
-from tests.monai_label.label_server import Server
+from tests.monai_label.label_server import Server, send
 from tests.paths import ROOT
 
 FRIEND = "https://viewer.example:3000"
@@ -240,7 +239,7 @@ def server(root):
     (root / "desk" / "x.nii.gz").write_bytes(b"outside")
     server = Server(
         *(studies, root / "desk" / "app"),
-        ["--allow-origin", FRIEND, "--upload-limit-gib", str(LIMIT_BYTES / 2**30)],
+        ["--shipped", "--allow-origin", FRIEND, "--upload-limit-gib", str(LIMIT_BYTES / 2**30)],
     )
     yield server
     server.kill()
@@ -251,14 +250,6 @@ def snapshot(root):
     files = [*root.rglob("*"), *(ROOT / "models").rglob("*")]
     kept = [file for file in files if file.is_file() and file.suffix != ".log" and file.name != ".lock"]
     return {str(file): (file.stat().st_size, file.stat().st_mtime_ns) for file in kept}
-
-
-def send(server, method, path, headers=(), body=None):
-    """Status and text; the path goes out as it is, `requests` would tidy it."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
-    connection.request(method, path, body, dict(headers))
-    answer = connection.getresponse()
-    return answer.status, answer.read().decode()
 
 
 @pytest.fixture

@@ -8,9 +8,12 @@ import pytest
 
 from bundle.monai_label.launch import launch
 from bundle.monai_label.names import DRAWN, LOOKS, OUTSIDE
-from bundle.monai_label.strokes import read_strokes, remember, within_roi
-from bundle.monai_label.submissions import read_task
+from bundle.monai_label.strokes import check_grid, read_strokes, remember, within_roi
+from bundle.monai_label.submissions import classes_option, read_task
 from scripts.common.errors import BundleError
+from scripts.data.stroke_classes import parse_classes
+from scripts.data.volume_io import read_labels
+from tests.paths import ROOT
 
 AFFINE = np.diag([-3.0, 3.0, 4.0, 1.0])
 
@@ -206,14 +209,46 @@ def test_what_is_not_enough(studies, tmp_path):
 
 
 def test_a_server_needs_studies(tmp_path):
-    with pytest.raises(BundleError, match="the folder of studies is missing"):
-        launch(tmp_path / "nowhere", tmp_path / "app", 8000, {})
+    for studies, problem in {
+        str(tmp_path / "nowhere"): "the folder of studies is missing",
+        "": "the folder of studies is not named",
+        " ": "the folder of studies is not named",
+        str(ROOT): "the bundle's own folder holds no studies",
+        "http://": "this is no address of a DICOMweb server",
+        "http://user@127.0.0.1/dicom-web": "this is no address of a DICOMweb server",
+        "http://127.0.0.1:1/dicom-web": "the DICOMweb server does not answer",
+    }.items():
+        with pytest.raises(BundleError, match=problem):
+            launch(studies, tmp_path / "app", 8000, {})
     assert not (tmp_path / "app").exists()
 
 
 @pytest.mark.skipif(find_spec("monailabel") is not None, reason="where MONAI Label is installed, the server starts")
 def test_a_server_needs_its_own_environment(tmp_path):
     with pytest.raises(BundleError, match="MONAI Label is not installed here") as caught:
-        launch(tmp_path, tmp_path / "app", 8000, {})
+        launch(str(tmp_path), tmp_path / "app", 8000, {})
     assert "make monai-label STUDIES=DIR" in caught.value.expected
     assert not (tmp_path / "app").exists()
+
+
+@pytest.mark.parametrize("name", ["kidney, left", "a:2,b", 'say "x"', "Rückenmark", "{}"])
+def test_names_of_segments_reach_the_command_line_whatever_they_hold(name):
+    assert parse_classes(classes_option({name: 3, "liver": 6})) == {name: 3, "liver": 6}
+
+
+def test_grids_are_compared_by_headers_alone(tmp_path):
+    def file(name, shape, affine=AFFINE):
+        nib.save(nib.Nifti1Image(np.ones(shape, np.uint8), affine), tmp_path / name)
+        return tmp_path / name
+
+    image = file("image.nii.gz", (8, 9, 10))
+    check_grid(read_labels(file("same.nii.gz", (8, 9, 10))), image, "strokes")
+    flipped = AFFINE.copy()
+    flipped[0] = [3, 0, 0, -21]
+    check_grid(read_labels(file("flipped.nii.gz", (8, 9, 10), flipped)), image, "strokes")
+    with pytest.raises(BundleError, match="the strokes do not lie on the study's grid") as caught:
+        check_grid(read_labels(file("fewer.nii.gz", (8, 9, 9))), image, "strokes", "a")
+    assert caught.value.found == "8 x 9 x 9 voxels" and "8 x 9 x 10 voxels" in caught.value.expected
+    with pytest.raises(BundleError, match="the label does not lie on the study's grid") as caught:
+        check_grid(read_labels(file("moved.nii.gz", (8, 9, 10), AFFINE + np.eye(4, k=3))), image, "label")
+    assert caught.value.found == "the same shape at another place or spacing"

@@ -29,6 +29,7 @@ class Offer:
         body: rules of a JSON body; None without one.
         fields: rules of a form's fields.
         files: a form's files, and how each is read.
+        raw: the endpoint reads and judges the body itself.
     """
 
     method: str
@@ -39,6 +40,7 @@ class Offer:
     body: Mapping[str, Check] | None = None
     fields: Mapping[str, Check] = field(default_factory=dict)
     files: Mapping[str, Callable[[Path], Volume]] = field(default_factory=dict)
+    raw: bool = False
 
     async def judge(self, request: Request) -> None:
         """Take a request, or raise; uploaded files get a name of ours.

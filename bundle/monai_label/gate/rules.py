@@ -53,7 +53,10 @@ STUDY = _text(
     "a name of letters, digits, blanks and _ . , + = ( ) & ' ~ ^ - that begins with a letter or digit, without suffix",
 )
 TAG = _text(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", "letters, digits, _ and -")
-SEGMENT = _text(r"[^\W_][\w .+()-]{0,63}", "a segment's name of letters, digits, blanks and _ . + ( ) -")
+SEGMENT = _text(
+    r"[^\W_][\w .,+()&'-]{0,63}",
+    "a segment's name of letters, digits, blanks and _ . , + ( ) & ' - that begins with a letter or digit",
+)
 USER = _text(r"[^\x00-\x1f\x7f\ud800-\udfff]{0,128}", "a name")
 CLIENT: dict[str, Check] = {"client_id": lambda name, value: None if value is None else USER(name, value)}
 

@@ -18,6 +18,7 @@ from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.others.generic import device_list
 from starlette.exceptions import HTTPException
 
+from bundle.monai_label.gate import proxy, trainings
 from bundle.monai_label.gate.needs import (
     a_format,
     a_label,
@@ -32,7 +33,8 @@ from bundle.monai_label.gate.needs import (
 from bundle.monai_label.gate.offers import Offer
 from bundle.monai_label.gate.origins import JSON_LIMIT_BYTES, LOOPBACK_ORIGIN, Gate, too_large
 from bundle.monai_label.gate.rules import CLIENT, LABEL, TRAINING, allowed_origins, as_json, inference_rules, nested
-from bundle.monai_label.names import TRAINED
+from bundle.monai_label.names import DICOMWEB, TRAINED
+from bundle.monai_label.ready import ready_line
 from scripts.common.errors import BundleError
 from scripts.data.volume_io import read_labels, read_volume
 
@@ -51,9 +53,9 @@ OFFERS = (
     Offer("GET", "/logs/", logs.api_get_logs, ("lines", "html", "text", "refresh")),
     Offer("GET", "/ohif/{path:path}", ohif.api_get_ohif, None, (a_page,)),
     Offer("POST", "/activelearning/{strategy}", activelearning.api_sample, (), (A_STRATEGY,), body=CLIENT),
-    Offer("GET", "/train/", train.api_status, STATUS),
-    Offer("POST", "/train/", train.api_run, body={**TRAINING, TRAINED: nested(TRAINING)}),
-    Offer("POST", "/train/{model}", train.api_run_model, ("enqueue",), (A_TRAINER,), body=TRAINING),
+    Offer("GET", "/train/", trainings.status, STATUS),
+    Offer("POST", "/train/", trainings.start_all, body={**TRAINING, TRAINED: nested(TRAINING)}),
+    Offer("POST", "/train/{model}", trainings.start, ("enqueue",), (A_TRAINER,), body=TRAINING),
     Offer("DELETE", "/train/", train.api_stop),
     Offer("POST", "/infer/{model}", infer.api_run_inference, IMAGE, (A_MODEL, an_image, a_format), **INFERENCE),
     Offer("GET", "/datastore/", datastore.api_datastore, ("output",)),
@@ -74,12 +76,19 @@ OFFERS = (
     Offer("DELETE", "/session/{session_id}", session.api_remove_session, (), (a_session,)),
 )
 
+# For OHIF, where the studies lie on a DICOMweb server; to that server alone.
+PROXY = (
+    Offer("GET", "/proxy/dicom/{kind}/{path:path}", proxy.pass_on, None, (proxy.a_search_or_object,)),
+    Offer("POST", "/proxy/dicom/{kind}/{path:path}", proxy.store, (), (proxy.a_store,), raw=True),
+)
 
-def make_server(conf: Mapping[str, str]) -> Gate:
+
+def make_server(conf: Mapping[str, str], studies: str) -> Gate:
     """The server behind its gate.
 
     Args:
         conf: the app's settings: "allow_origin" and "upload_limit_gib".
+        studies: a folder, or the address of a DICOMweb server.
     """
     origins = allowed_origins(conf.get("allow_origin", ""))
     limit_bytes = int(float(conf.get("upload_limit_gib", "2")) * 2**30)
@@ -92,13 +101,13 @@ def make_server(conf: Mapping[str, str]) -> Gate:
         max_body_size=limit_bytes,
         middleware=[Middleware(CORSMiddleware, **cors, allow_methods=["*"])],
     )
-    for offer in OFFERS:
+    for offer in (*OFFERS, *(PROXY if studies.startswith(DICOMWEB) else ())):
         app.add_api_route(
             offer.path,
             offer.endpoint,
             methods=[offer.method],
             dependencies=[Depends(offer.judge)],
-            max_body_size=limit_bytes if offer.files else JSON_LIMIT_BYTES,
+            max_body_size=limit_bytes if offer.files or offer.raw else JSON_LIMIT_BYTES,
         )
 
     @app.exception_handler(BundleError)
@@ -140,7 +149,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     instance = app_instance()
     instance.server_mode(True)
     instance.on_init_complete()
+    instance.masks.worker.start()
+    print(ready_line(instance, settings.MONAI_LABEL_SERVER_PORT), flush=True)
     yield
 
 
-server = make_server(settings.MONAI_LABEL_APP_CONF)
+server = make_server(settings.MONAI_LABEL_APP_CONF, settings.MONAI_LABEL_STUDIES)

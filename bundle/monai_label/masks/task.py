@@ -8,18 +8,18 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import numpy as np
-import SimpleITK as sitk
 from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from bundle.datasets.links import link_images
-from bundle.monai_label.commands import command_line, run_command
+from bundle.monai_label.answers import answer_file
+from bundle.monai_label.commands import command_line
+from bundle.monai_label.masks.worker import MaskWorker
 from bundle.monai_label.names import DRAWN
 from bundle.monai_label.strokes import Strokes, read_strokes, remember, within_roi
 from bundle.monai_label.submissions import classes_option
 from scripts.common.errors import BundleError
-from scripts.common.files import open_nifti, write_nifti
+from scripts.common.files import open_nifti
 from scripts.common.work_folder import WorkFolder
 from scripts.data.volume_io import case_id, find_volumes, read_labels
 
@@ -34,7 +34,7 @@ class SupportMaskTask(InferTask):
 
     def __init__(self, folder: Path, conf: Mapping[str, str]) -> None:
         super().__init__(InferType.SCRIBBLES, [], 3, "What grows from your strokes on this study; nothing is trained")
-        self.folder, self.conf = folder, conf
+        self.folder, self.conf, self.worker = folder, conf, MaskWorker()
         self._alone = Lock()
 
     def is_valid(self) -> bool:
@@ -54,7 +54,7 @@ class SupportMaskTask(InferTask):
         try:
             with self._alone, tempfile.TemporaryDirectory() as elsewhere:
                 folder = self.folder / study if study else Path(elsewhere)
-                strokes = read_strokes(request, folder)
+                strokes = read_strokes(request, folder, image)
                 mask = self._grow(request, study or case_id(image), image, strokes, folder)
                 if study:
                     remember(strokes, folder / DRAWN)
@@ -72,7 +72,7 @@ class SupportMaskTask(InferTask):
             "background": strokes.background,
             "output": work.path,
         }
-        run_command(command_line("support-mask", options, self.conf, {"device": request.get("device", "")}))
+        self.worker.grow(command_line("support-mask", options, self.conf, {"device": request.get("device", "")}))
         return work.support_mask.label(case)
 
     def _response(self, request: Mapping[str, Any], strokes: Strokes, mask: Path) -> tuple[str, dict[str, Any]]:
@@ -81,17 +81,5 @@ class SupportMaskTask(InferTask):
         organs = within_roi(label.array, request.get("roi"))
         if strokes.selected:
             organs = organs == strokes.classes[strokes.selected]
-        with tempfile.NamedTemporaryFile(suffix=".nii.gz", delete=False) as file:
-            target = Path(file.name)
-        write_nifti(target, organs.astype(np.uint8), label.affine, like=open_nifti(mask))
-        return str(_in_format(target, request.get("result_extension"))), {"label_names": names}
-
-
-def _in_format(file: Path, suffix: str | None) -> Path:
-    """The label map in the format that the client reads: 3D Slicer wants NRRD."""
-    if suffix in (None, "", ".nii.gz"):
-        return file
-    converted = file.with_name(file.name.removesuffix(".nii.gz") + suffix)
-    sitk.WriteImage(sitk.ReadImage(str(file)), str(converted), useCompression=True)
-    file.unlink()
-    return converted
+        file = answer_file(organs, label.affine, request.get("result_extension"), like=open_nifti(mask))
+        return file, {"label_names": names}

@@ -1,0 +1,99 @@
+"""Studies that lie elsewhere or in other formats than NIfTI: converted when they are asked for, and then kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from threading import RLock
+from typing import Any, Protocol
+
+import numpy as np
+from monailabel.datastore.local import DataModel, ImageLabelModel
+
+from bundle.monai_label.studies.reloading import ReloadingDatastore
+from scripts.common.files import write_nifti
+from scripts.data.volume_io import read_volume
+
+SUFFIX = ".nii.gz"
+
+
+class Source(Protocol):
+    """Where studies come from."""
+
+    def studies(self) -> Mapping[str, Mapping[str, Any]]:
+        """Study -> what is known of it, as viewers show it."""
+
+    def volume(self, study: str) -> Path:
+        """A file, or a folder with a DICOM series, on this machine."""
+
+
+class MirroredDatastore(ReloadingDatastore):
+    """A folder of NIfTI conversions and labels.
+
+    Args:
+        folder: keeps them.
+        source: where the studies come from.
+    """
+
+    def __init__(self, folder: Path, source: Source) -> None:
+        self.source, self.folder = source, folder
+        self._converting = RLock()
+        super().__init__(str(folder), extensions=(f"*{SUFFIX}",), auto_reload=False)
+
+    def list_images(self) -> list[str]:
+        """Those of the source, and what clients uploaded."""
+        self._reconcile_datastore()
+        return list(super().list_images())
+
+    def status(self) -> dict[str, Any]:
+        """As MONAI Label's, of the studies that there are now."""
+        self._reconcile_datastore()
+        return super().status()
+
+    def get_image_uri(self, image_id: str) -> str:
+        """The NIfTI file; made if need be.
+
+        Raises:
+            BundleError: the study cannot be fetched or read.
+        """
+        file = self.folder / f"{image_id}{SUFFIX}"
+        with self._converting:
+            if not file.exists() and image_id in self.source.studies():
+                volume = read_volume(self.source.volume(image_id))
+                write_nifti(file, _smallest(volume.array), volume.affine)
+        return str(super().get_image_uri(image_id))
+
+    def run_input(self, study: str) -> Path:
+        """A DICOM series as it is, so that its results can be written as DICOM; else the NIfTI file."""
+        if study in self.source.studies() and (volume := self.source.volume(study)).is_dir():
+            return volume
+        return super().run_input(study)
+
+    def _reconcile_datastore(self) -> None:
+        """As MONAI Label's, but a study is there before its file is."""
+        self._init_from_datastore_file()
+        known, objects = self.source.studies(), self._datastore.objects
+        new = {study: about for study, about in known.items() if study not in objects}
+        for study, about in new.items():
+            info = {"ts": int(time.time()), "name": f"{study}{SUFFIX}", **about}
+            objects[study] = ImageLabelModel(image=DataModel(info=info, ext=SUFFIX))
+        gone = [study for study in objects if study not in known and not (self.folder / f"{study}{SUFFIX}").exists()]
+        for study in gone:
+            del objects[study]
+        lost = [
+            (study, tag)
+            for study, entry in objects.items()
+            for tag, label in entry.labels.items()
+            if not (Path(self._datastore.label_path(tag)) / f"{study}{label.ext}").exists()
+        ]
+        for study, tag in lost:
+            del objects[study].labels[tag]
+        if new or gone or lost:
+            self._update_datastore_file()
+
+
+def _smallest(array: np.ndarray) -> np.ndarray:
+    """The same values in 16 bits where they fit: viewers load every study."""
+    small = array.astype(np.int16) if np.abs(array).max() <= np.iinfo(np.int16).max else array
+    return small if np.array_equal(small, array) else array

@@ -1,0 +1,144 @@
+"""Series and segmentations of a DICOMweb server (PACS)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+from dicomweb_client import DICOMwebClient
+from pydicom import Dataset, dcmread
+
+from scripts.common.errors import BundleError, in_short
+from scripts.common.files import atomic_folder, atomic_path
+from scripts.data.reading.grid_limits import MINIMUM_VOXELS
+
+STAGE = "DICOMweb"
+MODALITIES = ("CT", "MR")
+SHOWN = ("PatientID", "StudyDate", "StudyInstanceUID", "SeriesInstanceUID", "SeriesDescription", "Modality")
+FRESH_S = 5.0  # so long an answer to a search is used again: viewers ask several times a second
+TIMEOUT_S = (10.0, 300.0)  # to connect, between two pieces of an answer
+
+Answer = TypeVar("Answer")
+
+logging.getLogger("dicomweb_client").setLevel(logging.WARNING)  # it tells of every request
+
+
+class _OneServer(requests.Session):
+    """Goes to no other server than the one asked, whatever that one says or the environment sets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trust_env = False
+
+    def request(self, *arguments: Any, **options: Any) -> requests.Response:
+        return super().request(*arguments, **{"timeout": TIMEOUT_S, **options, "allow_redirects": False})
+
+
+def one_server_session() -> requests.Session:
+    """A session that follows no redirection and asks no proxy."""
+    return _OneServer()
+
+
+class Pacs:
+    """A DICOMweb server.
+
+    Args:
+        url: such as http://127.0.0.1:8042/dicom-web.
+        folder: keeps the series that were fetched.
+    """
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url, self.folder = url, folder
+        self._client = DICOMwebClient(url=url, session=one_server_session())
+        self._found: tuple[float, dict[str, dict[str, Any]]] | None = None
+
+    def studies(self) -> Mapping[str, Mapping[str, Any]]:
+        """Series instance UID -> what viewers show, of each CT or MR series with enough slices.
+
+        Raises:
+            BundleError: the server does not answer.
+        """
+        if self._found is None or time.monotonic() - self._found[0] > FRESH_S:
+            found = [about for modality in MODALITIES for about in self._series(modality)]
+            volumes = {about["SeriesInstanceUID"]: about for about in found if _may_be_volume(about.pop("images"))}
+            self._found = time.monotonic(), dict(sorted(volumes.items()))
+        return self._found[1]
+
+    def volume(self, study: str) -> Path:
+        """The folder of a series; fetched if need be.
+
+        Raises:
+            BundleError: the server does not answer.
+        """
+        place = self.folder / study
+        if not place.is_dir():
+            of_study = self.studies()[study]["StudyInstanceUID"]
+            with atomic_folder(place) as growing:
+                for number, image in enumerate(self._asked(lambda: self._client.retrieve_series(of_study, study))):
+                    image.save_as(growing / f"{number:05d}.dcm", enforce_file_format=True)
+        return place
+
+    def segmentations(self) -> list[Dataset]:
+        """Headers of all segmentations (SEG) on the server."""
+        found = []
+        for about in self._series("SEG"):
+            of_study, series = about["StudyInstanceUID"], about["SeriesInstanceUID"]
+            headers = self._asked(partial(self._client.retrieve_series_metadata, of_study, series))
+            found += [Dataset.from_json(header, bulk_data_uri_handler=lambda *_: b"") for header in headers]
+        return found
+
+    def fetch(self, header: Dataset, file: Path) -> None:
+        """Fetch the object whose header `segmentations` told."""
+        uids = [str(header[name].value) for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
+        made = self._asked(lambda: self._client.retrieve_instance(*uids))
+        with atomic_path(file) as temporary:
+            made.save_as(temporary, enforce_file_format=True)
+
+    def store(self, file: Path) -> None:
+        """Store an object; the server keeps one that it has.
+
+        Raises:
+            BundleError: it does not take it.
+        """
+        answer = self._asked(lambda: self._client.store_instances([dcmread(file)]))
+        if answer.get("FailedSOPSequence"):
+            raise BundleError(
+                "the DICOMweb server did not store the object",
+                stage=STAGE,
+                file=file,
+                expected="a server that takes SEG",
+            )
+
+    def _series(self, modality: str) -> Iterator[dict[str, Any]]:
+        fields = ["SeriesDescription", "NumberOfSeriesRelatedInstances"]
+        found = self._asked(
+            lambda: self._client.search_for_series(
+                search_filters={"Modality": modality}, fields=fields, get_remaining=True
+            )
+        )
+        for row in found:
+            about = Dataset.from_json(row)
+            known = {name: str(about[name].value) for name in SHOWN if about.get(name)}
+            yield {**known, "images": about.get("NumberOfSeriesRelatedInstances")}
+
+    def _asked(self, ask: Callable[[], Answer]) -> Answer:
+        """Raises BundleError instead of the many that client and network have."""
+        try:
+            return ask()
+        except (requests.RequestException, OSError, ValueError, KeyError) as error:
+            raise BundleError(
+                "the DICOMweb server does not answer",
+                stage=STAGE,
+                expected=f"a DICOMweb server (QIDO-RS, WADO-RS, STOW-RS) at {self.url}",
+                found=in_short(error),
+            ) from error
+
+
+def _may_be_volume(images: Any) -> bool:
+    """Whether a series of so many objects may be one; a single one may have many frames."""
+    return images is None or int(images) == 1 or int(images) >= MINIMUM_VOXELS
