@@ -67,6 +67,7 @@ def command_parser() -> argparse.ArgumentParser:
     report = _command(commands, "report", "write the report of an output folder again")
     report.add_argument("--output", type=Path, required=True, help="output folder of a run")
     report.add_argument("--labels", type=Path, help="folder of true label maps, to show them beside the results")
+    report.add_argument("--case", metavar="NAME", help="also write this case's page, one file that needs no other")
     _add_package_options(
         _command(commands, "package", "a folder and a zip for the MONAI model zoo, checked by its rules")
     )
