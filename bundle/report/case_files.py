@@ -30,9 +30,7 @@ def keep_panel(run: Run, result: CaseResult, scores: Mapping[str, Any], pixels: 
     read = [run.image(result.id), run.folder.propagation.record(result.id), *run.label_maps(result.id).values()]
     of_run = [dict(run.classes), run.has_predictions, bool(run.labels), pixels]
     inputs = [repr(result), scores, of_run, state_of(*read)]
-    keep_data_file(
-        folder / f"{key}_panel.js", "panel", key, inputs, lambda: case_panel(run, result, scores, pixels)
-    )
+    keep_data_file(folder / f"{key}_panel.js", "panel", key, inputs, lambda: case_panel(run, result, scores, pixels))
 
 
 def keep_volume(run: Run, result: CaseResult, folder: Path) -> None:

@@ -27,29 +27,35 @@ def header(run: Run, results: Mapping[str, CaseResult]) -> Markup:
         "<header><h1>One-shot segmentation: report of a run</h1>\n"
         + paragraph("Research use only, not for diagnosis.", "warning")
         + warning
-        + definition_list(_facts(run, results))
+        + paragraph(_in_short(run, results))
         + _assumptions(run)
-        + _unused(run)
+        + Markup(
+            f"<details><summary>About this run</summary>\n{definition_list(_facts(run))}{_unused(run)}</details>\n"
+        )
         + "</header>\n"
     )
 
 
-def _facts(run: Run, results: Mapping[str, CaseResult]) -> dict[str, object]:
+def _in_short(run: Run, results: Mapping[str, CaseResult]) -> str:
+    counts = {f"with {MAP_WORDS[which]}": sum(which in r.maps for r in results.values()) for which in SHOWN}
+    counts |= {"left out": len(run.cohort.rejected)} if run.cohort is not None and run.cohort.rejected else {}
+    cases = ", ".join(f"{count} {what}" for what, count in counts.items())
+    scribbled = f"; scribbled: {run.support}" if run.support else ""
+    return f"{len(run.case_ids)} cases: {cases}{scribbled}."
+
+
+def _facts(run: Run) -> dict[str, object]:
     colours = colours_of(run.classes)
     classes = ", ".join(swatch(colours[name], f"{spoken(name)} = {value}") for name, value in run.classes.items())
     cohort = run.cohort
     spacing = None if cohort is None else " × ".join(f"{step:g}" for step in cohort.spacing_mm)
     strokes = "" if cohort is None or cohort.background is None else f"; background strokes = {cohort.background}"
-    rejected = 0 if cohort is None else len(cohort.rejected)
-    counts = {f"with {MAP_WORDS[which]}": sum(which in r.maps for r in results.values()) for which in SHOWN}
-    counts |= {"left out": rejected} if rejected else {}
     points = _points_rule(run)
     return {
         "Mode": _mode(run),
         "Modality": _modality(run),
         "Classes": Markup(classes + escape(strokes)) if classes else "not recorded",
         "Support (the scribbled volume)": run.support or "none",
-        "Cases": f"{len(run.case_ids)}: " + ", ".join(f"{count} {what}" for what, count in counts.items()),
         "True labels": _labels_fact(run),
         "Working resolution": "not recorded" if spacing is None else f"{spacing} mm",
         **({"A stroke point counts as found if": points} if points else {}),

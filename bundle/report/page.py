@@ -92,9 +92,7 @@ def write_report(output_dir: str | Path, labels: str | Path | None = None, alone
         )
     results = {case: summarise_case(run, case) for case in run.case_ids}
     pixels = tile_pixels(len(run.classes))
-    findings = Findings(
-        run, results, rows_of(run), rank_cases(results, run.support), support(run, results, pixels)
-    )
+    findings = Findings(run, results, rows_of(run), rank_cases(results, run.support), support(run, results, pixels))
     _write_beside(findings, pixels)
     path = run.folder.report / "index.html"
     _write(path, index_page(findings))

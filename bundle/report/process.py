@@ -113,7 +113,9 @@ def case_scores(run: Run) -> Mapping[str, Mapping[str, Any]]:
     """Case -> class -> its scores, if there are any."""
     content, _ = tolerant(read_json, run.folder.report / "metrics.json")
     cases = content.get("cases") if isinstance(content, dict) else None
-    return {case: scores for case, scores in cases.items() if isinstance(scores, dict)} if isinstance(cases, dict) else {}
+    return (
+        {case: scores for case, scores in cases.items() if isinstance(scores, dict)} if isinstance(cases, dict) else {}
+    )
 
 
 def _class_scores(row: Mapping[str, Any]) -> list[object]:

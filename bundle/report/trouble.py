@@ -18,14 +18,14 @@ SMALLEST_MAD = 0.05
 NORMAL_CONSISTENCY = 0.6745
 
 RULE = (
-    ("not found: no point of its strokes was found in the case", "3"),
-    ("the final label is empty", "3"),
     ("flagged by the self-check with the predicted Dice d", "3 (1 − d)"),
-    (f"transferred and final label disagree: Dice d below {MINIMUM_AGREEMENT:g}", "3 (1 − d / 0.8)"),
-    (f"few points of its strokes were found: share s below {MINIMUM_KEPT_SHARE:.0%}", "1.5 (1 − s / 0.3)"),
-    ("the points that were found fit much worse than those of the other cases", "1"),
+    ("the final label is empty", "3"),
     ("the volume is odd or its label map implausible, each sentence", "1"),
-    ("much larger or smaller than in the other cases", "1 to 2"),
+    ("without self-check: no point of its strokes was found again in the case", "3"),
+    (f"without self-check: a share s below {MINIMUM_KEPT_SHARE:.0%} of them was found again", "1.5 (1 − s / 0.3)"),
+    ("without self-check: those points fit much worse than in the other cases", "1"),
+    (f"without self-check: transferred and final label have a Dice d below {MINIMUM_AGREEMENT:g}", "3 (1 − d / 0.8)"),
+    ("without self-check: much larger or smaller than in the other cases", "1 to 2"),
 )
 
 
@@ -75,8 +75,13 @@ def rank_cases(results: Mapping[str, CaseResult], support: str | None = None) ->
             Sign(reason, weight, name)
             for name, of_class in result.classes.items()
             for reason, weight in (
-                *_signs_of_points(of_class, score_z.get((case, name))),
-                *_signs_of_labels(of_class, volume_z.get((case, name)), usual_ml.get(name)),
+                _signs_of_check(of_class)
+                if of_class.predicted_dice is not None
+                else (
+                    *_signs_of_check(of_class),
+                    *_signs_of_points(of_class, score_z.get((case, name))),
+                    *_signs_of_labels(of_class, volume_z.get((case, name)), usual_ml.get(name)),
+                )
             )
         ]
         ranked.append(Ranked(case, tuple(sorted(signs, key=lambda sign: -sign.weight))))
@@ -89,28 +94,32 @@ def robust_z(values: np.ndarray) -> np.ndarray:
     return NORMAL_CONSISTENCY * deviation / max(float(np.median(np.abs(deviation))), SMALLEST_MAD)
 
 
+def _signs_of_check(result: ClassResult) -> Iterator[tuple[str, float]]:
+    """Reason and weight."""
+    if result.reasons:
+        yield result.reasons[0], 3 * (1 - (result.predicted_dice or 0.0))
+    elif result.volume_ml.get("prediction") == 0:
+        yield "the final label is empty", 3.0
+
+
 def _signs_of_points(result: ClassResult, score_z: float | None) -> Iterator[tuple[str, float]]:
     """Reason and weight."""
     if result.not_located:
-        yield f"not found: none of {result.points} points of its strokes", 3.0
+        yield f"none of {result.points} points of its strokes was found again", 3.0
     elif result.kept_share is not None and result.kept_share < MINIMUM_KEPT_SHARE:
         weight = 1.5 * (1 - result.kept_share / MINIMUM_KEPT_SHARE)
-        yield f"only {result.kept} of {result.points} points of its strokes were found", weight
+        yield f"only {result.kept} of {result.points} points of its strokes were found again", weight
     if score_z is not None and score_z < LOW_SCORE_Z:
-        yield f"the points that were found fit badly: mean score {result.score:.2f}", 1.0
+        yield f"the points of its strokes fit badly: mean score {result.score:.2f}", 1.0
 
 
 def _signs_of_labels(
     result: ClassResult, volume_z: float | None, usual_ml: float | None
 ) -> Iterator[tuple[str, float]]:
     """Reason and weight."""
-    if result.volume_ml.get("prediction") == 0:
-        yield "the final label is empty", 3.0
-    elif result.agreement is not None and result.agreement < MINIMUM_AGREEMENT:
+    if result.agreement is not None and result.agreement < MINIMUM_AGREEMENT:
         weight = 3 * (1 - result.agreement / MINIMUM_AGREEMENT)
         yield f"transferred and final label disagree: Dice {result.agreement:.2f}", weight
-    if result.reasons:
-        yield result.reasons[0], 3 * (1 - (result.predicted_dice or 0.0))
     if volume_z is not None and usual_ml is not None and abs(volume_z) > OUTLIER_Z:
         kind = "larger" if volume_z > 0 else "smaller"
         yield (

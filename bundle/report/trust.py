@@ -17,8 +17,9 @@ FEW_WORDS = (
     "Look at every one."
 )
 METHOD_WORDS = (
-    "The self-check does not know the truth. It asks how sure the labelled volumes that label a case (the support, and "
-    "selected cases) are of the label, how well they find the support mask, and whether that mask holds its strokes."
+    "The self-check does not know the truth. It asks how sure the atlases are of the label, how well they find the "
+    "support mask, and whether that mask holds its strokes. Atlases are the labelled volumes that a label came from: the "
+    "support, and selected cases."
 )
 
 Checked = Mapping[str, ClassResult]  # by case, those that the self-check looked at

@@ -4,7 +4,13 @@ const PLACE = { volume: 1, dice: 2, low: 3, high: 4, flagged: 5 };
 const body = document.querySelector("#results-table tbody");
 const view = { column: null, down: false, text: "", organ: "", flagged: false, most: PAGE_LINES, open: data.open || null };
 const caseOf = new Map(data.cases.map((entry) => [entry.key, entry]));
-const lines = data.cases.flatMap((entry, place) => entry.lines.map((line) => ({ entry, line, place })));
+// What holds for an organ in all cases is told once, before them.
+const allCases = {
+  id: "all cases", key: null, role: "all", map: null,
+  lines: data.common.map(([organ, texts]) => [organ, null, null, null, null, 1, texts]),
+};
+const commonTexts = new Map(data.common);
+const lines = [allCases, ...data.cases].flatMap((entry, place) => entry.lines.map((line) => ({ entry, line, place })));
 
 function organOf(line) {
   return line[0] < 0 ? "whole volume" : data.classes[line[0]].spoken;
@@ -47,7 +53,7 @@ function chosenLines() {
 }
 
 function shownNumber(value, digits) {
-  return value === null ? "–" : value.toFixed(digits);
+  return value === null ? "" : value.toFixed(digits);
 }
 
 function volumeText(value) {
@@ -56,14 +62,16 @@ function volumeText(value) {
 
 function lineRow({ entry, line }) {
   const [place, volume, dice, low, high, flagged] = line;
-  const badge = entry.role === "unlabelled" ? null : element("span", { class: "badge" }, entry.role);
-  const name = entry.key === null ? element("span", {}, entry.id) : element("button", {
+  const badge = entry.role === "unlabelled" || entry === allCases ? null : element("span", { class: "badge" }, entry.role);
+  const name = entry.key === null ? element("span", { class: "case" }, entry.id) : element("button", {
     type: "button", class: "case", "aria-expanded": String(view.open === entry.key),
     onclick: () => openCase(view.open === entry.key ? null : entry.key, place),
   }, entry.id);
   const colour = place < 0 ? null : element("span", { class: "swatch" });
   if (colour) colour.style.background = data.classes[place].colour;
-  const why = element("ul", {}, ...reasonsOf(line).map((text) => element("li", {}, text)));
+  const told = reasonsOf(line);
+  if (flagged && entry !== allCases && commonTexts.has(place)) told.push("as in all cases");
+  const why = element("ul", {}, ...told.map((text) => element("li", {}, text)));
   const cells = [
     ["Case", name, " ", element("span", { class: "tick-mark", "data-case": entry.key }, tickMark(entry)), badge],
     ["Organ", colour, organOf(line)],
@@ -72,11 +80,11 @@ function lineRow({ entry, line }) {
     ["From", shownNumber(low, 2)],
     ["To", shownNumber(high, 2)],
     ["Flagged", flagged ? element("span", { class: "flag" }, "flagged") : ""],
-    ["Why", line[6].length ? why : ""],
+    ["Why", told.length ? why : ""],
   ];
-  const known = (value) => value !== "" && value !== "–";
+  const known = (part) => part !== null && part !== "";
   return element("tr", { class: flagged ? "flagged-line" : null }, ...cells.map(([title, ...content]) => element(
-    "td", { "data-title": title, class: content.some((part) => part !== null && known(part)) ? null : "nothing" },
+    "td", { "data-title": title, class: content.some(known) ? null : "nothing" },
     ...content,
   )));
 }
@@ -96,7 +104,7 @@ function showTable() {
   }
   if (!opened && view.open !== null) rows.unshift(...openRows(caseOf.get(view.open)));
   body.replaceChildren(...rows);
-  const cases = new Set(chosen.map((one) => one.entry)).size;
+  const cases = new Set(chosen.map((one) => one.entry).filter((entry) => entry !== allCases)).size;
   const left = Math.max(0, chosen.length - view.most);
   document.getElementById("shown").textContent =
     `${chosen.length} of ${lines.length} lines, ${cases} of ${data.cases.length} cases`

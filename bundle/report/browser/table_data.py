@@ -78,16 +78,17 @@ def table_data(
     """Classes, texts, and cases, those to look at first first; volumes that were left out come last.
 
     A line is [class, volume in ml, predicted Dice, its lowest, its highest, flagged, texts]; what is not known is null.
+    Texts that hold for a class in all cases are apart.
     """
     texts, colours = _Texts(), colours_of(run.classes)
-    places = {name: place for place, name in enumerate(run.classes)}
+    places, common = {name: place for place, name in enumerate(run.classes)}, _common(rows)
     cases = [
         {
             "id": rank.case,
             "key": key_of(rank.case),
             "role": _role(run, rank.case),
             "map": rows[rank.case].label_map,
-            "lines": list(_lines(results[rank.case], rank, rows[rank.case], places, texts)),
+            "lines": list(_lines(results[rank.case], rank, rows[rank.case], places, common, texts)),
         }
         for rank in ranking
     ]
@@ -100,13 +101,31 @@ def table_data(
         "run": _run_key(run),
         "ticks": run.choices.mode == TICKED_MODE,
         "classes": [{"name": name, "spoken": spoken(name), "colour": colours[name]} for name in run.classes],
+        "common": [[places[name], texts.numbers_of(reasons)] for name, reasons in common.items() if reasons],
         "cases": cases,
         "texts": list(texts.numbers),
     }
 
 
+def _common(rows: Mapping[str, CaseRows]) -> dict[str, list[str]]:
+    """Class -> reasons that all checked cases have, as those about the support mask: they are told once."""
+    checked: dict[str, list[Sequence[str]]] = {}
+    for row in (row for of_case in rows.values() for row in of_case.rows if row.predicted_dice is not None):
+        checked.setdefault(str(row.class_name), []).append(row.reasons)
+    return {
+        name: [text for text in reasons[0] if all(text in others for others in reasons)]
+        for name, reasons in checked.items()
+        if len(reasons) > 1
+    }
+
+
 def _lines(
-    result: CaseResult, rank: Ranked, rows: CaseRows, places: Mapping[str, int], texts: _Texts
+    result: CaseResult,
+    rank: Ranked,
+    rows: CaseRows,
+    places: Mapping[str, int],
+    common: Mapping[str, Sequence[str]],
+    texts: _Texts,
 ) -> Iterator[list[Any]]:
     """What is about the whole case first, then a line a class."""
     of_case = [*result.notes, *(sign.reason for sign in rank.of_class(None))]
@@ -119,8 +138,9 @@ def _lines(
         if row is not None or volume_ml is not None or signs:
             numbers = [volume_ml, *((None,) * 3 if row is None else _dice(row))]
             reasons = [*(() if row is None else row.reasons), *signs]
-            flagged = bool(reasons) or (row is not None and bool(row.flagged))
-            yield [place, *map(_rounded, numbers), int(flagged), texts.numbers_of(reasons)]
+            flagged = bool(reasons) if row is None or row.flagged is None else row.flagged
+            own = [reason for reason in reasons if reason not in common.get(name, ())]
+            yield [place, *map(_rounded, numbers), int(flagged), texts.numbers_of(own)]
 
 
 def _dice(row: ResultRow) -> tuple[float | None, ...]:

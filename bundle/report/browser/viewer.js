@@ -5,6 +5,7 @@ const AXIS = { three: 2, axial: 2, coronal: 1, sagittal: 0, "3d": 2 };
 const KEYS = { ArrowUp: 1, ArrowDown: -1, PageUp: 5, PageDown: -5 };
 const chosen = { view: window.innerWidth < NARROW ? "axial" : "three", window: null, label: null, opacity: 0.4 };
 const canvas = element("canvas", { tabindex: 0, "aria-label": "viewer" });
+const stage = element("div", { class: "stage" }, canvas); // niivue styles the canvas's parent
 let viewer = null;
 let shownCase = null;
 
@@ -25,9 +26,9 @@ function organColours(values) {
 async function startViewer() {
   const library = await loadViewerLibrary();
   viewer = new library.Niivue({
-    backColor: [0, 0, 0, 1], crosshairColor: [1, 1, 1, 0.6], crosshairWidth: 0.6, isRadiologicalConvention: true,
+    backColor: [0, 0, 0, 1], crosshairColor: [1, 1, 1, 0.6], crosshairWidth: 0.15, crosshairWidthUnit: "percent", isRadiologicalConvention: true,
     sagittalNoseLeft: true, show3Dcrosshair: true, dragAndDropEnabled: false, loadingText: "", logLevel: "error",
-    multiplanarShowRender: library.SHOW_RENDER.ALWAYS, multiplanarLayout: library.MULTIPLANAR_TYPE.GRID,
+    multiplanarShowRender: library.SHOW_RENDER.ALWAYS, multiplanarLayout: library.MULTIPLANAR_TYPE.AUTO,
     dragMode: library.DRAG_MODE.windowing, isOrientCube: false, viewModeHotKey: "", clipPlaneHotKey: "",
     cycleClipPlaneHotKey: "", fontMinPx: 11,
   });
@@ -41,7 +42,7 @@ async function showVolume(entry, place, organ) {
   if (!viewer) await startViewer();
   if (view.open !== entry.key) return;
   const toolbar = viewerToolbar(volume);
-  place.replaceChildren(toolbar, canvas, element("p", { class: "place", "aria-live": "off" }));
+  place.replaceChildren(toolbar, stage, element("p", { class: "place", "aria-live": "off" }));
   for (const old of [...viewer.volumes].reverse()) viewer.removeVolume(old);
   const { NVImage } = window.niivue;
   const [, low, high] = volume.windows.find(([name]) => name === chosen.window) || volume.windows[0];
@@ -53,6 +54,7 @@ async function showVolume(entry, place, organ) {
   await showLabel();
   showView();
   goTo(organ);
+  canvas.focus({ preventScroll: true });
 }
 
 async function showLabel() {
@@ -67,7 +69,7 @@ async function showLabel() {
 
 function showView() {
   const types = { three: 3, axial: 0, coronal: 1, sagittal: 2, "3d": 4 };
-  canvas.className = "canvas-" + chosen.view;
+  stage.classList.toggle("row", chosen.view === "three");
   viewer.setOpacity(0, chosen.view === "3d" && viewer.volumes.length > 1 ? 0.05 : 1);
   viewer.setSliceType(types[chosen.view]);
   viewer.resizeListener();
