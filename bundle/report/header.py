@@ -29,9 +29,7 @@ def header(run: Run, results: Mapping[str, CaseResult]) -> Markup:
         + warning
         + paragraph(_in_short(run, results))
         + _assumptions(run)
-        + Markup(
-            f"<details><summary>About this run</summary>\n{definition_list(_facts(run))}{_unused(run)}</details>\n"
-        )
+        + f"<details><summary>About this run</summary>\n{definition_list(_facts(run))}{_unused(run)}</details>\n"
         + "</header>\n"
     )
 

@@ -14,14 +14,14 @@ from bundle.report.trouble import MINIMUM_COHORT, RULE
 
 TABLE_WORDS = (
     "Press a case's name to look at it. Predicted Dice: how well the self-check thinks the label fits the true organ, "
-    "from 0 for not at all to 1 for exactly; the true one is mostly between From and To. The true organ is not known to "
-    "it: a low value deserves a look, a high one is no proof. Flagged: somebody should look. "
-    "Atlases: the labelled volumes that a label came from."
+    "from 0 for not at all to 1 for exactly; the true one is mostly between From and To. The true organ is not known "
+    "to it: a low value deserves a look, a high one is no proof. Flagged: somebody should look. Atlases: the labelled "
+    "volumes that a label came from."
 )
 TICK_WORDS = Markup(
     "Tick the cases that are right as they are, save the list, and run the same command again with <code>--accepted "
-    "accepted.txt</code>: they then help to label the others. Ticks stay in this browser; one is dropped when its label "
-    "map changes."
+    "accepted.txt</code>: they then help to label the others. Ticks stay in this browser; one is dropped when its "
+    "label map changes."
 )
 RANK_WORDS = (
     "No true label enters. Every sign of trouble adds points for each organ; the case with most points comes first. "

@@ -57,8 +57,8 @@ def label_correction(run: Run) -> Markup:
     rows = [_flip_row(entry) for entry in rounds]
     details = Markup(f"<details><summary>All {len(rounds)} rounds</summary>{table(columns, rows)}</details>\n")
     note = paragraph(
-        "While the network learns, it corrects the labels that it learns from where it is confident: voxels changed, at "
-        "the training resolution, all cases together."
+        "While the network learns, it corrects the labels that it learns from where it is confident. Voxels changed, "
+        "at the training resolution, all cases together."
     )
     return section("flips", title, note, charts.flips(rounds), details)
 
@@ -113,9 +113,8 @@ def case_scores(run: Run) -> Mapping[str, Mapping[str, Any]]:
     """Case -> class -> its scores, if there are any."""
     content, _ = tolerant(read_json, run.folder.report / "metrics.json")
     cases = content.get("cases") if isinstance(content, dict) else None
-    return (
-        {case: scores for case, scores in cases.items() if isinstance(scores, dict)} if isinstance(cases, dict) else {}
-    )
+    scored = cases if isinstance(cases, dict) else {}
+    return {case: scores for case, scores in scored.items() if isinstance(scores, dict)}
 
 
 def _class_scores(row: Mapping[str, Any]) -> list[object]:

@@ -58,7 +58,7 @@ class SupportPart:
     """What the page says of the support, and its pictures, which it loads when they are asked for."""
 
     words: tuple[str, ...]
-    pictures: Markup = Markup("")
+    pictures: str = ""
 
 
 def support(run: Run, results: Mapping[str, CaseResult], pixels: int) -> SupportPart:

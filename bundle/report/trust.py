@@ -18,8 +18,8 @@ FEW_WORDS = (
 )
 METHOD_WORDS = (
     "The self-check does not know the truth. It asks how sure the atlases are of the label, how well they find the "
-    "support mask, and whether that mask holds its strokes. Atlases are the labelled volumes that a label came from: the "
-    "support, and selected cases."
+    "support mask, and whether that mask holds its strokes. Atlases are the labelled volumes that a label came from: "
+    "the support, and selected cases."
 )
 
 Checked = Mapping[str, ClassResult]  # by case, those that the self-check looked at

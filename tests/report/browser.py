@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,11 +77,10 @@ class Page:
 
     def wait_for(self, condition: str, seconds: int = 60) -> None:
         """Until an expression is true."""
-        self.run(
-            f"new Promise((resolve, reject) => {{ const until = Date.now() + {1000 * seconds};"
-            f"(function look() {{ if ({condition}) resolve(true);"
-            f"else if (Date.now() > until) reject(new Error({json.dumps(condition)})); else setTimeout(look, 50); }})() }})"
-        )
+        until = time.monotonic() + seconds
+        while not self.run(f"Boolean({condition})"):
+            assert time.monotonic() < until, f"never true: {condition}"
+            time.sleep(0.05)
 
     def press(self, key: str) -> None:
         """A key, as a user presses it."""
