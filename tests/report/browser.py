@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -130,9 +131,10 @@ def opened_browser(profile: Path, *switches: str) -> Iterator[Page]:
     """A tab of a browser of its own, which ends with the block."""
     to_read, to_send = os.pipe()
     to_receive, to_write = os.pipe()
-    # The browser reads commands from descriptor 3 and answers on 4.
+    # The browser reads commands from descriptor 3 and answers on 4; those here are out of the way.
+    to_read, to_write = _moved(to_read), _moved(to_write)
     command = [str(CHROMIUM), *SWITCHES, *switches, f"--user-data-dir={profile}", "about:blank"]
-    shell = ["sh", "-c", f'exec 3<&{to_read} 4>&{to_write}; exec "$@"', "sh", *command]
+    shell = ["bash", "-c", f'exec 3<&{to_read} 4>&{to_write}; exec "$@"', "sh", *command]
     with subprocess.Popen(
         shell, pass_fds=(to_read, to_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
@@ -147,3 +149,10 @@ def opened_browser(profile: Path, *switches: str) -> Iterator[Page]:
             process.kill()
             os.close(to_send)
             os.close(to_receive)
+
+
+def _moved(descriptor: int) -> int:
+    """The same pipe's end, under a number that the browser does not use."""
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD, 20)
+    os.close(descriptor)
+    return moved
