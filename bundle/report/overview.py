@@ -13,10 +13,9 @@ from bundle.report.run import Run
 from bundle.report.trouble import MINIMUM_COHORT, RULE
 
 TABLE_WORDS = (
-    "Press a case's name to look at it. Predicted Dice: how well the self-check thinks the label fits the true organ, "
-    "from 0 for not at all to 1 for exactly; the true one is mostly between From and To. The true organ is not known "
-    "to it: a low value deserves a look, a high one is no proof. Flagged: somebody should look. Atlases: the labelled "
-    "volumes that a label came from."
+    "Predicted Dice: how well the self-check thinks the label fits the true organ, from 0 for not at all to 1 for "
+    "exactly; the true one is mostly between From and To. The true organ is not known to it: a low value deserves a "
+    "look, a high one is no proof. Flagged: somebody should look. Atlases: the labelled volumes that a label came from."
 )
 TICK_WORDS = Markup(
     "Tick the cases that are right as they are, save the list, and run the same command again with <code>--accepted "
@@ -32,7 +31,8 @@ NO_SCRIPT = (
     "This browser runs no scripts, so the table and the pictures stay away. results.csv in the output folder has the "
     "same numbers."
 )
-# Column -> heading; those with a key can be sorted by.
+OPEN_WORDS = "Press a case's name to look at it, a heading to sort."
+# Column -> heading.
 COLUMNS = {
     "case": "Case",
     "organ": "Organ",
@@ -59,7 +59,7 @@ def results_section(run: Run, ticks: bool) -> Markup:
         else ""
     )
     rule = Markup(
-        "<details><summary>How cases are ordered</summary>"
+        '<details class="many"><summary>How cases are ordered</summary>'
         + paragraph(RANK_WORDS)
         + table(("Sign, for each organ", "Points"), [(sign, Markup(escape(points))) for sign, points in RULE])
         + "</details>\n"
@@ -75,7 +75,8 @@ def results_section(run: Run, ticks: bool) -> Markup:
         '<p><button type="button" id="show-more" hidden="hidden">Show more</button></p>\n'
         f"<noscript>{paragraph(NO_SCRIPT, 'warning')}</noscript>\n"
     )
-    return section("results", "Results", paragraph(TABLE_WORDS), frame, rule)
+    hint = paragraph(OPEN_WORDS, "many print-off")
+    return section("results", "Results", hint, paragraph(TABLE_WORDS), frame, rule)
 
 
 def classes_overview(run: Run, results: Mapping[str, CaseResult]) -> Markup:

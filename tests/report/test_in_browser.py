@@ -25,6 +25,7 @@ pytestmark = [needs_chromium, pytest.mark.slow]
 
 HOSTILE = "<script><b onmouseover=alert(1)>"  # of a case: a name has no /
 HOSTILE_CLASS = "a</script><b>&'"
+CANVAS_BOX = "document.querySelector('canvas').getBoundingClientRect()"
 VIEWER_READY = "document.querySelector('.place')?.textContent"
 
 
@@ -177,6 +178,12 @@ def test_the_viewer_shows_scrolls_and_asks_for_nothing_from_elsewhere(page, repo
     z_before = re.search(r"([SI]) (\d+) mm", page.run(VIEWER_READY)).groups()
     page.press("ArrowUp")
     page.wait_for(f"!document.querySelector('.place').textContent.includes('{z_before[0]} {z_before[1]} mm')")
+    told = page.run(VIEWER_READY)
+    page.run("document.querySelector('canvas').scrollIntoView({ block: 'center' })")
+    x, y = page.run(f"(({{x, y, width, height}}) => [x + width / 8, y + height / 2])({CANVAS_BOX})")
+    page.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    page.call("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=120)
+    page.wait_for(f"document.querySelector('.place').textContent !== {told!r}")
     assert page.run("document.querySelector('.slice').max") == str(SIZE - 1)
     options = page.run("[...document.querySelectorAll('.viewer-tools option')].map((o) => o.textContent)")
     assert {"axial", "3-D", "lung", "brain", "final label", "transferred label", "none"} <= set(options)
@@ -224,6 +231,7 @@ def test_a_page_of_one_case_needs_no_other_file(browser, report, tmp_path):
     browser.requested.clear()
     browser.wait_for(VIEWER_READY)
     assert [row[0] for row in rows_shown(browser)] == ["case_1"] * 2
+    assert browser.run("getComputedStyle(document.querySelector('.filters')).display") == "none"
     assert [url for url in browser.requested if not url.startswith("data:")] == [] and browser.problems == []
 
 

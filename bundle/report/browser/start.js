@@ -85,6 +85,7 @@ function onKey(event) {
   else if (event.key === "Escape" && !data.open) openCase(null);
 }
 
+if (data.open) document.body.classList.add("alone");
 startTable();
 startTicks();
 showTable();

@@ -85,11 +85,12 @@ function goTo(organ) {
   viewer.createOnLocationChange();
 }
 
+// Keys are the page's alone: niivue has some of its own that nobody expects.
 function scrollByKey(event) {
-  const step = KEYS[event.key];
-  if (!step) return;
-  event.preventDefault();
   event.stopImmediatePropagation();
+  const step = KEYS[event.key];
+  if (!step) return onKey(event);
+  event.preventDefault();
   scroll(step);
 }
 
