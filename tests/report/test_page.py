@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from base64 import b64encode
 from hashlib import sha256
 
 import pytest
 
+from bundle.command_line import main
 from bundle.report.browser.data_files import key_of, script_json
+from bundle.report.browser.page_frame import VIEWER_FILE
 from bundle.report.page import BYTES_PER_PIXEL, PICTURE_BUDGET_BYTES, PIXEL_RANGE, tile_pixels, write_report
+from scripts.common.errors import BundleError
 from scripts.common.files import write_json
 from scripts.common.work_folder import WorkFolder
 from scripts.data.records import PseudoLabelRecord
@@ -217,3 +221,23 @@ def test_what_was_remarked_on_the_strokes_is_said(output):
     assert "Look here: spleen grew from 1 ml to <2> ml" in text
     write_json(work.scribble_remarks, ["another thing"])
     assert "Look here: spleen: its" not in text_of(write_report(output))
+
+
+def test_one_case_can_have_a_page_of_its_own(output, capsys):
+    main(["report", "--output", str(output), "--case", "case & <3>"])
+    path = output / "report" / "case_case & <3>.html"
+    assert f"report: {path}" in capsys.readouterr().out and (output / "report" / "index.html").is_file()
+    tree = tree_of(path)
+    assert [entry["id"] for entry in data_of(path)["cases"]] == ["case & <3>"] and data_of(path)["ticks"] is False
+    assert data_of(path)["open"] == key_of("case & <3>")
+    within = {one.get("id"): one.text for one in tree.iter("script") if one.get("type") == "application/json"}
+    for kind in ("panel", "volume"):
+        assert json.loads(within[f"{kind}-{key_of('case & <3>')}"]) == beside(path, kind, "case & <3>")
+    assert not [one for one in tree.iter("script") if one.get("src")]
+    assert path.stat().st_size > VIEWER_FILE.stat().st_size, "the viewer is within it"
+
+
+def test_a_case_that_is_not_there_is_named(output):
+    with pytest.raises(BundleError, match="there is no such case(.|\n)*found: case_9"):
+        write_report(output, alone="case_9")
+    assert not (output / "report").exists()
