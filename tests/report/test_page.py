@@ -238,6 +238,6 @@ def test_one_case_can_have_a_page_of_its_own(output, capsys):
 
 
 def test_a_case_that_is_not_there_is_named(output):
-    with pytest.raises(BundleError, match="there is no such case(.|\n)*found: case_9"):
+    with pytest.raises(BundleError, match=r"there is no such case(.|\n)*found: case_9"):
         write_report(output, alone="case_9")
     assert not (output / "report").exists()
