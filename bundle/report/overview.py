@@ -99,7 +99,8 @@ def classes_overview(run: Run, results: Mapping[str, CaseResult]) -> Markup:
                 _spread([result.dice.get((which, "truth")) for result in others]) for which in ("pseudo", "prediction")
             ]
         rows.append(row)
-    columns = ["Organ", "Found in", "Stroke points found", "Dice of transferred and final label", "Volume, ml (range)"]
+    columns = ["Organ", "Cases with stroke points found again", "Share of points found again"]
+    columns += ["Dice of transferred and final label", "Volume, ml (range)"]
     columns += ["Dice, transferred and true", "Dice, final and true"] if run.labels else []
     filled = [n for n in range(len(columns)) if any(row[n] != MISSING for row in rows)]
     note = paragraph(

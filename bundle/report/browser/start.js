@@ -29,7 +29,7 @@ function newPanel(entry) {
 
 async function showViewer(entry, place, pictures) {
   const instead = (words) => {
-    place.replaceChildren(element("p", { class: "warning" }, words + " The pictures below show the same."));
+    place.replaceChildren(element("p", { class: "warning" }, words + (pictures ? " The pictures below show the same." : "")));
     if (pictures) pictures.open = true;
   };
   if (!hasWebGl2()) return instead("This browser has no WebGL2, so the volume cannot be scrolled here.");

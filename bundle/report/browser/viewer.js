@@ -111,6 +111,7 @@ function sliceNow() {
 function showSlider() {
   const slider = shownCase && shownCase.place.querySelector(".slice");
   if (!slider) return;
+  slider.parentElement.hidden = chosen.view === "3d";
   slider.max = sliceCount() - 1;
   slider.value = sliceNow();
 }
