@@ -18,13 +18,15 @@ from bundle.report.page import write_report
 from scripts.common.files import write_json
 from scripts.common.work_folder import WorkFolder
 from tests.quality.checks import check_record, class_check
-from tests.report.browser import PHONE, Page, needs_chromium, opened_browser
+from tests.report.browser import DESKTOP, PHONE, Page, needs_chromium, opened_browser
 from tests.report.runs import CASES, CLASSES, LPS, SIZE, build_run, cohort, label_map, save
 
 pytestmark = [needs_chromium, pytest.mark.slow]
 
-HOSTILE = "<script><b onmouseover=alert(1)>"  # of a case: a name has no /
-HOSTILE_CLASS = "a</script><b>&'"
+HOSTILE = "<script><b onmouseover=alert(1)>" + 160 * "x"  # of a case: a name has no /
+HOSTILE_CLASS = "a</script><b>&'" + 80 * "x"
+TOO_WIDE = """[...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1)
+    .map((e) => e.tagName + '.' + e.className).slice(0, 12)"""  # for the message
 CANVAS_BOX = "document.querySelector('canvas').getBoundingClientRect()"
 VIEWER_READY = "document.querySelector('.place')?.textContent"
 
@@ -287,11 +289,18 @@ def test_names_that_are_markup_stay_names(browser, tmp_path):
     content["warnings"][HOSTILE] = ["<img src=x onerror=alert(1)>"]
     write_json(work.cohort, content)
     browser.problems.clear()
-    browser.open(write_report(out))
+    page = write_report(out)
+    browser.open(page)
     shown = rows_shown(browser)
     assert [HOSTILE, HOSTILE_CLASS] in [row[:2] for row in shown]
     assert "<img src=x onerror=alert(1)>" in [row[7] for row in shown]
     open_case(browser, HOSTILE)
     browser.wait_for(VIEWER_READY)
     assert browser.run("document.querySelectorAll('main b, main img[src=x]').length") == 0
+    assert browser.run("document.documentElement.scrollWidth") <= DESKTOP[0], browser.run(TOO_WIDE)
+    browser.open(page, PHONE)
+    open_case(browser, HOSTILE)
+    browser.wait_for(VIEWER_READY)
+    browser.run("for (const one of document.querySelectorAll('details')) one.open = true")
+    assert browser.run("document.documentElement.scrollWidth") == PHONE[0], browser.run(TOO_WIDE)
     assert browser.problems == []
