@@ -221,9 +221,10 @@ def _add_evaluate_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_report_options(parser: argparse.ArgumentParser) -> None:
-    places = _group(parser, "input and output", "--output out --labels true")
+    places = _group(parser, "input and output", "--output out --case abd_03")
     places.add_argument("--output", type=Path, required=True, help="output folder of a run")
     places.add_argument("--labels", type=Path, help="folder of true label maps, to show them beside the results")
+    places.add_argument("--case", metavar="NAME", help="also write this case's page, one file that needs no other")
 
 
 def _add_settings_options(parser: argparse.ArgumentParser) -> None:

@@ -179,7 +179,7 @@ def _report(options: argparse.Namespace) -> None:
     from scripts.common.work_folder import WorkFolder
 
     refuse_foreign(WorkFolder(options.output))
-    print(f"report: {write_report(options.output, options.labels)}")
+    print(f"report: {write_report(options.output, options.labels, options.case)}")
 
 
 def _package(options: argparse.Namespace) -> None:

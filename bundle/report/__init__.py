@@ -1,1 +1,1 @@
-"""The report of a run: one self-contained HTML page that says how far to trust each case (`page.write_report`)."""
+"""The report of a run: an HTML page and what it loads, on how far to trust each case (`page.write_report`)."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from bundle.report.markup import MAP_WORDS
 from bundle.report.run import Run, tolerant, warnings_of
 from bundle.report.volumes import RasVolume, open_labels
 from scripts.common.errors import BundleError
@@ -35,7 +36,6 @@ class ClassResult:
         points, kept: numbers of propagated points.
         dropped: reason -> number.
         score: mean score of the kept points.
-        similarity: level -> mean cosine similarity over all points.
         not_located: no point was kept, or there was none.
         volume_ml: map name -> volume.
         dice: (map name, map name) -> Dice; absent where a map is missing or both are empty.
@@ -53,7 +53,6 @@ class ClassResult:
     kept: int | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
     score: float | None = None
-    similarity: Mapping[str, float] = field(default_factory=dict)
     not_located: bool = False
     volume_ml: Mapping[str, float] = field(default_factory=dict)
     dice: Mapping[tuple[str, str], float] = field(default_factory=dict)
@@ -72,7 +71,7 @@ class ClassResult:
 
     @property
     def agreement(self) -> float | None:
-        """Dice of pseudo label and prediction; None where the class was not located, so has no pseudo label."""
+        """Dice of transferred and final label; None where the class was not located, so has no transferred one."""
         return None if self.not_located else self.dice.get(("pseudo", "prediction"))
 
     @property
@@ -101,7 +100,7 @@ class CaseResult:
 def summarise_case(run: Run, case: str) -> CaseResult:
     """Count points, volumes and Dice of one case. Label maps are read once and dropped."""
     record, record_notes = tolerant(PropagationRecord.read, run.folder.propagation.record(case))
-    check, check_notes = tolerant(CheckRecord.read, run.folder.self_check / f"{case}.json")
+    check, check_notes = tolerant(CheckRecord.read, run.checks_dir / f"{case}.json")
     earlier, _ = tolerant(CheckRecord.read, run.folder.self_check_pseudo_labels / f"{case}.json")
     maps, map_notes = open_maps(run.label_maps(case), run.classes)
     boxes = {name: ndimage.find_objects(np.asarray(volume.array)) for name, volume in maps.items()}
@@ -133,12 +132,12 @@ def open_maps(paths: Mapping[str, Path], classes: Mapping[str, int]) -> tuple[di
         try:
             volume = open_labels(path, classes)
         except BundleError as error:
-            notes.append(f"{path.name} of the {name} maps cannot be read: {error.problem}.")
+            notes.append(f"The {MAP_WORDS[name]}, {path.name}, cannot be read: {error.problem}.")
             continue
         first = next(iter(maps.values()), volume)
         same_shape = volume.array.shape == first.array.shape
         if not same_shape or not np.allclose(volume.affine, first.affine, atol=GRID_TOLERANCE_MM):
-            notes.append(f"The {name} map lies on another grid than the others and is left out.")
+            notes.append(f"The {MAP_WORDS[name]} lies on another grid than the others and is left out.")
             continue
         maps[name] = volume
     return maps, tuple(notes)
@@ -156,7 +155,6 @@ def _with_points(result: ClassResult, record: PropagationRecord | None) -> Class
         kept=len(kept),
         dropped={reason: dropped.count(reason) for reason in dict.fromkeys(dropped)},
         score=float(np.mean(kept)) if len(kept) else None,
-        similarity={level: float(np.mean(values)) for level, values in points.similarities.items() if len(points)},
         not_located=result.name in record.not_located,
         round_trip_dice=record.round_trip_dice.get(result.name),
     )
@@ -165,7 +163,7 @@ def _with_points(result: ClassResult, record: PropagationRecord | None) -> Class
 def _with_check(result: ClassResult, check: CheckRecord | None, earlier: CheckRecord | None) -> ClassResult:
     """The same with what the self-check says; reasons that hold for the whole case count for each of its classes.
 
-    Without it, as after `propagate`, those of the pseudo labels' self-check count: they are about the case's body.
+    Without it those of the pseudo labels' self-check count: they are about the case's body.
     """
     if check is None and earlier is not None and result.name in earlier.classes:
         return replace(result, reasons=earlier.reasons)

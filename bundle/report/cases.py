@@ -1,48 +1,65 @@
-"""The page's section about one case."""
+"""What the page shows of one case when it is opened."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from bundle.report.case_results import CaseResult, ClassResult, open_maps
-from bundle.report.markup import MISSING, Markup, escape, number, paragraph, spoken, swatch, table
-from bundle.report.pictures import Contours, Points, colours_of, three_planes
+from bundle.report.markup import MAP_WORDS, MISSING, Markup, number, paragraph, spoken, swatch, table
+from bundle.report.pictures import NEAR_MM, WINDOW_HU, Contours, Points, colours_of, three_planes
 from bundle.report.run import Run
-from bundle.report.trouble import Ranked
 from bundle.report.volumes import SMALLEST_VIEW_MM, RasVolume, open_image, view_around
 from scripts.common.errors import BundleError
+from scripts.data.gate.modality import CT, MR
 from scripts.data.records import PointSet, PropagationRecord
 from scripts.data.scribbles import BACKGROUND
 
-MAP_WORDS = {"pseudo": "pseudo label", "prediction": "prediction", "truth": "true label"}
 TRUTH_COLOUR = "#FFFFFF"
+# Layers of the pictures: name, words, how it looks.
+LAYERS = {
+    "kept": ("stroke point, found", '<circle class="kept" cx="12" cy="6" r="4.2" fill="#E69F00"/>'),
+    "dropped": ("stroke point, not used", '<circle class="dropped" cx="12" cy="6" r="4.2" stroke="#E69F00"/>'),
+    "prediction": ("final label", '<path class="c prediction" stroke="#E69F00" d="M1 6h22"/>'),
+    "pseudo": ("transferred label", '<path class="c pseudo" stroke="#E69F00" d="M1 6h22"/>'),
+    "truth": ("true label", '<path class="c truth" stroke="#FFFFFF" d="M1 6h22"/>'),
+}
+SCORES = {"hd95_mm": 1, "surface_dice_2mm": 3}  # with true labels: digits
+CONVENTIONS = (
+    "Radiological convention: the patient's right is on the left of axial and coronal slices, anterior is on the left "
+    "of sagittal ones. Slices follow the volume's own axes; their proportions are true to millimetres. {} Points "
+    f"within {NEAR_MM:g} mm of the slice are circles, others small dots. Hover for numbers."
+)
+COLUMN_WORDS = (
+    "Transferred label: what the support's labels became in this case. Final label: what counts, with the network's "
+    "part. Dice: overlap of two labels, 0 for none, 1 for the same. Points found: those of the support's strokes that "
+    "were found again here; score: how well they fit, at most 1."
+)
+TRUTH_WORDS = (
+    " HD95: distance below which 95 % of the two borders lie. Surface Dice: share of the borders that lie within 2 mm."
+)
 
 
-def case_section(
-    run: Run, result: CaseResult, rank: Ranked, anchor: str, pixels: int | None, opened: bool = False
-) -> Markup:
-    """One case, collapsible: facts, signs of trouble, table of classes, pictures.
+def case_panel(run: Run, result: CaseResult, scores: Mapping[str, Any], pixels: int) -> Markup:
+    """What is shown of one case when it is opened: facts, numbers, the place of the viewer, pictures.
 
-    Pictures are at most `pixels` wide before they are enlarged; None leaves them out.
+    Why it is flagged is said in the table above it.
+
+    Args:
+        run: it belongs to.
+        result: what was measured.
+        scores: class -> its scores with the true label, see `scripts.quality.evaluation`.
+        pixels: most that a picture is wide before it is enlarged.
     """
-    state = "open" if opened else ""
-    attribute = ' open="open"' if opened else ""
-    weight = f'<span class="weight">{rank.total:.1f}</span>' if rank.total else ""
-    first = escape(rank.signs[0].reason) if rank.signs else "no sign of trouble"
-    more = f" and {len(rank.signs) - 1} more" if len(rank.signs) > 1 else ""
-    badge = ' <span class="badge">support</span>' if result.id == run.support else ""
-    signs = "".join(f"<li>{escape(sign.reason)}</li>\n" for sign in rank.signs)
+    missing = "".join(paragraph(sentence) for sentence in _missing(run, result))
     return Markup(
-        f'<details class="case {state}"{attribute}><summary><strong>{escape(result.id)}</strong>{badge}{weight} '
-        f'<span class="hint">{first}{more}</span></summary>\n<div id="{anchor}" class="case-body">\n'
-        + paragraph(_facts(run, result.id))
-        + (f'<ul class="signs">{signs}</ul>\n' if signs else "")
-        + "".join(paragraph(sentence) for sentence in _missing(run, result))
-        + _class_table(run, result)
+        paragraph(_facts(run, result.id), "facts")
+        + missing
+        + '<div class="viewer-place"></div>\n'
+        + _numbers(run, result, scores)
         + _pictures(run, result, pixels)
-        + "</div></details>\n"
     )
 
 
@@ -56,65 +73,58 @@ def _facts(run: Run, case: str) -> str:
 
 
 def _missing(run: Run, result: CaseResult) -> list[str]:
-    sentences = list(result.notes)
+    sentences = []
     if not result.propagated:
-        sentences.append("Not propagated yet: there are no points for this case.")
+        sentences.append("Labels were not sent to this case yet.")
     if "pseudo" not in result.maps:
-        sentences.append("There is no pseudo label for this case.")
+        sentences.append("There is no transferred label for this case.")
     if "prediction" not in result.maps:
-        why = "" if run.has_predictions else ", nor for any other (inference did not run)"
-        sentences.append(f"There is no prediction for this case{why}.")
+        why = "" if run.has_predictions else ", nor for any other: the network did not run yet"
+        sentences.append(f"There is no final label for this case{why}.")
     if run.labels and "truth" not in result.maps:
         sentences.append("There is no true label for this case.")
     return sentences
 
 
-def _class_table(run: Run, result: CaseResult) -> Markup:
+def _numbers(run: Run, result: CaseResult, scores: Mapping[str, Any]) -> Markup:
     """Numbers of every class; columns without any number are left out."""
     colours = colours_of(run.classes)
-    levels = list(dict.fromkeys(level for of_class in result.classes.values() for level in of_class.similarity))
-    columns = [
-        "Class",
-        "Points kept",
-        "Dropped",
-        "Score of kept",
-        *([f"Mean similarity {', '.join(levels)}"] if levels else []),
-    ]
-    columns += ["Pseudo label", "Prediction", "Dice pseudo ~ prediction"]
-    columns.append("Predicted Dice")
-    columns += ["Dice pseudo ~ true", "Dice prediction ~ true"] if "truth" in result.maps else []
+    columns = ["Organ", "Transferred label", "Final label", "Dice of the two", "Points found", "Not used", "Score"]
+    true_columns = ["Dice, transferred and true", "Dice, final and true", "HD95, mm", "Surface Dice", "Remark"]
+    columns += true_columns if "truth" in result.maps or scores else []
     rows = []
     for name, of_class in result.classes.items():
-        row: list[object] = [swatch(colours[name], spoken(name)), _kept(of_class), _dropped(of_class)]
-        row.append(number(of_class.score))
-        row += [" ".join(number(of_class.similarity.get(level)) for level in levels)] if levels else []
+        row: list[object] = [swatch(colours[name], spoken(name))]
         row += [_volume(of_class, which) for which in ("pseudo", "prediction")]
-        row += [number(of_class.agreement), _predicted(of_class)]
-        if "truth" in result.maps:
+        row += [number(of_class.agreement), _kept(of_class), _dropped(of_class), number(of_class.score)]
+        if len(columns) > len(row):
             row += [number(of_class.dice.get((which, "truth")), 3) for which in ("pseudo", "prediction")]
+            row += _scores(scores.get(name))
         rows.append(row)
     filled = [n for n in range(len(columns)) if any(row[n] != MISSING for row in rows)]
-    return table([columns[n] for n in filled], [[row[n] for n in filled] for row in rows], "classes")
+    if len(filled) < 2:
+        return Markup("")
+    shown = table([columns[n] for n in filled], [[row[n] for n in filled] for row in rows], "numbers")
+    words = COLUMN_WORDS + (TRUTH_WORDS if "HD95, mm" in [columns[n] for n in filled] else "")
+    return Markup(f"<details><summary>Numbers</summary>\n{shown}{paragraph(words)}</details>\n")
 
 
-def _predicted(result: ClassResult) -> str:
-    if result.predicted_dice is None or result.predicted_interval is None:
-        return number(result.predicted_dice)
-    low, high = result.predicted_interval
-    return f"{number(result.predicted_dice)} ({number(low)} to {number(high)})"
+def _scores(row: object) -> list[str]:
+    """HD95, surface Dice and what was remarked."""
+    if not isinstance(row, Mapping):
+        return [MISSING] * 3
+    return [*(number(row.get(key), digits) for key, digits in SCORES.items()), str(row.get("status") or MISSING)]
 
 
 def _kept(result: ClassResult) -> Markup | str:
     if result.points is None:
         return MISSING
-    if result.not_located:
-        return Markup(f'<strong class="bad">not located</strong> (0 of {result.points})')
     share = "" if result.kept_share is None else f" ({result.kept_share:.0%})"
     return f"{result.kept} of {result.points}{share}"
 
 
 def _dropped(result: ClassResult) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in result.dropped.items()) or MISSING
+    return ", ".join(f"{count}: {reason}" for reason, count in result.dropped.items()) or MISSING
 
 
 def _volume(result: ClassResult, which: str) -> str:
@@ -124,9 +134,25 @@ def _volume(result: ClassResult, which: str) -> str:
     return "empty" if volume == 0 else f"{volume:.0f} ml" if volume >= 10 else f"{volume:.1f} ml"
 
 
-def _pictures(run: Run, result: CaseResult, pixels: int | None) -> Markup:
-    if pixels is None:
-        return paragraph("The page's budget for pictures went to the cases ranked before this one.")
+def _legend(run: Run, modality: str) -> Markup:
+    """Switches of the layers, and what is drawn how."""
+    switches = "".join(
+        f'<label><input type="checkbox" data-layer="{name}" checked="checked"/>'
+        f'<svg viewBox="0 0 24 12" width="24" height="12">{sample}</svg>{title}</label>'
+        for name, (title, sample) in LAYERS.items()
+        if name != "truth" or run.labels
+    )
+    return Markup(f'<div class="switches">{switches}</div>\n' + paragraph(CONVENTIONS.format(_window(modality))))
+
+
+def _window(modality: str) -> str:
+    if modality == MR:
+        return "Grey values of MR are as the method sees them: scaled by percentiles inside the body, black outside."
+    low, high = WINDOW_HU
+    return f"Window {high - low:.0f} HU wide around {(high + low) / 2:.0f} HU."
+
+
+def _pictures(run: Run, result: CaseResult, pixels: int) -> Markup:
     path = run.image(result.id)
     if path is None:
         return paragraph("The image is not where cohort.json says, so there are no pictures.")
@@ -143,7 +169,8 @@ def _pictures(run: Run, result: CaseResult, pixels: int | None) -> Markup:
         for name, of_class in result.classes.items()
         if name != BACKGROUND
     ]
-    return Markup("".join(rows))
+    legend = _legend(run, CT if run.cohort is None else run.cohort.modality)
+    return Markup(f'<details class="pictures"><summary>Pictures</summary>\n{legend}{"".join(rows)}</details>\n')
 
 
 def _overview(
@@ -168,7 +195,7 @@ def _overview(
     final = next((name for name in ("prediction", "pseudo") if name in maps), None)
     colours = colours_of(run.classes)
     contours = [
-        Contours(maps[final], label, spoken(name), final, colours[name])
+        Contours(maps[final], label, f"{spoken(name)}, {MAP_WORDS[final]}", final, colours[name])
         for name, label in run.classes.items()
         if final is not None
     ]
@@ -192,7 +219,13 @@ def _class_row(
     centre = np.median(shown, axis=0) if result.centre is None else np.array(result.centre)
     view = view_around(extent.min(axis=0), extent.max(axis=0), centre, image, SMALLEST_VIEW_MM)
     contours = [
-        Contours(maps[name], result.label, spoken(result.name), name, TRUTH_COLOUR if name == "truth" else colour)
+        Contours(
+            maps[name],
+            result.label,
+            f"{spoken(result.name)}, {MAP_WORDS[name]}",
+            name,
+            TRUTH_COLOUR if name == "truth" else colour,
+        )
         for name in ("truth", "prediction", "pseudo")
         if name in maps
     ]
@@ -206,7 +239,7 @@ def _centre_words(result: ClassResult) -> str:
     shown = next((name for name in ("prediction", "pseudo", "truth") if result.volume_ml.get(name)), None)
     if shown is not None:
         return f"the centre of the {MAP_WORDS[shown]}"
-    return "the middle of the kept points" if result.kept else "the middle of the dropped points"
+    return "the middle of the points found" if result.kept else "the middle of the points that are not used"
 
 
 def _position(world_mm: np.ndarray) -> str:
@@ -234,7 +267,7 @@ def _tips(name: str, points: PointSet) -> list[str]:
     """What hovering each of a class's points shows."""
     tips = []
     for n, (score, reason) in enumerate(zip(points.scores, points.reasons, strict=True)):
-        verdict = f"dropped: {reason}" if reason else "kept"
+        verdict = f"not used: {reason}" if reason else "found"
         similarity = ", ".join(f"{level} {values[n]:.2f}" for level, values in points.similarities.items())
         tips.append(f"{spoken(name)}, {verdict}, score {score:.2f}" + (f" ({similarity})" if similarity else ""))
     return tips

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from bundle.report.case_results import CaseResult
-from bundle.report.markup import MISSING, Markup, definition_list, escape, paragraph, spoken, swatch, table
+from bundle.report.markup import MAP_WORDS, Markup, definition_list, escape, paragraph, spoken, swatch
 from bundle.report.pictures import colours_of
 from bundle.report.run import Run
 from scripts.data.gate.admission import verdict_lines
 from scripts.data.gate.modality import CT
+
+SHOWN = ("pseudo", "prediction")  # maps whose number is told
 
 
 def header(run: Run, results: Mapping[str, CaseResult]) -> Markup:
@@ -25,32 +27,36 @@ def header(run: Run, results: Mapping[str, CaseResult]) -> Markup:
         "<header><h1>One-shot segmentation: report of a run</h1>\n"
         + paragraph("Research use only, not for diagnosis.", "warning")
         + warning
-        + definition_list(_facts(run, results))
+        + paragraph(_in_short(run, results))
         + _assumptions(run)
-        + _rejected(run)
-        + _warned(run)
-        + _unused(run)
+        + f"<details><summary>About this run</summary>\n{definition_list(_facts(run))}{_unused(run)}</details>\n"
         + "</header>\n"
     )
 
 
-def _facts(run: Run, results: Mapping[str, CaseResult]) -> dict[str, object]:
+def _in_short(run: Run, results: Mapping[str, CaseResult]) -> str:
+    counts = {f"with {MAP_WORDS[which]}": sum(which in r.maps for r in results.values()) for which in SHOWN}
+    counts |= {"left out": len(run.cohort.rejected)} if run.cohort is not None and run.cohort.rejected else {}
+    cases = ", ".join(f"{count} {what}" for what, count in counts.items())
+    scribbled = f"; scribbled: {run.support}" if run.support else ""
+    return f"{len(run.case_ids)} cases: {cases}{scribbled}."
+
+
+def _facts(run: Run) -> dict[str, object]:
     colours = colours_of(run.classes)
     classes = ", ".join(swatch(colours[name], f"{spoken(name)} = {value}") for name, value in run.classes.items())
     cohort = run.cohort
     spacing = None if cohort is None else " × ".join(f"{step:g}" for step in cohort.spacing_mm)
     strokes = "" if cohort is None or cohort.background is None else f"; background strokes = {cohort.background}"
-    counts = {"propagated": sum(result.propagated for result in results.values())}
-    counts["with pseudo label"] = sum("pseudo" in result.maps for result in results.values())
-    counts["with prediction"] = sum("prediction" in result.maps for result in results.values())
+    points = _points_rule(run)
     return {
         "Mode": _mode(run),
         "Modality": _modality(run),
         "Classes": Markup(classes + escape(strokes)) if classes else "not recorded",
-        "Support": run.support or "none",
-        "Cases": f"{len(run.case_ids)}: " + ", ".join(f"{count} {what}" for what, count in counts.items()),
+        "Support (the scribbled volume)": run.support or "none",
         "True labels": _labels_fact(run),
-        "Working spacing": "not recorded" if spacing is None else f"{spacing} mm",
+        "Working resolution": "not recorded" if spacing is None else f"{spacing} mm",
+        **({"A stroke point counts as found if": points} if points else {}),
         "Dates": _dates(run),
     }
 
@@ -72,30 +78,31 @@ def _labels_fact(run: Run) -> str:
 
 
 def _mode(run: Run) -> str:
-    """The mode that `run.json` records and the denoising rule that the points were kept by."""
+    """The mode that `run.json` records."""
     choices = run.choices
     parts = [(choices.mode or "not recorded") + (", small configuration" if choices.small else "")]
     if choices.weights:
         parts.append(f"networks given: {choices.weights}")
-    record = next((record for record in map(run.propagation, run.case_ids) if record is not None), None)
-    if record is not None and "name" in record.rule:
-        parts.append(f"points kept by rule {record.rule['name']} ({', '.join(_conditions(record.rule))})")
     return "; ".join(parts)
+
+
+def _points_rule(run: Run) -> str:
+    record = next((record for record in map(run.propagation, run.case_ids) if record is not None), None)
+    return "" if record is None else ", ".join(_conditions(record.rule))
 
 
 def _conditions(rule: Mapping[str, Any]) -> Iterator[str]:
     """What a kept point had to fulfil, in words; each mode records its own limits."""
-    yield from rule.get("levels") or ()
     if rule.get("tau") is not None:
-        yield f"score above {rule['tau']:g}"
+        yield f"its score is above {rule['tau']:g}"
     if rule.get("cycle_mm") is not None:
-        yield f"back within {rule['cycle_mm']:g} mm"
+        yield f"it comes back within {rule['cycle_mm']:g} mm"
     if rule.get("least_point_probability") is not None:
-        yield f"probability above {rule['least_point_probability']:g}"
+        yield f"its class is more probable than {rule['least_point_probability']:g}"
     if rule.get("point_reach_mm") is not None:
-        yield f"moved by at most {rule['point_reach_mm']:g} mm"
+        yield f"it is moved by at most {rule['point_reach_mm']:g} mm"
     if rule.get("tissue_tolerance") is not None:
-        yield f"tissue within {rule['tissue_tolerance']:g} of the strokes' intensity"
+        yield f"its intensity is within {rule['tissue_tolerance']:g} of the strokes'"
 
 
 def _dates(run: Run) -> str:
@@ -122,21 +129,6 @@ def _assumptions(run: Run) -> Markup:
             "There is no readable cohort.json, so images, support and classes are known from results only."
         )
     return _list("Assumed and noticed", sentences)
-
-
-def _rejected(run: Run) -> Markup:
-    rejected = {} if run.cohort is None else run.cohort.rejected
-    if not rejected:
-        return Markup("")
-    rows = [
-        [case, *(entry.get(key, MISSING) for key in ("reason", "remedy", "file"))] for case, entry in rejected.items()
-    ]
-    return Markup(f"<h3>Volumes left out ({len(rows)})</h3>\n" + table(("Volume", "Reason", "Remedy", "File"), rows))
-
-
-def _warned(run: Run) -> Markup:
-    lines = [] if run.cohort is None else verdict_lines(run.cohort.warnings)
-    return _list(f"Volumes to look at ({0 if run.cohort is None else len(run.cohort.warnings)})", lines)
 
 
 def _unused(run: Run) -> Markup:

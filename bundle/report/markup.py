@@ -6,6 +6,7 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 
 MISSING = "–"
+MAP_WORDS = {"pseudo": "transferred label", "prediction": "final label", "truth": "true label"}
 
 
 class Markup(str):

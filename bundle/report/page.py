@@ -1,167 +1,171 @@
-"""The whole page."""
+"""The report of a run: its page, the files beside it, and a page of one case alone."""
 
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bundle.report import process
+from bundle.report.browser.data_files import FOLDER, data_element, key_of
+from bundle.report.browser.page_frame import VIEWER_FILE, page_frame
+from bundle.report.browser.table_data import CaseRows, rows_of, table_data
+from bundle.report.case_files import keep_panel, keep_strokes, keep_volume
 from bundle.report.case_results import CaseResult, summarise_case
-from bundle.report.cases import case_section
 from bundle.report.header import header
-from bundle.report.markup import Markup, escape, paragraph
-from bundle.report.overview import classes_overview, look_first
-from bundle.report.pictures import NEAR_MM, WINDOW_HU
+from bundle.report.markup import Markup, paragraph
+from bundle.report.overview import classes_overview, results_section
 from bundle.report.run import Run, load_run
-from bundle.report.support import support
+from bundle.report.support import SupportPart, support, support_section
 from bundle.report.trouble import Ranked, rank_cases
 from bundle.report.trust import trust
+from scripts.common.errors import BundleError
 from scripts.common.files import atomic_path
-from scripts.data.gate.modality import CT, MR
 
 logger = logging.getLogger(__name__)
 
-PAGE_BUDGET_BYTES = 13_000_000
-PICTURE_BUDGET_BYTES = 8_500_000
+PICTURE_BUDGET_BYTES = 1_200_000  # of a case
 BYTES_PER_PIXEL = 0.30  # of a grey CT slice as JPEG in base64, measured
 PIXEL_RANGE = (128, 360)
-OPEN_CASES = 3
 
 NAVIGATION = {
     "run": "Run",
-    "look-first": "Look first",
-    "support": "Support",
-    "classes": "Classes",
+    "results": "Results",
+    "support": "Scribbled volume",
+    "classes": "Organs",
     "trust": "Trust",
-    "cases": "Cases",
     "training": "Training",
     "flips": "Label correction",
-    "metrics": "Metrics",
+    "metrics": "Scores",
     "times": "Time",
 }
-LAYERS = {
-    "kept": ("kept point", '<circle class="kept" cx="12" cy="6" r="4.2" fill="#E69F00"/>'),
-    "dropped": ("dropped point", '<circle class="dropped" cx="12" cy="6" r="4.2" stroke="#E69F00"/>'),
-    "prediction": ("prediction", '<path class="c prediction" stroke="#E69F00" d="M1 6h22"/>'),
-    "pseudo": ("pseudo label", '<path class="c pseudo" stroke="#E69F00" d="M1 6h22"/>'),
-    "truth": ("true label", '<path class="c truth" stroke="#FFFFFF" d="M1 6h22"/>'),
-}
 
 
-def write_report(output_dir: str | Path, labels: str | Path | None = None, page_bytes: int = PAGE_BUDGET_BYTES) -> Path:
-    """Write `OUTPUT/report/index.html`, one self-contained file, from whatever a run has left so far.
+@dataclass(frozen=True)
+class Findings:
+    """What the page is made of.
+
+    Attributes:
+        run: everything that is not about one case.
+        results: case -> what was measured.
+        rows: case -> its rows in the table of results.
+        ranking: cases, those to look at first first.
+        support: what is said of the support.
+    """
+
+    run: Run
+    results: Mapping[str, CaseResult]
+    rows: Mapping[str, CaseRows]
+    ranking: Sequence[Ranked]
+    support: SupportPart
+
+    def table(self) -> dict[str, Any]:
+        """All cases and organs, for the page's script."""
+        return table_data(self.run, self.results, self.ranking, self.rows)
+
+
+def write_report(output_dir: str | Path, labels: str | Path | None = None, alone: str | None = None) -> Path:
+    """Write `OUTPUT/report/index.html` from whatever a run has left so far, and beside it what it loads on demand.
 
     Reads one case at a time. What is missing is said in the page; only a missing work directory or labels folder is an
-    error.
+    error. Pictures and volumes of a case that has not changed are left as they are.
 
     Args:
         output_dir: the work directory.
         labels: folder of true label maps with the cases' names; adds contours and Dice.
-        page_bytes: of the cases' sections, from which on they get no more pictures.
+        alone: a case that also gets a page of its own, which needs no other file.
 
     Returns:
-        The page's path.
+        The page's path, that of the case alone if there is one.
 
     Raises:
-        BundleError: a folder is missing, or the page cannot be written.
+        BundleError: a folder is missing, there is no such case, or a file cannot be written.
     """
     run = load_run(Path(output_dir), None if labels is None else Path(labels))
+    if alone is not None and alone not in run.case_ids:
+        raise BundleError(
+            "there is no such case", stage="report", expected=f"one of: {', '.join(run.case_ids)}", found=alone
+        )
     results = {case: summarise_case(run, case) for case in run.case_ids}
+    pixels = tile_pixels(len(run.classes))
+    findings = Findings(run, results, rows_of(run), rank_cases(results, run.support), support(run, results, pixels))
+    _write_beside(findings, pixels)
     path = run.folder.report / "index.html"
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for part in _page(run, results, rank_cases(results, run.support), page_bytes):
-            file.write(part)
+    _write(path, index_page(findings))
     logger.info("report of %d cases in %s (%.1f MB)", len(results), path, path.stat().st_size / 1e6)
+    if alone is None:
+        return path
+    path = run.folder.report / f"case_{alone}.html"
+    _write(path, case_page(findings, alone))
     return path
 
 
-def tile_pixels(cases: int, classes: int) -> int:
-    """Edge of the pictures, so that those of all cases and classes stay within the budget."""
-    tiles = 3 * max(1, cases) * (1 + classes)
+def tile_pixels(classes: int) -> int:
+    """Edge of the pictures, so that those of a case stay within the budget."""
+    tiles = 3 * (1 + classes)
     return int(np.clip((PICTURE_BUDGET_BYTES / tiles / BYTES_PER_PIXEL) ** 0.5, *PIXEL_RANGE))
 
 
-def _page(run: Run, results: Mapping[str, CaseResult], ranking: Sequence[Ranked], page_bytes: int) -> Iterator[str]:
-    anchors = {case: f"case-{n}-{re.sub(r'[^A-Za-z0-9]+', '-', case)}" for n, case in enumerate(sorted(results))}
-    pixels = tile_pixels(len(run.case_ids), len(run.classes))
-    yield _head(run)
+def index_page(findings: Findings) -> Iterator[str]:
+    """The page of the run; what belongs to one case is in files beside it."""
+    run, results = findings.run, findings.results
+    table = findings.table()
+    yield from page_frame(
+        title=f"Report: {run.folder.path.resolve().name}",
+        links=NAVIGATION,
+        data=table,
+        parts=_index_parts(findings, bool(table["ticks"]), results),
+    )
+
+
+def case_page(findings: Findings, case: str) -> Iterator[str]:
+    """A page of one case, self-contained: its rows, its panel, its volume and the viewer."""
+    run, key = findings.run, key_of(case)
+    table = findings.table()
+    table |= {"cases": [entry for entry in table["cases"] if entry["id"] == case], "ticks": False, "open": key}
+    files = {kind: run.folder.report / FOLDER / f"{key}_{kind}.js" for kind in ("panel", "volume")}
+    parts = [header(run, findings.results), results_section(run, ticks=False)]
+    parts += [data_element(kind, key, file) for kind, file in files.items() if file.exists()]
+    yield from page_frame(title=f"Case {case}", links={}, data=table, parts=parts, with_viewer=True)
+
+
+def _index_parts(findings: Findings, ticks: bool, results: Mapping[str, CaseResult]) -> Iterator[str]:
+    run = findings.run
     yield Markup(f'<div id="run">{header(run, results)}</div>')
-    yield look_first(ranking, anchors)
-    yield support(run, results, pixels)
+    yield results_section(run, ticks)
+    if not results:
+        yield paragraph("There is no case: neither cohort.json nor any result was found.")
+    yield support_section(findings.support, key_of(run.support or ""))
     yield classes_overview(run, results)
     yield trust(run, results)
-    yield '<section id="cases"><h2>Cases</h2>\n' + _conventions(
-        anchors, ranking, CT if run.cohort is None else run.cohort.modality
-    )
-    yield from _cases(run, results, ranking, anchors, pixels, page_bytes)
-    yield "</section>\n"
     yield process.trainings(run)
     yield process.label_correction(run)
     yield process.metrics(run)
     yield process.times(run)
-    yield "</main></body></html>\n"
 
 
-def _cases(
-    run: Run,
-    results: Mapping[str, CaseResult],
-    ranking: Sequence[Ranked],
-    anchors: Mapping[str, str],
-    pixels: int,
-    page_bytes: int,
-) -> Iterator[str]:
-    """Worst first; pictures while the budget lasts."""
-    written = 0
-    for place, rank in enumerate(ranking):
-        allowed = pixels if written < page_bytes else None
-        opened = rank.total > 0 and place < OPEN_CASES
-        part = case_section(run, results[rank.case], rank, anchors[rank.case], allowed, opened)
-        written += len(part)
-        logger.info("report: %s (%d of %d)", rank.case, place + 1, len(ranking))
-        yield part
-    if not ranking:
-        yield paragraph("There is no case: neither cohort.json nor any result was found.")
+def _write_beside(findings: Findings, pixels: int) -> None:
+    """A case's panel and volume, and the viewer."""
+    run = findings.run
+    folder, scores = run.folder.report / FOLDER, process.case_scores(run)
+    for place, (case, result) in enumerate(findings.results.items(), start=1):
+        keep_panel(run, result, scores.get(case, {}), pixels, folder)
+        keep_volume(run, result, folder)
+        logger.info("report: %s (%d of %d)", case, place, len(findings.results))
+    if findings.support.pictures and run.support is not None:
+        keep_strokes(run.support, findings.support.pictures, folder)
+    if findings.results:
+        viewer = run.folder.report / VIEWER_FILE.name
+        if not viewer.exists() or viewer.stat().st_size != VIEWER_FILE.stat().st_size:
+            with atomic_path(viewer) as temporary:
+                temporary.write_bytes(VIEWER_FILE.read_bytes())
 
 
-def _head(run: Run) -> str:
-    links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title in NAVIGATION.items())
-    shown = {name: layer for name, layer in LAYERS.items() if name != "truth" or run.labels}
-    switches = "".join(
-        f'<label><input type="checkbox" id="show-{name}" checked="checked"/>'
-        f'<svg viewBox="0 0 24 12" width="24" height="12">{sample}</svg>{title}</label>'
-        for name, (title, sample) in shown.items()
-    )
-    style = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
-    title = escape(f"Report: {run.folder.path.resolve().name}")
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"/>'
-        f"<title>{title}</title>\n<style>\n{style}</style></head>\n<body>"
-        f'<nav><div class="links">{links}</div><div class="switches">{switches}</div></nav>\n<main>\n'
-    )
-
-
-def _window(modality: str) -> str:
-    if modality == MR:
-        return "Grey values of MR are as the method sees them: scaled by percentiles inside the body, black outside."
-    low, high = WINDOW_HU
-    return f"Window {high - low:.0f} HU wide around {(high + low) / 2:.0f} HU."
-
-
-def _conventions(anchors: Mapping[str, str], ranking: Sequence[Ranked], modality: str) -> str:
-    links = " ".join(f'<a href="#{anchors[case]}">{escape(case)}</a>' for case in sorted(anchors))
-    return (
-        paragraph(
-            "Radiological convention: the patient's right is on the left of axial and coronal slices, anterior is on "
-            "the left of sagittal ones. Slices follow the volume's own axes; their proportions are true to "
-            f"millimetres. {_window(modality)} Solid line: prediction; "
-            "dashed: pseudo label; white dotted: true label, where there is one. Filled circle: kept point, hollow: "
-            f"dropped, within {NEAR_MM:g} mm of the slice; small dots: points farther away, projected. Hover for "
-            "numbers; switch layers at the top. Worst case first."
-        )
-        + f'<p class="index">{links}</p>\n'
-    )
+def _write(path: Path, parts: Iterable[str]) -> None:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for part in parts:
+            file.write(part)

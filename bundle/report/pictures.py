@@ -40,7 +40,7 @@ SIDE_BY_SIDE = (2, 1, 0)
 
 @dataclass(frozen=True)
 class Contours:
-    """Outlines to draw: a label map, which class in it, and how it looks."""
+    """Outlines to draw: a label map, which class in it, the tooltip, and how it looks."""
 
     labels: RasVolume
     label: int
@@ -196,7 +196,7 @@ def _outline(frame: _Frame, contour: Contours) -> str:
     if not lines:
         return ""
     path = "".join(_polygon(frame.place_mm(line - 1 + frame.crop[0])) for line in lines if len(line) > 3)
-    tip = escape(f"{contour.name}, {contour.style}")
+    tip = escape(contour.name)
     return f'<path class="c {contour.style}" stroke="{contour.colour}" d="{path}"><title>{tip}</title></path>'
 
 

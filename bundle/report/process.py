@@ -57,7 +57,8 @@ def label_correction(run: Run) -> Markup:
     rows = [_flip_row(entry) for entry in rounds]
     details = Markup(f"<details><summary>All {len(rounds)} rounds</summary>{table(columns, rows)}</details>\n")
     note = paragraph(
-        "Voxels of the pseudo labels changed by a confident prediction, at the training spacing, all cases together."
+        "While the network learns, it corrects the labels that it learns from where it is confident. Voxels changed, "
+        "at the training resolution, all cases together."
     )
     return section("flips", title, note, charts.flips(rounds), details)
 
@@ -94,29 +95,26 @@ def times(run: Run) -> Markup:
 
 
 def metrics(run: Run) -> Markup:
-    """The scores of `report/metrics.json` (see `scripts.quality.evaluation`), per class and per case."""
-    title = "Metrics"
+    """The scores of `report/metrics.json` (see `scripts.quality.evaluation`), per class; each case tells its own."""
+    title = "Scores with true labels"
     content, _ = tolerant(read_json, run.folder.report / "metrics.json")
     if not isinstance(content, dict) or not content.get("classes"):
         return section("metrics", title, paragraph("Nothing was scored with true labels: no report/metrics.json."))
     summary = [(spoken(name), *_class_scores(row)) for name, row in content["classes"].items()]
-    rows = [
-        (case, spoken(name), *(number(row.get(key), digits) for key, _, digits in SCORES), row.get("status", ""))
-        for case, by_class in content.get("cases", {}).items()
-        for name, row in by_class.items()
-    ]
     mean = content.get("mean_dice")
     names = [title for _, title, _ in SCORES]
-    note = "Full original grid, mean ± standard deviation over the cases that have the class."
-    note += "" if mean is None else f" Mean Dice over classes {mean:.3f}."
-    details = table(("Case", "Class", *names, "Remark"), rows)
-    return section(
-        "metrics",
-        title,
-        paragraph(note),
-        table(("Class", *names, "Cases", "Absent", "Not predicted"), summary),
-        Markup(f"<details><summary>All {len(content.get('cases', {}))} cases</summary>{details}</details>\n"),
-    )
+    note = "Full original grid, mean ± standard deviation over the cases that have the organ."
+    note += "" if mean is None else f" Mean Dice over organs {mean:.3f}."
+    columns = ("Organ", *names, "Cases", "Absent", "Not predicted")
+    return section("metrics", title, paragraph(note), table(columns, summary))
+
+
+def case_scores(run: Run) -> Mapping[str, Mapping[str, Any]]:
+    """Case -> class -> its scores, if there are any."""
+    content, _ = tolerant(read_json, run.folder.report / "metrics.json")
+    cases = content.get("cases") if isinstance(content, dict) else None
+    scored = cases if isinstance(cases, dict) else {}
+    return {case: scores for case, scores in scored.items() if isinstance(scores, dict)}
 
 
 def _class_scores(row: Mapping[str, Any]) -> list[object]:

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ import numpy as np
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.common.schema import is_finite
-from scripts.common.work_folder import WorkFolder
+from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import Cohort, load_cohort
 from scripts.data.records import PropagationRecord
 from scripts.data.volume_io import find_label_maps
@@ -34,12 +35,14 @@ class Choices:
         small: the configuration for two CPU cores.
         weights: folder of networks that were given instead of being trained.
         support_mask: label map of the support that was given instead of being grown.
+        accepted: cases whose label maps the user accepted.
     """
 
     mode: str | None = None
     small: bool = False
     weights: str | None = None
     support_mask: Path | None = None
+    accepted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,10 +116,20 @@ class Run:
         """What was sent to a case; None where its record is missing or damaged."""
         return tolerant(PropagationRecord.read, self.folder.propagation.record(case))[0]
 
-    @property
+    @cached_property
     def has_predictions(self) -> bool:
         """Whether there is any final label map."""
         return any(self.folder.predictions.path.glob("*.nii.gz"))
+
+    @property
+    def results(self) -> LabelFolder:
+        """The label maps that count: the final ones, or after `propagate` the pseudo labels."""
+        return self.folder.predictions if self.has_predictions else self.folder.pseudo_labels
+
+    @property
+    def checks_dir(self) -> Path:
+        """What the self-check says of them."""
+        return self.folder.self_check if self.has_predictions else self.folder.self_check_pseudo_labels
 
     @property
     def is_phantom(self) -> bool:
@@ -193,7 +206,16 @@ def _choices(settings: Any) -> Choices:
         small=bool(settings.get("small")),
         weights=_text(settings.get("weights")),
         support_mask=None if support_mask is None else Path(support_mask),
+        accepted=_accepted(settings.get("accepted")),
     )
+
+
+def _accepted(value: Any) -> tuple[str, ...]:
+    """Names, or those of the label maps in a folder."""
+    if isinstance(value, list):
+        return tuple(str(name) for name in value)
+    maps, _ = tolerant(find_label_maps, Path(value)) if isinstance(value, str) and value else (None, ())
+    return tuple(maps or ())
 
 
 def _times(state: Any) -> tuple[StageTime, ...]:

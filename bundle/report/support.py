@@ -20,13 +20,14 @@ from scripts.data.volume_io import holds_labels
 
 SUPPORT_VIEW_MM = 1.6 * SMALLEST_VIEW_MM
 CLEAR_BORDER = 0.9  # border confidence from which on a border is not remarked on
+SUPPORT_WORDS = "The support is the volume that you scribbled: {}."
 STROKE_WORDS = (
     f"Strokes within {STROKE_SLAB_MM:g} mm of each slice, in the class's colour; background strokes are grey. "
-    "The slices run through the longest strokes of the class."
+    "The slices run through the longest strokes of the class. Dashed: the support mask."
 )
 MASK_WORDS = (
-    "Outlined: the support mask, whose labels are sent to all other cases. Where it is wrong, correct a copy of its "
-    "file and run again with --support-mask: {}"
+    "The support mask is the whole organs that grew from the strokes, or that you gave. Its labels are sent to all "
+    "other cases. Where it is wrong, correct a copy of its file and run again with --support-mask: {}"
 )
 ROUND_TRIP_WORDS = (
     "Labels sent to the other cases and back agree with the support mask by a mean Dice of {:.2f} (round-trip Dice). "
@@ -52,25 +53,32 @@ class SupportMask:
     border_confidence: Mapping[str, float] = field(default_factory=dict)
 
 
-def support(run: Run, results: Mapping[str, CaseResult], pixels: int) -> Markup:
+@dataclass(frozen=True)
+class SupportPart:
+    """What the page says of the support, and its pictures, which it loads when they are asked for."""
+
+    words: tuple[str, ...]
+    pictures: str = ""
+
+
+def support(run: Run, results: Mapping[str, CaseResult], pixels: int) -> SupportPart:
     """The support with its strokes and its mask, three planes for every class."""
-    title = "Support and its scribbles"
     scribbles_path = None if run.cohort is None else run.existing(run.cohort.scribbles)
     image_path = run.image(run.support or "")
     if run.support is None or scribbles_path is None or image_path is None:
         missing = "No support is recorded" if run.support is None else "The support's image or scribbles are gone"
-        return section("support", title, paragraph(f"{missing}, so there is nothing to show here."))
+        return SupportPart((f"{missing}, so there is nothing to show here.",))
     try:
         image, scribbles = open_image(image_path), open_labels(scribbles_path)
     except BundleError as error:
-        return section("support", title, paragraph(f"The support cannot be shown: {error}"))
-    mask, round_trip = _support_mask(run, run.support), _round_trip_dice(run, results)
-    words = [STROKE_WORDS, *_warnings(run, run.support)]
+        return SupportPart((f"The support cannot be shown: {error}",))
+    mask, round_trip = support_mask(run, run.support), _round_trip_dice(run, results)
+    words = [SUPPORT_WORDS.format(run.support), *_warnings(run, run.support)]
     words += [] if mask is None else [MASK_WORDS.format(mask.path)]
     words += [ROUND_TRIP_WORDS.format(np.mean(list(round_trip.values())))] if round_trip else []
     colours = colours_of(run.classes)
     strokes = Strokes(scribbles, {label: colours[name] for name, label in run.classes.items()}, colours[BACKGROUND])
-    rows = []
+    rows = [paragraph(STROKE_WORDS)]
     for name, label in (*run.classes.items(), (BACKGROUND, None)):
         drawn = strokes.others() if label is None else scribbles.array == label
         facts = _stroke_facts(drawn) + _round_trip_facts(round_trip.get(name)) + _mask_facts(mask, name)
@@ -79,7 +87,16 @@ def support(run: Run, results: Mapping[str, CaseResult], pixels: int) -> Markup:
             outlined = [] if mask is None or label is None else [_outline(mask, label, name, colours[name])]
             view = _stroke_view(drawn, image, [contours.labels.array == label for contours in outlined])
             rows.append(Markup(three_planes(image, view, pixels, outlined, strokes=strokes)))
-    return section("support", title, *map(paragraph, words), *rows)
+    return SupportPart(tuple(words), Markup("".join(rows)))
+
+
+def support_section(part: SupportPart, key: str) -> Markup:
+    """The section, which loads the pictures from the file of this key."""
+    loaded = Markup(
+        f'<details data-load="strokes" data-key="{key}"><summary>Strokes and support mask</summary>'
+        '<div class="loaded"></div></details>\n'
+    )
+    return section("support", "The scribbled volume", *map(paragraph, part.words), loaded if part.pictures else "")
 
 
 def _warnings(run: Run, support: str) -> list[str]:
@@ -89,12 +106,17 @@ def _warnings(run: Run, support: str) -> list[str]:
     return [f"Look here: {text}" for file in files for text in warnings_of(file)]
 
 
-def _support_mask(run: Run, support: str) -> SupportMask | None:
-    """As given or grown; None where there is none that can be read."""
-    given, grown = run.choices.support_mask, run.folder.support_mask
-    path = given or grown.label(support)
+def support_mask_path(run: Run) -> Path:
+    """Where it lies or would lie."""
+    given, support = run.choices.support_mask, run.support or ""
     if given is not None and holds_labels(given):
-        path = run.folder.given.label(support)
+        return run.folder.given.label(support)
+    return given or run.folder.support_mask.label(support)
+
+
+def support_mask(run: Run, support: str) -> SupportMask | None:
+    """As given or grown; None where there is none that can be read."""
+    given, grown, path = run.choices.support_mask, run.folder.support_mask, support_mask_path(run)
     labels, _ = tolerant(lambda file: open_labels(file, run.classes), path)
     if labels is None:
         return None
@@ -135,7 +157,7 @@ def _mask_facts(mask: SupportMask | None, name: str) -> str:
 
 
 def _outline(mask: SupportMask, label: int, name: str, colour: str) -> Contours:
-    return Contours(mask.labels, label, spoken(name), "pseudo", colour)
+    return Contours(mask.labels, label, f"{spoken(name)}, support mask", "pseudo", colour)
 
 
 def _stroke_view(drawn: np.ndarray, image: RasVolume, masks: Sequence[np.ndarray]) -> View:

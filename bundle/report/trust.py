@@ -17,9 +17,9 @@ FEW_WORDS = (
     "Look at every one."
 )
 METHOD_WORDS = (
-    "The self-check does not know the truth. It asks how sure the atlases (the support, and selected cases) are of the "
-    "prediction, how well the same atlases find the support mask, and whether that mask holds its strokes. A low "
-    "predicted Dice deserves a look, a high one is no proof."
+    "The self-check does not know the truth. It asks how sure the atlases are of the label, how well they find the "
+    "support mask, and whether that mask holds its strokes. Atlases are the labelled volumes that a label came from: "
+    "the support, and selected cases."
 )
 
 Checked = Mapping[str, ClassResult]  # by case, those that the self-check looked at
@@ -27,7 +27,7 @@ Checked = Mapping[str, ClassResult]  # by case, those that the self-check looked
 
 def trust(run: Run, results: Mapping[str, CaseResult]) -> Markup:
     """Predicted Dice per class."""
-    title = "How far to trust the predictions"
+    title = "How far to trust the labels"
     checked = {name: _checked(results, name) for name in run.classes}
     most = max(map(len, checked.values()), default=0)
     if not most:
@@ -57,7 +57,7 @@ def _table(run: Run, checked: Mapping[str, Checked]) -> Markup:
         mean = number(sum(dice.values()) / len(dice))
         lowest = f"{number(dice[worst])} ({worst})"
         rows.append((swatch(colours[name], spoken(name)), mean, lowest, f"{flagged} of {len(results)}"))
-    return table(("Class", "Predicted Dice, mean", "Lowest", "Flagged"), rows)
+    return table(("Organ", "Predicted Dice, mean", "Lowest", "Flagged"), rows)
 
 
 def _scored(checked: Mapping[str, Checked]) -> Markup:

@@ -42,8 +42,15 @@ class RasVolume:
 
     def plane(self, axis: int, index: int) -> np.ndarray:
         """Values of one slice, (first, second remaining axis), float32, NaN and infinities as 0."""
-        stored = np.asarray(np.moveaxis(self.array, axis, 0)[index], dtype=np.float32)
-        return np.nan_to_num(stored * self.slope + self.intercept, nan=0.0, posinf=0.0, neginf=0.0)
+        return self._scaled(np.moveaxis(self.array, axis, 0)[index])
+
+    def values(self) -> np.ndarray:
+        """Values of all voxels, (X, Y, Z) float32, NaN and infinities as 0."""
+        return self._scaled(self.array)
+
+    def _scaled(self, stored: np.ndarray) -> np.ndarray:
+        scaled = np.asarray(stored, dtype=np.float32) * self.slope + self.intercept
+        return np.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0)
 
     def to_voxel(self, world_mm: np.ndarray) -> np.ndarray:
         """World millimetres (N, 3) to voxel coordinates (N, 3), voxel centres at whole numbers."""

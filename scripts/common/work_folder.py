@@ -289,5 +289,5 @@ class WorkFolder:
 
     @property
     def report(self) -> Path:
-        """`index.html`."""
+        """`index.html`, and what it loads."""
         return self.path / "report"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -9,6 +10,7 @@ from xml.etree import ElementTree
 import nibabel as nib
 import numpy as np
 
+from bundle.report.browser.data_files import key_of
 from scripts.common.files import write_json
 from scripts.common.work_folder import WorkFolder
 from scripts.data.case import Case
@@ -121,6 +123,42 @@ def tree_of(path: Path) -> ElementTree.Element:
     return ElementTree.fromstring(path.read_text(encoding="utf-8").removeprefix("<!DOCTYPE html>\n"))
 
 
+def data_of(path: Path) -> dict[str, Any]:
+    """What the page's scripts show."""
+    element = next(one for one in tree_of(path).iter("script") if one.get("id") == "report-data")
+    return json.loads(element.text)
+
+
+def beside(path: Path, kind: str, case: str) -> Any:
+    """The value that a file beside the page hands over for a case."""
+    key = key_of(case)
+    lines = (path.parent / "cases" / f"{key}_{kind}.js").read_text(encoding="ascii").split("\n")
+    assert lines[1] == f'oneshotReport.receive("{kind}","{key}",' and lines[3:] == [");", ""]
+    return json.loads(lines[2])
+
+
+def panel_of(path: Path, case: str) -> ElementTree.Element:
+    """What is shown of an opened case, as XML."""
+    return ElementTree.fromstring(f"<div>{beside(path, 'panel', case)}</div>")
+
+
+def lines_of(path: Path, case: str) -> dict[str, tuple[int, list[str]]]:
+    """Organ -> whether it is flagged, and why, of a case in the table; "" is the whole volume."""
+    data = data_of(path)
+    names = [one["name"] for one in data["classes"]] + [""]
+    entry = next(one for one in data["cases"] if one["id"] == case)
+    return {names[line[0]]: (line[5], [data["texts"][number] for number in line[6]]) for line in entry["lines"]}
+
+
 def text_of(path: Path) -> str:
-    """The page's words."""
-    return " ".join(" ".join(tree_of(path).itertext()).split())
+    """The page's words, with those of its table, and of all that it loads."""
+    tree, data = tree_of(path), data_of(path)
+    scripts = {id(one) for name in ("script", "style") for one in tree.iter(name)}
+    words = [text for one in tree.iter() if id(one) not in scripts for text in (one.text, one.tail) if text]
+    for case in [entry["id"] for entry in data["cases"]]:
+        told = [f"{organ}: {reason}" for organ, (_, reasons) in lines_of(path, case).items() for reason in reasons]
+        words += [case, *told]
+    for file in sorted((path.parent / "cases").glob("*.js")):
+        value = json.loads(file.read_text(encoding="ascii").split("\n")[2])
+        words += ElementTree.fromstring(f"<div>{value}</div>").itertext() if isinstance(value, str) else []
+    return " ".join(" ".join(words).split())

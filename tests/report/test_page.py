@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
-from html import unescape
+import json
+import re
+from base64 import b64encode
+from hashlib import sha256
 
 import pytest
 
-from bundle.report.page import BYTES_PER_PIXEL, PAGE_BUDGET_BYTES, PIXEL_RANGE, tile_pixels, write_report
+from bundle.command_line import main
+from bundle.report.browser.data_files import key_of, script_json
+from bundle.report.browser.page_frame import VIEWER_FILE
+from bundle.report.page import BYTES_PER_PIXEL, PICTURE_BUDGET_BYTES, PIXEL_RANGE, tile_pixels, write_report
+from scripts.common.errors import BundleError
 from scripts.common.files import write_json
 from scripts.common.work_folder import WorkFolder
 from scripts.data.records import PseudoLabelRecord
-from tests.report.runs import CASES, CLASSES, cohort, label_map, propagate, save, text_of, tree_of, write_curve
+from tests.report.runs import (
+    CASES,
+    CLASSES,
+    beside,
+    cohort,
+    data_of,
+    label_map,
+    lines_of,
+    panel_of,
+    propagate,
+    save,
+    text_of,
+    tree_of,
+    write_curve,
+)
 
 
 def test_page_is_well_formed_and_self_contained(finished):
@@ -19,17 +40,28 @@ def test_page_is_well_formed_and_self_contained(finished):
     elements = list(tree_of(path).iter())
     targets = [element.get(key) for element in elements for key in ("src", "href") if element.get(key)]
     assert targets and all(target.startswith(("#", "data:image/")) for target in targets)
-    assert not [element for element in elements if element.tag in ("script", "link", "iframe")]
-    assert (
-        "http://" not in path.read_text(encoding="utf-8")
-        and "https://" not in path.read_text(encoding="utf-8")
-        and "url(" not in path.read_text(encoding="utf-8")
-    )
+    assert not [element for element in elements if element.tag in ("link", "iframe")]
+    assert not [name for element in elements for name in element.attrib if name.startswith("on")]
+    for file in (path, *(path.parent / "cases").iterdir()):
+        text = file.read_text(encoding="utf-8")
+        assert "http://" not in text and "https://" not in text and "url(" not in text, file
     identifiers = [element.get("id") for element in elements if element.get("id")]
     assert len(identifiers) == len(set(identifiers))
     assert {target[1:] for target in targets if target.startswith("#")} <= set(identifiers)
-    assert path.stat().st_size < 2e6
-    assert [file.name for file in path.parent.iterdir()] == ["index.html"]
+    assert path.stat().st_size < 3e5, "pictures and volumes are beside it"
+    kinds = {f"{key_of(case)}_{kind}.js" for case in CASES for kind in ("panel", "volume")}
+    assert {file.name for file in (path.parent / "cases").iterdir()} == kinds | {f"{key_of('case_0')}_strokes.js"}
+    assert {file.name for file in path.parent.iterdir()} == {"index.html", "cases", "niivue.umd.js"}
+
+
+def test_only_the_pages_own_scripts_may_run(finished):
+    tree = tree_of(finished)
+    (policy,) = [one.get("content") for one in tree.iter("meta") if one.get("http-equiv") == "Content-Security-Policy"]
+    text = finished.read_text(encoding="utf-8")
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    hashes = {f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" for script in scripts}
+    assert set(re.findall(r"'sha256-[^']+'", policy)) == hashes and len(hashes) == 1
+    assert policy.startswith("default-src 'none'; script-src 'self' file: ")
 
 
 def test_page_tells_everything(finished):
@@ -38,17 +70,17 @@ def test_page_tells_everything(finished):
         assert case in text
     for sentence in (
         "Research use only, not for diagnosis.",
-        "case_2: the values are clipped to -50 to 150",
+        "case_2 : the values are clipped to -50 to 150",
         "In the images folder, but not used (2)",
         "notes.txt, list.csv: no volume",
         "Strokes of liver count as background.",
         "the volume is constant: the value 0 everywhere",
         "spleen = 1",
         "background strokes = 14",
-        "paper, small configuration; points kept by rule dual (m2, m4, score above 0.5)",
+        "paper, small configuration",
+        "A stroke point counts as found if its score is above 0.5",
         "Radiological convention",
         "3 of 4 (75%)",
-        "0.90 0.80",
         "1 min 15 s",
         "512 MB",
         "Nothing was scored with true labels",
@@ -61,18 +93,35 @@ def test_page_tells_everything(finished):
     assert "Synthetic phantom" not in text
 
 
-def test_look_first_table_has_the_troubled_cases_in_order(finished):
-    path = finished
-    table = next(element for element in tree_of(path).iter("table") if element.get("class") == "look")
-    rows = [["".join(cell.itertext()) for cell in row] for row in table.find("tbody")]
-    assert [row[1] for row in rows] == ["case_1", "case_2"]
-    assert "left kidney: not located, none of 4 points kept" in rows[0][3]
-    # spleens 6 wide, shifted by 2: Dice 2 * 4 / 12
-    assert "spleen: pseudo label and prediction disagree, Dice 0.67" in rows[1][3]
-    details = [element for element in tree_of(path).iter("details") if "case" in element.get("class", "").split()]
-    names = [element.find("summary/strong").text for element in details]
-    assert names == ["case_1", "case_2", "case & <3>", "case_0"]
-    assert [element.get("open") for element in details] == ["open", "open", None, None]
+def test_cases_to_look_at_first_come_first_and_say_why(finished):
+    assert [entry["id"] for entry in data_of(finished)["cases"]] == ["case_1", "case_2", "case & <3>", "case_0", "bad"]
+    assert lines_of(finished, "case_1") == {
+        "spleen": (0, []),
+        "left_kidney": (1, ["none of 4 points of its strokes was found again"]),
+    }
+    assert lines_of(finished, "case_2") == {
+        "": (1, ["the values are clipped to -50 to 150"]),
+        # spleens 6 wide, shifted by 2: Dice 2 * 4 / 12
+        "spleen": (1, ["transferred and final label disagree: Dice 0.67"]),
+        "left_kidney": (0, []),
+    }
+    assert lines_of(finished, "case & <3>") == {"spleen": (0, []), "left_kidney": (0, [])}
+    assert lines_of(finished, "bad") == {"": (1, ["the volume is constant: the value 0 everywhere"])}
+
+
+def test_each_failure_is_told_once(finished):
+    texts = data_of(finished)["texts"]
+    assert texts and len(texts) == len(set(texts))
+    page = finished.read_text(encoding="utf-8")
+    beside = [file.read_text(encoding="ascii") for file in (finished.parent / "cases").iterdir()]
+    for text in texts:
+        assert page.count(script_json(text)[1:-1]) == 1, text
+        assert not [content for content in beside if text in content], text
+
+
+@pytest.mark.parametrize("word", ["pseudo label", "kept by rule", "Weight", "robust z", "propagated", "votes"])
+def test_no_word_needs_a_glossary(finished, word):
+    assert word not in text_of(finished)
 
 
 def test_the_modes_own_networks_have_a_curve(output):
@@ -87,22 +136,22 @@ def test_the_modes_own_networks_have_a_curve(output):
     [
         (
             {"name": "probabilities", "levels": [], "least_point_probability": 0.8, "point_reach_mm": 24.0},
-            "probabilities (probability above 0.8, moved by at most 24 mm)",
+            "its class is more probable than 0.8, it is moved by at most 24 mm",
         ),
         (
             {"name": "first_round", "levels": ["fine"], "cycle_mm": 16.0, "tissue_tolerance": 0.08, "tau": None},
-            "first_round (fine, back within 16 mm, tissue within 0.08 of the strokes' intensity)",
+            "it comes back within 16 mm, its intensity is within 0.08 of the strokes'",
         ),
     ],
 )
 def test_what_a_kept_point_had_to_fulfil_is_told(output, rule, words):
     for case in CASES:
         propagate(output, case, rule=rule)
-    assert f"points kept by rule {words}" in text_of(write_report(output))
+    assert f"A stroke point counts as found if {words}" in text_of(write_report(output))
 
 
 def test_the_support_mask_is_outlined_and_says_what_opening_took(output):
-    before = write_report(output).read_text(encoding="utf-8")
+    before = beside(write_report(output), "strokes", "case_0")
     grown = WorkFolder(output).support_mask
     save(grown.path, label_map(), "case_0")
     record = PseudoLabelRecord(
@@ -117,7 +166,7 @@ def test_the_support_mask_is_outlined_and_says_what_opening_took(output):
     assert f"run again with --support-mask: {grown.label('case_0')}" in text
     assert text.count("opening cut off") == 1 and "opening cut off 25% of what grew" in text
     assert text.count("no clear border") == 1 and "no clear border (border confidence 0.72)" in text
-    assert path.read_text(encoding="utf-8").count('class="c pseudo"') > before.count('class="c pseudo"')
+    assert beside(path, "strokes", "case_0").count('class="c pseudo"') > before.count('class="c pseudo"') == 0
     given = WorkFolder(output).pseudo_labels.label("case_0")
     write_json(output / "run.json", {"support_mask": str(given)})
     text = text_of(write_report(output))
@@ -149,26 +198,17 @@ def test_scores_of_the_evaluation_are_shown(output):
     summary = {"dice_mean": 0.9, "dice_sd": 0.02, "hd95_mean_mm": 4.0, "hd95_sd_mm": None, "n": 3, "absent": 1}
     content = {"cases": {"case_1": {"spleen": score}}, "classes": {"spleen": summary}, "mean_dice": 0.9}
     write_json(output / "report" / "metrics.json", content)
-    text = text_of(write_report(output))
-    assert "Mean Dice over classes 0.900." in text
+    path = write_report(output)
+    text = text_of(path)
+    assert "Mean Dice over organs 0.900." in text
     assert "spleen 0.900 ± 0.020 4.0 – 3 1" in text
-    assert "case_1 spleen 0.910 4.2 – ok" in text
+    row = next(row for row in panel_of(path, "case_1").iter("tr") if "spleen" in "".join(row.itertext()))
+    assert [cell.text for cell in row][-2:] == ["4.2", "ok"]
 
 
-def test_pictures_stop_at_the_budget(output):
-    text = text_of(write_report(output, page_bytes=1))
-    assert text.count("The page's budget for pictures went to the cases ranked before this one.") == len(CASES) - 1
-
-
-def test_many_cases_and_classes_get_smaller_pictures():
-    assert tile_pixels(len(CASES), len(CLASSES)) == PIXEL_RANGE[1]
-    assert 25 * 14 * 3 * tile_pixels(25, 13) ** 2 * BYTES_PER_PIXEL < PAGE_BUDGET_BYTES
-
-
-def test_strange_names_are_escaped(finished):
-    markup = finished.read_text(encoding="utf-8")
-    assert "case & <3>" not in markup
-    assert "case & <3>" in unescape(markup)
+def test_many_classes_get_smaller_pictures():
+    assert tile_pixels(len(CLASSES)) == PIXEL_RANGE[1]
+    assert 14 * 3 * tile_pixels(13) ** 2 * BYTES_PER_PIXEL <= PICTURE_BUDGET_BYTES < 14 * 3 * 320**2 * BYTES_PER_PIXEL
 
 
 def test_what_was_remarked_on_the_strokes_is_said(output):
@@ -181,3 +221,23 @@ def test_what_was_remarked_on_the_strokes_is_said(output):
     assert "Look here: spleen grew from 1 ml to <2> ml" in text
     write_json(work.scribble_remarks, ["another thing"])
     assert "Look here: spleen: its" not in text_of(write_report(output))
+
+
+def test_one_case_can_have_a_page_of_its_own(output, capsys):
+    main(["report", "--output", str(output), "--case", "case & <3>"])
+    path = output / "report" / "case_case & <3>.html"
+    assert f"report: {path}" in capsys.readouterr().out and (output / "report" / "index.html").is_file()
+    tree = tree_of(path)
+    assert [entry["id"] for entry in data_of(path)["cases"]] == ["case & <3>"] and data_of(path)["ticks"] is False
+    assert data_of(path)["open"] == key_of("case & <3>")
+    within = {one.get("id"): one.text for one in tree.iter("script") if one.get("type") == "application/json"}
+    for kind in ("panel", "volume"):
+        assert json.loads(within[f"{kind}-{key_of('case & <3>')}"]) == beside(path, kind, "case & <3>")
+    assert not [one for one in tree.iter("script") if one.get("src")]
+    assert path.stat().st_size > VIEWER_FILE.stat().st_size, "the viewer is within it"
+
+
+def test_a_case_that_is_not_there_is_named(output):
+    with pytest.raises(BundleError, match=r"there is no such case(.|\n)*found: case_9"):
+        write_report(output, alone="case_9")
+    assert not (output / "report").exists()

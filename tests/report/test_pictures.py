@@ -68,13 +68,13 @@ def test_points_contours_and_proportions_are_true_to_millimetres():
     view = view_around((0, 0, 0), (9, 9, 9), (3, 6, 5), volume, smallest_mm=0)
     assert view.side_mm == 40
     points = Points(np.array([[3.0, 6, 5], [0, 0, 0]]), np.array([True, False]), ["near", "far"], "#fff")
-    contour = Contours(RasVolume(labels, affine), 3, "kidney", "prediction", "#fff")
+    contour = Contours(RasVolume(labels, affine), 3, "kidney, final label", "prediction", "#fff")
     axial = three_planes(volume, view, 64, [contour], [points]).split("</svg>")[0]
     # x = 20 - (i - 4.5) * 2, y = 20 - (j - 4.5) * 3
     assert '<circle class="kept" cx="23.0" cy="15.5"' in axial
     assert '<path class="far dropped" stroke="#fff" d="M29 34h.1"/>' in axial
     assert '<image x="10.00" y="5.00" width="20.00" height="30.00"' in axial
-    outline = re.search(r'd="M([^"Z]+)Z"><title>kidney, prediction', axial)
+    outline = re.search(r'd="M([^"Z]+)Z"><title>kidney, final label', axial)
     xy = np.array(outline.group(1).split(), dtype=float).reshape(-1, 2)
     # the outline runs half-way between voxel centres: i from 1.5 to 4.5, j from 5.5 to 7.5
     np.testing.assert_allclose(xy.max(axis=0), [26, 17], atol=0.05)

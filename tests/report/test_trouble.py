@@ -44,12 +44,36 @@ def test_ranking_weighs_every_sign():
         "finer": 0.0,
     }
     assert list(ranking) == list(weights)
-    assert ranking["few"].signs[0].reason == "spleen: only 2 of 10 points kept"
-    assert "2000 ml, much larger than usual" in ranking["huge"].signs[0].reason
-    assert "the prediction is empty" in ranking["empty"].signs[0].reason
-    reason = "spleen: not where the support's would be: Dice 0.30; predicted Dice 0.40"
-    assert [sign.reason for sign in ranking["flagged"].signs] == [reason]
-    assert "score low, mean 0.30 (z −5.4)" in ranking["weak"].signs[0].reason
+    reasons = {case: [sign.reason for sign in entry.of_class("spleen")] for case, entry in ranking.items()}
+    assert reasons == {
+        "empty": ["the final label is empty"],
+        "lost": ["none of 10 points of its strokes was found again"],
+        "huge": ["2000 ml is much larger than usual: median 200 ml"],
+        "flagged": ["not where the support's would be: Dice 0.30"],
+        "apart": ["transferred and final label disagree: Dice 0.40"],
+        "weak": ["the points of its strokes fit badly: mean score 0.30"],
+        "few": ["only 2 of 10 points of its strokes were found again"],
+        "fine": [],
+        "finer": [],
+    }
+
+
+def test_where_the_self_check_has_judged_a_class_its_word_alone_counts():
+    doubtful = {"kept": 1, "dice": {("pseudo", "prediction"): 0.1}}
+    checked = class_result(**doubtful, predicted_dice=0.9, volume_ml={"prediction": 5.0})
+    empty = class_result(**doubtful, predicted_dice=0.9, volume_ml={"prediction": 0.0})
+    results = {"checked": checked, "empty": empty, "unchecked": class_result(**doubtful)}
+    ranking = rank_cases({case: CaseResult(case, {"spleen": result}) for case, result in results.items()})
+    reasons = {entry.case: [sign.reason for sign in entry.signs] for entry in ranking}
+    assert reasons["checked"] == [] and reasons["empty"] == ["the final label is empty"]
+    assert len(reasons["unchecked"]) == 2
+
+
+def test_what_is_odd_about_a_volume_is_about_the_whole_case():
+    result = CaseResult("odd", {"spleen": class_result()}, warnings=("the values are clipped",))
+    (entry,) = rank_cases({"odd": result})
+    assert [sign.reason for sign in entry.of_class(None)] == ["the values are clipped"] and entry.total == 1
+    assert entry.of_class("spleen") == []
 
 
 def test_small_cohorts_are_not_judged_by_their_spread():

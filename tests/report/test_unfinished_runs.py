@@ -16,9 +16,9 @@ def test_partial_run_says_what_is_missing(output):
     (output / "pseudo_labels" / "case_2.nii.gz").unlink()
     (output / "propagation" / "case_2.json").unlink()
     text = text_of(write_report(output))
-    assert "inference did not run" in text
-    assert "There is no pseudo label for this case." in text
-    assert "Not propagated yet: there are no points for this case." in text
+    assert "There is no final label for this case, nor for any other: the network did not run yet." in text
+    assert "There is no transferred label for this case." in text
+    assert "Labels were not sent to this case yet." in text
     assert "Label correction did not run: no flips are recorded." in text
     assert "No times are recorded" in text
 
@@ -44,7 +44,7 @@ def test_damaged_files_become_sentences(output):
     text = text_of(write_report(output))
     assert "case_0.json is damaged and was left out." in text
     assert "case_2.json is damaged and was left out." in text
-    assert "case_2.nii.gz of the pseudo maps cannot be read" in text
+    assert "The transferred label, case_2.nii.gz, cannot be read" in text
     assert "No pictures: [stage report] the volume cannot be read" in text
     assert "No training curve in prnet/coarse" in text
 

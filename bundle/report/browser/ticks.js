@@ -1,0 +1,79 @@
+// Which cases are right as they are, and which are to be corrected; kept in this browser.
+const STORE = "oneshot-report-" + data.run;
+const ACCEPTED = "accepted";
+const TO_CORRECT = "to correct";
+let storeWorks = true;
+const ticks = storedTicks();
+
+// Case -> [tick, label map]; one about a label map that has changed is gone.
+function storedTicks() {
+  try {
+    const stored = new Map(Object.entries(JSON.parse(localStorage.getItem(STORE) || "{}")));
+    return new Map(data.cases.filter((entry) => {
+      const [tick, map] = stored.get(entry.id) || [];
+      return (tick === ACCEPTED || tick === TO_CORRECT) && map === entry.map;
+    }).map((entry) => [entry.id, stored.get(entry.id)[0]]));
+  } catch {
+    storeWorks = false;
+    return new Map();
+  }
+}
+
+function canBeTicked(entry) {
+  return data.ticks && entry.map !== null && (entry.role === "unlabelled" || entry.role === "accepted");
+}
+
+function tickOf(entry) {
+  return ticks.get(entry.id) || null;
+}
+
+function tickMark(entry) {
+  return { [ACCEPTED]: "✓", [TO_CORRECT]: "✎" }[tickOf(entry)] || "";
+}
+
+function setTick(entry, tick) {
+  if (tick === null) ticks.delete(entry.id);
+  else ticks.set(entry.id, tick);
+  const kept = data.cases.filter(tickOf).map((one) => [one.id, [tickOf(one), one.map]]);
+  try {
+    localStorage.setItem(STORE, JSON.stringify(Object.fromEntries(kept)));
+  } catch {
+    storeWorks = false;
+  }
+  for (const mark of document.querySelectorAll(".tick-mark")) {
+    if (mark.dataset.case === entry.key) mark.textContent = tickMark(entry);
+  }
+  showTicked();
+}
+
+function acceptedCases() {
+  return data.cases.filter((entry) => canBeTicked(entry) && tickOf(entry) === ACCEPTED).map((entry) => entry.id);
+}
+
+function showTicked() {
+  const told = document.getElementById("ticked");
+  if (!told) return;
+  const toCorrect = data.cases.filter((entry) => tickOf(entry) === TO_CORRECT).length;
+  told.textContent = `Right as they are: ${acceptedCases().length}. To correct: ${toCorrect}.`
+    + (storeWorks ? "" : " This browser keeps no ticks: save the list before you close the page.");
+  document.getElementById("save-accepted").disabled = acceptedCases().length === 0;
+}
+
+function tickButtons(entry) {
+  if (!canBeTicked(entry)) return null;
+  const choices = [[ACCEPTED, "Right as it is", "a"], [TO_CORRECT, "To correct", "c"]];
+  const buttons = choices.map(([tick, words, key]) => element("button", {
+    type: "button", "data-tick": tick, "aria-pressed": String(tickOf(entry) === tick), title: "key " + key,
+    onclick: () => {
+      setTick(entry, tickOf(entry) === tick ? null : tick);
+      for (const button of buttons) button.setAttribute("aria-pressed", String(tickOf(entry) === button.dataset.tick));
+    },
+  }, words));
+  return element("span", { class: "tick-buttons" }, ...buttons);
+}
+
+function startTicks() {
+  const save = document.getElementById("save-accepted");
+  if (save) save.addEventListener("click", () => saveFile("accepted.txt", acceptedCases().join("\n") + "\n"));
+  showTicked();
+}
