@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from scripts.common.errors import BundleError
 
-LEAST_DEVIATION = 1e-6  # of grey values; below, an image is flat
+LEAST_VARIANCE = 1e-12  # of grey values; below, an image is flat
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class RegistrationSettings:
         registration_fine_window_voxels: the same in the last steps.
         registration_smoothness: weight of the displacement's squared slope against the images' correlation.
         registration_fine_smoothness: the same in the last steps, of the slope of what they add.
-        registration_noise: where the grey values of 3 x 3 x 3 voxels have the standard deviation s, `s / (s + noise)`
-            of what the last steps add is kept.
+        registration_noise: standard deviation of grey values in [0, 1] that is no contrast. Where 3 x 3 x 3 voxels
+            have the deviation s, `s^2 / (s^2 + noise^2)` of what the last steps add is kept.
         registration_knot_voxels: between the knots of the displacement, but in the last steps.
         registration_means: over 3 x 3 x 3 knots, one after the other; two of them and the linear way between knots
             make about a cubic B-spline.
@@ -101,8 +101,8 @@ def _finely_descended(fixed: Tensor, moving: Tensor, start: Tensor, settings: Re
         registration_knot_voxels=1,
     )
     field = _descended(fixed, moving, start, settings.registration_fine_steps, fine, smooth_from_start=True)
-    contrast = torch.minimum(_deviation(fixed), _deviation(_warp()(moving, start)))
-    kept = contrast / (contrast + settings.registration_noise).clamp(min=LEAST_DEVIATION)
+    variance = torch.minimum(_variance(fixed), _variance(_warp()(moving, start)))
+    kept = variance / (variance + settings.registration_noise**2).clamp(min=LEAST_VARIANCE)
     return start + _smooth(kept, 1) * (field - start)
 
 
@@ -151,9 +151,9 @@ def _smooth(knots: Tensor, means: int) -> Tensor:
     return knots
 
 
-def _deviation(image: Tensor) -> Tensor:
-    """Standard deviation of the 3 x 3 x 3 voxels around each."""
-    return (_smooth(image.square(), 1) - _smooth(image, 1).square()).clamp(min=0).sqrt()
+def _variance(image: Tensor) -> Tensor:
+    """Of the 3 x 3 x 3 voxels around each."""
+    return (_smooth(image.square(), 1) - _smooth(image, 1).square()).clamp(min=0)
 
 
 def _slope(knots: Tensor) -> Tensor:
