@@ -51,7 +51,7 @@ class RegistrationSettings:
     registration_fine_window_voxels: int = 3
     registration_smoothness: float = 0.03
     registration_fine_smoothness: float = 0.1
-    registration_noise: float = 0.02
+    registration_noise: float = 0.01
     registration_knot_voxels: int = 3
     registration_means: int = 2
     registration_rate_voxels: float = 0.5
