@@ -47,18 +47,20 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
                 places=network | mask | {"propagation_dir": str(work.first_round.path)},
                 fills=(work.first_round.path,),
             ),
-            _labels("first_round_labels", work.first_round, work.first_round_labels, {}),
+            _labels("first_round_labels", work.first_round, work.first_round_labels, {}, grown),
             CaseByCase(
                 "label_fusion",
                 places={**network, "accepted": accepted},
                 fills=(work.propagation.path, work.on_support.path),
             ),
-            _labels("pseudo_labels", work.propagation, work.pseudo_labels, kept),
-            _labels("on_support_labels", work.on_support, work.on_support_labels, {}, work.on_support.path.exists),
+            _labels("pseudo_labels", work.propagation, work.pseudo_labels, kept, grown),
+            _labels(
+                "on_support_labels", work.on_support, work.on_support_labels, {}, grown, work.on_support.path.exists
+            ),
             _check("self_check_pseudo_labels", work.pseudo_labels, work.self_check_pseudo_labels, mask, grown),
         ),
         # What is too much in one case, a network claims in all: these labels are rather too small.
-        training_labels=(_labels("training_labels", work.propagation, work.training_labels, given),),
+        training_labels=(_labels("training_labels", work.propagation, work.training_labels, given, grown),),
         segmentation=Training(
             "segmentation",
             places={
@@ -81,7 +83,7 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
         inference=(
             Inference("inference", network=work.segmentation, labels=work.network, with_probabilities=True),
             CaseByCase("ensemble", fills=(work.ensemble.path,)),
-            _labels("predictions", work.ensemble, work.predictions, kept),
+            _labels("predictions", work.ensemble, work.predictions, kept, grown),
         ),
         self_check=(_check("self_check", work.predictions, work.self_check, mask, grown),),
     )
@@ -92,10 +94,15 @@ def _labels(
     propagation: PropagationFolder,
     labels: LabelFolder,
     given: Mapping[str, str],
+    grown: str | None,
     condition: Callable[[], bool] = always,
 ) -> CaseByCase:
-    """Label maps grown from points and class probabilities; `given`: case -> label map that is taken as it is."""
+    """Label maps grown from points and class probabilities.
+
+    `given`: case -> label map that is taken as it is; `grown`: as for `_check`.
+    """
     places = {"propagation_dir": str(propagation.path), "labels_dir": str(labels.path), "given": dict(given)}
+    places["support_mask_record"] = grown
     return CaseByCase(title, config="pseudo_labels", places=places, fills=(labels.path,), condition=condition)
 
 

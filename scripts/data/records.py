@@ -199,6 +199,7 @@ class PseudoLabelRecord:
         volume_ml: class -> volume.
         opened_share: class -> share of its volume that opening by reconstruction took.
         border_confidence: class -> how far the image, not a growth limit, made its border.
+        kinds: class -> what its strokes say it is, of a support mask.
         settings: that it grew with.
     """
 
@@ -209,6 +210,7 @@ class PseudoLabelRecord:
     volume_ml: Mapping[str, float] = field(default_factory=dict)
     opened_share: Mapping[str, float] = field(default_factory=dict)
     border_confidence: Mapping[str, float] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -221,6 +223,7 @@ class PseudoLabelRecord:
             "volume_ml": dict(self.volume_ml),
             "opened_share": dict(self.opened_share),
             "border_confidence": dict(self.border_confidence),
+            "kinds": dict(self.kinds),
             "settings": dict(self.settings),
         }
 

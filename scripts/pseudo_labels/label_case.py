@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -72,6 +72,7 @@ def label_case(
     network: TrainedPRNet | None = None,
     device: torch.device | str = "cpu",
     support_volume_ml: Mapping[str, float] | None = None,
+    with_edges: Collection[str] = (),
 ) -> PseudoLabel:
     """Every voxel goes to the class whose seeds are geodesically nearest.
 
@@ -88,6 +89,7 @@ def label_case(
         network: the fine PRNet, needed with `refine` only.
         device: where distances and features are computed.
         support_volume_ml: class -> volume of the support's mask, for its limits; None for the support itself.
+        with_edges: classes that the image has edges inside, see `decided_by_class`.
 
     Raises:
         BundleError: as `geodesic_distance`.
@@ -104,8 +106,9 @@ def label_case(
         distances = refined_distances(distances, seen, network.network, settings, device)
     sizes = None if support_volume_ml is None else support_sizes(points, support_volume_ml, classes)
     processed = post_processed(distances, seeds, spacing_of(image.affine), settings, sizes)
-    channels = label_on_grid(processed.distances, image.affine, shape, affine, settings, probable)
     name_of = dict(enumerate(classes, start=1))
+    edged = [channel for channel, name in name_of.items() if name in with_edges]
+    channels = label_on_grid(processed.distances, image.affine, shape, affine, settings, probable, edged)
     return PseudoLabel(
         channels=channels,
         not_located=tuple(name for channel, name in name_of.items() if not (channels == channel).any()),

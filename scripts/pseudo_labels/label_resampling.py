@@ -7,7 +7,7 @@ probabilities: its seeds were too few, or none, or it leaked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import nibabel as nib
 import numpy as np
@@ -30,6 +30,7 @@ def label_on_grid(
     affine: np.ndarray,
     settings: GeodesicSettings,
     probabilities: ClassProbabilities | None = None,
+    with_edges: Collection[int] = (),
 ) -> np.ndarray:
     """Channels on the grid of `shape` and `affine` from canonical distances, made finer linearly.
 
@@ -40,6 +41,7 @@ def label_on_grid(
         affine: (4, 4) of that.
         settings: `largest_component`, `least_expected_share`, `undecided_margin` and `truncation` count.
         probabilities: by which each class's mask is judged, see `decided_by_class`; None leaves it as it grew.
+        with_edges: see there.
 
     Returns:
         uint8 of `shape`, `UNDECIDED` where two classes are nearly as near.
@@ -53,7 +55,7 @@ def label_on_grid(
     if settings.largest_component:
         label = largest_parts(label)
     if probabilities is not None and settings.least_expected_share:
-        label = decided_by_class(label, canonical_affine, probabilities, settings.least_expected_share)
+        label = decided_by_class(label, canonical_affine, probabilities, settings.least_expected_share, with_edges)
         label = largest_parts(label) if settings.largest_component else label
     if settings.undecided_margin:
         close = second - nearest < settings.undecided_margin * settings.truncation
@@ -62,7 +64,11 @@ def label_on_grid(
 
 
 def decided_by_class(
-    label: np.ndarray, affine: np.ndarray, probabilities: ClassProbabilities, least_share: float
+    label: np.ndarray,
+    affine: np.ndarray,
+    probabilities: ClassProbabilities,
+    least_share: float,
+    with_edges: Collection[int] = (),
 ) -> np.ndarray:
     """Channels where a class whose geodesic mask fits its probabilities badly has its likely voxels instead.
 
@@ -73,6 +79,8 @@ def decided_by_class(
         affine: (4, 4) of its grid, whose axes are parallel to the probabilities'.
         probabilities: of the case.
         least_share: a geodesic mask stays if its expected Dice is at least this share of the likely voxels'.
+        with_edges: channels whose geodesic mask stays only if its expected Dice is no lower: the image has edges inside
+            them, so that it may draw a border where there is none.
     """
     decided = label.copy()
     holder = np.zeros(label.shape, dtype=np.float32)  # the probability of the class that has a voxel
@@ -81,7 +89,8 @@ def decided_by_class(
     for channel, coarse in enumerate(probabilities.array[1:].astype(np.float32), start=1):
         share = onto_grid(coarse, to_probabilities, label.shape, order=1, outside=0.0, parallel=True)
         geodesic, likely = label == channel, share >= best_mask(coarse).limit
-        if expected_dice(geodesic, share) >= least_share * expected_dice(likely, share):
+        least = 1.0 if channel in with_edges else least_share
+        if expected_dice(geodesic, share) >= least * expected_dice(likely, share):
             holder[geodesic] = share[geodesic]
             continue
         decided[geodesic] = 0

@@ -27,6 +27,7 @@ from scripts.data.resampling import canonical
 from scripts.data.volume_cache import at_spacing
 from scripts.data.volume_io import Volume, read_labels, read_volume
 from scripts.networks.prnet_weights import TrainedPRNet, load_prnet
+from scripts.pseudo_labels.kinds.stroke_kind import Kind
 from scripts.pseudo_labels.label_case import PseudoLabel, WorkingVolume, label_case
 from scripts.pseudo_labels.settings import STAGE, GeodesicSettings
 
@@ -42,6 +43,7 @@ class PseudoLabelStage(CaseStage):
         fine_dir: folder of the fine PRNet; needed for refinement only.
         device: where distances and features are computed.
         given: case -> label map on its own grid that the user accepted; it is taken as it is.
+        support_mask_record: says of which kind the support's organs are; None, or a missing one, of none.
 
     Raises:
         BundleError: a given label map is missing; or refinement is on and the network is missing, or the grid is not
@@ -59,8 +61,10 @@ class PseudoLabelStage(CaseStage):
         fine_dir: str | Path | None = None,
         device: torch.device | str = "cpu",
         given: Mapping[str, str | Path] | None = None,
+        support_mask_record: str | Path | None = None,
     ) -> None:
         self.cohort = cohort
+        self.support_mask_record = None if support_mask_record is None else Path(support_mask_record)
         self.propagation = PropagationFolder(Path(propagation_dir))
         self.labels = LabelFolder(Path(labels_dir))
         self.settings = settings or GeodesicSettings()
@@ -101,6 +105,7 @@ class PseudoLabelStage(CaseStage):
             "probabilities": self._probabilities_hash(case),
             "working_spacing_mm": self.cohort.spacing_mm,
             "network": self._network_hash,
+            "with_edges": self._with_edges,
             **({} if self.settings.support_limits is None else {"support": self._support_volume_ml(case)}),
         }
 
@@ -141,7 +146,16 @@ class PseudoLabelStage(CaseStage):
             self._network,
             self.device,
             self._support_volume_ml(name),
+            self._with_edges,
         )
+
+    @cached_property
+    def _with_edges(self) -> list[str]:
+        """Classes that hold air and its wall."""
+        if self.support_mask_record is None or not self.support_mask_record.exists():
+            return []
+        kinds = PseudoLabelRecord.read(self.support_mask_record).kinds
+        return sorted(name for name, kind in kinds.items() if kind == Kind.WALLED.value)
 
     def _support_volume_ml(self, name: str) -> Mapping[str, float] | None:
         """Class -> volume in the support; None where it limits nothing."""

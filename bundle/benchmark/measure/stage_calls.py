@@ -32,7 +32,8 @@ def grow_label_maps(
 ) -> None:
     """Label maps of the pipeline's cases from points and class probabilities that lie elsewhere."""
     settings = component(pipeline.settings, "pseudo_labels", "settings")
-    PseudoLabelStage(pipeline.cohort, propagation.path, labels.path, settings).run(cases)
+    record = pipeline.support_mask_record()
+    PseudoLabelStage(pipeline.cohort, propagation.path, labels.path, settings, support_mask_record=record).run(cases)
 
 
 def join_network(pipeline: Pipeline, network: LabelFolder, cases: Sequence[str]) -> None:
