@@ -58,13 +58,13 @@ DECIDED = np.diag([2.0, 3.0, 5.0, 1.0])
 SURE = (0.9, 0.9, 0.0, 0.0, 0.0, 0.0)
 
 
-def decided(label, *classes, least_share=0.9, affine=DECIDED):
+def decided(label, *classes, least_share=0.9, affine=DECIDED, with_edges=()):
     """Channels along the line, from those of the geodesic masks and the probabilities of each class."""
     shares = np.array(classes, dtype=np.float32)[:, :, None, None]
     probabilities = ClassProbabilities(np.concatenate([1 - shares.sum(axis=0, keepdims=True), shares]), DECIDED)
     geodesic = np.array(label, dtype=np.uint8)[:, None, None]
     before = geodesic.copy()
-    result = decided_by_class(geodesic, affine, probabilities, least_share)
+    result = decided_by_class(geodesic, affine, probabilities, least_share, with_edges)
     np.testing.assert_array_equal(geodesic, before)
     assert result.dtype == np.uint8
     return result[:, 0, 0].tolist()
@@ -78,6 +78,15 @@ def test_a_mask_that_fits_stays_and_a_lost_class_has_its_likely_voxels():
 def test_a_mask_that_leaked_stays_up_to_the_least_share(least_share, expected):
     """Expected Dice 3.6 / 6.8 = 0.53, of the likely voxels 3.6 / 3.8 = 0.95: a share of 0.56."""
     assert decided([1, 1, 1, 1, 1, 0], SURE, least_share=least_share) == expected
+
+
+def test_a_mask_with_edges_inside_stays_only_if_it_costs_nothing():
+    """Expected Dice 2 * 1.8 / (2 + 2.5) = 0.8 with the limit at 0.7, all three voxels 2 * 2.5 / (3 + 2.5) = 0.91."""
+    shares = (0.9, 0.9, 0.7, 0, 0, 0)
+    assert decided([1, 1, 0, 0, 0, 0], shares, least_share=0.8) == [1, 1, 0, 0, 0, 0]
+    assert decided([1, 1, 0, 0, 0, 0], shares, least_share=0.8, with_edges=[2]) == [1, 1, 0, 0, 0, 0]
+    assert decided([1, 1, 0, 0, 0, 0], shares, least_share=0.8, with_edges=[1]) == [1, 1, 1, 0, 0, 0]
+    assert decided([1, 1, 1, 0, 0, 0], shares, least_share=0.8, with_edges=[1]) == [1, 1, 1, 0, 0, 0]
 
 
 @pytest.mark.parametrize(("probability", "expected"), [(0.3, [1, 1, 1, 2, 0]), (0.5, [1, 1, 2, 2, 0])])
