@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ from bundle.report.browser.volume_data import small_volume
 from bundle.report.case_results import CaseResult, open_maps
 from bundle.report.cases import case_panel
 from bundle.report.markup import MAP_WORDS
-from bundle.report.run import Run
+from bundle.report.run import Run, tolerant
 from bundle.report.support import support_mask, support_mask_path
 from bundle.report.volumes import open_image
-from scripts.common.errors import BundleError
 from scripts.data.gate.modality import CT
 from scripts.data.volume_io import Volume
 
@@ -40,13 +38,15 @@ def keep_volume(run: Run, result: CaseResult, folder: Path) -> None:
         return
     maps, mask = run.label_maps(result.id), support_mask_path(run) if result.id == run.support else None
     inputs = [list(maps), dict(run.classes), state_of(path, *maps.values(), mask)]
-    with suppress(BundleError):  # the panel says that the image cannot be read
-        keep_data_file(folder / f"{key}_volume.js", "volume", key, inputs, lambda: _volume(run, result, path))
+    keep_data_file(folder / f"{key}_volume.js", "volume", key, inputs, lambda: _volume(run, result, path))
 
 
-def _volume(run: Run, result: CaseResult, path: Path) -> dict[str, Any]:
-    """What the viewer shows of a case, and where it finds each class."""
-    image, (maps, _) = open_image(path), open_maps(run.label_maps(result.id), run.classes)
+def _volume(run: Run, result: CaseResult, path: Path) -> dict[str, Any] | None:
+    """What the viewer shows of a case, and where it finds each class; None of an image that cannot be read."""
+    image, _ = tolerant(open_image, path)
+    if image is None:
+        return None  # the panel says why
+    maps, _ = open_maps(run.label_maps(result.id), run.classes)
     mask = support_mask(run, result.id) if result.id == run.support else None
     shown = {MAP_WORDS[name]: maps[name] for name in SHOWN_FIRST if name in maps}
     shown |= {} if mask is None else {"support mask": mask.labels}

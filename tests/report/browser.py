@@ -6,9 +6,9 @@ import base64
 import fcntl
 import json
 import os
+import select
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,6 +103,8 @@ class Page:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._receive], [], [], LONGEST_WAIT_S)
+            assert ready, "the browser does not answer"
             received = os.read(self._receive, 1 << 20)
             assert received, "the browser has ended"
             self._buffer += received
@@ -140,12 +142,9 @@ def opened_browser(profile: Path, *switches: str) -> Iterator[Page]:
     ) as process:
         os.close(to_read)
         os.close(to_write)
-        watch = threading.Timer(LONGEST_WAIT_S, process.kill)
-        watch.start()
         try:
             yield Page(to_send, to_receive)
         finally:
-            watch.cancel()
             process.kill()
             os.close(to_send)
             os.close(to_receive)

@@ -202,6 +202,18 @@ def test_the_viewer_shows_scrolls_and_asks_for_nothing_from_elsewhere(page, repo
     assert [url for url in page.requested if not url.startswith((local, "data:", "blob:"))] == []
 
 
+def test_who_goes_on_quickly_gets_the_last_case(page):
+    open_case(page, "case_2")
+    for key in ("n", "n", "p"):
+        page.press(key)
+    assert page.run("document.querySelector('#panel strong').textContent") == "case & <3>"
+    page.wait_for(VIEWER_READY)
+    time.sleep(1)
+    assert page.run("document.querySelectorAll('canvas').length") == 1 and page.problems == []
+    page.press("Escape")
+    assert page.run("document.getElementById('panel')") is None
+
+
 def test_the_viewer_draws_image_and_label(page, tmp_path):
     open_case(page, "case_1")
     page.wait_for(VIEWER_READY)

@@ -43,7 +43,7 @@ def keep_data_file(file: Path, kind: str, key: str, inputs: Any, make: Callable[
         kind: what it holds, such as "volume".
         key: of the case.
         inputs: what JSON can hold and decides the value.
-        make: computes the value.
+        make: computes the value; None leaves no file.
 
     Raises:
         BundleError: it cannot be written.
@@ -51,7 +51,10 @@ def keep_data_file(file: Path, kind: str, key: str, inputs: Any, make: Callable[
     first_line = f"// {sha256_of_settings([FORMAT, kind, key, inputs])}\n"
     if _first_line(file) == first_line:
         return
-    call = f"oneshotReport.receive({script_json(kind)},{script_json(key)},\n{script_json(make())}\n);\n"
+    value = make()
+    if value is None:
+        return
+    call = f"oneshotReport.receive({script_json(kind)},{script_json(key)},\n{script_json(value)}\n);\n"
     with atomic_path(file) as temporary:
         temporary.write_text(first_line + call, encoding="ascii")
 

@@ -7,6 +7,7 @@ const chosen = { view: window.innerWidth < NARROW ? "axial" : "three", window: n
 const canvas = element("canvas", { tabindex: 0, "aria-label": "viewer" });
 const stage = element("div", { class: "stage" }, canvas); // niivue styles the canvas's parent
 let viewer = null;
+let starting = null;
 let shownCase = null;
 
 function hasWebGl2() {
@@ -23,47 +24,54 @@ function organColours(values) {
   };
 }
 
-async function startViewer() {
+async function newViewer() {
   const library = await loadViewerLibrary();
   viewer = new library.Niivue({
-    backColor: [0, 0, 0, 1], crosshairColor: [1, 1, 1, 0.6], crosshairWidth: 0.15, crosshairWidthUnit: "percent", isRadiologicalConvention: true,
-    sagittalNoseLeft: true, show3Dcrosshair: true, dragAndDropEnabled: false, loadingText: "", logLevel: "error",
-    multiplanarShowRender: library.SHOW_RENDER.ALWAYS, multiplanarLayout: library.MULTIPLANAR_TYPE.AUTO,
-    dragMode: library.DRAG_MODE.windowing, isOrientCube: false, viewModeHotKey: "", clipPlaneHotKey: "",
-    cycleClipPlaneHotKey: "", fontMinPx: 11,
+    backColor: [0, 0, 0, 1], crosshairColor: [1, 1, 1, 0.6], crosshairWidth: 0.15, crosshairWidthUnit: "percent",
+    isRadiologicalConvention: true, sagittalNoseLeft: true, show3Dcrosshair: true, dragAndDropEnabled: false,
+    loadingText: "", logLevel: "error", multiplanarShowRender: library.SHOW_RENDER.ALWAYS,
+    multiplanarLayout: library.MULTIPLANAR_TYPE.AUTO, dragMode: library.DRAG_MODE.windowing, isOrientCube: false,
+    viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", fontMinPx: 11,
   });
   await viewer.attachToCanvas(canvas);
   viewer.onLocationChange = showPlace;
   canvas.addEventListener("keydown", scrollByKey, true);
 }
 
+// Whoever goes on to another case while this one is read does not get it any more.
 async function showVolume(entry, place, organ) {
+  const left = () => view.open !== entry.key || !place.isConnected;
   const volume = await load("volume", entry.key);
-  if (!viewer) await startViewer();
-  if (view.open !== entry.key) return;
+  starting = starting || newViewer();
+  await starting;
   const toolbar = viewerToolbar(volume);
-  place.replaceChildren(toolbar, stage, element("p", { class: "place", "aria-live": "off" }));
-  for (const old of [...viewer.volumes].reverse()) viewer.removeVolume(old);
-  const { NVImage } = window.niivue;
-  const [, low, high] = volume.windows.find(([name]) => name === chosen.window) || volume.windows[0];
-  viewer.addVolume(await NVImage.loadFromBase64({
+  const [, low, high] = volume.windows.find(([name]) => name === chosen.window);
+  const image = await window.niivue.NVImage.loadFromBase64({
     base64: volume.image, name: "image.nii.gz", colormap: "gray", opacity: 1, cal_min: low, cal_max: high,
     trustCalMinMax: false,
-  }));
+  });
+  if (left()) return;
+  place.replaceChildren(toolbar, stage, element("p", { class: "place" }));
+  for (const old of [...viewer.volumes].reverse()) viewer.removeVolume(old);
   shownCase = { entry, volume, place };
+  viewer.addVolume(image);
   await showLabel();
+  if (left()) return;
   showView();
   goTo(organ);
   canvas.focus({ preventScroll: true });
 }
 
 async function showLabel() {
-  const { volume } = shownCase;
+  const [mine, name] = [shownCase, chosen.label];
+  const found = mine.volume.labels.find(([one]) => one === name);
+  const label = found && await window.niivue.NVImage.loadFromBase64({
+    base64: found[1], name: "label.nii.gz", opacity: chosen.opacity,
+  });
+  if (shownCase !== mine || chosen.label !== name) return;
   if (viewer.volumes.length > 1) viewer.removeVolume(viewer.volumes[1]);
-  const found = volume.labels.find(([name]) => name === chosen.label);
-  if (!found) return;
-  const label = await window.niivue.NVImage.loadFromBase64({ base64: found[1], name: "label.nii.gz", opacity: chosen.opacity });
-  label.setColormapLabel(organColours(volume.values));
+  if (!label) return;
+  label.setColormapLabel(organColours(mine.volume.values));
   viewer.addVolume(label);
 }
 
