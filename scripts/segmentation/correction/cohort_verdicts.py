@@ -85,6 +85,7 @@ def plan_round(
     measures: ClassMeasures,
     curves: Sequence[Sequence[float]],
     shrunk: Collection[int],
+    epoch: int,
     settings: GuardSettings,
 ) -> list[ClassPlan]:
     """What this round may do with each of K classes.
@@ -93,14 +94,15 @@ def plan_round(
         measures: of all cases.
         curves: K curves of agreement in training, epoch by epoch.
         shrunk: channels 0..K-1 of the classes that got their first labels back before: they keep them.
+        epoch: after which the round comes.
         settings: the limits.
     """
-    return [_class_plan(measures, k, curve, k in shrunk, settings) for k, curve in enumerate(curves)]
+    late = settings.latest_start_epoch is not None and epoch >= settings.latest_start_epoch
+    started = [late or is_settled(curve, settings.settled_slope) for curve in curves]
+    return [_class_plan(measures, k, start, k in shrunk, settings) for k, start in enumerate(started)]
 
 
-def _class_plan(
-    measures: ClassMeasures, k: int, curve: Sequence[float], shrunk: bool, settings: GuardSettings
-) -> ClassPlan:
+def _class_plan(measures: ClassMeasures, k: int, started: bool, shrunk: bool, settings: GuardSettings) -> ClassPlan:
     has = measures.first[:, k] > 0
     if has.sum() < FEWEST_CASES:
         return ClassPlan(Verdict.UNLIKE, 0.0)
@@ -110,6 +112,6 @@ def _class_plan(
         return ClassPlan(Verdict.SHRANK, usual)
     if np.median(measures.dice[has, k]) < settings.least_network_dice:
         return ClassPlan(Verdict.UNLIKE, usual)
-    if not is_settled(curve, settings.settled_slope):
+    if not started:
         return ClassPlan(Verdict.LEARNING, usual)
     return ClassPlan(Verdict.CORRECTED, usual)

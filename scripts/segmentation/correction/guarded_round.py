@@ -67,7 +67,7 @@ class GuardedRound:
         measures = self._measure(epoch)
         before = self.store.notes().get(SHRUNK, [])
         shrunk = {k for k, name in enumerate(self.names) if name in before}
-        self.plans = plan_round(measures, curves, shrunk, self.settings)
+        self.plans = plan_round(measures, curves, shrunk, epoch, self.settings)
         verdicts = torch.zeros(len(self.dataset), len(self.names))
         for index in self._share():
             item, label = self._found(index)

@@ -18,6 +18,8 @@ class GuardSettings:
         least_network_dice: of the network with the label; below, a class is left alone, in this case or in all.
         settled_slope: a class is corrected once the curve of its agreement rises no faster than this share of its
             steepest rise.
+        latest_start_epoch: from here on it is corrected even if the curve still rises steeply, as in a short training,
+            which learns no label by heart; None waits.
         near_label_mm: how far from its label a class may gain voxels.
         ignored_rounds: rounds for which what is no longer foreground teaches nothing, before it may be background.
         most_round_share: of a class's volume that a round may add, or take.
@@ -30,7 +32,8 @@ class GuardSettings:
     probability_memory: float = 0.5
     least_background_probability: float = 0.99
     least_network_dice: float = 0.5
-    settled_slope: float = 0.5
+    settled_slope: float = 0.1
+    latest_start_epoch: int | None = None
     near_label_mm: float = 24.0
     ignored_rounds: int = 2
     most_round_share: float = 0.1

@@ -9,9 +9,9 @@ SETTLED = [0.5, 0.7, 0.75, 0.77, 0.78, 0.78, 0.78, 0.78]
 RISING = [0.1, 0.2, 0.3, 0.4, 0.5]
 
 
-def plan(first, label, dice, curve=SETTLED, shrunk=()):
+def plan(first, label, dice, curve=SETTLED, shrunk=(), epoch=19):
     measures = ClassMeasures(*(np.array(values, float)[:, None] for values in (first, label, dice)))
-    return plan_round(measures, [curve], shrunk, GuardSettings())[0]
+    return plan_round(measures, [curve], shrunk, epoch, GuardSettings(latest_start_epoch=20))[0]
 
 
 def test_measures_count_voxels_and_compare_them_with_the_network():
@@ -24,6 +24,11 @@ def test_a_class_is_corrected_once_the_network_knows_it():
     assert plan([100, 300, 200], [100, 300, 200], [0.6, 0.7, 0.4]) == (plan_of(Verdict.CORRECTED, 200))
     assert plan([100, 300, 200], [100, 300, 200], [0.6, 0.7, 0.4], RISING) == plan_of(Verdict.LEARNING, 200)
     assert plan([100, 300, 200], [100, 300, 200], [0.4, 0.7, 0.4]) == plan_of(Verdict.UNLIKE, 200)
+
+
+def test_a_short_training_need_not_settle():
+    assert plan([9, 9], [9, 9], [0.9, 0.9], RISING, epoch=20).verdict is Verdict.CORRECTED
+    assert plan([9, 9], [9, 9], [0.4, 0.4], RISING, epoch=20).verdict is Verdict.UNLIKE
 
 
 def test_cases_without_the_class_say_nothing_of_it():
