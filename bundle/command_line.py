@@ -30,15 +30,11 @@ INTERRUPTED = 130  # exit status, as shells have it for SIGINT
 
 
 def main(arguments: Sequence[str] | None = None, program: str = CHECKOUT) -> None:
-    """Run one command.
+    """Run one command of the command line, which is called `program` here.
 
     Other processes are kept out of its output folder from before anything is read there until the command ends. A
     problem the user can act on is printed as one error, exit status 2; of a fault of the program, status 1, there is a
     traceback, too. Where nobody reads the output (`| head`), the command ends without a word.
-
-    Args:
-        arguments: of the command line; None takes those of the process.
-        program: how the command line is called here.
     """
     try:
         try:
