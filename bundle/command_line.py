@@ -30,7 +30,7 @@ INTERRUPTED = 130  # exit status, as shells have it for SIGINT
 
 
 def main(arguments: Sequence[str] | None = None, program: str = CHECKOUT) -> None:
-    """Run one command.
+    """Run one command of the command line, which is called `program` here.
 
     Other processes are kept out of its output folder from before anything is read there until the command ends. A
     problem the user can act on is printed as one error, exit status 2; of a fault of the program, status 1, there is a

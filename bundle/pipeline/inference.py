@@ -115,21 +115,21 @@ def _infer_volumes(
     }
     todo = labels.clear(inputs, converted)
     verdicts.recall(labels.labels, set(inputs) - set(todo))
-    progress.begin((name, name) for name in (READING, "inference"))
-    with progress.stage(READING):
+    with progress.ahead(READING):
         chosen = {case: volumes[case] for case in todo}
         admitted = admit_volumes(chosen, output, modality, partial(counted, name=READING))
-    verdicts.add(admitted)
-    done = [case for case in inputs if case not in admitted.left_out]
-    if not done:
-        raise BundleError(
-            "there is no volume to segment",
-            stage="inference",
-            file=images,
-            expected=f"volumes of {modality.name.upper()}",
-            found="; ".join(left_out_lines(verdicts.left_out)) or "none",
-        )
+        verdicts.add(admitted)
+        done = [case for case in inputs if case not in admitted.left_out]
+        if not done:
+            raise BundleError(
+                "there is no volume to segment",
+                stage="inference",
+                file=images,
+                expected=f"volumes of {modality.name.upper()}",
+                found="; ".join(left_out_lines(verdicts.left_out)) or "none",
+            )
     verdicts.write(labels.labels, volumes)  # a run that is cut short and goes on knows them
+    progress.begin([("inference", "inference")])
     with progress.stage("inference"):
         if admitted.items:
             run_config(
