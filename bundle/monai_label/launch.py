@@ -158,5 +158,5 @@ def log_config(file: Path) -> dict[str, object]:
             "plain_file": {**rotating, "formatter": "plain"},
         },
         "root": {"level": "INFO", "handlers": ["console", "file"]},
-        "loggers": {"task_train": both, "urllib3.connectionpool": {"level": "ERROR"}},
+        "loggers": {"task_train": both, **dict.fromkeys(("urllib3.connectionpool", "pydicom"), {"level": "ERROR"})},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -148,6 +149,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """As MONAI Label's own."""
     instance = app_instance()
     instance.server_mode(True)
+    logging.getLogger("timeloop").addFilter(lambda record: record.levelno >= logging.WARNING)  # it sets its own level
     instance.on_init_complete()
     instance.masks.worker.start()
     print(ready_line(instance, settings.MONAI_LABEL_SERVER_PORT), flush=True)
