@@ -143,6 +143,7 @@ def log_config(file: Path) -> dict[str, object]:
     rotating: dict[str, object] = {"class": "logging.handlers.RotatingFileHandler", "filename": str(file)}
     rotating |= {"encoding": "utf-8", "backupCount": 10, "maxBytes": 10 << 20}
     console = {"class": "logging.StreamHandler"}
+    quiet = {"level": "ERROR"}
     both = {"level": "INFO", "propagate": False, "handlers": ["plain_console", "plain_file"]}
     return {
         "version": 1,
@@ -158,5 +159,5 @@ def log_config(file: Path) -> dict[str, object]:
             "plain_file": {**rotating, "formatter": "plain"},
         },
         "root": {"level": "INFO", "handlers": ["console", "file"]},
-        "loggers": {"task_train": both, **dict.fromkeys(("urllib3.connectionpool", "pydicom"), {"level": "ERROR"})},
+        "loggers": {"task_train": both, "urllib3.connectionpool": quiet, "pydicom": quiet},
     }
