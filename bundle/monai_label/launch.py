@@ -118,13 +118,20 @@ def checked_studies(studies: str) -> str:
     return str(folder)
 
 
+class _NoRedirection(urllib.request.HTTPRedirectHandler):
+    """Takes a redirection for an error."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
 def _checked_server(url: str) -> str:
     address = urlsplit(url)
     if not address.hostname or address.username or address.query or address.fragment:
         raise BundleError(
             "this is no address of a DICOMweb server", stage=STAGE, expected="http://HOST:PORT/dicom-web", found=url
         )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirection())
     request = urllib.request.Request(f"{url}/studies?limit=1", headers={"Accept": "application/dicom+json"})
     try:
         with opener.open(request, timeout=PATIENCE_S):
