@@ -19,7 +19,7 @@ from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.others.generic import device_list
 from starlette.exceptions import HTTPException
 
-from bundle.monai_label.gate import proxy, trainings
+from bundle.monai_label.gate import proxy, report_pages, trainings
 from bundle.monai_label.gate.needs import (
     a_format,
     a_label,
@@ -52,6 +52,7 @@ INFERENCE: dict[str, Any] = {
 OFFERS = (
     Offer("GET", "/info/", info.api_app_info),
     Offer("GET", "/logs/", logs.api_get_logs, ("lines", "html", "text", "refresh")),
+    Offer("GET", "/report/{path:path}", report_pages.page),
     Offer("GET", "/ohif/{path:path}", ohif.api_get_ohif, None, (a_page,)),
     Offer("POST", "/activelearning/{strategy}", activelearning.api_sample, (), (A_STRATEGY,), body=CLIENT),
     Offer("GET", "/train/", trainings.status, STATUS),
