@@ -137,9 +137,9 @@ class OneShotTraining(TrainTask):
                 files[study] = datastore.run_input(study)
             except BundleError as error:
                 print(f"{study} is left out: {' '.join(str(error).split())}", flush=True)
-        folder = self.folder / "images"
+        folder, wanted = self.folder / "images", {file.resolve() for file in files.values()}
         for link in folder.iterdir() if folder.is_dir() else ():
-            if link.is_symlink() and not link.exists():
+            if link.is_symlink() and link.resolve() not in wanted:
                 link.unlink()
         return link_images(files, folder)
 
