@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ class OneShotTraining(TrainTask):
         Raises:
             MONAILabelException: what was submitted is not enough, or the pipeline ended with an error.
         """
+        logging.getLogger("monailabel").setLevel(logging.WARNING)  # it tells of every label what the user sees anyway
         try:
             return self._train(request, datastore)
         except BundleError as error:
