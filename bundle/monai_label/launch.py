@@ -122,13 +122,20 @@ def checked_studies(studies: str) -> str:
     return str(folder)
 
 
+class _NoRedirection(urllib.request.HTTPRedirectHandler):
+    """Takes a redirection for an error."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
 def _checked_server(url: str) -> str:
     address = urlsplit(url)
     if not address.hostname or address.username or address.query or address.fragment:
         raise BundleError(
             "this is no address of a DICOMweb server", stage=STAGE, expected="http://HOST:PORT/dicom-web", found=url
         )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirection())
     request = urllib.request.Request(f"{url}/studies?limit=1", headers={"Accept": "application/dicom+json"})
     try:
         with opener.open(request, timeout=PATIENCE_S):
@@ -147,6 +154,7 @@ def log_config(file: Path) -> dict[str, object]:
     rotating: dict[str, object] = {"class": "logging.handlers.RotatingFileHandler", "filename": str(file)}
     rotating |= {"encoding": "utf-8", "backupCount": 10, "maxBytes": 10 << 20}
     console = {"class": "logging.StreamHandler"}
+    quiet = {"level": "ERROR"}
     both = {"level": "INFO", "propagate": False, "handlers": ["plain_console", "plain_file"]}
     return {
         "version": 1,
@@ -162,5 +170,5 @@ def log_config(file: Path) -> dict[str, object]:
             "plain_file": {**rotating, "formatter": "plain"},
         },
         "root": {"level": "INFO", "handlers": ["console", "file"]},
-        "loggers": {"task_train": both, "urllib3.connectionpool": {"level": "ERROR"}},
+        "loggers": {"task_train": both, "urllib3.connectionpool": quiet, "pydicom": quiet},
     }

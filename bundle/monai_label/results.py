@@ -105,6 +105,8 @@ class Handed:
             + ", ".join(f"{name} {dice:.2f}" for name, dice in by_class.items())
             + "."
         ]
+        if self.final:
+            lines.append("Report: /report/ at this server's address.")
         worst = sorted((study for study in self.doubted if self.doubted[study]), key=self._worst)
         lines += [f"{study}: {self._doubts(study)}." for study in worst[:MOST_DOUBTS]]
         if len(worst) > MOST_DOUBTS:

@@ -37,7 +37,7 @@ class TrainedNetwork(InferTask):
 
     def is_valid(self) -> bool:
         """Whether there are labels, or a network."""
-        return self.handed.exists()
+        return self.handed.exists() or self._task() is not None
 
     def info(self) -> dict[str, Any]:
         """Of the last training; the description is what 3D Slicer shows as a tooltip."""

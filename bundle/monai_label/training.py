@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ class OneShotTraining(TrainTask):
         Raises:
             MONAILabelException: what was submitted is not enough, or the pipeline ended with an error.
         """
+        logging.getLogger("monailabel").setLevel(logging.WARNING)  # it tells of every label what the user sees anyway
         try:
             return self._train(request, datastore)
         except BundleError as error:
@@ -137,9 +139,9 @@ class OneShotTraining(TrainTask):
                 files[study] = datastore.run_input(study)
             except BundleError as error:
                 print(f"{study} is left out: {' '.join(str(error).split())}", flush=True)
-        folder = self.folder / "images"
+        folder, wanted = self.folder / "images", {file.resolve() for file in files.values()}
         for link in folder.iterdir() if folder.is_dir() else ():
-            if link.is_symlink() and not link.exists():
+            if link.is_symlink() and link.resolve() not in wanted:
                 link.unlink()
         return link_images(files, folder)
 

@@ -17,7 +17,7 @@ from bundle.monai_label.names import TAG, TRAINED
 from scripts.data.volume_io import read_labels
 from tests.paths import ROOT
 
-PATIENCE_S = 300
+PATIENCE_S = 900
 
 
 class Server:

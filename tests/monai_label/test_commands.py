@@ -88,6 +88,7 @@ def test_a_tooltip_tells_predicted_dice_and_which_studies_are_doubted_why():
     assert handed().mean_dice() == pytest.approx(0.75)
     assert handed().in_words() == (
         "Labels of this server's studies. Mean predicted Dice 0.75: spleen 0.65, liver 0.85.\n"
+        "Report: /report/ at this server's address.\n"
         "b: spleen 0.40 (far smaller than in other cases, the network says otherwise)."
     )
     assert handed(final=False).in_words().startswith("Transferred labels; better ones follow. Mean predicted Dice 0.75")
@@ -98,8 +99,8 @@ def test_a_tooltip_names_a_few_studies_the_worst_first():
     dice = {f"case_{n}": {"spleen": 0.9 - n / 10} for n in range(7)}
     doubted = {case: {"spleen": ["small"]} for case in dice}
     lines = Handed({"spleen": 1}, dice, doubted, True).in_words().splitlines()
-    assert [line.split(":")[0] for line in lines[1:6]] == ["case_6", "case_5", "case_4", "case_3", "case_2"]
-    assert lines[6] == "2 more studies are doubted: Next Sample shows the worst first."
+    assert [line.split(":")[0] for line in lines[2:7]] == ["case_6", "case_5", "case_4", "case_3", "case_2"]
+    assert lines[7] == "2 more studies are doubted: Next Sample shows the worst first."
 
 
 def test_what_the_studies_have_is_kept_in_a_file(tmp_path):

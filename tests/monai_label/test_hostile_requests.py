@@ -138,6 +138,7 @@ OFF = [
     *(("POST", f"/infer/wsi_v2/{SHIPPED}"), ("POST", f"/batch/infer/{SHIPPED}"), ("GET", "/logs/gpu")),
     *(("GET", "/datastore/dataset"), ("PUT", f"/datastore/image/info?image={STUDY}"), ("POST", "/reload")),
     *(("PUT", f"/datastore/updatelabelinfo?label={STUDY}&tag=final"), ("POST", "/scoring/dice")),
+    *(("GET", "/report/"), ("GET", "/report/..%2fcohort.json"), ("GET", "/report/../run.json")),
     *(("GET", "/nothing"), ("PATCH", "/train/"), ("GET", "/ohif/.."), ("GET", "/ohif/..%2f..%2fetc/passwd")),
     *(("GET", "/static/../app.py"), ("GET", "//etc/passwd"), ("GET", "/datastore/../../etc/passwd")),
 ]

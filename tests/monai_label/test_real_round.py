@@ -1,6 +1,7 @@
 """One round at the desk on real CT: strokes in one of four abdominal volumes, Train, labels in the datastore."""
 
 import json
+import time
 
 import nibabel as nib
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of its own: make test-monai-label")
 
 from bundle.datasets.dataset import read_dataset
-from bundle.monai_label.names import OUTSIDE, SUPPORT_MASK, TAG, TRAINED
+from bundle.monai_label.names import OUTSIDE, SHOWN, SUPPORT_MASK, TAG, TRAINED
 from scripts.common.overlap import dice_of
 from tests.fixtures.real_data import data
 from tests.monai_label.label_server import Server, infer, quality
@@ -38,13 +39,15 @@ def test_four_abdominal_volumes_are_labelled_from_strokes_in_one(tmp_path, capsy
         grown = infer(server, SUPPORT_MASK, dataset.support, tmp_path, named, tmp_path / "strokes.nii.gz")
         mask_dice = dice_of_organs(grown, dataset, dataset.support)
         server.submit(dataset.support, tmp_path / "strokes.nii.gz", segments)
-        task = server.train_to_the_end()
-        assert task["status"] == "DONE", "\n".join(task["details"])
-        assert server.get("/info/").json()["datastore"]["label_tags"] == {"final": 1, TAG: len(cases)}
+        shown = watched_training(server)
+        assert server.training()["status"] == "DONE", "\n".join(server.training()["details"])
+        info = server.get("/info/").json()
+        assert info["datastore"]["label_tags"] == {"final": 1, TAG: len(cases), SHOWN: len(cases)}
         predicted = {case: quality(server, case) for case in cases[1:]}
         reached = {case: dice_of_label(server, dataset, case, tmp_path) for case in cases[1:]}
         with capsys.disabled():
-            print("", "Dice of the support mask", json.dumps(mask_dice), sep="\n")
+            print("", "progress", *shown, info["models"][TRAINED]["description"], sep="\n")
+            print("Dice of the support mask", json.dumps(mask_dice), sep="\n")
             print("predicted Dice", json.dumps(predicted), "true Dice", json.dumps(reached), sep="\n")
         assert min(mask_dice.values()) > 0.8, "seen before Train"
         assert all(set(classes) == set(dataset.classes) for classes in predicted.values())
@@ -52,6 +55,23 @@ def test_four_abdominal_volumes_are_labelled_from_strokes_in_one(tmp_path, capsy
         assert infer(server, TRAINED, cases[1], tmp_path).max() <= len(dataset.classes)
     finally:
         server.kill()
+
+
+def watched_training(server):
+    """Train; what the bars of a viewer show, one line for each change."""
+    assert server.post(f"/train/{TRAINED}", json={}).status_code == 200
+    start, shown = time.monotonic(), []
+
+    def ended():
+        stats = server.get("/info/").json()["train_stats"][TRAINED]
+        line = f"{stats.get('epoch')} % {stats.get('stage', '')} metric {stats.get('best_metric', 0)}"
+        if not shown or not shown[-1].endswith(line):
+            shown.append(f"{time.monotonic() - start:.0f} s: {line}")
+        return server.training()["status"] in ("DONE", "ERROR")
+
+    server.wait_for(ended)
+    assert any("metric 0." in line and not line.split(": ")[1].startswith("100") for line in shown), "labels early"
+    return shown
 
 
 def dice_of_label(server, dataset, case, folder):

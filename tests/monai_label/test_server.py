@@ -18,7 +18,7 @@ from tests.monai_label.label_server import PATIENCE_S, Server, infer, quality
 from tests.pipeline_fixtures import default_settings
 
 CASES = [f"phantom_{number:02d}" for number in range(4)]
-ORGANS = {"spleen": 1, "liver": 4}
+ORGANS = {"spleen, whole": 1, "liver": 4}  # names are whatever the user calls the segments
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +153,9 @@ def test_from_strokes_to_labels_of_every_study_and_a_correction_round(server, co
     ended = info["train_stats"][TRAINED]
     assert ended["best_metric"] == pytest.approx(sum(dice) / len(dice), abs=1e-4) and ended["total_time"]
     assert f"Mean predicted Dice {ended['best_metric']:.2f}" in info["models"][TRAINED]["description"]
+    report = server.get("/report/")
+    assert report.status_code == 200 and "spleen, whole" in report.text
+    assert server.get("/report/..%2fcohort.json").status_code == 404
     label = server.get(f"/datastore/label?label={CASES[1]}&tag={TAG}")
     file = tmp_path / "label.nii.gz"
     file.write_bytes(label.content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,7 +19,7 @@ from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.others.generic import device_list
 from starlette.exceptions import HTTPException
 
-from bundle.monai_label.gate import proxy, trainings
+from bundle.monai_label.gate import proxy, report_pages, trainings
 from bundle.monai_label.gate.needs import (
     a_format,
     a_label,
@@ -51,6 +52,7 @@ INFERENCE: dict[str, Any] = {
 OFFERS = (
     Offer("GET", "/info/", info.api_app_info),
     Offer("GET", "/logs/", logs.api_get_logs, ("lines", "html", "text", "refresh")),
+    Offer("GET", "/report/{path:path}", report_pages.page),
     Offer("GET", "/ohif/{path:path}", ohif.api_get_ohif, None, (a_page,)),
     Offer("POST", "/activelearning/{strategy}", activelearning.api_sample, (), (A_STRATEGY,), body=CLIENT),
     Offer("GET", "/train/", trainings.status, STATUS),
@@ -148,6 +150,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """As MONAI Label's own."""
     instance = app_instance()
     instance.server_mode(True)
+    logging.getLogger("timeloop").addFilter(lambda record: record.levelno >= logging.WARNING)  # it sets its own level
     instance.on_init_complete()
     instance.masks.worker.start()
     print(ready_line(instance, settings.MONAI_LABEL_SERVER_PORT), flush=True)

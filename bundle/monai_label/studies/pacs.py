@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -18,6 +19,7 @@ from scripts.common.files import atomic_folder, atomic_path
 from scripts.data.reading.grid_limits import MINIMUM_VOXELS
 
 STAGE = "DICOMweb"
+UID = r"[0-9][0-9.]{0,63}"  # what it names becomes a folder of ours
 MODALITIES = ("CT", "MR")
 SHOWN = ("PatientID", "StudyDate", "StudyInstanceUID", "SeriesInstanceUID", "SeriesDescription", "Modality")
 FRESH_S = 5.0  # so long an answer to a search is used again: viewers ask several times a second
@@ -36,11 +38,15 @@ class _OneServer(requests.Session):
         self.trust_env = False
 
     def request(self, *arguments: Any, **options: Any) -> requests.Response:
-        return super().request(*arguments, **{"timeout": TIMEOUT_S, **options, "allow_redirects": False})
+        answer = super().request(*arguments, **{"timeout": TIMEOUT_S, **options, "allow_redirects": False})
+        if answer.is_redirect:
+            answer.close()
+            raise requests.TooManyRedirects("it points to another place, where nobody follows")
+        return answer
 
 
 def one_server_session() -> requests.Session:
-    """A session that follows no redirection and asks no proxy."""
+    """A session that follows no redirection, but takes it for an error, and asks no proxy."""
     return _OneServer()
 
 
@@ -66,6 +72,7 @@ class Pacs:
         if self._found is None or time.monotonic() - self._found[0] > FRESH_S:
             found = [about for modality in MODALITIES for about in self._series(modality)]
             volumes = {about["SeriesInstanceUID"]: about for about in found if _may_be_volume(about.pop("images"))}
+            volumes = {series: about for series, about in volumes.items() if re.fullmatch(UID, series)}
             self._found = time.monotonic(), dict(sorted(volumes.items()))
         return self._found[1]
 

@@ -1,0 +1,22 @@
+"""The report of the last round, as pages of the server."""
+
+from __future__ import annotations
+
+from fastapi import HTTPException
+from fastapi.responses import FileResponse
+from monailabel.interfaces.utils.app import app_instance
+
+INDEX = "index.html"
+
+
+def page(path: str) -> FileResponse:
+    """A file of the report's folder.
+
+    Raises:
+        HTTPException: 404, there is none of this name, or no report yet.
+    """
+    folder = app_instance().training.work.report.resolve()
+    file = (folder / (path or INDEX)).resolve()
+    if not file.is_relative_to(folder) or not file.is_file():
+        raise HTTPException(404, "there is no such page: a report is there after the first training")
+    return FileResponse(file)

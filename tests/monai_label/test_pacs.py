@@ -1,0 +1,101 @@
+"""What a DICOMweb server may answer, by one that answers what a test wants."""
+
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+pytest.importorskip("dicomweb_client", reason="it lives in the environment of MONAI Label: make test-monai-label")
+
+import requests
+
+from bundle.monai_label.launch import checked_studies
+from bundle.monai_label.studies.pacs import Pacs, one_server_session
+from scripts.common.errors import BundleError
+
+CT = "1.2.3.4"
+
+
+def row(series, images=20):
+    """A series, as QIDO-RS tells it."""
+    return {
+        "0020000D": {"vr": "UI", "Value": ["1.2.3"]},
+        "0020000E": {"vr": "UI", "Value": [series]},
+        "00080060": {"vr": "CS", "Value": ["CT"]},
+        "00201209": {"vr": "IS", "Value": [images]},
+    }
+
+
+@pytest.fixture
+def answering():
+    """answering(status, content, **headers): the address of a server that always says so, and what it was asked."""
+    servers = []
+
+    def start(status=200, content=b"[]", **headers):
+        asked = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                asked.append(self.path)
+                first = "offset=0" in self.path or "offset" not in self.path
+                self.send_response(status)
+                for name, value in {"content-type": "application/dicom+json", **headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(content if first and "Modality=MR" not in self.path else b"[]")
+
+            def log_message(self, *_):
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/dicom-web", asked
+
+    yield start
+    for server in servers:
+        server.shutdown()
+
+
+def test_series_of_a_few_images_and_names_that_are_none_are_no_studies(answering, tmp_path):
+    rows = [row(CT), row("1.2.5", 3), row("../../etc"), row("..", 30), row("1.2.6", 1)]
+    url, _ = answering(content=json.dumps(rows).encode())
+    assert list(Pacs(url, tmp_path).studies()) == [CT, "1.2.6"], "one image may have many frames"
+
+
+def test_an_answer_is_used_again_for_some_seconds(answering, tmp_path):
+    url, asked = answering(content=json.dumps([row(CT)]).encode())
+    pacs = Pacs(url, tmp_path)
+    first = pacs.studies()
+    count = len(asked)
+    assert pacs.studies() == first and len(asked) == count
+
+
+def test_nobody_follows_to_another_place(answering, tmp_path):
+    other, asked = answering(content=json.dumps([row(CT)]).encode())
+    url, _ = answering(status=302, Location=f"{other}/series")
+    with pytest.raises(requests.TooManyRedirects):
+        one_server_session().get(url)
+    with pytest.raises(BundleError, match="the DICOMweb server does not answer"):
+        checked_studies(url)
+    with pytest.raises(BundleError, match="the DICOMweb server does not answer"):
+        Pacs(url, tmp_path).studies()
+    assert asked == []
+
+
+def test_no_proxy_of_the_environment_is_asked(answering, monkeypatch):
+    proxy, asked = answering()
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, proxy.removesuffix("/dicom-web"))
+    url, _ = answering()
+    assert one_server_session().get(url).status_code == 200
+    assert checked_studies(url) == url and asked == []
+
+
+@pytest.mark.parametrize(("status", "content"), [(500, b"{}"), (200, b"<html>")])
+def test_a_server_that_is_none_is_told(answering, tmp_path, status, content):
+    url, _ = answering(status, content)
+    with pytest.raises(BundleError, match="the DICOMweb server does not answer") as caught:
+        Pacs(url, tmp_path).studies()
+    assert url in str(caught.value.expected)
