@@ -81,7 +81,7 @@ def test_a_line_is_what_set_takes_and_what_it_means():
 def test_the_command_lists_a_stage_and_refuses_another(capsys):
     main(["settings", "self_check"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("self_check.least_dice=0.6 ") and "is flagged" in lines[0]
+    assert lines[0].startswith("self_check.least_dice=0.5 ") and "is flagged" in lines[0]
     with pytest.raises(SystemExit) as caught:
         main(["settings", "embedding", "--mode", "paper"])
     assert caught.value.code == 2 and "mode paper has no such stage" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from tests.prnet_fixtures import SPACING_MM
 
 def test_a_network_of_another_spacing_is_refused_before_it_is_loaded(tmp_path):
     write_embedding(tmp_path)
-    (tmp_path / "model.pt").unlink()
+    (tmp_path / "model.pt").write_bytes(b"no weights")
     BodyEmbedder(tmp_path, SPACING_MM, WindowSettings())
     with pytest.raises(BundleError, match="spacing"):
         BodyEmbedder(tmp_path, (9.0, 9.0, 9.0), WindowSettings())
@@ -23,8 +23,8 @@ def test_a_network_of_another_spacing_is_refused_before_it_is_loaded(tmp_path):
 def test_bodies_are_those_of_the_network(tmp_path):
     write_embedding(tmp_path)
     embed = BodyEmbedder(tmp_path, SPACING_MM, WindowSettings(bfloat16=False))
-    image = torch.rand(20, 18, 16, generator=torch.Generator().manual_seed(0))
-    body = torch.ones(image.shape)
+    image = torch.rand(1, 20, 18, 16, generator=torch.Generator().manual_seed(0))
+    body = torch.ones(image.shape[1:])
     body[:6] = 0
     volume = CachedVolume(image, body, torch.eye(4).numpy())
     trained = load_embedding(tmp_path, SPACING_MM)
