@@ -41,8 +41,8 @@ for file in sorted(path for part in ("scripts", "bundle") for path in pathlib.Pa
         importlib.import_module(name)
         print(name)
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in ("monailabel", "dicomweb_client"):  # an environment of its own has them
-            raise
+        if (error.name or "").split(".")[0] not in ("monailabel", "dicomweb_client"):
+            raise  # an environment of its own has those
 """
 
 

@@ -27,7 +27,7 @@ def start_all(params: dict[str, Any] | None = None) -> Any:
     return train.run(params, False)
 
 
-def status(all: bool = False, check_if_running: bool = False) -> Any:  # noqa: A002 (the name is theirs)
+def status(all: bool = False, check_if_running: bool = False) -> Any:
     """MONAI Label's; where it knows of no training, what an earlier server left.
 
     Raises:
