@@ -19,8 +19,6 @@ from torch.nn import functional
 
 from scripts.common.errors import BundleError
 
-LEAST_VARIANCE = 1e-12  # of grey values; below, an image is flat
-
 
 @dataclass(frozen=True)
 class RegistrationSettings:
@@ -35,9 +33,6 @@ class RegistrationSettings:
         registration_window_voxels: side of the cube in which grey values are compared; odd.
         registration_fine_window_voxels: the same in the last steps.
         registration_smoothness: weight of the displacement's squared slope against the images' correlation.
-        registration_fine_smoothness: the same in the last steps, of the slope of what they add.
-        registration_noise: standard deviation of grey values in [0, 1] that is no contrast. Where 3 x 3 x 3 voxels
-            have the deviation s, `s^2 / (s^2 + noise^2)` of what the last steps add is kept.
         registration_knot_voxels: between the knots of the displacement, but in the last steps.
         registration_means: over 3 x 3 x 3 knots, one after the other; two of them and the linear way between knots
             make about a cubic B-spline.
@@ -50,8 +45,6 @@ class RegistrationSettings:
     registration_window_voxels: int = 5
     registration_fine_window_voxels: int = 3
     registration_smoothness: float = 0.03
-    registration_fine_smoothness: float = 0.1
-    registration_noise: float = 0.01
     registration_knot_voxels: int = 3
     registration_means: int = 2
     registration_rate_voxels: float = 0.5
@@ -85,50 +78,24 @@ def deformable_displacements(fixed: Tensor, moving: Tensor, start: Tensor, setti
     if settings.registration_steps:
         field = _descended(whole, other, field, settings.registration_steps, settings)
     if settings.registration_fine_steps:
-        field = _finely_descended(whole, other, field, settings)
+        window = settings.registration_fine_window_voxels
+        fine = replace(settings, registration_window_voxels=window, registration_knot_voxels=1)
+        field = _descended(whole, other, field, settings.registration_fine_steps, fine)
     return field[0]
 
 
-def _finely_descended(fixed: Tensor, moving: Tensor, start: Tensor, settings: RegistrationSettings) -> Tensor:
-    """The last steps: as `_descended`, but a place without contrast stays where it is.
-
-    There the correlation follows noise, and Adam's steps are as long as elsewhere.
-    """
-    fine = replace(
-        settings,
-        registration_window_voxels=settings.registration_fine_window_voxels,
-        registration_smoothness=settings.registration_fine_smoothness,
-        registration_knot_voxels=1,
-    )
-    field = _descended(fixed, moving, start, settings.registration_fine_steps, fine, smooth_from_start=True)
-    variance = torch.minimum(_variance(fixed), _variance(_warp()(moving, start)))
-    kept = variance / (variance + settings.registration_noise**2).clamp(min=LEAST_VARIANCE)
-    return start + _smooth(kept, 1) * (field - start)
-
-
-def _descended(
-    fixed: Tensor,
-    moving: Tensor,
-    start: Tensor,
-    steps: int,
-    settings: RegistrationSettings,
-    smooth_from_start: bool = False,
-) -> Tensor:
-    """As `deformable_displacements`, at one resolution; all with a batch axis, images with a channel axis, too.
-
-    With `smooth_from_start` the slope of what the steps add counts, in place of the whole displacement's.
-    """
+def _descended(fixed: Tensor, moving: Tensor, start: Tensor, steps: int, settings: RegistrationSettings) -> Tensor:
+    """As `deformable_displacements`, at one resolution; all with a batch axis, images with a channel axis, too."""
     shape, spacing = fixed.shape[2:], settings.registration_knot_voxels
     correlation, warp = LocalNormalizedCrossCorrelationLoss(kernel_size=settings.registration_window_voxels), _warp()
     # Sums of squares minus squares of sums: in TF32 nothing but rounding errors would be left of them.
     with torch.enable_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         knots = _resized(start, [max(-(-size // spacing) + 1, 2) for size in shape]).requires_grad_()
-        origin = _smooth(knots.detach(), settings.registration_means) if smooth_from_start else 0
         optimizer = torch.optim.Adam([knots], lr=settings.registration_rate_voxels)
         for _ in range(steps):
             smooth = _smooth(knots, settings.registration_means)
             loss = correlation(warp(moving, _resized(smooth, shape)), fixed)
-            loss = loss + settings.registration_smoothness * _slope(smooth - origin)
+            loss = loss + settings.registration_smoothness * _slope(smooth)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -149,11 +116,6 @@ def _smooth(knots: Tensor, means: int) -> Tensor:
     for _ in range(means):
         knots = functional.avg_pool3d(functional.pad(knots, [1] * 6, mode="replicate"), 3, stride=1)
     return knots
-
-
-def _variance(image: Tensor) -> Tensor:
-    """Of the 3 x 3 x 3 voxels around each."""
-    return (_smooth(image.square(), 1) - _smooth(image, 1).square()).clamp(min=0)
 
 
 def _slope(knots: Tensor) -> Tensor:

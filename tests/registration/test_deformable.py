@@ -79,52 +79,6 @@ def test_the_last_steps_follow_what_bends_within_a_few_voxels():
     assert error() < 0.5 * error(registration_fine_steps=0)
 
 
-FINE_ALONE = {"registration_half_steps": 0, "registration_steps": 0}
-
-
-def last_steps(fixed, moving, start=None, **settings):
-    """(3, X, Y, Z) displacements after the last steps alone."""
-    start = np.zeros((3, *fixed.shape)) if start is None else start
-    settings = RegistrationSettings(**FINE_ALONE, **settings)
-    fixed, moving, start = (torch.from_numpy(array.astype(np.float32)) for array in (fixed, moving, start))
-    return deformable_displacements(fixed, moving, start, settings).numpy()
-
-
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_the_last_steps_move_what_shows_contrast_and_leave_what_shows_noise(axis):
-    """Half of the image is textured, 60 HU, and one voxel off along an axis; the other half is noise of 1 HU."""
-    generator = np.random.default_rng(0)
-    moving, truth = 0.12 * texture(), np.zeros((3, *SHAPE))
-    truth[axis] = 1.0
-    fixed = looked_up(moving, truth)
-    for image in (fixed, moving):
-        image[:, :, 17:] = 0.4 + generator.normal(0, 0.002, (*SHAPE[:2], 17))
-    field = last_steps(fixed, moving)
-    contrast, noise = field[:, 4:-4, 4:-4, 4:13], field[:, 4:-4, 4:-4, 21:-4]
-    assert contrast[axis].mean() > 0.7 and np.abs(noise).mean() < 0.1, "voxels"
-    alike = last_steps(fixed, moving, registration_noise=0.0)
-    assert np.abs(alike[:, 4:-4, 4:-4, 21:-4]).mean() > 0.4, "without the setting, noise moves it"
-
-
-def test_contrast_equal_to_the_noise_keeps_half_of_what_the_last_steps_add():
-    """A ramp of 0.01 a voxel deviates by 0.01 * sqrt(2 / 3); the other image deviates more everywhere."""
-    fixed = np.broadcast_to(0.01 * np.arange(SHAPE[0])[:, None, None], SHAPE)
-    moving, start = fixed + texture(), deformation()
-    added, half = (
-        (last_steps(fixed, moving, start, registration_noise=noise) - start)[INNER]
-        for noise in (0.0, 0.01 * np.sqrt(2 / 3))
-    )
-    assert np.abs(added).mean() > 0.2
-    np.testing.assert_allclose(half, added / 2, atol=2e-3)
-
-
-def test_the_last_steps_do_not_flatten_where_they_begin():
-    """However smooth what they add has to be."""
-    moving, truth = texture(), deformation()
-    field = last_steps(looked_up(moving, truth), moving, truth, registration_fine_smoothness=100.0)
-    assert np.abs(field - truth)[INNER].mean() < 0.05
-
-
 def test_without_steps_the_start_stays():
     start = torch.from_numpy(deformation()).float()
     image = torch.from_numpy(texture())
