@@ -101,8 +101,12 @@ def _labels(
 
     `given`: case -> label map that is taken as it is; `grown`: as for `_check`.
     """
-    places = {"propagation_dir": str(propagation.path), "labels_dir": str(labels.path), "given": dict(given)}
-    places["support_mask_record"] = grown
+    places = {
+        "propagation_dir": str(propagation.path),
+        "labels_dir": str(labels.path),
+        "given": dict(given),
+        "support_mask_record": grown,
+    }
     return CaseByCase(title, config="pseudo_labels", places=places, fills=(labels.path,), condition=condition)
 
 
