@@ -6,7 +6,7 @@ Labels score results here; they tune, select and stop nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from bundle.benchmark.measure.out_of_distribution import COUNT, flag_out_of_distribution
@@ -15,7 +15,15 @@ from bundle.benchmark.measure.runs import Bench, Run, chosen_runs
 from bundle.benchmark.measure.stage_calls import component, work_folder
 from bundle.benchmark.measure.trained import one_shot_network, pseudo_label_scores, supervised_network
 from bundle.benchmark.measure.trust import check_trust
-from bundle.benchmark.results import AS_GROWN, ONE_SHOT, PSEUDO_LABELS, SUPERVISED, result_line
+from bundle.benchmark.results import (
+    ALL_CLASSES,
+    ALL_CLASSES_NETWORK,
+    AS_GROWN,
+    ONE_SHOT,
+    PSEUDO_LABELS,
+    SUPERVISED,
+    result_line,
+)
 from bundle.datasets.dataset import Dataset
 from bundle.pipeline.pipeline import Pipeline
 from scripts.data.records import PropagationRecord
@@ -49,8 +57,17 @@ def measure(bench: Bench, others: Dataset | None = None, count: int = COUNT) -> 
     yield network_line(SUPERVISED, {"scores": supervised_network(dataset, bench.on_unlabelled(SUPERVISED))})
     for run in further:
         yield _one_shot(dataset, run, bench.on_test(run))
-    all_classes = bench.on_test(first, "all_classes", classes=dataset.all_classes)
-    yield _one_shot(dataset, first, all_classes) | {"what": "all_classes"}
+    yield from _with_all_classes(replace(bench, dataset=replace(dataset, classes=dataset.all_classes)), first)
+
+
+def _with_all_classes(bench: Bench, run: Run) -> Iterator[dict[str, Any]]:
+    """Every labelled class at once: by the atlases alone, and with a network."""
+    dataset, raters = bench.dataset, bench.on_test(run, ALL_CLASSES)
+    yield _one_shot(dataset, run, raters) | {"what": ALL_CLASSES}
+    unlabelled = bench.on_unlabelled(ALL_CLASSES_NETWORK)
+    yield result_line(ALL_CLASSES_NETWORK, PSEUDO_LABELS, scores=pseudo_label_scores(dataset, unlabelled))
+    for name, measured in one_shot_network(dataset, unlabelled, raters).items():
+        yield result_line(ALL_CLASSES_NETWORK, name, **measured)
 
 
 def network_line(name: str, measured: Mapping[str, Any]) -> dict[str, Any]:

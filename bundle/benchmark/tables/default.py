@@ -5,11 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from bundle.benchmark.results import AS_GROWN, Line, Results
+from bundle.benchmark.results import ALL_CLASSES, ALL_CLASSES_NETWORK, AS_GROWN, Line, Results
 from bundle.benchmark.tables import captions
 from bundle.benchmark.tables.bootstrap import RESAMPLES, worst_dice
 from bundle.benchmark.tables.markdown import NOTHING, listed, mean_sd, number, table
-from bundle.benchmark.tables.networks import dice_cells, network_table
+from bundle.benchmark.tables.networks import NETWORK_WORDS, dice_cells, network_table
 from bundle.benchmark.tables.self_check import (
     FLAGS,
     MEANING,
@@ -50,7 +50,8 @@ def default_section(results: Results) -> str:
         trust_table(masks),
         "**Risk and coverage.** Mean true Dice of the results with the best predicted Dice, the others put aside.",
         coverage_table(kinds),
-        *(part for run in results.of("all_classes") for part in _all_classes(run)),
+        *(part for run in results.of(ALL_CLASSES) for part in _all_classes(run)),
+        *_all_classes_networks(results.of(ALL_CLASSES_NETWORK)),
         *_out_of_distribution(results.of("out_of_distribution")),
         f"**Points.** Share kept, and share of the kept that lie in the right organ, mean over volumes. {_limit(head)}",
         _point_table(results),
@@ -140,6 +141,22 @@ def _all_classes(run: Line) -> list[str]:
     of_all = [number(own), number(scores["mean_dice"]), number(worst_dice([scores])), NOTHING]
     rows.append(["**all**", *of_all, *flag_cells(run["trust"]["pairs"])])
     return [words, table(["", "support mask", "Dice", "worst", "predicted", *FLAGS], rows)]
+
+
+def _all_classes_networks(lines: Sequence[Line]) -> list[str]:
+    """Heading and table; nothing if none was measured."""
+    if not lines:
+        return []
+    names = list(lines[0]["scores"]["classes"])
+    rows = [[name, *(number(line["scores"]["classes"][name]["dice_mean"]) for line in lines)] for name in names]
+    rows.append(["**all**", *(number(line["scores"]["mean_dice"]) for line in lines)])
+    flags = [flag_cells(line["trust"]["pairs"]) if "trust" in line else [NOTHING] * len(FLAGS) for line in lines]
+    rows += [[words, *cells] for words, *cells in zip(FLAGS, *flags, strict=True)]
+    words = (
+        "**Networks of all classes,** same support and strokes. Dice, mean over volumes; pseudo labels on the "
+        "unlabelled volumes but the support."
+    )
+    return [words, table(["", *(NETWORK_WORDS[line["name"]] for line in lines)], rows)]
 
 
 def _out_of_distribution(lines: Sequence[Line]) -> list[str]:

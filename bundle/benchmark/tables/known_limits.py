@@ -6,7 +6,17 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bundle.benchmark.results import ACCEPTED, AS_GROWN, ENSEMBLE, PAPER_FULL, SUPERVISED, Cohort, Line, Results
+from bundle.benchmark.results import (
+    ACCEPTED,
+    ALL_CLASSES,
+    AS_GROWN,
+    ENSEMBLE,
+    PAPER_FULL,
+    SUPERVISED,
+    Cohort,
+    Line,
+    Results,
+)
 from bundle.benchmark.tables.bootstrap import change
 from bundle.benchmark.tables.markdown import listed, number, of, plain
 from bundle.benchmark.tables.self_check import grown_masks
@@ -70,7 +80,7 @@ def _support_mask(name: str, cohort: Cohort) -> Iterator[str]:
 
 
 def _hard_organs(name: str, cohort: Cohort) -> Iterator[str]:
-    for run in cohort.get("default", Results()).of("all_classes"):
+    for run in cohort.get("default", Results()).of(ALL_CLASSES):
         classes = run["scores"]["classes"]
         hard = [plain(c) for c, row in classes.items() if row["dice_mean"] is not None and row["dice_mean"] < FAILURE]
         counts = summary(run["trust"]["pairs"])

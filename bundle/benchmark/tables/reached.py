@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from bundle.benchmark.results import AS_GROWN, ENSEMBLE, ONE_SHOT, SUPERVISED, Cohort, Line, Results
+from bundle.benchmark.results import (
+    ALL_CLASSES,
+    ALL_CLASSES_NETWORK,
+    AS_GROWN,
+    ENSEMBLE,
+    ONE_SHOT,
+    SUPERVISED,
+    Cohort,
+    Line,
+    Results,
+)
 from bundle.benchmark.tables import captions
 from bundle.benchmark.tables.bootstrap import worst_dice
 from bundle.benchmark.tables.markdown import NOTHING, listed, number, of, plain, table
@@ -18,6 +28,7 @@ from scripts.quality.calibration import kept_quality
 
 SHARES = (1.0, 0.9, 0.5)  # of the results, those of the best predicted Dice, kept
 NETWORKS = (ENSEMBLE, ONE_SHOT, SUPERVISED)
+ATLASES_ALONE = "atlases alone"
 DICE_BANDS = {"0.7 and above": (0.7, 1.1), "0.5 to 0.7": (0.5, 0.7), "below 0.5": (0.0, 0.5)}
 
 
@@ -60,19 +71,21 @@ def in_short(name: str, cohort: Cohort) -> str:
 def all_organs(cohorts: Mapping[str, Cohort]) -> str:
     """Every class of every cohort's run with all classes at once, by how well it is reached; "" if there is none."""
     runs = [
-        (name, run) for name, cohort in cohorts.items() for run in cohort.get("default", Results()).of("all_classes")
+        (name, words, run)
+        for name, cohort in cohorts.items()
+        for words, run in _all_classes(cohort.get("default", Results())).items()
     ]
     if not runs:
         return ""
     rows = []
-    for name, run in runs:
+    for name, by, run in runs:
         scores, pairs = run["scores"], run["trust"]["pairs"]
         mean, worst = number(scores["mean_dice"]), number(worst_dice([scores]))
-        rows.append([f"{name}, {len(scores['classes'])} classes", *_organ_cells(run), f"{mean} ({worst})"])
+        rows.append([f"{name}, {len(scores['classes'])} classes, {by}", *_organ_cells(run), f"{mean} ({worst})"])
         rows[-1] += flag_cells(pairs)
     words = (
-        "All labelled classes at once from one scribbled volume, atlases alone, no network: part of "
-        f"{captions.command('default', 'COHORT')}; {captions.origin([run for _, run in runs], commits=False)}. Mean "
+        "All labelled classes at once from one scribbled volume: part of "
+        f"{captions.command('default', 'COHORT')}; {captions.origin([run for *_, run in runs], commits=False)}. Mean "
         "Dice of each class, its worst volume in brackets. A failure is a Dice below 0.5; a false flag is one on "
         "anything else."
     )
@@ -121,7 +134,7 @@ def _network_rows(results: Results, prefix: str) -> list[list[str]]:
             share = NOTHING
             if bound is not None and name != SUPERVISED:
                 share = number(line["scores"]["mean_dice"] / bound["scores"]["mean_dice"])
-            words = NETWORK_WORDS[name].replace(" trained on them", " alone")
+            words = _alone(name)
             rows.append([prefix + words, *dice_cells(line["scores"], classes), share])
     return rows
 
@@ -133,6 +146,17 @@ def _mean_cells(runs: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> li
         number(statistics.fmean(scores["mean_dice"] for scores in runs)),
         number(worst_dice(runs)),
     ]
+
+
+def _all_classes(results: Results) -> dict[str, Line]:
+    """In words, by what -> the line of all classes; pseudo labels are of other volumes and stay out."""
+    by_atlases = dict.fromkeys([ATLASES_ALONE], results.of(ALL_CLASSES)[0]) if results.of(ALL_CLASSES) else {}
+    lines = {name: results.get(ALL_CLASSES_NETWORK, name) for name in (ENSEMBLE, ONE_SHOT)}
+    return by_atlases | {_alone(name): line for name, line in lines.items() if line is not None}
+
+
+def _alone(network: str) -> str:
+    return NETWORK_WORDS[network].replace(" trained on them", " alone")
 
 
 def _organ_cells(run: Line) -> list[str]:
@@ -152,15 +176,13 @@ def _judged(results: Results) -> dict[str, Pairs]:
     """What the self-check judged, the networks first."""
     lines = {name: results.get("network", name) for name in (ENSEMBLE, ONE_SHOT)}
     judged: dict[str, Pairs] = {
-        NETWORK_WORDS[name].replace(" trained on them", " alone"): line["trust"]["pairs"]
-        for name, line in lines.items()
-        if line is not None and "trust" in line
+        _alone(name): line["trust"]["pairs"] for name, line in lines.items() if line is not None and "trust" in line
     }
     runs = [run for run in results.of("run") if run["support_mask"] == AS_GROWN]
     if runs:
         judged[f"atlases alone, {len(runs)} runs"] = grown_masks(results)
-    for run in results.of("all_classes"):
-        judged[f"atlases alone, all {len(run['scores']['classes'])} classes"] = run["trust"]["pairs"]
+    for words, line in _all_classes(results).items():
+        judged[f"{words}, all {len(line['scores']['classes'])} classes"] = line["trust"]["pairs"]
     return judged
 
 

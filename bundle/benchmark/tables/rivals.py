@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bundle.benchmark.results import ENSEMBLE, Cohort
+from bundle.benchmark.results import ALL_CLASSES, ENSEMBLE, Cohort
 from bundle.benchmark.tables.markdown import NOTHING, number, plain, table
 
 
@@ -51,7 +51,7 @@ def _ours(entry: Mapping[str, Any], cohort: Cohort) -> str:
         return NOTHING
     results = cohort["default"]
     line = results.get("network", ENSEMBLE)
-    lines = results.of("all_classes") if entry["against"] != ENSEMBLE else [] if line is None else [line]
+    lines = results.of(ALL_CLASSES) if entry["against"] != ENSEMBLE else [] if line is None else [line]
     if not lines:
         return NOTHING
     classes = lines[0]["scores"]["classes"]

@@ -39,6 +39,14 @@ def test_all_classes_stand_with_their_flags():
     assert "| liver | 0.90 | 0.900 ± 0.000 | 0.90 | 0.90 | 0 of 0 | 0 of 1 |" in text
 
 
+def test_networks_of_all_classes_stand_side_by_side():
+    lines = [network("pseudo_labels", 0.5, 0.7), network("ensemble", 0.6, 0.8, judged=True)]
+    text = default_section(results(*MEASURED, *(line | {"what": "all_classes_network"} for line in lines)))
+    assert "|  | pseudo labels | network and atlases together |" in text
+    assert "| spleen | 0.50 | 0.60 |" in text and "| **all** | 0.60 | 0.70 |" in text
+    assert "| failures flagged | – | 0 of 0 |" in text and "| false flags | – | 1 of 2 |" in text
+
+
 def test_before_the_first_run_there_are_no_masks():
     text = default_section(results(network("pseudo_labels", 0.5, 0.7)))
     assert "| pseudo labels | 0.50 | 0.70 | 0.60 | 0.50 | – | – |" in text and "| masks" not in text

@@ -43,7 +43,10 @@ def test_a_sentence_says_it_in_short():
 
 def test_organs_are_sorted_by_how_well_they_are_reached():
     text = all_organs({"toy": COHORT})
-    assert "| toy, 2 classes | liver 0.90 (0.90) | – | spleen 0.30 (0.30) | 0.60 (0.30) | 1 of 1 | 0 of 1 |" in text
+    assert (
+        "| toy, 2 classes, atlases alone | liver 0.90 (0.90) | – | spleen 0.30 (0.30) | 0.60 (0.30) | 1 of 1 | 0 of 1 |"
+        in text
+    )
     assert all_organs({"toy": {"default": results(*NETWORKS)}}) == ""
 
 
