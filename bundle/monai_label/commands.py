@@ -68,15 +68,20 @@ def run_command(arguments: Sequence[str], follow: Callable[[str], None] = lambda
         errors="replace",
     )
     last, error = "nothing", []
-    for line in process.stdout or ():
-        if not line.strip():
-            continue
-        last = line.strip()
-        print(last, flush=True)
-        follow(last)
-        if line.startswith(ERROR):
-            error = [last.removeprefix(ERROR)]
-        elif error:
-            error.append(last)
+    try:
+        for line in process.stdout or ():
+            if not line.strip():
+                continue
+            last = line.strip()
+            print(last, flush=True)
+            follow(last)
+            if line.startswith(ERROR):
+                error = [last.removeprefix(ERROR)]
+            elif error:
+                error.append(last)
+    except BaseException:  # nobody would ever read what it says, and its folder would stay locked
+        process.kill()
+        process.wait()
+        raise
     if process.wait() != 0:
         raise BundleError(f"{arguments[0]} ended with an error", stage="MONAI Label", found=" ".join(error) or last)

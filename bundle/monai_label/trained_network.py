@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from monailabel.tasks.infer.bundle import BundleInferTask
 
 from bundle.monai_label.answers import answer_file, present_names
 from bundle.monai_label.results import Handed
-from scripts.common.files import open_nifti
+from scripts.common.files import open_nifti, read_json
 from scripts.data.volume_io import read_labels
 
 TOLD = ("predicted_dice", "doubted", "final")  # of a stored label
@@ -60,7 +61,11 @@ class TrainedNetwork(InferTask):
             started = "its labels are there, its network is not yet: wait for the end of the training"
             raise HTTPException(400, "there is no trained network yet: press Train" if handed is None else started)
         file, params = task(request)
-        return (file, params) if file is None or handed is None else _with_values(file, params, handed)
+        if file is None or handed is None:
+            return file, params
+        learnt = list(read_json(self.folder / "models" / "model.json")["classes"])
+        known = set(learnt) <= set(handed.classes)  # not while a round with other classes has no network yet
+        return _with_values(file, params, learnt, handed.classes) if known else (file, params)
 
     def _stored(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         source, info = Path(request["stored"]), request["stored_info"]
@@ -80,13 +85,15 @@ class TrainedNetwork(InferTask):
         return self._loaded[1]
 
 
-def _with_values(file: str, params: dict[str, Any], handed: Handed) -> tuple[str, dict[str, Any]]:
-    """The network counts its classes from 1; the studies' labels have the values of the strokes."""
+def _with_values(
+    file: str, params: dict[str, Any], learnt: Sequence[str], classes: Mapping[str, int]
+) -> tuple[str, dict[str, Any]]:
+    """The network counts the classes that it has learnt from 1; the studies' labels have the values of the strokes."""
     answer = Path(file)
     label = read_labels(answer)
-    values = np.array([0, *handed.classes.values()], np.uint8)
+    values = np.array([0, *(classes[name] for name in learnt)], np.uint8)
     label_map = values[label.array]
     suffix = ".nrrd" if answer.name.endswith(".nrrd") else None
-    named = {**params, "label_names": present_names(label_map, handed.classes)}
+    named = {**params, "label_names": present_names(label_map, classes)}
     answer.unlink()
     return answer_file(label_map, label.affine, suffix), named

@@ -146,19 +146,26 @@ class OneShotTraining(TrainTask):
         return link_images(files, folder)
 
     def _hand_back(self, made: RoundLabels, task: Task, datastore: ReloadingDatastore) -> Handed:
-        """Save the label maps in the datastore, each under the tag of ours and under the one that 3D Slicer loads."""
+        """Save the label maps in the datastore, each under the tag of ours and under the one that 3D Slicer loads.
+
+        What is not ours under the latter stays. A study that was removed meanwhile gets nothing.
+        """
+        known = set(datastore.list_images())
         by_user = {task.support} | ({*find_volumes(task.accepted)} if task.accepted else set())
         classes = dict(load_cohort(self.work.path).classes)
         quality: dict[str, dict[str, float]] = {}
         doubted: dict[str, dict[str, list[str]]] = {}
         for case, file in made.files().items():
+            if case not in known:
+                continue
             info, before = made.info(self.work, case), datastore.get_label_info(case, TAG)
             if not made.final and _is_better(before, info):
                 info = before
             else:
                 names = present_names(read_labels(file).array, classes)
                 datastore.save_label(case, str(file), TAG, dict(info))
-                datastore.save_label(case, str(file), SHOWN, {**info, "params": {**info, "label_names": names}})
+                if SHOWN not in datastore.get_labels_by_image_id(case) or OURS in datastore.get_label_info(case, SHOWN):
+                    datastore.save_label(case, str(file), SHOWN, {**info, "params": {**info, "label_names": names}})
             if case not in by_user:
                 quality[case], doubted[case] = info["predicted_dice"], info["doubted"]
         handed = Handed(classes, quality, doubted, made.final)
@@ -174,6 +181,9 @@ class OneShotTraining(TrainTask):
                 datastore.hand_out(file.stem, file)
             except BundleError as error:
                 print(f"{file.stem} is not stored: {' '.join(str(error).split())}", flush=True)
+
+
+OURS = "predicted_dice"  # what a label of ours says, and no other
 
 
 def is_training() -> bool:

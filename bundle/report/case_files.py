@@ -26,7 +26,7 @@ def keep_panel(run: Run, result: CaseResult, scores: Mapping[str, Any], pixels: 
     """Facts, numbers and pictures of a case, unless they are there."""
     key = key_of(result.id)
     read = [run.image(result.id), run.folder.propagation.record(result.id), *run.label_maps(result.id).values()]
-    of_run = [dict(run.classes), run.has_predictions, bool(run.labels), pixels]
+    of_run = [list(run.classes.items()), run.has_predictions, bool(run.labels), pixels]
     inputs = [repr(result), scores, of_run, state_of(*read)]
     keep_data_file(folder / f"{key}_panel.js", "panel", key, inputs, lambda: case_panel(run, result, scores, pixels))
 
@@ -37,7 +37,7 @@ def keep_volume(run: Run, result: CaseResult, folder: Path) -> None:
     if path is None:
         return
     maps, mask = run.label_maps(result.id), support_mask_path(run) if result.id == run.support else None
-    inputs = [list(maps), dict(run.classes), state_of(path, *maps.values(), mask)]
+    inputs = [list(maps), list(run.classes.items()), state_of(path, *maps.values(), mask)]
     keep_data_file(folder / f"{key}_volume.js", "volume", key, inputs, lambda: _volume(run, result, path))
 
 
@@ -50,13 +50,17 @@ def _volume(run: Run, result: CaseResult, path: Path) -> dict[str, Any] | None:
     mask = support_mask(run, result.id) if result.id == run.support else None
     shown = {MAP_WORDS[name]: maps[name] for name in SHOWN_FIRST if name in maps}
     shown |= {} if mask is None else {"support mask": mask.labels}
-    labels = {name: Volume(labels.array, labels.affine) for name, labels in shown.items()}
+    values = list(run.classes.values())  # a given label map may hold others, which 8 bits may not
+    labels = {
+        name: Volume(np.where(np.isin(labels.array, values), labels.array, 0), labels.affine)
+        for name, labels in shown.items()
+    }
     modality = CT if run.cohort is None else run.cohort.modality
     made = small_volume(Volume(image.values(), image.affine), labels, modality)
     centres = [result.classes[name].centre for name in run.classes]
     first = next(iter(maps.values()), image)
     places = [None if centre is None else first.to_world_mm(np.array(centre)).round(1).tolist() for centre in centres]
-    return {**made.to_json(), "values": list(run.classes.values()), "centres": places}
+    return {**made.to_json(), "values": values, "centres": places}
 
 
 def keep_strokes(support: str, pictures: str, folder: Path) -> None:

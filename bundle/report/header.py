@@ -19,19 +19,25 @@ SHOWN = ("pseudo", "prediction")  # maps whose number is told
 
 def header(run: Run, results: Mapping[str, CaseResult]) -> Markup:
     """What this run was."""
-    warning = ""
-    if run.is_phantom:
-        text = "Synthetic phantom: these volumes are computer-made. Nothing here says how the method does on patients."
-        warning = paragraph(text, "phantom")
     return Markup(
         "<header><h1>One-shot segmentation: report of a run</h1>\n"
-        + paragraph("Research use only, not for diagnosis.", "warning")
-        + warning
+        + _warnings(run)
         + paragraph(_in_short(run, results))
         + _assumptions(run)
         + f"<details><summary>About this run</summary>\n{definition_list(_facts(run))}{_unused(run)}</details>\n"
         + "</header>\n"
     )
+
+
+def header_of_case(run: Run, case: str) -> Markup:
+    """Of a page that may be sent to others: it names no case but this one, and no file that was not used."""
+    return Markup(f"<header><h1>One-shot segmentation: {escape(case)}</h1>\n{_warnings(run)}</header>\n")
+
+
+def _warnings(run: Run) -> Markup:
+    text = "Synthetic phantom: these volumes are computer-made. Nothing here says how the method does on patients."
+    warning = paragraph(text, "phantom") if run.is_phantom else ""
+    return Markup(paragraph("Research use only, not for diagnosis.", "warning") + warning)
 
 
 def _in_short(run: Run, results: Mapping[str, CaseResult]) -> str:

@@ -16,7 +16,7 @@ from bundle.report.browser.page_frame import VIEWER_FILE, page_frame
 from bundle.report.browser.table_data import CaseRows, rows_of, table_data
 from bundle.report.case_files import keep_panel, keep_strokes, keep_volume
 from bundle.report.case_results import CaseResult, summarise_case
-from bundle.report.header import header
+from bundle.report.header import header, header_of_case
 from bundle.report.markup import Markup, paragraph
 from bundle.report.overview import classes_overview, results_section
 from bundle.report.run import Run, load_run
@@ -123,12 +123,19 @@ def index_page(findings: Findings) -> Iterator[str]:
 
 
 def case_page(findings: Findings, case: str) -> Iterator[str]:
-    """A page of one case, self-contained: its rows, its panel, its volume and the viewer."""
+    """A page of one case, self-contained: its rows, its panel, its volume and the viewer.
+
+    It says nothing of other cases but what names atlases in a reason.
+    """
     run, key = findings.run, key_of(case)
     table = findings.table()
-    table |= {"cases": [entry for entry in table["cases"] if entry["id"] == case], "ticks": False, "open": key}
+    cases = [entry for entry in table["cases"] if entry["id"] == case]
+    used = {number for entry in cases for line in entry["lines"] for number in line[-1]}
+    used |= {number for _, numbers in table["common"] for number in numbers}
+    texts = [text if number in used else "" for number, text in enumerate(table["texts"])]
+    table |= {"cases": cases, "texts": texts, "ticks": False, "open": key}
     files = {kind: run.folder.report / FOLDER / f"{key}_{kind}.js" for kind in ("panel", "volume")}
-    parts = [header(run, findings.results), results_section(run, ticks=False)]
+    parts = [header_of_case(run, case), results_section(run, ticks=False)]
     parts += [data_element(kind, key, file) for kind, file in files.items() if file.exists()]
     yield from page_frame(title=f"Case {case}", links={}, data=table, parts=parts, with_viewer=True)
 

@@ -237,6 +237,18 @@ def test_one_case_can_have_a_page_of_its_own(output, capsys):
     assert path.stat().st_size > VIEWER_FILE.stat().st_size, "the viewer is within it"
 
 
+def test_a_cases_own_page_tells_nothing_of_others(output):
+    write_json(output / "run.json", {"mode": "default"})
+    write_report(output, alone="case_1")
+    path = output / "report" / "case_case_1.html"
+    assert "left out" in text_of(output / "report" / "index.html") and "left out" not in text_of(path)
+    assert not [case for case in CASES if case != "case_1" and case in text_of(path)]
+    data = data_of(path)
+    used = {number for entry in data["cases"] for line in entry["lines"] for number in line[-1]}
+    used |= {number for _, numbers in data["common"] for number in numbers}
+    assert [text for number, text in enumerate(data["texts"]) if text and number not in used] == []
+
+
 def test_a_case_that_is_not_there_is_named(output):
     with pytest.raises(BundleError, match=r"there is no such case(.|\n)*found: case_9"):
         write_report(output, alone="case_9")

@@ -31,7 +31,8 @@ KINDS = ("qido", "wado")
 STORE = rf"studies(/{UID})?"
 STORE_KINDS = ("wado", "stow")
 PARAMETER, LONGEST_VALUE = r"[A-Za-z0-9.]{1,64}", 1024
-CONTENT = re.compile(r"(application/(dicom|dicom\+json|json|octet-stream)|multipart/related|image/[a-z0-9.+-]+)\b")
+IMAGES = "image/(jpeg|png|gif|jp2|jls|jph|jpx|dicom-rle)"  # no SVG, which may hold scripts
+CONTENT = re.compile(rf"(application/(dicom|dicom\+json|json|octet-stream)|multipart/related|{IMAGES})\b")
 PIECE_BYTES = 1 << 16
 
 

@@ -7,6 +7,8 @@ from fastapi.responses import FileResponse
 from monailabel.interfaces.utils.app import app_instance
 
 INDEX = "index.html"
+# Pages of other origins may run any script of ours that they can name, and a case's file is a script that tells it all.
+HEADERS = {"Cross-Origin-Resource-Policy": "same-origin", "X-Content-Type-Options": "nosniff"}
 
 
 def page(path: str) -> FileResponse:
@@ -19,4 +21,4 @@ def page(path: str) -> FileResponse:
     file = (folder / (path or INDEX)).resolve()
     if not file.is_relative_to(folder) or not file.is_file():
         raise HTTPException(404, "there is no such page: a report is there after the first training")
-    return FileResponse(file)
+    return FileResponse(file, headers=HEADERS)

@@ -16,6 +16,7 @@ from bundle.dicom.segmentation import segmentation
 from bundle.dicom.source import read_source
 from bundle.dicom.terms import anatomy_of
 from bundle.monai_label.names import SUBMITTED
+from bundle.monai_label.strokes import check_grid
 from bundle.monai_label.studies.mirror import MirroredDatastore
 from bundle.monai_label.studies.pacs import Pacs
 from bundle.monai_label.submissions import names_of_values
@@ -45,8 +46,10 @@ class DicomwebDatastore(MirroredDatastore):
     def fetch_submissions(self) -> None:
         """Take the newest segmentation of each series that a user made, and forget those that are gone.
 
+        One that cannot be read is told and left out.
+
         Raises:
-            BundleError: the server does not answer, or a segmentation cannot be read.
+            BundleError: the server does not answer.
         """
         newest: dict[str, Dataset] = {}
         for header in self.pacs.segmentations():
@@ -58,7 +61,10 @@ class DicomwebDatastore(MirroredDatastore):
         for study in self.list_images():
             taken = self.get_label_info(study, SUBMITTED).get(OBJECT)
             if study in newest and str(newest[study].SOPInstanceUID) != taken:
-                self._take(study, newest[study])
+                try:
+                    self._take(study, newest[study])
+                except BundleError as error:
+                    print(f"{study}: its segmentation is left out: {' '.join(str(error).split())}", flush=True)
             elif taken is not None and study not in newest:
                 self.remove_label(study, SUBMITTED)
 
@@ -67,17 +73,17 @@ class DicomwebDatastore(MirroredDatastore):
         self.pacs.store(segmentation)
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
-        """As MONAI Label's; what a user submits is stored on the server, too."""
-        label_id = super().save_label(image_id, label_filename, label_tag, label_info)
+        """As MONAI Label's; what a user submits is stored on the server first, and if that fails nowhere."""
         if label_tag == SUBMITTED and OBJECT not in label_info:
+            check_grid(read_labels(label_filename), Path(self.get_image_uri(image_id)), "label", image_id)
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "submitted.dcm"
                 made = self._as_segmentation(image_id, Path(label_filename), label_info)
                 with atomic_path(file) as temporary:
                     made.save_as(temporary, enforce_file_format=True)
                 self.pacs.store(file)
-            self.update_label_info(image_id, SUBMITTED, {OBJECT: str(made.SOPInstanceUID)})
-        return label_id
+            label_info = {**label_info, OBJECT: str(made.SOPInstanceUID)}
+        return super().save_label(image_id, label_filename, label_tag, label_info)
 
     def _take(self, study: str, header: Dataset) -> None:
         shape, affine = peek_grid(self.get_image_uri(study))
@@ -125,7 +131,7 @@ def referenced_series(header: Dataset) -> str | None:
 
 
 def _made(header: Dataset) -> tuple[str, str]:
-    """Date and time."""
+    """Date and time, of what was made last."""
     dates = [str(header.get(name) or "") for name in ("ContentDate", "SeriesDate", "InstanceCreationDate")]
     times = [str(header.get(name) or "") for name in ("ContentTime", "SeriesTime", "InstanceCreationTime")]
-    return max(dates), max(times)
+    return max(zip(dates, times, strict=True))

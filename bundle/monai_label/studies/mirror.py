@@ -72,13 +72,18 @@ class MirroredDatastore(ReloadingDatastore):
 
     def _reconcile_datastore(self) -> None:
         """As MONAI Label's, but a study is there before its file is."""
+        known = self.source.studies()  # may take long: what others save meanwhile is read after it
         self._init_from_datastore_file()
-        known, objects = self.source.studies(), self._datastore.objects
+        objects = self._datastore.objects
         new = {study: about for study, about in known.items() if study not in objects}
         for study, about in new.items():
             info = {"ts": int(time.time()), "name": f"{study}{SUFFIX}", **about}
             objects[study] = ImageLabelModel(image=DataModel(info=info, ext=SUFFIX))
-        gone = [study for study in objects if study not in known and not (self.folder / f"{study}{SUFFIX}").exists()]
+        gone = [
+            study
+            for study, entry in objects.items()
+            if study not in known and not (self.folder / f"{study}{entry.image.ext}").exists()
+        ]
         for study in gone:
             del objects[study]
         lost = [

@@ -13,7 +13,7 @@ function csvCell(value) {
 function asCsv(chosen) {
   const rows = chosen.filter(({ entry }) => entry !== allCases).map(({ entry, line }) => {
     const name = line[0] < 0 ? null : data.classes[line[0]].name;
-    const common = line[5] ? commonTexts.get(line[0]) || [] : [];
+    const common = line[5] && line[2] !== null ? commonTexts.get(line[0]) || [] : [];
     const reasons = [...common.map((number) => data.texts[number]), ...reasonsOf(line)].join("; ");
     return [entry.id, entry.role, name, ...line.slice(1, 5), line[5] ? "true" : "false", reasons, tickOf(entry)];
   });

@@ -13,7 +13,8 @@ function load(kind, key) {
   if (within) return Promise.resolve(JSON.parse(within.textContent));
   return new Promise((resolve, reject) => {
     waiting.set(kind + " " + key, resolve);
-    addScript("cases/" + key + "_" + kind + ".js", reject);
+    const address = "cases/" + key + "_" + kind + ".js";
+    addScript(address, reject, () => reject(new Error(address + " is damaged.")));  // of no effect once it was received
   });
 }
 

@@ -70,7 +70,7 @@ function lineRow({ entry, line }) {
   const colour = place < 0 ? null : element("span", { class: "swatch" });
   if (colour) colour.style.background = data.classes[place].colour;
   const told = reasonsOf(line);
-  if (flagged && entry !== allCases && commonTexts.has(place)) told.push("as in all cases");
+  if (flagged && dice !== null && entry !== allCases && commonTexts.has(place)) told.push("as in all cases");
   const why = element("ul", {}, ...told.map((text) => element("li", {}, text)));
   const cells = [
     ["Case", name, " ", element("span", { class: "tick-mark", "data-case": entry.key }, tickMark(entry)), badge],

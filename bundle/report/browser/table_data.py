@@ -132,6 +132,7 @@ def _lines(
     if of_case:
         yield _whole_case(texts, of_case)
     of_class = {row.class_name: row for row in rows.rows}
+    told = bool(of_case)
     for name, place in places.items():
         row, signs = of_class.get(name), [sign.reason for sign in rank.of_class(name)]
         volume_ml = result.classes[name].final_volume_ml if row is None else row.volume_ml
@@ -141,6 +142,9 @@ def _lines(
             flagged = bool(reasons) if row is None or row.flagged is None else row.flagged
             own = [reason for reason in reasons if reason not in common.get(name, ())]
             yield [place, *map(_rounded, numbers), int(flagged), texts.numbers_of(own)]
+            told = True
+    if not told:  # it can be looked at all the same
+        yield [WHOLE_CASE, None, None, None, None, 0, texts.numbers_of(["it has no label map yet"])]
 
 
 def _dice(row: ResultRow) -> tuple[float | None, ...]:

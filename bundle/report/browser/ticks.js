@@ -23,8 +23,9 @@ function canBeTicked(entry) {
   return data.ticks && entry.map !== null && (entry.role === "unlabelled" || entry.role === "accepted");
 }
 
+// What this run was given as accepted stays so until somebody wants to correct it.
 function tickOf(entry) {
-  return ticks.get(entry.id) || null;
+  return ticks.get(entry.id) || (entry.role === ACCEPTED && canBeTicked(entry) ? ACCEPTED : null);
 }
 
 function tickMark(entry) {
@@ -34,7 +35,7 @@ function tickMark(entry) {
 function setTick(entry, tick) {
   if (tick === null) ticks.delete(entry.id);
   else ticks.set(entry.id, tick);
-  const kept = data.cases.filter(tickOf).map((one) => [one.id, [tickOf(one), one.map]]);
+  const kept = data.cases.filter((one) => ticks.has(one.id)).map((one) => [one.id, [ticks.get(one.id), one.map]]);
   try {
     localStorage.setItem(STORE, JSON.stringify(Object.fromEntries(kept)));
   } catch {

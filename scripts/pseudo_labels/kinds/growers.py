@@ -221,11 +221,15 @@ def _bone_masks(
 def _hollow_masks(
     stroked: _Stroked, possible: np.ndarray, spacing_mm: Sequence[float], settings: KindSettings
 ) -> list[np.ndarray]:
-    """(x, y, z) bool each: with the wall that the strokes let expect, then with its least and a likely most."""
+    """(x, y, z) bool each: with the wall that the strokes let expect, then with its least and a likely most; none if
+    no stroke lies on a wall.
+    """
     strokes, others = stroked.strokes, stroked.others
     lumen = lumen_of(stroked.image, strokes, others, possible, settings.lumen_brightness)
-    on_wall_mm = wall_strokes_mm(lumen, strokes, spacing_mm)
-    thickness_mm = wall_thicknesses_mm(on_wall_mm) if on_wall_mm.size else ()
+    on_wall_mm, stroke_count = wall_strokes_mm(lumen, strokes, spacing_mm)
+    thickness_mm = wall_thicknesses_mm(on_wall_mm, stroke_count) if stroke_count else (np.inf,)
+    if thickness_mm[0] > settings.thickest_wall_mm:
+        return []
     return [with_wall(lumen, strokes, others, possible, thick_mm, spacing_mm) for thick_mm in thickness_mm]
 
 

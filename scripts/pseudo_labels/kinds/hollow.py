@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import ndimage
 
 from scripts.pseudo_labels.parts import distance_mm, parts_with
 
@@ -24,8 +25,9 @@ def lumen_of(
     return parts_with((image < brightness) & possible & ~others, strokes)
 
 
-def wall_strokes_mm(lumen: np.ndarray, strokes: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
-    """(N,) in-plane distance to the lumen of every voxel of the strokes outside it, where its plane shows any lumen.
+def wall_strokes_mm(lumen: np.ndarray, strokes: np.ndarray, spacing_mm: Sequence[float]) -> tuple[np.ndarray, int]:
+    """(N,) in-plane distance to the lumen of every voxel of the strokes outside it, where its plane shows any lumen;
+    and how many strokes, connected in their planes, these are.
 
     Args:
         lumen: (X, Y, Z) bool.
@@ -35,21 +37,24 @@ def wall_strokes_mm(lumen: np.ndarray, strokes: np.ndarray, spacing_mm: Sequence
     outside = strokes & ~lumen
     planes = np.flatnonzero(outside.any(axis=(0, 1)) & lumen.any(axis=(0, 1)))
     away = [distance_mm(lumen[:, :, z], spacing_mm[:2])[outside[:, :, z]] for z in planes]
-    return np.concatenate(away) if away else np.zeros(0)
+    count = sum(ndimage.label(outside[:, :, z], structure=np.ones((3, 3)))[1] for z in planes)
+    return (np.concatenate(away) if away else np.zeros(0)), count
 
 
-def wall_thicknesses_mm(distances_mm: np.ndarray) -> tuple[float, float, float]:
+def wall_thicknesses_mm(distances_mm: np.ndarray, stroke_count: int) -> tuple[float, float, float]:
     """Of a wall in which strokes lie anywhere: expected, least and a likely most.
 
-    The least is their farthest. Expected is the usual gap between two of them beyond it, the unbiased estimate of the
-    end of a uniform distribution from its largest sample; the standard error of that is about such a gap again.
+    Expected is the smaller of two estimates of the end of a uniform distribution, so that a stroke that strays decides
+    nothing: twice the median, and where nine tenths lie, with the usual gap between two strokes once more.
 
     Args:
         distances_mm: (N,) from the lumen, N at least 1.
+        stroke_count: in how many strokes they lie.
     """
-    farthest_mm = float(distances_mm.max())
-    beyond = (len(distances_mm) + 1) / len(distances_mm)
-    return farthest_mm * beyond, farthest_mm, farthest_mm * beyond**2
+    beyond = (stroke_count + 1) / stroke_count
+    estimates_mm = float(np.percentile(distances_mm, 90)) * beyond, 2 * float(np.median(distances_mm))
+    expected_mm = min(estimates_mm)
+    return expected_mm, expected_mm / beyond, max(*estimates_mm, float(distances_mm.max()) * beyond)
 
 
 def with_wall(

@@ -47,6 +47,7 @@ class KindSettings:
         shell_share: and ends at this multiple: one and a half times its thickness.
         bone_reach_share: a bone ends at this share of its strokes' extent away from them.
         lumen_brightness: the air of a hollow organ is darker: -400 HU, near the middle between air and tissue.
+        thickest_wall_mm: strokes that let expect a thicker wall of it lie in what fills it beside air.
         hollow_confidence: no more can be hoped for where all strokes lie in the air of a hollow organ, which grows as a
             blob then: a mask of the air alone has this Dice if there is as much wall.
     """
@@ -64,6 +65,7 @@ class KindSettings:
     shell_share: float = 3.0
     bone_reach_share: float = 0.4
     lumen_brightness: float = 0.05
+    thickest_wall_mm: float = 15.0
     hollow_confidence: float = 0.67
 
 

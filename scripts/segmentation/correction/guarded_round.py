@@ -118,7 +118,9 @@ class GuardedRound:
             mean = rolling_mean(before, self.predict(item).cpu().numpy(), self.settings.probability_memory)
             self.store.write_probabilities(epoch, item["case"], mean, item["label"].affine.cpu().numpy())
             mean = self.store.new_probabilities(epoch, item["case"])  # as it will be read, in steps of 1/255
-            rows[index] = torch.from_numpy(measure(_array(item["label"][0]), label, mean))
+            row = measure(_array(item["label"][0]), label, mean)
+            row[:, ~item["located"].bool().cpu().numpy()] = 0  # the prediction says nothing of what is not trusted here
+            rows[index] = torch.from_numpy(row)
         first, label_now, dice = self.sum_ranks(rows).numpy().transpose(1, 0, 2)
         return ClassMeasures(first, label_now, dice)
 

@@ -29,14 +29,24 @@ def test_the_lumen_is_dark_and_holds_on_to_the_strokes():
 def test_strokes_on_the_wall_are_measured_in_their_planes():
     strokes = line(2, 5)
     strokes[2, 3, 1], strokes[2, 2, 0] = True, True  # 4 mm off; in a plane without lumen
-    assert sorted(wall_strokes_mm(line(2, 3), strokes, SPACING_MM)) == [4.0, 4.0]
-    assert wall_strokes_mm(line(2, 3), line(2, 3), SPACING_MM).size == 0
+    distances_mm, stroke_count = wall_strokes_mm(line(2, 3), strokes, SPACING_MM)
+    assert sorted(distances_mm) == [4.0, 4.0] and stroke_count == 2
+    distances_mm, stroke_count = wall_strokes_mm(line(2, 3), line(2, 3), SPACING_MM)
+    assert distances_mm.size == stroke_count == 0
+    assert wall_strokes_mm(line(2), line(2, 4, 5, 7), SPACING_MM)[1] == 2, "4 and 5 are one stroke"
 
 
-def test_a_wall_ends_one_gap_beyond_its_farthest_stroke_on_average():
-    assert wall_thicknesses_mm(np.array([3.0, 6.0])) == (9.0, 6.0, 13.5)
-    draws_mm = np.random.default_rng(0).uniform(0, 8, (4000, 3))
-    assert np.mean([wall_thicknesses_mm(drawn)[0] for drawn in draws_mm]) == pytest.approx(8.0, abs=0.1)
+def test_a_wall_ends_where_evenly_spread_strokes_would():
+    assert wall_thicknesses_mm(np.array([4.0]), 1) == (8.0, 4.0, 8.0)
+    draws_mm = np.random.default_rng(0).uniform(0, 8, (1000, 400))
+    assert np.mean([wall_thicknesses_mm(drawn, 9)[0] for drawn in draws_mm]) == pytest.approx(8.0, abs=0.2)
+
+
+def test_a_stroke_astray_widens_no_wall_but_its_doubt():
+    even_mm = np.linspace(0.1, 6.0, 60)
+    expected_mm, least_mm, most_mm = wall_thicknesses_mm(np.append(even_mm, 40.0), 3)
+    assert least_mm < expected_mm < 6.5 and most_mm > 40.0
+    assert wall_thicknesses_mm(np.array([5.0, 5.0, 25.0]), 3)[0] == 10.0, "twice the median"
 
 
 def test_the_wall_lies_around_the_lumen_up_to_nearer_strokes():
@@ -48,7 +58,10 @@ def test_the_wall_lies_around_the_lumen_up_to_nearer_strokes():
     assert with_wall(line(3), line(3), NOWHERE, EVERYWHERE & none_above, 4.0, SPACING_MM)[3, 2, 2] == 0
 
 
-def airway(wall_strokes):
+NO_TUBES = KindSettings(tube_elongation=100.0)
+
+
+def airway(wall_strokes, settings=NO_TUBES):
     """A tube of air of 8 mm radius in a wall of 6 mm that looks like what is around it, and its strokes."""
     spacing_mm = (2.0, 2.0, 3.0)
     x, y, _ = np.meshgrid(*(np.arange(size) for size in (50, 50, 20)), indexing="ij")
@@ -60,7 +73,6 @@ def airway(wall_strokes):
         strokes[31, 25, 2], strokes[25, 20, 6], strokes[25, 31, 10] = 1, 1, 1  # 4, 2 and 4 mm from the air
     strokes[2:6, 2:6, ::8] = 2
     blobs = np.where(away_mm <= 8.0, 1, 0).astype(np.uint8)
-    settings = KindSettings(tube_elongation=100.0)
     return grown_by_kind(image, strokes, blobs, 1, spacing_mm, settings), away_mm
 
 
@@ -71,6 +83,11 @@ def test_a_hollow_organ_has_a_wall_if_strokes_lie_on_it():
     assert mask[away_mm[:, :, 4:16] <= 12.0].all(), "a third more than the farthest stroke, 4 mm"
     assert not mask[away_mm[:, :, 4:16] > 8.0 + 4.0 * 4 / 3].any()
     assert 0.5 < grown.agreement[1] < 0.95, "how far the wall goes is not certain"
+
+
+def test_strokes_deep_in_what_fills_an_organ_are_on_no_wall():
+    grown, _ = airway(wall_strokes=True, settings=KindSettings(tube_elongation=100.0, thickest_wall_mm=4.0))
+    assert grown.kinds == {1: Kind.HOLLOW}
 
 
 def test_a_hollow_organ_drawn_in_its_air_alone_stays_a_blob():
