@@ -13,6 +13,7 @@ from scripts.common.errors import BundleError
 from scripts.common.files import (
     atomic_folder,
     atomic_path,
+    load_tensors,
     open_nifti,
     read_json,
     read_result,
@@ -228,3 +229,16 @@ def test_a_folder_in_the_file_s_place_says_so(tmp_path):
     with pytest.raises(BundleError, match="cannot write the file") as caught:
         write_json(tmp_path / "a.json", {})
     assert caught.value.expected == "no folder of that name: move it away"
+
+
+def test_a_tensor_with_a_turned_bit_is_damaged(tmp_path):
+    """torch.load alone reads it as another number."""
+    file = tmp_path / "model.pt"
+    torch.save({"weight": torch.full((1000,), 3.0)}, file)
+    assert torch.equal(load_tensors(file)["weight"], torch.full((1000,), 3.0))
+    content = bytearray(file.read_bytes())
+    place = content.index(torch.full((8,), 3.0).numpy().tobytes()) + 40
+    content[place] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"damaged within: .*data/0"):
+        load_tensors(file)

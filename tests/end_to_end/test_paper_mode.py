@@ -222,12 +222,12 @@ def test_infer_and_evaluate(cohort, finished, tmp_path, capsys):
         assert np.array_equal(
             array(tmp_path / "maps" / f"{case}.nii.gz"), array(finished / "predictions" / f"{case}.nii.gz")
         )
-    before = stamps(tmp_path / "maps")
+    before = stamps(tmp_path / "maps", "progress.json")
     main(command)
-    assert stamps(tmp_path / "maps") == before, "label maps it made are kept"
+    assert stamps(tmp_path / "maps", "progress.json") == before, "label maps it made are kept"
     command[command.index("--model") + 1] = str(other_network(finished / "segmentation", tmp_path / "other"))
     main(command)
-    changed = {name for name, stamp in stamps(tmp_path / "maps").items() if stamp != before[name]}
+    changed = {name for name, stamp in stamps(tmp_path / "maps", "progress.json").items() if stamp != before[name]}
     assert changed == set(before) - {"verdicts"}, "those of another network are made again"
     folders = ["--predictions", str(tmp_path / "maps"), "--labels", str(cohort / "labels")]
     main(["evaluate", *folders, "--classes", "spleen:1,liver:4", "--json", str(tmp_path / "scores.json")])
