@@ -137,8 +137,9 @@ def test_from_strokes_to_labels_of_every_study_and_a_correction_round(server, co
     server.submit(CASES[0], cohort / "scribbles" / f"{CASES[0]}_a.nii.gz", {**ORGANS, OUTSIDE: 7})
     assert server.post(f"/train/{TRAINED}", json={}).status_code == 200
     stats = watched(server)
-    assert [of["epoch"] for of in stats] == sorted(of["epoch"] for of in stats), "it never goes back"
-    assert len({of["epoch"] for of in stats}) > 3 and all(0 <= of["epoch"] < of["total_epochs"] for of in stats)
+    begun = [of for of in stats if "epoch" in of]  # the first second of a run has no progress yet
+    assert [of["epoch"] for of in begun] == sorted(of["epoch"] for of in begun), "it never goes back"
+    assert len({of["epoch"] for of in begun}) > 3 and all(0 <= of["epoch"] < of["total_epochs"] for of in begun)
     assert "best_metric" not in stats[0], "nothing is labelled yet"
     assert any("best_metric" in of for of in stats), "transferred labels come before the end"
     task = server.training()
