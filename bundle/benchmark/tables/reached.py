@@ -149,10 +149,11 @@ def _mean_cells(runs: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> li
 
 
 def _all_classes(results: Results) -> dict[str, Line]:
-    """In words, by what -> the line of all classes; pseudo labels are of other volumes and stay out."""
-    by_atlases = dict.fromkeys([ATLASES_ALONE], results.of(ALL_CLASSES)[0]) if results.of(ALL_CLASSES) else {}
-    lines = {name: results.get(ALL_CLASSES_NETWORK, name) for name in (ENSEMBLE, ONE_SHOT)}
-    return by_atlases | {_alone(name): line for name, line in lines.items() if line is not None}
+    """In words, by what -> the line of all classes; what else was measured of them stands on the cohort's page."""
+    lines = {ATLASES_ALONE: results.of(ALL_CLASSES)[:1]}
+    together = results.get(ALL_CLASSES_NETWORK, ENSEMBLE)
+    lines[NETWORK_WORDS[ENSEMBLE]] = [] if together is None else [together]
+    return {words: line for words, found in lines.items() for line in found}
 
 
 def _alone(network: str) -> str:
