@@ -150,10 +150,11 @@ def _mean_cells(runs: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> li
 
 def _all_classes(results: Results) -> dict[str, Line]:
     """In words, by what -> the line of all classes; what else was measured of them stands on the cohort's page."""
-    lines = {ATLASES_ALONE: results.of(ALL_CLASSES)[:1]}
-    together = results.get(ALL_CLASSES_NETWORK, ENSEMBLE)
-    lines[NETWORK_WORDS[ENSEMBLE]] = [] if together is None else [together]
-    return {words: line for words, found in lines.items() for line in found}
+    lines = {
+        ATLASES_ALONE: next(iter(results.of(ALL_CLASSES)), None),
+        NETWORK_WORDS[ENSEMBLE]: results.get(ALL_CLASSES_NETWORK, ENSEMBLE),
+    }
+    return {words: line for words, line in lines.items() if line is not None}
 
 
 def _alone(network: str) -> str:

@@ -98,6 +98,8 @@ def grown_by_kind(
             continue
         stroked = _stroked(volume, drawn, label, channel, noise, across_mm, settings)
         kind = kinds[channel] = _checked_kind(stroked, across_mm, settings)
+        if kind is Kind.BLOB and not is_thin(stroked.shape, settings):
+            continue
         away_mm = interpolated_distance_mm(stroked.strokes, across_mm)
         if not (masks := _masks(kind, stroked, away_mm, across_mm, settings)):
             continue
@@ -106,8 +108,9 @@ def grown_by_kind(
             continue
         if kind is Kind.HOLLOW:  # what can be told of its wall was drawn
             kinds[channel] = Kind.WALLED
-        by_vote = (np.sum(masks, axis=0) >= LEAST_GROWERS) | stroked.strokes
-        chosen = by_vote if kind is Kind.TUBE else masks[0]
+        chosen = masks[0]
+        if kind is Kind.TUBE:
+            chosen = (np.sum(masks, axis=0) >= LEAST_GROWERS) | stroked.strokes
         result[(label == channel) & np.isinf(nearest)] = 0
         away = np.where(stroked.strokes, 0, away_mm / stroked.profile.reach_mm)
         won = parts_with(chosen, stroked.strokes) & (away <= nearest[stroked.box])
@@ -118,12 +121,12 @@ def grown_by_kind(
 def _masks(
     kind: Kind, stroked: _Stroked, away_mm: np.ndarray, spacing_mm: Sequence[float], settings: KindSettings
 ) -> list[np.ndarray]:
-    """(x, y, z) bool each, by the growers that can say something about a class; none where it is a blob alone."""
+    """(x, y, z) bool each, by the growers of a kind, a thin blob's those of tubes; none where no wall was drawn on."""
     if kind is Kind.BONE:
         return _bone_masks(stroked, np.isfinite(away_mm), spacing_mm, settings)
     if kind is Kind.HOLLOW:
         return _hollow_masks(stroked, np.isfinite(away_mm), spacing_mm, settings)
-    return _tube_masks(stroked, away_mm, spacing_mm, settings) if is_thin(stroked.shape, settings) else []
+    return _tube_masks(stroked, away_mm, spacing_mm, settings)
 
 
 def drawing_axis(strokes: np.ndarray) -> int:
