@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bundle.benchmark.command import keep
-from bundle.benchmark.measure import ablation, default, limits, orientation, paper
+from bundle.benchmark.measure import ablation, default, limits, networks, orientation, paper
 from bundle.benchmark.measure.runs import open_bench
 from bundle.benchmark.results import EVERYTHING, read_results
 from bundle.datasets.dataset import read_dataset
@@ -113,10 +113,10 @@ def test_default_in_miniature(phantoms, tmp_path):
     assert results.get("network", "ensemble")["trust"]["results"] == len(classes)
     assert [line["case"] for line in results.of("out_of_distribution")] == ["phantom_03"]
     assert len(results.of("all_classes")) == 1
-    networks = results.of("all_classes_network")
-    assert [line["name"] for line in networks] == ["pseudo_labels", "one_shot", "ensemble"]
+    of_all_classes = results.of("all_classes_network")
+    assert [line["name"] for line in of_all_classes] == ["pseudo_labels", "one_shot", "ensemble"]
     every_class = read_dataset(phantoms).all_classes
-    assert all(list(line["scores"]["classes"]) == list(every_class) for line in networks)
+    assert all(list(line["scores"]["classes"]) == list(every_class) for line in of_all_classes)
     text = page.read_text(encoding="utf-8")
     assert "fully supervised" in text and "network and atlases together" in text
     assert "phantom_00 a, support mask accepted" in text and "**all, support mask as grown**" in text
