@@ -61,7 +61,7 @@ ROUNDS = "match_cycle_mm and match_scale_mm, for the one round that fits an affi
 GONE: dict[str, dict[str, str]] = {
     "first_round": {"map_rounds": ROUNDS},
     "label_fusion": {"map_rounds": ROUNDS},
-    "inference": {"network_share": "ensemble.most_network_share", "votes_dir": "the stage ensemble"},
+    "inference": {"network_share": "ensemble.network_share", "votes_dir": "the stage ensemble"},
 }
 # Old name of an entry of `run.json` -> its name.
 SETTINGS = {"region": "support_mask"}

@@ -20,18 +20,25 @@ class WorthSettings:
     """From worth to weight.
 
     Attributes:
-        most_network_share: weight of a network that is as good as the labels.
-        worth_margin: a network that is worse than the labels by this Dice, or more, has no weight; predicted Dice is
-            off by about as much.
+        network_share: weight of a network that has learned a class. It counts as one more atlas, no more: it errs
+            where the labels err that it learned from.
+        least_worth: Dice of the network, as a part of the labels', up to which it has no weight,
+        full_worth: and from which on it has all of it.
         worth_doubt: agreement that counts against the network before any is seen, in cases with a perfect label.
     """
 
-    most_network_share: float = 0.5
-    worth_margin: float = 0.1
-    worth_doubt: float = 1.0
+    network_share: float = 0.33
+    least_worth: float = 0.5
+    full_worth: float = 0.75
+    worth_doubt: float = 0.25
 
     def __post_init__(self) -> None:
-        limits = {"most_network_share": (0, 1), "worth_margin": (1e-6, 1), "worth_doubt": (0, np.inf)}
+        limits = {
+            "network_share": (0, 1),
+            "least_worth": (0, 1),
+            "full_worth": (self.least_worth + 1e-6, np.inf),
+            "worth_doubt": (0, np.inf),
+        }
         for name, (least, most) in limits.items():
             value = getattr(self, name)
             if not least <= value <= most:
@@ -80,21 +87,23 @@ def worth_in_case(case: ClassAgreement, worth: float) -> float:
 def class_shares(cases: Mapping[str, ClassAgreement], settings: WorthSettings) -> dict[str, float]:
     """Case -> weight of the network's probabilities of one class; the labels' have the rest.
 
-    A network that is worse than the labels in all cases together, or in this case, has less, and none from the margin
-    on. Both must speak for it: a single label may be better than it is predicted to be.
+    The network's worth is compared with the labels', in all cases together and in this one: the lower part counts. A
+    class without any good label gives the network nothing to be measured by, and no weight.
 
     Args:
         cases: case -> how good its label is and how far the network agrees.
         settings: see `WorthSettings`.
     """
     known = list(cases.values())
-    lacking_together = label_worth(known) - network_worth(known)
-    worth = network_worth(known, settings.worth_doubt)
-    lacking = {name: max(lacking_together, case.label - worth_in_case(case, worth)) for name, case in cases.items()}
-    return {
-        name: settings.most_network_share * float(np.clip(1 - dice / settings.worth_margin, 0, 1))
-        for name, dice in lacking.items()
-    }
+    worth, of_labels = network_worth(known, settings.worth_doubt), label_worth(known)
+    together = worth / of_labels if of_labels else 0.0
+
+    def share(case: ClassAgreement) -> float:
+        alone = worth_in_case(case, worth) / case.label if case.label else np.inf
+        learned = (min(together, alone) - settings.least_worth) / (settings.full_worth - settings.least_worth)
+        return settings.network_share * float(np.clip(learned, 0, 1))
+
+    return {name: share(case) for name, case in cases.items()}
 
 
 def network_shares(

@@ -15,7 +15,7 @@ from scripts.segmentation.network_worth import (
     worth_in_case,
 )
 
-SETTINGS = WorthSettings(most_network_share=0.5, worth_margin=0.1, worth_doubt=1.0)
+SETTINGS = WorthSettings(network_share=0.4, least_worth=0.5, full_worth=0.75, worth_doubt=0.0)
 
 
 def test_worth_is_agreement_over_label_by_least_squares():
@@ -33,20 +33,24 @@ def test_a_poor_label_says_little_of_the_network_in_its_case():
     assert worth_in_case(ClassAgreement(0.5, 0.4), worth=0.6) == pytest.approx(0.7)
 
 
-def test_no_weight_below_the_labels_by_the_margin_and_most_where_it_is_as_good():
+def test_all_of_the_weight_from_three_quarters_of_the_labels_worth_on_and_none_up_to_half():
     def share(agreement):
         return class_shares({"case": ClassAgreement(1.0, agreement)}, SETTINGS)["case"]
 
-    assert share(1.0) == 0.5
-    assert share(0.95) == pytest.approx(0.25), "in its case and in all together it lacks 0.05"
-    assert share(0.9) == pytest.approx(0.0) and share(0.1) == 0.0
-    assert class_shares({"case": ClassAgreement(0.0, 0.0)}, SETTINGS) == {"case": 0.5}, "there is nothing to lose"
+    assert share(1.0) == share(0.75) == 0.4, "one more atlas, however good"
+    assert share(0.625) == pytest.approx(0.2)
+    assert share(0.5) == 0.0 and share(0.1) == 0.0
 
 
-def test_a_network_that_is_worse_in_all_cases_together_has_no_weight_where_a_label_seems_poor():
-    cases = {f"case_{n}": ClassAgreement(0.9, 0.65) for n in range(5)} | {"case_5": ClassAgreement(0.6, 0.6)}
-    assert 0.6 + 0.4 * network_worth(cases.values(), 1.0) > 0.6, "in that case alone it seems to be better"
-    assert label_worth(cases.values()) - network_worth(cases.values()) > 0.1
+def test_a_network_that_fails_in_one_case_has_no_weight_there():
+    cases = {f"case_{n}": ClassAgreement(0.9, 0.9) for n in range(9)} | {"case_9": ClassAgreement(0.9, 0.2)}
+    shares = class_shares(cases, SETTINGS)
+    assert shares["case_0"] == 0.4 and shares["case_9"] == 0.0
+
+
+def test_a_network_that_is_poor_in_all_cases_together_has_no_weight_where_a_label_seems_poor():
+    cases = {f"case_{n}": ClassAgreement(0.9, 0.3) for n in range(5)} | {"case_5": ClassAgreement(0.4, 0.4)}
+    assert network_worth([cases["case_5"]]) == 1.0, "in that case alone it seems to be better"
     assert class_shares(cases, SETTINGS)["case_5"] == 0.0
 
 
@@ -55,14 +59,13 @@ def test_the_shares_of_a_cohort():
     cases = {f"case_{n}": {"liver": good, "spleen": poor} for n in range(4)}
     cases["case_4"] = {"liver": ClassAgreement(0.4, 0.2), "spleen": ClassAgreement(0.4, 0.2)}
     shares = network_shares(cases, SETTINGS)
-    assert shares["case_0"] == {"liver": 0.5, "spleen": 0.0}
-    assert shares["case_4"]["liver"] == 0.5, "the label is poor, and the network is good elsewhere"
+    assert shares["case_0"] == {"liver": 0.4, "spleen": 0.0}
+    assert shares["case_4"]["liver"] == 0.4, "the label is poor, and the network is good elsewhere"
     assert shares["case_4"]["spleen"] == 0.0
 
 
-def test_where_all_labels_are_poor_nothing_speaks_for_the_network():
-    cases = {f"case_{n}": {"adrenal": ClassAgreement(0.2, 0.05)} for n in range(6)}
-    assert network_shares(cases, SETTINGS)["case_0"] == {"adrenal": 0.0}
+def test_without_any_label_nothing_speaks_for_the_network():
+    assert class_shares({"case": ClassAgreement(0.0, 0.0)}, SETTINGS) == {"case": 0.0}
 
 
 def test_dice_of_classes_in_one_go():
@@ -72,5 +75,5 @@ def test_dice_of_classes_in_one_go():
 
 
 def test_settings_out_of_range():
-    with pytest.raises(BundleError, match="worth_margin"):
-        WorthSettings(worth_margin=0.0)
+    with pytest.raises(BundleError, match="full_worth"):
+        WorthSettings(least_worth=0.5, full_worth=0.5)
