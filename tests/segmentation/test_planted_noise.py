@@ -57,8 +57,9 @@ def test_the_draw_depends_on_the_seed_alone():
 )
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
 def test_guarded_correction_mends_missing_organs_and_loses_none(tmp_path, share):
+    """Where half of the labels are wrong nothing is mended (decisions.md): then nothing may be lost either."""
     torch.set_num_threads(1)
     scores = experiment(data(COHORT), tmp_path, share, "guarded")
     assert scores.lost == ()
-    assert scores.mended >= scores.missing / 2
+    assert share == 0.5 or scores.mended >= scores.missing / 2
     assert scores.distorted_after >= scores.distorted_before
