@@ -17,8 +17,8 @@ Warp = Callable[[Path, Path, Path, Path], None]
 
 
 def _convex_adam(fixed: Path, moving: Path, label: Path, output: Path) -> None:
-    grids = (sitk.ReadImage(str(file)) for file in (fixed, moving))
-    sitk.WriteImage(convex_adam.warp_label(*grids, sitk.ReadImage(str(label))), str(output))
+    query, support, given = (sitk.ReadImage(str(file)) for file in (fixed, moving, label))
+    sitk.WriteImage(convex_adam.warp_label(query, support, given), str(output))
 
 
 def _elastix(fixed: Path, moving: Path, label: Path, output: Path) -> None:
