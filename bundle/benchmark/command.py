@@ -23,6 +23,7 @@ from bundle.benchmark.results import (
     results_file,
     write_results,
 )
+from bundle.benchmark.rivals import measure as rivals
 from bundle.benchmark.tables.pages import NO_RIVALS, pages
 from bundle.datasets.dataset import read_dataset
 from bundle.folder_lock import only_command_in
@@ -116,6 +117,8 @@ def _lines(options: argparse.Namespace, bench: Bench) -> Iterable[dict[str, Any]
         return networks.measure(bench)
     if options.name == "ablation":
         return ablation.measure(bench)
+    if options.name == "rivals":
+        return rivals.measure(bench)
     others = options.out_of_distribution
     return default.measure(bench, None if others is None else read_dataset(others))
 

@@ -13,6 +13,7 @@ from bundle.benchmark.tables.ablation import ablation_section
 from bundle.benchmark.tables.default import default_section, networks_section
 from bundle.benchmark.tables.known_limits import known_limits
 from bundle.benchmark.tables.limits import limits_section
+from bundle.benchmark.tables.measured_rivals import measured_rivals
 from bundle.benchmark.tables.orientation import orientation_section
 from bundle.benchmark.tables.paper import paper_section, points_against_tau
 from bundle.benchmark.tables.reached import all_organs, in_short, reached, speed, trust
@@ -92,6 +93,7 @@ def _results_page(cohorts: Mapping[str, Cohort], rivals: Mapping[str, Any], camp
         "recipe, trained on the true label maps of the same unlabelled volumes.",
         "\n".join(filter(None, (in_short(name, cohorts[name]) for name in measured))),
         *(reached(name, cohorts[name]) for name in measured),
+        measured_rivals(cohorts),
         all_organs(cohorts),
         rivals_section(rivals["systems"], cohorts),
         trust(cohorts),
