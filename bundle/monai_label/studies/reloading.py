@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from monailabel.datastore.local import LocalDatastore
 
 from bundle.monai_label.names import SUBMITTED
 from bundle.monai_label.strokes import check_grid
+from scripts.common.files import atomic_path
 from scripts.data.volume_io import read_labels
 
 
 class ReloadingDatastore(LocalDatastore):
     """Training writes labels from a process of its own: what is on disk is read before anything is told or written."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        if self._auto_reload:  # MONAI Label watches for writing in place
+            self._handler.on_moved = lambda event: self._init_from_datastore_file()
 
     def fetch_submissions(self) -> None:
         """Learn what was submitted elsewhere; here nothing can be."""
@@ -70,3 +79,12 @@ class ReloadingDatastore(LocalDatastore):
         """As MONAI Label's, on what is on disk now."""
         self._init_from_datastore_file()
         return dict(super().json())
+
+    def _update_datastore_file(self, lock: bool = True) -> None:
+        """As MONAI Label's, but the file is whole whenever the server is killed."""
+        with FileLock(self._lock_file) if lock else nullcontext():
+            content = json.dumps(self._datastore.model_dump(exclude={"base_path"}), indent=2, default=str)
+            file = Path(self._datastore_config_path)
+            with atomic_path(file) as temporary:
+                temporary.write_text(content, encoding="utf-8")
+            self._config_ts = file.stat().st_mtime
