@@ -79,9 +79,9 @@ class OneShotTraining(TrainTask):
         Raises:
             BundleError: what was submitted is not enough, or another training works here.
         """
-        datastore.fetch_submissions()
-        read_task(datastore, self.folder)
         with only_command_in(self.work.path):
+            datastore.fetch_submissions()
+            read_task(datastore, self.folder)
             remove_file(self.work.progress)  # that of the last training is not that of the next
 
     def __call__(self, request: Mapping[str, Any], datastore: ReloadingDatastore) -> dict[str, Any]:
@@ -97,9 +97,11 @@ class OneShotTraining(TrainTask):
             raise MONAILabelException(MONAILabelError.APP_ERROR, str(error)) from error
 
     def _train(self, request: Mapping[str, Any], datastore: ReloadingDatastore) -> dict[str, Any]:
-        datastore.fetch_submissions()
-        task = read_task(datastore, self.folder)
-        images = self._link_studies(datastore)
+        with only_command_in(self.work.path):  # what one reads that outlived its server stays as it is
+            datastore.fetch_submissions()
+            task = read_task(datastore, self.folder)
+            images = self._link_studies(datastore)
+            remove_file(self.work.progress)
         options = {
             "images": images,
             "support": find_volumes(images)[task.support],
@@ -110,8 +112,6 @@ class OneShotTraining(TrainTask):
             "support-mask": task.support_mask,
             "accepted": task.accepted,
         }
-        with only_command_in(self.work.path):
-            remove_file(self.work.progress)
         given_back = False
 
         def follow(line: str) -> None:

@@ -42,7 +42,7 @@ def test_a_kill_while_the_list_is_written_leaves_the_list_of_before(folder, tmp_
         pass
 
     def half(file, text, **_):
-        with open(file, "w", encoding="utf-8") as begun:
+        with Path(file).open("w", encoding="utf-8") as begun:
             begun.write(text[: len(text) // 2])
         raise Killed
 
