@@ -7,8 +7,11 @@ import pytest
 
 pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of its own: make test-monai-label")
 
+from bundle.monai_label import training as training_module
 from bundle.monai_label.names import OUTSIDE
+from bundle.monai_label.results import Handed
 from bundle.monai_label.training import OneShotTraining
+from bundle.run_progress import RunProgress
 from scripts.common.errors import BundleError
 from tests.monai_label.test_submissions import Studies
 from tests.paths import ROOT
@@ -24,6 +27,9 @@ class Fetching(Studies):
 
     def fetch_submissions(self):
         self.fetched += 1
+
+    def run_input(self, study):
+        return self.folder / "a.nii.gz"
 
 
 @pytest.fixture
@@ -59,3 +65,32 @@ def test_a_training_that_outlived_its_server_keeps_its_inputs(training, studies,
     assert {name: left[name] for name in before} == before
     training.check(studies)
     assert (training.folder / "accepted" / "b.nii.gz").exists()
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_what_a_kill_left_is_told_until_every_label_is_given_back(training, studies, monkeypatch):
+    handed = Handed({"spleen": 1}, {}, {}, True)
+
+    def pipeline(*_):
+        run = RunProgress(training.work.progress)
+        run.begin([("self_check", "self_check")])
+        with run.stage("self_check"):
+            pass
+
+    def killed(*_):
+        raise Killed
+
+    monkeypatch.setattr(training_module, "run_command", pipeline)
+    monkeypatch.setattr(training_module.RoundLabels, "of_network", lambda work: None)
+    monkeypatch.setattr(training, "_hand_back", lambda *_: handed)
+    monkeypatch.setattr(training_module, "assemble", killed)
+    assert training.left_over() is None
+    with pytest.raises(Killed):
+        training({}, studies)
+    assert "interrupted while it gave its labels back" in training.left_over()
+    monkeypatch.setattr(training_module, "assemble", lambda *_: None)
+    training({}, studies)
+    assert training.left_over() is None
