@@ -23,7 +23,7 @@ def row(series, images=20):
         "0020000D": {"vr": "UI", "Value": ["1.2.3"]},
         "0020000E": {"vr": "UI", "Value": [series]},
         "00080060": {"vr": "CS", "Value": ["CT"]},
-        "00201209": {"vr": "IS", "Value": [images]},
+        "00201209": {"vr": "IS", "Value": [] if images is None else [images]},
     }
 
 
@@ -70,6 +70,25 @@ def test_an_answer_is_used_again_for_some_seconds(answering, tmp_path):
     first = pacs.studies()
     count = len(asked)
     assert pacs.studies() == first and len(asked) == count
+
+
+@pytest.mark.parametrize(("images", "grown"), [(20, False), (21, True), (None, False)])
+def test_a_series_has_grown_if_the_server_has_more_than_was_fetched(answering, tmp_path, images, grown):
+    url, _ = answering(content=json.dumps([row(CT, images)]).encode())
+    pacs = Pacs(url, tmp_path)
+    assert not pacs.has_grown(CT), "nothing was fetched"
+    (tmp_path / CT).mkdir()
+    for number in range(20):
+        (tmp_path / CT / f"{number:05d}.dcm").touch()
+    assert pacs.has_grown(CT) is grown
+    pacs.forget(CT)
+    assert not (tmp_path / CT).exists() and not pacs.has_grown(CT)
+
+
+def test_what_was_fetched_serves_where_the_server_does_not_answer(answering, tmp_path):
+    url, _ = answering(500, b"{}")
+    (tmp_path / CT).mkdir()
+    assert not Pacs(url, tmp_path).has_grown(CT)
 
 
 def test_nobody_follows_to_another_place(answering, tmp_path):

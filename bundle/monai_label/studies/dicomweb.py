@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,12 @@ class DicomwebDatastore(MirroredDatastore):
     Args:
         folder: keeps what was fetched, conversions and labels.
         pacs: the server.
+        in_use: see `MirroredDatastore`.
     """
 
-    def __init__(self, folder: Path, pacs: Pacs) -> None:
+    def __init__(self, folder: Path, pacs: Pacs, in_use: Callable[[], bool] = lambda: False) -> None:
         self.pacs = pacs
-        super().__init__(folder, pacs)
+        super().__init__(folder, pacs, in_use)
 
     def fetch_submissions(self) -> None:
         """Take the newest segmentation of each series that a user made, and forget those that are gone.
@@ -59,6 +61,7 @@ class DicomwebDatastore(MirroredDatastore):
             if study not in newest or _made(header) > _made(newest[study]):
                 newest[study] = header
         for study in self.list_images():
+            self.renew(study)
             taken = self.get_label_info(study, SUBMITTED).get(OBJECT)
             if study in newest and str(newest[study].SOPInstanceUID) != taken:
                 try:

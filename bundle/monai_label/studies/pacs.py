@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from dicomweb_client import DICOMwebClient
 from pydicom import Dataset, dcmread
 
 from scripts.common.errors import BundleError, in_short
-from scripts.common.files import atomic_folder, atomic_path
+from scripts.common.files import atomic_folder, atomic_path, remove_tree
 from scripts.data.reading.grid_limits import MINIMUM_VOXELS
 
 STAGE = "DICOMweb"
@@ -62,6 +63,8 @@ class Pacs:
         self.url, self.folder = url, folder
         self._client = DICOMwebClient(url=url, session=one_server_session())
         self._found: tuple[float, dict[str, dict[str, Any]]] | None = None
+        self._images: dict[str, int] = {}  # series -> how many the server says it has, where it says so
+        self._fetched_of: dict[str, int] = {}  # the same when it was fetched: some servers count what they do not send
 
     def studies(self) -> Mapping[str, Mapping[str, Any]]:
         """Series instance UID -> what viewers show, of each CT or MR series with enough slices.
@@ -71,9 +74,15 @@ class Pacs:
         """
         if self._found is None or time.monotonic() - self._found[0] > FRESH_S:
             found = [about for modality in MODALITIES for about in self._series(modality)]
-            volumes = {about["SeriesInstanceUID"]: about for about in found if _may_be_volume(about.pop("images"))}
-            volumes = {series: about for series, about in volumes.items() if re.fullmatch(UID, series)}
+            counts = {about["SeriesInstanceUID"]: about.pop("images") for about in found}
+            volumes = {about["SeriesInstanceUID"]: about for about in found}
+            volumes = {
+                series: about
+                for series, about in volumes.items()
+                if re.fullmatch(UID, series) and _may_be_volume(counts[series])
+            }
             self._found = time.monotonic(), dict(sorted(volumes.items()))
+            self._images = {series: int(count) for series, count in counts.items() if count is not None}
         return self._found[1]
 
     def volume(self, study: str) -> Path:
@@ -85,10 +94,25 @@ class Pacs:
         place = self.folder / study
         if not place.is_dir():
             of_study = self.studies()[study]["StudyInstanceUID"]
+            images = self._images.get(study, 0)
             with atomic_folder(place) as growing:
                 for number, image in enumerate(self._asked(lambda: self._client.retrieve_series(of_study, study))):
                     image.save_as(growing / f"{number:05d}.dcm", enforce_file_format=True)
+            self._fetched_of[study] = images
         return place
+
+    def has_grown(self, study: str) -> bool:
+        """Whether the server has more of a series than was fetched, as while it was still being received."""
+        place = self.folder / study
+        if not place.is_dir():
+            return False
+        with suppress(BundleError):  # what was fetched serves where the server does not answer
+            self.studies()
+        return self._images.get(study, 0) > max(self._fetched_of.get(study, 0), sum(1 for _ in place.iterdir()))
+
+    def forget(self, study: str) -> None:
+        """Remove what was fetched of a series."""
+        remove_tree(self.folder / study)
 
     def segmentations(self) -> list[Dataset]:
         """Headers of all segmentations (SEG) on the server."""
