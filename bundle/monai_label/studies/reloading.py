@@ -13,7 +13,7 @@ from monailabel.datastore.local import LocalDatastore
 from bundle.monai_label.names import SUBMITTED
 from bundle.monai_label.strokes import check_grid
 from scripts.common.files import atomic_path
-from scripts.data.volume_io import read_labels
+from scripts.data.volume_io import Volume, read_labels
 
 
 class ReloadingDatastore(LocalDatastore):
@@ -30,6 +30,20 @@ class ReloadingDatastore(LocalDatastore):
     def hand_out(self, study: str, segmentation: Path) -> None:
         """Give a label map that was written as DICOM to others; here nobody takes it."""
 
+    def take_submission(self, study: str, label: Volume, file: Path, info: dict[str, Any]) -> dict[str, Any]:
+        """Pass on what a user submits, once it is found to fit and before it is saved.
+
+        Args:
+            study: it is on this one's grid.
+            label: as read from the file.
+            file: as it came.
+            info: of the label.
+
+        Returns:
+            What is noted of the label.
+        """
+        return info
+
     def run_input(self, study: str) -> Path:
         """What `python -m bundle` takes for a study: a file, or a folder with a DICOM series."""
         return Path(self.get_image_uri(study))
@@ -41,7 +55,9 @@ class ReloadingDatastore(LocalDatastore):
             BundleError: what a user submits is not on the study's grid.
         """
         if label_tag == SUBMITTED:
-            check_grid(read_labels(label_filename), Path(self.get_image_uri(image_id)), "label", image_id)
+            label = read_labels(label_filename)
+            check_grid(label, Path(self.get_image_uri(image_id)), "label", image_id)
+            label_info = self.take_submission(image_id, label, Path(label_filename), label_info)
         self._init_from_datastore_file()
         return str(super().save_label(image_id, label_filename, label_tag, label_info))
 
