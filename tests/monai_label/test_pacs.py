@@ -131,7 +131,17 @@ def test_a_server_that_is_none_is_told(answering, tmp_path, status, content):
     url, _ = answering(status, content)
     with pytest.raises(BundleError, match="the DICOMweb server does not answer") as caught:
         Pacs(url, tmp_path).studies()
-    assert url in str(caught.value.expected)
+    assert caught.value.expected == f"a DICOMweb server (QIDO-RS, WADO-RS, STOW-RS) at {url}"
+
+
+def test_start_and_server_say_alike_that_nobody_answers(answering, tmp_path):
+    url, _ = answering(500, b"{}")
+    said = []
+    for ask in (lambda: checked_studies(url), Pacs(url, tmp_path).studies):
+        with pytest.raises(BundleError) as caught:
+            ask()
+        said.append((caught.value.problem, caught.value.stage, caught.value.expected))
+    assert said[0] == said[1]
 
 
 FAILED = {"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [272]}}]}}

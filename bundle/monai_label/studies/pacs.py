@@ -18,11 +18,11 @@ from dicomweb_client import DICOMwebClient
 from pydicom import Dataset
 from requests_toolbelt import StreamingIterator
 
-from scripts.common.errors import BundleError, in_short
+from bundle.monai_label.studies.address import STAGE, no_answer
+from scripts.common.errors import BundleError
 from scripts.common.files import atomic_folder, atomic_path, remove_tree
 from scripts.data.reading.grid_limits import MINIMUM_VOXELS
 
-STAGE = "DICOMweb"
 UID = r"[0-9][0-9.]{0,63}"  # what it names becomes a folder of ours
 MODALITIES = ("CT", "MR")
 SHOWN = ("PatientID", "StudyDate", "StudyInstanceUID", "SeriesInstanceUID", "SeriesDescription", "Modality")
@@ -182,12 +182,7 @@ class Pacs:
         try:
             return ask()
         except (requests.RequestException, OSError, ValueError, KeyError) as error:
-            raise BundleError(
-                "the DICOMweb server does not answer",
-                stage=STAGE,
-                expected=f"a DICOMweb server (QIDO-RS, WADO-RS, STOW-RS) at {self.url}",
-                found=in_short(error),
-            ) from error
+            raise no_answer(self.url, error) from error
 
 
 def _is_stored(answer: requests.Response) -> bool:
