@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from scripts.pseudo_labels.kinds.growers import grown_by_kind
-from scripts.pseudo_labels.kinds.hollow import lumen_of, wall_strokes_mm, wall_thicknesses_mm, with_wall
+from scripts.pseudo_labels.kinds.hollow import lumen_of, wall_strokes_mm, wall_thicknesses_mm, with_walls
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
 
 SPACING_MM = (2.0, 4.0, 3.0)
@@ -50,12 +50,14 @@ def test_a_stroke_astray_widens_no_wall_but_its_doubt():
 
 
 def test_the_wall_lies_around_the_lumen_up_to_nearer_strokes():
-    around = with_wall(line(3), line(3), line(7), EVERYWHERE, 4.0, SPACING_MM)
+    thin, around = with_walls(line(3), line(3), line(7), EVERYWHERE, (2.0, 4.0), SPACING_MM)
+    np.testing.assert_array_equal(thin, line(2, 3, 4))
     np.testing.assert_array_equal(around[:, 2, 1], line(1, 2, 3, 4)[:, 2, 1])  # 5 is as near to the other strokes
     assert around[3, :, 1].tolist() == [False, True, True, True, False]
     assert around[3, 2].tolist() == [True, True, True]
     none_above = np.arange(3) < 2
-    assert with_wall(line(3), line(3), NOWHERE, EVERYWHERE & none_above, 4.0, SPACING_MM)[3, 2, 2] == 0
+    (below,) = with_walls(line(3), line(3), NOWHERE, EVERYWHERE & none_above, (4.0,), SPACING_MM)
+    assert not below[3, 2, 2]
 
 
 NO_TUBES = KindSettings(tube_elongation=100.0)
