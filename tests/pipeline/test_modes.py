@@ -51,6 +51,16 @@ def test_of_mr_the_networks_card_says_so_and_its_views_change_more(plan_of, mode
     assert "mr/train_embedding.json" in config_names("embedding", chosen)
 
 
+def test_bounded_labels_are_a_profile_on_top_of_the_papers_and_the_small_one(plan_of):
+    chosen = dataclasses.replace(plan_of.settings, mode="paper", small=True)
+    names, bounded = (
+        {stage: config_names(stage, settings) for stage in STAGES["paper"]}
+        for settings in (chosen, dataclasses.replace(chosen, bounded_labels=True))
+    )
+    assert bounded["pseudo_labels"] == [*names["pseudo_labels"], "bounded_labels/pseudo_labels.json"]
+    assert {stage for stage in names if names[stage] != bounded[stage]} == {"pseudo_labels"}
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_set_reaches_the_stages_of_a_mode_and_no_others(plan_of, mode):
     assert {stage.name for stage in plan_of(mode)} == set(STAGES[mode])
