@@ -94,6 +94,11 @@ def test_page_tells_everything(finished):
     assert "Synthetic phantom" not in text
 
 
+def test_bounded_label_maps_are_told(output):
+    write_json(output / "run.json", {"mode": "paper", "small": True, "bounded_labels": True})
+    assert "paper, small configuration; bounded label maps" in text_of(write_report(output))
+
+
 def test_cases_to_look_at_first_come_first_and_say_why(finished):
     assert [entry["id"] for entry in data_of(finished)["cases"]] == ["case_1", "case_2", "case & <3>", "case_0", "bad"]
     assert lines_of(finished, "case_1") == {
