@@ -150,6 +150,12 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False,
     method = _group(parser, "method", "--small --weights abdomen_ct --set segmentation.max_epochs=20")
     method.add_argument("--mode", choices=MODES, help=f"the method's configuration, {DEFAULT_MODE} unless given")
     method.add_argument("--small", action="store_true", help="a configuration for two CPU cores")
+    method.add_argument(
+        "--bounded-labels",
+        action="store_true",
+        help="mode paper: a wrong point floods less, as classes end where the body does and at a multiple of their "
+        "volume in the support",
+    )
     method.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
     method.add_argument("--weights", help=f"a shipped set ({', '.join(shipped_weights())}), or a folder of weights")
     method.add_argument(

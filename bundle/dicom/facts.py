@@ -13,6 +13,7 @@ from bundle.report.pictures import colours_of
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.common.made_of import content_of
+from scripts.quality.check_case import without_names
 from scripts.quality.records import CheckRecord, ClassCheck
 
 LONGEST_NAME, LONGEST_DESCRIPTION = 64, 1024  # what DICOM can hold
@@ -105,7 +106,8 @@ def _trust(check: ClassCheck, reasons_of_case: Sequence[str]) -> str:
     words = f"Predicted Dice {check.predicted_dice:.2f} ({low:.2f} to {high:.2f})."
     if not check.flagged:
         return f"{words} Not flagged."
-    return f"{words} Flagged: {'; '.join([*reasons_of_case, *check.reasons]) or 'no reason given'}."
+    reasons = [*reasons_of_case, *map(without_names, check.reasons)]  # atlases are other patients
+    return f"{words} Flagged: {'; '.join(reasons) or 'no reason given'}."
 
 
 def _checked(file: Path) -> CheckRecord | None:

@@ -7,23 +7,20 @@ import importlib.util
 import os
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from bundle.arguments import shipped_weights
 from bundle.monai_label.gate.rules import STAGE, allowed_origins
 from bundle.monai_label.names import DICOMWEB
+from bundle.monai_label.studies.address import checked_server
 from bundle.pipeline.configs import BUNDLE_ROOT
-from scripts.common.errors import BundleError, in_short
+from scripts.common.errors import BundleError
 from scripts.common.files import write_json
 
 HOST = "127.0.0.1"
 SERVER = "bundle.monai_label.gate.server:server"
 START = "from monailabel.main import Main; Main(loglevel='WARNING').run()"  # its own start tells forty lines first
-PATIENCE_S = 10
 MAIN = "from bundle.monai_label.app import OneShotApp  # noqa: F401\n"
 # torchvision's wheel may be built for CUDA while torch is not: then it lacks two operators that it declares on import.
 # And MONAI Label imports pydicom-seg, which does not start with pydicom 3; nothing of ours uses it.
@@ -107,7 +104,7 @@ def checked_studies(studies: str) -> str:
         BundleError: neither, or the bundle's own folder.
     """
     if studies.startswith(DICOMWEB):
-        return _checked_server(studies.rstrip("/"))
+        return checked_server(studies.rstrip("/"))
     if not studies.strip():
         raise BundleError(
             "the folder of studies is not named", stage=STAGE, expected="make monai-label STUDIES=DIR", found="nothing"
@@ -120,33 +117,6 @@ def checked_studies(studies: str) -> str:
             "the bundle's own folder holds no studies", stage=STAGE, file=folder, expected="a folder of volumes"
         )
     return str(folder)
-
-
-class _NoRedirection(urllib.request.HTTPRedirectHandler):
-    """Takes a redirection for an error."""
-
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
-def _checked_server(url: str) -> str:
-    address = urlsplit(url)
-    if not address.hostname or address.username or address.query or address.fragment:
-        raise BundleError(
-            "this is no address of a DICOMweb server", stage=STAGE, expected="http://HOST:PORT/dicom-web", found=url
-        )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirection())
-    request = urllib.request.Request(f"{url}/studies?limit=1", headers={"Accept": "application/dicom+json"})
-    try:
-        with opener.open(request, timeout=PATIENCE_S):
-            return url
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise BundleError(
-            "the DICOMweb server does not answer",
-            stage=STAGE,
-            expected=f"a list of studies (QIDO-RS) at {url}/studies",
-            found=in_short(error),
-        ) from error
 
 
 def log_config(file: Path) -> dict[str, object]:

@@ -69,18 +69,23 @@ def is_done(progress: Mapping[str, Any] | None, stage: str) -> bool:
     return progress is not None and any(row["name"] == stage and row["state"] == DONE for row in progress["stages"])
 
 
-def left_over(run: Path, progress: Mapping[str, Any] | None) -> str | None:
+def left_over(run: Path, progress: Mapping[str, Any] | None, given_back: bool) -> str | None:
     """A sentence on a training that no server watches any more; None where there is nothing to go on with.
 
     Args:
         run: its output folder.
         progress: see `read_progress`.
+        given_back: whether the studies have what the last training made.
     """
-    if progress is None or progress["state"] == FINISHED:
+    if progress is None or (progress["state"] == FINISHED and given_back):
         return None
     where = stage_in_words(progress)
     try:
         with only_command_in(run):
+            if progress["state"] == FINISHED:
+                return (
+                    "An earlier training was interrupted while it gave its labels back. Press Train: it does so again."
+                )
             return f"An earlier training was interrupted (stage {where}). Press Train: it goes on from there."
     except BundleError as error:
         return (

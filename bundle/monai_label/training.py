@@ -23,7 +23,7 @@ from bundle.monai_label.submissions import Task, classes_option, read_task
 from bundle.packaging.assembly import assemble
 from bundle.packaging.release import Release
 from scripts.common.errors import BundleError
-from scripts.common.files import remove_file
+from scripts.common.files import remove_file, write_json
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import load_cohort
 from scripts.data.gate.modality import AUTO
@@ -49,6 +49,7 @@ class OneShotTraining(TrainTask):
         self.folder, self.conf = folder, conf
         self.work = WorkFolder(folder / "run")
         self._handed = folder / "handed.json"
+        self._begun = folder / "begun.json"  # while the studies lack what a training makes
 
     def info(self) -> dict[str, Any]:
         """As MONAI Label's; the description tells what an earlier training left."""
@@ -71,7 +72,9 @@ class OneShotTraining(TrainTask):
 
     def left_over(self) -> str | None:
         """A sentence on a training that was interrupted; None while one is at work, or where none was."""
-        return None if is_training() else left_over(self.work.path, read_progress(self.work.progress))
+        if is_training():
+            return None
+        return left_over(self.work.path, read_progress(self.work.progress), not self._begun.exists())
 
     def check(self, datastore: ReloadingDatastore) -> None:
         """Refuse at once what a training would refuse later.
@@ -79,9 +82,9 @@ class OneShotTraining(TrainTask):
         Raises:
             BundleError: what was submitted is not enough, or another training works here.
         """
-        datastore.fetch_submissions()
-        read_task(datastore, self.folder)
         with only_command_in(self.work.path):
+            datastore.fetch_submissions()
+            read_task(datastore, self.folder)
             remove_file(self.work.progress)  # that of the last training is not that of the next
 
     def __call__(self, request: Mapping[str, Any], datastore: ReloadingDatastore) -> dict[str, Any]:
@@ -97,9 +100,12 @@ class OneShotTraining(TrainTask):
             raise MONAILabelException(MONAILabelError.APP_ERROR, str(error)) from error
 
     def _train(self, request: Mapping[str, Any], datastore: ReloadingDatastore) -> dict[str, Any]:
-        datastore.fetch_submissions()
-        task = read_task(datastore, self.folder)
-        images = self._link_studies(datastore)
+        with only_command_in(self.work.path):  # what one reads that outlived its server stays as it is
+            datastore.fetch_submissions()
+            task = read_task(datastore, self.folder)
+            images = self._link_studies(datastore)
+            remove_file(self.work.progress)
+            write_json(self._begun, {"support": task.support})
         options = {
             "images": images,
             "support": find_volumes(images)[task.support],
@@ -110,8 +116,6 @@ class OneShotTraining(TrainTask):
             "support-mask": task.support_mask,
             "accepted": task.accepted,
         }
-        with only_command_in(self.work.path):
-            remove_file(self.work.progress)
         given_back = False
 
         def follow(line: str) -> None:
@@ -129,6 +133,7 @@ class OneShotTraining(TrainTask):
         terms = self.folder / "terms.txt"
         terms.write_text(TERMS, encoding="utf-8")
         assemble(Release(TRAINED, data_terms=terms), self.folder / "model", self.work.path)
+        remove_file(self._begun)
         return {"predicted_dice": handed.predicted_dice}
 
     def _link_studies(self, datastore: ReloadingDatastore) -> Path:

@@ -33,6 +33,7 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
     given_mask = None if settings.support_mask is None else as_nifti(settings.support_mask, support, work)
     mask = {"support_mask": str(given_mask or work.support_mask.label(support))}
     grown = str(work.support_mask.record(support)) if settings.support_mask is None else None
+    kinds = grown or str(work.support_kinds / f"{support}.json")
     accepted = {case: str(place) for case, place in accepted_places(settings, cohort).items()}
     given = accepted if given_mask is None else accepted | {support: str(given_mask)}
     kept = accepted | {support: mask["support_mask"]}  # the support keeps its own mask, given or grown
@@ -42,25 +43,26 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
             CaseByCase(
                 "support_mask", fills=(work.support_mask.path,), condition=lambda: settings.support_mask is None
             ),
+            *(() if given_mask is None else (_kinds(work.support_kinds),)),
             CaseByCase(
                 "first_round",
                 places=network | mask | {"propagation_dir": str(work.first_round.path)},
                 fills=(work.first_round.path,),
             ),
-            _labels("first_round_labels", work.first_round, work.first_round_labels, {}, grown),
+            _labels("first_round_labels", work.first_round, work.first_round_labels, {}, kinds),
             CaseByCase(
                 "label_fusion",
                 places={**network, "accepted": accepted},
                 fills=(work.propagation.path, work.on_support.path),
             ),
-            _labels("pseudo_labels", work.propagation, work.pseudo_labels, kept, grown),
+            _labels("pseudo_labels", work.propagation, work.pseudo_labels, kept, kinds),
             _labels(
-                "on_support_labels", work.on_support, work.on_support_labels, {}, grown, work.on_support.path.exists
+                "on_support_labels", work.on_support, work.on_support_labels, {}, kinds, work.on_support.path.exists
             ),
             _check("self_check_pseudo_labels", work.pseudo_labels, work.self_check_pseudo_labels, mask, grown),
         ),
         # What is too much in one case, a network claims in all: these labels are rather too small.
-        training_labels=(_labels("training_labels", work.propagation, work.training_labels, given, grown),),
+        training_labels=(_labels("training_labels", work.propagation, work.training_labels, given, kinds),),
         segmentation=Training(
             "segmentation",
             places={
@@ -83,10 +85,15 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
         inference=(
             Inference("inference", network=work.segmentation, labels=work.network, with_probabilities=True),
             CaseByCase("ensemble", fills=(work.ensemble.path,)),
-            _labels("predictions", work.ensemble, work.predictions, kept, grown),
+            _labels("predictions", work.ensemble, work.predictions, kept, kinds),
         ),
         self_check=(_check("self_check", work.predictions, work.self_check, mask, grown),),
     )
+
+
+def _kinds(folder: Path) -> CaseByCase:
+    """Of which kind the classes of a given support mask are."""
+    return CaseByCase("support_kinds", config="support_mask", places={"kinds_dir": str(folder)}, fills=(folder,))
 
 
 def _labels(
@@ -94,18 +101,18 @@ def _labels(
     propagation: PropagationFolder,
     labels: LabelFolder,
     given: Mapping[str, str],
-    grown: str | None,
+    kinds: str,
     condition: Callable[[], bool] = always,
 ) -> CaseByCase:
     """Label maps grown from points and class probabilities.
 
-    `given`: case -> label map that is taken as it is; `grown`: as for `_check`.
+    `given`: case -> label map that is taken as it is; `kinds`: record of what the support's classes are.
     """
     places = {
         "propagation_dir": str(propagation.path),
         "labels_dir": str(labels.path),
         "given": dict(given),
-        "support_mask_record": grown,
+        "support_mask_record": kinds,
     }
     return CaseByCase(title, config="pseudo_labels", places=places, fills=(labels.path,), condition=condition)
 
@@ -117,7 +124,9 @@ def _check(title: str, results: LabelFolder, checks: Path, mask: Mapping[str, st
 
 
 def check_settings(settings: RunSettings) -> None:
-    """The support mask and the folder of accepted label maps are there and can be read."""
+    """The support mask and the folder of accepted label maps are there and can be read; all label maps are bounded."""
+    if settings.bounded_labels:
+        raise BundleError("--bounded-labels is of no use in mode default", stage="settings", expected="mode paper")
     accepted_labels(settings)
     if settings.support_mask is not None:
         check_labels(settings.support_mask)

@@ -186,7 +186,7 @@ class Pipeline:
         Raises:
             BundleError: the mode has no support mask.
         """
-        stages = [stage for stage in self.plan if stage.name == "support_mask"]
+        stages = [stage for stage in self.plan if stage.title == "support_mask"]
         if not stages:
             raise BundleError(
                 f"mode {self.settings.mode} grows no support mask", stage="support_mask", expected="mode default"

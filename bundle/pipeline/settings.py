@@ -41,6 +41,7 @@ SCHEMA = {
     "mode": either(NULL, one_of(*MODES)),
     "modality": either(NULL, one_of(*MODALITIES)),
     "small": either(NULL, BOOLEAN),
+    "bounded_labels": either(NULL, BOOLEAN),
     "overrides": either(NULL, table_of(table_of(ANYTHING))),
 }
 
@@ -59,6 +60,7 @@ class RunSettings:
         modality: "ct", "mr", or "auto" for what the support is.
         mode: which configuration of the method.
         small: patch every stage for two CPU cores.
+        bounded_labels: no class may flood what surrounds it (mode `paper`).
         device: for the networks; None takes a GPU if there is one.
         weights: folder of the networks that locate points, instead of training them.
         support_mask: label map of the support's whole organs, looked at and corrected by the user (mode `default`);
@@ -77,6 +79,7 @@ class RunSettings:
     modality: str = AUTO
     mode: str = DEFAULT_MODE
     small: bool = False
+    bounded_labels: bool = False
     device: str | None = None
     weights: Path | None = None
     support_mask: Path | None = None
@@ -105,6 +108,7 @@ def save_settings(settings: RunSettings) -> None:
         "modality": settings.modality,
         "mode": settings.mode,
         "small": settings.small,
+        "bounded_labels": settings.bounded_labels,
         "overrides": {stage: dict(values) for stage, values in settings.overrides.items()},
     }
     write_json(WorkFolder(Path(settings.output)).settings, content)

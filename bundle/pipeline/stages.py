@@ -32,23 +32,25 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 
 
-def profiles(mode: str, small: bool, modality: str) -> list[str]:
+def profiles(mode: str, small: bool, modality: str, bounded_labels: bool) -> list[str]:
     """Folders of `configs/` whose patches apply, in order; the configs themselves are mode `default`, full size, CT."""
     chosen = ["paper"] if mode == "paper" else []
     if small:
         chosen += ["small", *(f"{name}_small" for name in chosen)]
     if modality == MR:
         chosen.append("mr")
+    if bounded_labels:
+        chosen.append("bounded_labels")
     return chosen
 
 
 def config_names(stage: str, settings: RunSettings) -> list[str]:
     """The stage's config files, relative to `configs/`: its own, then those of the profiles that have their names."""
-    return profiled_names(stage, settings.mode, settings.small, settings.modality)
+    return profiled_names(stage, settings.mode, settings.small, settings.modality, settings.bounded_labels)
 
 
-def profiled_names(stage: str, mode: str, small: bool, modality: str = CT) -> list[str]:
+def profiled_names(stage: str, mode: str, small: bool, modality: str = CT, bounded_labels: bool = False) -> list[str]:
     """The same of a mode, a configuration and a kind of volumes."""
     names = list(BASES[stage])
-    patches = [f"{profile}/{name}" for profile in profiles(mode, small, modality) for name in names]
+    patches = [f"{profile}/{name}" for profile in profiles(mode, small, modality, bounded_labels) for name in names]
     return names + [patch for patch in patches if (CONFIGS / patch).is_file()]

@@ -87,6 +87,8 @@ def _mode(run: Run) -> str:
     """The mode that `run.json` records."""
     choices = run.choices
     parts = [(choices.mode or "not recorded") + (", small configuration" if choices.small else "")]
+    if choices.bounded_labels:
+        parts.append("bounded label maps")
     if choices.weights:
         parts.append(f"networks given: {choices.weights}")
     return "; ".join(parts)

@@ -25,6 +25,7 @@ from bundle.report.trouble import Ranked, rank_cases
 from bundle.report.trust import trust
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_path
+from scripts.quality.check_case import without_names
 
 logger = logging.getLogger(__name__)
 
@@ -123,16 +124,13 @@ def index_page(findings: Findings) -> Iterator[str]:
 
 
 def case_page(findings: Findings, case: str) -> Iterator[str]:
-    """A page of one case, self-contained: its rows, its panel, its volume and the viewer.
-
-    It says nothing of other cases but what names atlases in a reason.
-    """
+    """A page of one case, self-contained: its rows, its panel, its volume and the viewer; no other case is named."""
     run, key = findings.run, key_of(case)
     table = findings.table()
     cases = [entry for entry in table["cases"] if entry["id"] == case]
     used = {number for entry in cases for line in entry["lines"] for number in line[-1]}
     used |= {number for _, numbers in table["common"] for number in numbers}
-    texts = [text if number in used else "" for number, text in enumerate(table["texts"])]
+    texts = [without_names(text) if number in used else "" for number, text in enumerate(table["texts"])]
     table |= {"cases": cases, "texts": texts, "ticks": False, "open": key}
     files = {kind: run.folder.report / FOLDER / f"{key}_{kind}.js" for kind in ("panel", "volume")}
     parts = [header_of_case(run, case), results_section(run, ticks=False)]

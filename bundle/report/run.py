@@ -33,6 +33,7 @@ class Choices:
     Attributes:
         mode: of the method.
         small: the configuration for two CPU cores.
+        bounded_labels: no class may flood what surrounds it.
         weights: folder of networks that were given instead of being trained.
         support_mask: label map of the support that was given instead of being grown.
         accepted: cases whose label maps the user accepted.
@@ -40,6 +41,7 @@ class Choices:
 
     mode: str | None = None
     small: bool = False
+    bounded_labels: bool = False
     weights: str | None = None
     support_mask: Path | None = None
     accepted: tuple[str, ...] = ()
@@ -204,6 +206,7 @@ def _choices(settings: Any) -> Choices:
     return Choices(
         mode=_text(settings.get("mode")),
         small=bool(settings.get("small")),
+        bounded_labels=bool(settings.get("bounded_labels")),
         weights=_text(settings.get("weights")),
         support_mask=None if support_mask is None else Path(support_mask),
         accepted=_accepted(settings.get("accepted")),

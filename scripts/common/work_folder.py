@@ -208,6 +208,11 @@ class WorkFolder:
         return LabelFolder(self.path / "support_mask")
 
     @property
+    def support_kinds(self) -> Path:
+        """What the strokes say of a support mask that was given, `SUPPORT.json` (mode `default`)."""
+        return self.path / "support_kinds"
+
+    @property
     def first_round(self) -> PropagationFolder:
         """By the support alone (mode `default`)."""
         return PropagationFolder(self.path / "first_round" / "propagation")

@@ -15,8 +15,9 @@ from scipy import ndimage
 from scripts.common.affines import nearest_voxels, to_voxels
 from scripts.common.case_stage import CaseStage
 from scripts.common.files import open_nifti, sha256_of_file
-from scripts.common.work_folder import WorkFolder
+from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import Cohort
+from scripts.data.records import PseudoLabelRecord
 from scripts.data.scribbles import ScribblePoints, read_scribble_points
 from scripts.data.volume_io import Volume
 from scripts.points.propagated_points import points_at_home
@@ -84,7 +85,7 @@ def parts_with_strokes(channels: np.ndarray, scribbles: ScribblePoints, classes:
 class SupportMaskStage(CaseStage):
     """Grows the support mask, on the support's own grid, into `support_mask/` of the work directory.
 
-    The user may look at it, correct a copy and hand that in instead.
+    The user may look at it, correct a copy and hand that in instead. Strokes still say the kind of each class then.
 
     Args:
         cohort: with support, scribbles and classes.
@@ -92,6 +93,7 @@ class SupportMaskStage(CaseStage):
         settings: see `GeodesicSettings`.
         device: where the distances are computed.
         kinds: how tubes and bones are told and grown; None grows all classes as blobs.
+        kinds_dir: the mask was given: nothing grows, and the kinds alone go there, as `SUPPORT.json`; or None.
 
     Raises:
         BundleError: no support with scribbles in the cohort.
@@ -106,10 +108,12 @@ class SupportMaskStage(CaseStage):
         settings: GeodesicSettings,
         device: torch.device | str = "cpu",
         kinds: KindSettings | None = None,
+        kinds_dir: str | Path | None = None,
     ) -> None:
         self.support = cohort.scribbled_support(STAGE)
         self.cohort, self.settings, self.device, self.kinds = cohort, settings, torch.device(device), kinds
-        self.labels = WorkFolder(Path(output_dir)).support_mask
+        self.only_kinds = kinds_dir is not None
+        self.labels = WorkFolder(Path(output_dir)).support_mask if kinds_dir is None else LabelFolder(Path(kinds_dir))
 
     def cases(self) -> list[str]:
         """The support."""
@@ -127,14 +131,16 @@ class SupportMaskStage(CaseStage):
         }
 
     def record(self, case: str) -> Path:
-        """`support_mask/SUPPORT.json`."""
+        """`SUPPORT.json`, beside the mask, or where the kinds alone go."""
         return self.labels.record(case)
 
     def make(self, case: str) -> tuple[dict[str, Any], Sequence[Path]]:
         """Grow and write it; a class that hardly grew is pointed out."""
         cohort, support = self.cohort, self.support.case
-        image = geodesic_image(cohort, support, self.settings)
         scribbles = read_scribble_points(self.support.scribbles, cohort.classes)
+        if self.only_kinds:
+            return self._of_given(scribbles).to_json(), []
+        image = geodesic_image(cohort, support, self.settings)
         mask = grow_support_mask(
             image,
             scribbles,
@@ -157,6 +163,15 @@ class SupportMaskStage(CaseStage):
             logger.info("support mask: %s", grown_as(name, kind, mask.border_confidence.get(name)))
         content |= {"kinds": {name: kind.value for name, kind in kinds.items()}} if kinds else {}
         return content | ({"warnings": sentences} if sentences else {}), files
+
+    def _of_given(self, scribbles: ScribblePoints) -> PseudoLabelRecord:
+        """What is known of a mask that was given."""
+        support, kinds = self.support.case, dict[str, Kind]()
+        if self.kinds is not None:
+            nothing = PseudoLabel(np.zeros(support.shape, dtype=np.uint8))
+            _, kinds = self._by_kind(nothing, scribbles, self.kinds)
+        told = {name: kind.value for name, kind in kinds.items()}
+        return PseudoLabelRecord(support.id, self.cohort.classes, given=True, kinds=told)
 
     def _by_kind(
         self, mask: PseudoLabel, scribbles: ScribblePoints, kinds: KindSettings

@@ -25,6 +25,7 @@ from scripts.quality.records import NETWORK, CheckRecord, ClassCheck
 from scripts.quality.support_calibration import KnownLabel, SupportCalibration, calibrate
 
 MOST_NAMED = 3  # reference segmentations named in a reason
+UNSURE, LEAST_WITH = "the atlases are not sure of it", "; it agrees least with "
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def reasons_to_flag(
     if agreed_dice < rule.least_dice:
         lowest = sorted(agreement.items(), key=lambda item: item[1])[:MOST_NAMED]
         raters = ", ".join(f"{rater} {dice:.2f}" for rater, dice in lowest)
-        reasons.append(f"the atlases are not sure of it; it agrees least with {raters}")
+        reasons.append(f"{UNSURE}{LEAST_WITH}{raters}")
     elif agreed_dice * penalty.factor < rule.least_dice:
         reasons += penalty.in_words()
     if agreement.get(NETWORK, 1.0) < rule.least_dice:  # which is right, it or the atlases, nobody knows
@@ -160,6 +161,11 @@ def reasons_to_flag(
         found, usual = (_intensity(value, is_mr) for value in (measurement.median_hu, statistics.median_hu))
         reasons.append(f"its tissue, {found}, is unlike the cohort's: median {usual}")
     return reasons
+
+
+def without_names(reason: str) -> str:
+    """A reason of `reasons_to_flag` for those who may not know what other cases are called."""
+    return UNSURE if reason.startswith(UNSURE + LEAST_WITH) else reason
 
 
 def _intensity(value: float, is_mr: bool) -> str:

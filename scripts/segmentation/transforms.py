@@ -85,8 +85,21 @@ def current_label(item: Mapping[Hashable, Any], store: LabelStore) -> torch.Tens
     return torch.from_numpy(stored)[None].to(label.device)
 
 
+def lacking(label: torch.Tensor, located: torch.Tensor) -> torch.Tensor:
+    """(K,) bool: the classes that are not located because they have no voxel, not because nobody trusts them.
+
+    Args:
+        label: (1, X, Y, Z) class indices.
+        located: (K,).
+    """
+    known = located.bool().tolist()
+    return torch.tensor([not (known[k] or bool((label == k + 1).any())) for k in range(len(known))])
+
+
 class StoredLabeld(Transform, RandomizableTrait):
     """Replaces "label" by the label store's current one; counts as random, so that no dataset caches its result.
+
+    A class that the first label lacked and label correction placed is located from then on.
 
     Args:
         store: None leaves labels alone.
@@ -98,7 +111,9 @@ class StoredLabeld(Transform, RandomizableTrait):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         if self.store is None:
             return dict(data)
-        return {**data, CommonKeys.LABEL: current_label(data, self.store)}
+        first, label, located = data[CommonKeys.LABEL], current_label(data, self.store), data["located"]
+        placed = lacking(first, located) & ~lacking(label, located)
+        return {**data, CommonKeys.LABEL: label, "located": torch.maximum(located, placed.to(located))}
 
 
 class CachedCases(CacheDataset):

@@ -88,6 +88,7 @@ ONESHOT = {
     "the labels folder is missing": ["--labels", "nowhere"],
     "--support-mask is of no use in mode paper": ["--support-mask", "empty.nii.gz"],
     "--accepted is of no use in mode paper": ["--accepted", "accepted"],
+    "--bounded-labels is of no use in mode default": ["--bounded-labels", "--mode", "default"],
     "too few good volumes": ["--images", "results"],
     "take them for volumes": ["--images", "out/predictions"],
 }

@@ -25,7 +25,8 @@ from tests.fixtures.ct_series import write_ct
 from tests.paths import ROOT
 
 GOOD = ClassCheck(0.871, (0.8, 0.91), 0.9, 1.0, {}, 20.0, 40.0, False)
-POOR = ClassCheck(0.31, (0.2, 0.4), 0.4, 1.0, {}, 20.0, 40.0, True, ("the network finds it elsewhere",))
+WHY = ("the network finds it elsewhere", "the atlases are not sure of it; it agrees least with another_patient 0.10")
+POOR = ClassCheck(0.31, (0.2, 0.4), 0.4, 1.0, {}, 20.0, 40.0, True, WHY)
 CHECKED = CheckRecord("case_0", 0.9, 1.0, True, ("the body is unlike",), {"spleen": GOOD, "left_kidney": POOR})
 UNKNOWN = dict.fromkeys(("PatientName", "PatientID", "PatientBirthDate", "StudyTime", "AccessionNumber"))
 
@@ -69,7 +70,8 @@ def test_a_run_writes_what_came_as_dicom_with_all_that_is_known(work):
     assert [s.SegmentLabel for s in made.SegmentSequence] == list(CLASSES)
     assert spleen.SegmentDescription == "Predicted Dice 0.87 (0.80 to 0.91). Not flagged."
     assert kidney.SegmentDescription == (
-        "Predicted Dice 0.31 (0.20 to 0.40). Flagged: the body is unlike; the network finds it elsewhere."
+        "Predicted Dice 0.31 (0.20 to 0.40). Flagged: the body is unlike; the network finds it elsewhere; "
+        "the atlases are not sure of it."
     )
     assert lump.SegmentDescription == "No predicted Dice: this label map was not checked."
     (kind,) = kidney.SegmentedPropertyTypeCodeSequence

@@ -62,13 +62,19 @@ def test_which_stages_have_ended(progress):
 
 def test_an_interrupted_training_is_told_with_what_to_do(progress, tmp_path):
     run = tmp_path / "run"
-    assert left_over(run, None) is None and left_over(run, progress(3)) is None
+    assert left_over(run, None, False) is None and left_over(run, progress(3), True) is None
     for stopped in (False, True):
-        sentence = left_over(run, progress(1, (1, 4), stopped))
+        sentence = left_over(run, progress(1, (1, 4), stopped), False)
         assert sentence == (
             "An earlier training was interrupted (stage 2 of 3: label_fusion, 1 of 4 cases). "
             "Press Train: it goes on from there."
         )
+
+
+def test_a_training_killed_after_its_last_stage_is_told(progress, tmp_path):
+    assert left_over(tmp_path / "run", progress(3), False) == (
+        "An earlier training was interrupted while it gave its labels back. Press Train: it does so again."
+    )
 
 
 def test_a_training_that_survived_its_server_is_told(progress, tmp_path, monkeypatch):
@@ -76,7 +82,7 @@ def test_a_training_that_survived_its_server_is_told(progress, tmp_path, monkeyp
         raise BundleError("another command works in this folder", found="process 7 on here: python -m bundle")
 
     monkeypatch.setattr("bundle.monai_label.progress.only_command_in", taken)
-    sentence = left_over(tmp_path / "run", progress(1, (1, 4)))
+    sentence = left_over(tmp_path / "run", progress(1, (1, 4)), False)
     assert "still works" in sentence and "process 7 on here" in sentence and "Wait for it" in sentence
 
 

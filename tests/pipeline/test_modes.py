@@ -51,6 +51,16 @@ def test_of_mr_the_networks_card_says_so_and_its_views_change_more(plan_of, mode
     assert "mr/train_embedding.json" in config_names("embedding", chosen)
 
 
+def test_bounded_labels_are_a_profile_on_top_of_the_papers_and_the_small_one(plan_of):
+    chosen = dataclasses.replace(plan_of.settings, mode="paper", small=True)
+    names, bounded = (
+        {stage: config_names(stage, settings) for stage in STAGES["paper"]}
+        for settings in (chosen, dataclasses.replace(chosen, bounded_labels=True))
+    )
+    assert bounded["pseudo_labels"] == [*names["pseudo_labels"], "bounded_labels/pseudo_labels.json"]
+    assert {stage for stage in names if names[stage] != bounded[stage]} == {"pseudo_labels"}
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_set_reaches_the_stages_of_a_mode_and_no_others(plan_of, mode):
     assert {stage.name for stage in plan_of(mode)} == set(STAGES[mode])
@@ -80,7 +90,8 @@ def test_nothing_is_trained_where_weights_were_given(plan_of, tmp_path):
 
 def test_given_weights_are_read_instead(plan_of, tmp_path):
     default, paper = (plan_of(mode, weights=tmp_path / "weights") for mode in ("default", "paper"))
-    assert default.propagation[1].places["embedding_dir"] == str(tmp_path / "weights" / "embedding")
+    (first_round,) = (stage for stage in default if stage.title == "first_round")
+    assert first_round.places["embedding_dir"] == str(tmp_path / "weights" / "embedding")
     assert default.segmentation.inputs["start"] == tmp_path / "weights" / "embedding" / "model.pt"
     assert paper.propagation[0].places["prnet_dir"] == str(tmp_path / "weights")
 
@@ -91,6 +102,9 @@ def test_a_support_mask_that_is_given_does_not_grow_and_is_the_supports_label_ma
     assert not plan["support_mask"].condition()
     assert plan["first_round"].places["support_mask"] == str(mask)
     assert plan["self_check"].places["support_mask_record"] is None
+    kinds = str(tmp_path / "out" / "support_kinds" / "case_0.json")
+    assert plan["support_kinds"].fills == (tmp_path / "out" / "support_kinds",)
+    assert plan["predictions"].places["support_mask_record"] == kinds
     for title in ("pseudo_labels", "training_labels", "predictions"):
         assert plan[title].places["given"] == {"case_0": str(mask)}
     for title in ("first_round_labels", "on_support_labels"):

@@ -151,6 +151,16 @@ def test_the_record_says_the_kind_of_each_class(cohort, caplog):
     assert "support mask: spleen is grown as a blob" in caplog.text
 
 
+def test_of_a_mask_that_was_given_the_kinds_alone_are_told(cohort, tmp_path):
+    work = WorkFolder(cohort.output_dir)
+    stage = SupportMaskStage(cohort, cohort.output_dir, SETTINGS, kinds=KindSettings(), kinds_dir=work.support_kinds)
+    assert stage.run() == ["case_0"] and stage.run() == []
+    record = PseudoLabelRecord.read(work.support_kinds / "case_0.json")
+    assert record.given and record.kinds == dict.fromkeys(CLASSES, "blob") and record.border_confidence == {}
+    assert [file.name for file in work.support_kinds.iterdir()] == ["case_0.json"]
+    assert not work.support_mask.path.exists()
+
+
 def test_what_is_said_of_kinds():
     assert grown_as("aorta", Kind.TUBE, 0.823) == (
         "aorta is grown as a tube, border confidence 0.82; strokes on its first and last slice help it most."

@@ -5,7 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scripts.quality.check_case import CaseEvidence, CohortEvidence, calibrate_on_support, check_case, reasons_to_flag
+from scripts.quality.check_case import (
+    CaseEvidence,
+    CohortEvidence,
+    calibrate_on_support,
+    check_case,
+    reasons_to_flag,
+    without_names,
+)
 from scripts.quality.evidence import AtlasLabels, ClassMeasurement, CohortStatistics, ConfidencePenalty, TrustRule
 from scripts.quality.support_calibration import SupportCalibration
 
@@ -166,7 +173,10 @@ def reasons(agreed_dice=0.9, penalty=None, agreement=None, measurement=UNREMARKA
 
 def test_low_agreement_names_the_three_worst_references():
     agreement = {"pseudo label": 0.5, "case_0": 0.2, "case_2": 0.4, "case_3": 0.3}
-    assert reasons(0.4, agreement=agreement) == [f"{UNSURE} case_0 0.20, case_3 0.30, case_2 0.40"]
+    (told,) = reasons(0.4, agreement=agreement)
+    assert told == f"{UNSURE} case_0 0.20, case_3 0.30, case_2 0.40"
+    assert without_names(told) == "the atlases are not sure of it"
+    assert without_names("not found") == "not found"
 
 
 def test_a_penalty_is_a_reason_only_where_it_decides():

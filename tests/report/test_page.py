@@ -17,6 +17,7 @@ from scripts.common.errors import BundleError
 from scripts.common.files import write_json
 from scripts.common.work_folder import WorkFolder
 from scripts.data.records import PseudoLabelRecord
+from tests.quality.checks import check_record, class_check
 from tests.report.runs import (
     CASES,
     CLASSES,
@@ -91,6 +92,11 @@ def test_page_tells_everything(finished):
     ):
         assert sentence in text, sentence
     assert "Synthetic phantom" not in text
+
+
+def test_bounded_label_maps_are_told(output):
+    write_json(output / "run.json", {"mode": "paper", "small": True, "bounded_labels": True})
+    assert "paper, small configuration; bounded label maps" in text_of(write_report(output))
 
 
 def test_cases_to_look_at_first_come_first_and_say_why(finished):
@@ -247,6 +253,18 @@ def test_a_cases_own_page_tells_nothing_of_others(output):
     used = {number for entry in data["cases"] for line in entry["lines"] for number in line[-1]}
     used |= {number for _, numbers in data["common"] for number in numbers}
     assert [text for number, text in enumerate(data["texts"]) if text and number not in used] == []
+
+
+def test_a_cases_own_page_names_no_atlas(output):
+    unsure = "the atlases are not sure of it; it agrees least with case_3 0.10, case_2 0.20"
+    spleen = class_check(flagged=True, reasons=(unsure, "its tissue is unlike"))
+    write_json(output / "self_check" / "case_1.json", check_record("case_1", {"spleen": spleen}).to_json())
+    path = write_report(output, alone="case_1")
+    assert lines_of(path.with_name("index.html"), "case_1")["spleen"] == (1, [unsure, "its tissue is unlike"])
+    told = ["the atlases are not sure of it", "its tissue is unlike"]
+    assert lines_of(path, "case_1")["spleen"] == (1, told)
+    whole = path.read_text(encoding="utf-8")
+    assert not [case for case in CASES if case != "case_1" and case in whole]
 
 
 def test_a_case_that_is_not_there_is_named(output):

@@ -78,6 +78,14 @@ def test_no_file_is_larger_than_25_mb():
     assert large == []
 
 
+def test_no_link_is_tracked():
+    """Not even an environment's, which a fresh clone could neither use nor make anew."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(["git", "ls-files", "--stage"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert [line for line in listed.splitlines() if line.startswith("120000")] == []
+
+
 def test_no_volume_is_tracked():
     volumes = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
     assert [str(file) for file in repository_files() if file.name.lower().endswith(volumes)] == []

@@ -125,7 +125,7 @@ def test_stored_label_replaces_the_cached_one(tmp_path):
     nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), LAS), path)
     store = LabelStore(tmp_path / "labels")
     transform = Compose([LoadImaged(["image", "label"], ensure_channel_first=True), StoredLabeld(store)])
-    data = [{"image": str(path), "label": str(path), "case": "x"}]
+    data = [{"image": str(path), "label": str(path), "case": "x", "located": torch.ones(2)}]
     dataset = CachedCases(data, transform, progress=False)
     assert torch.all(dataset[0]["label"] == 1)
     store.write(1, "x", np.full((4, 4, 4), 2), LAS)
@@ -137,6 +137,16 @@ def test_stored_label_replaces_the_cached_one(tmp_path):
     with pytest.raises(BundleError, match="corrected labels are of another grid"):
         StoredLabeld(store)(dataset.preprocessed(0))
     assert torch.all(StoredLabeld(None)(dataset.preprocessed(0))["label"] == 1)
+
+
+def test_a_class_that_was_placed_is_located_and_one_that_nobody_trusts_is_not(tmp_path):
+    store = LabelStore(tmp_path / "labels")
+    item = {"label": torch.tensor([0, 1, 0, 0]).reshape(1, 4, 1, 1), "case": "x", "located": torch.zeros(3)}
+    assert StoredLabeld(store)(item)["located"].tolist() == [0, 0, 0]
+    store.write(1, "x", np.array([0, 1, 2, 0]).reshape(4, 1, 1), LAS)
+    store.finish(1, ["x"])
+    assert StoredLabeld(store)(item)["located"].tolist() == [0, 1, 0]
+    assert item["located"].tolist() == [0, 0, 0], "the cached item stays what it is"
 
 
 def test_prepare_batch():

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pydicom
@@ -15,8 +15,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, StreamingResponse
 from monailabel.config import settings
 from monailabel.interfaces.utils.app import app_instance
-from requests_toolbelt import MultipartDecoder
 
+from bundle.monai_label.gate.parts import EXPECTED, PartFiles
 from bundle.monai_label.gate.rules import refusal
 from bundle.monai_label.studies.dicomweb import referenced_series
 from bundle.monai_label.studies.pacs import one_server_session
@@ -81,28 +81,27 @@ async def store(kind: str, path: str, request: Request) -> Response:
     Raises:
         BundleError: anything else, or the DICOMweb server does not take it.
     """
-    body = await request.body()
-    return await run_in_threadpool(_store, body, request.headers.get("content-type", ""))
+    content_type = request.headers.get("content-type", "")
+    with tempfile.TemporaryDirectory() as folder, closing(PartFiles(Path(folder), content_type)) as parts:
+        async for piece in request.stream():
+            await run_in_threadpool(parts.write, piece)
+        return await run_in_threadpool(_store, parts.finish())
 
 
-def _store(body: bytes, content_type: str) -> Response:
+def _store(files: Sequence[Path]) -> Response:
     datastore = app_instance().datastore()
     known = set(datastore.list_images())
-    try:
-        contents = [part.content for part in MultipartDecoder(body, content_type).parts]
-        headers = [pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True) for content in contents]
-    except Exception as error:  # the readers raise anything on what is no DICOM
-        raise refusal("this is no DICOM", "DICOM objects as multipart/related", content_type) from error
-    for header in headers:
+    for file in files:
+        try:
+            header = pydicom.dcmread(file, stop_before_pixels=True)
+        except Exception as error:  # the readers raise anything on what is no DICOM
+            raise refusal("this is no DICOM", EXPECTED, type(error).__name__) from error
         if header.get("SOPClassUID") not in SEGMENTATIONS:
             raise refusal("objects of this kind are not taken", "segmentations (SEG)", str(header.get("SOPClassUID")))
         if referenced_series(header) not in known:
             raise refusal("the segmentation is of no series of the server", "one of its series", "another")
-    with tempfile.TemporaryDirectory() as folder:
-        for content in contents:
-            file = Path(folder) / "object.dcm"
-            file.write_bytes(content)
-            datastore.pacs.store(file)
+    for file in files:
+        datastore.pacs.store(file)
     return JSONResponse({}, media_type="application/dicom+json")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,13 @@ from bundle.dicom.segmentation import segmentation
 from bundle.dicom.source import read_source
 from bundle.dicom.terms import anatomy_of
 from bundle.monai_label.names import SUBMITTED
-from bundle.monai_label.strokes import check_grid
 from bundle.monai_label.studies.mirror import MirroredDatastore
 from bundle.monai_label.studies.pacs import Pacs
 from bundle.monai_label.submissions import names_of_values
 from bundle.report.pictures import colours_of
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_path, sha256_of_file, write_nifti
-from scripts.data.volume_io import peek_grid, read_labels
+from scripts.data.volume_io import Volume, peek_grid, read_labels
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +37,12 @@ class DicomwebDatastore(MirroredDatastore):
     Args:
         folder: keeps what was fetched, conversions and labels.
         pacs: the server.
+        in_use: see `MirroredDatastore`.
     """
 
-    def __init__(self, folder: Path, pacs: Pacs) -> None:
+    def __init__(self, folder: Path, pacs: Pacs, in_use: Callable[[], bool] = lambda: False) -> None:
         self.pacs = pacs
-        super().__init__(folder, pacs)
+        super().__init__(folder, pacs, in_use)
 
     def fetch_submissions(self) -> None:
         """Take the newest segmentation of each series that a user made, and forget those that are gone.
@@ -59,6 +60,7 @@ class DicomwebDatastore(MirroredDatastore):
             if study not in newest or _made(header) > _made(newest[study]):
                 newest[study] = header
         for study in self.list_images():
+            self.renew(study)
             taken = self.get_label_info(study, SUBMITTED).get(OBJECT)
             if study in newest and str(newest[study].SOPInstanceUID) != taken:
                 try:
@@ -72,18 +74,17 @@ class DicomwebDatastore(MirroredDatastore):
         """Store a result on the server."""
         self.pacs.store(segmentation)
 
-    def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
-        """As MONAI Label's; what a user submits is stored on the server first, and if that fails nowhere."""
-        if label_tag == SUBMITTED and OBJECT not in label_info:
-            check_grid(read_labels(label_filename), Path(self.get_image_uri(image_id)), "label", image_id)
-            with tempfile.TemporaryDirectory() as folder:
-                file = Path(folder) / "submitted.dcm"
-                made = self._as_segmentation(image_id, Path(label_filename), label_info)
-                with atomic_path(file) as temporary:
-                    made.save_as(temporary, enforce_file_format=True)
-                self.pacs.store(file)
-            label_info = {**label_info, OBJECT: str(made.SOPInstanceUID)}
-        return super().save_label(image_id, label_filename, label_tag, label_info)
+    def take_submission(self, study: str, label: Volume, file: Path, info: dict[str, Any]) -> dict[str, Any]:
+        """Store it on the server, unless it comes from there; if that fails it is saved nowhere."""
+        if OBJECT in info:
+            return info
+        made = self._as_segmentation(study, label, file, info)
+        with tempfile.TemporaryDirectory() as folder:
+            stored = Path(folder) / "submitted.dcm"
+            with atomic_path(stored) as temporary:
+                made.save_as(temporary, enforce_file_format=True)
+            self.pacs.store(stored)
+        return {**info, OBJECT: str(made.SOPInstanceUID)}
 
     def _take(self, study: str, header: Dataset) -> None:
         shape, affine = peek_grid(self.get_image_uri(study))
@@ -97,8 +98,8 @@ class DicomwebDatastore(MirroredDatastore):
             self.save_label(study, str(label), SUBMITTED, about)
         logger.info("%s: took the segmentation with %s", study, ", ".join(segments.names))
 
-    def _as_segmentation(self, study: str, file: Path, info: dict[str, Any]) -> Dataset:
-        label, series = read_labels(file), read_source(self.pacs.volume(study))
+    def _as_segmentation(self, study: str, label: Volume, file: Path, info: dict[str, Any]) -> Dataset:
+        series = read_source(self.pacs.volume(study))
         values = [int(value) for value in np.unique(label.array) if value > 0]
         names = names_of_values(info.get("label_info") or [], values)
         if not names:

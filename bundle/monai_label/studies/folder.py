@@ -36,6 +36,13 @@ class FolderSource:
             return volume
         return link_images({f"{n:05d}": file for n, file in enumerate(source_files(volume))}, self.series / study)
 
+    def has_grown(self, study: str) -> bool:
+        """Never: what comes into the folder is there from the next start on."""
+        return False
+
+    def forget(self, study: str) -> None:
+        """Nothing is kept of the volumes themselves."""
+
 
 def all_nifti(studies: Path) -> bool:
     """Whether a folder can be served as it is.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import RLock
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ import numpy as np
 from monailabel.datastore.local import DataModel, ImageLabelModel
 
 from bundle.monai_label.studies.reloading import ReloadingDatastore
-from scripts.common.files import write_nifti
+from scripts.common.files import remove_file, write_nifti
 from scripts.data.volume_io import read_volume
 
 SUFFIX = ".nii.gz"
@@ -27,6 +27,12 @@ class Source(Protocol):
     def volume(self, study: str) -> Path:
         """A file, or a folder with a DICOM series, on this machine."""
 
+    def has_grown(self, study: str) -> bool:
+        """Whether there is more of a study now than `volume` gave."""
+
+    def forget(self, study: str) -> None:
+        """Let `volume` fetch it again."""
+
 
 class MirroredDatastore(ReloadingDatastore):
     """A folder of NIfTI conversions and labels.
@@ -34,10 +40,11 @@ class MirroredDatastore(ReloadingDatastore):
     Args:
         folder: keeps them.
         source: where the studies come from.
+        in_use: whether a training reads them, so that each must stay what it is.
     """
 
-    def __init__(self, folder: Path, source: Source) -> None:
-        self.source, self.folder = source, folder
+    def __init__(self, folder: Path, source: Source, in_use: Callable[[], bool] = lambda: False) -> None:
+        self.source, self.folder, self.in_use = source, folder, in_use
         self._converting = RLock()
         super().__init__(str(folder), extensions=(f"*{SUFFIX}",), auto_reload=False)
 
@@ -57,8 +64,9 @@ class MirroredDatastore(ReloadingDatastore):
         Raises:
             BundleError: the study cannot be fetched or read.
         """
-        file = self.folder / f"{image_id}{SUFFIX}"
+        file = self._file(image_id)
         with self._converting:
+            self.renew(image_id)
             if not file.exists() and image_id in self.source.studies():
                 volume = read_volume(self.source.volume(image_id))
                 write_nifti(file, _smallest(volume.array), volume.affine)
@@ -66,9 +74,25 @@ class MirroredDatastore(ReloadingDatastore):
 
     def run_input(self, study: str) -> Path:
         """A DICOM series as it is, so that its results can be written as DICOM; else the NIfTI file."""
-        if study in self.source.studies() and (volume := self.source.volume(study)).is_dir():
-            return volume
+        with self._converting:
+            self.renew(study)
+            if study in self.source.studies() and (volume := self.source.volume(study)).is_dir():
+                return volume
         return super().run_input(study)
+
+    def _file(self, study: str) -> Path:
+        return self.folder / f"{study}{SUFFIX}"
+
+    def renew(self, study: str) -> None:
+        """Forget all of a study that has grown. What was fetched goes last: by it one sees that the study has grown."""
+        with self._converting:
+            if self.in_use() or not self.source.has_grown(study):
+                return
+            for tag in self.get_labels_by_image_id(study):
+                self.remove_label(study, tag)
+            remove_file(self._file(study))
+            self.source.forget(study)
+        print(f"{study}: there is more of it now, so it is fetched again, without labels", flush=True)
 
     def _reconcile_datastore(self) -> None:
         """As MONAI Label's, but a study is there before its file is."""
@@ -77,7 +101,7 @@ class MirroredDatastore(ReloadingDatastore):
         objects = self._datastore.objects
         new = {study: about for study, about in known.items() if study not in objects}
         for study, about in new.items():
-            info = {"ts": int(time.time()), "name": f"{study}{SUFFIX}", **about}
+            info = {"ts": int(time.time()), "name": self._file(study).name, **about}
             objects[study] = ImageLabelModel(image=DataModel(info=info, ext=SUFFIX))
         gone = [
             study

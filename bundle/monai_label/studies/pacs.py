@@ -6,23 +6,28 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import requests
 from dicomweb_client import DICOMwebClient
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
+from requests_toolbelt import StreamingIterator
 
-from scripts.common.errors import BundleError, in_short
-from scripts.common.files import atomic_folder, atomic_path
+from bundle.monai_label.studies.address import STAGE, no_answer
+from scripts.common.errors import BundleError
+from scripts.common.files import atomic_folder, atomic_path, remove_tree
 from scripts.data.reading.grid_limits import MINIMUM_VOXELS
 
-STAGE = "DICOMweb"
 UID = r"[0-9][0-9.]{0,63}"  # what it names becomes a folder of ours
 MODALITIES = ("CT", "MR")
 SHOWN = ("PatientID", "StudyDate", "StudyInstanceUID", "SeriesInstanceUID", "SeriesDescription", "Modality")
 FRESH_S = 5.0  # so long an answer to a search is used again: viewers ask several times a second
+PIECE_BYTES = 1 << 24  # of objects on their way
 TIMEOUT_S = (10.0, 300.0)  # to connect, between two pieces of an answer
 
 Answer = TypeVar("Answer")
@@ -60,8 +65,11 @@ class Pacs:
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url, self.folder = url, folder
-        self._client = DICOMwebClient(url=url, session=one_server_session())
+        self._session = one_server_session()
+        self._client = DICOMwebClient(url=url, session=self._session, chunk_size=PIECE_BYTES)
         self._found: tuple[float, dict[str, dict[str, Any]]] | None = None
+        self._images: dict[str, int] = {}  # series -> how many the server says it has, where it says so
+        self._fetched_of: dict[str, int] = {}  # the same when it was fetched: some servers count what they do not send
 
     def studies(self) -> Mapping[str, Mapping[str, Any]]:
         """Series instance UID -> what viewers show, of each CT or MR series with enough slices.
@@ -71,9 +79,15 @@ class Pacs:
         """
         if self._found is None or time.monotonic() - self._found[0] > FRESH_S:
             found = [about for modality in MODALITIES for about in self._series(modality)]
-            volumes = {about["SeriesInstanceUID"]: about for about in found if _may_be_volume(about.pop("images"))}
-            volumes = {series: about for series, about in volumes.items() if re.fullmatch(UID, series)}
+            counts = {about["SeriesInstanceUID"]: about.pop("images") for about in found}
+            volumes = {about["SeriesInstanceUID"]: about for about in found}
+            volumes = {
+                series: about
+                for series, about in volumes.items()
+                if re.fullmatch(UID, series) and _may_be_volume(counts[series])
+            }
             self._found = time.monotonic(), dict(sorted(volumes.items()))
+            self._images = {series: int(count) for series, count in counts.items() if count is not None}
         return self._found[1]
 
     def volume(self, study: str) -> Path:
@@ -85,10 +99,25 @@ class Pacs:
         place = self.folder / study
         if not place.is_dir():
             of_study = self.studies()[study]["StudyInstanceUID"]
+            images = self._images.get(study, 0)
             with atomic_folder(place) as growing:
-                for number, image in enumerate(self._asked(lambda: self._client.retrieve_series(of_study, study))):
+                for number, image in enumerate(self._each_image(of_study, study)):
                     image.save_as(growing / f"{number:05d}.dcm", enforce_file_format=True)
+            self._fetched_of[study] = images
         return place
+
+    def has_grown(self, study: str) -> bool:
+        """Whether the server has more of a series than was fetched, as while it was still being received."""
+        place = self.folder / study
+        if not place.is_dir():
+            return False
+        with suppress(BundleError):  # what was fetched serves where the server does not answer
+            self.studies()
+        return self._images.get(study, 0) > max(self._fetched_of.get(study, 0), sum(1 for _ in place.iterdir()))
+
+    def forget(self, study: str) -> None:
+        """Remove what was fetched of a series."""
+        remove_tree(self.folder / study)
 
     def segmentations(self) -> list[Dataset]:
         """Headers of all segmentations (SEG) on the server."""
@@ -107,19 +136,34 @@ class Pacs:
             made.save_as(temporary, enforce_file_format=True)
 
     def store(self, file: Path) -> None:
-        """Store an object; the server keeps one that it has.
+        """Store an object, piece by piece; the server keeps one that it has.
 
         Raises:
             BundleError: it does not take it.
         """
-        answer = self._asked(lambda: self._client.store_instances([dcmread(file)]))
-        if answer.get("FailedSOPSequence"):
+        boundary = uuid4().hex
+        head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+        tail = f"\r\n--{boundary}--\r\n".encode()
+        kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
+        headers = {"Content-Type": kind, "Accept": "application/dicom+json"}
+        with file.open("rb") as content:
+            pieces = chain([head], iter(partial(content.read, PIECE_BYTES), b""), [tail])
+            body = StreamingIterator(len(head) + file.stat().st_size + len(tail), pieces)
+            answer = self._asked(lambda: self._session.post(f"{self.url}/studies", data=body, headers=headers))
+        if not self._asked(lambda: _is_stored(answer)):
             raise BundleError(
                 "the DICOMweb server did not store the object",
                 stage=STAGE,
                 file=file,
                 expected="a server that takes SEG",
+                found=f"status {answer.status_code}",
             )
+
+    def _each_image(self, of_study: str, series: str) -> Iterator[Dataset]:
+        """The objects of a series, of which never all are held at once."""
+        images = self._asked(lambda: self._client.iter_series(of_study, series))
+        while (image := self._asked(lambda: next(images, None))) is not None:
+            yield image
 
     def _series(self, modality: str) -> Iterator[dict[str, Any]]:
         fields = ["SeriesDescription", "NumberOfSeriesRelatedInstances"]
@@ -138,12 +182,13 @@ class Pacs:
         try:
             return ask()
         except (requests.RequestException, OSError, ValueError, KeyError) as error:
-            raise BundleError(
-                "the DICOMweb server does not answer",
-                stage=STAGE,
-                expected=f"a DICOMweb server (QIDO-RS, WADO-RS, STOW-RS) at {self.url}",
-                found=in_short(error),
-            ) from error
+            raise no_answer(self.url, error) from error
+
+
+def _is_stored(answer: requests.Response) -> bool:
+    """Whether a server took what was sent; one that says nothing of a failure did."""
+    is_json = "json" in answer.headers.get("content-type", "") and answer.content
+    return answer.ok and not (is_json and Dataset.from_json(answer.json()).get("FailedSOPSequence"))
 
 
 def _may_be_volume(images: Any) -> bool:

@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from monailabel.datastore.local import LocalDatastore
 
 from bundle.monai_label.names import SUBMITTED
 from bundle.monai_label.strokes import check_grid
-from scripts.data.volume_io import read_labels
+from scripts.common.files import atomic_path
+from scripts.data.volume_io import Volume, read_labels
 
 
 class ReloadingDatastore(LocalDatastore):
     """Training writes labels from a process of its own: what is on disk is read before anything is told or written."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        if self._auto_reload:  # MONAI Label watches for writing in place
+            self._handler.on_moved = lambda event: self._init_from_datastore_file()
 
     def fetch_submissions(self) -> None:
         """Learn what was submitted elsewhere; here nothing can be."""
 
     def hand_out(self, study: str, segmentation: Path) -> None:
         """Give a label map that was written as DICOM to others; here nobody takes it."""
+
+    def take_submission(self, study: str, label: Volume, file: Path, info: dict[str, Any]) -> dict[str, Any]:
+        """Pass on what a user submits, once it is found to fit and before it is saved.
+
+        Args:
+            study: it is on this one's grid.
+            label: as read from the file.
+            file: as it came.
+            info: of the label.
+
+        Returns:
+            What is noted of the label.
+        """
+        return info
 
     def run_input(self, study: str) -> Path:
         """What `python -m bundle` takes for a study: a file, or a folder with a DICOM series."""
@@ -32,7 +55,9 @@ class ReloadingDatastore(LocalDatastore):
             BundleError: what a user submits is not on the study's grid.
         """
         if label_tag == SUBMITTED:
-            check_grid(read_labels(label_filename), Path(self.get_image_uri(image_id)), "label", image_id)
+            label = read_labels(label_filename)
+            check_grid(label, Path(self.get_image_uri(image_id)), "label", image_id)
+            label_info = self.take_submission(image_id, label, Path(label_filename), label_info)
         self._init_from_datastore_file()
         return str(super().save_label(image_id, label_filename, label_tag, label_info))
 
@@ -70,3 +95,12 @@ class ReloadingDatastore(LocalDatastore):
         """As MONAI Label's, on what is on disk now."""
         self._init_from_datastore_file()
         return dict(super().json())
+
+    def _update_datastore_file(self, lock: bool = True) -> None:
+        """As MONAI Label's, but the file is whole whenever the server is killed."""
+        with FileLock(self._lock_file) if lock else nullcontext():
+            content = json.dumps(self._datastore.model_dump(exclude={"base_path"}), indent=2, default=str)
+            file = Path(self._datastore_config_path)
+            with atomic_path(file) as temporary:
+                temporary.write_text(content, encoding="utf-8")
+            self._config_ts = file.stat().st_mtime

@@ -11,7 +11,7 @@ from scipy import ndimage
 from scripts.common.boxes import box_of, longest_side_mm
 from scripts.common.overlap import dice_of
 from scripts.pseudo_labels.kinds.bone import by_threshold
-from scripts.pseudo_labels.kinds.hollow import lumen_of, wall_strokes_mm, wall_thicknesses_mm, with_wall
+from scripts.pseudo_labels.kinds.hollow import lumen_of, wall_strokes_mm, wall_thicknesses_mm, with_walls
 from scripts.pseudo_labels.kinds.radial_profile import RadialProfile, radial_profile
 from scripts.pseudo_labels.kinds.slice_interpolation import found_again_share, half_gap_slices, interpolated_distance_mm
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings, StrokeShape, is_thin, kind_of, stroke_shape
@@ -233,7 +233,7 @@ def _hollow_masks(
     thickness_mm = wall_thicknesses_mm(on_wall_mm, stroke_count) if stroke_count else (np.inf,)
     if thickness_mm[0] > settings.thickest_wall_mm:
         return []
-    return [with_wall(lumen, strokes, others, possible, thick_mm, spacing_mm) for thick_mm in thickness_mm]
+    return with_walls(lumen, strokes, others, possible, thickness_mm, spacing_mm)
 
 
 def _mean_dice(masks: list[np.ndarray]) -> float:

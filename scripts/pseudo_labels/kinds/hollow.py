@@ -57,24 +57,24 @@ def wall_thicknesses_mm(distances_mm: np.ndarray, stroke_count: int) -> tuple[fl
     return expected_mm, expected_mm / beyond, max(*estimates_mm, float(distances_mm.max()) * beyond)
 
 
-def with_wall(
+def with_walls(
     lumen: np.ndarray,
     strokes: np.ndarray,
     others: np.ndarray,
     possible: np.ndarray,
-    thickness_mm: float,
+    thicknesses_mm: Sequence[float],
     spacing_mm: Sequence[float],
-) -> np.ndarray:
-    """(X, Y, Z) bool: the lumen and what is around it, unless other strokes are nearer; where it closes, too.
+) -> list[np.ndarray]:
+    """(X, Y, Z) bool each: the lumen and what is around it, unless other strokes are nearer; where it closes, too.
 
     Args:
         lumen: (X, Y, Z) bool.
         strokes: (X, Y, Z) bool, of the organ.
         others: (X, Y, Z) bool, all other strokes.
         possible: (X, Y, Z) bool, outside there is none of it.
-        thickness_mm: of the wall.
+        thicknesses_mm: of a wall each.
         spacing_mm: voxel size along X, Y, Z.
     """
     away_mm = distance_mm(lumen, spacing_mm)
-    around = (away_mm <= thickness_mm) & (away_mm < distance_mm(others, spacing_mm))
-    return (around & possible) | strokes
+    free = possible & (away_mm < distance_mm(others, spacing_mm))
+    return [((away_mm <= thick_mm) & free) | strokes for thick_mm in thicknesses_mm]

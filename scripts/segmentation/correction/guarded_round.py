@@ -20,7 +20,7 @@ from scripts.segmentation.correction.cohort_verdicts import (
 from scripts.segmentation.correction.guarded_rule import Case, correct_case, rolling_mean
 from scripts.segmentation.correction.settings import GuardSettings
 from scripts.segmentation.label_store import LabelStore
-from scripts.segmentation.transforms import CachedCases, current_label
+from scripts.segmentation.transforms import CachedCases, current_label, lacking
 
 SHRUNK = "shrunk"  # in a round's manifest: the classes that keep their first labels
 
@@ -106,8 +106,11 @@ class GuardedRound:
         return range(idist.get_rank(), len(self.dataset), idist.get_world_size())
 
     def _found(self, index: int) -> tuple[Item, np.ndarray]:
+        """A case, in which a class that its first label lacks may be found, and its label now."""
         item = self.dataset.preprocessed(index)
-        return item, _array(current_label(item, self.store)[0])
+        located = item["located"]
+        found = torch.maximum(located, lacking(item["label"], located).to(located))
+        return {**item, "located": found}, _array(current_label(item, self.store)[0])
 
     def _measure(self, epoch: int) -> ClassMeasures:
         """Predict, keep the mean probabilities, and compare; every rank gets all cases."""

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from scripts.pseudo_labels.kinds.growers import grown_by_kind
-from scripts.pseudo_labels.kinds.hollow import lumen_of, wall_strokes_mm, wall_thicknesses_mm, with_wall
+from scripts.pseudo_labels.kinds.hollow import lumen_of, wall_strokes_mm, wall_thicknesses_mm, with_walls
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
 
 SPACING_MM = (2.0, 4.0, 3.0)
@@ -50,18 +50,20 @@ def test_a_stroke_astray_widens_no_wall_but_its_doubt():
 
 
 def test_the_wall_lies_around_the_lumen_up_to_nearer_strokes():
-    around = with_wall(line(3), line(3), line(7), EVERYWHERE, 4.0, SPACING_MM)
+    thin, around = with_walls(line(3), line(3), line(7), EVERYWHERE, (2.0, 4.0), SPACING_MM)
+    np.testing.assert_array_equal(thin, line(2, 3, 4))
     np.testing.assert_array_equal(around[:, 2, 1], line(1, 2, 3, 4)[:, 2, 1])  # 5 is as near to the other strokes
     assert around[3, :, 1].tolist() == [False, True, True, True, False]
     assert around[3, 2].tolist() == [True, True, True]
     none_above = np.arange(3) < 2
-    assert with_wall(line(3), line(3), NOWHERE, EVERYWHERE & none_above, 4.0, SPACING_MM)[3, 2, 2] == 0
+    (below,) = with_walls(line(3), line(3), NOWHERE, EVERYWHERE & none_above, (4.0,), SPACING_MM)
+    assert not below[3, 2, 2]
 
 
 NO_TUBES = KindSettings(tube_elongation=100.0)
 
 
-def airway(wall_strokes, settings=NO_TUBES):
+def airway(wall_strokes, settings=NO_TUBES, grown_mm=8.0):
     """A tube of air of 8 mm radius in a wall of 6 mm that looks like what is around it, and its strokes."""
     spacing_mm = (2.0, 2.0, 3.0)
     x, y, _ = np.meshgrid(*(np.arange(size) for size in (50, 50, 20)), indexing="ij")
@@ -72,7 +74,7 @@ def airway(wall_strokes, settings=NO_TUBES):
     if wall_strokes:
         strokes[31, 25, 2], strokes[25, 20, 6], strokes[25, 31, 10] = 1, 1, 1  # 4, 2 and 4 mm from the air
     strokes[2:6, 2:6, ::8] = 2
-    blobs = np.where(away_mm <= 8.0, 1, 0).astype(np.uint8)
+    blobs = np.where(away_mm <= grown_mm, 1, 0).astype(np.uint8)
     return grown_by_kind(image, strokes, blobs, 1, spacing_mm, settings), away_mm
 
 
@@ -83,6 +85,11 @@ def test_a_hollow_organ_has_a_wall_if_strokes_lie_on_it():
     assert mask[away_mm[:, :, 4:16] <= 12.0].all(), "a third more than the farthest stroke, 4 mm"
     assert not mask[away_mm[:, :, 4:16] > 8.0 + 4.0 * 4 / 3].any()
     assert 0.5 < grown.agreement[1] < 0.95, "how far the wall goes is not certain"
+
+
+def test_the_kind_of_a_mask_that_was_given_is_that_of_its_strokes():
+    assert airway(wall_strokes=True, grown_mm=-1.0)[0].kinds == {1: Kind.WALLED}, "without any blob"
+    assert airway(wall_strokes=False, grown_mm=-1.0)[0].kinds == {1: Kind.HOLLOW}
 
 
 def test_strokes_deep_in_what_fills_an_organ_are_on_no_wall():

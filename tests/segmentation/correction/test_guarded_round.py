@@ -31,10 +31,10 @@ def volume(text, dtype):
     return torch.tensor([int(sign) for sign in text], dtype=dtype).reshape(1, -1, 1, 1)
 
 
-def case(name, label, shown):
+def case(name, label, shown, located=(1, 1)):
     image = MetaTensor(volume(shown, torch.float32), affine=torch.from_numpy(SPACING))
     first = MetaTensor(volume(label, torch.uint8), affine=torch.from_numpy(SPACING))
-    return {"image": image, "label": first, "case": name, "located": torch.ones(2)}
+    return {"image": image, "label": first, "case": name, "located": torch.tensor(located).float()}
 
 
 def make(folder, cases):
@@ -89,6 +89,17 @@ def test_a_round_grows_takes_and_places_classes_and_says_so(tmp_path):
         "c": {"spleen": {"added": 4, "removed": 0, "verdict": "placed where the network shows it"}},
     }
     assert (entry["voxels"], entry["ignored"]) == (6, 1)
+
+
+def test_a_class_without_a_voxel_is_placed_though_it_was_not_located(tmp_path):
+    cases = [*CASES[:2], case("c", "0000000220", "0111100220", (0, 1)), case("d", "1100000220", "0111100220", (0, 1))]
+    store, engine = make(tmp_path, cases)
+    engine.run([0], max_epochs=4)
+    assert stored(store, "c") == "0111100220"
+    assert stored(store, "d") == "1100000220", "a label that nobody trusts stays as it is, and teaches nothing"
+    (entry,) = json.loads((tmp_path / "flips.json").read_text(encoding="utf-8"))
+    assert entry["cases"]["c"]["spleen"]["verdict"] == "placed where the network shows it"
+    assert entry["cases"]["d"]["spleen"]["verdict"] == "left: not located"
 
 
 def test_what_was_ignored_becomes_background_in_the_next_round(tmp_path):

@@ -1,6 +1,8 @@
 """What a DICOMweb server may answer, by one that answers what a test wants."""
 
+import hashlib
 import json
+import tracemalloc
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -11,6 +13,7 @@ pytest.importorskip("dicomweb_client", reason="it lives in the environment of MO
 import requests
 
 from bundle.monai_label.launch import checked_studies
+from bundle.monai_label.studies import pacs as pacs_module
 from bundle.monai_label.studies.pacs import Pacs, one_server_session
 from scripts.common.errors import BundleError
 
@@ -23,7 +26,7 @@ def row(series, images=20):
         "0020000D": {"vr": "UI", "Value": ["1.2.3"]},
         "0020000E": {"vr": "UI", "Value": [series]},
         "00080060": {"vr": "CS", "Value": ["CT"]},
-        "00201209": {"vr": "IS", "Value": [images]},
+        "00201209": {"vr": "IS", "Value": [] if images is None else [images]},
     }
 
 
@@ -44,6 +47,17 @@ def answering():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(content if first and "Modality=MR" not in self.path else b"[]")
+
+            def do_POST(self):
+                left = int(self.headers["content-length"])
+                asked.append((self.path, self.headers["content-type"], left, digest := hashlib.sha256()))
+                while left:
+                    digest.update(piece := self.rfile.read(min(left, 1 << 12)))
+                    left -= len(piece)
+                self.send_response(status)
+                self.send_header("content-type", "application/dicom+json")
+                self.end_headers()
+                self.wfile.write(content)
 
             def log_message(self, *_):
                 pass
@@ -72,6 +86,25 @@ def test_an_answer_is_used_again_for_some_seconds(answering, tmp_path):
     assert pacs.studies() == first and len(asked) == count
 
 
+@pytest.mark.parametrize(("images", "grown"), [(20, False), (21, True), (None, False)])
+def test_a_series_has_grown_if_the_server_has_more_than_was_fetched(answering, tmp_path, images, grown):
+    url, _ = answering(content=json.dumps([row(CT, images)]).encode())
+    pacs = Pacs(url, tmp_path)
+    assert not pacs.has_grown(CT), "nothing was fetched"
+    (tmp_path / CT).mkdir()
+    for number in range(20):
+        (tmp_path / CT / f"{number:05d}.dcm").touch()
+    assert pacs.has_grown(CT) is grown
+    pacs.forget(CT)
+    assert not (tmp_path / CT).exists() and not pacs.has_grown(CT)
+
+
+def test_what_was_fetched_serves_where_the_server_does_not_answer(answering, tmp_path):
+    url, _ = answering(500, b"{}")
+    (tmp_path / CT).mkdir()
+    assert not Pacs(url, tmp_path).has_grown(CT)
+
+
 def test_nobody_follows_to_another_place(answering, tmp_path):
     other, asked = answering(content=json.dumps([row(CT)]).encode())
     url, _ = answering(status=302, Location=f"{other}/series")
@@ -98,4 +131,44 @@ def test_a_server_that_is_none_is_told(answering, tmp_path, status, content):
     url, _ = answering(status, content)
     with pytest.raises(BundleError, match="the DICOMweb server does not answer") as caught:
         Pacs(url, tmp_path).studies()
-    assert url in str(caught.value.expected)
+    assert caught.value.expected == f"a DICOMweb server (QIDO-RS, WADO-RS, STOW-RS) at {url}"
+
+
+def test_start_and_server_say_alike_that_nobody_answers(answering, tmp_path):
+    url, _ = answering(500, b"{}")
+    said = []
+    for ask in (lambda: checked_studies(url), Pacs(url, tmp_path).studies):
+        with pytest.raises(BundleError) as caught:
+            ask()
+        said.append((caught.value.problem, caught.value.stage, caught.value.expected))
+    assert said[0] == said[1]
+
+
+FAILED = {"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [272]}}]}}
+
+
+def test_an_object_is_stored_piece_by_piece(answering, tmp_path, monkeypatch):
+    monkeypatch.setattr(pacs_module, "PIECE_BYTES", 1 << 14)
+    url, asked = answering(content=b"{}")
+    (tmp_path / "object.dcm").write_bytes(sent := bytes(range(256)) * (1 << 14))
+    pacs = Pacs(url, tmp_path)
+    tracemalloc.start()
+    pacs.store(tmp_path / "object.dcm")
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    ((path, kind, length, digest),) = asked
+    boundary = kind.split("boundary=")[1]
+    head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+    whole = head + sent + f"\r\n--{boundary}--\r\n".encode()
+    assert (path, length) == ("/dicom-web/studies", len(whole))
+    assert digest.digest() == hashlib.sha256(whole).digest()
+    assert peak_bytes < len(sent) / 4
+
+
+@pytest.mark.parametrize(("status", "said"), [(200, FAILED), (202, FAILED), (409, FAILED), (503, {})])
+def test_an_object_that_is_not_taken_is_told(answering, tmp_path, status, said):
+    url, _ = answering(status, json.dumps(said).encode())
+    (tmp_path / "object.dcm").write_bytes(b"DICM")
+    with pytest.raises(BundleError, match="the DICOMweb server did not store the object") as caught:
+        Pacs(url, tmp_path).store(tmp_path / "object.dcm")
+    assert caught.value.found == f"status {status}"

@@ -1,0 +1,88 @@
+"""The folder of studies and labels that the server and a training share."""
+
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of its own: make test-monai-label")
+
+from monailabel.datastore.local import LocalDatastore
+
+from bundle.monai_label.names import SUBMITTED, TAG
+from bundle.monai_label.studies import reloading
+from bundle.monai_label.studies.reloading import ReloadingDatastore
+from scripts.common.errors import BundleError
+from scripts.data.volume_io import read_labels
+
+PATIENCE_S = 20
+
+
+def write_map(file, value=0, size=8):
+    nib.save(nib.Nifti1Image(np.full((size,) * 3, value, np.uint8), np.diag([3.0, 3.0, 3.0, 1.0])), file)
+    return file
+
+
+def a_datastore(folder):
+    """With the studies that lie there; the server's watches its folder."""
+    return ReloadingDatastore(str(folder), extensions=("*.nii.gz",), auto_reload=True)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "studies"
+    folder.mkdir()
+    write_map(folder / "one.nii.gz")
+    return folder
+
+
+def test_a_kill_while_the_list_is_written_leaves_the_list_of_before(folder, tmp_path, monkeypatch):
+    datastore = a_datastore(folder)
+    before = (folder / "datastore_v2.json").read_bytes()
+
+    class Killed(BaseException):
+        pass
+
+    def half(file, text, **_):
+        with Path(file).open("w", encoding="utf-8") as begun:
+            begun.write(text[: len(text) // 2])
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", half)
+        with pytest.raises(Killed):
+            datastore.save_label("one", str(write_map(tmp_path / "label.nii.gz", 1)), "oneshot", {"final": True})
+    assert (folder / "datastore_v2.json").read_bytes() == before
+    assert a_datastore(folder).list_images() == ["one"]
+
+
+def test_a_submission_is_read_once_and_passed_on_before_it_is_saved(folder, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(reloading, "read_labels", lambda file: read.append(file) or read_labels(file))
+    passed_on = []
+
+    class PassingOn(ReloadingDatastore):
+        def take_submission(self, study, label, file, info):
+            passed_on.append((study, label.array.max(), file, self.get_labels_by_image_id(study)))
+            return {**info, "noted": True}
+
+    datastore = PassingOn(str(folder), extensions=("*.nii.gz",))
+    label = write_map(tmp_path / "label.nii.gz", 1)
+    datastore.save_label("one", str(label), SUBMITTED, {})
+    assert passed_on == [("one", 1, label, {})] and read == [str(label)]
+    assert datastore.get_label_info("one", SUBMITTED)["noted"]
+    datastore.save_label("one", str(label), TAG, {})
+    with pytest.raises(BundleError, match="does not lie on the study's grid"):
+        datastore.save_label("one", str(write_map(tmp_path / "other.nii.gz", 1, size=9)), SUBMITTED, {})
+    assert len(passed_on) == 1
+
+
+def test_what_another_process_notes_is_noticed(folder):
+    server, training = a_datastore(folder), a_datastore(folder)
+    training.update_image_info("one", {"note": "new"})
+    end = time.monotonic() + PATIENCE_S
+    while "note" not in LocalDatastore.get_image_info(server, "one") and time.monotonic() < end:
+        time.sleep(0.1)
+    assert LocalDatastore.get_image_info(server, "one")["note"] == "new"
