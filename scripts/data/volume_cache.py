@@ -225,7 +225,7 @@ def _forget_flat_files(cache: Path) -> None:
 
 def at_spacing(volume: Volume, spacing_mm: Sequence[float]) -> Volume:
     """A volume of HU or in standard units, canonical, clipped to what the networks tell apart and resampled."""
-    return resample(Volume(np.clip(volume.array, *HU_RANGE), volume.affine), spacing_mm)
+    return resample(volume, spacing_mm, HU_RANGE)
 
 
 def fingerprint(source: Path) -> str:
