@@ -7,17 +7,16 @@ are smoothed to about a cubic B-spline (Rueckert et al. 1999), by Adam.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from monai.losses import LocalNormalizedCrossCorrelationLoss
-from monai.networks.blocks import Warp
 from torch import Tensor
 from torch.nn import functional
 
 from scripts.common.errors import BundleError
+from scripts.registration.local_correlation import LocalCorrelation, windowed_sums
 
 
 @dataclass(frozen=True)
@@ -87,38 +86,75 @@ def deformable_displacements(fixed: Tensor, moving: Tensor, start: Tensor, setti
 def _descended(fixed: Tensor, moving: Tensor, start: Tensor, steps: int, settings: RegistrationSettings) -> Tensor:
     """As `deformable_displacements`, at one resolution; all with a batch axis, images with a channel axis, too."""
     shape, spacing = fixed.shape[2:], settings.registration_knot_voxels
-    correlation, warp = LocalNormalizedCrossCorrelationLoss(kernel_size=settings.registration_window_voxels), _warp()
-    # Sums of squares minus squares of sums: in TF32 nothing but rounding errors would be left of them.
-    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        knots = _resized(start, [max(-(-size // spacing) + 1, 2) for size in shape]).requires_grad_()
+    correlation = LocalCorrelation(fixed[0, 0], settings.registration_window_voxels)
+    finer = [_linear_matrix(max(-(-size // spacing) + 1, 2), size, start.device) for size in shape]
+    voxels, scale = _looked_up_at(shape, start.device)
+    with torch.enable_grad():
+        knots = _resized(start, [len(matrix.T) for matrix in finer])[0].requires_grad_()
         optimizer = torch.optim.Adam([knots], lr=settings.registration_rate_voxels)
         for _ in range(steps):
             smooth = _smooth(knots, settings.registration_means)
-            loss = correlation(warp(moving, _resized(smooth, shape)), fixed)
-            loss = loss + settings.registration_smoothness * _slope(smooth)
+            places = voxels + scale * _along_axes(finer, smooth)
+            # A place is (z, y, x) there.
+            grid = torch.stack([places[2], places[1], places[0]], dim=-1)[None]
+            warped = functional.grid_sample(moving, grid, padding_mode="border", align_corners=True)
+            loss = settings.registration_smoothness * _slope(smooth) - correlation.mean(warped[0, 0])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        return _resized(_smooth(knots.detach(), settings.registration_means), shape)
+        return _along_axes(finer, _smooth(knots.detach(), settings.registration_means))[None]
 
 
-def _warp() -> Warp:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MONAI says that it has no compiled kernels of its own
-        return Warp(mode="bilinear", padding_mode="border")
+def _looked_up_at(shape: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Every voxel in the units of torch's look-ups, (3, X, Y, Z), -1 the first and 1 the last; and a voxel in these."""
+    scale = torch.tensor([2 / max(size - 1, 1) for size in shape], device=device)[:, None, None, None]
+    axes = [torch.arange(size, device=device, dtype=torch.float32) for size in shape]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij")) * scale - 1, scale
 
 
 def _resized(field: Tensor, shape: Sequence[int]) -> Tensor:
     return functional.interpolate(field, size=tuple(shape), mode="trilinear", align_corners=True)
 
 
+def _linear_matrix(count: int, size: int, device: torch.device) -> Tensor:
+    """(size, count): what linear interpolation between knots, the first and last of them at the ends, makes of each."""
+    return functional.interpolate(
+        torch.eye(count, device=device)[None], size=size, mode="linear", align_corners=True
+    )[0].T
+
+
+def _along_axes(matrices: Sequence[Tensor], field: Tensor) -> Tensor:
+    """A (n, m) matrix along each of the last three axes of (3, x, y, z): `_resized` at a fraction of its time."""
+    along_x, along_y, along_z = matrices
+    field = field @ along_z.T
+    field = along_y @ field
+    return (along_x @ field.flatten(start_dim=2)).unflatten(2, field.shape[2:])
+
+
 def _smooth(knots: Tensor, means: int) -> Tensor:
     for _ in range(means):
-        knots = functional.avg_pool3d(functional.pad(knots, [1] * 6, mode="replicate"), 3, stride=1)
+        knots = _Mean.apply(knots)
     return knots
 
 
+class _Mean(torch.autograd.Function):
+    """Over 3 x 3 x 3 of (3, x, y, z), the outermost ones repeated: its own adjoint."""
+
+    @staticmethod
+    def forward(ctx: Any, knots: Tensor) -> Tensor:
+        for axis in range(1, 4):
+            total = windowed_sums(knots, 1, [axis])
+            total.select(axis, 0).add_(knots.select(axis, 0))
+            total.select(axis, -1).add_(knots.select(axis, -1))
+            knots = total.div_(3)
+        return knots
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _Mean.forward(ctx, gradient)
+
+
 def _slope(knots: Tensor) -> Tensor:
-    """Mean squared difference of neighbouring knots, summed over the axes."""
-    along_x, along_y, along_z = (knots.diff(dim=axis).square().mean() for axis in (2, 3, 4))
+    """Mean squared difference of neighbouring knots, (3, x, y, z), summed over the axes."""
+    along_x, along_y, along_z = (knots.diff(dim=axis).square().mean() for axis in (1, 2, 3))
     return along_x + along_y + along_z
