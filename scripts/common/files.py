@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from scripts.common.errors import BundleError, in_short
+from scripts.common.memory_order import in_file_order
 
 logger = logging.getLogger(__name__)
 
@@ -171,12 +172,12 @@ def write_nifti(path: str | Path, array: np.ndarray, affine: np.ndarray, like: n
     header = nib.Nifti1Header()
     header.set_data_dtype(array.dtype)
     if like is None:
-        image = nib.Nifti1Image(np.ascontiguousarray(array), affine, header)
+        image = nib.Nifti1Image(in_file_order(array), affine, header)
         image.header.set_xyzt_units("mm")
     else:
         for field in GEOMETRY_FIELDS:
             header[field] = like.header[field]
-        image = nib.Nifti1Image(np.ascontiguousarray(array), None, header)
+        image = nib.Nifti1Image(in_file_order(array), None, header)
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
 

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from scripts.common.affines import between_grids
 from scripts.common.boxes import slabs_of
+from scripts.common.memory_order import in_c_order
 from scripts.common.sampling import onto_grid
 from scripts.data.volume_io import Volume
 
@@ -26,7 +27,7 @@ def canonical(volume: Volume) -> Volume:
 def stored_order(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Canonical voxels, as `canonical` gives them, back in the order of axes that `affine`, (4, 4), tells."""
     back = nib.orientations.ornt_transform(RAS, nib.io_orientation(affine))
-    return np.ascontiguousarray(nib.apply_orientation(array, back))
+    return in_c_order(nib.apply_orientation(array, back))
 
 
 def resampled_shape(shape: Sequence[int], from_mm: Sequence[float], to_mm: Sequence[float]) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from scripts.common.boxes import box_of, slabs_of
+from scripts.common.boxes import Box, box_of, slabs_of
 from scripts.common.sampling import sample_at
 from scripts.pseudo_labels.geodesic_distance import geodesic_distance
 from scripts.pseudo_labels.settings import GeodesicSettings
@@ -116,20 +116,30 @@ def finer_label(
         np.clip(to_coarse[axis, axis] * np.arange(size) + to_coarse[axis, 3], 0, distances.shape[axis + 1] - 1)
         for axis, size in enumerate(shape)
     ]
-    x, y, z = (axis_places.astype(int) for axis_places in places)
-    label = np.empty(shape, dtype=np.uint8)
+    low = [axis_places.astype(int) for axis_places in places]
+    label = np.zeros(shape, dtype=np.uint8)
     undecided = [np.empty(0, dtype=int)]
-    for slab, *_ in slabs_of([slice(0, size) for size in shape]):
-        label[slab] = coarse.label[x[slab]][:, y][:, :, z]
-        looked = doubtful[x[slab]][:, y][:, :, z].nonzero()
-        voxels = looked[0] + slab.start, looked[1], looked[2]
-        at = np.stack([axis_places[index] for axis_places, index in zip(places, voxels, strict=True)], axis=-1)
+    for box in slabs_of(_finer_box(box_of(doubtful | (coarse.label > 0)), low)):
+        part = label[box]
+        x, y, z = (axis[side] for axis, side in zip(low, box, strict=True))
+        part[...] = coarse.label[x][:, y][:, :, z]
+        looked = doubtful[x][:, y][:, :, z].nonzero()
+        at = np.stack([axis[side][index] for axis, side, index in zip(places, box, looked, strict=True)], axis=-1)
         nearest = nearest_class(sample_at(distance, at) for distance in distances)
-        label[voxels] = nearest.label
+        part[looked] = nearest.label
         if margin:
             close = (nearest.second - nearest.nearest < margin) & (nearest.nearest < truncation)
-            undecided.append(np.ravel_multi_index([index[close] for index in voxels], shape))
+            voxels = [index[close] + side.start for index, side in zip(looked, box, strict=True)]
+            undecided.append(np.ravel_multi_index(voxels, shape))
     return label, np.concatenate(undecided)
+
+
+def _finer_box(box: Box | None, low: Sequence[np.ndarray]) -> Box | None:
+    """Of a box of voxels, those of a finer grid that lie from them on; `low`: of each axis, the voxel before."""
+    if box is None:
+        return None
+    x, y, z = (slice(*np.searchsorted(axis, [side.start, side.stop])) for axis, side in zip(low, box, strict=True))
+    return x, y, z
 
 
 def _at_borders(label: np.ndarray) -> np.ndarray:

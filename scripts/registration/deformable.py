@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from scripts.common.errors import BundleError
+from scripts.registration.image_lookup import looked_up
 from scripts.registration.local_correlation import LocalCorrelation, windowed_sums
 
 
@@ -85,50 +86,47 @@ def deformable_displacements(fixed: Tensor, moving: Tensor, start: Tensor, setti
 
 def _descended(fixed: Tensor, moving: Tensor, start: Tensor, steps: int, settings: RegistrationSettings) -> Tensor:
     """As `deformable_displacements`, at one resolution; all with a batch axis, images with a channel axis, too."""
-    shape, spacing = fixed.shape[2:], settings.registration_knot_voxels
+    shape, spacing, image = fixed.shape[2:], settings.registration_knot_voxels, moving[0, 0]
     correlation = LocalCorrelation(fixed[0, 0], settings.registration_window_voxels)
-    finer = [_linear_matrix(max(-(-size // spacing) + 1, 2), size, start.device) for size in shape]
-    voxels, scale = _looked_up_at(shape, start.device)
+    counts = [max(-(-size // spacing) + (spacing > 1), 2) for size in shape]
+    finer = [_linear_matrix(count, size, start.device) for count, size in zip(counts, shape, strict=True)]
+    axes = [torch.arange(size, dtype=torch.float32, device=start.device) for size in shape]
+    voxels = torch.stack(torch.meshgrid(*axes, indexing="ij"))
     with torch.enable_grad():
-        knots = _resized(start, [len(matrix.T) for matrix in finer])[0].requires_grad_()
+        knots = _resized(start, counts)[0].requires_grad_()
         optimizer = torch.optim.Adam([knots], lr=settings.registration_rate_voxels)
         for _ in range(steps):
             smooth = _smooth(knots, settings.registration_means)
-            places = voxels + scale * _along_axes(finer, smooth)
-            # A place is (z, y, x) there.
-            grid = torch.stack([places[2], places[1], places[0]], dim=-1)[None]
-            warped = functional.grid_sample(moving, grid, padding_mode="border", align_corners=True)
-            loss = settings.registration_smoothness * _slope(smooth) - correlation.mean(warped[0, 0])
+            warped = looked_up(image, voxels + _along_axes(finer, smooth))
+            loss = settings.registration_smoothness * _slope(smooth) - correlation.mean(warped)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         return _along_axes(finer, _smooth(knots.detach(), settings.registration_means))[None]
 
 
-def _looked_up_at(shape: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Every voxel in the units of torch's look-ups, (3, X, Y, Z), -1 the first and 1 the last; and a voxel in these."""
-    scale = torch.tensor([2 / max(size - 1, 1) for size in shape], device=device)[:, None, None, None]
-    axes = [torch.arange(size, device=device, dtype=torch.float32) for size in shape]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij")) * scale - 1, scale
-
-
 def _resized(field: Tensor, shape: Sequence[int]) -> Tensor:
     return functional.interpolate(field, size=tuple(shape), mode="trilinear", align_corners=True)
 
 
-def _linear_matrix(count: int, size: int, device: torch.device) -> Tensor:
-    """(size, count): what linear interpolation between knots, the first and last of them at the ends, makes of each."""
+def _linear_matrix(count: int, size: int, device: torch.device) -> Tensor | None:
+    """(size, count): what linear interpolation between knots, the first and last of them at the ends, makes of each.
+
+    None where a knot is at every voxel.
+    """
+    if count == size:
+        return None
     return functional.interpolate(
         torch.eye(count, device=device)[None], size=size, mode="linear", align_corners=True
     )[0].T
 
 
-def _along_axes(matrices: Sequence[Tensor], field: Tensor) -> Tensor:
-    """A (n, m) matrix along each of the last three axes of (3, x, y, z): `_resized` at a fraction of its time."""
+def _along_axes(matrices: Sequence[Tensor | None], field: Tensor) -> Tensor:
+    """A (n, m) matrix, or None, along each of the last three axes of (3, x, y, z): `_resized` in a part of its time."""
     along_x, along_y, along_z = matrices
-    field = field @ along_z.T
-    field = along_y @ field
-    return (along_x @ field.flatten(start_dim=2)).unflatten(2, field.shape[2:])
+    field = field if along_z is None else field @ along_z.T
+    field = field if along_y is None else along_y @ field
+    return field if along_x is None else (along_x @ field.flatten(start_dim=2)).unflatten(2, field.shape[2:])
 
 
 def _smooth(knots: Tensor, means: int) -> Tensor:
@@ -156,5 +154,23 @@ class _Mean(torch.autograd.Function):
 
 def _slope(knots: Tensor) -> Tensor:
     """Mean squared difference of neighbouring knots, (3, x, y, z), summed over the axes."""
-    along_x, along_y, along_z = (knots.diff(dim=axis).square().mean() for axis in (1, 2, 3))
-    return along_x + along_y + along_z
+    return _Slope.apply(knots)
+
+
+class _Slope(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, knots: Tensor) -> Tensor:
+        total, gradient = knots.new_zeros(()), torch.zeros_like(knots)
+        for axis in range(1, 4):
+            difference = knots.diff(dim=axis)
+            total += difference.square().mean()
+            size = difference.shape[axis]
+            gradient.narrow(axis, 1, size).add_(difference, alpha=2 / difference.numel())
+            gradient.narrow(axis, 0, size).sub_(difference, alpha=2 / difference.numel())
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, by_total: Tensor) -> Tensor:
+        (gradient,) = ctx.saved_tensors
+        return gradient * by_total
