@@ -11,6 +11,13 @@ Box = tuple[slice, slice, slice]
 SLAB_VOXELS = 2**24  # so that what is computed of a slab stays small beside the volume
 
 
+def boxes_of(label: np.ndarray) -> dict[int, Box]:
+    """Label value -> bounding box of its voxels, of an (X, Y, Z) map of whole numbers; those above 0 count."""
+    as_stored = label if label.flags.c_contiguous else label.T  # read along its rows, that is ten times as fast
+    boxes = dict(enumerate(ndimage.find_objects(as_stored), start=1))
+    return {value: box if as_stored is label else box[::-1] for value, box in boxes.items() if box is not None}
+
+
 def box_of(label: np.ndarray, margins: Sequence[int] | np.ndarray | int = 0) -> Box | None:
     """Bounding box of everything labelled, grown within the volume; None if nothing is.
 

@@ -35,9 +35,7 @@ def resampled_shape(shape: Sequence[int], from_mm: Sequence[float], to_mm: Seque
     return tuple(max(1, round(count * old / new)) for count, old, new in zip(shape, from_mm, to_mm, strict=True))
 
 
-def resample(
-    volume: Volume, spacing_mm: Sequence[float], limits: tuple[float, float] = (-np.inf, np.inf)
-) -> Volume:
+def resample(volume: Volume, spacing_mm: Sequence[float], limits: tuple[float, float] = (-np.inf, np.inf)) -> Volume:
     """Resample along the volume's own axes to `spacing_mm` (X, Y, Z): Gaussian low-pass, then linear interpolation.
 
     The new grid has the centre of the old one. An axis made coarser by a factor r is smoothed first with a standard

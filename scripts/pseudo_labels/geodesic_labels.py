@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from scripts.common.boxes import Box, box_of, slabs_of
+from scripts.common.boxes import Box, box_of, boxes_of, slabs_of
 from scripts.common.sampling import sample_at
 from scripts.pseudo_labels.geodesic_distance import geodesic_distance
 from scripts.pseudo_labels.settings import GeodesicSettings
@@ -165,9 +165,8 @@ def _at_corners(mask: np.ndarray) -> np.ndarray:
 def largest_parts(label: np.ndarray) -> np.ndarray:
     """Each class's largest part whose voxels share faces, of a map of channels; of equals the first."""
     result = np.zeros(label.shape, dtype=np.uint8)
-    for channel, box in enumerate(ndimage.find_objects(label), start=1):
-        if box is not None:
-            result[box][_largest_part(label[box] == channel)] = channel
+    for channel, box in boxes_of(label).items():
+        result[box][_largest_part(label[box] == channel)] = channel
     return result
 
 

@@ -11,10 +11,9 @@ from collections.abc import Collection, Sequence
 
 import nibabel as nib
 import numpy as np
-from scipy import ndimage
 
 from scripts.common.affines import between_grids
-from scripts.common.boxes import Box, box_of, overlap_of, slabs_of
+from scripts.common.boxes import Box, box_of, boxes_of, overlap_of, slabs_of
 from scripts.common.label_channels import UNDECIDED
 from scripts.common.overlap import best_mask
 from scripts.common.sampling import onto_grid
@@ -83,7 +82,7 @@ def decided_by_class(
             them, so that it may draw a border where there is none.
     """
     to_probabilities = between_grids(affine, probabilities.affine)
-    geodesic_boxes = dict(enumerate(ndimage.find_objects(label, max_label=len(probabilities.array) - 1), start=1))
+    geodesic_boxes = boxes_of(label)
     shares = {
         channel: _FinerShare(coarse.astype(np.float32), to_probabilities, label.shape)
         for channel, coarse in enumerate(probabilities.array[1:], start=1)
@@ -92,7 +91,7 @@ def decided_by_class(
     changed = [
         channel
         for channel, share in shares.items()
-        if not share.fits(label, channel, geodesic_boxes[channel], least[channel])
+        if not share.fits(label, channel, geodesic_boxes.get(channel), least[channel])
     ]
     if not changed:
         return label
@@ -101,7 +100,7 @@ def decided_by_class(
     for part in slabs_of(tuple(slice(0, size) for size in label.shape)):
         holder = np.zeros(label[part].shape, dtype=np.float32)  # the probability of the class that has a voxel
         for channel in shares.keys() - changed:
-            if (box := overlap_of(geodesic_boxes[channel], part)) is not None:
+            if (box := overlap_of(geodesic_boxes.get(channel), part)) is not None:
                 geodesic = label[box] == channel
                 holder[_within(box, part)][geodesic] = shares[channel].at(box)[geodesic]
         for channel in changed:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
+from scripts.common.boxes import boxes_of
 from scripts.common.overlap import dice_of_share
 
 
@@ -61,9 +61,8 @@ def measure_classes(
         classes: name -> label value.
         voxel_ml: volume of a voxel.
     """
-    boxes = dict(enumerate(ndimage.find_objects(label), start=1))
-    nothing = np.s_[:0, :0, :0]
-    parts = {name: boxes.get(value) or nothing for name, value in classes.items()}
+    boxes, nothing = boxes_of(label), np.s_[:0, :0, :0]
+    parts = {name: boxes.get(value, nothing) for name, value in classes.items()}
     inside = {name: image_hu[parts[name]][label[parts[name]] == value] for name, value in classes.items()}
     return {
         name: ClassMeasurement(values.size * voxel_ml, float(np.median(values)) if values.size else float("nan"))

@@ -116,9 +116,9 @@ def _linear_matrix(count: int, size: int, device: torch.device) -> Tensor | None
     """
     if count == size:
         return None
-    return functional.interpolate(
-        torch.eye(count, device=device)[None], size=size, mode="linear", align_corners=True
-    )[0].T
+    return functional.interpolate(torch.eye(count, device=device)[None], size=size, mode="linear", align_corners=True)[
+        0
+    ].T
 
 
 def _along_axes(matrices: Sequence[Tensor | None], field: Tensor) -> Tensor:

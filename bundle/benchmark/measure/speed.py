@@ -23,7 +23,7 @@ from bundle.pipeline.configs import BUNDLE_ROOT
 from bundle.pipeline.settings import RunSettings
 from scripts.common.case_stage import CaseStage
 from scripts.common.files import write_nifti
-from scripts.common.work_folder import LabelFolder, PropagationFolder, WorkFolder
+from scripts.common.work_folder import PropagationFolder, WorkFolder
 from scripts.data.cached_volume import read_cached
 from scripts.data.cohort import Cohort
 from scripts.data.prepare_cohort import prepare_cohort
