@@ -36,7 +36,8 @@ from scripts.pseudo_labels.stage import PseudoLabelStage
 from scripts.pseudo_labels.support_mask import SupportMaskStage
 from scripts.quality.self_check import SelfCheckStage
 
-SPEED = "speed"  # what its lines are
+SPEED, SPEED_BEFORE = "speed", "speed_before"  # sorts of lines: this version; the one that it is compared with
+PART_OF, ON_OWN_GRID = "of the ", "masks that grow on the case's own grid"  # steps that count in no total
 Shape = tuple[int, int, int]
 Cost = dict[str, float]
 
@@ -110,14 +111,14 @@ class _Run:
         )
         first.run([self.support])
         volume = read_cached(cohort, self.case)
-        costs["of the first round: embedding"] = measured(lambda: first.embed(volume))
+        costs[f"{PART_OF}first round: embedding"] = measured(lambda: first.embed(volume))
         costs["first round"] = self._cost(first)
         costs["first round's masks"] = self._masks(cohort, "first_round_labels", work.first_round, self.spacing_mm)
         by_support_alone = replace(self._part("label_fusion", "settings"), most_atlases=0)
         fusion = LabelFusionStage(cohort, work.path, self.embedding, by_support_alone)
         costs["label fusion"] = self._cost(fusion)
         if self.trial.native_masks:
-            costs["masks that grow on the case's own grid"] = self._masks(cohort, "", work.propagation, None)
+            costs[ON_OWN_GRID] = self._masks(cohort, "", work.propagation, None)
         costs["masks"] = self._masks(cohort, "", work.propagation, self._part("pseudo_labels", "geodesic_spacing_mm"))
         labels, checks = work.pseudo_labels.path, work.self_check_pseudo_labels
         costs["self-check"] = self._cost(SelfCheckStage(cohort, work.path, mask, mask_record, labels, checks))
