@@ -77,7 +77,7 @@ def measure(
             run = _Run(dataset, models / dataset.folder.name / "embedding", trial, Path(folder))
             steps = run.steps()
         name = f"{' x '.join(map(str, run.shape))}, {len(run.classes)} classes"
-        yield result_line(SPEED, name, shape=run.shape, classes=list(run.classes), steps=steps)
+        yield result_line(SPEED, name, shape=list(run.shape), classes=list(run.classes), steps=steps)
 
 
 class _Run:
