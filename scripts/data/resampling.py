@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from scripts.common.affines import between_grids
 from scripts.common.boxes import slabs_of
-from scripts.common.memory_order import in_c_order
+from scripts.common.files import in_c_order
 from scripts.common.sampling import onto_grid
 from scripts.data.volume_io import Volume
 

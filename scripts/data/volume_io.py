@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from scripts.common.errors import BundleError, in_short
-from scripts.common.memory_order import in_c_order
+from scripts.common.files import in_c_order
 from scripts.data.reading.detached_data import data_files
 from scripts.data.reading.dicom_headers import holds_labels, is_dicom
 from scripts.data.reading.dicom_labels import check_label_object, known_segments, read_label_object

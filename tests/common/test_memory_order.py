@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scripts.common.memory_order import in_c_order, in_file_order
+from scripts.common.files import in_c_order, in_file_order
 
 VOLUME = np.arange(70 * 3 * 40, dtype=np.int16).reshape(70, 3, 40)
 AS_STORED = {
