@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -174,5 +175,6 @@ def _largest_part(mask: np.ndarray) -> np.ndarray:
     parts, count = ndimage.label(mask)
     if count < 2:
         return mask
-    sizes = sum(np.bincount(slab.ravel(), minlength=count + 1) for slab in parts)  # whole, it would be copied to int64
+    slabs = (np.bincount(slab.ravel(), minlength=count + 1) for slab in parts)  # whole, it would be copied to int64
+    sizes = reduce(np.add, slabs)
     return np.asarray(parts == 1 + np.argmax(sizes[1:]))
