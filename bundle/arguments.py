@@ -33,7 +33,7 @@ EXAMPLES = {
     "demo": "--output demo",
     "benchmark": "default --dataset abdomen_ct --output runs",
 }
-BENCHMARKS = ("paper", "default", "networks", "ablation", "rivals", "limits", "orientation", "pages")
+BENCHMARKS = ("paper", "default", "networks", "ablation", "rivals", "limits", "orientation", "speed", "pages")
 
 
 def command_parser(program: str = CHECKOUT) -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bundle.benchmark.measure import ablation, default, limits, networks, orientation, paper
+from bundle.benchmark.measure import ablation, default, limits, networks, orientation, paper, speed
 from bundle.benchmark.measure.machine import made
 from bundle.benchmark.measure.runs import Bench, open_bench
 from bundle.benchmark.release.shipping import ship_embedding, ship_prnets, ship_segmentation
@@ -34,7 +34,8 @@ from scripts.common.files import atomic_path, read_json
 PAGES = "pages"
 RIVALS = "rivals.json"
 CAMPAIGN = "campaign.jsonl"
-SHIPPED = {"limits": limits.measure, "orientation": orientation.measure}  # what measures with the shipped networks
+# What measures with the shipped networks.
+SHIPPED = {"limits": limits.measure, "orientation": orientation.measure, "speed": speed.measure}
 
 
 def run(options: argparse.Namespace) -> None:

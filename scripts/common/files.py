@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and fingerprints of files and settings."""
+"""Files that appear whole or not at all, voxels in their order, and fingerprints of files and settings."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 
 from scripts.common.errors import BundleError, in_short
 
@@ -28,6 +30,7 @@ GEOMETRY_FIELDS = (
     *("srow_x", "srow_y", "srow_z"),
 )
 
+TILE = 32  # voxels along two axes that change their places: rows of a tile stay in the cache
 LONGEST_REASON = 300  # signs of what torch says of a damaged file
 MADE_AGAIN = "the file as it was written; `oneshot`, or `propagate`, makes it again"
 NO_TENSORS = "the file is damaged, or holds more than tensors and plain values, which could run code and is not read"
@@ -171,14 +174,39 @@ def write_nifti(path: str | Path, array: np.ndarray, affine: np.ndarray, like: n
     header = nib.Nifti1Header()
     header.set_data_dtype(array.dtype)
     if like is None:
-        image = nib.Nifti1Image(np.ascontiguousarray(array), affine, header)
+        image = nib.Nifti1Image(in_file_order(array), affine, header)
         image.header.set_xyzt_units("mm")
     else:
         for field in GEOMETRY_FIELDS:
             header[field] = like.header[field]
-        image = nib.Nifti1Image(np.ascontiguousarray(array), None, header)
+        image = nib.Nifti1Image(in_file_order(array), None, header)
     with atomic_path(path) as temporary:
         nib.save(image, temporary)
+
+
+def in_c_order(array: np.ndarray, dtype: DTypeLike | None = None) -> np.ndarray:
+    """As `numpy.ascontiguousarray`, tile by tile where the first axis of three lies closest together."""
+    dtype = array.dtype if dtype is None else np.dtype(dtype)
+    if array.ndim != 3 or abs(array.strides[0]) >= abs(array.strides[2]):
+        return np.ascontiguousarray(array, dtype=dtype)
+    result = np.empty(array.shape, dtype=dtype)
+    _copy_tiles(array, result)
+    return result
+
+
+def in_file_order(array: np.ndarray) -> np.ndarray:
+    """As `numpy.asfortranarray`: the order in which NIfTI files hold voxels."""
+    if array.ndim != 3 or abs(array.strides[0]) <= abs(array.strides[2]):
+        return np.asfortranarray(array)
+    result = np.empty(array.shape, dtype=array.dtype, order="F")
+    _copy_tiles(array, result)
+    return result
+
+
+def _copy_tiles(array: np.ndarray, result: np.ndarray) -> None:
+    corners = product(range(0, array.shape[0], TILE), range(0, array.shape[2], TILE))
+    for x, z in corners:
+        result[x : x + TILE, :, z : z + TILE] = array[x : x + TILE, :, z : z + TILE]
 
 
 def open_nifti(path: str | Path) -> nib.Nifti1Image:

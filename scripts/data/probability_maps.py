@@ -51,5 +51,7 @@ def probabilities_on_grid(
     """
     to_theirs = between_grids(affine, probabilities_affine)
     outside = [1.0, *[0.0] * (len(probabilities) - 1)]
-    channels = zip(probabilities, outside, strict=True)
-    return np.stack([onto_grid(channel, to_theirs, shape, order=1, outside=value) for channel, value in channels])
+    finer = np.empty((len(probabilities), *shape), dtype=probabilities.dtype)
+    for channel, value, result in zip(probabilities, outside, finer, strict=True):
+        result[...] = onto_grid(channel, to_theirs, shape, order=1, outside=value, parallel=True)
+    return finer

@@ -9,6 +9,8 @@ import numpy as np
 from scipy import ndimage
 
 from scripts.common.affines import between_grids
+from scripts.common.boxes import slabs_of
+from scripts.common.files import in_c_order
 from scripts.common.sampling import onto_grid
 from scripts.data.volume_io import Volume
 
@@ -25,7 +27,7 @@ def canonical(volume: Volume) -> Volume:
 def stored_order(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Canonical voxels, as `canonical` gives them, back in the order of axes that `affine`, (4, 4), tells."""
     back = nib.orientations.ornt_transform(RAS, nib.io_orientation(affine))
-    return np.ascontiguousarray(nib.apply_orientation(array, back))
+    return in_c_order(nib.apply_orientation(array, back))
 
 
 def resampled_shape(shape: Sequence[int], from_mm: Sequence[float], to_mm: Sequence[float]) -> tuple[int, ...]:
@@ -33,14 +35,19 @@ def resampled_shape(shape: Sequence[int], from_mm: Sequence[float], to_mm: Seque
     return tuple(max(1, round(count * old / new)) for count, old, new in zip(shape, from_mm, to_mm, strict=True))
 
 
-def resample(volume: Volume, spacing_mm: Sequence[float]) -> Volume:
+def resample(volume: Volume, spacing_mm: Sequence[float], limits: tuple[float, float] = (-np.inf, np.inf)) -> Volume:
     """Resample along the volume's own axes to `spacing_mm` (X, Y, Z): Gaussian low-pass, then linear interpolation.
 
     The new grid has the centre of the old one. An axis made coarser by a factor r is smoothed first with a standard
     deviation of (r - 1) / 2 voxels, so that nothing aliases. Both steps are linear and separable, hence one small
     matrix an axis: scipy's own response to the unit vectors.
+
+    Args:
+        volume: any numbers.
+        spacing_mm: of the new grid.
+        limits: values are clipped to these first.
     """
-    array = volume.array.astype(np.float32, copy=False)
+    array = volume.array
     shape = resampled_shape(array.shape, volume.spacing_mm, spacing_mm)
     step_to_new = np.eye(4)
     for axis, (old_mm, new_mm) in enumerate(zip(volume.spacing_mm, spacing_mm, strict=True)):
@@ -48,7 +55,7 @@ def resample(volume: Volume, spacing_mm: Sequence[float]) -> Volume:
         first = ((array.shape[axis] - 1) - ratio * (shape[axis] - 1)) / 2
         step_to_new[axis, axis], step_to_new[axis, 3] = ratio, first
         matrix = _axis_matrix(array.shape[axis], shape[axis], ratio, first)
-        array = np.moveaxis(np.tensordot(matrix, array, axes=(1, axis)), 0, axis)
+        array = _clipped_product(matrix, array, limits) if axis == 0 else _product(matrix, array, axis)
     return Volume(np.ascontiguousarray(array), volume.affine @ step_to_new)
 
 
@@ -78,6 +85,19 @@ def shares_on_grid(volume: Volume, values: Sequence[int], affine: np.ndarray, sh
     looked = nearest_on_grid(volume, finer, [size * count for size, count in zip(shape, counts, strict=True)])
     places = looked.reshape([part for pair in zip(shape, counts, strict=True) for part in pair])
     return np.stack([(places == value).mean(axis=(1, 3, 5), dtype=np.float32) for value in values])
+
+
+def _product(matrix: np.ndarray, array: np.ndarray, axis: int) -> np.ndarray:
+    return np.moveaxis(np.tensordot(matrix, array, axes=(1, axis)), 0, axis)
+
+
+def _clipped_product(matrix: np.ndarray, array: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Along the first axis; the volume, which is large as yet, is never copied as a whole."""
+    result = np.empty((len(matrix), *array.shape[1:]), dtype=np.float32)
+    for rows, *_ in slabs_of([slice(0, size) for size in (array.shape[1], array.shape[0], array.shape[2])]):
+        part = np.clip(array[:, rows], *limits).astype(np.float32, copy=False)
+        result[:, rows] = _product(matrix, part, 0)
+    return result
 
 
 def _axis_matrix(old_count: int, new_count: int, ratio: float, first: float) -> np.ndarray:

@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 
 from scripts.common.affines import spacing_of
+from scripts.common.boxes import slabs_of
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, remove_file, sha256_of_file, sha256_of_settings, write_nifti
 from scripts.common.made_of import fingerprint as made_of
@@ -225,7 +226,7 @@ def _forget_flat_files(cache: Path) -> None:
 
 def at_spacing(volume: Volume, spacing_mm: Sequence[float]) -> Volume:
     """A volume of HU or in standard units, canonical, clipped to what the networks tell apart and resampled."""
-    return resample(Volume(np.clip(volume.array, *HU_RANGE), volume.affine), spacing_mm)
+    return resample(volume, spacing_mm, HU_RANGE)
 
 
 def fingerprint(source: Path) -> str:
@@ -249,8 +250,7 @@ def _compact(hu: np.ndarray) -> np.ndarray:
 
 def _voxel_fingerprint(hu: np.ndarray) -> str:
     """SHA-256 of shape and whole-HU values; copies in another format or axis order have the same."""
-    whole = np.rint(hu)
-    np.clip(whole, -32768, 32767, out=whole)
-    digest = sha256(str(whole.shape).encode())
-    digest.update(whole.astype(np.int16, order="C"))
+    digest = sha256(str(hu.shape).encode())
+    for slab in slabs_of([slice(0, size) for size in hu.shape]):
+        digest.update(np.clip(np.rint(hu[slab]), -32768, 32767).astype(np.int16, order="C"))
     return digest.hexdigest()

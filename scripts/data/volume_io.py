@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from scripts.common.errors import BundleError, in_short
+from scripts.common.files import in_c_order
 from scripts.data.reading.detached_data import data_files
 from scripts.data.reading.dicom_headers import holds_labels, is_dicom
 from scripts.data.reading.dicom_labels import check_label_object, known_segments, read_label_object
@@ -56,7 +57,7 @@ def read_volume(path: str | Path, strict: bool = False) -> Volume:
     """
     path = Path(path)
     volume = _read(path, strict)
-    array = np.ascontiguousarray(volume.array, dtype=np.float32)
+    array = in_c_order(volume.array, np.float32)
     lowest, highest = array.min(), array.max()
     if not np.isfinite(lowest) or not np.isfinite(highest):
         bad = int(np.count_nonzero(~np.isfinite(array)))
@@ -100,7 +101,7 @@ def read_labels(
         expected = "whole numbers: a label map, not an image"
         raise volume_error("the label map has values that are no whole numbers", path, expected, "fractions")
     small = np.abs(labels).max() <= np.iinfo(np.int16).max
-    labels = np.ascontiguousarray(labels, dtype=np.int16 if small else np.int32)
+    labels = in_c_order(labels, np.int16 if small else np.int32)
     labels, names = renumbered(labels, volume.names, classes or {})
     return Volume(labels, volume.affine, volume.remarks, names)
 

@@ -13,13 +13,13 @@ import nibabel as nib
 import numpy as np
 
 from scripts.common.affines import between_grids
-from scripts.common.boxes import box_of
+from scripts.common.boxes import Box, box_of, boxes_of, overlap_of, slabs_of
 from scripts.common.label_channels import UNDECIDED
-from scripts.common.overlap import best_mask, expected_dice
+from scripts.common.overlap import best_mask
 from scripts.common.sampling import onto_grid
 from scripts.data.probability_maps import ClassProbabilities
 from scripts.data.resampling import stored_order
-from scripts.pseudo_labels.geodesic_labels import largest_parts, nearest_class
+from scripts.pseudo_labels.geodesic_labels import finer_label, largest_parts
 from scripts.pseudo_labels.settings import GeodesicSettings
 
 
@@ -48,18 +48,17 @@ def label_on_grid(
     """
     orientation = nib.io_orientation(affine)
     canonical_affine = affine @ nib.orientations.inv_ornt_aff(orientation, shape)
-    canonical_shape = tuple(int(shape[axis]) for axis in np.argsort(orientation[:, 0]))
-    to_working = between_grids(canonical_affine, working_affine)
-    finer = (onto_grid(distance, to_working, canonical_shape, order=1, parallel=True) for distance in distances)
-    label, nearest, second = nearest_class(finer)
+    x, y, z = (int(shape[axis]) for axis in np.argsort(orientation[:, 0]))
+    margin = settings.undecided_margin * settings.truncation
+    label, undecided = finer_label(
+        distances, between_grids(canonical_affine, working_affine), (x, y, z), margin, settings.truncation
+    )
     if settings.largest_component:
         label = largest_parts(label)
     if probabilities is not None and settings.least_expected_share:
         label = decided_by_class(label, canonical_affine, probabilities, settings.least_expected_share, with_edges)
         label = largest_parts(label) if settings.largest_component else label
-    if settings.undecided_margin:
-        close = second - nearest < settings.undecided_margin * settings.truncation
-        label[close & (nearest < settings.truncation)] = UNDECIDED
+    label.flat[undecided] = UNDECIDED
     return stored_order(label, affine)
 
 
@@ -82,22 +81,89 @@ def decided_by_class(
         with_edges: channels whose geodesic mask stays only if its expected Dice is no lower: the image has edges inside
             them, so that it may draw a border where there is none.
     """
-    decided = label.copy()
-    holder = np.zeros(label.shape, dtype=np.float32)  # the probability of the class that has a voxel
     to_probabilities = between_grids(affine, probabilities.affine)
-    changed = {}
-    for channel, coarse in enumerate(probabilities.array[1:].astype(np.float32), start=1):
-        share = onto_grid(coarse, to_probabilities, label.shape, order=1, outside=0.0, parallel=True)
-        geodesic, likely = label == channel, share >= best_mask(coarse).limit
-        least = 1.0 if channel in with_edges else least_share
-        if expected_dice(geodesic, share) >= least * expected_dice(likely, share):
-            holder[geodesic] = share[geodesic]
-            continue
-        decided[geodesic] = 0
-        if (box := box_of(likely)) is not None:
-            changed[channel] = box, np.where(likely[box], share[box], 0)
-    for channel, (box, share) in changed.items():
-        taken = share > holder[box]
-        decided[box][taken] = channel
-        holder[box][taken] = share[taken]
+    geodesic_boxes = boxes_of(label)
+    shares = {
+        channel: _FinerShare(coarse.astype(np.float32), to_probabilities, label.shape)
+        for channel, coarse in enumerate(probabilities.array[1:], start=1)
+    }
+    least = {channel: 1.0 if channel in with_edges else least_share for channel in shares}
+    changed = [
+        channel
+        for channel, share in shares.items()
+        if not share.fits(label, channel, geodesic_boxes.get(channel), least[channel])
+    ]
+    if not changed:
+        return label
+    decided = label.copy()
+    decided[np.isin(label, changed)] = 0
+    for part in slabs_of(tuple(slice(0, size) for size in label.shape)):
+        holder = np.zeros(label[part].shape, dtype=np.float32)  # the probability of the class that has a voxel
+        for channel in shares.keys() - changed:
+            if (box := overlap_of(geodesic_boxes.get(channel), part)) is not None:
+                geodesic = label[box] == channel
+                holder[_within(box, part)][geodesic] = shares[channel].at(box)[geodesic]
+        for channel in changed:
+            if (box := overlap_of(shares[channel].box, part)) is not None:
+                share, held = shares[channel].at(box), holder[_within(box, part)]
+                taken = (share >= shares[channel].limit) & (share > held)
+                decided[box][taken] = channel
+                held[taken] = share[taken]
     return decided
+
+
+class _FinerShare:
+    """A class's probability on the case's own grid, a part of it at a time.
+
+    Attributes:
+        limit: of its likely voxels.
+        box: outside it there is none; None if there is none at all.
+    """
+
+    def __init__(self, coarse: np.ndarray, to_coarse: np.ndarray, shape: tuple[int, ...]) -> None:
+        self.coarse, self.to_coarse = coarse, to_coarse
+        self.limit = best_mask(coarse).limit
+        self.box: Box | None = None
+        if (box := box_of(coarse)) is not None:
+            steps, shifts = np.diag(to_coarse), to_coarse[:, 3]
+            low = [int(np.floor((side.start - 1 - shifts[axis]) / steps[axis])) for axis, side in enumerate(box)]
+            high = [int(np.ceil((side.stop - shifts[axis]) / steps[axis])) + 1 for axis, side in enumerate(box)]
+            whole = tuple(slice(0, size) for size in shape)
+            x, y, z = (slice(max(0, start), max(0, stop)) for start, stop in zip(low, high, strict=True))
+            self.box = overlap_of((x, y, z), whole)
+
+    def at(self, box: Box) -> np.ndarray:
+        """Float32, on a box of the finer grid."""
+        to_part, part = self.to_coarse.copy(), []
+        for axis, side in enumerate(box):
+            step, shift = self.to_coarse[axis, axis], self.to_coarse[axis, 3]
+            first = max(0, int(np.floor(step * side.start + shift)))
+            last = int(np.floor(step * (side.stop - 1) + shift)) + 2
+            part.append(slice(min(first, self.coarse.shape[axis] - 1), max(last, 1)))
+            to_part[axis, 3] = step * side.start + shift - part[-1].start
+        shape = [side.stop - side.start for side in box]
+        return onto_grid(self.coarse[tuple(part)], to_part, shape, order=1, outside=0.0, parallel=True)
+
+    def fits(self, label: np.ndarray, channel: int, geodesic_box: Box | None, least: float) -> bool:
+        """Whether the expected Dice of a geodesic mask is at least this share of the likely voxels'."""
+        total = inside = geodesic_count = likely_inside = likely_count = 0.0
+        for box in slabs_of(self.box):
+            share, geodesic = self.at(box), label[box] == channel
+            likely = share >= self.limit
+            total += float(share.sum(dtype=np.float64))
+            inside += float(share[geodesic].sum(dtype=np.float64))
+            likely_inside += float(share[likely].sum(dtype=np.float64))
+            likely_count += np.count_nonzero(likely)
+        for box in slabs_of(geodesic_box):
+            geodesic_count += np.count_nonzero(label[box] == channel)
+        geodesic_dice, likely_dice = (
+            2 * found / (count + total) if count + total else 0.0
+            for found, count in ((inside, geodesic_count), (likely_inside, likely_count))
+        )
+        return geodesic_dice >= least * likely_dice
+
+
+def _within(box: Box, part: Box) -> Box:
+    """A box of a volume as one of a part of it that holds it."""
+    x, y, z = (slice(side.start - of.start, side.stop - of.start) for side, of in zip(box, part, strict=True))
+    return x, y, z

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +263,7 @@ def write_label(
 
 def volumes_ml(channels: np.ndarray, classes: Mapping[str, int], affine: np.ndarray) -> dict[str, float]:
     """Class -> volume of its voxels, of a label map (X, Y, Z) of channels."""
-    counts = np.bincount(channels.ravel(), minlength=UNDECIDED + 1)[1 : len(classes) + 1]
+    slabs = (np.bincount(slab.ravel(), minlength=UNDECIDED + 1) for slab in channels)  # whole, it would be copied
+    counts = reduce(np.add, slabs)[1 : len(classes) + 1]
     voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
     return {name: round(float(count * voxel_ml), 3) for name, count in zip(classes, counts, strict=True)}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scripts.common.boxes import boxes_of
 from scripts.common.overlap import dice_of_share
 
 
@@ -60,7 +61,9 @@ def measure_classes(
         classes: name -> label value.
         voxel_ml: volume of a voxel.
     """
-    inside = {name: image_hu[label == value] for name, value in classes.items()}
+    boxes, nothing = boxes_of(label), np.s_[:0, :0, :0]
+    parts = {name: boxes.get(value, nothing) for name, value in classes.items()}
+    inside = {name: image_hu[parts[name]][label[parts[name]] == value] for name, value in classes.items()}
     return {
         name: ClassMeasurement(values.size * voxel_ml, float(np.median(values)) if values.size else float("nan"))
         for name, values in inside.items()

@@ -7,17 +7,17 @@ are smoothed to about a cubic B-spline (Rueckert et al. 1999), by Adam.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from monai.losses import LocalNormalizedCrossCorrelationLoss
-from monai.networks.blocks import Warp
 from torch import Tensor
 from torch.nn import functional
 
 from scripts.common.errors import BundleError
+from scripts.registration.image_lookup import looked_up
+from scripts.registration.local_correlation import LocalCorrelation, windowed_sums
 
 
 @dataclass(frozen=True)
@@ -86,39 +86,91 @@ def deformable_displacements(fixed: Tensor, moving: Tensor, start: Tensor, setti
 
 def _descended(fixed: Tensor, moving: Tensor, start: Tensor, steps: int, settings: RegistrationSettings) -> Tensor:
     """As `deformable_displacements`, at one resolution; all with a batch axis, images with a channel axis, too."""
-    shape, spacing = fixed.shape[2:], settings.registration_knot_voxels
-    correlation, warp = LocalNormalizedCrossCorrelationLoss(kernel_size=settings.registration_window_voxels), _warp()
-    # Sums of squares minus squares of sums: in TF32 nothing but rounding errors would be left of them.
-    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        knots = _resized(start, [max(-(-size // spacing) + 1, 2) for size in shape]).requires_grad_()
+    shape, spacing, image = fixed.shape[2:], settings.registration_knot_voxels, moving[0, 0]
+    correlation = LocalCorrelation(fixed[0, 0], settings.registration_window_voxels)
+    counts = [max(-(-size // spacing) + (spacing > 1), 2) for size in shape]
+    finer = [_linear_matrix(count, size, start.device) for count, size in zip(counts, shape, strict=True)]
+    axes = [torch.arange(size, dtype=torch.float32, device=start.device) for size in shape]
+    voxels = torch.stack(torch.meshgrid(*axes, indexing="ij"))
+    with torch.enable_grad():
+        knots = _resized(start, counts)[0].requires_grad_()
         optimizer = torch.optim.Adam([knots], lr=settings.registration_rate_voxels)
         for _ in range(steps):
             smooth = _smooth(knots, settings.registration_means)
-            loss = correlation(warp(moving, _resized(smooth, shape)), fixed)
-            loss = loss + settings.registration_smoothness * _slope(smooth)
+            warped = looked_up(image, voxels + _along_axes(finer, smooth))
+            loss = settings.registration_smoothness * _slope(smooth) - correlation.mean(warped)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        return _resized(_smooth(knots.detach(), settings.registration_means), shape)
-
-
-def _warp() -> Warp:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MONAI says that it has no compiled kernels of its own
-        return Warp(mode="bilinear", padding_mode="border")
+        return _along_axes(finer, _smooth(knots.detach(), settings.registration_means))[None]
 
 
 def _resized(field: Tensor, shape: Sequence[int]) -> Tensor:
     return functional.interpolate(field, size=tuple(shape), mode="trilinear", align_corners=True)
 
 
+def _linear_matrix(count: int, size: int, device: torch.device) -> Tensor | None:
+    """(size, count): what linear interpolation between knots, the first and last of them at the ends, makes of each.
+
+    None where a knot is at every voxel.
+    """
+    if count == size:
+        return None
+    return functional.interpolate(torch.eye(count, device=device)[None], size=size, mode="linear", align_corners=True)[
+        0
+    ].T
+
+
+def _along_axes(matrices: Sequence[Tensor | None], field: Tensor) -> Tensor:
+    """A (n, m) matrix, or None, along each of the last three axes of (3, x, y, z): `_resized` in a part of its time."""
+    along_x, along_y, along_z = matrices
+    field = field if along_z is None else field @ along_z.T
+    field = field if along_y is None else along_y @ field
+    return field if along_x is None else (along_x @ field.flatten(start_dim=2)).unflatten(2, field.shape[2:])
+
+
 def _smooth(knots: Tensor, means: int) -> Tensor:
     for _ in range(means):
-        knots = functional.avg_pool3d(functional.pad(knots, [1] * 6, mode="replicate"), 3, stride=1)
+        knots = _Mean.apply(knots)
     return knots
 
 
+class _Mean(torch.autograd.Function):
+    """Over 3 x 3 x 3 of (3, x, y, z), the outermost ones repeated: its own adjoint."""
+
+    @staticmethod
+    def forward(ctx: Any, knots: Tensor) -> Tensor:
+        for axis in range(1, 4):
+            total = windowed_sums(knots, 1, [axis])
+            total.select(axis, 0).add_(knots.select(axis, 0))
+            total.select(axis, -1).add_(knots.select(axis, -1))
+            knots = total.div_(3)
+        return knots
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _Mean.forward(ctx, gradient)
+
+
 def _slope(knots: Tensor) -> Tensor:
-    """Mean squared difference of neighbouring knots, summed over the axes."""
-    along_x, along_y, along_z = (knots.diff(dim=axis).square().mean() for axis in (2, 3, 4))
-    return along_x + along_y + along_z
+    """Mean squared difference of neighbouring knots, (3, x, y, z), summed over the axes."""
+    return _Slope.apply(knots)
+
+
+class _Slope(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, knots: Tensor) -> Tensor:
+        total, gradient = knots.new_zeros(()), torch.zeros_like(knots)
+        for axis in range(1, 4):
+            difference = knots.diff(dim=axis)
+            total += difference.square().mean()
+            size = difference.shape[axis]
+            gradient.narrow(axis, 1, size).add_(difference, alpha=2 / difference.numel())
+            gradient.narrow(axis, 0, size).sub_(difference, alpha=2 / difference.numel())
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, by_total: Tensor) -> Tensor:
+        (gradient,) = ctx.saved_tensors
+        return gradient * by_total

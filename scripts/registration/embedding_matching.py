@@ -11,7 +11,7 @@ from torch import Tensor
 from scripts.registration.body import Body
 from scripts.registration.robust_affine import AffineMap, RobustFit, TooFewMatchesError, fit_affine_map
 
-CHUNK = 512  # points compared with all candidates at once
+CHUNK = 64  # points compared with all candidates at once; more would not stay in the cache
 NO_RIVAL = 2.0  # margin of a match in a body too small for a distant rival: the highest similarity
 
 

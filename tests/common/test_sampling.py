@@ -35,15 +35,28 @@ def test_beyond_the_volume_the_outermost_voxel_goes_on_or_the_given_value():
     assert onto_grid(RAMP, to_ramp, (3, 2, 3), order=0, outside=9)[2, 0, 0] == 9
 
 
-@pytest.mark.parametrize("parallel", [False, True])
-def test_a_grid_is_sampled_by_the_same_routine_of_scipy_to_the_bit(parallel):
+def by_scipy(array, to_array, shape, **border):
+    return ndimage.affine_transform(array, to_array[:3, :3], to_array[:3, 3], output_shape=shape, order=1, **border)
+
+
+@pytest.mark.parametrize(
+    ("outside", "border"),
+    [(None, {"mode": "nearest"}), (0.0, {"mode": "grid-constant"}), (1.0, {"mode": "grid-constant", "cval": 1.0})],
+)
+def test_a_grid_is_sampled_as_by_scipy_and_with_parallel_axes_but_for_rounding(outside, border):
     array = np.random.default_rng(0).random((5, 6, 7)).astype(np.float32)
-    scale, shift, shape = np.array([0.37, 0.61, 0.83]), np.array([0.1, -0.4, 0.7]), (9, 8, 7)
-    to_array = np.diag([*scale, 1.0])
-    to_array[:3, 3] = shift
-    matrix = scale if parallel else np.diag(scale)
-    expected = ndimage.affine_transform(array, matrix, shift, output_shape=shape, order=1, mode="nearest")
-    assert np.array_equal(onto_grid(array, to_array, shape, order=1, parallel=parallel), expected)
+    to_array, shape = np.diag([0.37, 0.61, 1.4, 1.0]), (20, 16, 9)
+    to_array[:3, 3] = -1.6, -0.4, 0.7
+    expected = by_scipy(array, to_array, shape, **border)
+    assert np.array_equal(onto_grid(array, to_array, shape, 1, outside), expected)
+    parallel = onto_grid(array, to_array, shape, 1, outside, parallel=True)
+    assert parallel.dtype == np.float32 and np.abs(parallel - expected).max() < 3e-7
+
+
+def test_between_equal_voxels_lies_their_value_to_the_bit():
+    array = np.full((3, 4, 5), 0.1, dtype=np.float32)
+    to_array = np.diag([0.37, 0.61, 0.83, 1.0])
+    assert (onto_grid(array, to_array, (8, 6, 6), order=1, parallel=True) == array[0, 0, 0]).all()
 
 
 def test_axes_that_are_not_parallel_need_the_whole_matrix():

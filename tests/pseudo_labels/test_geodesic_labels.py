@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
+from scipy import ndimage
 
+from scripts.common.boxes import slabs_of
+from scripts.common.sampling import onto_grid
+from scripts.pseudo_labels import geodesic_labels
 from scripts.pseudo_labels.geodesic_distance import geodesic_distance
-from scripts.pseudo_labels.geodesic_labels import class_distances, largest_parts, nearest_class, open_box
+from scripts.pseudo_labels.geodesic_labels import (
+    class_distances,
+    finer_label,
+    largest_parts,
+    nearest_class,
+    open_box,
+)
 from scripts.pseudo_labels.settings import GeodesicSettings
 
 SPACING_MM = (1.0, 2.0, 3.0)
@@ -95,3 +107,25 @@ def test_parts_that_share_no_face_go_but_the_largest():
     label = np.array([1, 1, 0, 1, 2, 0, 2, 2], dtype=np.uint8).reshape(8, 1, 1)
     assert largest_parts(label).ravel().tolist() == [1, 1, 0, 0, 0, 0, 2, 2]
     assert label.ravel().tolist() == [1, 1, 0, 1, 2, 0, 2, 2], "the labels stay"
+
+
+@pytest.mark.parametrize("slab_voxels", [50, 2**24])
+@pytest.mark.parametrize("margin", [0.0, 0.05])
+def test_a_finer_label_is_that_of_distances_made_finer_everywhere(slab_voxels, margin, monkeypatch):
+    """Smooth random distances of three classes; the grid reaches beyond the first ones on all sides."""
+    monkeypatch.setattr(geodesic_labels, "slabs_of", partial(slabs_of, most_voxels=slab_voxels))
+    noise = np.random.default_rng(0).random((3, 7, 6, 5))
+    distances = np.stack([ndimage.gaussian_filter(channel, 1) for channel in noise]).astype(np.float32)
+    to_coarse, shape = np.diag([0.4, 0.5, 0.3, 1.0]), (20, 14, 19)
+    to_coarse[:3, 3] = -0.6, -0.2, -0.3
+    plain = nearest_class(onto_grid(distance, to_coarse, shape, order=1) for distance in distances)
+    label, undecided = finer_label(distances, to_coarse, shape, margin, truncation=1.0)
+    assert np.array_equal(label, plain.label) and len(np.unique(label)) == 3
+    close = (plain.second - plain.nearest < margin) & (plain.nearest < 1)
+    assert sorted(undecided.tolist()) == np.flatnonzero(close).tolist()
+
+
+def test_of_parts_as_large_as_each_other_the_first_stays():
+    label = np.zeros((5, 2, 2), dtype=np.uint8)
+    label[0], label[4], label[2, 0, 0] = 1, 1, 2
+    assert largest_parts(label)[:, 0, 0].tolist() == [1, 0, 2, 0, 0]

@@ -1,12 +1,19 @@
 """From distances and class probabilities to labels on the case's own grid."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
+from scripts.common.affines import between_grids
+from scripts.common.boxes import slabs_of
 from scripts.common.label_channels import UNDECIDED
+from scripts.common.overlap import best_mask, expected_dice
+from scripts.common.sampling import onto_grid
 from scripts.data.probability_maps import ClassProbabilities
+from scripts.pseudo_labels import label_resampling
 from scripts.pseudo_labels.label_resampling import decided_by_class, label_on_grid
 from tests.pseudo_labels.three_blocks import FROM_POINTS
 
@@ -104,3 +111,38 @@ def test_likely_voxels_are_found_on_the_finer_grid():
 
 def test_a_class_without_probability_stays_without_a_mask():
     assert decided([1, 1, 0, 0, 0, 0], SURE, (0,) * 6) == [1, 1, 0, 0, 0, 0]
+
+
+def decided_on_the_whole_grid(label, affine, probabilities, least_share):
+    """As `decided_by_class`, without boxes and slabs."""
+    result, holder, changed = label.copy(), np.zeros(label.shape, dtype=np.float32), {}
+    to_probabilities = between_grids(affine, probabilities.affine)
+    for channel, coarse in enumerate(probabilities.array[1:], start=1):
+        share = onto_grid(coarse, to_probabilities, label.shape, order=1, outside=0.0, parallel=True)
+        geodesic, likely = label == channel, share >= best_mask(coarse).limit
+        if expected_dice(geodesic, share) >= least_share * expected_dice(likely, share):
+            holder[geodesic] = share[geodesic]
+        else:
+            result[geodesic] = 0
+            changed[channel] = np.where(likely, share, 0)
+    for channel, share in changed.items():
+        taken = share > holder
+        result[taken], holder[taken] = channel, share[taken]
+    return result, list(changed)
+
+
+@pytest.mark.parametrize("slab_voxels", [300, 2**24])
+def test_boxes_and_slabs_decide_as_the_whole_grid_does(slab_voxels, monkeypatch):
+    """Blurred blocks that overlap, on a finer grid that reaches beyond them; two of three geodesic masks fit badly."""
+    monkeypatch.setattr(label_resampling, "slabs_of", partial(slabs_of, most_voxels=slab_voxels))
+    shares = np.zeros((4, 12, 10, 8), dtype=np.float32)
+    shares[1, 1:5, 2:8, 1:6], shares[2, 4:9, 1:6, 2:7], shares[3, 6:12, 4:9, 0:5] = 1, 1, 1
+    shares = np.stack([ndimage.uniform_filter(share, 3) for share in shares])
+    affine = np.diag([2.0, 1.5, 1.0, 1.0])
+    affine[:3, 3] = -3.0, 2.0, -1.0
+    label = np.zeros((28, 24, 40), dtype=np.uint8)
+    label[3:12, 4:20, 4:28], label[14:16, 6:9, 10:14] = 1, 3
+    probabilities = ClassProbabilities(shares, np.diag([4.0, 4.0, 5.0, 1.0]))
+    expected, changed = decided_on_the_whole_grid(label, affine, probabilities, 0.9)
+    assert changed == [2, 3] and len(np.unique(expected)) == 4
+    assert np.array_equal(decided_by_class(label, affine, probabilities, 0.9), expected)

@@ -106,8 +106,8 @@ def test_a_thin_volume():
 
 
 def test_the_slope_by_hand():
-    knots = torch.zeros(1, 3, 3, 2, 2)
-    knots[0, 0, 2] = 6.0  # one step of 6 among two along x, in one of three components
+    knots = torch.zeros(3, 3, 2, 2)
+    knots[0, 2] = 6.0  # one step of 6 among two along x, in one of three components
     assert float(_slope(knots)) == pytest.approx(36 / 2 / 3)
 
 

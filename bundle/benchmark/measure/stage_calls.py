@@ -10,7 +10,7 @@ from monai.bundle import ConfigParser
 from bundle.pipeline.configs import encoded, key_path, read_configs
 from bundle.pipeline.pipeline import Pipeline
 from bundle.pipeline.settings import RunSettings
-from bundle.pipeline.stages import config_names
+from bundle.pipeline.stages import BASES, config_names
 from scripts.common.work_folder import LabelFolder, PropagationFolder, WorkFolder
 from scripts.pseudo_labels.stage import PseudoLabelStage
 from scripts.quality.records import STAGE, CheckRecord
@@ -18,9 +18,13 @@ from scripts.quality.self_check import SelfCheckStage
 from scripts.segmentation.ensemble import EnsembleStage
 
 
-def component(settings: RunSettings, stage: str, key: str) -> Any:
-    """A component of a stage's config as a run of these settings builds it; plain values as they are."""
+def component(settings: RunSettings, stage: str, key: str, title: str = "") -> Any:
+    """A component of a stage's config as a run of these settings builds it; plain values as they are.
+
+    `title`: of the stage in its mode's plan, where it has a patch of its own.
+    """
     names = config_names(stage, settings)
+    names += [f"{title}/{base}" for base in BASES[stage]] if title else []
     config = read_configs(names)
     parser = ConfigParser(config)
     parser.update(encoded(names, settings.overrides.get(stage, {})))

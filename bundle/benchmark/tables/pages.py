@@ -18,6 +18,7 @@ from bundle.benchmark.tables.orientation import orientation_section
 from bundle.benchmark.tables.paper import paper_section, points_against_tau
 from bundle.benchmark.tables.reached import all_organs, in_short, reached, speed, trust
 from bundle.benchmark.tables.rivals import rivals_section
+from bundle.benchmark.tables.speed import speed_section
 
 RESULTS, ABLATION = "results.md", f"{FOLDER}/ablation.md"
 CONFIGURATIONS = {"small": "paper", "full": PAPER_FULL}  # configuration of mode paper -> kind of its results
@@ -60,6 +61,8 @@ def _cohort_page(name: str, cohort: Cohort, published: Mapping[str, Any]) -> str
         parts += points_against_tau(_in_mode_paper(cohort), _chart_name(name))
     if "limits" in cohort:
         parts.append(limits_section(cohort["limits"]))
+    if "speed" in cohort:
+        parts.append(speed_section(cohort["speed"]))
     if "orientation" in cohort:
         parts.append(orientation_section(cohort["orientation"]))
     return _text(parts)

@@ -24,6 +24,7 @@ from bundle.benchmark.tables.bootstrap import worst_dice
 from bundle.benchmark.tables.markdown import NOTHING, listed, number, of, plain, table
 from bundle.benchmark.tables.networks import NETWORK_WORDS, dice_cells
 from bundle.benchmark.tables.self_check import FLAGS, Pairs, flag_cells, grown_masks, trust_cells
+from bundle.benchmark.tables.speed import speed_in_short
 from scripts.quality.calibration import kept_quality
 
 SHARES = (1.0, 0.9, 0.5)  # of the results, those of the best predicted Dice, kept
@@ -115,15 +116,16 @@ def trust(cohorts: Mapping[str, Cohort]) -> str:
 
 
 def speed(cohorts: Mapping[str, Cohort]) -> str:
-    """Single steps against their limits, and what the whole mode took."""
+    """What a case takes, or single steps against their limits, and what the whole mode took."""
     parts = ["## Speed"]
     for name, cohort in cohorts.items():
-        if (results := cohort.get("limits")) is not None:
+        if (results := cohort.get("limits")) is not None and "speed" not in cohort:
             rows = [[line["name"], f"{line['median_s']:.1f}", f"{line['limit_s']:.0f}"] for line in results.of("limit")]
             words = f"{captions.command('limits', name)}; {captions.origin(results.of('limit'), commits=False)}."
             parts += ["", words, "", table(["step", "median s", "limit s"], rows)]
-    minutes = [_minutes(name, cohort["default"]) for name, cohort in cohorts.items() if "default" in cohort]
-    return "\n".join([*parts, "", *(line for line in minutes if line)])
+    sentences = [speed_in_short(cohort["speed"]) for cohort in cohorts.values() if "speed" in cohort]
+    sentences += [_minutes(name, cohort["default"]) for name, cohort in cohorts.items() if "default" in cohort]
+    return "\n".join([*parts, "", *filter(None, sentences)])
 
 
 def _network_rows(results: Results, prefix: str) -> list[list[str]]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bundle.benchmark.command import keep
-from bundle.benchmark.measure import ablation, default, limits, networks, orientation, paper
+from bundle.benchmark.measure import ablation, default, limits, networks, orientation, paper, speed
 from bundle.benchmark.measure.runs import open_bench
 from bundle.benchmark.results import EVERYTHING, read_results
 from bundle.datasets.dataset import read_dataset
@@ -38,6 +38,22 @@ def test_limits_in_miniature(phantoms, tmp_path):
     assert lines[0]["name"] == "point propagation, 5 points into one 12 mm volume"
     assert read_results(docs / "benchmarks" / "phantoms" / "limits.jsonl") == results
     assert "## Limits" in (docs / "benchmarks" / "phantoms.md").read_text(encoding="utf-8")
+
+
+def test_speed_in_miniature(phantoms, tmp_path):
+    torch.manual_seed(0)
+    card = {"widths": [4, 8, 8, 8, 8], "channels": 16, "window_size": [32, 32, 32], "spacing_mm": [SPACING_MM] * 3}
+    write_model(tmp_path / "models" / "phantoms" / "embedding", AnatomyNet(card["widths"], 16, 16), card)
+    trials = speed.Trial(native_masks=True), speed.Trial((40, 30, 26), all_classes=True)
+    lines = speed.measure(read_dataset(phantoms), tmp_path / "models", trials)
+    results = keep(lines, tmp_path / "docs", "phantoms", "speed")
+    small, large = results.of(speed.SPEED)
+    assert large["shape"] == [40, 30, 26] and len(large["classes"]) > len(small["classes"])
+    assert list(large["steps"]) == [step for step in small["steps"] if step != speed.ON_OWN_GRID]
+    assert all(
+        cost["cpu_s"] >= 0 and cost["peak_mb"] > 100 for line in (small, large) for cost in line["steps"].values()
+    )
+    assert "## Speed of one case" in (tmp_path / "docs/benchmarks/phantoms.md").read_text(encoding="utf-8")
 
 
 def test_orientation_in_miniature(phantoms, tmp_path):

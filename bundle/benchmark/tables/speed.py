@@ -1,0 +1,67 @@
+"""What one case costs: the table of a cohort's page, and a sentence of the results page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bundle.benchmark.measure.speed import ON_OWN_GRID, PART_OF, SPEED, SPEED_BEFORE
+from bundle.benchmark.results import Results
+from bundle.benchmark.tables import captions
+from bundle.benchmark.tables.markdown import NOTHING, table
+
+
+def speed_section(results: Results) -> str:
+    """Processor seconds of every step, of this version and the one that it is compared with."""
+    name, lines, before = results.head["name"], results.of(SPEED), results.of(SPEED_BEFORE)
+    words = (
+        f"{captions.command('speed', name)}; {captions.origin(lines)}. From `{results.head['support']}` to "
+        f"`{results.head['case']}`, small configuration, files read and written as in a run; what the support costs "
+        "once is left out, and each further atlas costs the first round's registration once more. Seconds of all "
+        f"processors; {captions.raw(name, 'speed')}"
+    )
+    if before:
+        words += f" Before the arrow: {captions.origin(before)}."
+    columns = [(line, results.get(SPEED_BEFORE, line["name"])) for line in lines]
+    steps = list(dict.fromkeys(step for line in lines for step in line["steps"]))
+    rows = [[step, *(_change(now, old, step) for now, old in columns)] for step in steps]
+    for words, value in (("together", _total_s), ("peak memory GB", _peak_gb)):
+        rows.append([words, *(_arrow(None if old is None else value(old), value(now)) for now, old in columns)])
+    return "\n\n".join(["## Speed of one case", words, table(["step", *(line["name"] for line in lines)], rows)])
+
+
+def speed_in_short(results: Results) -> str:
+    """A sentence a cohort."""
+    costs = []
+    for line in results.of(SPEED):
+        old = results.get(SPEED_BEFORE, line["name"])
+        before = "" if old is None else f" instead of {_total_s(old):.0f}"
+        costs.append(f"{line['name']}: {_total_s(line):.0f} s{before}, {_peak_gb(line):.1f} GB")
+    return (
+        f"- {results.head['name']}, seconds of processors from a file to a checked label map, one atlas: "
+        f"{'; '.join(costs)}; {captions.origin(results.of(SPEED), commits=False)}."
+    )
+
+
+def _change(now: Mapping[str, Any], old: Mapping[str, Any] | None, step: str) -> str:
+    if step not in now["steps"]:
+        return NOTHING
+    before = None if old is None or step not in old["steps"] else old["steps"][step]["cpu_s"]
+    return _arrow(before, now["steps"][step]["cpu_s"])
+
+
+def _arrow(before: float | None, now: float) -> str:
+    return f"{now:.1f}" if before is None else f"{before:.1f} → {now:.1f}"
+
+
+def _whole_steps(line: Mapping[str, Any]) -> list[Mapping[str, float]]:
+    """All but those that are part of another one, or stand beside it."""
+    return [cost for step, cost in line["steps"].items() if not step.startswith(PART_OF) and step != ON_OWN_GRID]
+
+
+def _total_s(line: Mapping[str, Any]) -> float:
+    return sum(cost["cpu_s"] for cost in _whole_steps(line))
+
+
+def _peak_gb(line: Mapping[str, Any]) -> float:
+    return max(cost["peak_mb"] for cost in _whole_steps(line)) / 1024

@@ -1,0 +1,47 @@
+from bundle.benchmark.measure.speed import ON_OWN_GRID, SPEED, SPEED_BEFORE
+from bundle.benchmark.results import Results, result_line
+from bundle.benchmark.tables.pages import pages
+from bundle.benchmark.tables.reached import speed
+from bundle.benchmark.tables.speed import speed_in_short, speed_section
+
+NAME = "4 x 5 x 6, 2 classes"
+
+
+def line(what, **cpu_s):
+    steps = {
+        step.replace("_", " "): {"cpu_s": seconds, "wall_s": 9.0, "peak_mb": 512} for step, seconds in cpu_s.items()
+    }
+    return result_line(what, NAME, steps=steps | {ON_OWN_GRID: {"cpu_s": 70.0, "wall_s": 9.0, "peak_mb": 4096}})
+
+
+HEAD = result_line("head", "toy", support="a", case="b", classes=["spleen"])
+LIMIT = result_line("limit", "slow step", limit_s=3, seconds=[5.2], median_s=5.2)
+NOW = line(SPEED, first_round=2.0, of_the_first_round=1.0, masks=3.04)
+BEFORE = line(SPEED_BEFORE, first_round=4.0, of_the_first_round=1.5, masks=6.0)
+
+
+def measured(*lines):
+    return Results((HEAD, *lines))
+
+
+def test_every_step_stands_beside_what_it_took_before():
+    text = speed_section(measured(BEFORE, NOW))
+    assert f"| step | {NAME} |" in text
+    assert "| first round | 4.0 → 2.0 |" in text and "| masks | 6.0 → 3.0 |" in text
+
+
+def test_what_is_part_of_another_step_or_another_configuration_counts_once():
+    text = speed_section(measured(BEFORE, NOW))
+    assert "| together | 10.0 → 5.0 |" in text and "| peak memory GB | 0.5 → 0.5 |" in text
+    assert f"{NAME}: 5 s instead of 10, 0.5 GB" in speed_in_short(measured(BEFORE, NOW))
+
+
+def test_without_a_version_to_compare_with():
+    assert "| together | 5.0 |" in speed_section(measured(NOW))
+    assert f"{NAME}: 5 s, 0.5 GB" in speed_in_short(measured(NOW))
+
+
+def test_the_results_page_says_what_a_case_takes_instead_of_single_steps():
+    cohort = {"limits": measured(LIMIT), "speed": measured(NOW)}
+    assert "slow step" not in speed({"toy": cohort}) and "- toy, seconds of processors" in speed({"toy": cohort})
+    assert "## Speed of one case" in pages({"toy": cohort})["benchmarks/toy.md"]
