@@ -174,6 +174,8 @@ def test_the_viewer_shows_scrolls_and_asks_for_nothing_from_elsewhere(page, repo
     page.requested.clear()
     open_case(page, "case_2")
     page.wait_for(VIEWER_READY)
+    top, bottom = page.run(f"[document.getElementById('panel').getBoundingClientRect().top, {CANVAS_BOX}.bottom]")
+    assert top >= 0 and bottom <= DESKTOP[1], "all of it is in sight"
     assert page.run(VIEWER_READY).endswith(", spleen"), "at the middle of the organ that was pressed, or the first"
     rows = [row[0] for row in rows_shown(page)]
     assert [n for n, case in enumerate(rows) if case == "case_2"] == [0, 1, 2], "above their panel"
