@@ -37,7 +37,9 @@ BENCHMARKS = ("paper", "default", "networks", "ablation", "rivals", "limits", "o
 
 
 def command_parser(program: str = CHECKOUT) -> argparse.ArgumentParser:
-    """The parser; what it parses holds `command`, the command's name, and `old_names`, option of 0.3.0 -> its name.
+    """The parser.
+
+    What it parses holds `program`, `command`, the command's name, and `old_names`, option of 0.3.0 -> its name.
 
     Args:
         program: how the command line is called here.
@@ -47,7 +49,7 @@ def command_parser(program: str = CHECKOUT) -> argparse.ArgumentParser:
         description="One scribbled CT or MR volume in, a segmentation network out.",
         epilog=f"`{program} COMMAND --help` has the options of a command, with examples.",
     )
-    parser.set_defaults(old_names={})
+    parser.set_defaults(old_names={}, program=program)
     parser.add_argument("--version", action="version", version=bundle_version())
     parser.add_argument("--verbose", action="store_true", help="log everything the libraries say")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

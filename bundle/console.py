@@ -38,8 +38,9 @@ def set_up_logging(verbose: bool) -> None:
     for name in ("bundle", "scripts"):
         logging.getLogger(name).setLevel(logging.INFO)
     if not verbose:
-        # A filter, as MONAI sets the level itself when it is imported.
-        logging.getLogger("monai.bundle.workflows").addFilter(_is_error)
+        # Filters, as MONAI sets levels itself when it is imported. The second one tells of a decoder nobody asked for.
+        for name in ("monai.bundle.workflows", "monai.data.nvimgcodec_pydicom_plugin"):
+            logging.getLogger(name).addFilter(_is_error)
         # An error passes two engines and their handlers; it is ours to print, once.
         logging.getLogger("ignite").setLevel(logging.CRITICAL)
         logging.getLogger("monai.handlers.StatsHandler").addFilter(_is_no_traceback)

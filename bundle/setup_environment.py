@@ -110,7 +110,7 @@ def prepare_environment() -> None:
     if BUILDING.exists():
         say("an earlier set-up was interrupted: starting again.")
         shutil.rmtree(ENVIRONMENT)
-    if ENVIRONMENT.exists():
+    if os.path.lexists(ENVIRONMENT):  # a link that leads nowhere, too
         say(f"completing the {ENVIRONMENT.name} that is here.")
         STAMP.unlink(missing_ok=True)
         fits = f"import pip, sys; sys.exit(not {OLDEST} <= sys.version_info[:2] <= {NEWEST})"

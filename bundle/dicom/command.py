@@ -80,7 +80,21 @@ def _content(output: Path) -> tuple[LabelFolder, Mapping[str, int], Path | None,
         cohort = load_cohort(output)
         return work.predictions, cohort.classes, work.self_check, series_of(cohort)
     labels = LabelFolder(output.absolute())
-    return labels, _classes(labels), None, {}
+    return labels, _classes(labels), None, _tabled(work.results_json)
+
+
+def _tabled(results: Path) -> dict[str, Path]:
+    """Case -> its DICOM series, of those that the table of results names and that are still where they were."""
+    if not results.exists():
+        return {}
+    expected = "the table as `infer` left it, or no such file"
+    content = read_json(results, expected)
+    try:
+        sources = {str(row["case"]): Path(row["source"]) for row in content["rows"]}
+    except (KeyError, TypeError) as error:
+        problem = "the table of results is damaged"
+        raise BundleError(problem, stage=STAGE, file=results, expected=expected, found=error) from error
+    return {case: source for case, source in sources.items() if source.exists() and is_dicom_series(source)}
 
 
 def _classes(labels: LabelFolder) -> dict[str, int]:

@@ -96,8 +96,9 @@ class Runner:
         if before and before.get("done") and (lacking := len(made) - again):
             logger.info("%s: %d cases had no record", stage.title, lacking)
         if again:
-            reason = "their inputs changed or their files were damaged"
-            logger.warning("%s: %d cases were done again, because %s", stage.title, again, reason)
+            cases = "1 case was" if again == 1 else f"{again} cases were"
+            reason = "inputs changed or files were damaged"
+            logger.warning("%s: %s done again, because %s", stage.title, cases, reason)
         return bool(made)
 
     def _run_config(self, stage: Stage, more: Mapping[str, Any] | None = None) -> None:

@@ -62,7 +62,10 @@ class Ranked:
 
 
 def rank_cases(results: Mapping[str, CaseResult], support: str | None = None) -> list[Ranked]:
-    """Cases by the sum of their signs' weights (see `RULE`), heaviest first, equal ones by name."""
+    """Cases by the sum of their signs' weights (see `RULE`), heaviest first, equal ones by their lowest predicted Dice.
+
+    What was not checked, as the support, comes after what was.
+    """
     volumes = _of_cohort(results, lambda result: result.final_volume_ml or None)
     volume_z = _cohort_z({name: {c: float(np.log(v)) for c, v in of.items()} for name, of in volumes.items()})
     usual_ml = {name: float(np.median(list(of.values()))) for name, of in volumes.items()}
@@ -85,7 +88,13 @@ def rank_cases(results: Mapping[str, CaseResult], support: str | None = None) ->
             )
         ]
         ranked.append(Ranked(case, tuple(sorted(signs, key=lambda sign: -sign.weight))))
-    return sorted(ranked, key=lambda entry: (-entry.total, entry.case))
+    return sorted(ranked, key=lambda entry: (-entry.total, _lowest_dice(results[entry.case]), entry.case))
+
+
+def _lowest_dice(result: CaseResult) -> float:
+    """Of the classes that were checked; infinite without."""
+    dice = [of_class.predicted_dice for of_class in result.classes.values() if of_class.predicted_dice is not None]
+    return min(dice, default=float("inf"))
 
 
 def robust_z(values: np.ndarray) -> np.ndarray:

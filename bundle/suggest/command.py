@@ -12,6 +12,7 @@ from bundle.pipeline.configs import device_override, run_config
 from bundle.pipeline.modes import weights_folder
 from bundle.pipeline.stages import BASES
 from bundle.pipeline.state import WorkDirectory
+from bundle.run_progress import RunProgress
 from bundle.suggest.page import write_page
 from bundle.suggest.suggestion import NONE_WHOLE, read_suggestion, text_table
 from scripts.common.errors import BundleError
@@ -85,13 +86,16 @@ def suggest(images: Path, embedding: Path, output: Path, values: dict[str, objec
             run_config(BASES[STAGE], places | values)
             return True
 
-        WorkDirectory(work).run(STAGE, compare)
+        progress = RunProgress(work.progress)
+        progress.begin([(STAGE, STAGE)])
+        with progress.stage(STAGE):
+            WorkDirectory(work).run(STAGE, compare)
     return cohort
 
 
 def next_step(cohort: Cohort, case: str, options: argparse.Namespace) -> str:
     """The command for the volume, once it has strokes."""
-    words = ["python", "-m", "bundle", "oneshot", "--images", str(options.images)]
+    words = [*options.program.split(), "oneshot", "--images", str(options.images)]
     words += ["--support", str(cohort.cases[case].source), "--scribbles", "STROKES.nii.gz"]
     words += ["--output", str(options.output)]
     words += ["--modality", options.modality] if options.modality else []

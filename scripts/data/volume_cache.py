@@ -75,15 +75,12 @@ class VolumeCache:
             inputs, stamp = content["inputs"], content["stamp"]
         except (BundleError, KeyError, TypeError, ValueError):
             if self.files.image(case_id).exists():
-                logger.warning("%s is missing or damaged, caching the volume again", record)
+                logger.warning("%s is missing or damaged, reading the volume again", record)
             return None
         if not self.modality.given and cached.looks_like != self.modality.name:
             return None  # it was used because the user said so, and now nobody does
         if inputs != self._inputs():
-            logger.info(
-                "%s: the working spacing, the modality or the cache's version changed, caching the volume again",
-                case_id,
-            )
+            logger.info("%s: the resolution, the modality or the version changed, reading the volume again", case_id)
             return None
         image = source if cached.case.image == cached.case.source else self._converted(case_id)
         if not is_whole(record, inputs):
@@ -95,7 +92,7 @@ class VolumeCache:
         except OSError:  # told when the volume is read
             return None
         if changed:
-            logger.info("%s: the source changed, caching the volume again", case_id)
+            logger.info("%s: the source changed, reading the volume again", case_id)
             return None
         moved = replace(cached, case=replace(cached.case, source=source, image=image))
         self._write_record(moved)

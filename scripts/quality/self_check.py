@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -33,8 +32,6 @@ from scripts.quality.evidence import (
 )
 from scripts.quality.records import NETWORK, PSEUDO_LABEL, STAGE
 from scripts.quality.support_calibration import SupportCalibration
-
-logger = logging.getLogger(__name__)
 
 
 class SelfCheckStage(CaseStage):
@@ -123,7 +120,7 @@ class SelfCheckStage(CaseStage):
     def _cohort_evidence(self) -> CohortEvidence:
         measurements = self._measurements.values()
         by_class = {name: [classes[name] for classes in measurements] for name in self.cohort.classes}
-        evidence = CohortEvidence(
+        return CohortEvidence(
             classes=self.cohort.classes,
             statistics={name: CohortStatistics.of(cases) for name, cases in by_class.items()},
             calibration=self._calibration(),
@@ -131,8 +128,6 @@ class SelfCheckStage(CaseStage):
             stroke_confidence=self._stroke_confidence(),
             is_mr=self.cohort.modality == MR,
         )
-        logger.info("true over predicted Dice on the support: %.2f", evidence.calibration.shared_quality)
-        return evidence
 
     @cached_property
     def _measurements(self) -> dict[str, dict[str, ClassMeasurement]]:

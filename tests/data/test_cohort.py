@@ -167,7 +167,7 @@ def test_another_spacing_redoes_the_cache(folder, caplog):
     with caplog.at_level(logging.INFO):
         cohort = prepare(folder, spacing_mm=(8, 8, 10))
     assert nib.load(cohort.cached_image("b")).shape == (6, 5, 4)
-    assert "b: the working spacing" in caplog.text
+    assert "b: the resolution, the modality or the version changed" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["b/image.nii", "b/body.nii", "b/record.json"])

@@ -176,6 +176,14 @@ def test_what_infer_made(work, tmp_path):
     assert not export_inferred(labels, {"case_1": volumes["case_1"]}, structure_sets=False)
     export_folder(labels.path, [series], structure_sets=True)
     assert labels.structure_sets.label("case_0").exists()
+    shutil.rmtree(labels.structure_sets.path)
+    rows = [{"case": "case_0", "source": str(series)}, {"case": "case_1", "source": str(tmp_path / "gone")}]
+    write_json(labels.path / "results.json", {"rows": rows})
+    export_folder(labels.path, [], structure_sets=True)
+    assert labels.structure_sets.label("case_0").exists(), "the table of results knows the series"
+    write_json(labels.path / "results.json", {"rows": [{"case": "case_0"}]})
+    with pytest.raises(BundleError, match="the table of results is damaged"):
+        export_folder(labels.path, [], structure_sets=True)
 
 
 def refused(capsys, *arguments):

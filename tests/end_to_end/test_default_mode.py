@@ -88,7 +88,7 @@ def test_a_second_run_redoes_nothing_and_a_corrected_support_mask_what_depends_o
     caplog.clear()
     main(command(cohort, output, "--support-mask", cohort / "labels" / "phantom_00.nii.gz"))
     assert "embedding: done before" in caplog.text
-    assert "first_round: 4 cases were done again, because their inputs changed" in caplog.text
+    assert "first_round: 4 cases were done again, because inputs changed" in caplog.text
     assert "segmentation: its inputs changed" in caplog.text
     pseudo = np.asarray(nib.load(output / "pseudo_labels" / "phantom_00.nii.gz").dataobj)
     assert np.array_equal(pseudo, classes_of(cohort / "labels" / "phantom_00.nii.gz")), "it is taken as it is"

@@ -118,7 +118,7 @@ def test_cases_that_are_done_again_are_counted(configs, runner_of, tmp_path, cap
 
     configs.action = again
     runner.run(stage)
-    assert "pseudo_labels: 2 cases were done again, because their inputs changed or their files" in caplog.text
+    assert "pseudo_labels: 2 cases were done again, because inputs changed or files" in caplog.text
 
 
 def test_what_a_case_left_that_is_gone_goes_with_its_record(configs, runner_of, tmp_path):

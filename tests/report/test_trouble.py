@@ -69,6 +69,12 @@ def test_where_the_self_check_has_judged_a_class_its_word_alone_counts():
     assert len(reasons["unchecked"]) == 2
 
 
+def test_what_bears_no_sign_comes_by_its_lowest_predicted_dice_and_what_was_not_checked_last():
+    results = {case: class_result(predicted_dice=dice) for case, dice in (("a", None), ("b", 0.9), ("c", 0.8))}
+    ranking = rank_cases({case: CaseResult(case, {"spleen": result}) for case, result in results.items()})
+    assert [entry.case for entry in ranking] == ["c", "b", "a"] and not any(entry.total for entry in ranking)
+
+
 def test_what_is_odd_about_a_volume_is_about_the_whole_case():
     result = CaseResult("odd", {"spleen": class_result()}, warnings=("the values are clipped",))
     (entry,) = rank_cases({"odd": result})

@@ -94,6 +94,12 @@ def test_environment_without_python_is_refused(setup):
         setup.main()
 
 
+def test_environment_that_is_a_link_to_nowhere_is_refused(setup, tmp_path):
+    setup.ENVIRONMENT.symlink_to(tmp_path / "gone")
+    with pytest.raises(SystemExit, match="has no working pip"):
+        setup.main()
+
+
 def test_python_without_venv_is_told_so(setup, monkeypatch):
     monkeypatch.setattr(setup.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit, match="cannot create virtual environments: install its venv module"):

@@ -59,8 +59,10 @@ def test_volumes_are_proposed_shown_and_the_next_command_named(folder, capsys, c
     assert "Left out: drawn" in page and "http" not in page.replace("http://www.w3.org", "")
     assert not work.settings.exists(), "nothing was asked for that a later command should take over"
 
-    main(options(folder, "--count", "1"))
+    main(options(folder, "--count", "1"), program="oneshot-ct")
     assert read_json(work.suggestion_record)["proposed"] == [ranking[0].case]
+    assert shlex.split(capsys.readouterr().out.splitlines()[-1])[:2] == ["oneshot-ct", "oneshot"], "as it was called"
+    assert read_json(work.progress)["state"] == "finished"
 
 
 def test_without_weights_the_choices_are_named(folder, capsys):

@@ -46,7 +46,7 @@ function openCase(key, organ) {
   openOrgan = organ === undefined ? -1 : organ;
   if (key === null) panels.clear();
   showTable();
-  if (key !== null) document.getElementById("panel").scrollIntoView({ block: "nearest" });
+  if (key !== null) document.getElementById("panel").scrollIntoView();
 }
 
 function step(by) {

@@ -74,7 +74,7 @@ function lineRow({ entry, line }) {
   const why = element("ul", {}, ...told.map((text) => element("li", {}, text)));
   const cells = [
     ["Case", name, " ", element("span", { class: "tick-mark", "data-case": entry.key }, tickMark(entry)), badge],
-    ["Organ", colour, element("span", { class: "organ" }, organOf(line))],
+    ["Organ", element("span", { class: "organ" }, colour, organOf(line))],
     ["Volume, ml", volumeText(volume)],
     ["Predicted Dice", shownNumber(dice, 2)],
     ["From", shownNumber(low, 2)],

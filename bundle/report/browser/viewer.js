@@ -31,7 +31,7 @@ async function newViewer() {
     isRadiologicalConvention: true, sagittalNoseLeft: true, show3Dcrosshair: true, dragAndDropEnabled: false,
     loadingText: "", logLevel: "error", multiplanarShowRender: library.SHOW_RENDER.ALWAYS,
     multiplanarLayout: library.MULTIPLANAR_TYPE.AUTO, dragMode: library.DRAG_MODE.windowing, isOrientCube: false,
-    viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", fontMinPx: 11,
+    viewModeHotKey: "", clipPlaneHotKey: "", cycleClipPlaneHotKey: "", fontMinPx: 11, fontColor: [1, 1, 1, 1],
   });
   await viewer.attachToCanvas(canvas);
   viewer.onLocationChange = showPlace;
@@ -75,9 +75,17 @@ async function showLabel() {
   viewer.addVolume(label);
 }
 
+// Width by height of three planes and 3-D side by side: axial and coronal are x wide, sagittal y, 3-D the longest.
+function rowShape() {
+  const { dimsRAS, pixDimsRAS } = viewer.volumes[0];
+  const [x, y, z] = [1, 2, 3].map((axis) => dimsRAS[axis] * pixDimsRAS[axis]);
+  return (2 * x + y + Math.max(x, y, z)) / Math.max(y, z);
+}
+
 function showView() {
   const types = { three: 3, axial: 0, coronal: 1, sagittal: 2, "3d": 4 };
   stage.classList.toggle("row", chosen.view === "three");
+  stage.style.aspectRatio = chosen.view === "three" ? rowShape() : "";
   viewer.setOpacity(0, chosen.view === "3d" && viewer.volumes.length > 1 ? 0.05 : 1);
   viewer.setSliceType(types[chosen.view]);
   viewer.resizeListener();
@@ -167,6 +175,6 @@ function viewerToolbar(volume) {
       if (viewer.volumes.length > 1) viewer.setOpacity(1, value);
     }),
     range("Slice", "slice", { min: 0, max: 1, step: 1, value: 0 }, (value) => scroll(value - sliceNow())),
-    element("small", { class: "print-off" }, "Wheel or ↑ ↓ scroll; click or drag moves all planes; drag with the right "
-      + `button sets the window. Voxels of ${volume.spacing.join(" × ")} mm.`));
+    element("small", { class: "print-off" }, element("span", { class: "by-mouse" }, "Wheel or ↑ ↓ scroll; click or drag "
+      + "moves all planes; drag with the right button sets the window. "), `Voxels of ${volume.spacing.join(" × ")} mm.`));
 }
