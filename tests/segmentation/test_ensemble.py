@@ -80,7 +80,9 @@ def test_a_good_network_has_its_weight_on_its_own_grid(tmp_path, stage):
     assert probabilities[1, 1, 1, 1] == pytest.approx(0.33 * 0.5 + 0.67 * 0.75, abs=0.005)
     # At voxel 0 the network says 3/4; half a voxel beyond the atlases' first centre there is a quarter of background.
     assert probabilities[1, 1, 0, 1] == pytest.approx(0.33 * 0.75 + 0.67 * 0.75 * 0.75, abs=0.005)
-    assert probabilities[1, 3, 3, 3] == pytest.approx(0.33 * 0.5, abs=0.005), "beyond the atlases' last voxel is background"
+    assert probabilities[1, 3, 3, 3] == pytest.approx(0.33 * 0.5, abs=0.005), (
+        "beyond the atlases' last voxel is background"
+    )
     assert read_json(stage.record("case_1"))["network_shares"] == {"spleen": 0.33}
 
 

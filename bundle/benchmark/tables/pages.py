@@ -8,12 +8,12 @@ from typing import Any
 from bundle.benchmark.campaign import campaign_section
 from bundle.benchmark.point_chart import point_chart
 from bundle.benchmark.results import FOLDER, PAPER_FULL, Cohort, Results
+from bundle.benchmark.rivals.table import measured_rivals
 from bundle.benchmark.tables import captions
 from bundle.benchmark.tables.ablation import ablation_section
 from bundle.benchmark.tables.default import default_section, networks_section
 from bundle.benchmark.tables.known_limits import known_limits
 from bundle.benchmark.tables.limits import limits_section
-from bundle.benchmark.tables.measured_rivals import measured_rivals
 from bundle.benchmark.tables.orientation import orientation_section
 from bundle.benchmark.tables.paper import paper_section, points_against_tau
 from bundle.benchmark.tables.reached import all_organs, in_short, reached, speed, trust

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from bundle.benchmark.results import HEAD, RIVAL, Results, result_line
 from bundle.benchmark.rivals import measure
 from bundle.benchmark.rivals.convex_adam import at_spacing, displacement_transform
-from bundle.benchmark.tables.measured_rivals import measured_rivals
+from bundle.benchmark.rivals.table import measured_rivals
 from scripts.common.errors import BundleError
 
 
