@@ -1,73 +1,97 @@
-"""Part of a cohort's page and of the results page: other packages' registration, run by us on the same volumes."""
+"""Part of the results page: other packages' registration, run by us on the same volumes, and ours beside it."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
+from itertools import chain
 
-from bundle.benchmark.results import ALL_CLASSES, ALL_CLASSES_NETWORK, ENSEMBLE, RIVAL, SUPERVISED, Cohort, Line
+from bundle.benchmark.results import (
+    ALL_CLASSES,
+    ALL_CLASSES_NETWORK,
+    ENSEMBLE,
+    RIVAL,
+    SUPERVISED,
+    Cohort,
+    Line,
+    Results,
+)
 from bundle.benchmark.tables import captions
 from bundle.benchmark.tables.markdown import NOTHING, number, table
 
-TRUE_MASK, STROKES = "true label map of one volume", "strokes on one volume"
-HEADER = ["", "is given", "organs of the paper", "all classes", "CPU seconds a case", "peak memory MB"]
+TRUE_MASK, STROKES, LABELS = "true label map of one volume", "strokes on one volume", "label maps of all volumes"
+COLUMNS = 4  # a cohort
 
 
 def measured_rivals(cohorts: Mapping[str, Cohort]) -> str:
     """Everyone on the same test volumes; "" before a rival was run."""
-    measured = {name: cohort for name, cohort in cohorts.items() if "rivals" in cohort and cohort["rivals"].of(RIVAL)}
+    measured = {name: cohort for name, cohort in cohorts.items() if _rivals(cohort).of(RIVAL)}
     if not measured:
         return ""
+    lines = [line for cohort in measured.values() for line in _rivals(cohort).of(RIVAL)]
     words = (
-        "Run by us on the same test volumes, each package with its own settings (`bundle/benchmark/rivals/`) and with "
+        "Run by us on the same test volumes, each package by its own settings (`bundle/benchmark/rivals/`) and given "
         "more than we get: the true label map of the volume that we know strokes of. Mean Dice on the full original "
-        "grid."
+        "grid of the paper's three organs and of all classes, median CPU seconds a case, most MB of memory: "
+        f"{captions.command('rivals', 'COHORT')}; {captions.origin(lines, commits=False)}."
     )
-    parts = ["## Beside other packages, on the same volumes", "", words]
-    for name, cohort in measured.items():
-        lines = cohort["rivals"].of(RIVAL)
-        origin = captions.origin(lines, commits=False)
-        parts += ["", f"{name}: {captions.command('rivals', name)}; {origin}.", "", table(HEADER, _rows(cohort))]
-    return "\n".join(parts)
+    header = ["", "is given", *chain.from_iterable(_header(*item) for item in measured.items())]
+    rows = []
+    for name in dict.fromkeys(line["name"] for line in lines):
+        rows.append([name, TRUE_MASK, *chain.from_iterable(_rival(cohort, name) for cohort in measured.values())])
+    for system, given, row in OURS:
+        rows.append([system, given, *chain.from_iterable(map(row, measured.values()))])
+    return "\n".join(["## Beside other packages, on the same volumes", "", words, "", table(header, rows)])
 
 
-def _rows(cohort: Cohort) -> list[list[str]]:
-    organs = list(cohort["rivals"].head["classes"])
-    rows = [[line["name"], TRUE_MASK, *_dice(line, organs), *_taken(line)] for line in cohort["rivals"].of(RIVAL)]
-    if (ours := cohort.get("default")) is not None:
-        every = {"atlases alone": ours.of(ALL_CLASSES), "network and atlases together": []}
-        every["network and atlases together"] = [
-            line for line in ours.of(ALL_CLASSES_NETWORK) if line["name"] == ENSEMBLE
-        ]
-        few = {"atlases alone": ours.of("run")[:1], "network and atlases together": _network(cohort, ENSEMBLE)}
-        rows += [
-            [f"ours, {name}", STROKES, _mean(few[name]), _mean(every[name]), NOTHING, NOTHING]
-            for name in every
-            if few[name] or every[name]
-        ]
-        if bound := _network(cohort, SUPERVISED):
-            rows.append(["network, fully supervised", "label maps of all volumes", _mean(bound), *[NOTHING] * 3])
-    return rows
+def _rivals(cohort: Cohort) -> Results:
+    return cohort.get("rivals", Results())
 
 
-def _dice(line: Line, organs: list[str]) -> tuple[str, str]:
-    """Mean of the paper's organs, and of all."""
-    classes = line["scores"]["classes"]
-    return number(statistics.fmean(classes[organ]["dice_mean"] for organ in organs)), _mean([line])
+def _header(name: str, cohort: Cohort) -> list[str]:
+    every = _rivals(cohort).of(RIVAL)[0]["scores"]["classes"]
+    return [f"{name}, {len(_rivals(cohort).head['classes'])}", f"all {len(every)}", "s", "MB"]
 
 
-def _taken(line: Line) -> tuple[str, str]:
-    taken = list(line["taken"].values())
-    if not taken:
-        return NOTHING, NOTHING
-    seconds = statistics.median(entry["cpu_seconds"] for entry in taken)
-    return f"{seconds:.0f}", f"{max(entry['peak_memory_mb'] for entry in taken):.0f}"
+def _rival(cohort: Cohort, name: str) -> list[str]:
+    line = _rivals(cohort).get(RIVAL, name)
+    if line is None:
+        return [NOTHING] * COLUMNS
+    classes, taken = line["scores"]["classes"], list(line["taken"].values())
+    organs = statistics.fmean(classes[organ]["dice_mean"] for organ in _rivals(cohort).head["classes"])
+    seconds = f"{statistics.median(entry['cpu_seconds'] for entry in taken):.0f}" if taken else NOTHING
+    most = f"{max(entry['peak_memory_mb'] for entry in taken):.0f}" if taken else NOTHING
+    return [number(organs), number(line["scores"]["mean_dice"]), seconds, most]
+
+
+def _of_strokes(few: list[Line], every: list[Line]) -> list[str]:
+    return [_mean(few), _mean(every), NOTHING, NOTHING]
+
+
+def _atlases(cohort: Cohort) -> list[str]:
+    default = cohort.get("default", Results())
+    return _of_strokes(default.of("run")[:1], default.of(ALL_CLASSES))
+
+
+def _together(cohort: Cohort) -> list[str]:
+    every = [line for line in cohort.get("default", Results()).of(ALL_CLASSES_NETWORK) if line["name"] == ENSEMBLE]
+    return _of_strokes(_network(cohort, ENSEMBLE), every)
+
+
+def _supervised(cohort: Cohort) -> list[str]:
+    return _of_strokes(_network(cohort, SUPERVISED), [])
+
+
+def _network(cohort: Cohort, name: str) -> list[Line]:
+    return [line for line in cohort.get("default", Results()).of("network") if line["name"] == name]
 
 
 def _mean(lines: list[Line]) -> str:
     return number(lines[0]["scores"]["mean_dice"]) if lines else NOTHING
 
 
-def _network(cohort: Cohort, name: str) -> list[Line]:
-    line = cohort["default"].get("network", name)
-    return [] if line is None else [line]
+OURS = (
+    ("ours, atlases alone", STROKES, _atlases),
+    ("ours, network and atlases together", STROKES, _together),
+    ("network, fully supervised", LABELS, _supervised),
+)

@@ -95,8 +95,9 @@ def _results_page(cohorts: Mapping[str, Cohort], rivals: Mapping[str, Any], camp
         "Label maps come from network and atlases together. The supervised network is the same network with the same "
         "recipe, trained on the true label maps of the same unlabelled volumes.",
         "\n".join(filter(None, (in_short(name, cohorts[name]) for name in measured))),
-        *(reached(name, cohorts[name]) for name in measured),
         measured_rivals(cohorts),
+        "## By organ" if any("rivals" in cohort for cohort in cohorts.values()) else "",
+        *(reached(name, cohorts[name]) for name in measured),
         all_organs(cohorts),
         rivals_section(rivals["systems"], cohorts),
         trust(cohorts),

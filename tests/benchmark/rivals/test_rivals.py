@@ -54,12 +54,12 @@ def test_the_table_takes_the_papers_organs_and_all_classes_from_one_label_map():
         "case_3": {"cpu_seconds": 12.0, "peak_memory_mb": 800},
     }
     head = result_line(HEAD, "abdomen_ct", classes=["liver", "spleen"])
-    lines = (
-        head,
-        result_line(RIVAL, "SyN", scores=scores, taken=taken),
-        result_line(RIVAL, "ours", scores=scores, taken={}),
-    )
-    text = measured_rivals({"abdomen_ct": {"rivals": Results(lines)}})
-    assert "| SyN | true label map of one volume | 0.80 | 0.60 | 12 | 900 |" in text
-    assert "| ours | true label map of one volume | 0.80 | 0.60 | – | – |" in text
-    assert measured_rivals({"abdomen_ct": {}}) == ""
+    rival = result_line(RIVAL, "SyN", scores=scores, taken=taken)
+    ours = result_line(RIVAL, "ours", scores=scores, taken={})
+    cohort = {"rivals": Results((head, rival, ours))}
+    text = measured_rivals({"abdomen_ct": cohort, "headneck_ct": {"rivals": Results((head, ours))}, "other": {}})
+    assert "|  | is given | abdomen_ct, 2 | all 3 | s | MB | headneck_ct, 2 | all 3 | s | MB |" in text
+    assert "--dataset DIR/COHORT`; not recorded when and where." in text
+    assert "| SyN | true label map of one volume | 0.80 | 0.60 | 12 | 900 | – | – | – | – |" in text
+    assert "| ours | true label map of one volume | 0.80 | 0.60 | – | – | 0.80 | 0.60 | – | – |" in text
+    assert measured_rivals({"abdomen_ct": {"rivals": Results((head,))}}) == "", "nothing but a head yet"
