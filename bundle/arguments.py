@@ -150,7 +150,7 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False,
     method = _group(parser, "method", "--small --weights abdomen_ct --set segmentation.max_epochs=20")
     method.add_argument("--mode", choices=MODES, help=f"the method's configuration, {DEFAULT_MODE} unless given")
     method.add_argument("--small", action="store_true", help="a configuration for two CPU cores")
-    method.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
+    _add_machine(method)
     method.add_argument("--weights", help=f"a shipped set ({', '.join(shipped_weights())}), or a folder of weights")
     method.add_argument(
         "--set",
@@ -179,7 +179,24 @@ def _add_suggest_options(parser: argparse.ArgumentParser) -> None:
         "--weights", help="a shipped set of weights by name, or a folder of weights; default: those in --output"
     )
     method.add_argument("--count", type=int, help="how many volumes are proposed, 3 unless given")
-    method.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
+    _add_machine(method)
+
+
+def _add_machine(group: argparse._ActionsContainer) -> None:
+    group.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
+    places = group.add_mutually_exclusive_group()
+    many = "processes that work on cases at once, or `auto`: as many as cores and memory allow; default 1"
+    places.add_argument("--workers", type=_workers, default=1, metavar="N", help=many)
+    places.add_argument("--scheduler", metavar="ADDRESS", help="of Dask: its workers work on the cases")
+    group.add_argument(
+        "--worker-memory", type=float, default=4.0, metavar="GIB", help="that a worker may take; default 4"
+    )
+
+
+def _workers(text: str) -> int | str:
+    if text == AUTO or (text.isdecimal() and int(text) > 0):
+        return AUTO if text == AUTO else int(text)
+    raise argparse.ArgumentTypeError(f"a number from 1, or {AUTO}: {text!r}")
 
 
 def _add_modality(parser: argparse._ActionsContainer, text: str) -> None:
@@ -198,8 +215,7 @@ def _add_infer_options(parser: argparse.ArgumentParser) -> None:
     made = _group(parser, "output", "--output labels --rtstruct")
     made.add_argument("--output", type=Path, required=True, help="folder for the label maps")
     _add_rtstruct(made)
-    machine = _group(parser, "machine", "--device cuda:0")
-    machine.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
+    _add_machine(_group(parser, "machine", "--device cuda:0"))
 
 
 def _add_export_options(parser: argparse.ArgumentParser) -> None:
