@@ -62,7 +62,7 @@ class WorkDirectory:
             seconds_before = 0.0 if finished else float(before.get("seconds", 0.0))
             self._write(state, title, {"done": False, "seconds": seconds_before})
             start = time.monotonic()
-            worked, peak_mb = _with_peak_memory(action)
+            worked, peak_mb = with_peak_memory(action)
             if finished and not worked:
                 self._write(state, title, before)
             else:
@@ -86,7 +86,7 @@ def _is_entry(entry: Any) -> bool:
     return isinstance(entry, dict) and is_finite(entry.get("seconds", 0.0))
 
 
-def _with_peak_memory(action: Callable[[], bool]) -> tuple[bool, float]:
+def with_peak_memory(action: Callable[[], bool]) -> tuple[bool, float]:
     """Run `action`; its answer and the peak resident memory in MB during it (of the whole process, where the system
     cannot reset it)."""
     gc.collect()

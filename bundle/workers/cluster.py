@@ -177,8 +177,9 @@ def _received(future: Future, shift: _Shift, said: set[Said]) -> Generator[Outco
         raise BundleError(
             "the scheduler is gone", stage=STAGE, expected="one that runs; the same command then continues"
         )
-    error = future.exception()
-    if isinstance(error, KilledWorker):
+    try:
+        report: Report = future.result()
+    except KilledWorker as error:
         if len(cases) > 1:
             shift.alone.extend(cases)
             return
@@ -187,9 +188,6 @@ def _received(future: Future, shift: _Shift, said: set[Said]) -> Generator[Outco
         failure = BundleError(problem, stage=STAGE, case=cases[0], expected=REMEDY, found=found)
         yield Outcome(cases[0], error=failure)
         return
-    if error is not None:
-        raise error
-    report: Report = future.result()
     for line in report.said:
         if line not in said:  # what each worker says as it starts is said once
             said.add(line)
