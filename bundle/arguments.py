@@ -33,7 +33,7 @@ EXAMPLES = {
     "demo": "--output demo",
     "benchmark": "default --dataset abdomen_ct --output runs",
 }
-BENCHMARKS = ("paper", "default", "networks", "ablation", "limits", "orientation", "pages")
+BENCHMARKS = ("paper", "default", "networks", "ablation", "limits", "orientation", "cohort-size", "pages")
 
 
 def command_parser(program: str = CHECKOUT) -> argparse.ArgumentParser:
@@ -293,9 +293,12 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
 def _add_benchmark_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", choices=BENCHMARKS, help="`pages` measures nothing: it writes the pages again")
     places = _group(parser, "input and output", "--dataset abdomen_ct --output runs/mine")
-    places.add_argument("--dataset", type=Path, help="folder with dataset.json; needed but for `pages`")
+    places.add_argument(
+        "--dataset", type=Path, help="folder with dataset.json; needed but for `pages` and `cohort-size`"
+    )
     places.add_argument("--output", type=Path, help="work directory; default runs/paper_DATASET or default_DATASET")
     places.add_argument("--docs", type=Path, default=Path("docs"), help="folder of results.md and benchmarks/")
+    places.add_argument("--cases", type=int, nargs="+", help="cohort-size: numbers of cases; default 100 1000 10000")
     method = _group(parser, "method", "--full --device cuda:0")
     method.add_argument(
         "--full", action="store_true", help="paper, default, ablation: the full configuration instead of the small one"

@@ -1,4 +1,4 @@
-"""A cohort of very many very small volumes, made by seed: pieces of a phantom's upper belly, each with its own noise."""
+"""A cohort of very many very small volumes, made by seed: pieces of a phantom, each with its own noise."""
 
 from __future__ import annotations
 

@@ -40,7 +40,10 @@ def test_another_job_takes_the_place_of_the_one_before(tmp_path):
 
 def test_what_is_logged_comes_back_and_is_not_printed(tmp_path, capsys):
     report = work_on(order(tmp_path), {"a": 1})
-    assert [(line.logger, line.message) for line in report.said] == [("scripts.jobs", "starts"), ("scripts.jobs", "at 1")]
+    assert [(line.logger, line.message) for line in report.said] == [
+        ("scripts.jobs", "starts"),
+        ("scripts.jobs", "at 1"),
+    ]
     assert report.said[1] == Said("scripts.jobs", 30, "at 1") and capsys.readouterr() == ("", "")
 
 
