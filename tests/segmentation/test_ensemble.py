@@ -1,7 +1,6 @@
-import json
-
 """The network's probabilities and the atlases' of a case, on grids that differ, weighed by worth."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
