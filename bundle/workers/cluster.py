@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 STAGE = "workers"
 MOST_KILLS = 3
 TASK_S, MOST_CASES = 1.0, 64  # quick cases go several at once: a message costs 10 ms
+PATIENCE = "300s"
 WAITS_S = 60.0  # for the first worker of a scheduler
 REMEDY = "more memory for each worker (--worker-memory GIB), or a cohort without this case"
 
@@ -42,6 +43,10 @@ def local_settings(count: int) -> dict[str, Any]:
         "distributed.worker.http.routes": [],
         "distributed.scheduler.http.routes": [],
         "distributed.scheduler.allowed-failures": MOST_KILLS - 1,
+        # A busy machine is no lost worker, nor is a long step that lets no other thread run: processes are watched.
+        "distributed.scheduler.worker-ttl": None,
+        "distributed.comm.timeouts.connect": PATIENCE,
+        "distributed.comm.timeouts.tcp": PATIENCE,
         "distributed.nanny.pre-spawn-environ": {
             "MALLOC_TRIM_THRESHOLD_": 65536,
             **{name: os.environ.get(name, str(threads)) for name in names},
