@@ -33,7 +33,18 @@ EXAMPLES = {
     "demo": "--output demo",
     "benchmark": "default --dataset abdomen_ct --output runs",
 }
-BENCHMARKS = ("paper", "default", "networks", "ablation", "rivals", "limits", "orientation", "speed", "pages")
+BENCHMARKS = (
+    "paper",
+    "default",
+    "networks",
+    "ablation",
+    "rivals",
+    "limits",
+    "orientation",
+    "speed",
+    "cohort-size",
+    "pages",
+)
 
 
 def command_parser(program: str = CHECKOUT) -> argparse.ArgumentParser:
@@ -158,7 +169,7 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False,
         help="mode paper: a wrong point floods less, as classes end where the body does and at a multiple of their "
         "volume in the support",
     )
-    method.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
+    _add_machine(method)
     method.add_argument("--weights", help=f"a shipped set ({', '.join(shipped_weights())}), or a folder of weights")
     method.add_argument(
         "--set",
@@ -187,7 +198,24 @@ def _add_suggest_options(parser: argparse.ArgumentParser) -> None:
         "--weights", help="a shipped set of weights by name, or a folder of weights; default: those in --output"
     )
     method.add_argument("--count", type=int, help="how many volumes are proposed, 3 unless given")
-    method.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
+    _add_machine(method)
+
+
+def _add_machine(group: argparse._ActionsContainer) -> None:
+    group.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
+    places = group.add_mutually_exclusive_group()
+    many = "processes that work on cases at once, or `auto`: as many as cores and memory allow; default 1"
+    places.add_argument("--workers", type=_workers, default=1, metavar="N", help=many)
+    places.add_argument("--scheduler", metavar="ADDRESS", help="of Dask: its workers work on the cases")
+    group.add_argument(
+        "--worker-memory", type=float, default=4.0, metavar="GIB", help="that a worker may take; default 4"
+    )
+
+
+def _workers(text: str) -> int | str:
+    if text == AUTO or (text.isdecimal() and int(text) > 0):
+        return AUTO if text == AUTO else int(text)
+    raise argparse.ArgumentTypeError(f"a number from 1, or {AUTO}: {text!r}")
 
 
 def _add_modality(parser: argparse._ActionsContainer, text: str) -> None:
@@ -206,8 +234,7 @@ def _add_infer_options(parser: argparse.ArgumentParser) -> None:
     made = _group(parser, "output", "--output labels --rtstruct")
     made.add_argument("--output", type=Path, required=True, help="folder for the label maps")
     _add_rtstruct(made)
-    machine = _group(parser, "machine", "--device cuda:0")
-    machine.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
+    _add_machine(_group(parser, "machine", "--device cuda:0"))
 
 
 def _add_export_options(parser: argparse.ArgumentParser) -> None:
@@ -285,9 +312,12 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
 def _add_benchmark_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", choices=BENCHMARKS, help="`pages` measures nothing: it writes the pages again")
     places = _group(parser, "input and output", "--dataset abdomen_ct --output runs/mine")
-    places.add_argument("--dataset", type=Path, help="folder with dataset.json; needed but for `pages`")
+    places.add_argument(
+        "--dataset", type=Path, help="folder with dataset.json; needed but for `pages` and `cohort-size`"
+    )
     places.add_argument("--output", type=Path, help="work directory; default runs/paper_DATASET or default_DATASET")
     places.add_argument("--docs", type=Path, default=Path("docs"), help="folder of results.md and benchmarks/")
+    places.add_argument("--cases", type=int, nargs="+", help="cohort-size: numbers of cases; default 100 1000 10000")
     method = _group(parser, "method", "--full --device cuda:0")
     method.add_argument(
         "--full", action="store_true", help="paper, default, ablation: the full configuration instead of the small one"

@@ -16,6 +16,7 @@ from bundle.arguments import AUTO, CHECKOUT, COMMAND_ALIASES, DEFAULT_MODE, comm
 from bundle.config_values import EVALUATED, Expression
 from bundle.console import end_unread, set_up_logging
 from bundle.folder_lock import only_command_in
+from bundle.workers.command import workers_of
 from scripts.common.errors import BundleError, UnexpectedError
 from scripts.common.names import is_writable
 
@@ -58,7 +59,7 @@ def _run(arguments: Sequence[str] | None, program: str) -> None:
         logger.warning("%s is called %s now; the old name works in this version for the last time", old, new)
     try:
         _check_texts(options)
-        with _lock(command, options):
+        with _lock(command, options), workers_of(options):
             COMMANDS[command](options)
     except BrokenPipeError:
         raise

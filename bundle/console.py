@@ -8,6 +8,7 @@ import sys
 import warnings
 from typing import NoReturn
 
+OURS = ("bundle", "scripts")  # whose loggers speak to the user
 OUTPUT_CLOSED = 141  # exit status, as shells have it for SIGPIPE
 
 
@@ -35,16 +36,21 @@ def set_up_logging(verbose: bool) -> None:
     if not any(isinstance(handler, _Console) for handler in root.handlers):
         root.addHandler(_Console())
     root.setLevel(logging.INFO if verbose else logging.WARNING)
-    for name in ("bundle", "scripts"):
+    for name in OURS:
         logging.getLogger(name).setLevel(logging.INFO)
     if not verbose:
-        # Filters, as MONAI sets levels itself when it is imported. The second one tells of a decoder nobody asked for.
-        for name in ("monai.bundle.workflows", "monai.data.nvimgcodec_pydicom_plugin"):
-            logging.getLogger(name).addFilter(_is_error)
-        # An error passes two engines and their handlers; it is ours to print, once.
-        logging.getLogger("ignite").setLevel(logging.CRITICAL)
-        logging.getLogger("monai.handlers.StatsHandler").addFilter(_is_no_traceback)
-        warnings.filterwarnings("ignore")
+        quieten_libraries()
+
+
+def quieten_libraries() -> None:
+    """Print nothing of what libraries say; errors are ours to print."""
+    # Filters, as MONAI sets levels itself when it is imported. The second one tells of a decoder nobody asked for.
+    for name in ("monai.bundle.workflows", "monai.data.nvimgcodec_pydicom_plugin"):
+        logging.getLogger(name).addFilter(_is_error)
+    # An error passes two engines and their handlers; it is ours to print, once.
+    logging.getLogger("ignite").setLevel(logging.CRITICAL)
+    logging.getLogger("monai.handlers.StatsHandler").addFilter(_is_no_traceback)
+    warnings.filterwarnings("ignore")
 
 
 def _is_error(record: logging.LogRecord) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bundle.benchmark.measure import ablation, default, limits, networks, orientation, paper, speed
+from bundle.benchmark.measure import ablation, cohort_size, default, limits, networks, orientation, paper, speed
 from bundle.benchmark.measure.machine import made
 from bundle.benchmark.measure.runs import Bench, open_bench
 from bundle.benchmark.release.shipping import ship_embedding, ship_prnets, ship_segmentation
@@ -34,6 +34,8 @@ from scripts.common.files import atomic_path, read_json
 PAGES = "pages"
 RIVALS = "rivals.json"
 CAMPAIGN = "campaign.jsonl"
+COHORT_SIZE = "cohort-size"
+COHORT_SIZES = "cohort_size.jsonl"
 # What measures with the shipped networks.
 SHIPPED = {"limits": limits.measure, "orientation": orientation.measure, "speed": speed.measure}
 
@@ -46,6 +48,9 @@ def run(options: argparse.Namespace) -> None:
     """
     if options.name == PAGES:
         write_pages(options.docs)
+    elif options.name == COHORT_SIZE:
+        _measure_cohort_size(options)
+        return
     elif options.dataset is None:
         raise BundleError("the benchmark needs a dataset", stage="benchmark", expected="--dataset FOLDER")
     elif options.ship and not (BUNDLE_ROOT / "pyproject.toml").is_file():
@@ -100,6 +105,17 @@ def _measure(options: argparse.Namespace) -> None:
         if options.ship:
             for shipped in _ship(name, bench, results):
                 print(f"shipped: {shipped or 'no segmentation network'}")
+
+
+def _measure_cohort_size(options: argparse.Namespace) -> None:
+    """Volumes are made by seed and lie in the output folder, as the runs do; each line is kept once it is there."""
+    output, file = options.output or Path("runs") / "cohort_size", options.docs / FOLDER / COHORT_SIZES
+    results = read_results(file)
+    with only_command_in(output):
+        for line in cohort_size.measure(output, sorted(options.cases or cohort_size.COUNTS)):
+            results = results.including({**line, MADE: made()})
+            write_results(file, results)
+    print(f"raw results: {file}")
 
 
 def _bench(options: argparse.Namespace) -> Bench:

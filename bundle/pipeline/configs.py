@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +15,16 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from bundle.config_values import EVALUATED, Expression, as_config
 from bundle.memory_remedies import MEMORY_REMEDIES
+from scripts.common.case_stage import CaseStage, CaseWork
 from scripts.common.errors import BundleError
 from scripts.common.failures import MEMORY_REMEDY, blamed
+from scripts.common.sharing.crew import present_crew
 
 BUNDLE_ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = BUNDLE_ROOT / "configs"
 STEPS = ("initialize", "run", "finalize")  # of a workflow: what it does, not with which values
 OUR_MODULES = re.compile(r"\bscripts(?:\.\w+)*\.(?=\w)")
+CASE_STAGE = "stage"  # what a config calls the component that works case by case
 CODE = ("imports", *STEPS)
 EXPRESSIONS = (EVALUATED, "@")  # how strings of our configs begin that MONAI evaluates or looks up
 SWITCH = "_disabled_"  # every component has it, said or not
@@ -28,6 +34,8 @@ MACHINE = ("device", "cache_device", "cache_workers")  # where and how fast a re
 def run_config(names: Sequence[str], overrides: Mapping[str, Any]) -> None:
     """Run `configs/NAME` files, later ones patching earlier ones, with `overrides` on top.
 
+    Cases of a `CaseStage` are made by the crew of the moment, if there is one.
+
     Args:
         names: of files, relative to `configs/`.
         overrides: key, as `key_path` takes it, -> value; see `encoded`.
@@ -35,18 +43,63 @@ def run_config(names: Sequence[str], overrides: Mapping[str, Any]) -> None:
     Raises:
         BundleError: an override that the config does not have, or whatever a component found wrong.
     """
-    values = {"bundle_root": str(BUNDLE_ROOT)} | encoded(names, overrides)
-    workflow = ConfigWorkflow(
+    values = encoded(names, overrides)
+    workflow = _workflow(names, values)
+    with _blamed(names):
+        workflow.initialize()
+        if present_crew() is not None and (stage := _case_stage(workflow)) is not None:
+            stage.job = StageJob(tuple(names), values)
+        workflow.run()
+        workflow.finalize()
+
+
+@dataclass(frozen=True)
+class StageJob:
+    """The cases of a config's `CaseStage`, in a worker.
+
+    Attributes:
+        names: see `run_config`.
+        values: overrides, `encoded`.
+    """
+
+    names: tuple[str, ...]
+    values: Mapping[str, Any]
+
+    def start(self) -> Callable[[CaseWork], Any]:
+        """The stage, ready to make its cases."""
+        workflow = _workflow(self.names, self.values)
+        with _blamed(self.names):
+            workflow.initialize()
+            stage = _case_stage(workflow)
+            if stage is None:
+                raise TypeError(f"{self.names} work on no cases")
+            stage.prepare()
+        return partial(self._work, stage)
+
+    def _work(self, stage: CaseStage, work: CaseWork) -> Any:
+        with _blamed(self.names):
+            return stage.do(work)
+
+
+def _workflow(names: Sequence[str], values: Mapping[str, Any]) -> ConfigWorkflow:
+    return ConfigWorkflow(
         config_file=[str(CONFIGS / name) for name in names],
         logging_file=False,
         workflow_type=None,
+        bundle_root=str(BUNDLE_ROOT),
         **values,
     )
+
+
+def _case_stage(workflow: ConfigWorkflow) -> CaseStage | None:
+    """The one that a config runs, if it runs one."""
+    stage = workflow.parser.get_parsed_content(CASE_STAGE) if CASE_STAGE in workflow.parser else None
+    return stage if isinstance(stage, CaseStage) else None
+
+
+def _blamed(names: Sequence[str]) -> AbstractContextManager[None]:
     base = Path([name for name in names if "/" not in name][-1]).stem
-    with blamed(base, memory_remedy=MEMORY_REMEDIES.get(base, MEMORY_REMEDY)):
-        workflow.initialize()
-        workflow.run()
-        workflow.finalize()
+    return blamed(base, memory_remedy=MEMORY_REMEDIES.get(base, MEMORY_REMEDY))
 
 
 def read_configs(names: Sequence[str]) -> dict[str, Any]:

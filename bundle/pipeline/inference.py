@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,10 @@ from bundle.results.files import JSON_START, TableFiles, free_name, refuse_other
 from bundle.results.of_run import LabelledCases, result_table
 from bundle.results.table import ResultTable
 from bundle.run_progress import RunProgress
-from scripts.common.case_stage import counted
+from scripts.common.case_stage import CASES, advance, counted
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file
+from scripts.common.sharing.crew import outcomes, present_crew
 from scripts.common.work_folder import LabelFolder
 from scripts.data.case import check_case_names
 from scripts.data.gate.admission import left_out_lines, rejection
@@ -117,7 +120,7 @@ def _infer_volumes(
     verdicts.recall(labels.labels, set(inputs) - set(todo))
     with progress.ahead(READING):
         chosen = {case: volumes[case] for case in todo}
-        admitted = admit_volumes(chosen, output, modality, partial(counted, name=READING))
+        admitted = admit_volumes(chosen, output, modality, partial(counted, name=READING, total=len(chosen)))
         verdicts.add(admitted)
         done = [case for case in inputs if case not in admitted.left_out]
         if not done:
@@ -132,18 +135,56 @@ def _infer_volumes(
     progress.begin([("inference", "inference")])
     with progress.stage("inference"):
         if admitted.items:
-            run_config(
-                CONFIG,
-                {
-                    **overrides,
-                    "dataset#data": admitted.items,
-                    "output_dir": str(output.absolute()),
-                    "keep_probabilities": labels.with_probabilities,
-                    "made_of": inputs,
-                },
-            )
+            places = {"output_dir": str(output.absolute()), "keep_probabilities": labels.with_probabilities}
+            label_items(run_config, CONFIG, {**overrides, **places}, admitted.items, inputs)
     verdicts.tell(labels.labels, done)
     return verdicts
+
+
+@dataclass(frozen=True)
+class _LabelJob:
+    """Runs a config for one volume after the other; for the arguments see `label_items`."""
+
+    run: Callable[[Sequence[str], Mapping[str, Any]], None]
+    names: tuple[str, ...]
+    overrides: Mapping[str, Any]
+
+    def start(self) -> Callable[[Any], None]:
+        return self._label
+
+    def _label(self, item: Mapping[str, Any]) -> None:
+        self.run(self.names, {**self.overrides, **item})
+
+
+def label_items(
+    run: Callable[[Sequence[str], Mapping[str, Any]], None],
+    names: Sequence[str],
+    overrides: Mapping[str, Any],
+    items: Sequence[Mapping[str, str]],
+    made_of: Mapping[str, str],
+) -> None:
+    """Label volumes with a trained network: all in one go, or one by one where there are workers.
+
+    Args:
+        run: `run_config`.
+        names: of the config files.
+        overrides: what the run decides.
+        items: [{"image", "case"}].
+        made_of: case -> fingerprint for its record.
+
+    Raises:
+        BundleError: a volume cannot be labelled; the others that were begun are.
+    """
+    if present_crew() is None or len(items) == 1:
+        run(names, {**overrides, "dataset#data": list(items), "made_of": made_of})
+        return
+    own = {item["case"]: {"dataset#data": [item], "made_of": {item["case"]: made_of[item["case"]]}} for item in items}
+    advance(CASES, 0, len(items))
+    with closing(outcomes(_LabelJob(run, tuple(names), overrides), own)) as labelled:
+        for done, outcome in enumerate(labelled, start=1):
+            if outcome.error is not None:
+                raise outcome.error
+            advance(CASES, done, len(items))
 
 
 def network_labels(model: Path, output: Path, with_probabilities: bool, settings: Any) -> NetworkLabels:

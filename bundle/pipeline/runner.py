@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.pipeline.configs import CONFIGS, deciding_values, device_override, read_configs, run_config, with_paths
-from bundle.pipeline.inference import network_labels, network_overrides
+from bundle.pipeline.inference import label_items, network_labels, network_overrides
 from bundle.pipeline.plan import CaseByCase, Inference, Stage, Training
 from bundle.pipeline.settings import RunSettings
 from bundle.pipeline.stages import BASES, config_names
@@ -19,6 +19,7 @@ from scripts.common.failures import blamed
 from scripts.common.files import read_json, remove_file
 from scripts.common.kept_changes import set_aside_changed
 from scripts.common.made_of import content_mark
+from scripts.common.sharing.crew import present_crew
 from scripts.data.cohort import Cohort
 from scripts.data.gate.modality import CT
 
@@ -64,6 +65,8 @@ class Runner:
         if not folder.clear(finished_before):
             return False
         folder.start()
+        if (crew := present_crew()) is not None:
+            crew.rest()
         self._run_config(stage)
         folder.finish()
         return True
@@ -81,7 +84,8 @@ class Runner:
         items = [{"image": str(self.cohort.cases[case].image), "case": case} for case in todo]
         places = {"output_dir": str(stage.labels.path), "keep_probabilities": stage.with_probabilities}
         prepared = {"modality": CT}  # the cohort's images are in Hounsfield or standard units
-        self._run_config(stage, network | prepared | places | {"dataset#data": items, "made_of": inputs})
+        names, overrides = self._told(stage, network | prepared | places)
+        label_items(run_config, names, overrides, items, inputs)
         return True
 
     def _run_cases(self, stage: CaseByCase, before: Mapping[str, Any] | None) -> bool:
@@ -101,11 +105,15 @@ class Runner:
             logger.warning("%s: %s done again, because %s", stage.title, cases, reason)
         return bool(made)
 
-    def _run_config(self, stage: Stage, more: Mapping[str, Any] | None = None) -> None:
+    def _run_config(self, stage: Stage) -> None:
+        run_config(*self._told(stage, {}))
+
+    def _told(self, stage: Stage, more: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+        """The stage's config files, and its overrides."""
         names = self._names(stage)
         device = device_override(self.settings.device) if "device" in read_configs(names) else {}
         places = {"output_dir": str(self.directory.path), **stage.places}
-        run_config(names, {**places, **stage.values, **(more or {}), **self._chosen(stage), **device})
+        return names, {**places, **stage.values, **more, **self._chosen(stage), **device}
 
     def _deciding(self, stage: Stage) -> Any:
         """Places and devices do not change a result, so they are left out."""

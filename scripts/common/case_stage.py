@@ -6,8 +6,9 @@ import logging
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,10 +16,12 @@ from tqdm import tqdm
 
 from scripts.common.distributed import rank_and_world
 from scripts.common.errors import BundleError
-from scripts.common.failures import blamed, stops_every_case
+from scripts.common.failures import blamed
 from scripts.common.files import remove_file
 from scripts.common.kept_changes import set_aside_changed
 from scripts.common.made_of import fingerprint, is_whole, write_record
+from scripts.common.sharing.crew import Job, Outcome, outcome_of, outcomes, present_crew
+from scripts.common.sharing.one_thread import one_thread
 
 logger = logging.getLogger(__name__)
 
@@ -32,16 +35,37 @@ Listener = Callable[[str, int, int], None]  # told the unit, how many are done, 
 _listeners: list[Listener] = []
 
 
+@dataclass(frozen=True)
+class CaseWork:
+    """What is to be done for a case.
+
+    Attributes:
+        case: its name.
+        inputs: fingerprint of what its result depends on; None asks for `CaseStage.survey` alone.
+        context: see `CaseStage.context_of`.
+    """
+
+    case: str
+    inputs: str | None = None
+    context: Any = None
+
+
 class CaseStage(ABC):
     """A case is made again unless its record says that it was made of the same inputs and its files are whole.
 
-    Under `torch.distributed` every process takes its share of the cases.
+    Under `torch.distributed` every process takes its share of the cases. A command's workers (`present_crew`) have
+    stages of their own, alike but for the cases: what `make` needs of other cases comes from `survey`.
 
     Attributes:
         name: for progress and messages.
+        job: makes the same stage in a worker and calls `do`; None where workers cannot.
+        context: of the case that is being made, see `context_of`.
     """
 
     name: str
+    job: Job | None = None
+    context: Any = None
+    _is_prepared = False
 
     @abstractmethod
     def cases(self) -> list[str]:
@@ -63,9 +87,25 @@ class CaseStage(ABC):
     def make(self, case: str) -> tuple[dict[str, Any], Sequence[Path]]:
         """Read, compute, write the files; returns the content of the record and the files."""
 
-    def prepare(self, todo: Sequence[str]) -> None:
-        """What is needed before the first of the cases `todo`, such as a network; not called if there is none."""
+    def prepare(self) -> None:
+        """What is needed before the first case is made, such as a network; not called if none is."""
         return
+
+    def surveyed(self) -> list[str]:
+        """Cases to look at before any is made; not called if none is."""
+        return []
+
+    def survey(self, case: str) -> Any:
+        """What the results of other cases depend on; small, as it may come from another process."""
+        return None
+
+    def summarise(self, surveys: Mapping[str, Any]) -> None:
+        """Take what `survey` says of each case; called once."""
+        return
+
+    def context_of(self, case: str) -> Any:
+        """What `make` finds in `context`, once all is summarised."""
+        return None
 
     def run(self, case_ids: Iterable[str] | None = None) -> list[str]:
         """Make the cases (default: all) that are not up to date; returns their names.
@@ -77,30 +117,59 @@ class CaseStage(ABC):
         """
         rank, world = rank_and_world()
         cases = self.cases()
-        chosen = cases if case_ids is None else list(case_ids)
-        if unknown := [case for case in chosen if case not in cases]:
+        chosen, known = cases if case_ids is None else list(case_ids), set(cases)
+        if unknown := [case for case in chosen if case not in known]:
             raise BundleError("unknown case", stage=self.name, expected=", ".join(cases), found=", ".join(unknown))
         inputs = {case: self._fingerprint(case) for case in chosen[rank::world]}
         todo = [case for case in inputs if not is_whole(self.record(case), inputs[case])]
         if not todo:
             return []
         with blamed(self.name):
-            self.prepare(todo)
+            surveys = self._outcomes({case: CaseWork(case) for case in self.surveyed()})
+            self.summarise({outcome.case: _value(outcome) for outcome in surveys})
         failed: dict[str, BundleError] = {}
-        bar = tqdm(todo, desc=self.name, unit="case", disable=rank > 0 or _is_told_in_lines())
-        for done, case in enumerate(bar, start=1):
-            advance(CASES, done - 1, len(todo))
-            try:
-                self._make(case, inputs[case])
-            except BundleError as error:
-                failed[case] = error
-                if stops_every_case(error) or len(failed) == done == HOPELESS:
-                    raise
-                logger.warning("%s: %s failed (%s), %d to go", self.name, case, error.problem, len(todo) - done)
+        advance(CASES, 0, len(todo))
+        work = {case: CaseWork(case, inputs[case], self.context_of(case)) for case in todo}
+        with closing(self._outcomes(work)) as found:
+            bar = tqdm(found, self.name, len(todo), unit="case", disable=rank > 0 or _is_told_in_lines())
+            for done, outcome in enumerate(bar, start=1):
+                if outcome.error is not None:
+                    failed[outcome.case] = outcome.error
+                    if outcome.stops_all or len(failed) == done == HOPELESS:
+                        raise outcome.error
+                    problem, left = outcome.error.problem, len(todo) - done
+                    logger.warning("%s: %s failed (%s), %d to go", self.name, outcome.case, problem, left)
+                if done < len(todo):
+                    advance(CASES, done, len(todo))
         advance(CASES, len(todo) - len(failed), len(todo))
         if failed:
-            raise _joined(failed, self.name, len(todo))
+            raise _joined({case: failed[case] for case in todo if case in failed}, self.name, len(todo))
         return todo
+
+    def do(self, work: CaseWork) -> Any:
+        """Do what is asked for one case, by one thread: survey it, or make it, its record last.
+
+        Raises:
+            BundleError: what `survey` or `make` find wrong.
+        """
+        with one_thread():
+            if work.inputs is None:
+                with blamed(self.name, work.case):
+                    return self.survey(work.case)
+            self.context = work.context
+            self._make(work.case, work.inputs)
+            return None
+
+    def _outcomes(self, work: Mapping[str, CaseWork]) -> Generator[Outcome]:
+        """Of all cases: by workers in any order, here in that of `work`."""
+        if self.job is not None and present_crew() is not None and len(work) > 1:
+            yield from outcomes(self.job, work)
+            return
+        if any(one.inputs for one in work.values()):
+            with blamed(self.name):
+                self.prepare()
+        for case, one in work.items():
+            yield outcome_of(self.do, case, one)
 
     def _fingerprint(self, case: str) -> str:
         with blamed(self.name, case):
@@ -137,19 +206,24 @@ def advance(unit: str, done: int, total: int) -> None:
         listener(unit, done, total)
 
 
-def counted(items: Sequence[T], name: str) -> Iterator[T]:
-    """The items, one a case; says how many are done, and shows a bar where that takes long."""
-    for done, item in enumerate(
-        tqdm(items, desc=name, unit="case", disable=_is_told_in_lines(), delay=WITHOUT_BAR_S, leave=False)
-    ):
-        advance(CASES, done, len(items))
+def counted(items: Iterable[T], name: str, total: int) -> Iterator[T]:
+    """The `total` items, one a case; says how many are done, and shows a bar where that takes long."""
+    advance(CASES, 0, total)
+    bar = tqdm(items, name, total, unit="case", disable=_is_told_in_lines(), delay=WITHOUT_BAR_S, leave=False)
+    for done, item in enumerate(bar, start=1):
         yield item
-    advance(CASES, len(items), len(items))
+        advance(CASES, done, total)
 
 
 def _is_told_in_lines() -> bool:
     """Whoever listens writes lines where there is no terminal for a bar."""
     return is_listened_to() and not sys.stderr.isatty()
+
+
+def _value(outcome: Outcome) -> Any:
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.value
 
 
 def _joined(failed: Mapping[str, BundleError], stage: str, count: int) -> BundleError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 MOST_SAID = 200  # characters of an error of others
 
@@ -46,12 +47,22 @@ class BundleError(Exception):
         self.args = (self._message(),)
         return self
 
+    def __reduce__(self) -> Any:
+        """Itself, attributes and all, in another process."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
     def _message(self) -> str:
         where = [f"{name} {value}" for name, value in (("stage", self.stage), ("case", self.case)) if value]
         lines = [f"[{', '.join(where)}] {self.problem}" if where else self.problem]
         details = (("file", self.file), ("expected", self.expected), ("found", self.found))
         lines += [f"  {name}: {value}" for name, value in details if value is not None]
         return "\n".join(lines)
+
+
+def _rebuilt(kind: type[BundleError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> BundleError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(attributes)
+    return error
 
 
 class UnexpectedError(BundleError):

@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from scripts.common.case_stage import counted
 from scripts.common.errors import BundleError
-from scripts.common.failures import stops_every_case
 from scripts.common.files import write_json, write_nifti
 from scripts.common.work_folder import WorkFolder
+from scripts.data.cache_cohort import cache_all, find_or_read
 from scripts.data.case import Case, as_spacing, check_case_names
 from scripts.data.cohort import STAGE, Cohort, load_cohort
-from scripts.data.gate.admission import admit, left_out_lines, rejection, unused_lines, verdict_lines
+from scripts.data.gate.admission import left_out_lines, rejection, unused_lines, verdict_lines
 from scripts.data.gate.cohort_modality import check_modality_name, choose_modality
 from scripts.data.gate.modality import AUTO, Modality
 from scripts.data.gate.output_space import check_output
@@ -31,7 +30,7 @@ from scripts.data.stroke_classes import (
     parse_classes,
     resolve_classes,
 )
-from scripts.data.volume_cache import CachedCase, VolumeCache, fingerprint
+from scripts.data.volume_cache import VolumeCache, fingerprint
 from scripts.data.volume_io import Volume, case_id, is_plain_nifti, read_labels, read_strokes, scan_folder
 
 logger = logging.getLogger(__name__)
@@ -55,10 +54,10 @@ def prepare_cohort(
 ) -> Cohort:
     """Check everything, cache every good volume at `spacing_mm` (X, Y, Z) and write `cohort.json`.
 
-    Run again it does only what is missing or changed. One volume is in memory at a time. Bad volumes are recorded in
-    `rejected`, odd ones in `warnings`, other files in `unused`; a bad support is an error. Called with images alone (as
-    a training of PRNet does) it keeps the support, scribbles and classes that the work directory already has for these
-    images.
+    Run again it does only what is missing or changed. A process has one volume in memory at a time. Bad volumes are
+    recorded in `rejected`, odd ones in `warnings`, other files in `unused`; a bad support is an error. Called with
+    images alone (as a training of PRNet does) it keeps the support, scribbles and classes that the work directory
+    already has for these images.
 
     Args:
         images: folder of volumes (see `find_volumes`).
@@ -112,7 +111,7 @@ def prepare_cohort(
     cache = replace(cache, modality=chosen)
     support_case, strokes_file, converted = None, None, None
     if support_id is not None:
-        present = _present(cache, support_id, sources[support_id], strict=True)
+        present = find_or_read(cache, support_id, sources[support_id], strict=True)
         support_case = cache.described(support_id, sources[support_id], present)
     if scribbles is not None and support_case is not None:
         file = Path(scribbles).absolute()
@@ -124,7 +123,8 @@ def prepare_cohort(
     if support_case is not None:
         cached_support = cache.stored(support_case, present)
         del present  # one volume in memory at a time
-    cached, left_out, dropped = _cache_all(cache, sources, cached_support)
+    found = cache_all(cache, sources, cached_support)
+    cached, left_out = found.cases, found.left_out
     _check_count(len(cached), minimum_cases, images, left_out)
     cohort = Cohort(
         output_dir=cache.output_dir,
@@ -135,7 +135,7 @@ def prepare_cohort(
         scribbles=strokes_file,
         classes=dict(classes or {}),
         background=background,
-        assumptions=tuple(dict.fromkeys([*(earlier.assumptions if earlier else ()), *assumptions, *dropped])),
+        assumptions=tuple(dict.fromkeys([*(earlier.assumptions if earlier else ()), *assumptions, *found.dropped])),
         warnings={name: good.warnings for name, good in cached.items() if good.warnings},
         unused=unused,
         modality=cache.modality.name,
@@ -208,37 +208,6 @@ def _name_of_support(sources: Mapping[str, Path], support: Path) -> tuple[str, l
             expected=f"the same content as {support}",
         )
     return name, []
-
-
-def _cache_all(
-    cache: VolumeCache, sources: Mapping[str, Path], support: CachedCase | None
-) -> tuple[dict[str, CachedCase], dict[str, BundleError], list[str]]:
-    """Cache every source: good cases, why others are left out, and a sentence for each copy of the support dropped."""
-    cases: dict[str, CachedCase] = {}
-    left_out: dict[str, BundleError] = {}
-    dropped: list[str] = []
-    for name, source in counted(sorted(sources.items()), STAGE):
-        if support is not None and name == support.case.id:
-            cases[name] = support
-            continue
-        try:
-            present = _present(cache, name, source)
-        except BundleError as error:
-            if stops_every_case(error):
-                raise
-            left_out[name] = error
-            continue
-        cached = cache.stored(cache.described(name, source, present), present)
-        if support is not None and cached.voxels == support.voxels:
-            dropped.append(f"{name} is a copy of the support {support.case.id} and was dropped.")
-            continue
-        cases[name] = cached
-    return cases, left_out, dropped
-
-
-def _present(cache: VolumeCache, name: str, source: Path, strict: bool = False) -> CachedCase | Volume:
-    """What the cache holds of a source, or its content if that may be a case; the support is judged more strictly."""
-    return cache.find(name, source) or admit(source, strict, cache.modality)
 
 
 def _tell(cohort: Cohort, left_out: Mapping[str, BundleError]) -> None:

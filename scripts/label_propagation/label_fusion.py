@@ -73,7 +73,8 @@ class LabelFusionStage(CaseStage):
         self.accepted = {case: Path(file) for case, file in (accepted or {}).items() if case != self.support}
         self.work = WorkFolder(Path(output_dir))
         self.embed = BodyEmbedder(embedding_dir, cohort.spacing_mm, self.settings.windows, device)
-        self.first = {case: self._first_record(case) for case in sorted(cohort.cases)}
+        # Without points, which every case reads when its turn comes: a large cohort has many.
+        self.first = {case: replace(self._first_record(case), points=PointSet.empty()) for case in sorted(cohort.cases)}
         self.classes_of = self._classes_of()
         self.selected = [case for case in self.classes_of if case != self.support]
         for file in map(self._labels, self.selected):
@@ -98,7 +99,8 @@ class LabelFusionStage(CaseStage):
         """Settings, atlases, network, and what the first round gave the case."""
         first = self.work.first_round
         probabilities = recorded_hash(first.record(case), first.probabilities(case))
-        inputs = [self._shared_inputs, self.cohort.cases[case].sha256, self.first[case].to_json(), probabilities]
+        record = self._first_record(case).to_json()
+        inputs = [self._shared_inputs, self.cohort.cases[case].sha256, record, probabilities]
         if case in self.accepted and case not in self.selected:
             inputs.append(sha256_of_file(self.accepted[case]))
         return inputs
@@ -107,7 +109,7 @@ class LabelFusionStage(CaseStage):
         """In the propagation folder."""
         return self.work.propagation.record(case)
 
-    def prepare(self, todo: Sequence[str]) -> None:
+    def prepare(self) -> None:
         """Say which cases are atlases."""
         logger.info("atlases beside the support: %s", ", ".join(self.selected) or "none")
 
@@ -121,7 +123,8 @@ class LabelFusionStage(CaseStage):
             predictions = {self.support: self._by_support(case)}
             if case != self.support:
                 predictions |= self.by_selected(case, volume)
-        return self.fuse_and_write(self.work.propagation, case, predictions, self.first[case].points, volume.affine)
+        points = self._first_record(case).points
+        return self.fuse_and_write(self.work.propagation, case, predictions, points, volume.affine)
 
     def fuse_and_write(
         self,

@@ -91,7 +91,7 @@ class PointPropagationStage(CaseStage):
         """Both volumes, the scribbles and what they mean, the networks, and every setting."""
         return {**self._shared_inputs, "case": self.cohort.cases[case].sha256}
 
-    def prepare(self, todo: Sequence[str]) -> None:
+    def prepare(self) -> None:
         """Load the networks and describe the support."""
         coarse, fine = (load_prnet(folder, self.cohort.spacing_mm, device=self.device) for folder in self.prnet_dirs)
         propagator = Propagator(coarse, fine, self.settings, self.device)

@@ -113,7 +113,7 @@ class PseudoLabelStage(CaseStage):
         """`labels_dir/ID.json`."""
         return self.labels.record(case)
 
-    def prepare(self, todo: Sequence[str]) -> None:
+    def prepare(self) -> None:
         """Load the fine PRNet, if borders are to be redrawn."""
         if self.fine_dir is not None:
             self._network = load_prnet(self.fine_dir, spacing_mm=self.cohort.spacing_mm, device=self.device)

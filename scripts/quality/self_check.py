@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from scripts.common.case_stage import CaseStage
 from scripts.common.errors import BundleError
 from scripts.common.files import open_nifti, read_result, sha256_of_file
-from scripts.common.made_of import content_mark, recorded_hash
+from scripts.common.made_of import content_mark, fingerprint, recorded_hash
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.gate.modality import MR
@@ -109,17 +109,35 @@ class SelfCheckStage(CaseStage):
                 _hash(by_selected.probabilities(self.support), by_selected.record(self.support)),
             ],
             "strokes": _hash(self.cohort.scribbles),
-            "results": self._result_hashes,
+            "results": self._results_mark,
         }
+
+    def surveyed(self) -> list[str]:
+        """All: the cohort's statistics depend on them."""
+        return self.cases()
+
+    def survey(self, case: str) -> dict[str, ClassMeasurement]:
+        """Class -> volume and intensity in the case's result."""
+        label, image = _result(self.results.label(case)), read_volume(self.cohort.cases[case].image)
+        voxel_ml = float(np.prod(label.spacing_mm)) / 1000
+        return measure_classes(label.array, image.array, self.cohort.classes, voxel_ml)
+
+    def summarise(self, surveys: Mapping[str, dict[str, ClassMeasurement]]) -> None:
+        """The cohort's statistics, and what the support says."""
+        self._measurements, self._of_cohort = surveys, self._cohort_evidence(surveys)
+
+    def context_of(self, case: str) -> tuple[CohortEvidence, dict[str, ClassMeasurement]]:
+        """All that a case needs of the cohort, and its own measurements."""
+        return self._of_cohort, self._measurements[case]
 
     def make(self, case: str) -> tuple[dict[str, Any], Sequence[Path]]:
         """The record alone."""
-        return check_case(self._evidence(case), self._cohort_evidence, self.rule).to_json(), []
+        of_cohort, measurements = self.context
+        return check_case(self._evidence(case, measurements), of_cohort, self.rule).to_json(), []
 
-    @cached_property
-    def _cohort_evidence(self) -> CohortEvidence:
-        measurements = self._measurements.values()
-        by_class = {name: [classes[name] for classes in measurements] for name in self.cohort.classes}
+    def _cohort_evidence(self, surveys: Mapping[str, dict[str, ClassMeasurement]]) -> CohortEvidence:
+        in_order = [surveys[case] for case in sorted(surveys)]
+        by_class = {name: [classes[name] for classes in in_order] for name in self.cohort.classes}
         return CohortEvidence(
             classes=self.cohort.classes,
             statistics={name: CohortStatistics.of(cases) for name, cases in by_class.items()},
@@ -130,16 +148,11 @@ class SelfCheckStage(CaseStage):
         )
 
     @cached_property
-    def _measurements(self) -> dict[str, dict[str, ClassMeasurement]]:
-        """Case -> class -> volume and intensity in its result."""
-        return {case: self._measured(case) for case in self.cases()}
+    def _results_mark(self) -> str:
+        """One fingerprint of all results: a list of them in every case's inputs would grow with the square."""
+        return fingerprint({case: _label_hash(self.results, case) for case in self.cases()})
 
-    @cached_property
-    def _result_hashes(self) -> dict[str, str | None]:
-        """Case -> fingerprint of its result."""
-        return {case: _label_hash(self.results, case) for case in self.cases()}
-
-    def _evidence(self, case: str) -> CaseEvidence:
+    def _evidence(self, case: str, measurements: Mapping[str, ClassMeasurement]) -> CaseEvidence:
         record_file, atlases_file = self._propagated(case)
         record = PropagationRecord.read(record_file)
         if record.similarity is None or set(self.cohort.classes) - set(record.mean_round_trip_dice):
@@ -156,7 +169,7 @@ class SelfCheckStage(CaseStage):
             similarity=record.similarity,
             turned=record.turned,
             mean_round_trip_dice=record.mean_round_trip_dice,
-            measurements=self._measurements[case],
+            measurements=measurements,
         )
 
     def _references(self, case: str, atlases: AtlasLabels, grid: Path) -> dict[str, np.ndarray]:
@@ -212,11 +225,6 @@ class SelfCheckStage(CaseStage):
         mask = read_labels(self.support_mask, self.cohort.classes)
         on_grid = nearest_on_grid(mask, strokes.affine, strokes.array.shape)
         return stroke_confidence(on_grid, strokes.array, self.cohort.classes)
-
-    def _measured(self, case: str) -> dict[str, ClassMeasurement]:
-        label, image = _result(self.results.label(case)), read_volume(self.cohort.cases[case].image)
-        voxel_ml = float(np.prod(label.spacing_mm)) / 1000
-        return measure_classes(label.array, image.array, self.cohort.classes, voxel_ml)
 
     def _propagated(self, case: str) -> tuple[Path, Path]:
         """Record of the case's propagation and what each atlas alone predicts."""

@@ -6,7 +6,7 @@ case weighs the network by what it is worth there (see `network_worth`): one tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 
 from scripts.common.case_stage import CaseStage
 from scripts.common.files import read_result
-from scripts.common.made_of import content_mark, recorded_hash
+from scripts.common.made_of import content_mark, fingerprint, recorded_hash
 from scripts.common.work_folder import LabelFolder, PropagationFolder
 from scripts.data.cohort import Cohort
 from scripts.data.probability_maps import probabilities_on_grid, read_probabilities, write_probabilities
@@ -85,17 +85,35 @@ class EnsembleStage(CaseStage):
             "classes": list(self.cohort.classes.items()),
             "atlases": [content_mark(atlases), recorded_hash(atlases, self.atlases.probabilities(case))],
             "network": recorded_hash(own.record(case), own.probabilities(case)),
-            "agreement": self._agreement_inputs,
+            "agreement": self._agreement_mark,
         }
 
     def record(self, case: str) -> Path:
         """Beside the joined probabilities."""
         return self.network.joined.record(case)
 
+    def surveyed(self) -> list[str]:
+        """Those that the self-check speaks of."""
+        return self._checked
+
+    def survey(self, case: str) -> dict[str, ClassAgreement]:
+        """Class -> how far the network agrees with the pseudo label, and those with one another."""
+        label, network = (read_result(folder.label(case))[0] for folder in (self.labels, self.network))
+        checks = CheckRecord.read(self._check(case)).classes
+        dice = class_dice(label, network, self.cohort.classes)
+        return {name: ClassAgreement(checks[name].agreed_dice, dice[name]) for name in self.cohort.classes}
+
+    def summarise(self, surveys: Mapping[str, dict[str, ClassAgreement]]) -> None:
+        """Case -> class -> weight of the network."""
+        self._shares = network_shares({case: surveys[case] for case in sorted(surveys)}, self.settings)
+
+    def context_of(self, case: str) -> dict[str, float]:
+        """Class -> weight of the network."""
+        return self._shares.get(case, dict.fromkeys(self.cohort.classes, 0.0))
+
     def make(self, case: str) -> tuple[dict[str, Any], Sequence[Path]]:
         """Weigh and join."""
-        record = PropagationRecord.read(self.atlases.record(case))
-        shares = self._shares.get(case, dict.fromkeys(self.cohort.classes, 0.0))
+        record, shares = PropagationRecord.read(self.atlases.record(case)), self.context
         joined, affine = read_probabilities(self.atlases.probabilities(case))
         if any(shares.values()):
             network, network_affine = read_probabilities(self.network.own.probabilities(case))
@@ -109,28 +127,19 @@ class EnsembleStage(CaseStage):
         return {**record.to_json(), "network_shares": rounded}, [file]
 
     @cached_property
-    def _shares(self) -> dict[str, dict[str, float]]:
-        """Case -> class -> weight of the network."""
-        return network_shares({case: self._agreement(case) for case in self._checked}, self.settings)
-
-    @cached_property
     def _checked(self) -> list[str]:
         return [case for case in self.cases() if self._check(case).exists()]
 
     @cached_property
-    def _agreement_inputs(self) -> list[Any]:
-        """Of every case."""
+    def _agreement_mark(self) -> str:
+        """One fingerprint of what every case is weighed by."""
         labels = (self.labels, self.network)
-        return [
-            [case, content_mark(self._check(case)), *(_label_hash(folder, case) for folder in labels)]
-            for case in self._checked
-        ]
-
-    def _agreement(self, case: str) -> dict[str, ClassAgreement]:
-        label, network = (read_result(folder.label(case))[0] for folder in (self.labels, self.network))
-        checks = CheckRecord.read(self._check(case)).classes
-        dice = class_dice(label, network, self.cohort.classes)
-        return {name: ClassAgreement(checks[name].agreed_dice, dice[name]) for name in self.cohort.classes}
+        return fingerprint(
+            [
+                [case, content_mark(self._check(case)), *(_label_hash(folder, case) for folder in labels)]
+                for case in self._checked
+            ]
+        )
 
     def _check(self, case: str) -> Path:
         return self.checks_dir / f"{case}.json"

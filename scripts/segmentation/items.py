@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from scripts.common.errors import BundleError
 from scripts.common.failures import stops_every_case
 from scripts.common.files import write_nifti
+from scripts.common.sharing.crew import Outcome, outcomes
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import load_cohort
 from scripts.data.gate.admission import admit, left_out_lines, verdict_lines
@@ -112,11 +114,36 @@ class AdmittedVolumes:
             logger.warning("%s", message)
 
 
+@dataclass(frozen=True)
+class _AdmitJob:
+    """Reads one volume after the other; what is no good volume comes back as the reason why."""
+
+    output_dir: Path
+    modality: Modality
+
+    def start(self) -> Callable[[Any], tuple[str, tuple[str, ...]] | BundleError]:
+        return self._admitted
+
+    def _admitted(self, item: tuple[str, Path]) -> tuple[str, tuple[str, ...]] | BundleError:
+        """The file to segment, and what the user should know of the volume."""
+        case, path = item
+        try:
+            volume, image = admit(path, modality=self.modality), path
+        except BundleError as error:
+            if stops_every_case(error):
+                raise
+            return error
+        if not is_plain_nifti(path):
+            image = self.output_dir / "images" / f"{case}.nii.gz"
+            write_nifti(image, volume.array, volume.affine)
+        return str(image), volume.remarks
+
+
 def admit_volumes(
     volumes: Mapping[str, Path],
     output_dir: str | Path,
     modality: Modality = AS_CT,
-    each: Callable[[Sequence[str]], Iterable[str]] = iter,
+    each: Callable[[Iterable[Outcome]], Iterable[Outcome]] = iter,
 ) -> AdmittedVolumes:
     """Read every volume through the gate; what is no plain NIfTI is converted to `output_dir/images/ID.nii.gz`.
 
@@ -131,23 +158,20 @@ def admit_volumes(
     Raises:
         BundleError: a conversion cannot be written.
     """
-    admitted = AdmittedVolumes([], {}, {})
-    for case in each(list(volumes)):
-        path = volumes[case]
-        try:
-            volume, image = admit(path, modality=modality), path
-        except BundleError as error:
-            if stops_every_case(error):
-                raise
-            admitted.left_out[case] = error
-            continue
-        if not is_plain_nifti(path):
-            image = Path(output_dir) / "images" / f"{case}.nii.gz"
-            write_nifti(image, volume.array, volume.affine)
-        admitted.items.append({"image": str(image), "case": case})
-        if volume.remarks:
-            admitted.warnings[case] = volume.remarks
-    return admitted
+    found: dict[str, Any] = {}
+    job = _AdmitJob(Path(output_dir), modality)
+    with closing(outcomes(job, {case: (case, file) for case, file in volumes.items()})) as read:
+        for outcome in each(read):
+            if outcome.error is not None:
+                raise outcome.error
+            found[outcome.case] = outcome.value
+    left_out = {case: found[case] for case in volumes if isinstance(found[case], BundleError)}
+    good = {case: found[case] for case in volumes if case not in left_out}
+    return AdmittedVolumes(
+        items=[{"image": image, "case": case} for case, (image, _) in good.items()],
+        warnings={case: remarks for case, (_, remarks) in good.items() if remarks},
+        left_out=left_out,
+    )
 
 
 def inference_items(

@@ -119,7 +119,7 @@ def test_split_is_even_and_spares_the_support(folder):
 def test_second_run_writes_nothing_and_reads_no_source(folder, monkeypatch):
     before = modification_times(prepare(folder))
     written = (folder / "out" / "cohort.json").stat().st_mtime_ns
-    monkeypatch.setattr(scripts.data.prepare_cohort, "admit", pytest.fail)
+    monkeypatch.setattr(scripts.data.cache_cohort, "admit", pytest.fail)
     monkeypatch.setattr("scripts.data.volume_cache.fingerprint", pytest.fail)
     cohort = prepare(folder)
     assert modification_times(cohort) == before

@@ -1,5 +1,7 @@
 """The self-check on files with hand-made reference segmentations: what is wrong in a result must show."""
 
+import json
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -211,6 +213,13 @@ def test_what_changed_is_checked_again(cohort, tmp_path):
     write_nifti(WorkFolder(tmp_path).network.label("case_2"), organs(), LAS)
     assert stage(cohort, tmp_path).run() == ["case_2"]
     assert stage(cohort, tmp_path, rule=TrustRule(least_dice=0.4)).run() == list(OTHERS)
+
+
+def test_what_a_case_depends_on_is_no_longer_in_a_larger_cohort(cohort, tmp_path):
+    of_two = json.dumps(stage(cohort, tmp_path).inputs("case_1"))
+    (tmp_path / "results" / "case_2.nii.gz").unlink()
+    of_one = json.dumps(stage(cohort, tmp_path).inputs("case_1"))
+    assert len(of_one) == len(of_two) and of_one != of_two
 
 
 def test_cases_without_a_result_are_none(cohort, tmp_path):

@@ -1,5 +1,6 @@
 """The network's probabilities and the atlases' of a case, on grids that differ, weighed by worth."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -67,6 +68,10 @@ def stage(tmp_path):
     return EnsembleStage(cohort, network.path, atlases.path, labels.path, tmp_path / "checks")
 
 
+def folders_of(tmp_path):
+    return [tmp_path / name for name in ("network", "propagation", "labels", "checks")]
+
+
 def joined(tmp_path, case):
     return read_probabilities(PropagationFolder(tmp_path / "network" / "propagation").probabilities(case))
 
@@ -123,6 +128,13 @@ def test_another_network_is_joined_again_and_nothing_else(tmp_path, stage):
     stage.run()
     keep(tmp_path / "network", "case_2", 2 * logits())
     assert stage.run() == ["case_2"]
+
+
+def test_what_a_case_depends_on_is_no_longer_in_a_larger_cohort(tmp_path, stage):
+    of_six = json.dumps(stage.inputs("case_1"))
+    (tmp_path / "checks" / "case_2.json").unlink()
+    of_five = json.dumps(type(stage)(stage.cohort, *folders_of(tmp_path)).inputs("case_1"))
+    assert len(of_five) == len(of_six) and of_five != of_six
 
 
 def test_the_network_s_probabilities_are_kept_and_the_item_is_left(tmp_path):

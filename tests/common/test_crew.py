@@ -1,0 +1,138 @@
+"""Cases that others work on: the same files, errors and progress as where one process does all."""
+
+import pickle
+
+import pytest
+
+from scripts.common.case_stage import CASES, CaseStage, listening
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json
+from scripts.common.made_of import content_of
+from scripts.common.sharing.crew import crew_at_work, outcome_of, outcomes, present_crew
+
+NUMBERS = {"a": 1, "b": 2, "c": 3}
+
+
+class Sharing(CaseStage):
+    """Writes each case's number by the sum of all, which `survey` finds; `bad` cases fail."""
+
+    name = "sharing"
+
+    def __init__(self, folder, numbers=NUMBERS, bad=()):
+        self.folder, self.numbers, self.bad, self.made = folder, numbers, bad, []
+
+    def cases(self):
+        return sorted(self.numbers)
+
+    def inputs(self, case):
+        return [self.numbers[case], sum(self.numbers.values())]
+
+    def record(self, case):
+        return self.folder / f"{case}.json"
+
+    def surveyed(self):
+        return self.cases()
+
+    def survey(self, case):
+        return self.numbers[case]
+
+    def summarise(self, surveys):
+        self.total = sum(surveys[case] for case in sorted(surveys))
+
+    def context_of(self, case):
+        return self.total
+
+    def make(self, case):
+        if case in self.bad:
+            raise BundleError("no more")
+        self.made.append(case)
+        file = self.folder / f"{case}.txt"
+        file.write_text(f"{self.numbers[case]}/{self.context}", encoding="utf-8")
+        return {"case": case}, [file]
+
+
+class SharingJob:
+    """The same stage, made elsewhere."""
+
+    def __init__(self, *arguments):
+        self.arguments = arguments
+
+    def start(self):
+        stage = Sharing(*self.arguments)
+        stage.prepare()
+        return stage.do
+
+
+class BackwardsCrew:
+    """Works on the last case first, on copies as another process gets them."""
+
+    def __init__(self):
+        self.jobs = []
+
+    def work(self, job, items):
+        self.jobs.append(list(items))
+        work = pickle.loads(pickle.dumps(job)).start()
+        for case, item in reversed(items.items()):
+            yield pickle.loads(pickle.dumps(outcome_of(work, case, pickle.loads(pickle.dumps(item)))))
+
+
+def shared(folder, *arguments):
+    stage, crew = Sharing(folder, *arguments), BackwardsCrew()
+    stage.job = SharingJob(folder, *arguments)
+    return stage, crew
+
+
+def test_a_crew_makes_what_one_process_makes(tmp_path):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    assert Sharing(tmp_path / "here").run() == ["a", "b", "c"]
+    stage, crew = shared(tmp_path / "there")
+    with crew_at_work(crew):
+        assert stage.run() == ["a", "b", "c"]
+    assert stage.made == [] and crew.jobs == [["a", "b", "c"]] * 2, "surveyed, then made, by the crew alone"
+    for case in NUMBERS:
+        assert (tmp_path / "there" / f"{case}.txt").read_text(encoding="utf-8") == f"{NUMBERS[case]}/6"
+        here, there = (tmp_path / name / f"{case}.json" for name in ("here", "there"))
+        assert content_of(here) == content_of(there) and read_json(here)["inputs"] == read_json(there)["inputs"]
+        assert read_json(here)["files"] == read_json(there)["files"]
+
+
+def test_only_what_is_left_is_given_to_the_crew(tmp_path):
+    Sharing(tmp_path).run()
+    (tmp_path / "b.txt").unlink()
+    stage, crew = shared(tmp_path)
+    with crew_at_work(crew):
+        assert stage.run() == ["b"]
+    assert stage.made == ["b"] and crew.jobs == [["a", "b", "c"]], "a single case is made here"
+
+
+def test_progress_is_that_of_the_whole(tmp_path):
+    stage, crew = shared(tmp_path)
+    told = []
+    with crew_at_work(crew), listening(lambda *step: told.append(step)):
+        stage.run()
+    assert told == [(CASES, done, 3) for done in (0, 1, 2, 3)]
+
+
+def test_failures_are_told_in_the_order_of_the_cases(tmp_path):
+    stage, crew = shared(tmp_path, NUMBERS, ("a", "c"))
+    with crew_at_work(crew), pytest.raises(BundleError) as caught:
+        stage.run()
+    assert caught.value.problem == "2 of 3 cases failed, the others are done"
+    assert str(caught.value.found).split() == ["a:", "no", "more", "c:", "no", "more"]
+    assert (tmp_path / "b.json").exists()
+
+
+def test_where_the_first_three_fail_the_crew_stops(tmp_path):
+    numbers = dict.fromkeys("abcde", 1)
+    stage, crew = shared(tmp_path, numbers, tuple(numbers))
+    with crew_at_work(crew), pytest.raises(BundleError, match="case c"):
+        stage.run()
+
+
+def test_a_crew_is_there_as_long_as_the_block(tmp_path):
+    crew = BackwardsCrew()
+    with crew_at_work(crew):
+        assert present_crew() is crew
+        assert [one.case for one in outcomes(SharingJob(tmp_path), {})] == [] and crew.jobs == []
+    assert present_crew() is None
