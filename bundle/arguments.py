@@ -33,18 +33,8 @@ EXAMPLES = {
     "demo": "--output demo",
     "benchmark": "default --dataset abdomen_ct --output runs",
 }
-BENCHMARKS = (
-    "paper",
-    "default",
-    "networks",
-    "ablation",
-    "rivals",
-    "limits",
-    "orientation",
-    "speed",
-    "cohort-size",
-    "pages",
-)
+BENCHMARKS = ("paper", "default", "networks", "ablation", "rivals", "orientation")
+COSTS = ("limits", "speed", "cohort-size")  # benchmarks of time and memory
 
 
 def command_parser(program: str = CHECKOUT) -> argparse.ArgumentParser:
@@ -166,8 +156,7 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False,
     method.add_argument(
         "--bounded-labels",
         action="store_true",
-        help="mode paper: a wrong point floods less, as classes end where the body does and at a multiple of their "
-        "volume in the support",
+        help="mode paper: classes end where the body does and at a multiple of their volume in the support",
     )
     _add_machine(method)
     method.add_argument("--weights", help=f"a shipped set ({', '.join(shipped_weights())}), or a folder of weights")
@@ -310,11 +299,11 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_benchmark_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", choices=BENCHMARKS, help="`pages` measures nothing: it writes the pages again")
-    places = _group(parser, "input and output", "--dataset abdomen_ct --output runs/mine")
-    places.add_argument(
-        "--dataset", type=Path, help="folder with dataset.json; needed but for `pages` and `cohort-size`"
+    parser.add_argument(
+        "name", choices=(*BENCHMARKS, *COSTS, "pages"), help="`pages` measures nothing: it writes pages"
     )
+    places = _group(parser, "input and output", "--dataset abdomen_ct --output runs/mine")
+    places.add_argument("--dataset", type=Path, help="folder with dataset.json; not for `pages` and `cohort-size`")
     places.add_argument("--output", type=Path, help="work directory; default runs/paper_DATASET or default_DATASET")
     places.add_argument("--docs", type=Path, default=Path("docs"), help="folder of results.md and benchmarks/")
     places.add_argument("--cases", type=int, nargs="+", help="cohort-size: numbers of cases; default 100 1000 10000")

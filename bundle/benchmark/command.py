@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bundle.benchmark.measure import ablation, cohort_size, default, limits, networks, orientation, paper, speed
+from bundle.benchmark.cost import cohort_size, limits, speed
+from bundle.benchmark.measure import ablation, default, networks, orientation, paper
 from bundle.benchmark.measure.machine import made
 from bundle.benchmark.measure.runs import Bench, open_bench
 from bundle.benchmark.release.shipping import ship_embedding, ship_prnets, ship_segmentation

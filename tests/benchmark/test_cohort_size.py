@@ -1,6 +1,6 @@
 import pytest
 
-from bundle.benchmark.measure import cohort_size as module
+from bundle.benchmark.cost import cohort_size as module
 
 
 def test_growth_is_1_where_time_is_linear_and_2_where_it_is_square():

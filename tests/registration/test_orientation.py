@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bundle.benchmark.measure.limits import cached
+from bundle.benchmark.cost.limits import cached
 from bundle.datasets.dataset import read_dataset
 from bundle.pipeline.configs import BUNDLE_ROOT
 from scripts.data.cached_volume import CachedVolume

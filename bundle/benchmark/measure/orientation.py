@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from bundle.benchmark.measure.limits import cached
+from bundle.benchmark.cost.limits import cached
 from bundle.benchmark.results import HEAD, result_line
 from bundle.datasets.dataset import Dataset
 from bundle.pipeline.configs import BUNDLE_ROOT

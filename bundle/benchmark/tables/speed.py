@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bundle.benchmark.measure.speed import ON_OWN_GRID, PART_OF, SPEED, SPEED_BEFORE
+from bundle.benchmark.cost.speed import ON_OWN_GRID, PART_OF, SPEED, SPEED_BEFORE
 from bundle.benchmark.results import Results
 from bundle.benchmark.tables import captions
 from bundle.benchmark.tables.markdown import NOTHING, table

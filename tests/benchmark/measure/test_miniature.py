@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from bundle.benchmark.command import keep
-from bundle.benchmark.measure import ablation, default, limits, networks, orientation, paper, speed
+from bundle.benchmark.cost import limits, speed
+from bundle.benchmark.measure import ablation, default, networks, orientation, paper
 from bundle.benchmark.measure.runs import open_bench
 from bundle.benchmark.results import EVERYTHING, read_results
 from bundle.datasets.dataset import read_dataset

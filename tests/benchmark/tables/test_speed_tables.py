@@ -1,4 +1,4 @@
-from bundle.benchmark.measure.speed import ON_OWN_GRID, SPEED, SPEED_BEFORE
+from bundle.benchmark.cost.speed import ON_OWN_GRID, SPEED, SPEED_BEFORE
 from bundle.benchmark.results import Results, result_line
 from bundle.benchmark.tables.pages import pages
 from bundle.benchmark.tables.reached import speed
