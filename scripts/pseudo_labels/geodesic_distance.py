@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch.nn.functional import pad
 
 from scripts.common.errors import BundleError
+from scripts.common.sharing.one_thread import one_thread
 
 EPSILON = 1e-5
 DEFAULT_TOLERANCE = 1e-5
@@ -118,24 +118,13 @@ def _plane_sweeps(
     distance = torch.full(seeds.shape, torch.inf, device=image.device).masked_fill_(seeds, 0.0)
     limit = torch.inf if truncation is None else truncation
     quiet = 0
-    with _one_thread():
+    with one_thread():  # a plane is too little work for more, and waiting for each other costs far more
         for step in range(3 * max_iterations):
             before, distance = distance, swept_axes[step % 3].sweep(distance)
             quiet = 0 if _changed(before, distance, limit, tolerance) else quiet + 1
             if quiet == 3:
                 break
     return distance
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep torch's CPU threads out: a plane is too little work for them, and waiting for each other costs far more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _changed(before: torch.Tensor, after: torch.Tensor, limit: float, tolerance: float) -> bool:
