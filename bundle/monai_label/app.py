@@ -24,7 +24,7 @@ from bundle.monai_label.studies.mirror import MirroredDatastore
 from bundle.monai_label.studies.pacs import Pacs
 from bundle.monai_label.studies.reloading import ReloadingDatastore
 from bundle.monai_label.trained_network import TrainedNetwork
-from bundle.monai_label.training import OneShotTraining, is_training
+from bundle.monai_label.training import OneShotTraining
 from bundle.pipeline.configs import BUNDLE_ROOT
 
 
@@ -52,7 +52,7 @@ class OneShotApp(MONAILabelApp):
         """A folder of NIfTI as it is; other formats and a DICOMweb server by a mirror in the app's folder."""
         mirror = self.work / "studies" / sha256(self.studies.encode()).hexdigest()[:12]
         if self.studies.startswith(DICOMWEB):
-            return DicomwebDatastore(mirror, Pacs(self.studies, mirror / "series"), is_training)
+            return DicomwebDatastore(mirror, Pacs(self.studies, mirror / "series"), self.training.is_at_work)
         if all_nifti(Path(self.studies)):
             return ReloadingDatastore(self.studies, extensions=("*.nii.gz", "*.nii"), auto_reload=True)
         return MirroredDatastore(mirror, FolderSource(Path(self.studies), mirror / "series"))

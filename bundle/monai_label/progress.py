@@ -77,7 +77,9 @@ def left_over(run: Path, progress: Mapping[str, Any] | None, given_back: bool) -
         progress: see `read_progress`.
         given_back: whether the studies have what the last training made.
     """
-    if progress is None or (progress["state"] == FINISHED and given_back):
+    if progress is None:
+        return None if given_back else "An earlier training was interrupted before its first stage. Press Train."
+    if progress["state"] == FINISHED and given_back:
         return None
     where = stage_in_words(progress)
     try:

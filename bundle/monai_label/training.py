@@ -15,7 +15,7 @@ from bundle.datasets.links import link_images
 from bundle.folder_lock import only_command_in
 from bundle.monai_label.answers import present_names
 from bundle.monai_label.commands import command_line, is_small, run_command
-from bundle.monai_label.names import SHOWN, TAG, TRAINED
+from bundle.monai_label.names import OURS, SHOWN, TAG, TRAINED
 from bundle.monai_label.progress import is_done, left_over, read_progress, train_stats
 from bundle.monai_label.results import Handed, RoundLabels
 from bundle.monai_label.studies.reloading import ReloadingDatastore
@@ -69,6 +69,16 @@ class OneShotTraining(TrainTask):
     def handed(self) -> Handed | None:
         """What the studies have now."""
         return Handed.read(self._handed)
+
+    def is_at_work(self) -> bool:
+        """Whether a training runs, of this server or one that outlived its own."""
+        if is_training():
+            return True
+        try:
+            with only_command_in(self.work.path):
+                return False
+        except BundleError:
+            return True
 
     def left_over(self) -> str | None:
         """A sentence on a training that was interrupted; None while one is at work, or where none was."""
@@ -186,9 +196,6 @@ class OneShotTraining(TrainTask):
                 datastore.hand_out(file.stem, file)
             except BundleError as error:
                 print(f"{file.stem} is not stored: {' '.join(str(error).split())}", flush=True)
-
-
-OURS = "predicted_dice"  # what a label of ours says, and no other
 
 
 def is_training() -> bool:

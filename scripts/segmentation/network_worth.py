@@ -87,8 +87,9 @@ def worth_in_case(case: ClassAgreement, worth: float) -> float:
 def class_shares(cases: Mapping[str, ClassAgreement], settings: WorthSettings) -> dict[str, float]:
     """Case -> weight of the network's probabilities of one class; the labels' have the rest.
 
-    The network's worth is compared with the labels', in all cases together and in this one: the lower part counts. A
-    class without any good label gives the network nothing to be measured by, and no weight.
+    The network's worth is compared with the labels', in all cases together and in this one: the lower part counts.
+    Labels that are worth nothing give the network nothing to be measured by, and no weight; poor ones measure it
+    poorly, but there is little to lose.
 
     Args:
         cases: case -> how good its label is and how far the network agrees.

@@ -25,8 +25,6 @@ def test_each_step_is_measured_at_each_count(tmp_path, monkeypatch):
     monkeypatch.setattr("bundle.datasets.small_volumes.PATIENTS", 1)
     lines = list(module.measure(tmp_path, (2, 3), transferred=0))
     steps = [(line["step"], line["cases"]) for line in lines if line["what"] == "step"]
-    assert steps == [
-        (step, count) for count in (2, 3) for step in (module.CACHE, module.AGAIN, module.REPORT, module.REPORT_AGAIN)
-    ]
+    assert steps == [(step, count) for count in (2, 3) for step in (module.CACHE, module.AGAIN)]
     assert all(line["peak_memory_mb"] > 0 and line["cpu_seconds"] >= 0 for line in lines if line["what"] == "step")
     assert {line["step"] for line in lines if line["what"] == "growth"} == {step for step, _ in steps}

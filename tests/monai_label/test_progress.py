@@ -62,7 +62,7 @@ def test_which_stages_have_ended(progress):
 
 def test_an_interrupted_training_is_told_with_what_to_do(progress, tmp_path):
     run = tmp_path / "run"
-    assert left_over(run, None, False) is None and left_over(run, progress(3), True) is None
+    assert left_over(run, None, True) is None and left_over(run, progress(3), True) is None
     for stopped in (False, True):
         sentence = left_over(run, progress(1, (1, 4), stopped), False)
         assert sentence == (
@@ -72,6 +72,8 @@ def test_an_interrupted_training_is_told_with_what_to_do(progress, tmp_path):
 
 
 def test_a_training_killed_after_its_last_stage_is_told(progress, tmp_path):
+    told = "An earlier training was interrupted before its first stage. Press Train."
+    assert left_over(tmp_path / "run", None, False) == told
     assert left_over(tmp_path / "run", progress(3), False) == (
         "An earlier training was interrupted while it gave its labels back. Press Train: it does so again."
     )

@@ -73,12 +73,6 @@ def test_top_level_holds_only_the_agreed_names():
     assert {file.parts[0] for file in repository_files()} - TOP_LEVEL == set()
 
 
-def test_no_file_is_a_link():
-    """A link leads out of the checkout, or nowhere on another machine."""
-    listed = subprocess.run(["git", "ls-files", "--stage"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    assert [line for line in listed.splitlines() if line.startswith("120000 ")] == []
-
-
 def test_no_file_is_larger_than_25_mb():
     large = [str(file) for file in repository_files() if (ROOT / file).stat().st_size > LARGEST_FILE_BYTES]
     assert large == []

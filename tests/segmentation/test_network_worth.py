@@ -64,6 +64,14 @@ def test_the_shares_of_a_cohort():
     assert shares["case_4"]["spleen"] == 0.0
 
 
+def test_poor_labels_measure_the_network_poorly():
+    settings = WorthSettings(network_share=0.4, least_worth=0.5, full_worth=0.75, worth_doubt=0.25)
+    poor = {f"case_{n}": ClassAgreement(0.2, 0.05) for n in range(20)}
+    assert network_worth(poor.values(), 0.25) == pytest.approx(0.2 / 1.05)
+    assert class_shares(poor, settings)["case_0"] == 0.4, "as good as labels that are worth little"
+    assert class_shares({"case": ClassAgreement(0.2, 0.05)}, settings) == {"case": 0.0}, "one case is no evidence"
+
+
 def test_without_any_label_nothing_speaks_for_the_network():
     assert class_shares({"case": ClassAgreement(0.0, 0.0)}, SETTINGS) == {"case": 0.0}
 

@@ -51,6 +51,7 @@ def measure(
 
 
 def _measured(output: Path, count: int, transfers: bool, seed: int) -> Iterator[dict[str, Any]]:
+    output = output / "cohort_size"  # what is removed below is ours
     images, scribbles = write_small_volumes(output / f"volumes_{count}", count, seed)
     work = output / f"run_{count}"
     shutil.rmtree(work, ignore_errors=True)
@@ -73,9 +74,10 @@ def _measured(output: Path, count: int, transfers: bool, seed: int) -> Iterator[
         Pipeline(settings)
 
     steps: list[tuple[str, Callable[[], Any]]] = [(CACHE, prepared), (AGAIN, prepared)]
-    if transfers:
+    if transfers:  # without labels there is nothing to report
         steps += [(name, lambda: Pipeline(settings).propagate()) for name in (TRANSFER, NOTHING_LEFT)]
-    for step, action in [*steps, (REPORT, reported), (REPORT_AGAIN, reported)]:
+        steps += [(REPORT, reported), (REPORT_AGAIN, reported)]
+    for step, action in steps:
         yield _step(step, count, action, work)
 
 

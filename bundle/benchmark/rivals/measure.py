@@ -1,6 +1,7 @@
 """`benchmark rivals`: what other packages' registration reaches from the support's true label map, and ours beside it.
 
-Every rival gets more than we get: the true label map in place of strokes. Labels of test volumes score, nothing else.
+Every rival gets the true label map in place of strokes, and single pairs: ours has the unlabelled volumes' embedding
+and the other test volumes as atlases. Labels of test volumes score, nothing else.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ def speed_section(results: Results) -> str:
     columns = [(line, results.get(SPEED_BEFORE, line["name"])) for line in lines]
     steps = list(dict.fromkeys(step for line in lines for step in line["steps"]))
     rows = [[step, *(_change(now, old, step) for now, old in columns)] for step in steps]
-    for words, value in (("together", _total_s), ("peak memory GB", _peak_gb)):
-        rows.append([words, *(_arrow(None if old is None else value(old), value(now)) for now, old in columns)])
+    for total, value in (("together", _total_s), ("peak memory GB", _peak_gb)):
+        rows.append([total, *(_arrow(None if old is None else value(old), value(now)) for now, old in columns)])
     return "\n\n".join(["## Speed of one case", words, table(["step", *(line["name"] for line in lines)], rows)])
 
 

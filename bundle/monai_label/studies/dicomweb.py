@@ -16,7 +16,7 @@ from bundle.dicom.facts import BY_USER, ClassFacts, maker
 from bundle.dicom.segmentation import segmentation
 from bundle.dicom.source import read_source
 from bundle.dicom.terms import anatomy_of
-from bundle.monai_label.names import SUBMITTED
+from bundle.monai_label.names import OBJECT, SUBMITTED
 from bundle.monai_label.studies.mirror import MirroredDatastore
 from bundle.monai_label.studies.pacs import Pacs
 from bundle.monai_label.submissions import names_of_values
@@ -27,7 +27,6 @@ from scripts.data.volume_io import Volume, peek_grid, read_labels
 
 logger = logging.getLogger(__name__)
 
-OBJECT = "SOPInstanceUID"  # in a label's info: the segmentation on the server that it is
 SUBMITTED_HERE = "Submitted in MONAI Label"
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from monailabel.datastore.local import DataModel, ImageLabelModel
 
+from bundle.monai_label.names import OBJECT, OURS
 from bundle.monai_label.studies.reloading import ReloadingDatastore
 from scripts.common.files import remove_file, write_nifti
 from scripts.data.volume_io import read_volume
@@ -45,7 +46,7 @@ class MirroredDatastore(ReloadingDatastore):
 
     def __init__(self, folder: Path, source: Source, in_use: Callable[[], bool] = lambda: False) -> None:
         self.source, self.folder, self.in_use = source, folder, in_use
-        self._converting = RLock()
+        self._converting, self._told = RLock(), set[str]()
         super().__init__(str(folder), extensions=(f"*{SUFFIX}",), auto_reload=False)
 
     def list_images(self) -> list[str]:
@@ -84,11 +85,22 @@ class MirroredDatastore(ReloadingDatastore):
         return self.folder / f"{study}{SUFFIX}"
 
     def renew(self, study: str) -> None:
-        """Forget all of a study that has grown. What was fetched goes last: by it one sees that the study has grown."""
+        """Forget all of a study that has grown, unless a label of it lies nowhere else.
+
+        What was fetched goes last: by it one sees that the study has grown.
+        """
         with self._converting:
-            if self.in_use() or not self.source.has_grown(study):
+            if not self.source.has_grown(study) or self.in_use():
                 return
-            for tag in self.get_labels_by_image_id(study):
+            tags = list(self.get_labels_by_image_id(study))
+            alone = [tag for tag in tags if not {OURS, OBJECT} & set(self.get_label_info(study, tag))]
+            if alone:
+                if study not in self._told:
+                    words = f"{study}: there is more of it now; it is fetched again once its labels are removed"
+                    print(f"{words} ({', '.join(alone)})", flush=True)
+                self._told.add(study)
+                return
+            for tag in tags:
                 self.remove_label(study, tag)
             remove_file(self._file(study))
             self.source.forget(study)

@@ -20,7 +20,7 @@ from requests_toolbelt import StreamingIterator
 
 from bundle.monai_label.studies.address import STAGE, no_answer
 from scripts.common.errors import BundleError
-from scripts.common.files import atomic_folder, atomic_path, remove_tree
+from scripts.common.files import atomic_folder, atomic_path, read_json, remove_tree, write_json
 from scripts.data.reading.grid_limits import MINIMUM_VOXELS
 
 UID = r"[0-9][0-9.]{0,63}"  # what it names becomes a folder of ours
@@ -69,7 +69,6 @@ class Pacs:
         self._client = DICOMwebClient(url=url, session=self._session, chunk_size=PIECE_BYTES)
         self._found: tuple[float, dict[str, dict[str, Any]]] | None = None
         self._images: dict[str, int] = {}  # series -> how many the server says it has, where it says so
-        self._fetched_of: dict[str, int] = {}  # the same when it was fetched: some servers count what they do not send
 
     def studies(self) -> Mapping[str, Mapping[str, Any]]:
         """Series instance UID -> what viewers show, of each CT or MR series with enough slices.
@@ -103,7 +102,7 @@ class Pacs:
             with atomic_folder(place) as growing:
                 for number, image in enumerate(self._each_image(of_study, study)):
                     image.save_as(growing / f"{number:05d}.dcm", enforce_file_format=True)
-            self._fetched_of[study] = images
+            write_json(self._count(study), images)
         return place
 
     def has_grown(self, study: str) -> bool:
@@ -113,11 +112,17 @@ class Pacs:
             return False
         with suppress(BundleError):  # what was fetched serves where the server does not answer
             self.studies()
-        return self._images.get(study, 0) > max(self._fetched_of.get(study, 0), sum(1 for _ in place.iterdir()))
+        count = self._count(study)
+        counted = int(read_json(count)) if count.exists() else 0
+        return self._images.get(study, 0) > max(counted, sum(1 for _ in place.iterdir()))
 
     def forget(self, study: str) -> None:
         """Remove what was fetched of a series."""
         remove_tree(self.folder / study)
+
+    def _count(self, study: str) -> Path:
+        """How many images the server counted when the series was fetched: some servers count what they do not send."""
+        return self.folder / f"{study}.count.json"
 
     def segmentations(self) -> list[Dataset]:
         """Headers of all segmentations (SEG) on the server."""

@@ -27,6 +27,7 @@ def measured(*lines):
 def test_every_step_stands_beside_what_it_took_before():
     text = speed_section(measured(BEFORE, NOW))
     assert f"| step | {NAME} |" in text
+    assert "benchmark speed" in text and "Before the arrow" in text
     assert "| first round | 4.0 → 2.0 |" in text and "| masks | 6.0 → 3.0 |" in text
 
 

@@ -12,7 +12,7 @@ pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of
 from bundle.dicom.facts import Maker
 from bundle.dicom.segmentation import segmentation
 from bundle.dicom.source import read_source
-from bundle.monai_label.names import SUBMITTED, TAG
+from bundle.monai_label.names import OURS, SUBMITTED, TAG
 from bundle.monai_label.studies import pacs as pacs_module
 from bundle.monai_label.studies.dicomweb import DicomwebDatastore
 from bundle.monai_label.studies.mirror import MirroredDatastore
@@ -56,12 +56,28 @@ def test_a_study_that_has_grown_is_converted_again_without_labels(tmp_path, caps
     label = tmp_path / "label.nii.gz"
     nib.save(nib.Nifti1Image(np.zeros((8, 8, 9), np.uint8), np.eye(4)), label)
     assert nib.load(datastore.get_image_uri("study")).shape == (8, 8, 9)
-    datastore.save_label("study", str(label), TAG, {})
+    datastore.save_label("study", str(label), TAG, {OURS: {}})
     assert set(datastore.get_labels_by_image_id("study")) == {TAG} and capsys.readouterr().out == ""
     source.slices = 12
     assert nib.load(datastore.get_image_uri("study")).shape == (8, 8, 12)
     assert datastore.get_labels_by_image_id("study") == {}
     assert capsys.readouterr().out == "study: there is more of it now, so it is fetched again, without labels\n"
+
+
+def test_a_label_that_lies_nowhere_else_keeps_its_study(tmp_path, capsys):
+    source = Receiving(tmp_path, 9)
+    datastore = MirroredDatastore(tmp_path / "mirror", source)
+    label = tmp_path / "label.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros((8, 8, 9), np.uint8), np.eye(4)), label)
+    datastore.get_image_uri("study")
+    datastore.save_label("study", str(label), TAG, {OURS: {}})
+    datastore.save_label("study", str(label), "reader2", {})
+    source.slices = 12
+    for _ in range(2):
+        assert nib.load(datastore.get_image_uri("study")).shape == (8, 8, 9)
+    assert set(datastore.get_labels_by_image_id("study")) == {TAG, "reader2"}
+    told = "study: there is more of it now; it is fetched again once its labels are removed (reader2)\n"
+    assert capsys.readouterr().out == told, "once"
 
 
 def test_a_study_stays_as_it_is_while_a_training_reads_it(tmp_path):

@@ -16,6 +16,7 @@ from bundle.monai_label.launch import checked_studies
 from bundle.monai_label.studies import pacs as pacs_module
 from bundle.monai_label.studies.pacs import Pacs, one_server_session
 from scripts.common.errors import BundleError
+from scripts.common.files import write_json
 
 CT = "1.2.3.4"
 
@@ -97,6 +98,15 @@ def test_a_series_has_grown_if_the_server_has_more_than_was_fetched(answering, t
     assert pacs.has_grown(CT) is grown
     pacs.forget(CT)
     assert not (tmp_path / CT).exists() and not pacs.has_grown(CT)
+
+
+@pytest.mark.parametrize(("counted", "grown"), [(20, True), (21, False)])
+def test_what_a_server_counts_and_does_not_send_is_remembered_on_disk(answering, tmp_path, counted, grown):
+    url, _ = answering(content=json.dumps([row(CT, 21)]).encode())
+    (tmp_path / CT).mkdir()
+    (tmp_path / CT / "00000.dcm").touch()
+    write_json(tmp_path / f"{CT}.count.json", counted)
+    assert Pacs(url, tmp_path).has_grown(CT) is grown, "by another process"
 
 
 def test_what_was_fetched_serves_where_the_server_does_not_answer(answering, tmp_path):
