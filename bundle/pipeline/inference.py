@@ -173,18 +173,23 @@ def label_items(
         made_of: case -> fingerprint for its record.
 
     Raises:
-        BundleError: a volume cannot be labelled; the others that were begun are.
+        BundleError: a volume cannot be labelled; by workers the others are, unless memory or the disk is to blame.
     """
     if present_crew() is None or len(items) == 1:
         run(names, {**overrides, "dataset#data": list(items), "made_of": made_of})
         return
     own = {item["case"]: {"dataset#data": [item], "made_of": {item["case"]: made_of[item["case"]]}} for item in items}
     advance(CASES, 0, len(items))
+    failed: list[BundleError] = []
     with closing(outcomes(_LabelJob(run, tuple(names), overrides), own)) as labelled:
         for done, outcome in enumerate(labelled, start=1):
             if outcome.error is not None:
-                raise outcome.error
+                if outcome.stops_all:
+                    raise outcome.error
+                failed.append(outcome.error)
             advance(CASES, done, len(items))
+    if failed:
+        raise failed[0]
 
 
 def network_labels(model: Path, output: Path, with_probabilities: bool, settings: Any) -> NetworkLabels:

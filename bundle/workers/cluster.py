@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import time
+from asyncio import TimeoutError as AsyncTimeoutError  # of Python 3.10 another one than the built-in
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +21,9 @@ from distributed import Client, Future, KilledWorker, LocalCluster, wait
 
 from bundle.version import bundle_version
 from bundle.workers.capacity import GIB
-from bundle.workers.in_worker import Order, Report, Said, forget, work_on
+from bundle.workers.in_worker import Order, Report, Said, forget, work_on, works_for
 from scripts.common.errors import BundleError
-from scripts.common.sharing.crew import Job, Outcome
+from scripts.common.sharing.crew import Job, LostWorkersError, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +32,7 @@ MOST_KILLS = 3
 TASK_S, MOST_CASES = 1.0, 64  # quick cases go several at once: a message costs 10 ms
 PATIENCE = "300s"
 WAITS_S = 60.0  # for the first worker of a scheduler
+SILENCE_S, LOOKS_S = 60.0, 2.0  # after which one asks whether workers are there, and whether they have ended
 REMEDY = "more memory for each worker (--worker-memory GIB), or a cohort without this case"
 
 
@@ -63,6 +67,9 @@ class _Shift:
         items: case -> what is known of it.
         left: cases that nobody works on.
         alone: those of them that stopped a worker together with others.
+        suspects: those that stopped workers by themselves, or only waited in one that another case stopped: each is
+            tried once more, at the end, when nothing else is under way.
+        tried: those of them that were.
         running: what is under way.
         pace_s: seconds of the last cases, each.
     """
@@ -70,13 +77,23 @@ class _Shift:
     items: Mapping[str, Any]
     left: deque[str] = field(default_factory=deque)
     alone: deque[str] = field(default_factory=deque)
+    suspects: deque[str] = field(default_factory=deque)
+    tried: set[str] = field(default_factory=set)
     running: dict[Future, list[str]] = field(default_factory=dict)
     pace_s: float = TASK_S
 
     def next_cases(self, places: int) -> list[str]:
-        """Of the next message: one that stopped a worker, or as many as take about a second, fairly shared."""
+        """Of the next message: one that stopped a worker, or as many as take about a second, fairly shared; none while
+        a suspect must wait for others, or is under way."""
+        if any(case in self.tried for cases in self.running.values() for case in cases):
+            return []
         if self.alone:
             return [self.alone.popleft()]
+        if not self.left:
+            if self.running or not self.suspects:
+                return []
+            self.tried.add(self.suspects[0])
+            return [self.suspects.popleft()]
         fair = -(-len(self.left) // places)
         count = max(1, min(MOST_CASES, fair, int(TASK_S / max(self.pace_s, 1e-6))))
         return [self.left.popleft() for _ in range(min(count, len(self.left)))]
@@ -102,16 +119,30 @@ class DaskCrew:
         order = Order(job, uuid4().hex, str(Path.cwd()), bundle_version())
         shift, said = _Shift(items, deque(items)), set[Said]()
         try:
-            while shift.left or shift.alone or shift.running:
+            while shift.left or shift.alone or shift.running or shift.suspects:
                 self._send(client, order, shift)
-                for future in wait(list(shift.running), return_when="FIRST_COMPLETED").done:
+                for future in _done(client, shift):
                     yield from _received(future, shift, said)
+        except (CancelledError, OSError) as error:  # at once, or when it is asked for its workers
+            raise BundleError(
+                "the scheduler is gone", stage=STAGE, expected="one that runs; the same command then continues"
+            ) from error
         finally:
             # Nobody writes into the folder when the command has ended.
             for future in shift.running:
                 future.cancel()
             if shift.running:
+                self._let_end(order.number)
                 self.rest()
+
+    def _let_end(self, number: str) -> None:
+        """Wait for what workers of a scheduler have begun of a job: Dask cannot stop it."""
+        if self._client is None or self._cluster is not None:
+            return
+        with suppress(Exception):  # workers that are gone write nothing
+            while any(self._client.run(works_for, number).values()):
+                logger.info("waiting for workers to end what they have begun")
+                time.sleep(LOOKS_S)
 
     def rest(self) -> None:
         """Stop the workers of this machine, before a training, say; others let go of what they keep."""
@@ -169,28 +200,36 @@ class DaskCrew:
     def _send(self, client: Client, order: Order, shift: _Shift) -> None:
         """One message for each worker: cases that only wait in a worker would seem to have stopped it."""
         places = self.count if self.scheduler is None else max(1, len(client.nthreads()))
-        while len(shift.running) < places and (shift.left or shift.alone):
-            cases = shift.next_cases(places)
+        while len(shift.running) < places and (cases := shift.next_cases(places)):
             future = client.submit(work_on, order, {case: shift.items[case] for case in cases}, pure=False)
             shift.running[future] = cases
+
+
+def _done(client: Client, shift: _Shift) -> Iterable[Future]:
+    """What came back; as long as nothing does, now and then whether there still is a worker."""
+    while True:
+        try:
+            return wait(list(shift.running), timeout=SILENCE_S, return_when="FIRST_COMPLETED").done
+        except AsyncTimeoutError:
+            if not client.nthreads():
+                logger.warning("the scheduler has no worker now; waiting for one")
 
 
 def _received(future: Future, shift: _Shift, said: set[Said]) -> Generator[Outcome]:
     """The outcomes of a message that came back; what stopped its worker goes again, case by case."""
     cases = shift.running.pop(future)
-    if future.status == "cancelled":
-        raise BundleError(
-            "the scheduler is gone", stage=STAGE, expected="one that runs; the same command then continues"
-        )
     try:
         report: Report = future.result()
     except KilledWorker as error:
         if len(cases) > 1:
             shift.alone.extend(cases)
             return
+        if cases[0] not in shift.tried:
+            shift.suspects.append(cases[0])
+            return
         problem = "the case stopped its worker again and again"
         found = f"{error.allowed_failures + 1} workers that ended while they worked on it"
-        failure = BundleError(problem, stage=STAGE, case=cases[0], expected=REMEDY, found=found)
+        failure = LostWorkersError(problem, stage=STAGE, case=cases[0], expected=REMEDY, found=found)
         yield Outcome(cases[0], error=failure)
         return
     for line in report.said:

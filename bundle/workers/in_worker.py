@@ -61,6 +61,7 @@ class Report:
 
 _alone = threading.Lock()  # a worker with several threads works on one case all the same
 _kept: dict[str, Callable[[Any], Any]] = {}  # at most one job's, by its number
+_at_work: set[str] = set()  # the same, while a case is worked on
 
 
 def work_on(order: Order, items: Mapping[str, Any]) -> Report:
@@ -73,7 +74,7 @@ def work_on(order: Order, items: Mapping[str, Any]) -> Report:
         raise BundleError(
             "the workers run another version", stage="workers", expected=order.version, found=bundle_version()
         )
-    with _alone, _recorded() as said:
+    with _alone, _recorded() as said, _working_for(order.number):
         work = _started(order)
         start = time.perf_counter()
         outcomes = [outcome_of(work, case, item) for case, item in items.items()]
@@ -82,6 +83,11 @@ def work_on(order: Order, items: Mapping[str, Any]) -> Report:
                 lines = "".join(traceback.format_exception(outcome.error))
                 said.append(Said(__name__, logging.ERROR, lines.rstrip()))
         return Report(outcomes, said, time.perf_counter() - start)
+
+
+def works_for(number: str) -> bool:
+    """Whether this process works on a case of a job."""
+    return number in _at_work
 
 
 def forget() -> None:
@@ -95,6 +101,15 @@ def _started(order: Order) -> Callable[[Any], Any]:
         os.chdir(order.folder)
         _kept[order.number] = order.job.start()
     return _kept[order.number]
+
+
+@contextmanager
+def _working_for(number: str) -> Iterator[None]:
+    _at_work.add(number)
+    try:
+        yield
+    finally:
+        _at_work.discard(number)
 
 
 class _Recorder(logging.Handler):

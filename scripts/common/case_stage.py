@@ -172,7 +172,7 @@ class CaseStage(ABC):
             yield outcome_of(self.do, case, one)
 
     def _fingerprint(self, case: str) -> str:
-        with blamed(self.name, case):
+        with blamed(self.name, case), one_thread():
             return fingerprint(self.inputs(case))
 
     def _make(self, case: str, inputs: str) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 from scripts.common.case_stage import counted
 from scripts.common.errors import BundleError
 from scripts.common.failures import stops_every_case
-from scripts.common.sharing.crew import outcomes
+from scripts.common.sharing.crew import outcomes, value_or_reason
+from scripts.common.sharing.one_thread import one_thread
 from scripts.data.cohort import STAGE
 from scripts.data.gate.admission import admit
 from scripts.data.volume_cache import CachedCase, VolumeCache
@@ -44,13 +45,14 @@ class _CacheJob:
 
     def _cached(self, item: tuple[str, Path]) -> CachedCase | BundleError:
         name, source = item
-        try:
-            present = find_or_read(self.cache, name, source)
-        except BundleError as error:
-            if stops_every_case(error):
-                raise
-            return error
-        return self.cache.stored(self.cache.described(name, source, present), present)
+        with one_thread():
+            try:
+                present = find_or_read(self.cache, name, source)
+            except BundleError as error:
+                if stops_every_case(error):
+                    raise
+                return error
+            return self.cache.stored(self.cache.described(name, source, present), present)
 
 
 def cache_all(cache: VolumeCache, sources: Mapping[str, Path], support: CachedCase | None) -> CachedSources:
@@ -63,9 +65,7 @@ def cache_all(cache: VolumeCache, sources: Mapping[str, Path], support: CachedCa
     todo = {name: (name, source) for name, source in sorted(sources.items()) if name not in found}
     with closing(outcomes(_CacheJob(cache), todo)) as made:
         for outcome in counted(made, STAGE, len(todo)):
-            if outcome.error is not None:
-                raise outcome.error
-            found[outcome.case] = outcome.value
+            found[outcome.case] = value_or_reason(outcome)
     names = sorted(found)
     good = {name: case for name in names if isinstance(case := found[name], CachedCase)}
     copies = [name for name, case in good.items() if support and case is not support and case.voxels == support.voxels]

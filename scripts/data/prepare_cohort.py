@@ -14,6 +14,7 @@ import numpy as np
 
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json, write_nifti
+from scripts.common.sharing.one_thread import one_thread
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cache_cohort import cache_all, find_or_read
 from scripts.data.case import Case, as_spacing, check_case_names
@@ -121,7 +122,8 @@ def prepare_cohort(
     check_output(cache, sources)
     cached_support = None
     if support_case is not None:
-        cached_support = cache.stored(support_case, present)
+        with one_thread():
+            cached_support = cache.stored(support_case, present)
         del present  # one volume in memory at a time
     found = cache_all(cache, sources, cached_support)
     cached, left_out = found.cases, found.left_out

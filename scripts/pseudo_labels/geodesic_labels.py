@@ -112,7 +112,7 @@ def finer_label(
     coarse = nearest_class(distances)
     doubtful = _at_borders(coarse.label)
     if margin:
-        doubtful |= _at_corners(coarse.second - coarse.nearest < margin)
+        doubtful |= _at_corners((coarse.second - coarse.nearest < margin) & (coarse.nearest < truncation))
     places = [
         np.clip(to_coarse[axis, axis] * np.arange(size) + to_coarse[axis, 3], 0, distances.shape[axis + 1] - 1)
         for axis, size in enumerate(shape)

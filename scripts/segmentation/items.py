@@ -13,7 +13,7 @@ from typing import Any
 from scripts.common.errors import BundleError
 from scripts.common.failures import stops_every_case
 from scripts.common.files import write_nifti
-from scripts.common.sharing.crew import Outcome, outcomes
+from scripts.common.sharing.crew import Outcome, outcomes, value_or_reason
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import load_cohort
 from scripts.data.gate.admission import admit, left_out_lines, verdict_lines
@@ -162,9 +162,7 @@ def admit_volumes(
     job = _AdmitJob(Path(output_dir), modality)
     with closing(outcomes(job, {case: (case, file) for case, file in volumes.items()})) as read:
         for outcome in each(read):
-            if outcome.error is not None:
-                raise outcome.error
-            found[outcome.case] = outcome.value
+            found[outcome.case] = value_or_reason(outcome)
     left_out = {case: found[case] for case in volumes if isinstance(found[case], BundleError)}
     good = {case: found[case] for case in volumes if case not in left_out}
     return AdmittedVolumes(

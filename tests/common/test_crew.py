@@ -3,12 +3,23 @@
 import pickle
 
 import pytest
+import torch
+from threadpoolctl import threadpool_info
 
 from scripts.common.case_stage import CASES, CaseStage, listening
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.common.made_of import content_of
-from scripts.common.sharing.crew import crew_at_work, outcome_of, outcomes, present_crew
+from scripts.common.sharing.crew import (
+    LostWorkersError,
+    Outcome,
+    crew_at_work,
+    outcome_of,
+    outcomes,
+    present_crew,
+    value_or_reason,
+)
+from scripts.common.sharing.one_thread import one_thread
 
 NUMBERS = {"a": 1, "b": 2, "c": 3}
 
@@ -136,3 +147,19 @@ def test_a_crew_is_there_as_long_as_the_block(tmp_path):
         assert present_crew() is crew
         assert [one.case for one in outcomes(SharingJob(tmp_path), {})] == [] and crew.jobs == []
     assert present_crew() is None
+
+
+def test_a_case_that_stops_workers_is_left_out_and_other_faults_are_not():
+    lost = LostWorkersError("the case stopped its worker again and again", case="b")
+    assert value_or_reason(Outcome("a", 3)) == 3
+    assert value_or_reason(Outcome("b", error=lost)) is lost
+    with pytest.raises(BundleError, match="cannot write"):
+        value_or_reason(Outcome("c", error=BundleError("cannot write the file")))
+
+
+def test_one_thread_is_one_for_torch_and_for_linear_algebra():
+    before = torch.get_num_threads()
+    with one_thread():
+        assert torch.get_num_threads() == 1
+        assert {library["num_threads"] for library in threadpool_info()} == {1}
+    assert torch.get_num_threads() == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,3 +56,20 @@ class Unstartable:
 
     def start(self) -> Callable[[int], int]:
         raise BundleError("nothing to start from", stage="test")
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Takes its time before it writes a file for each number."""
+
+    folder: Path
+    seconds: float
+
+    def start(self) -> Callable[[int], int]:
+        return self.work
+
+    def work(self, number: int) -> int:
+        (self.folder / f"begun_{number}").touch()
+        time.sleep(self.seconds * number)
+        (self.folder / f"ended_{number}").touch()
+        return number

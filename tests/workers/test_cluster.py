@@ -3,8 +3,10 @@
 import logging
 import os
 import signal
+import time
 
 import pytest
+from distributed import LocalCluster
 
 from bundle.pipeline.pipeline import Pipeline
 from bundle.workers.cluster import DaskCrew, _Shift, local_settings
@@ -13,7 +15,7 @@ from scripts.common.errors import BundleError
 from scripts.common.sharing.crew import crew_at_work
 from tests.pipeline_fixtures import make_cohort, make_weights, settings
 from tests.same_results import differing
-from tests.workers.jobs import Counting, Killing, Unstartable
+from tests.workers.jobs import Counting, Killing, Unstartable, Writing
 
 
 def shift(*cases, pace_s):
@@ -32,6 +34,20 @@ def test_what_stopped_a_worker_goes_alone():
     one = shift("a", "b", pace_s=0.001)
     one.alone.append("x")
     assert one.next_cases(2) == ["x"]
+
+
+def test_a_suspect_waits_until_nothing_else_is_under_way_and_nothing_goes_beside_it():
+    one = shift("a", pace_s=0.001)
+    one.suspects.extend("xy")
+    assert one.next_cases(2) == ["a"]
+    one.running = {"first": ["a"]}
+    assert one.next_cases(2) == []
+    one.running = {}
+    assert one.next_cases(2) == ["x"] and one.tried == {"x"}
+    one.running = {"second": ["x"]}
+    assert one.next_cases(2) == []
+    one.running = {}
+    assert one.next_cases(2) == ["y"]
 
 
 def test_nothing_is_spilled_to_disk_and_no_page_is_served():
@@ -90,6 +106,37 @@ def test_a_case_that_stops_its_worker_three_times_has_failed_and_is_named(crew, 
 def test_a_job_that_cannot_start_says_why(crew):
     with pytest.raises(BundleError, match=r"\[stage test\] nothing to start from"):
         values(crew, Unstartable(), range(3))
+
+
+@pytest.fixture
+def others():
+    """A scheduler with two workers that somebody else started."""
+    with LocalCluster(2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
+        yield cluster
+
+
+@pytest.mark.slow
+def test_the_command_ends_when_a_schedulers_workers_have_ended_what_they_began(others, tmp_path):
+    crew = DaskCrew(1, 4.0, others.scheduler_address)
+    found = crew.work(Writing(tmp_path, 2.0), {"case_0": 0, "case_1": 1})
+    assert next(found).case == "case_0"
+    while not (tmp_path / "begun_1").exists():
+        time.sleep(0.01)
+    found.close()
+    assert (tmp_path / "ended_1").exists(), "nobody writes after the command has given its lock back"
+    crew.close()
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_ends_is_told(others, tmp_path, monkeypatch):
+    monkeypatch.setattr("bundle.workers.cluster.SILENCE_S", 1.0)
+    crew = DaskCrew(1, 4.0, others.scheduler_address)
+    found = crew.work(Writing(tmp_path, 5.0), {"case_0": 0, "case_1": 1})
+    assert next(found).case == "case_0"
+    others.close()
+    with pytest.raises(BundleError, match="the scheduler is gone"):
+        next(found)
+    crew.close()
 
 
 def test_where_no_scheduler_answers_that_is_said(monkeypatch):

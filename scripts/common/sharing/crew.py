@@ -11,6 +11,10 @@ from scripts.common.errors import BundleError
 from scripts.common.failures import stops_every_case
 
 
+class LostWorkersError(BundleError):
+    """A case stopped every worker that took it."""
+
+
 class Job(Protocol):
     """Work on cases that share something, such as a network. It is sent to other processes, and compared there."""
 
@@ -86,3 +90,16 @@ def outcomes(job: Job, items: Mapping[str, Any]) -> Generator[Outcome]:
     work = job.start()
     for case, item in items.items():
         yield outcome_of(work, case, item)
+
+
+def value_or_reason(outcome: Outcome) -> Any:
+    """What the work on a case returned; of one that stops workers the reason, so that it can be left out.
+
+    Raises:
+        BundleError: it failed otherwise.
+    """
+    if outcome.error is None:
+        return outcome.value
+    if isinstance(outcome.error, LostWorkersError):
+        return outcome.error
+    raise outcome.error
