@@ -124,6 +124,7 @@ class DaskCrew:
                 for future in _done(client, shift):
                     yield from _received(future, shift, said)
         except (CancelledError, OSError) as error:  # at once, or when it is asked for its workers
+            shift.running.clear()  # nobody can be asked whether they have ended
             raise BundleError(
                 "the scheduler is gone", stage=STAGE, expected="one that runs; the same command then continues"
             ) from error

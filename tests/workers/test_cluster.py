@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import time
+from concurrent.futures import CancelledError
 
 import pytest
 from distributed import LocalCluster
@@ -128,15 +129,14 @@ def test_the_command_ends_when_a_schedulers_workers_have_ended_what_they_began(o
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_ends_is_told(others, tmp_path, monkeypatch):
-    monkeypatch.setattr("bundle.workers.cluster.SILENCE_S", 1.0)
-    crew = DaskCrew(1, 4.0, others.scheduler_address)
-    found = crew.work(Writing(tmp_path, 5.0), {"case_0": 0, "case_1": 1})
-    assert next(found).case == "case_0"
-    others.close()
+@pytest.mark.parametrize("error", [CancelledError(), OSError("no connection")])
+def test_a_scheduler_that_ends_is_told(crew, tmp_path, monkeypatch, error):
+    def lost(*_, **__):
+        raise error
+
+    monkeypatch.setattr("bundle.workers.cluster.wait", lost)
     with pytest.raises(BundleError, match="the scheduler is gone"):
-        next(found)
-    crew.close()
+        values(crew, Writing(tmp_path, 0.0), range(3))
 
 
 def test_where_no_scheduler_answers_that_is_said(monkeypatch):
