@@ -51,7 +51,7 @@ def local_settings(count: int) -> dict[str, Any]:
         "distributed.scheduler.worker-ttl": None,
         "distributed.comm.timeouts.connect": PATIENCE,
         "distributed.comm.timeouts.tcp": PATIENCE,
-        # Not Dask's threshold for giving memory back: with it torch's temporaries are paged in anew, three times slower.
+        # Not Dask's threshold for giving memory back: torch's temporaries were paged in anew, three times as slow.
         "distributed.nanny.pre-spawn-environ": {name: os.environ.get(name, str(threads)) for name in names},
         "logging": {"distributed": "critical"},
     }
