@@ -17,7 +17,7 @@ from bundle.results.files import JSON_START, TableFiles, free_name, refuse_other
 from bundle.results.of_run import LabelledCases, result_table
 from bundle.results.table import ResultTable
 from bundle.run_progress import RunProgress
-from scripts.common.case_stage import CASES, advance, counted
+from scripts.common.case_stage import CASES, advance, counted, joined
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file
 from scripts.common.sharing.crew import outcomes, present_crew
@@ -180,16 +180,16 @@ def label_items(
         return
     own = {item["case"]: {"dataset#data": [item], "made_of": {item["case"]: made_of[item["case"]]}} for item in items}
     advance(CASES, 0, len(items))
-    failed: list[BundleError] = []
+    failed: dict[str, BundleError] = {}
     with closing(outcomes(_LabelJob(run, tuple(names), overrides), own)) as labelled:
         for done, outcome in enumerate(labelled, start=1):
             if outcome.error is not None:
                 if outcome.stops_all:
                     raise outcome.error
-                failed.append(outcome.error)
+                failed[outcome.case] = outcome.error
             advance(CASES, done, len(items))
     if failed:
-        raise failed[0]
+        raise joined(failed, "inference", len(items))
 
 
 def network_labels(model: Path, output: Path, with_probabilities: bool, settings: Any) -> NetworkLabels:

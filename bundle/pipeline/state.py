@@ -99,10 +99,10 @@ def with_peak_memory(action: Callable[[], bool]) -> tuple[bool, float]:
     if status is not None:
         line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
         return worked, round(int(line.split()[1]) / 1024, 1)
-    return worked, round(peak_memory_of_process_bytes() / 2**20, 1)
+    return worked, round(_peak_memory_of_process_bytes() / 2**20, 1)
 
 
-def peak_memory_of_process_bytes() -> int:
+def _peak_memory_of_process_bytes() -> int:
     """The most that this process ever had."""
     if os.name == "nt":
         import psutil

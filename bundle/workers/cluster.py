@@ -121,11 +121,6 @@ class DaskCrew:
                 self._send(client, order, shift)
                 for future in _done(client, shift):
                     yield from _received(future, shift, said)
-        except (CancelledError, OSError) as error:  # at once, or when it is asked for its workers
-            shift.running.clear()  # nobody can be asked whether they have ended
-            raise BundleError(
-                "the scheduler is gone", stage=STAGE, expected="one that runs; the same command then continues"
-            ) from error
         finally:
             # Nobody writes into the folder when the command has ended.
             for future in shift.running:
@@ -206,12 +201,17 @@ class DaskCrew:
 
 def _done(client: Client, shift: _Shift) -> Iterable[Future]:
     """What came back; as long as nothing does, now and then whether there still is a worker."""
-    while True:
-        try:
-            return wait(list(shift.running), timeout=SILENCE_S, return_when="FIRST_COMPLETED").done
-        except AsyncTimeoutError:
+    try:
+        while True:
+            with suppress(AsyncTimeoutError):
+                return wait(list(shift.running), timeout=SILENCE_S, return_when="FIRST_COMPLETED").done
             if not client.nthreads():
                 logger.warning("the scheduler has no worker now; waiting for one")
+    except (CancelledError, OSError) as error:  # at once, or when it is asked for its workers
+        shift.running.clear()  # nobody can be asked whether they have ended
+        raise BundleError(
+            "the scheduler is gone", stage=STAGE, expected="one that runs; the same command then continues"
+        ) from error
 
 
 def _received(future: Future, shift: _Shift, said: set[Said]) -> Generator[Outcome]:

@@ -120,7 +120,8 @@ class CaseStage(ABC):
         chosen, known = cases if case_ids is None else list(case_ids), set(cases)
         if unknown := [case for case in chosen if case not in known]:
             raise BundleError("unknown case", stage=self.name, expected=", ".join(cases), found=", ".join(unknown))
-        inputs = {case: self._fingerprint(case) for case in chosen[rank::world]}
+        with one_thread():
+            inputs = {case: self._fingerprint(case) for case in chosen[rank::world]}
         todo = [case for case in inputs if not is_whole(self.record(case), inputs[case])]
         if not todo:
             return []
@@ -143,7 +144,7 @@ class CaseStage(ABC):
                     advance(CASES, done, len(todo))
         advance(CASES, len(todo) - len(failed), len(todo))
         if failed:
-            raise _joined({case: failed[case] for case in todo if case in failed}, self.name, len(todo))
+            raise joined({case: failed[case] for case in todo if case in failed}, self.name, len(todo))
         return todo
 
     def do(self, work: CaseWork) -> Any:
@@ -172,7 +173,7 @@ class CaseStage(ABC):
             yield outcome_of(self.do, case, one)
 
     def _fingerprint(self, case: str) -> str:
-        with blamed(self.name, case), one_thread():
+        with blamed(self.name, case):
             return fingerprint(self.inputs(case))
 
     def _make(self, case: str, inputs: str) -> None:
@@ -226,7 +227,7 @@ def _value(outcome: Outcome) -> Any:
     return outcome.value
 
 
-def _joined(failed: Mapping[str, BundleError], stage: str, count: int) -> BundleError:
+def joined(failed: Mapping[str, BundleError], stage: str, count: int) -> BundleError:
     """One error for all cases that failed: of one case, its own."""
     if len(failed) == 1:
         return next(iter(failed.values()))

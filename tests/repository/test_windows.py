@@ -87,9 +87,9 @@ def test_windows_is_asked_for_processes_without_a_signal(windows, monkeypatch):
 
 
 def test_windows_knows_the_peak_of_the_process(windows):
-    assert state.peak_memory_of_process_bytes() == 5 * 2**20
+    assert state._peak_memory_of_process_bytes() == 5 * 2**20
 
 
 @pytest.mark.skipif(os.name == "nt", reason="of other systems")
 def test_other_systems_know_the_peak_of_the_process():
-    assert 2**20 < state.peak_memory_of_process_bytes() < 2**42
+    assert 2**20 < state._peak_memory_of_process_bytes() < 2**42

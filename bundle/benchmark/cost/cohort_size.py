@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from math import log
 from pathlib import Path
 from typing import Any
 
+from bundle.benchmark.measure.stopwatch import measured
 from bundle.benchmark.results import HEAD, result_line
 from bundle.datasets.small_volumes import BACKGROUND, CLASSES, SHAPE, SPACING_MM, write_small_volumes
 from bundle.pipeline.modes import weights_folder
 from bundle.pipeline.pipeline import Pipeline
 from bundle.pipeline.settings import RunSettings
-from bundle.pipeline.state import with_peak_memory
 from bundle.report.page import write_report
 
 logger = logging.getLogger(__name__)
@@ -46,8 +45,8 @@ def measure(
         for line in _measured(output, count, count <= transferred, seed):
             seconds.setdefault(line["step"], {})[count] = line["cpu_seconds"]
             yield line
-    for step, measured in seconds.items():
-        yield from _of_growth(step, measured, max(counts))
+    for step, by_count in seconds.items():
+        yield from _of_growth(step, by_count, max(counts))
 
 
 def _measured(output: Path, count: int, transfers: bool, seed: int) -> Iterator[dict[str, Any]]:
@@ -82,24 +81,18 @@ def _measured(output: Path, count: int, transfers: bool, seed: int) -> Iterator[
 
 
 def _step(step: str, count: int, action: Callable[[], Any], work: Path) -> dict[str, Any]:
-    def timed() -> bool:
-        action()
-        return True
-
-    wall, cpu = time.perf_counter(), time.process_time()
-    _, peak_mb = with_peak_memory(timed)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    cost = measured(action)
     largest = _largest_files(work)
-    logger.info("%d cases, %s: %.1f s of CPU, %.0f MB", count, step, cpu, peak_mb)
+    logger.info("%d cases, %s: %.1f s of CPU, %.0f MB", count, step, cost["cpu_s"], cost["peak_mb"])
     return result_line(
         STEP,
         f"{step}, {count} cases",
         step=step,
         cases=count,
-        cpu_seconds=round(cpu, 2),
-        seconds=round(wall, 2),
-        ms_per_case=round(1000 * cpu / count, 2),
-        peak_memory_mb=peak_mb,
+        cpu_seconds=cost["cpu_s"],
+        seconds=cost["wall_s"],
+        ms_per_case=round(1000 * cost["cpu_s"] / count, 2),
+        peak_memory_mb=cost["peak_mb"],
         shared_files_bytes=largest,
         mean_record_bytes=_mean_record_bytes(work, count),
     )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import SimpleITK as sitk
 
+from bundle.benchmark.measure.stopwatch import measured
 from bundle.benchmark.rivals import convex_adam
-from bundle.pipeline.state import peak_memory_of_process_bytes
 from scripts.common.files import atomic_path, write_json
 
 Warp = Callable[[Path, Path, Path, Path], None]
@@ -56,14 +55,9 @@ METHODS: dict[str, Warp] = {"convexadam": _convex_adam, "elastix": _elastix, "Sy
 def main(arguments: list[str]) -> None:
     """Warp, write the label map, then beside it what that took."""
     method, fixed, moving, label, output = arguments[0], *map(Path, arguments[1:])
-    started, used = time.perf_counter(), time.process_time()
     with atomic_path(output) as temporary:
-        METHODS[method](fixed, moving, label, temporary)
-    taken = {
-        "seconds": round(time.perf_counter() - started, 1),
-        "cpu_seconds": round(time.process_time() - used, 1),
-        "peak_memory_mb": round(peak_memory_of_process_bytes() / 2**20),
-    }
+        cost = measured(lambda: METHODS[method](fixed, moving, label, temporary))
+    taken = {"seconds": cost["wall_s"], "cpu_seconds": cost["cpu_s"], "peak_memory_mb": cost["peak_mb"]}
     write_json(output.with_name(output.name.replace(".nii.gz", ".json")), taken)
 
 
