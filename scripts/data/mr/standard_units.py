@@ -13,6 +13,7 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 
+from scripts.common.sharing.one_thread import one_thread
 from scripts.data.mr.bias_field import log_bias_field
 from scripts.data.mr.body import mr_body_mask
 from scripts.data.resampling import canonical
@@ -33,7 +34,8 @@ def in_standard_units(volume: Volume, bias_correction: bool) -> Volume:
         bias_correction: whether the bias field is divided out.
     """
     upright = canonical(volume)
-    standard = _standard(upright, bias_correction)
+    with one_thread():  # a network that reads the MR itself finds it as the stages before it did
+        standard = _standard(upright, bias_correction)
     back = nib.orientations.ornt_transform(nib.io_orientation(upright.affine), nib.io_orientation(volume.affine))
     return replace(volume, array=np.ascontiguousarray(nib.apply_orientation(standard, back)))
 
