@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from scripts.common.case_stage import CaseStage
+from scripts.common.case_stage import CaseStage, CaseWork
+from scripts.common.distributed import rank_and_world
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file, write_nifti
 from scripts.common.label_channels import LabelChannels
-from scripts.common.made_of import recorded_hash
+from scripts.common.made_of import is_whole, recorded_hash
 from scripts.common.work_folder import PropagationFolder, WorkFolder
 from scripts.data.cached_volume import CachedVolume, read_cached
 from scripts.data.cohort import Cohort
@@ -115,6 +116,8 @@ class LabelFusionStage(CaseStage):
 
     def make(self, case: str) -> tuple[dict[str, Any], Sequence[Path]]:
         """Fuse what all atlases predict; of the support and the accepted cases their own labels count."""
+        if case == self.support and self.selected and rank_and_world()[1] == 1:
+            _OnSupportStage(self).catch_up()  # by the same worker: it has the atlases, and others go on meanwhile
         volume = read_cached(self.cohort, case)
         if case in self.accepted:
             own = read_shares(self.accepted[case], volume, LabelChannels(self.cohort.classes))
@@ -243,6 +246,13 @@ class _OnSupportStage(CaseStage):
 
     def __init__(self, fusion: LabelFusionStage) -> None:
         self.fusion, self.folder = fusion, fusion.work.on_support
+
+    def catch_up(self) -> None:
+        """As `run`, as a part of another stage's case: it is nobody's progress."""
+        support = self.fusion.support
+        inputs = self._fingerprint(support)
+        if not is_whole(self.record(support), inputs):
+            self.do(CaseWork(support, inputs))
 
     def cases(self) -> list[str]:
         return [self.fusion.support]

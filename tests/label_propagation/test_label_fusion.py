@@ -7,6 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from scripts.common.case_stage import CASES as CASE_UNIT
+from scripts.common.case_stage import listening
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json, write_nifti
 from scripts.common.overlap import likely_classes
@@ -97,6 +99,14 @@ def test_the_support_by_the_selected_atlases_alone(place):
     assert record.atlases == {fusion.selected[0]: ALL}
     assert len(record.points) == 0, "the support's own strokes must not help"
     assert list(record_of(work, "case_0").atlases) == ["case_0"] and record_of(work, "case_0").points.kept.all()
+
+
+def test_the_support_by_others_is_made_with_the_support_and_counts_as_no_case(place):
+    told, work = [], place[2]
+    with listening(lambda *step: told.append(step)):
+        stage(place, most_atlases=1, least_round_trip_dice=0.0).run()
+    assert told == [(CASE_UNIT, done, 3) for done in (0, 1, 2, 3)]
+    assert work.on_support.record("case_0").stat().st_mtime_ns < work.propagation.record("case_0").stat().st_mtime_ns
 
 
 def test_only_what_changed_is_done_again(place):
