@@ -134,19 +134,19 @@ def _finer_box(box: Box | None, low: Sequence[np.ndarray]) -> Box | None:
 
 
 def at_borders(label: np.ndarray) -> np.ndarray:
-    """(X, Y, Z) bool: whether any of the eight corners from a voxel on has another label than itself."""
+    """(X, Y, Z) bool: whether the eight corners from a voxel on have several labels."""
     border = np.zeros(label.shape, dtype=bool)
     for axis in range(3):
         other = np.moveaxis(label, axis, 0)
         differs = np.zeros_like(border)
         np.moveaxis(differs, axis, 0)[:-1] = other[:-1] != other[1:]
-        border |= differs
-    return at_corners(border)
+        border |= at_corners(differs, [across for across in range(3) if across != axis])
+    return border
 
 
-def at_corners(mask: np.ndarray) -> np.ndarray:
-    """(X, Y, Z) bool: whether any of the eight corners from a voxel on is in the mask."""
-    for axis in range(3):
+def at_corners(mask: np.ndarray, axes: Sequence[int] = (0, 1, 2)) -> np.ndarray:
+    """(X, Y, Z) bool: whether any of the eight corners from a voxel on, or of those along some axes, is in the mask."""
+    for axis in axes:
         spread = mask.copy()
         np.moveaxis(spread, axis, 0)[:-1] |= np.moveaxis(mask, axis, 0)[1:]
         mask = spread

@@ -56,7 +56,7 @@ class LabelOnImaged(MapTransform):
             if self.keep_largest:
                 keep_largest_parts(label)
             values = torch.from_numpy(self.channels.to_values(label))[None]
-            result[key] = MetaTensor(values, affine=torch.from_numpy(affine), meta=dict(image.meta))
+            result[key] = MetaTensor(values, meta={**image.meta, "affine": torch.from_numpy(affine)})
         return result
 
 
