@@ -29,8 +29,12 @@ def normalise_hu(hu: np.ndarray) -> np.ndarray:
     """
     hu = np.asarray(hu)
     normalised = np.empty(hu.shape, dtype=np.float32)
-    flags = ["external_loop", "buffered", "zerosize_ok"]
-    with np.nditer([hu, normalised], flags, [["readonly"], ["writeonly"]], buffersize=PART_VOXELS) as parts:
+    with np.nditer(
+        [hu, normalised],
+        ["external_loop", "buffered", "zerosize_ok"],
+        [["readonly"], ["writeonly"]],
+        buffersize=PART_VOXELS,
+    ) as parts:
         for part, result in parts:
             result[...] = np.interp(part, HU_KNOTS, NORMALISED_KNOTS)
     return normalised
