@@ -1,11 +1,30 @@
-"""Values of a volume between its voxels: at single places, or on another grid."""
+"""Values of a volume between its voxels: at single places, on another grid, or where a finer label map needs them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
+
+from scripts.common.boxes import Box, box_of, slabs_of
+
+
+class FinerSlab(NamedTuple):
+    """A part of a finer grid, and what a coarse label map says of it.
+
+    Attributes:
+        box: the part.
+        label: of its shape: of each voxel's corners the first, which is the label of all where they agree.
+        looked: indices in the part, by axis, of voxels between corners that do not: they need a look at the values.
+        at: (N, 3) fractional coarse voxels of those.
+    """
+
+    box: Box
+    label: np.ndarray
+    looked: tuple[np.ndarray, ...]
+    at: np.ndarray
 
 
 def sample_at(array: np.ndarray, voxels: np.ndarray, outside: float | None = None) -> np.ndarray:
@@ -87,3 +106,48 @@ def _between(first: np.ndarray, second: np.ndarray, weight: np.ndarray, out: np.
     np.subtract(second, first, out=out)
     out *= weight
     out += first
+
+
+def finer_slabs(label: np.ndarray, doubtful: np.ndarray, places: Sequence[np.ndarray]) -> Iterator[FinerSlab]:
+    """A finer grid in parts that are small beside it; beyond them everything is 0.
+
+    Args:
+        label: (x, y, z) label map, 0 and above.
+        doubtful: (x, y, z) bool: whether the corners from a voxel on disagree, see `at_borders` and `at_corners`.
+        places: of each axis of the finer grid, whose axes are parallel, the ascending places between the voxels of
+            `label`, within it.
+    """
+    low = [axis.astype(int) for axis in places]
+    for box in slabs_of(_finer_box(box_of(doubtful | (label > 0)), low)):
+        x, y, z = (axis[side] for axis, side in zip(low, box, strict=True))
+        looked = doubtful[x][:, y][:, :, z].nonzero()
+        at = np.stack([axis[side][index] for axis, side, index in zip(places, box, looked, strict=True)], axis=-1)
+        yield FinerSlab(box, label[x][:, y][:, :, z], looked, at)
+
+
+def _finer_box(box: Box | None, low: Sequence[np.ndarray]) -> Box | None:
+    """Of a box of voxels, those of a finer grid that lie from them on; `low`: of each axis, the voxel before."""
+    if box is None:
+        return None
+    x, y, z = (slice(*np.searchsorted(axis, [side.start, side.stop])) for axis, side in zip(low, box, strict=True))
+    return x, y, z
+
+
+def at_borders(label: np.ndarray) -> np.ndarray:
+    """(X, Y, Z) bool: whether the eight corners from a voxel on have several labels."""
+    border = np.zeros(label.shape, dtype=bool)
+    for axis in range(3):
+        other = np.moveaxis(label, axis, 0)
+        differs = np.zeros_like(border)
+        np.moveaxis(differs, axis, 0)[:-1] = other[:-1] != other[1:]
+        border |= at_corners(differs, [across for across in range(3) if across != axis])
+    return border
+
+
+def at_corners(mask: np.ndarray, axes: Sequence[int] = (0, 1, 2)) -> np.ndarray:
+    """(X, Y, Z) bool: whether any of the eight corners from a voxel on, or of those along some axes, is in the mask."""
+    for axis in axes:
+        spread = mask.copy()
+        np.moveaxis(spread, axis, 0)[:-1] |= np.moveaxis(mask, axis, 0)[1:]
+        mask = spread
+    return mask

@@ -18,6 +18,7 @@ NORMALISED_KNOTS = (0.0, 0.2, 0.8, 1.0)
 
 AIR_HU = -500.0  # tissue lies above, air and lung below
 CLIPPED_AIR_MARGIN_HU = 6.0  # in volumes clipped above AIR_HU: tissue lies this far above the minimum
+PART_VOXELS = 2**18  # at once: numpy interpolates in float64, which is large for a whole volume
 TABLE_THICKNESS_MM = 8.0  # thinner sheets touching the skin (table, blanket) are cut off
 
 
@@ -26,7 +27,17 @@ def normalise_hu(hu: np.ndarray) -> np.ndarray:
 
     -500 -> 0, -100 -> 0.2, 200 -> 0.8, 1500 -> 1, constant beyond (pre-processing of arXiv 2111.10773).
     """
-    return np.interp(hu, HU_KNOTS, NORMALISED_KNOTS).astype(np.float32)
+    hu = np.asarray(hu)
+    normalised = np.empty(hu.shape, dtype=np.float32)
+    with np.nditer(
+        [hu, normalised],
+        ["external_loop", "buffered", "zerosize_ok"],
+        [["readonly"], ["writeonly"]],
+        buffersize=PART_VOXELS,
+    ) as parts:
+        for part, result in parts:
+            result[...] = np.interp(part, HU_KNOTS, NORMALISED_KNOTS)
+    return normalised
 
 
 class NormaliseHUd(MapTransform):

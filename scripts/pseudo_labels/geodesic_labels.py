@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from scripts.common.boxes import Box, box_of, boxes_of, slabs_of
-from scripts.common.sampling import sample_at
+from scripts.common.boxes import box_of, boxes_of
+from scripts.common.sampling import at_borders, at_corners, finer_slabs, sample_at
 from scripts.pseudo_labels.geodesic_distance import geodesic_distance
 from scripts.pseudo_labels.settings import GeodesicSettings
 
@@ -110,57 +110,25 @@ def finer_label(
         truncation: of the distances; where nothing is nearer, nothing is claimed.
     """
     coarse = nearest_class(distances)
-    doubtful = _at_borders(coarse.label)
+    doubtful = at_borders(coarse.label)
     if margin:
-        doubtful |= _at_corners((coarse.second - coarse.nearest < margin) & (coarse.nearest < truncation))
+        doubtful |= at_corners((coarse.second - coarse.nearest < margin) & (coarse.nearest < truncation))
     places = [
         np.clip(to_coarse[axis, axis] * np.arange(size) + to_coarse[axis, 3], 0, distances.shape[axis + 1] - 1)
         for axis, size in enumerate(shape)
     ]
-    low = [axis_places.astype(int) for axis_places in places]
     label = np.zeros(shape, dtype=np.uint8)
     undecided = [np.empty(0, dtype=int)]
-    for box in slabs_of(_finer_box(box_of(doubtful | (coarse.label > 0)), low)):
-        part = label[box]
-        x, y, z = (axis[side] for axis, side in zip(low, box, strict=True))
-        part[...] = coarse.label[x][:, y][:, :, z]
-        looked = doubtful[x][:, y][:, :, z].nonzero()
-        at = np.stack([axis[side][index] for axis, side, index in zip(places, box, looked, strict=True)], axis=-1)
-        nearest = nearest_class(sample_at(distance, at) for distance in distances)
-        part[looked] = nearest.label
+    for slab in finer_slabs(coarse.label, doubtful, places):
+        part = label[slab.box]
+        part[...] = slab.label
+        nearest = nearest_class(sample_at(distance, slab.at) for distance in distances)
+        part[slab.looked] = nearest.label
         if margin:
             close = (nearest.second - nearest.nearest < margin) & (nearest.nearest < truncation)
-            voxels = [index[close] + side.start for index, side in zip(looked, box, strict=True)]
+            voxels = [index[close] + side.start for index, side in zip(slab.looked, slab.box, strict=True)]
             undecided.append(np.ravel_multi_index(voxels, shape))
     return label, np.concatenate(undecided)
-
-
-def _finer_box(box: Box | None, low: Sequence[np.ndarray]) -> Box | None:
-    """Of a box of voxels, those of a finer grid that lie from them on; `low`: of each axis, the voxel before."""
-    if box is None:
-        return None
-    x, y, z = (slice(*np.searchsorted(axis, [side.start, side.stop])) for axis, side in zip(low, box, strict=True))
-    return x, y, z
-
-
-def _at_borders(label: np.ndarray) -> np.ndarray:
-    """(X, Y, Z) bool: whether any of the eight corners from a voxel on has another label than itself."""
-    border = np.zeros(label.shape, dtype=bool)
-    for axis in range(3):
-        other = np.moveaxis(label, axis, 0)
-        differs = np.zeros_like(border)
-        np.moveaxis(differs, axis, 0)[:-1] = other[:-1] != other[1:]
-        border |= differs
-    return _at_corners(border)
-
-
-def _at_corners(mask: np.ndarray) -> np.ndarray:
-    """(X, Y, Z) bool: whether any of the eight corners from a voxel on is in the mask."""
-    for axis in range(3):
-        spread = mask.copy()
-        np.moveaxis(spread, axis, 0)[:-1] |= np.moveaxis(mask, axis, 0)[1:]
-        mask = spread
-    return mask
 
 
 def largest_parts(label: np.ndarray) -> np.ndarray:

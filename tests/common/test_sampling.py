@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 
 from scripts.common.affines import between_grids
-from scripts.common.sampling import onto_grid, sample_at
+from scripts.common.sampling import at_borders, at_corners, finer_slabs, onto_grid, sample_at
 
 RAMP = np.arange(4, dtype=np.float32).reshape(4, 1, 1) * np.ones((1, 2, 3), dtype=np.float32)
 
@@ -66,3 +66,29 @@ def test_axes_that_are_not_parallel_need_the_whole_matrix():
 
 def test_the_same_grid_costs_nothing():
     assert onto_grid(RAMP, np.eye(4), RAMP.shape, order=1, parallel=True) is RAMP
+
+
+def test_borders_lie_where_corners_from_a_voxel_on_have_several_labels():
+    label = np.random.default_rng(0).integers(0, 2, (5, 4, 6)) * (np.arange(6) > 2)
+    corners = [slice(index, index + 2) for index in range(6)]
+    several = [len(np.unique(label[corners[x], corners[y], corners[z]])) > 1 for x, y, z in np.ndindex(label.shape)]
+    assert at_borders(label).ravel().tolist() == several and 0 < sum(several) < label.size
+
+
+def test_a_mask_reaches_the_voxels_whose_corners_it_holds():
+    mask = np.zeros((4, 4, 4), bool)
+    mask[2, 2, 2] = True
+    assert np.argwhere(at_corners(mask)).tolist() == [[x, y, z] for x in (1, 2) for y in (1, 2) for z in (1, 2)]
+    assert np.argwhere(at_corners(mask, [1])).tolist() == [[2, 1, 2], [2, 2, 2]]
+
+
+def test_slabs_of_a_finer_grid_hold_everything_that_is_labelled():
+    label = np.zeros((4, 3, 3), dtype=np.uint8)
+    label[2, 1, 1] = 5
+    places = [np.array([0.0, 1.5, 2.0, 2.5]), np.array([1.0, 1.5]), np.array([0.5, 1.0, 1.0])]
+    (slab,) = finer_slabs(label, at_borders(label), places)
+    assert [(side.start, side.stop) for side in slab.box] == [(1, 4), (0, 2), (0, 3)]
+    assert np.argwhere(slab.label).tolist() == [[x, y, z] for x in (1, 2) for y in (0, 1) for z in (1, 2)]
+    assert len(slab.at) == 3 * 2 * 3, "each of them lies between the voxel and others"
+    assert slab.at[0].tolist() == [1.5, 1.0, 0.5] and [axis[0] for axis in slab.looked] == [0, 0, 0]
+    assert list(finer_slabs(np.zeros_like(label), np.zeros(label.shape, bool), places)) == []

@@ -7,6 +7,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, CropForegroundd, Invertd
 
+from scripts.data import intensity
 from scripts.data.intensity import BodySelector, NormaliseHUd, body_mask, normalise_hu
 
 
@@ -103,3 +104,12 @@ def test_real_support_lies_in_its_body_mask(cohort, request):
     mask = body_mask(hu, np.array(image.header.get_zooms()) * (4, 4, 2))
     assert mask[label > 0].mean() > 0.99
     assert mask.mean() < 0.8
+
+
+def test_a_volume_in_parts_is_normalised_as_a_whole_one(monkeypatch):
+    hu = np.random.default_rng(0).normal(0, 600, (7, 6, 5)).astype(np.float32)
+    whole = np.interp(hu, intensity.HU_KNOTS, intensity.NORMALISED_KNOTS).astype(np.float32)
+    monkeypatch.setattr(intensity, "PART_VOXELS", 16)
+    for turned, expected in ((hu, whole), (hu.T, whole.T), (hu[::-1, :, ::2], whole[::-1, :, ::2])):
+        assert np.array_equal(normalise_hu(turned), expected)
+    assert float(normalise_hu(np.array(50))) == pytest.approx(0.5) and normalise_hu(hu[:0]).shape == (0, 6, 5)

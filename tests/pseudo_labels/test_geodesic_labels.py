@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from scripts.common import sampling
 from scripts.common.boxes import slabs_of
 from scripts.common.sampling import onto_grid
-from scripts.pseudo_labels import geodesic_labels
 from scripts.pseudo_labels.geodesic_distance import geodesic_distance
 from scripts.pseudo_labels.geodesic_labels import (
     class_distances,
@@ -113,7 +113,7 @@ def test_parts_that_share_no_face_go_but_the_largest():
 @pytest.mark.parametrize("margin", [0.0, 0.05])
 def test_a_finer_label_is_that_of_distances_made_finer_everywhere(slab_voxels, margin, monkeypatch):
     """Smooth random distances of three classes; the grid reaches beyond the first ones on all sides."""
-    monkeypatch.setattr(geodesic_labels, "slabs_of", partial(slabs_of, most_voxels=slab_voxels))
+    monkeypatch.setattr(sampling, "slabs_of", partial(slabs_of, most_voxels=slab_voxels))
     noise = np.random.default_rng(0).random((3, 7, 6, 5))
     distances = np.stack([ndimage.gaussian_filter(channel, 1) for channel in noise]).astype(np.float32)
     to_coarse, shape = np.diag([0.4, 0.5, 0.3, 1.0]), (20, 14, 19)

@@ -1,12 +1,12 @@
 """What one case costs in mode `default`, stage by stage: processor time and memory at several sizes.
 
 Every stage runs with shipped weights as in a run of the small configuration, on files in a temporary folder. What the
-support costs once is not counted.
+support costs once is not counted. Beside that stands `infer`: the shipped network, for trials of its classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +20,7 @@ from bundle.benchmark.results import HEAD, result_line
 from bundle.datasets.dataset import Dataset
 from bundle.datasets.links import link_images
 from bundle.pipeline.configs import BUNDLE_ROOT
+from bundle.pipeline.inference import infer_folder
 from bundle.pipeline.settings import RunSettings
 from scripts.common.case_stage import CaseStage
 from scripts.common.files import write_nifti
@@ -32,12 +33,16 @@ from scripts.data.volume_io import read_volume
 from scripts.label_propagation.first_round import FirstRoundStage
 from scripts.label_propagation.label_fusion import LabelFusionStage
 from scripts.networks.embedding_weights import trained_spacing_mm
+from scripts.networks.loading import read_card
+from scripts.networks.segmenter import CARD, WEIGHTS
 from scripts.pseudo_labels.stage import PseudoLabelStage
 from scripts.pseudo_labels.support_mask import SupportMaskStage
 from scripts.quality.self_check import SelfCheckStage
 
 SPEED, SPEED_BEFORE = "speed", "speed_before"  # sorts of lines: this version; the one that it is compared with
-PART_OF, ON_OWN_GRID = "of the ", "masks that grow on the case's own grid"  # steps that count in no total
+PART_OF = "of the "  # how steps are called that are part of another one
+ON_OWN_GRID, INFERENCE = "masks that grow on the case's own grid", "the network alone"
+BESIDE = (ON_OWN_GRID, INFERENCE)  # steps of other ways to a label map: in no total
 Shape = tuple[int, int, int]
 Cost = dict[str, float]
 
@@ -68,14 +73,14 @@ def measure(
 
     Args:
         dataset: the support and the first test volume are used.
-        models: holds `NAME/embedding`.
+        models: holds `NAME/embedding`, and may itself be a segmentation network's folder.
         trials: see `Trial`.
     """
     yield result_line(HEAD, dataset.folder.name, support=dataset.support, case=dataset.test[0])
     for trial in trials:
         with TemporaryDirectory() as folder:
             run = _Run(dataset, models / dataset.folder.name / "embedding", trial, Path(folder))
-            steps = run.steps()
+            steps = run.steps() | _inference(models, run.classes, run.file, Path(folder) / "network")
         name = f"{' x '.join(map(str, run.shape))}, {len(run.classes)} classes"
         yield result_line(SPEED, name, shape=list(run.shape), classes=list(run.classes), steps=steps)
 
@@ -91,7 +96,8 @@ class _Run:
         self.spacing_mm = trained_spacing_mm(embedding)
         link_images({self.support: dataset.image(self.support)}, self.images)
         self._cohort(1)
-        self.shape = _put(dataset.image(self.case), trial.shape, self.images / f"{self.case}.nii.gz")
+        self.file = self.images / f"{self.case}.nii.gz"
+        self.shape = _put(dataset.image(self.case), trial.shape, self.file)
 
     def steps(self) -> dict[str, Cost]:
         """Step -> what it costs for the case, in the order of a run."""
@@ -160,6 +166,14 @@ class _Run:
             overrides={stage: changes},
         )
         return component(settings, stage, key, title)
+
+
+def _inference(model: Path, classes: Mapping[str, int], image: Path, folder: Path) -> dict[str, Cost]:
+    """`infer` with the network in the folder `model`, if it has these classes; `folder` is made for it."""
+    if not (model / "model.pt").is_file() or read_card(model, WEIGHTS, CARD)["classes"] != classes:
+        return {}
+    link_images({image.name.removesuffix(".nii.gz"): image}, folder / "images")
+    return {INFERENCE: measured(lambda: infer_folder(folder / "images", model, folder / "labels", "cpu"))}
 
 
 def _put(image: Path, shape: Shape | None, file: Path) -> tuple[int, ...]:

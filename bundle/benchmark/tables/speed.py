@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from bundle.benchmark.cost.speed import ON_OWN_GRID, PART_OF, SPEED, SPEED_BEFORE
+from bundle.benchmark.cost.speed import BESIDE, INFERENCE, PART_OF, SPEED, SPEED_BEFORE
 from bundle.benchmark.results import Results
 from bundle.benchmark.tables import captions
 from bundle.benchmark.tables.markdown import NOTHING, table
@@ -24,9 +24,11 @@ def speed_section(results: Results) -> str:
         words += f" Before the arrow: {captions.origin(before)}."
     columns = [(line, results.get(SPEED_BEFORE, line["name"])) for line in lines]
     steps = list(dict.fromkeys(step for line in lines for step in line["steps"]))
-    rows = [[step, *(_change(now, old, step) for now, old in columns)] for step in steps]
+    rows = [[step, *(_change(now, old, step, _seconds) for now, old in columns)] for step in steps]
     for total, value in (("together", _total_s), ("peak memory GB", _peak_gb)):
         rows.append([total, *(_arrow(None if old is None else value(old), value(now)) for now, old in columns)])
+    if INFERENCE in steps:
+        rows.append([f"peak memory GB, {INFERENCE}", *(_change(now, old, INFERENCE, _gb) for now, old in columns)])
     return "\n\n".join(["## Speed of one case", words, table(["step", *(line["name"] for line in lines)], rows)])
 
 
@@ -43,11 +45,13 @@ def speed_in_short(results: Results) -> str:
     )
 
 
-def _change(now: Mapping[str, Any], old: Mapping[str, Any] | None, step: str) -> str:
+def _change(
+    now: Mapping[str, Any], old: Mapping[str, Any] | None, step: str, value: Callable[[Mapping[str, float]], float]
+) -> str:
     if step not in now["steps"]:
         return NOTHING
-    before = None if old is None or step not in old["steps"] else old["steps"][step]["cpu_s"]
-    return _arrow(before, now["steps"][step]["cpu_s"])
+    before = None if old is None or step not in old["steps"] else value(old["steps"][step])
+    return _arrow(before, value(now["steps"][step]))
 
 
 def _arrow(before: float | None, now: float) -> str:
@@ -56,12 +60,20 @@ def _arrow(before: float | None, now: float) -> str:
 
 def _whole_steps(line: Mapping[str, Any]) -> list[Mapping[str, float]]:
     """All but those that are part of another one, or stand beside it."""
-    return [cost for step, cost in line["steps"].items() if not step.startswith(PART_OF) and step != ON_OWN_GRID]
+    return [cost for step, cost in line["steps"].items() if not step.startswith(PART_OF) and step not in BESIDE]
 
 
 def _total_s(line: Mapping[str, Any]) -> float:
-    return sum(cost["cpu_s"] for cost in _whole_steps(line))
+    return sum(map(_seconds, _whole_steps(line)))
 
 
 def _peak_gb(line: Mapping[str, Any]) -> float:
-    return max(cost["peak_mb"] for cost in _whole_steps(line)) / 1024
+    return max(map(_gb, _whole_steps(line)))
+
+
+def _seconds(cost: Mapping[str, float]) -> float:
+    return cost["cpu_s"]
+
+
+def _gb(cost: Mapping[str, float]) -> float:
+    return cost["peak_mb"] / 1024

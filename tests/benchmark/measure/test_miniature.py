@@ -13,6 +13,7 @@ from bundle.datasets.phantom_cohort import write_phantom_cohort
 from scripts.networks.anatomy_net import AnatomyNet
 from scripts.networks.embedding_weights import TrainedEmbedding
 from scripts.networks.model_files import write_model
+from scripts.networks.segmenter import segmentation_network
 from scripts.registration.embedding_matching import MatchingSettings
 from tests.pipeline_fixtures import default_settings, make_weights, phantom_settings
 
@@ -45,12 +46,17 @@ def test_speed_in_miniature(phantoms, tmp_path):
     torch.manual_seed(0)
     card = {"widths": [4, 8, 8, 8, 8], "channels": 16, "window_size": [32, 32, 32], "spacing_mm": [SPACING_MM] * 3}
     write_model(tmp_path / "models" / "phantoms" / "embedding", AnatomyNet(card["widths"], 16, 16), card)
+    dataset = read_dataset(phantoms)
+    network = {"architecture": "anatomy", "channels": card["widths"], "classes": dataset.classes, "crop_to_body": True}
+    network |= {"patch_size": [32, 32, 32], "spacing_mm": card["spacing_mm"]}
+    write_model(tmp_path / "models", segmentation_network("anatomy", len(dataset.classes) + 1, card["widths"]), network)
     trials = speed.Trial(native_masks=True), speed.Trial((40, 30, 26), all_classes=True)
-    lines = speed.measure(read_dataset(phantoms), tmp_path / "models", trials)
+    lines = speed.measure(dataset, tmp_path / "models", trials)
     results = keep(lines, tmp_path / "docs", "phantoms", "speed")
     small, large = results.of(speed.SPEED)
     assert large["shape"] == [40, 30, 26] and len(large["classes"]) > len(small["classes"])
-    assert list(large["steps"]) == [step for step in small["steps"] if step != speed.ON_OWN_GRID]
+    assert list(large["steps"]) == [step for step in small["steps"] if step not in speed.BESIDE]
+    assert set(speed.BESIDE) < set(small["steps"]), "the network has the classes of the first trial"
     assert all(
         cost["cpu_s"] >= 0 and cost["peak_mb"] > 100 for line in (small, large) for cost in line["steps"].values()
     )

@@ -1,4 +1,4 @@
-from bundle.benchmark.cost.speed import ON_OWN_GRID, SPEED, SPEED_BEFORE
+from bundle.benchmark.cost.speed import INFERENCE, ON_OWN_GRID, SPEED, SPEED_BEFORE
 from bundle.benchmark.results import Results, result_line
 from bundle.benchmark.tables.pages import pages
 from bundle.benchmark.tables.reached import speed
@@ -35,6 +35,17 @@ def test_what_is_part_of_another_step_or_another_configuration_counts_once():
     text = speed_section(measured(BEFORE, NOW))
     assert "| together | 10.0 → 5.0 |" in text and "| peak memory GB | 0.5 → 0.5 |" in text
     assert f"{NAME}: 5 s instead of 10, 0.5 GB" in speed_in_short(measured(BEFORE, NOW))
+
+
+def test_the_network_stands_beside_the_steps_with_its_own_memory():
+    now, before = (
+        {"cpu_s": seconds, "wall_s": 9.0, "peak_mb": peak_mb} for seconds, peak_mb in ((30, 1843), (70, 5120))
+    )
+    lines = [each | {"steps": each["steps"] | {INFERENCE: cost}} for each, cost in ((BEFORE, before), (NOW, now))]
+    text = speed_section(measured(*lines))
+    assert "| the network alone | 70.0 → 30.0 |" in text and "| peak memory GB, the network alone | 5.0 → 1.8 |" in text
+    assert "| together | 10.0 → 5.0 |" in text and "| peak memory GB | 0.5 → 0.5 |" in text
+    assert "the network alone" not in speed_section(measured(BEFORE, NOW))
 
 
 def test_without_a_version_to_compare_with():
