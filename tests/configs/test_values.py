@@ -20,7 +20,7 @@ from tests.paths import ROOT
 # Keys that a user, a profile or another program names: they stay on top although only one component takes them.
 NAMED = {
     *("classes", "background", "support", "scribbles", "support_mask", "accepted", "given"),
-    "largest_component",
+    *("largest_component", "keep_largest"),
     *("patch_size", "architecture", "channels", "geodesic_spacing_mm"),
     *("learning_rate", "lr_step_epochs", "lr_factor", "bfloat16", "cache_workers"),
     *("validation_pairs", "val_interval", "checkpoint_interval"),
