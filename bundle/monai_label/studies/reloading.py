@@ -10,7 +10,8 @@ from typing import Any
 from filelock import FileLock
 from monailabel.datastore.local import LocalDatastore
 
-from bundle.monai_label.names import SUBMITTED
+from bundle.monai_label.drawn_on import image_hash
+from bundle.monai_label.names import DRAWN_ON, SUBMITTED
 from bundle.monai_label.strokes import check_grid
 from scripts.common.files import atomic_path
 from scripts.data.volume_io import Volume, read_labels
@@ -56,8 +57,10 @@ class ReloadingDatastore(LocalDatastore):
         """
         if label_tag == SUBMITTED:
             label = read_labels(label_filename)
-            check_grid(label, Path(self.get_image_uri(image_id)), "label", image_id)
+            image = Path(self.get_image_uri(image_id))
+            check_grid(label, image, "label", image_id)
             label_info = self.take_submission(image_id, label, Path(label_filename), label_info)
+            label_info = {**label_info, DRAWN_ON: image_hash(image)}
         self._init_from_datastore_file()
         return str(super().save_label(image_id, label_filename, label_tag, label_info))
 
