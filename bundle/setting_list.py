@@ -21,7 +21,7 @@ SECTION = re.compile(r"^(\w+):$")
 ENTRY = re.compile(r"^ {4}(\w+(?:, \w+)*): (.*)$")
 PLACES = ("_dir", "_root")  # how keys end that say where a run works
 RUN_DECIDES = {"case_ids", "cohort", "given", "made_of", "checkpoint", "device", "cache_device", "rank", "accepted"}
-RUN_DECIDES |= {"classes", "start_from", "skip_existing", "pattern"}
+RUN_DECIDES |= {"classes", "start_from", "skip_existing", "pattern", "network_name"}
 PLUMBING = {
     "keys",
     "mode",
@@ -32,7 +32,44 @@ PLUMBING = {
     "prob",
     "validation",
 }  # of transforms, handlers
-WIDEST, MOST_NAMED = 48, 3
+WIDEST = 48
+OUR_FUNCTIONS = {  # key -> argument of ours that takes it within an expression
+    "rule": "scripts.points.denoising.denoising_rule.name",
+    "tau": "scripts.points.denoising.denoising_rule.tau",
+    "tissue_tolerance": "scripts.points.denoising.denoising_rule.tissue_tolerance",
+    "validation_count": "scripts.segmentation.items.training_items.validation_count",
+    "validation_views": "scripts.embedding.view_pairs.seeded_items.views",
+}
+MEANINGS = {  # of keys that code of others takes, or an expression
+    "num_workers": "processes that prepare batches beside the training; 0 prepares them in the training's own.",
+    "cache_workers": "threads that read and prepare the volumes before the training.",
+    "max_epochs": "epochs of the training.",
+    "iterations_per_epoch": "batches in an epoch.",
+    "volumes_per_batch": "volumes in a batch.",
+    "samples_per_epoch": "volumes drawn in an epoch; one may be drawn again.",
+    "batch_size": "volumes in a batch; each gives `patches_per_volume` patches.",
+    "patches_per_volume": "patches cut from a volume each time it is drawn.",
+    "patch_size": "voxels that the network sees at once, along X, Y, Z.",
+    "learning_rate": "highest learning rate; it falls from there as the training goes on.",
+    "lr_step_epochs": "epochs after which the learning rate falls, again and again.",
+    "lr_factor": "factor by which the learning rate falls each time.",
+    "val_interval": "epochs between two looks at the cases that are set aside, where there are any.",
+    "undecided_value": "value of the voxels of a label map that teach nothing.",
+    "crop_to_body": "whether volumes are cropped to the body; if not, those of a training are cropped to their labels.",
+    "body_margin_mm": "mm kept around the body where volumes are cropped to it.",
+    "crop_margin_divisor": "a patch is cut larger at each end by its side divided by this, so that it can be turned.",
+    "rotation_rad": "largest random rotation of a patch about each axis, either way, in radians.",
+    "zoom": "largest random change of a patch's size along each axis, either way, as a share.",
+    "gain": "largest random relative change of the intensities, either way.",
+    "offset": "largest random shift of the intensities, which lie in [0, 1], either way.",
+    "gamma": "smallest and largest random exponent of the intensities; None leaves it out.",
+    "use_plc": "whether labels are corrected as the training goes on (progressive label correction).",
+    "plc_guarded": "whether that correction keeps within bounds, `probability_memory` to `most_shrinkage`.",
+    "modality": 'what the network is trained on, "ct" or "mr"; its card says so.',
+    "bias_correction": "whether the bias field of MR was divided out for the training; the network's card says so.",
+    "keep_probabilities": "whether the network's class probabilities are written, too.",
+    "keep_largest": "whether only each class's largest connected part is kept.",
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +79,7 @@ class Setting:
     Attributes:
         key: what `--set STAGE.KEY` calls it.
         value: that the config has.
-        meaning: in one line; of what code of others takes, who takes it.
+        meaning: in one line.
     """
 
     key: str
@@ -64,17 +101,17 @@ def list_settings(stage: str, mode: str, small: bool) -> list[Setting]:
 
 
 def settings_of(config: Mapping[str, Any]) -> list[Setting]:
-    """The settings of a config: values at its top, and arguments of our components that refer to none of those."""
+    """The settings of a config: values at its top that anything takes, and arguments of our components beside those."""
     arguments = list(_arguments(config, ""))
-    texts = list(_texts(config, ""))
+    texts = list(_texts(config))
     meanings: dict[str, str] = {}
     for path, target, value in arguments:
         if _is_reference(value) and (meaning := meanings_of(target).get(path.rsplit("#", 1)[-1])):
             meanings.setdefault(value.removeprefix("@"), meaning)
     found = [
-        Setting(key, value, meanings.get(key) or _taken_by([path for path, text in texts if _refers_to(text, key)]))
+        Setting(key, value, meanings.get(key) or _told(key))
         for key, value in config.items()
-        if _is_setting(key, value)
+        if _is_setting(key, value) and any(_refers_to(text, key) for text in texts)
     ]
     names = [path.rsplit("#", 1)[-1] for path, _, _ in arguments]
     for (path, target, value), name in zip(arguments, names, strict=True):
@@ -136,15 +173,18 @@ def _arguments(level: Any, path: str) -> Iterator[tuple[str, str, Any]]:
         yield from _arguments(value, below)
 
 
-def _texts(level: Any, path: str) -> Iterator[tuple[str, str]]:
-    """(path, text) of everything that may refer to something."""
+def _told(key: str) -> str:
+    """Of what an expression or code of others takes."""
+    target, _, argument = OUR_FUNCTIONS.get(key, "").rpartition(".")
+    return meanings_of(target).get(argument, "") or MEANINGS.get(key, "")
+
+
+def _texts(level: Any) -> Iterator[str]:
+    """Everything that may refer to something."""
     if _is_code(level):
-        yield path.removesuffix("#_disabled_"), level
-    items = level.items() if isinstance(level, Mapping) else enumerate(level) if isinstance(level, list) else ()
-    for key, value in items:
-        if path == "" and key in (*CODE, "card"):  # a card repeats
-            continue
-        yield from _texts(value, f"{path}#{key}".removeprefix("#"))
+        yield level
+    for value in level.values() if isinstance(level, Mapping) else level if isinstance(level, list) else ():
+        yield from _texts(value)
 
 
 def _is_setting(key: str, value: Any) -> bool:
@@ -171,11 +211,6 @@ def _is_reference(value: Any) -> bool:
 
 def _refers_to(value: str, name: str) -> bool:
     return re.search(rf"@{re.escape(name)}\b", value) is not None
-
-
-def _taken_by(paths: list[str]) -> str:
-    named = ", ".join(path.replace("#", ".") for path in paths[:MOST_NAMED])
-    return f"taken by {named}{' and others' if len(paths) > MOST_NAMED else ''}" if paths else ""
 
 
 def _shown(value: Any) -> str:

@@ -61,7 +61,7 @@ def write_phantom_cohort(
                 phantom.label, phantom.affine, LABELS, BACKGROUND_SCRIBBLE, seed, body=body_mask(phantom.hu)
             )
             write_nifti(folder / "scribbles" / f"{name}_a.nii.gz", scribbles, phantom.affine)
-        logger.info("phantom %d of %d: %s", number + 1, count, phantom.hu.shape)
+        logger.info("phantom %d of %d: %s voxels", number + 1, count, " x ".join(map(str, phantom.hu.shape)))
     write_json(folder / "dataset.json", dataset)
     return folder
 

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bundle.monai_label.names import DRAWN, INSIDE_PANEL, LOOKS, OUTSIDE, OUTSIDE_PANEL, SUBMITTED
+from bundle.monai_label.drawn_on import image_hash, is_drawn_on, look_file, tell_replaced
+from bundle.monai_label.names import DRAWN_ON, INSIDE_PANEL, LOOKS, OUTSIDE, OUTSIDE_PANEL, SUBMITTED
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file, write_json, write_nifti
 from scripts.data.volume_io import Volume, case_id, read_labels
@@ -62,14 +63,17 @@ def read_task(datastore: Datastore, folder: Path) -> Task:
     later replaced by whole organs; any other label is one that the user corrected. Where no label holds strokes, those
     count that were drawn to see what grows from them (`strokes.remember`), on a study whose organs were submitted.
 
+    What was drawn on an image that another has replaced since is left out.
+
     Args:
         datastore: MONAI Label's.
         folder: receives `support.json`, `scribbles.nii.gz`, `support_mask.nii.gz` and `accepted/ID.nii.gz`.
 
     Raises:
-        BundleError: no strokes, strokes on two studies, or a label that does not say what its values mean.
+        BundleError: no strokes, strokes on two studies or on an image that was replaced, or a label that does not say
+            what its values mean.
     """
-    submitted = {case: _names(datastore, case) for case in datastore.list_images() if _file(datastore, case).is_file()}
+    submitted = {case: _names(datastore, case) for case in _drawn_on_what_is_there(datastore)}
     scribbled = [case for case, names in submitted.items() if OUTSIDE in names]
     if len(scribbled) > 1:
         raise BundleError(
@@ -92,6 +96,7 @@ def read_task(datastore: Datastore, folder: Path) -> Task:
         )
     task = read_json(about)
     support, classes = task["support"], task["classes"]
+    _refuse_other_image(datastore, support, task.get(DRAWN_ON))
     support_mask, accepted = folder / "support_mask.nii.gz", folder / "accepted"
     corrected = {case: names for case, names in submitted.items() if OUTSIDE not in names}
     _forget(accepted, corrected)
@@ -131,6 +136,45 @@ def _file(datastore: Datastore, case: str) -> Path:
     return Path(datastore.get_label_uri(label, SUBMITTED) if label else ".")
 
 
+def _drawn_on_what_is_there(datastore: Datastore) -> list[str]:
+    """The studies with a submitted label that was drawn on their image as it is now; of others it is said."""
+    cases = []
+    for case in datastore.list_images():
+        if not _file(datastore, case).is_file():
+            continue
+        if is_drawn_on(_drawn_on(datastore, case), datastore.get_image_uri(case)):
+            cases.append(case)
+        else:
+            tell_replaced(case, "submitted label")
+    return cases
+
+
+def _drawn_on(datastore: Datastore, case: str) -> str | None:
+    noted = datastore.get_label_info(case, SUBMITTED).get(DRAWN_ON)
+    return None if noted is None else str(noted)
+
+
+def _refuse_other_image(datastore: Datastore, support: str, noted: str | None) -> None:
+    """Strokes are kept when their label goes, so their image may have gone, too.
+
+    Raises:
+        BundleError: they were drawn on another image than the study's.
+    """
+    if support not in datastore.list_images():
+        problem, found = "the study that the strokes were drawn on is not there", "no such study"
+    elif not is_drawn_on(noted, datastore.get_image_uri(support)):
+        problem, found = "the strokes were drawn on another image of this study", "an image that was replaced since"
+    else:
+        return
+    raise BundleError(
+        problem,
+        case=support,
+        stage=STAGE,
+        expected=f'strokes on an image as it is now, with a segment called "{OUTSIDE}"',
+        found=found,
+    )
+
+
 def _names(datastore: Datastore, case: str) -> dict[str, int]:
     """Segment -> value, as the client sent them.
 
@@ -153,14 +197,15 @@ def _names(datastore: Datastore, case: str) -> dict[str, int]:
 
 def _keep_strokes(datastore: Datastore, case: str, names: Mapping[str, int], folder: Path) -> None:
     source, about = _file(datastore, case), folder / "support.json"
-    sha256 = sha256_of_file(source)
-    if about.exists() and read_json(about)["sha256"] == sha256:
+    sha256, drawn_on = sha256_of_file(source), _drawn_on(datastore, case)
+    before = read_json(about) if about.exists() else {}
+    if before.get("sha256") == sha256 and drawn_on in (None, before.get(DRAWN_ON)):
         return
     label = read_labels(source)
     classes = {name: value for name, value in names.items() if name != OUTSIDE and (label.array == value).any()}
     write_nifti(folder / "scribbles.nii.gz", label.array, label.affine)
     task = {"support": case, "classes": classes, "background": names[OUTSIDE], "sha256": sha256}
-    write_json(about, task)
+    write_json(about, {**task, DRAWN_ON: drawn_on or image_hash(datastore.get_image_uri(case))})
 
 
 def _keep_drawn(datastore: Datastore, submitted: Mapping[str, Mapping[str, int]], folder: Path) -> None:
@@ -178,8 +223,8 @@ def _keep_drawn(datastore: Datastore, submitted: Mapping[str, Mapping[str, int]]
     first = previous["support"]
     case = first if first in drawn else max(drawn, key=lambda case: len(submitted[case]))
     source = _file(datastore, case)
-    sha256 = sha256_of_file(source)
-    if case == first and previous["sha256"] == sha256:
+    sha256, drawn_on = sha256_of_file(source), image_hash(datastore.get_image_uri(case))
+    if case == first and previous["sha256"] == sha256 and previous.get(DRAWN_ON, drawn_on) == drawn_on:
         return
     organs = read_labels(source)
     classes = {name: value for name, value in submitted[case].items() if (organs.array == value).any()}
@@ -196,12 +241,13 @@ def _keep_drawn(datastore: Datastore, submitted: Mapping[str, Mapping[str, int]]
             found="none in " + ", ".join(lacking),
         )
     write_nifti(folder / "scribbles.nii.gz", kept.astype(np.uint8), organs.affine)
-    write_json(about, {"support": case, "classes": classes, "background": BACKGROUND, "drawn": True, "sha256": sha256})
+    task = {"support": case, "classes": classes, "background": BACKGROUND, "drawn": True, "sha256": sha256}
+    write_json(about, {**task, DRAWN_ON: drawn_on})
 
 
 def _drawn(datastore: Datastore, case: str, folder: Path) -> np.ndarray | None:
     """What was drawn on a study; None for nothing, or if the study was replaced since."""
-    file = folder / LOOKS / case / DRAWN
+    file = look_file(folder / LOOKS / case, datastore.get_image_uri(case))
     if not file.exists():
         return None
     strokes = read_labels(file)

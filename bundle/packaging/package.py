@@ -11,7 +11,7 @@ from bundle.folder_lock import only_command_in
 from bundle.packaging.assembly import assemble
 from bundle.packaging.packages import Package
 from bundle.packaging.release import STAGE, Release
-from bundle.packaging.rules import broken_rules
+from bundle.packaging.rules import broken_name, broken_rules
 from bundle.packaging.trials import failed_trials
 from scripts.common.errors import BundleError
 from scripts.common.failures import blamed
@@ -37,16 +37,25 @@ def package(release: Release, output: Path, task: Path | None = None, schema: Pa
 
     Raises:
         BundleError: something is missing or in the way, another command works there, or the finished folder breaks a
-            rule; it then stays to be looked at.
+            rule; it then stays to be looked at. A name that breaks one is refused before anything is written.
     """
     with only_command_in(output), blamed(STAGE):
         return _packaged(release, output, task, schema)
 
 
 def _packaged(release: Release, output: Path, task: Path | None, schema: Path | None) -> Path:
+    _refuse(list(broken_name(output / release.name)), output / release.name)
     folder = assemble(release, output, task)
     logger.info("package: the files are in %s; now the zoo's rules", folder)
-    problems = broken_rules(folder, schema) or failed_trials(folder)
+    _refuse(broken_rules(folder, schema) or failed_trials(folder), folder)
+    archive = Package(output, release.name).archive
+    logger.info("package: packing")
+    with atomic_path(archive) as temporary:
+        pack(folder, temporary)
+    return archive
+
+
+def _refuse(problems: list[str], folder: Path) -> None:
     if problems:
         raise BundleError(
             "the package breaks the zoo's rules",
@@ -55,11 +64,6 @@ def _packaged(release: Release, output: Path, task: Path | None, schema: Path | 
             expected="no broken rule",
             found="\n    " + "\n    ".join(problems),
         )
-    archive = Package(output, release.name).archive
-    logger.info("package: packing")
-    with atomic_path(archive) as temporary:
-        pack(folder, temporary)
-    return archive
 
 
 def pack(folder: Path, archive: Path) -> None:

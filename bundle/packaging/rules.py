@@ -61,14 +61,27 @@ def broken_rules(folder: Path, schema: Path | None = None, largest_mb: float = L
     if any("is no JSON" in problem for problem in unreadable):
         return unreadable
     rules: list[Callable[[Path], Iterator[str]]] = [
-        *(_name, _parts, _metadata, _versions, _configs, _classes, _texts, broken_imports, _weights, _readme, _links)
+        *(
+            broken_name,
+            _parts,
+            _metadata,
+            _versions,
+            _configs,
+            _classes,
+            _texts,
+            broken_imports,
+            _weights,
+            _readme,
+            _links,
+        )
     ]
     problems = unreadable + list(_sizes(folder, largest_mb))
     problems += [problem for rule in rules for problem in rule(folder)]
     return problems + (list(_schema(folder, schema)) if schema is not None else [])
 
 
-def _name(folder: Path) -> Iterator[str]:
+def broken_name(folder: Path) -> Iterator[str]:
+    """Rules that the folder's name breaks; nothing in it is read."""
     if not NAME.fullmatch(folder.name):
         yield f"the name {folder.name!r} is not lower case words joined by _"
     elif "segmentation" not in folder.name:

@@ -49,6 +49,6 @@ def weights_folder(name_or_folder: str, mode: str, small: bool, shipped: Path = 
     raise BundleError(
         f"no weights for mode {mode} of that name or in that folder",
         stage="settings",
-        expected=f"a shipped set ({sets}), or a folder with {files}",
+        expected=f"--weights with a shipped set ({sets}), or with a folder that holds {files}",
         found=name_or_folder,
     )

@@ -25,7 +25,7 @@ def last_lines(table: ResultTable) -> list[str]:
     named = [f"look at first: {line}" for line in found[:MOST_NAMED]]
     if len(found) > MOST_NAMED and not checked:
         named.append(f"and at {len(found) - MOST_NAMED} more")
-    return [made, *(named or ["look at first: nothing stands out, which is no proof of quality"])]
+    return [made, *(named or ["look at first: any of them, no Dice is predicted here"])]
 
 
 def _worst(rows: list[ResultRow]) -> Iterator[str]:

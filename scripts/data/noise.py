@@ -24,7 +24,7 @@ class RandNoised(RandomizableTransform, MapTransform):
     Args:
         keys: float tensors.
         prob: share of the samples that get noise.
-        std: largest standard deviation.
+        std: largest standard deviation of the noise, of intensities in [0, 1].
     """
 
     def __init__(self, keys: KeysCollection, prob: float, std: float) -> None:

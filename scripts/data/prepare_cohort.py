@@ -63,7 +63,7 @@ def prepare_cohort(
     Args:
         images: folder of volumes (see `find_volumes`).
         output_dir: the work directory.
-        spacing_mm: spacing of the cache.
+        spacing_mm: voxel size that the method works on, X, Y, Z, in mm.
         support: the scribbled volume; added to the cohort if the folder lacks it.
         scribbles: strokes on the support's own grid, 0 where unmarked, any readable format.
         classes: name -> stroke value, or "name:value,..."; by default those of the `dataset.json` beside the images

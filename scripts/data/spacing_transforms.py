@@ -36,7 +36,7 @@ class AntiAliasd(MapTransform):
 
     Args:
         keys: channel-first MetaTensors (C, X, Y, Z).
-        spacing_mm: what they will be resampled to, in the order of the array's axes.
+        spacing_mm: voxel size that volumes are resampled to, in the order of the array's axes, in mm.
     """
 
     def __init__(self, keys: KeysCollection, spacing_mm: Sequence[float], allow_missing_keys: bool = False) -> None:

@@ -22,7 +22,7 @@ class ContrastiveLoss(nn.Module):
     Points of the same volume nearer than `near_mm` are neither right nor wrong and are left out.
 
     Args:
-        temperature: of the softmax.
+        temperature: temperature of the softmax that compares points.
         near_mm: level -> distance in mm.
     """
 

@@ -24,7 +24,7 @@ class WindowSettings:
 
     Attributes:
         window_overlap: share of a window that the next one also covers, along each axis.
-        bfloat16: autocast.
+        bfloat16: whether the network computes in bfloat16 (autocast); False takes float32.
     """
 
     window_overlap: float = 0.5

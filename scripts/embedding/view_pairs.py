@@ -75,21 +75,21 @@ class ViewPairsd(Randomizable, MapTransform):
             device.
         window_size: (X, Y, Z) voxels of a view, multiples of 16.
         spacing_mm: voxel size of the volumes.
-        points: how many corresponding points.
-        scale: smallest and largest zoom.
+        points: corresponding points that are drawn from each pair of views.
+        scale: smallest and largest zoom of a view.
         stretch: largest logarithm of a further zoom of each axis of its own.
         cut: probability that a view ends before the volume does, at either end.
-        least_mm: of the volume, along its axis, that is left on either side of the views' common centre.
-        rotation_deg: largest angle about each axis.
+        least_mm: mm of the volume, along its axis, that are left on either side of the views' common centre.
+        rotation_deg: largest angle about each axis, in degrees.
         shift: largest distance of a view's centre from the common centre, in windows.
         candidates: body voxels looked at for each point: a body has millions, of which two views may share one in a
             hundred.
         log_gamma: largest logarithm of the exponent of the intensities, either way.
         remap: largest logarithm of the slope of each quarter of the intensities against the others, either way: their
             order stays, their contrast does not, as between MRs. 0 leaves it out.
-        gain: largest relative change of the intensities.
-        offset: largest shift of the intensities.
-        noise: largest standard deviation of Gaussian noise.
+        gain: largest relative change of the intensities, either way.
+        offset: largest shift of the intensities, which lie in [0, 1], either way.
+        noise: largest standard deviation of Gaussian noise, of intensities in [0, 1].
         recolour: False leaves the intensities alone.
     """
 
@@ -205,7 +205,13 @@ def _inside(view: View, voxels: np.ndarray) -> np.ndarray:
 
 
 def seeded_items(items: Sequence[Mapping[str, str]], views: int, seed: int) -> list[dict[str, Any]]:
-    """Validation items: each of `items` `views` times, always with the same views."""
+    """Validation items: each of `items` `views` times, always with the same views.
+
+    Args:
+        items: the cases set aside.
+        views: pairs of views that are looked at of each case set aside.
+        seed: of the first of them.
+    """
     return [{**item, "view_seed": seed + number} for item in items for number in range(views)]
 
 

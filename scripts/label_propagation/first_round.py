@@ -47,7 +47,7 @@ class FirstRoundStage(CaseStage):
             the user; None sends points alone.
         settings: see `FirstRoundSettings`.
         class_limit: most support points per class; None takes all.
-        background_limit: the same for background.
+        background_limit: most support points of background; None takes all.
         device: where the network runs.
 
     Raises:

@@ -27,13 +27,13 @@ class FusionSettings:
 
     Attributes:
         windows, matching, transfer: see each part.
-        most_atlases: at most so many cases are atlases beside the support.
+        most_atlases: largest number of cases that are atlases beside the support.
         least_round_trip_dice: a case is an atlas of the classes whose round-trip Dice is at least so high.
         fusion_temperature: an atlas's weight is the softmax of its body's similarity to the case's, at this
             temperature.
         least_point_probability: a point is kept where the probability of its class is above. It exceeds
             `transfer.warped_share`, so that the cells, too, must speak for it.
-        point_reach_mm: how far a point may be moved to such a place.
+        point_reach_mm: how far a point may be moved to such a place, in mm.
     """
 
     windows: WindowSettings = field(default_factory=WindowSettings)

@@ -25,13 +25,13 @@ class TransferSettings:
     """How an atlas's labels reach a case.
 
     Attributes:
-        search_mm: how far from its affine place a cell is compared with the support's, per axis.
-        transfer_prior_mm: standard deviation of the Gaussian that favours cells near there.
-        transfer_temperature: of the softmax over the cosines of both levels.
+        search_mm: how far from its affine place a cell is compared with the support's, along each axis, in mm.
+        transfer_prior_mm: standard deviation, in mm, of the Gaussian that favours cells near that place.
+        transfer_temperature: temperature of the softmax over the cosines of both levels.
         block_cells: cells per axis that are handled together; they share the cells within reach of any of them.
         warped_share: weight of the warped mask in a prediction; the rest is the cells' probabilities.
-        warp_probability: a class's mask is warped to where its probability is higher,
-        warp_margin_mm: and so far around.
+        warp_probability: a class's mask is warped to where its probability is higher than this.
+        warp_margin_mm: a class's mask is warped to so far around that place, too, in mm.
         coupled_convex: how far embeddings move the mask from its affine place.
         registration: how far the images do then.
     """

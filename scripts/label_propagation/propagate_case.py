@@ -33,8 +33,9 @@ class KeepingRule:
     """Which located points are kept.
 
     Attributes:
-        point_cycle_mm: located in the case and back, a point must end within this distance of the support's.
-        tissue_tolerance: see `DenoisingRule`; None checks no tissue.
+        point_cycle_mm: located in the case and back, a point must end within this distance of the support's, in mm.
+        tissue_tolerance: how far, in intensity from 0 to 1 (0.08 is 40 HU of soft tissue), a point may lie outside the
+            range of its class's strokes; None checks no tissue.
     """
 
     point_cycle_mm: float = 16.0

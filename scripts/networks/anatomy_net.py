@@ -85,8 +85,8 @@ class AnatomyNet(AnatomyTrunk):
     in size. The fine head sees detail, the coarse one tells far places apart, left from right too.
 
     Args:
-        widths: channels at strides 1, 2, 4, 8, 16.
-        fine_channels, coarse_channels: lengths of the embeddings.
+        widths: channels of the network at strides 1, 2, 4, 8, 16.
+        fine_channels, coarse_channels: numbers that describe a place, in each of both heads.
         in_channels: image channels.
 
     Raises:

@@ -9,7 +9,11 @@ from monai.inferers import SimpleInferer, SlidingWindowInferer
 
 
 class AutocastInferer(SimpleInferer):
-    """`SimpleInferer` under bfloat16 autocast. bfloat16 has float32's range, so no gradient scaler is needed."""
+    """`SimpleInferer` under bfloat16 autocast. bfloat16 has float32's range, so no gradient scaler is needed.
+
+    Args:
+        enabled: whether the network computes in bfloat16 (autocast); False takes float32.
+    """
 
     def __init__(self, enabled: bool = True) -> None:
         super().__init__()
@@ -40,9 +44,9 @@ class AutocastSlidingWindowInferer(SlidingWindowInferer):
     """`SlidingWindowInferer` under bfloat16 autocast; windows are summed in float32.
 
     Args:
-        sw_batch_size: windows at once.
+        sw_batch_size: windows that the network sees at once.
         overlap: share of a window that the next one covers, too.
-        enabled: whether there is autocast.
+        enabled: whether the network computes in bfloat16 (autocast); False takes float32.
     """
 
     def __init__(self, *args: Any, enabled: bool = True, **kwargs: Any) -> None:

@@ -39,7 +39,7 @@ class PRNet(nn.Module):
     Args:
         patch_size: (X, Y, Z) voxels, each a multiple of 16 * pooling, more than one such cell; the fully connected
             head is tied to it.
-        width: channels of the first stage (16 in the paper's configuration).
+        width: channels of the network's first stage (16 in the paper's configuration).
         pooling: patches are averaged over pooling^3 voxels first: a wider field of view at the same cost (1 in the
             paper's configuration).
         in_channels: image channels.

@@ -60,8 +60,8 @@ def segmentation_network(
     Args:
         architecture: "unet" (section 2.4 of arXiv 2111.10773) or "anatomy" (`AnatomySegmenter`).
         out_channels: classes and background.
-        channels: per resolution.
-        dropout: of the plain U-Net.
+        channels: channels of the network at each resolution, finest first.
+        dropout: share of the plain U-Net's features that are dropped in training; "anatomy" drops none.
 
     Raises:
         BundleError: another architecture.

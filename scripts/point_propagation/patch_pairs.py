@@ -27,10 +27,10 @@ class PatchPairsd(Randomizable, MapTransform):
         image_key, body_key: (1, X, Y, Z) image in [0, 1] and body mask on the same grid.
         patch_size: (X, Y, Z) voxels.
         spacing_mm: voxel size of the volumes.
-        pairs_per_volume: length of the list returned for one volume.
-        box_mm: half-size per axis of the box for the second centre; None for the coarse network.
+        pairs_per_volume: pairs of patches drawn from one volume each time.
+        box_mm: half the side, along X, Y, Z, in mm, of the box for the second centre; None for the coarse network.
         mask_boxes: largest number of boxes set to zero in the input patches; 0 switches masking off.
-        mask_box_share: side of such a box in patches, rounded down to voxels.
+        mask_box_share: side of a box that is set to zero, as a share of the patch's, rounded down to voxels.
         body_only: patches are 0 outside the body.
         fixed_seed: every call draws the same pairs for the same volume (validation).
     """

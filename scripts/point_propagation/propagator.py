@@ -29,10 +29,10 @@ class PropagationSettings:
     Attributes:
         start_points: starting points of the coarse step, spread over the body.
         fine_steps: most fine steps per point (1 in mode `paper`).
-        settled_mm: a point whose fine offset is shorter stays where it is.
+        settled_mm: a point whose fine offset is shorter, in mm, stays where it is.
         batch_size: patches per forward pass.
-        bfloat16: run the networks in bfloat16 autocast.
-        seed: of the starting points.
+        bfloat16: whether the networks compute in bfloat16 (autocast); False takes float32.
+        seed: seed of the starting points.
     """
 
     start_points: int = 16

@@ -25,8 +25,9 @@ class RelativePositionLoss(nn.Module):
     """L = L_dis + L_rec (Eq. 3): mean squared offset error in mm^2 plus mean squared reconstruction error.
 
     Args:
-        max_offset_mm: r per axis (X, Y, Z) in mm.
-        distance_weight, reconstruction_weight: both 1 in the paper.
+        max_offset_mm: largest offset that the network can say, along X, Y, Z, in mm (r in Eq. 2).
+        distance_weight: weight of the offset's error in the loss, 1 in the paper.
+        reconstruction_weight: weight of the reconstruction's error in the loss, 1 in the paper.
     """
 
     max_offset_mm: Tensor

@@ -49,7 +49,7 @@ class PointPropagationStage(CaseStage):
         rule: which similarities a kept point needs.
         settings: how points are located.
         class_limit: most support points per class, evenly thinned along the strokes; None takes all.
-        background_limit: the same for background.
+        background_limit: most support points of background, evenly thinned along the strokes; None takes all.
         device: where the networks run.
 
     Raises:

@@ -42,6 +42,12 @@ RULES = {
 def denoising_rule(name: str, tau: float | None = None, tissue_tolerance: float | None = None) -> DenoisingRule:
     """The rule of that name, with another threshold if `tau` is given, and with the tissue check if a tolerance is.
 
+    Args:
+        name: "dual", the paper's (levels m2 and m4), or "multi", of its later version (m1 to m4).
+        tau: what the product of a point's cosines must exceed, at most 1; None is the rule's own, 0 keeps every point.
+        tissue_tolerance: how far, in intensity from 0 to 1 (0.08 is 40 HU of soft tissue), a point may lie outside the
+            range of its class's strokes; None checks no tissue.
+
     Raises:
         ValueError: unknown rule.
     """

@@ -17,14 +17,15 @@ class EMSettings:
     """How class probabilities are sharpened by the case's own intensities, see `em_posterior`.
 
     Attributes:
-        em_rounds: of expectation and maximisation; 0 leaves the probabilities as they are.
+        em_rounds: rounds of expectation and maximisation; 0 leaves the probabilities as they are.
         em_reach_mm: the background's intensities are learnt place by place, weighted by a Gaussian of this standard
             deviation: what surrounds an organ differs from side to side. 0 learns one histogram within `em_near_mm`.
-        em_bins: of the histograms over intensities in [0, 1].
-        em_smoothing_mm: standard deviation of a Gaussian, of the image, against noise, and of each round's posterior.
-        em_histogram_smoothing_bins: standard deviation of a Gaussian over the histograms.
+        em_bins: bins of the histograms over intensities in [0, 1].
+        em_smoothing_mm: standard deviation, in mm, of a Gaussian, of the image, against noise, and of each round's
+            posterior.
+        em_histogram_smoothing_bins: standard deviation, in bins, of a Gaussian over the histograms.
         em_near_probability: a class is near where its probability, before any round, exceeds this.
-        em_near_mm: intensities are learnt up to here around the classes: far tissue is no rival.
+        em_near_mm: intensities are learnt up to here around the classes, in mm: far tissue is no rival.
         em_floor_share: share of a histogram that every intensity has, whether it occurs or not.
         em_cells_per_reach: cells within `em_reach_mm`, of the grid on which the background's histograms stand.
         em_whole_share: the whole background counts everywhere, as this share of a full cell: a cell without any
@@ -56,11 +57,12 @@ class GrowthLimits:
     """Where a class ends, in shares of its strokes' extent (the longest side of the box around them).
 
     Attributes:
-        growth_share: what lies further from the strokes is not of the class.
+        growth_share: what lies further from the strokes than this share of their extent is not of the class.
         leak_share: a class that would lose more than this share of its volume to that has no edge that stops it, and
             what is far from its strokes must be clearly nearer to it than to its rivals.
-        free_share: up to here it need not be.
-        clear_share: from here on nothing is near enough.
+        free_share: up to this share of the strokes' extent from them a class that leaks need not be clearly nearer than
+            its rivals.
+        clear_share: from this share of the strokes' extent on nothing is near enough for a class that leaks.
 
     Raises:
         BundleError: `free_share` is not below `clear_share`.
@@ -103,8 +105,9 @@ class OpeningSettings:
     """What is cut off a class, see `opened_by_reconstruction`.
 
     Attributes:
-        opening_radius_mm: what hangs on by a passage that a ball of this radius cannot pass; 0 cuts nothing.
-        opening_share: that radius is at most this share of the depth of the class's deepest seed.
+        opening_radius_mm: a part of a class that hangs on by a passage which a ball of this radius, in mm, cannot pass
+            is cut off; 0 cuts nothing.
+        opening_share: the radius of that ball is at most this share of the depth of the class's deepest seed.
     """
 
     opening_radius_mm: float = 0.0
@@ -122,8 +125,8 @@ class BorderSettings:
         border_smoothing_voxels: borders are drawn where the classes' shares in a Gaussian of this standard deviation
             are equal; in sides of a voxel (the median of its three), because ragged borders are as wide as that. 0
             leaves them as they grew.
-        border_depth_share: that standard deviation is at most this share of a class's greatest depth: a small ball
-            loses about a sixth of its radius to a quarter at most.
+        border_depth_share: the standard deviation of that Gaussian is at most this share of a class's greatest depth: a
+            small ball loses about a sixth of its radius to a quarter at most.
     """
 
     border_smoothing_voxels: float = 0.0
@@ -138,12 +141,13 @@ class RefinementSettings:
     """Whether and how borders are redrawn by the fine PRNet's features, see `refine_boundary`.
 
     Attributes:
-        refine: whether they are; the geodesic spacing must then be the network's.
-        refine_inner_voxels: up to here from its border a class is decided anew; boxes of 2 * radius + 1.
-        refine_outer_voxels: from the inner radius up to here its prototypes are learnt.
-        refine_clusters: prototypes of what is outside.
-        refine_seed: of the clustering.
-        refine_overlap: of the windows that the features come from.
+        refine: whether borders are redrawn by the fine PRNet's features; the geodesic spacing must then be the
+            network's.
+        refine_inner_voxels: a class is decided anew up to so many voxels from its border; boxes of 2 * radius + 1.
+        refine_outer_voxels: from the inner radius up to so many voxels from its border a class's prototypes are learnt.
+        refine_clusters: prototypes of what is outside a class.
+        refine_seed: seed of the clustering.
+        refine_overlap: share of a window that the next one covers, of the windows that the features come from.
     """
 
     refine: bool = False
@@ -166,32 +170,33 @@ class GeodesicSettings:
 
     Attributes:
         lam: weight of intensity against length, 0 to 1 (see `geodesic_distance`).
-        truncation: distance from which on a class has no affinity.
-        max_iterations: limit of the distance's rounds.
-        tolerance_share: rounds end when they change nothing by more than this share of the truncation: further ones
-            move hardly a label.
-        geodesic_backend: "torch" or "geodistk".
+        truncation: geodesic distance from which on a class has no affinity.
+        max_iterations: most rounds of the geodesic distance.
+        tolerance_share: rounds of the geodesic distance end when they change nothing by more than this share of the
+            truncation: further ones move hardly a label.
+        geodesic_backend: what computes geodesic distances: "torch" or "geodistk".
         geodesic_spacing_mm: grid the distances are computed on, X, Y, Z of the canonical axes; None is the case's own,
             which is also taken where it has the larger voxels.
         image_smoothing_voxels: paths see the image through a Gaussian of this standard deviation, so that noise costs
             less; in sides of a voxel (the median of its three), because noise is as wide as that. 0 is the image
             itself.
-        body_only: everything outside the body is background.
+        body_only: whether everything outside the body is background.
         seed_probability: seeds are where a class's probability exceeds this; a class without such a place keeps its
             points. None takes points alone, whatever is known of probabilities (mode `paper`).
-        background_seed_probability: the same for background; None takes `seed_probability`.
+        background_seed_probability: seeds of background are where its probability exceeds this; None takes
+            `seed_probability`.
         probability_weight: a step in a class's probability costs as much as this share of the same step in intensity;
             0 looks at intensity alone.
         least_expected_share: a class whose mask has less than this share of the highest Dice that its probabilities let
             expect has its likely voxels instead, see `decided_by_class`; 0 leaves all masks as they grew.
-        em: how the probabilities are sharpened first; None does not.
-        growth: how far from its seeds a class may be; None ends nowhere.
-        support_limits: how large it may be beside the support's; also how far strokes extend is then the support's.
-            None measures both in each case. For points alone.
+        em: how class probabilities are sharpened by the case's intensities first; None does not.
+        growth: how far from its seeds a class may be; None sets no end.
+        support_limits: how large a class may be beside the support's; also how far strokes extend is then the
+            support's. None measures both in each case. For points alone.
         opening: what hangs on by a narrow passage.
         border: smoother borders.
         refinement: borders redrawn by a network's features.
-        largest_component: keep each class's largest connected part only.
+        largest_component: whether only each class's largest connected part is kept.
         undecided_margin: voxels whose two nearest classes differ by less than this share of the truncation (where
             borders are smoothed: of their shares) are `UNDECIDED` and teach nothing; 0 decides all. For points alone:
             the label maps that grow from probabilities are final ones too.

@@ -19,11 +19,13 @@ class TrustRule:
         least_dice: a class whose predicted Dice is below is flagged, or whose Dice with what the network alone says.
         least_similarity: a case whose body is less similar to the support's, once registered, is flagged as a whole.
         volume_factor: a class this many times larger or smaller than the cohort's median is flagged.
-        tissue_hu: so is one whose median intensity is further from the cohort's, in HU or an MR's standard units,
-        tissue_spread: and further than so many times the median distance from it: contrast differs between scans.
+        tissue_hu: a class is flagged, too, if its median intensity is further from the cohort's than this, in HU or an
+            MR's standard units, and than `tissue_spread` allows.
+        tissue_spread: so many times the cohort's median distance from its median must be exceeded, too: contrast
+            differs between scans.
         good_round_trip: round-trip Dice of an organ that was located well. Its labels pass two borders on the way, so
             that only what is below lowers the confidence.
-        calibration_doubt: see `calibrate`.
+        calibration_doubt: how much all classes together count for one class, in label maps of its own, see `calibrate`.
         interval_coverage: share of the results whose true Dice the interval shall hold.
     """
 

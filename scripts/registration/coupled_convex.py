@@ -30,8 +30,9 @@ class CoupledConvexSettings:
     """The rounds, one number each.
 
     Attributes:
-        coupled_prior_mm: standard deviation of the Gaussian around where the neighbours went.
-        coupled_width_mm: of the Gaussian in which they count.
+        coupled_prior_mm: standard deviation, in mm and for each round, of the Gaussian around where a cell's neighbours
+            went.
+        coupled_width_mm: standard deviation, in mm and for each round, of the Gaussian by which those neighbours count.
     """
 
     coupled_prior_mm: Sequence[float] = (24.0, 16.0, 12.0, 8.0, 6.0)

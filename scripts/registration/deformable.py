@@ -25,18 +25,18 @@ class RegistrationSettings:
     """How an image deforms.
 
     Attributes:
-        registration_half_steps: of Adam, first, on images of half the resolution: twice as far at an eighth of the
+        registration_half_steps: first steps of Adam, on images of half the resolution: twice as far at an eighth of the
             work.
-        registration_steps: of Adam on the images themselves.
-        registration_fine_steps: of Adam, last, with knots at every voxel and the small window: a thin organ moves by
-            itself. Without any of the three the start is kept.
-        registration_window_voxels: side of the cube in which grey values are compared; odd.
-        registration_fine_window_voxels: the same in the last steps.
+        registration_steps: next steps of Adam, on the images themselves.
+        registration_fine_steps: last steps of Adam, with knots at every voxel and the small window: a thin organ moves
+            by itself. Without any of the three the start is kept.
+        registration_window_voxels: side of the cube in which grey values are compared, in voxels; odd.
+        registration_fine_window_voxels: side of that cube in the last steps, in voxels; odd.
         registration_smoothness: weight of the displacement's squared slope against the images' correlation.
-        registration_knot_voxels: between the knots of the displacement, but in the last steps.
-        registration_means: over 3 x 3 x 3 knots, one after the other; two of them and the linear way between knots
-            make about a cubic B-spline.
-        registration_rate_voxels: learning rate of Adam.
+        registration_knot_voxels: voxels between the knots of the displacement, but in the last steps.
+        registration_means: how often the displacement is averaged over 3 x 3 x 3 knots; two of them and the linear way
+            between knots make about a cubic B-spline.
+        registration_rate_voxels: learning rate of Adam, in voxels.
     """
 
     registration_half_steps: int = 60

@@ -21,12 +21,15 @@ class MatchingSettings:
 
     Attributes:
         body_points: random points of each body, matched both ways.
-        match_cycle_mm: a match counts for the affine map if, matched back, it ends within this distance.
-        match_scale_mm, match_first_scale_mm, match_scale_decay, match_rounds: of the fit, see `RobustFit`.
-        match_prior_mm: standard deviation of the Gaussian prior around the affine map when a point is located.
-        match_temperature: of the similarity against the prior; the one the embedding was trained with.
-        far_mm: from the best match on, another counts as a distant rival.
-        seed: of the random body points.
+        match_cycle_mm: a match counts for the affine map if, matched back, it ends within this distance, in mm.
+        match_scale_mm: matches off by more than this, in mm, weigh little in the last rounds of the affine fit.
+        match_first_scale_mm: matches off by more weigh little in the first round, in mm; wide: bodies differ in size.
+        match_scale_decay: factor by which that distance shrinks from round to round, down to the last one.
+        match_rounds: rounds of weighted least squares in the affine fit.
+        match_prior_mm: standard deviation, in mm, of the Gaussian prior around the affine map when a point is located.
+        match_temperature: temperature of the similarity against that prior; the one the embedding was trained with.
+        far_mm: distance from the best match, in mm, from which on another counts as a distant rival.
+        seed: seed of the random body points.
     """
 
     body_points: int = 1200

@@ -41,9 +41,9 @@ class OrientationSettings:
 
     Attributes:
         landmarks: random cells of each body that are matched.
-        least_gain: a body is turned if it fits more than so many times as well as it does as it is,
-        least_difference: and by more than this: where nothing fits well, as with a network that hardly learned, some
-            orientation always fits a little better.
+        least_gain: a body is turned if, turned, it fits more than so many times as well as it does as it is.
+        least_difference: a body is turned if, turned, its fit is also better by more than this: where nothing fits
+            well, as with a network that hardly learned, some orientation always fits a little better.
     """
 
     landmarks: int = 3000

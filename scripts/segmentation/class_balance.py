@@ -12,8 +12,8 @@ class FadeClassBalance:
 
     Args:
         loss: whose balance is set when an epoch starts; in the first epoch it is as it was.
-        end: after `fade_epochs` epochs.
-        fade_epochs: how long it falls.
+        end: the class balance after `fade_epochs` epochs.
+        fade_epochs: epochs over which the class balance falls.
     """
 
     def __init__(self, loss: LocatedDiceCELoss, end: float, fade_epochs: int) -> None:

@@ -66,9 +66,9 @@ class DeltaSchedule:
     Each is one number for all classes, or K + 1 numbers with the background first.
 
     Attributes:
-        start: confidence that the first correction needs.
-        factor: by which it changes with each epoch.
-        floor: what it never falls below.
+        start: probability that the first correction needs.
+        factor: factor by which the probability that a correction needs changes with each epoch.
+        floor: probability that every correction needs, however late.
     """
 
     start: float | Sequence[float] = 0.95

@@ -43,7 +43,7 @@ class LocatedDiceCELoss(torch.nn.Module):
         smooth: added to Dice's numerator and denominator, in voxels.
         class_balance: a voxel's cross-entropy is weighted by its class's share of the batch to the power of minus
             this. 0, as in the paper, weights all voxels alike; small organs then may never rise out of the background.
-        least_share: added to a class's share of the batch, which may be tiny.
+        least_share: share added to a class's share of the batch, which may be tiny.
     """
 
     def __init__(

@@ -22,8 +22,8 @@ class WorthSettings:
     Attributes:
         network_share: weight of a network that has learned a class. It counts as one more atlas, no more: it errs
             where the labels err that it learned from.
-        least_worth: Dice of the network, as a part of the labels', up to which it has no weight,
-        full_worth: and from which on it has all of it.
+        least_worth: Dice of the network, as a share of the labels' own, up to which it has no weight.
+        full_worth: Dice of the network, as a share of the labels' own, from which on it has all of its weight.
         worth_doubt: agreement that counts against the network before any is seen, in cases with a perfect label.
     """
 

@@ -23,7 +23,8 @@ def label_map_warnings(label_ml: Mapping[int, float], body_ml: float) -> list[st
     if not any(label_ml.values()):
         return ["the label map is empty; look whether the volume shows the organs, in Hounsfield units"]
     return [
-        f"label {value} fills {volume / body_ml:.0%} of the body; look whether the volume is in Hounsfield units"
+        f"label {value} fills {volume / body_ml:.0%} of the body; look whether the volume is in Hounsfield units, "
+        "and the network trained for long enough"
         for value, volume in label_ml.items()
         if volume > LARGEST_SHARE * body_ml
     ]

@@ -43,7 +43,7 @@ class CropToLabeld(MapTransform):
     Args:
         keys: channel-first MetaTensors on one grid.
         source_key: the label map.
-        margin_mm: on each side.
+        margin_mm: mm kept around the box of all classes, on each side.
     """
 
     def __init__(self, keys: KeysCollection, source_key: str, margin_mm: float) -> None:

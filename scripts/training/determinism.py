@@ -31,7 +31,7 @@ class ReseedEachEpoch:
     With a state that depends on the seed and the epoch alone, no generator has to be stored in a checkpoint.
 
     Args:
-        seed: the run's seed.
+        seed: seed of everything random in the training.
         dataset: a MONAI dataset whose random transforms are seeded too.
         rank: process rank of a distributed run; ranks draw differently.
     """

@@ -12,7 +12,8 @@ class ClipGradients:
 
     Args:
         network: whose gradients; trained without gradient scaling.
-        most: largest norm over all parameters.
+        most: largest norm of the gradient over all parameters; larger ones are scaled down. None in a config clips
+            nothing.
     """
 
     def __init__(self, network: torch.nn.Module, most: float) -> None:

@@ -1,13 +1,15 @@
 """What is submitted in MONAI Label, and what a round of training makes of it."""
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from bundle.monai_label.drawn_on import image_hash, look_file
 from bundle.monai_label.launch import launch
-from bundle.monai_label.names import DRAWN, LOOKS, OUTSIDE
+from bundle.monai_label.names import DRAWN_ON, LOOKS, OUTSIDE
 from bundle.monai_label.strokes import check_grid, read_strokes, remember, within_roi
 from bundle.monai_label.submissions import classes_option, read_task
 from scripts.common.errors import BundleError
@@ -22,13 +24,19 @@ class Studies:
     """MONAI Label's datastore as far as it is used, over a folder."""
 
     def __init__(self, folder, *cases):
-        self.folder, self.cases, self.names = folder, list(cases), {}
+        self.folder, self.cases, self.names, self.drawn_on = folder, list(cases), {}, {}
+        for case in cases:
+            self.replace(case, case)
+
+    def replace(self, case, image):
+        Path(self.get_image_uri(case)).write_text(image, encoding="utf-8")
 
     def submit(self, case, array, **names):
         """`array`: a value for every second plane along X."""
         planes = np.repeat(np.asarray(array, np.uint8), 2).reshape(-1, 1, 1)
         nib.save(nib.Nifti1Image(np.tile(planes, (1, 8, 8)), AFFINE), self.folder / f"{case}.nii.gz")
         self.names[case] = [{"name": name, "idx": value} for name, value in names.items()]
+        self.drawn_on[case] = image_hash(self.get_image_uri(case))
 
     def list_images(self):
         return self.cases
@@ -43,7 +51,7 @@ class Studies:
         return str(self.folder / f"{label_id}.nii.gz")
 
     def get_label_info(self, label_id, label_tag):
-        return {"label_info": self.names[label_id], "ts": 1}
+        return {"label_info": self.names[label_id], "ts": 1, DRAWN_ON: self.drawn_on[label_id]}
 
 
 @pytest.fixture
@@ -97,8 +105,43 @@ def test_segments_that_are_empty_are_no_classes(studies, tmp_path):
     assert task.classes == {"liver": 3, "stomach": 4} and task.background == 5
 
 
+def test_strokes_on_an_image_that_was_replaced_are_refused_until_they_are_drawn_again(studies, tmp_path, capsys):
+    read_task(studies, tmp_path / "work")
+    studies.replace("a", "another image")
+    with pytest.raises(BundleError, match="the strokes were drawn on another image of this study") as caught:
+        read_task(studies, tmp_path / "work")
+    assert caught.value.case == "a"
+    assert capsys.readouterr().out.count("a: the submitted label that was drawn on another image is left out") == 1
+    studies.names.pop("a")
+    with pytest.raises(BundleError, match="the strokes were drawn on another image"):
+        read_task(studies, tmp_path / "work")  # a renewed study loses its label, not the copy of its strokes
+    studies.submit("a", [0, 1, 2, 3], spleen=1, liver=2, **{OUTSIDE: 3})
+    task = read_task(studies, tmp_path / "work")
+    assert task.support == "a" and values(task.scribbles) == [0, 1, 2, 3], "the same strokes, submitted on this image"
+
+
+def test_strokes_of_no_known_image_count_for_the_first_that_they_are_used_with(studies, tmp_path):
+    studies.drawn_on["a"] = None
+    read_task(studies, tmp_path / "work")
+    studies.replace("a", "another image")
+    with pytest.raises(BundleError, match="the strokes were drawn on another image"):
+        read_task(studies, tmp_path / "work")
+    studies.cases.remove("a")
+    with pytest.raises(BundleError, match="the study that the strokes were drawn on is not there"):
+        read_task(studies, tmp_path / "work")
+
+
+def test_whole_organs_of_an_image_that_was_replaced_are_left_out(studies, tmp_path, capsys):
+    studies.submit("c", [0, 2, 1, 0], liver=2, spleen=1)
+    assert read_task(studies, tmp_path / "work").accepted is not None
+    studies.replace("c", "another image")
+    assert read_task(studies, tmp_path / "work").accepted is None
+    assert not list((tmp_path / "work" / "accepted").iterdir())
+    assert "c: the submitted label that was drawn on another image is left out" in capsys.readouterr().out
+
+
 @pytest.fixture
-def look(tmp_path):
+def look(studies, tmp_path):
     """Send strokes of a study, as 3D Slicer's scribbles panel does."""
 
     def send(array, case="b", **request):
@@ -106,7 +149,7 @@ def look(tmp_path):
         nib.save(nib.Nifti1Image(np.tile(planes, (1, 8, 8)), AFFINE), tmp_path / "sent.nii.gz")
         folder = tmp_path / "work" / LOOKS / case
         strokes = read_strokes({"label": str(tmp_path / "sent.nii.gz"), **request}, folder)
-        remember(strokes, folder / DRAWN)
+        remember(strokes, look_file(folder, studies.get_image_uri(case)))
         return strokes
 
     return send
@@ -179,6 +222,18 @@ def test_strokes_drawn_for_a_look_count_where_whole_organs_were_submitted(studie
     assert values(read_task(studies, tmp_path / "work").scribbles) == [6, 5, 0, 255], "a look alone changes nothing"
     studies.submit("a", [0, 1, 2, 3], spleen=1, liver=2, **{OUTSIDE: 3})
     assert read_task(studies, tmp_path / "work").support == "a", "submitted strokes count more"
+
+
+def test_a_look_at_an_image_that_was_replaced_is_left_out(studies, look, tmp_path, capsys):
+    studies.names.clear()
+    look([4, 3, 0, 3], **panel("spleen", "spleen", "liver"))
+    studies.replace("b", "another image")
+    studies.submit("b", [1, 0, 0, 0], spleen=1)
+    with pytest.raises(BundleError, match="no study has strokes"):
+        read_task(studies, tmp_path / "work")
+    assert "b: the look that was drawn on another image is left out" in capsys.readouterr().out
+    look([4, 0, 3, 0], **panel("spleen", "spleen", "liver"))
+    assert values(read_task(studies, tmp_path / "work").scribbles) == [1, 0, 255, 0], "strokes on this image alone"
 
 
 def test_organs_without_strokes_are_named(studies, look, tmp_path):

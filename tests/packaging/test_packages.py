@@ -88,6 +88,13 @@ def test_large_files_of_an_earlier_package_are_replaced(output):
     assert not (output / f"{NAME}_large_files").exists()
 
 
+def test_a_name_without_the_task_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(BundleError, match="the package breaks the zoo's rules") as caught:
+        package(Release("mine"), tmp_path / "zoo")
+    assert "lacks the task (segmentation)" in caught.value.found
+    assert not (tmp_path / "zoo" / "mine").exists()
+
+
 def test_a_zip_of_an_earlier_package_is_replaced(output, monkeypatch):
     monkeypatch.setattr(module, "broken_rules", lambda *_: [])
     monkeypatch.setattr(module, "failed_trials", lambda *_: [])

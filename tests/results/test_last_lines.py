@@ -47,8 +47,8 @@ def test_without_a_self_check_remarks_and_empty_classes_count():
     assert lines(*many)[-1] == "and at 2 more"
 
 
-def test_where_nothing_stands_out_that_is_said():
+def test_where_no_dice_is_predicted_that_is_said():
     (row, _) = rows("a")
     said = lines(row, replace(row, case="b"))
     assert said[0] == "made: 2 label maps, 1 class each"
-    assert said[1:] == ["look at first: nothing stands out, which is no proof of quality"]
+    assert said[1:] == ["look at first: any of them, no Dice is predicted here"]

@@ -9,7 +9,7 @@ def test_an_empty_label_map_and_one_that_fills_the_body():
     assert label_map_warnings({1: 1500.0, 3: 150.0}, 20000.0) == []
     assert label_map_warnings({1: 15000.0}, 20000.0) == []
     (sentence,) = label_map_warnings({1: 15001.0, 3: 20.0}, 20000.0)
-    assert sentence.startswith("label 1 fills 75% of the body")
+    assert sentence.startswith("label 1 fills 75% of the body") and sentence.endswith("trained for long enough")
     assert label_map_warnings({}, 20000.0)[0].startswith("the label map is empty")
 
 

@@ -14,8 +14,8 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from bundle.datasets.links import link_images
 from bundle.monai_label.answers import answer_file
 from bundle.monai_label.commands import command_line
+from bundle.monai_label.drawn_on import look_file
 from bundle.monai_label.masks.worker import MaskWorker
-from bundle.monai_label.names import DRAWN
 from bundle.monai_label.strokes import Strokes, read_strokes, remember, within_roi
 from bundle.monai_label.submissions import classes_option
 from scripts.common.errors import BundleError
@@ -57,7 +57,7 @@ class SupportMaskTask(InferTask):
                 strokes = read_strokes(request, folder, image)
                 mask = self._grow(request, study or case_id(image), image, strokes, folder)
                 if study:
-                    remember(strokes, folder / DRAWN)
+                    remember(strokes, look_file(folder, image))
                 return self._response(request, strokes, mask)
         except BundleError as error:
             raise HTTPException(400, str(error)) from error

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from monailabel.datastore.local import LocalDatastore
+from monailabel.datastore.local import DataModel, LocalDatastore
+from monailabel.interfaces.exception import ImageNotFoundException
 
-from bundle.monai_label.names import SUBMITTED
+from bundle.monai_label.drawn_on import image_hash
+from bundle.monai_label.names import DRAWN_ON, SUBMITTED
 from bundle.monai_label.strokes import check_grid
 from scripts.common.files import atomic_path
 from scripts.data.volume_io import Volume, read_labels
@@ -49,17 +53,31 @@ class ReloadingDatastore(LocalDatastore):
         return Path(self.get_image_uri(study))
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
-        """As MONAI Label's, on what is on disk now.
+        """As MONAI Label's, on what is on disk now, and whole for whoever reads it meanwhile.
 
         Raises:
             BundleError: what a user submits is not on the study's grid.
+            ImageNotFoundException: there is no such study.
         """
         if label_tag == SUBMITTED:
             label = read_labels(label_filename)
-            check_grid(label, Path(self.get_image_uri(image_id)), "label", image_id)
+            image = Path(self.get_image_uri(image_id))
+            check_grid(label, image, "label", image_id)
             label_info = self.take_submission(image_id, label, Path(label_filename), label_info)
+            label_info = {**label_info, DRAWN_ON: image_hash(image)}
         self._init_from_datastore_file()
-        return str(super().save_label(image_id, label_filename, label_tag, label_info))
+        study = self._datastore.objects.get(image_id)
+        if study is None:
+            raise ImageNotFoundException(f"Image {image_id} not found")
+        _, extension = self._to_id(Path(label_filename).name)
+        file = Path(self._datastore.label_path(label_tag)) / self._filename(image_id, extension)
+        with FileLock(self._lock_file):
+            with atomic_path(file) as temporary:
+                shutil.copy(label_filename, temporary)
+            info = {**(label_info or {}), "ts": int(time.time()), "name": file.name}
+            study.labels[label_tag] = DataModel(info=info, ext=extension)
+            self._update_datastore_file(lock=False)
+        return image_id
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         """As MONAI Label's, on what is on disk now."""

@@ -22,7 +22,7 @@ class NormaliseVolumed(MapTransform):
 
     Args:
         keys: (1, X, Y, Z) images with an affine.
-        modality: "ct" or "mr".
+        modality: what the volumes are, "ct" or "mr".
         bias_correction: whether the bias field of MR is divided out.
         allow_missing_keys: see `MapTransform`.
     """

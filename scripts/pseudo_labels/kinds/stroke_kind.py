@@ -31,25 +31,27 @@ class KindSettings:
 
     Attributes:
         tube_elongation: a tube is at least this many times as long as wide.
-        tube_width_mm: and at most this wide: in what is wider there is room to grow, as a blob does.
-        tube_widest_mm: nor is it drawn over more than this in any slice.
-        tube_found_share: and if a slice's strokes are left out, more than this share of them lies within the tube that
-            the others draw.
+        tube_width_mm: a tube is at most this wide, in mm: in what is wider there is room to grow, as a blob does.
+        tube_widest_mm: a tube is drawn over at most this width in any slice, in mm.
+        tube_found_share: if a slice's strokes are left out, more than this share of them lies within the tube that the
+            others draw.
         most_alike_share: where more than this share of what surrounds a class looks like it, its width is unknown.
         bone_brightness: a bone's strokes are at least this bright, of an image in [0, 1]: 330 HU, more than contrast
             medium gives most vessels.
-        bone_contrast: and this much brighter than what is around: 150 HU of soft tissue. A hollow organ's strokes are
-            this much darker.
-        profile_limit_mm: how far around the strokes the surroundings are looked at.
+        bone_contrast: a bone's strokes are this much brighter than what is around: 150 HU of soft tissue. A hollow
+            organ's strokes are this much darker.
+        profile_limit_mm: how far around the strokes the surroundings are looked at, in mm.
         tube_probability: a tube is where its probability by intensity is higher: the best Dice is had from half that
             Dice on, and 0.8 can be hoped for.
-        core_share: up to this share of its reach a tube is certain, where it looks like its strokes.
-        shell_share: and ends at this multiple: one and a half times its thickness.
+        core_share: a tube is certain up to this share of its reach, where it looks like its strokes.
+        shell_share: a tube ends at this multiple of its reach: one and a half times its thickness.
         bone_reach_share: a bone ends at this share of its strokes' extent away from them.
-        lumen_brightness: the air of a hollow organ is darker: -400 HU, near the middle between air and tissue.
-        thickest_wall_mm: strokes that let expect a thicker wall of it lie in what fills it beside air.
-        hollow_confidence: no more can be hoped for where all strokes lie in the air of a hollow organ, which grows as a
-            blob then: a mask of the air alone has this Dice if there is as much wall.
+        lumen_brightness: the air of a hollow organ is darker than this, of an image in [0, 1]: -400 HU, near the middle
+            between air and tissue.
+        thickest_wall_mm: strokes that let expect a thicker wall of a hollow organ, in mm, lie in what fills it beside
+            air.
+        hollow_confidence: highest confidence where all strokes lie in the air of a hollow organ, which grows as a blob
+            then: a mask of the air alone has this Dice if there is as much wall.
     """
 
     tube_elongation: float = 3.0

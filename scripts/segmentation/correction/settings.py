@@ -13,19 +13,19 @@ class GuardSettings:
     """Limits of the guarded rule. None of them needs truth.
 
     Attributes:
-        probability_memory: share of the mean of the rounds before that each round's mean keeps.
-        least_background_probability: what background needs, whatever the schedule says.
-        least_network_dice: of the network with the label; below, a class is left alone, in this case or in all.
+        probability_memory: share of the mean of the rounds before that each round's mean probability keeps.
+        least_background_probability: probability that a voxel needs to become background, whatever the schedule says.
+        least_network_dice: Dice of the network with the label; below, a class is left alone, in this case or in all.
         settled_slope: a class is corrected once the curve of its agreement rises no faster than this share of its
             steepest rise.
-        latest_start_epoch: from here on it is corrected even if the curve still rises steeply, as in a short training,
-            which learns no label by heart; None waits.
-        near_label_mm: how far from its label a class may gain voxels.
+        latest_start_epoch: epoch from which on a class is corrected even if the curve still rises steeply, as in a
+            short training, which learns no label by heart; None waits.
+        near_label_mm: how far from its label a class may gain voxels, in mm.
         ignored_rounds: rounds for which what is no longer foreground teaches nothing, before it may be background.
-        most_round_share: of a class's volume that a round may add, or take.
-        most_total_share: beyond the first and the usual volume that all rounds may add, or take.
-        placed_volume: least and largest share of the usual volume for a class that a case lacks.
-        least_placed_core: share of such a place that must be sure.
+        most_round_share: share of a class's volume that a round may add, or take.
+        most_total_share: share beyond the first and the usual volume that all rounds together may add, or take.
+        placed_volume: least and largest share of the usual volume that a class may have where a case's label lacked it.
+        least_placed_core: share of such a newly placed class that must be sure.
         most_shrinkage: a class whose usual volume lost a larger share of its first one gets its first labels back.
     """
 

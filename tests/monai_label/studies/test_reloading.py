@@ -1,5 +1,6 @@
 """The folder of studies and labels that the server and a training share."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of its own: make test-monai-label")
 
 from monailabel.datastore.local import LocalDatastore
+from monailabel.interfaces.exception import ImageNotFoundException
 
-from bundle.monai_label.names import SUBMITTED, TAG
+from bundle.monai_label.drawn_on import image_hash
+from bundle.monai_label.names import DRAWN_ON, SUBMITTED, TAG
 from bundle.monai_label.studies import reloading
 from bundle.monai_label.studies.reloading import ReloadingDatastore
 from scripts.common.errors import BundleError
@@ -25,9 +28,9 @@ def write_map(file, value=0, size=8):
     return file
 
 
-def a_datastore(folder):
+def a_datastore(folder, auto_reload=True):
     """With the studies that lie there; the server's watches its folder."""
-    return ReloadingDatastore(str(folder), extensions=("*.nii.gz",), auto_reload=True)
+    return ReloadingDatastore(str(folder), extensions=("*.nii.gz",), auto_reload=auto_reload)
 
 
 @pytest.fixture
@@ -56,6 +59,40 @@ def test_a_kill_while_the_list_is_written_leaves_the_list_of_before(folder, tmp_
             datastore.save_label("one", str(write_map(tmp_path / "label.nii.gz", 1)), "oneshot", {"final": True})
     assert (folder / "datastore_v2.json").read_bytes() == before
     assert a_datastore(folder).list_images() == ["one"]
+
+
+def test_a_label_is_read_whole_while_another_takes_its_place(folder, tmp_path, monkeypatch):
+    datastore = a_datastore(folder, auto_reload=False)
+    label = folder / "labels" / TAG / "one.nii.gz"
+    assert datastore.save_label("one", str(write_map(tmp_path / "first.nii.gz", 1)), TAG, {"round": 1}) == "one"
+    seen, copy = [], shutil.copy
+
+    def slow(source, target):
+        Path(target).write_bytes(Path(source).read_bytes()[:9])
+        seen.append(read_labels(label).array.max())
+        return copy(source, target)
+
+    monkeypatch.setattr(reloading.shutil, "copy", slow)
+    datastore.save_label("one", str(write_map(tmp_path / "second.nii.gz", 2)), TAG, {"round": 2})
+    assert seen == [1] and read_labels(label).array.max() == 2
+    info = a_datastore(folder, auto_reload=False).get_label_info("one", TAG)
+    assert (info["round"], info["name"]) == (2, "one.nii.gz") and info["ts"] > 0
+    assert [file.name for file in label.parent.iterdir()] == ["one.nii.gz"]
+
+
+def test_a_label_of_no_study_is_refused(folder, tmp_path):
+    with pytest.raises(ImageNotFoundException):
+        a_datastore(folder, auto_reload=False).save_label("two", str(write_map(tmp_path / "label.nii.gz", 1)), TAG, {})
+
+
+def test_a_submission_says_which_image_it_was_drawn_on(folder, tmp_path):
+    datastore, label = a_datastore(folder, auto_reload=False), str(write_map(tmp_path / "label.nii.gz", 1))
+    datastore.save_label("one", label, SUBMITTED, {DRAWN_ON: "what a client says"})
+    first = image_hash(folder / "one.nii.gz")
+    assert datastore.get_label_info("one", SUBMITTED)[DRAWN_ON] == first
+    write_map(folder / "one.nii.gz", 7)
+    datastore.save_label("one", label, SUBMITTED, {})
+    assert datastore.get_label_info("one", SUBMITTED)[DRAWN_ON] == image_hash(folder / "one.nii.gz") != first
 
 
 def test_a_submission_is_read_once_and_passed_on_before_it_is_saved(folder, tmp_path, monkeypatch):
