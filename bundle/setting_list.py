@@ -68,7 +68,6 @@ MEANINGS = {  # of keys that code of others takes, or an expression
     "modality": 'what the network is trained on, "ct" or "mr"; its card says so.',
     "bias_correction": "whether the bias field of MR was divided out for the training; the network's card says so.",
     "keep_probabilities": "whether the network's class probabilities are written, too.",
-    "keep_largest": "whether only each class's largest connected part is kept.",
 }
 
 

@@ -32,7 +32,7 @@ class LabelOnImaged(MapTransform):
     Args:
         keys: logits (1 + K, x, y, z), background first.
         classes: name -> label value, in the order of the channels 1 to K.
-        keep_largest: of each class its largest connected part alone, on the image's grid, diagonals connect.
+        keep_largest: whether only each class's largest connected part is kept, on the image's grid; diagonals connect.
         image_key: the network's input, a MetaTensor on the grid of the logits that knows its file's grid.
     """
 
