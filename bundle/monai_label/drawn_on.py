@@ -7,14 +7,9 @@ from pathlib import Path
 from scripts.common.files import sha256_of_file
 
 
-def image_hash(image: str | Path) -> str:
-    """Of a study's file."""
-    return sha256_of_file(image)
-
-
 def is_drawn_on(noted: str | None, image: str | Path) -> bool:
     """Whether something was drawn on this image, by the hash that was noted then; where none was, it counts."""
-    return noted is None or noted == image_hash(image)
+    return noted is None or noted == sha256_of_file(image)
 
 
 def tell_replaced(study: str, what: str) -> None:
@@ -36,7 +31,7 @@ def look_file(folder: Path, image: str | Path) -> Path:
         folder: of the study.
         image: the study's file.
     """
-    file = folder / f"drawn_{image_hash(image)[:16]}.nii.gz"
+    file = folder / f"drawn_{sha256_of_file(image)[:16]}.nii.gz"
     if not file.exists() and any(folder.glob("drawn_*.nii.gz")):
         tell_replaced(folder.name, "look")
     return file

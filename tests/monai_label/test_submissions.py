@@ -7,12 +7,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bundle.monai_label.drawn_on import image_hash, look_file
+from bundle.monai_label.drawn_on import look_file
 from bundle.monai_label.launch import launch
 from bundle.monai_label.names import DRAWN_ON, LOOKS, OUTSIDE
 from bundle.monai_label.strokes import check_grid, read_strokes, remember, within_roi
 from bundle.monai_label.submissions import classes_option, read_task
 from scripts.common.errors import BundleError
+from scripts.common.files import sha256_of_file
 from scripts.data.stroke_classes import parse_classes
 from scripts.data.volume_io import read_labels
 from tests.paths import ROOT
@@ -36,7 +37,7 @@ class Studies:
         planes = np.repeat(np.asarray(array, np.uint8), 2).reshape(-1, 1, 1)
         nib.save(nib.Nifti1Image(np.tile(planes, (1, 8, 8)), AFFINE), self.folder / f"{case}.nii.gz")
         self.names[case] = [{"name": name, "idx": value} for name, value in names.items()]
-        self.drawn_on[case] = image_hash(self.get_image_uri(case))
+        self.drawn_on[case] = sha256_of_file(self.get_image_uri(case))
 
     def list_images(self):
         return self.cases

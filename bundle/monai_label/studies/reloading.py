@@ -13,10 +13,9 @@ from filelock import FileLock
 from monailabel.datastore.local import DataModel, LocalDatastore
 from monailabel.interfaces.exception import ImageNotFoundException
 
-from bundle.monai_label.drawn_on import image_hash
 from bundle.monai_label.names import DRAWN_ON, SUBMITTED
 from bundle.monai_label.strokes import check_grid
-from scripts.common.files import atomic_path
+from scripts.common.files import atomic_path, sha256_of_file
 from scripts.data.volume_io import Volume, read_labels
 
 
@@ -64,7 +63,7 @@ class ReloadingDatastore(LocalDatastore):
             image = Path(self.get_image_uri(image_id))
             check_grid(label, image, "label", image_id)
             label_info = self.take_submission(image_id, label, Path(label_filename), label_info)
-            label_info = {**label_info, DRAWN_ON: image_hash(image)}
+            label_info = {**label_info, DRAWN_ON: sha256_of_file(image)}
         self._init_from_datastore_file()
         study = self._datastore.objects.get(image_id)
         if study is None:

@@ -13,11 +13,11 @@ pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of
 from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.exception import ImageNotFoundException
 
-from bundle.monai_label.drawn_on import image_hash
 from bundle.monai_label.names import DRAWN_ON, SUBMITTED, TAG
 from bundle.monai_label.studies import reloading
 from bundle.monai_label.studies.reloading import ReloadingDatastore
 from scripts.common.errors import BundleError
+from scripts.common.files import sha256_of_file
 from scripts.data.volume_io import read_labels
 
 PATIENCE_S = 20
@@ -88,11 +88,11 @@ def test_a_label_of_no_study_is_refused(folder, tmp_path):
 def test_a_submission_says_which_image_it_was_drawn_on(folder, tmp_path):
     datastore, label = a_datastore(folder, auto_reload=False), str(write_map(tmp_path / "label.nii.gz", 1))
     datastore.save_label("one", label, SUBMITTED, {DRAWN_ON: "what a client says"})
-    first = image_hash(folder / "one.nii.gz")
+    first = sha256_of_file(folder / "one.nii.gz")
     assert datastore.get_label_info("one", SUBMITTED)[DRAWN_ON] == first
     write_map(folder / "one.nii.gz", 7)
     datastore.save_label("one", label, SUBMITTED, {})
-    assert datastore.get_label_info("one", SUBMITTED)[DRAWN_ON] == image_hash(folder / "one.nii.gz") != first
+    assert datastore.get_label_info("one", SUBMITTED)[DRAWN_ON] == sha256_of_file(folder / "one.nii.gz") != first
 
 
 def test_a_submission_is_read_once_and_passed_on_before_it_is_saved(folder, tmp_path, monkeypatch):
