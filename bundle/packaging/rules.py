@@ -61,19 +61,17 @@ def broken_rules(folder: Path, schema: Path | None = None, largest_mb: float = L
     if any("is no JSON" in problem for problem in unreadable):
         return unreadable
     rules: list[Callable[[Path], Iterator[str]]] = [
-        *(
-            broken_name,
-            _parts,
-            _metadata,
-            _versions,
-            _configs,
-            _classes,
-            _texts,
-            broken_imports,
-            _weights,
-            _readme,
-            _links,
-        )
+        broken_name,
+        _parts,
+        _metadata,
+        _versions,
+        _configs,
+        _classes,
+        _texts,
+        broken_imports,
+        _weights,
+        _readme,
+        _links,
     ]
     problems = unreadable + list(_sizes(folder, largest_mb))
     problems += [problem for rule in rules for problem in rule(folder)]
