@@ -27,7 +27,7 @@ class ResultRow:
         label: value of the class in the label map.
         volume_ml: of the class in the label map.
         predicted_dice: with the unknown truth; None where there was no self-check.
-        interval: lowest and highest predicted Dice with one reference segmentation left out.
+        interval: lowest and highest Dice, see `ClassCheck`.
         flagged: whether a user should look; None where there was no self-check.
         reasons: why, in words.
         remarks: on the case's volume, or on its label map as a whole.

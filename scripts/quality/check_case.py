@@ -149,7 +149,7 @@ def reasons_to_flag(
         lowest = sorted(agreement.items(), key=lambda item: item[1])[:MOST_NAMED]
         raters = ", ".join(f"{rater} {dice:.2f}" for rater, dice in lowest)
         reasons.append(f"{UNSURE}{LEAST_WITH}{raters}")
-    elif agreed_dice * penalty.factor < rule.least_dice:
+    elif penalty.at_worst(agreed_dice) < rule.least_dice:
         reasons += penalty.in_words()
     if agreement.get(NETWORK, 1.0) < rule.least_dice:  # which is right, it or the atlases, nobody knows
         reasons.append(f"the network alone finds something else: Dice {agreement[NETWORK]:.2f}")
@@ -210,12 +210,11 @@ def _check_class(
     else:
         agreed_dice = cohort.calibration.predicted(name, modelled_dice(mask, case.probabilities[name]))
         margin = cohort.calibration.margin
-    predicted_dice = agreed_dice * penalty.factor
     measurement = case.measurements[name]
     reasons = reasons_to_flag(agreed_dice, penalty, agreement, measurement, cohort.statistics[name], rule, cohort.is_mr)
     return ClassCheck(
-        predicted_dice=predicted_dice,
-        interval=(max(0.0, predicted_dice - margin), min(1.0, predicted_dice + margin)),
+        predicted_dice=penalty.predicted(agreed_dice),
+        interval=penalty.interval(agreed_dice, margin),
         agreed_dice=agreed_dice,
         border_confidence=penalty.border_confidence,
         agreement=agreement,

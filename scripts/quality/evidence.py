@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scripts.common.boxes import boxes_of
-from scripts.common.overlap import dice_of_share
+from scripts.common.overlap import dice_of_share, joined_dice
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class TrustRule:
     """From evidence to a flag.
 
     Attributes:
-        least_dice: a class whose predicted Dice is below is flagged, or whose Dice with what the network alone says.
+        least_dice: a class is flagged whose predicted Dice would be below if the losses of support mask and transfer
+            added up, or whose Dice with what the network alone says is.
         least_similarity: a case whose body is less similar to the support's, once registered, is flagged as a whole.
         volume_factor: a class this many times larger or smaller than the cohort's median is flagged.
         tissue_hu: a class is flagged, too, if its median intensity is further from the cohort's than this, in HU or an
@@ -121,9 +122,26 @@ class ConfidencePenalty:
         return min(1.0, self.mean_round_trip_dice / self.good_round_trip) ** (1 / max(self.atlases, 1))
 
     @property
-    def factor(self) -> float:
-        """What predicted Dice is multiplied by; of two doubts about one mask the heavier one counts."""
-        return min(self.border_confidence, self.stroke_confidence) * self.round_trip_factor
+    def mask_confidence(self) -> float:
+        """Of the support mask; of two doubts about one mask the heavier one counts."""
+        return min(self.border_confidence, self.stroke_confidence)
+
+    def predicted(self, agreed_dice: float) -> float:
+        """Dice of a class whose mask and transfer err independently, see `joined_dice`."""
+        return joined_dice(agreed_dice, self.mask_confidence) * self.round_trip_factor
+
+    def at_worst(self, agreed_dice: float) -> float:
+        """Dice of a class where mask and transfer err in different places, so that their losses add up."""
+        return agreed_dice * self.mask_confidence * self.round_trip_factor
+
+    def interval(self, agreed_dice: float, margin: float) -> tuple[float, float]:
+        """Lowest and highest Dice: from losses that add up to doubts that are all unfounded.
+
+        Args:
+            agreed_dice: see `predicted`.
+            margin: how far it may be off.
+        """
+        return self.at_worst(max(0.0, agreed_dice - margin)), min(1.0, agreed_dice + margin)
 
     def in_words(self) -> list[str]:
         """Every reason for the penalty, the heavier one first."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from scripts.common.overlap import joined_dice
 from scripts.quality.check_case import (
     CaseEvidence,
     CohortEvidence,
@@ -90,10 +91,10 @@ def test_a_penalty_lowers_predicted_dice():
     case = three_raters(mean_round_trip_dice={"liver": 0.35})
     all_cases = cohort(LIVER, border_confidence={"liver": 0.8}, calibration=SupportCalibration(margin=0.0))
     liver = check_case(case, all_cases, TrustRule(good_round_trip=0.7)).classes["liver"]
-    factor = 0.8 * 0.35 / 0.7
+    round_trip = 0.35 / 0.7
     assert liver.agreed_dice == pytest.approx(PREDICTED, abs=1e-4)
-    assert liver.predicted_dice == pytest.approx(factor * PREDICTED, abs=1e-4)
-    assert liver.interval == pytest.approx((factor * PREDICTED, factor * PREDICTED))
+    assert liver.predicted_dice == pytest.approx(joined_dice(PREDICTED, 0.8) * round_trip, abs=1e-4)
+    assert liver.interval == pytest.approx((0.8 * PREDICTED * round_trip, PREDICTED), abs=1e-4)
     assert liver.border_confidence == 0.8
     assert [reason[:7] for reason in liver.reasons] == ["labels ", "the sup"], "the heavier reason first"
 
@@ -182,6 +183,7 @@ def test_low_agreement_names_the_three_worst_references():
 def test_a_penalty_is_a_reason_only_where_it_decides():
     unclear = ConfidencePenalty(border_confidence=0.8)
     assert reasons(0.9, unclear) == [], "0.72 is enough"
+    assert unclear.predicted(0.6) > RULE.least_dice > unclear.at_worst(0.6)
     assert reasons(0.6, unclear) == [
         "the support mask has no clear border (border confidence 0.80): look at it and correct it"
     ]

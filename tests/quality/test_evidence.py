@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from scripts.common.overlap import joined_dice
 from scripts.quality.evidence import (
     AtlasLabels,
     ClassMeasurement,
@@ -43,17 +44,34 @@ def test_a_class_that_no_case_has():
     assert nowhere.volume_ml == 0.0 and np.isnan(nowhere.median_hu) and np.isnan(nowhere.spread_hu)
 
 
-def test_the_penalty_is_border_confidence_times_the_share_of_a_good_round_trip():
-    penalty = ConfidencePenalty(border_confidence=0.9, mean_round_trip_dice=0.35, good_round_trip=0.7)
-    assert penalty.round_trip_factor == pytest.approx(0.5) and penalty.factor == pytest.approx(0.45)
-    assert ConfidencePenalty(mean_round_trip_dice=0.8, good_round_trip=0.7).factor == 1.0
+def test_losses_of_independent_steps_add_up_in_squares():
+    assert joined_dice(0.7, 0.6) == pytest.approx(1 - 0.5)
+    assert joined_dice(0.7, 1.0) == joined_dice(1.0, 0.7) == pytest.approx(0.7)
+    assert joined_dice(0.2, 0.2) == pytest.approx(0.04), "not below what is left if the losses add up"
+    assert joined_dice(0.0, 0.9) == 0.0
+
+
+def test_the_penalty_joins_the_masks_loss_and_takes_the_share_of_a_good_round_trip():
+    penalty = ConfidencePenalty(border_confidence=0.6, mean_round_trip_dice=0.35, good_round_trip=0.7)
+    assert penalty.round_trip_factor == pytest.approx(0.5)
+    assert penalty.predicted(0.7) == pytest.approx(0.25) and penalty.at_worst(0.7) == pytest.approx(0.21)
+    assert ConfidencePenalty(mean_round_trip_dice=0.8, good_round_trip=0.7).predicted(0.7) == pytest.approx(0.7)
     assert ConfidencePenalty().in_words() == []
+
+
+def test_the_interval_reaches_from_losses_that_add_up_to_doubts_that_are_unfounded():
+    penalty = ConfidencePenalty(border_confidence=0.6, mean_round_trip_dice=0.35, good_round_trip=0.7)
+    assert penalty.interval(0.7, margin=0.1) == pytest.approx((0.6 * 0.6 * 0.5, 0.8))
+    assert ConfidencePenalty(0.6).interval(0.7, margin=1.0) == (0.0, 1.0), "nothing is known"
+    assert ConfidencePenalty().interval(0.7, margin=0.0) == (0.7, 0.7)
 
 
 def test_of_several_atlases_each_has_its_part_of_the_round_trips_penalty():
     penalty = ConfidencePenalty(mean_round_trip_dice=0.175, good_round_trip=0.7, atlases=2)
     assert penalty.round_trip_factor == pytest.approx(0.5)
-    assert ConfidencePenalty(mean_round_trip_dice=0.35, good_round_trip=0.7, atlases=0).factor == pytest.approx(0.5)
+    assert ConfidencePenalty(mean_round_trip_dice=0.35, good_round_trip=0.7, atlases=0).predicted(1.0) == pytest.approx(
+        0.5
+    )
 
 
 def test_the_heavier_reason_comes_first():
@@ -69,7 +87,7 @@ def test_a_mask_that_leaves_strokes_out_has_no_more_of_the_organ():
     confidence = stroke_confidence(mask, strokes, {"spleen": 1, "left_kidney": 3, "liver": 6})
     assert confidence == {"spleen": pytest.approx(2 * 0.25 / 1.25), "left_kidney": 1.0}, "the liver has no stroke"
     penalty = ConfidencePenalty(border_confidence=0.5, stroke_confidence=0.4)
-    assert penalty.factor == pytest.approx(0.4)
+    assert penalty.mask_confidence == 0.4
     assert penalty.in_words()[0].startswith("the support mask leaves out strokes of its class (stroke confidence 0.40)")
 
 
