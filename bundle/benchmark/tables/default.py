@@ -36,11 +36,7 @@ def default_section(results: Results) -> str:
         f"{captions.command('default', head['name'], more)}; {captions.data(results)}; {captions.SCORED}; "
         f"{captions.origin(results.lines)}. Supports {', '.join(f'`{name}`' for name in supports)}. "
         + captions.raw(head["name"], "default"),
-        f"**Trained networks.** Support `{head['support']}`, strokes a, support mask as grown. Dice on the "
-        "test volumes, mean over volumes; worst: of any volume and class; pseudo labels on the unlabelled volumes "
-        "but the support. Differences: mean over volumes of their classes' mean, with its 95 % interval (paired "
-        f"bootstrap over volumes, {RESAMPLES} resamples).",
-        network_table(results),
+        *_trained_networks(results),
         "**One-shot masks of the test volumes, no segmentation network.** Dice, mean over volumes; then mean ± "
         "standard deviation over supports and scribble variants.",
         _mask_table(results),
@@ -55,10 +51,31 @@ def default_section(results: Results) -> str:
         *_out_of_distribution(results.of("out_of_distribution")),
         f"**Points.** Share kept, and share of the kept that lie in the right organ, mean over volumes. {_limit(head)}",
         _point_table(results),
-        "**Time and peak memory per stage.** Wall-clock seconds, peak resident memory of the whole process.",
-        stage_table(results.of("stages")),
+        *_stages(results.of("stages")),
     ]
     return "\n\n".join(parts)
+
+
+def _trained_networks(results: Results) -> list[str]:
+    """Nothing where label maps by atlases alone were measured."""
+    if not results.of("network"):
+        return []
+    return [
+        f"**Trained networks.** Support `{results.head['support']}`, strokes a, support mask as grown. Dice on the "
+        "test volumes, mean over volumes; worst: of any volume and class; pseudo labels on the unlabelled volumes "
+        "but the support. Differences: mean over volumes of their classes' mean, with its 95 % interval (paired "
+        f"bootstrap over volumes, {RESAMPLES} resamples).",
+        network_table(results),
+    ]
+
+
+def _stages(lines: list[Line]) -> list[str]:
+    if not lines:
+        return []
+    return [
+        "**Time and peak memory per stage.** Wall-clock seconds, peak resident memory of the whole process.",
+        stage_table(lines),
+    ]
 
 
 def networks_section(results: Results) -> str:

@@ -88,9 +88,9 @@ def _results_page(cohorts: Mapping[str, Cohort], rivals: Mapping[str, Any], camp
     parts = [
         "# Results",
         f"{captions.GENERATED} All tables: {links}{ablation}.",
-        "One CT volume is scribbled, the others have no labels. Every score is a Dice on test volumes that no network "
-        f'saw, on their full original grid; {captions.SCORED}. "Worst" is the lowest Dice of any class in any test '
-        "volume. Research use only.",
+        "One volume, CT or MR, is scribbled, the others have no labels. Every score is a Dice on test volumes that no "
+        f'network saw, on their full original grid; {captions.SCORED}. "Worst" is the lowest Dice of any class in any '
+        "test volume. Research use only.",
         "## What it reaches",
         "Label maps come from network and atlases together. The supervised network is the same network with the same "
         "recipe, trained on the true label maps of the same unlabelled volumes.",

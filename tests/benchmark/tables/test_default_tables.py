@@ -52,6 +52,11 @@ def test_before_the_first_run_there_are_no_masks():
     assert "| pseudo labels | 0.50 | 0.70 | 0.60 | 0.50 | – | – |" in text and "| masks" not in text
 
 
+def test_what_was_not_measured_has_no_empty_table():
+    text = default_section(results(run(0.3, 0.9)))
+    assert "One-shot masks" in text and "Trained networks" not in text and "per stage" not in text
+
+
 def test_a_class_that_no_truth_has_gets_dashes():
     everything = run(0.3, 0.9, "all_classes")
     everything["scores"]["classes"]["gallbladder"] = {"dice_mean": None, "dice_sd": None}
