@@ -7,7 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bundle.monai_label.drawn_on import look_file
+from bundle.monai_label import drawn_on
+from bundle.monai_label.drawn_on import hash_of_image, look_file
 from bundle.monai_label.launch import launch
 from bundle.monai_label.names import DRAWN_ON, LOOKS, OUTSIDE
 from bundle.monai_label.strokes import check_grid, read_strokes, remember, within_roi
@@ -235,6 +236,40 @@ def test_a_look_at_an_image_that_was_replaced_is_left_out(studies, look, tmp_pat
     assert "b: the look that was drawn on another image is left out" in capsys.readouterr().out
     look([4, 0, 3, 0], **panel("spleen", "spleen", "liver"))
     assert values(read_task(studies, tmp_path / "work").scribbles) == [1, 0, 255, 0], "strokes on this image alone"
+
+
+def test_a_look_tells_nothing_of_the_image_before_while_it_is_drawn(studies, look, capsys):
+    look([4, 3, 0, 3], **panel("spleen", "spleen", "liver"))
+    studies.replace("b", "another image")
+    look([4, 0, 3, 0], **panel("spleen", "spleen", "liver"))
+    assert capsys.readouterr().out == ""
+
+
+def test_a_look_of_an_earlier_version_counts_for_the_first_image_that_asks(studies, look, tmp_path, capsys):
+    studies.names.clear()
+    look([4, 3, 0, 3], **panel("spleen", "spleen", "liver"))
+    looks = tmp_path / "work" / LOOKS / "b"
+    (drawn,) = looks.glob("drawn_*")
+    drawn.replace(looks / "drawn.nii.gz")
+    studies.submit("b", [1, 0, 0, 0], spleen=1)
+    assert values(read_task(studies, tmp_path / "work").scribbles) == [1, 255, 0, 255]
+    assert [file.name for file in looks.glob("drawn*")] == [drawn.name]
+    studies.replace("b", "another image")
+    studies.submit("b", [1, 0, 0, 1], spleen=1)
+    with pytest.raises(BundleError, match="the strokes were drawn on another image"):
+        read_task(studies, tmp_path / "work")
+    assert "b: the look that was drawn on another image is left out" in capsys.readouterr().out
+
+
+def test_an_image_is_read_once_for_its_hash(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(drawn_on, "sha256_of_file", lambda file: read.append(file) or sha256_of_file(file))
+    image = tmp_path / "image.nii.gz"
+    image.write_bytes(b"one")
+    first = hash_of_image(image)
+    assert hash_of_image(image) == first == sha256_of_file(image) and read == [image]
+    image.write_bytes(b"two")
+    assert hash_of_image(image) == sha256_of_file(image) != first and len(read) == 2
 
 
 def test_organs_without_strokes_are_named(studies, look, tmp_path):
