@@ -158,6 +158,11 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False,
         action="store_true",
         help="mode paper: classes end where the body does and at a multiple of their volume in the support",
     )
+    method.add_argument(
+        "--all-pairs",
+        action="store_true",
+        help="mode paper: PRNet learns from all pairs of many patches of a volume; as the shipped full ones did",
+    )
     _add_machine(method)
     method.add_argument("--weights", help=f"a shipped set ({', '.join(shipped_weights())}), or a folder of weights")
     method.add_argument(
