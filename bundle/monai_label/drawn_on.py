@@ -29,6 +29,15 @@ def is_drawn_on(noted: str | None, image: str | Path) -> bool:
     return noted is None or noted == hash_of_image(image)
 
 
+def is_older(image: str | Path, moment: float) -> bool:
+    """Whether an image's file and its entry in the folder were last changed before a moment, in seconds of the epoch.
+
+    What was made of it then needs no hash to be known as its own.
+    """
+    stat = Path(image).stat()
+    return max(stat.st_mtime, stat.st_ctime) < moment
+
+
 def tell_replaced(study: str, what: str) -> None:
     """Say that something is left out because of that.
 

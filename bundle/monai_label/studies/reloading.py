@@ -17,7 +17,7 @@ from filelock import FileLock
 from monailabel.datastore.local import DataModel, LocalDatastore
 from monailabel.interfaces.exception import ImageNotFoundException
 
-from bundle.monai_label.drawn_on import hash_of_image, is_drawn_on
+from bundle.monai_label.drawn_on import hash_of_image, is_drawn_on, is_older
 from bundle.monai_label.names import DRAWN_ON, OURS, SUBMITTED
 from bundle.monai_label.strokes import check_grid
 from scripts.common.files import atomic_path, remove_file
@@ -151,11 +151,12 @@ class ReloadingDatastore(LocalDatastore):
         for study in studies or list(self._datastore.objects):
             made = self._made_by_rounds(study)
             image = Path(LocalDatastore.get_image_uri(self, study)) if made else Path()
-            former = [
-                tag
+            changed = {
+                tag: label.info.get(DRAWN_ON)
                 for tag, label in made.items()
-                if image.is_file() and not is_drawn_on(label.info.get(DRAWN_ON), image)
-            ]
+                if image.is_file() and not is_older(image, label.info.get("ts", 0))
+            }
+            former = [tag for tag, noted in changed.items() if not is_drawn_on(noted, image)]
             if former:
                 self.drop_labels(study, former)
                 print(f"{study}: its image was replaced, so its label is removed; Train makes a new one", flush=True)

@@ -1,6 +1,7 @@
 """A study whose file another took the place of: converted again, and no label of the former image is offered."""
 
 import os
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -10,6 +11,7 @@ import SimpleITK as sitk
 
 pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of its own: make test-monai-label")
 
+from bundle.monai_label import drawn_on
 from bundle.monai_label.names import DRAWN_ON, OURS, SHOWN, SUBMITTED, TAG
 from bundle.monai_label.studies.folder import FolderSource
 from bundle.monai_label.studies.mirror import MirroredDatastore
@@ -208,6 +210,19 @@ def test_a_replaced_nifti_study_has_no_label_of_ours(nifti, capsys):
     assert [file.name for file in (nifti.folder / "labels").rglob("*.nii.gz")] == ["one.nii.gz"]
     told = "one: its image was replaced, so its label is removed; Train makes a new one\n"
     assert capsys.readouterr().out == told, "once"
+
+
+def test_an_image_that_is_older_than_its_label_is_not_read_again(nifti, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(drawn_on, "sha256_of_file", lambda file: hashed.append(file) or "another hash")
+    drawn_on._hash.cache_clear()
+    later = time.time() + 60
+    for entry in nifti._datastore.objects["one"].labels.values():
+        entry.info["ts"] = later
+    nifti._update_datastore_file()
+    assert tags(nifti, "one") == {TAG, SHOWN, SUBMITTED} and hashed == []
+    os.utime(nifti.folder / "one.nii.gz", (later + 1, later + 1))
+    assert tags(nifti, "one") == {SUBMITTED} and len(hashed) == 1
 
 
 def test_labels_of_ours_without_a_known_image_stay(nifti):
