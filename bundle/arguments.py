@@ -153,11 +153,11 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False,
     method = _group(parser, "method", "--small --weights abdomen_ct --set segmentation.max_epochs=20")
     method.add_argument("--mode", choices=MODES, help=f"the method's configuration, {DEFAULT_MODE} unless given")
     method.add_argument("--small", action="store_true", help="a configuration for two CPU cores")
-    method.add_argument(
-        "--bounded-labels",
-        action="store_true",
-        help="mode paper: classes end where the body does and at a multiple of their volume in the support",
-    )
+    for profile, text in {
+        "--bounded-labels": "classes end where the body does and at a multiple of their volume in the support",
+        "--all-pairs": "PRNet learns from all pairs of many patches of a volume",
+    }.items():
+        method.add_argument(profile, action="store_true", help=f"mode paper: {text}")
     _add_machine(method)
     method.add_argument("--weights", help=f"a shipped set ({', '.join(shipped_weights())}), or a folder of weights")
     method.add_argument(

@@ -11,6 +11,7 @@ from bundle.datasets.phantom_cohort import write_phantom_cohort
 from bundle.pipeline.inference import infer_folder
 from bundle.pipeline.pipeline import Pipeline
 from bundle.pipeline.settings import RunSettings
+from bundle.results.last_lines import last_lines
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json
 from scripts.quality.evaluation import evaluate_folder, format_table
@@ -51,7 +52,8 @@ def run_demo(output: Path) -> float:
     infer_folder(held_out, pipeline.output / "segmentation", predictions)
     result = evaluate_folder(predictions, dataset.labels, dataset.classes, cases=dataset.test)
     write_json(output / "held_out_metrics.json", result)
-    print(f"report: {pipeline.report(dataset.labels)}")
+    table, report = pipeline.write_results(), pipeline.report(dataset.labels)
+    print("\n".join([*last_lines(table), f"results: {pipeline.work.results_csv}", f"report: {report}"]))
     print(format_table(result))
     mean_dice = result["mean_dice"]
     if mean_dice is None:

@@ -11,7 +11,9 @@ from bundle.demo import OVERRIDES, run_demo
 from bundle.pipeline.pipeline import Pipeline
 from bundle.pipeline.settings import RunSettings
 from bundle.pipeline.stages import config_names
+from bundle.results.table import ResultTable
 from scripts.common.files import read_json
+from scripts.common.work_folder import WorkFolder
 from scripts.quality.evaluation import evaluate_folder
 from tests.pipeline_fixtures import default_settings
 
@@ -43,10 +45,15 @@ class PerfectPipeline:
 
     def __init__(self, settings):
         self.settings, self.output, self.calls = settings, settings.output, []
+        self.work = WorkFolder(settings.output)
         PerfectPipeline.last = self
 
     def _expect(self, stages):
         pass
+
+    def write_results(self):
+        self.calls.append("write_results")
+        return ResultTable("0.0.0", {}, ())
 
     def __getattr__(self, name):
         return lambda *_: self.calls.append(name)
@@ -70,6 +77,8 @@ def test_demo_scores_volumes_held_out_and_says_so_last(tmp_path, perfect, capsys
     lines = capsys.readouterr().out.strip().splitlines()
     assert "synthetic phantom" in lines[0]
     assert lines[-1] == "mean Dice 1.000 on 2 held-out phantom volumes"
+    assert lines[1].startswith("made: 0 label maps") and lines[2].startswith("look at first: ")
+    assert lines[3] == f"results: {tmp_path / 'run' / 'results.csv'}"
     table = "\n".join(lines)
     assert all(organ in table for organ in ("spleen", "left_kidney", "right_kidney", "liver"))
     metrics = read_json(tmp_path / "held_out_metrics.json")
@@ -79,7 +88,8 @@ def test_demo_scores_volumes_held_out_and_says_so_last(tmp_path, perfect, capsys
 def test_demo_trains_without_the_volumes_held_out(tmp_path, perfect):
     run_demo(tmp_path)
     pipeline = PerfectPipeline.last
-    assert pipeline.calls == ["train_localisation", "propagate", "train_segmentation", "infer", "self_check", "report"]
+    stages = ["train_localisation", "propagate", "train_segmentation", "infer", "self_check"]
+    assert pipeline.calls == [*stages, "write_results", "report"]
     names = sorted(path.name for path in pipeline.settings.images.iterdir())
     assert names == ["phantom_00.nii.gz", "phantom_01.nii.gz", "phantom_02.nii.gz"]
     assert pipeline.settings.support.name == "phantom_00.nii.gz"
@@ -92,7 +102,7 @@ def test_demo_from_end_to_end_in_miniature(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "OVERRIDES", default_settings(15.0))
     first = run_demo(tmp_path)
     assert re.fullmatch(LAST_LINE, capsys.readouterr().out.strip().splitlines()[-1])
-    assert (tmp_path / "run" / "report" / "index.html").is_file()
+    assert (tmp_path / "run" / "report" / "index.html").is_file() and (tmp_path / "run" / "results.csv").is_file()
     for folder, expected in MINIATURE_DICE.items():
         assert dice(tmp_path / "run" / folder, tmp_path / "cohort") == pytest.approx(expected, abs=BAND), folder
     assert run_demo(tmp_path) == first, "it continues, and there is nothing left to do"

@@ -68,6 +68,7 @@ def segmentation(
     )
     copy_patient_and_study(source.first, made)
     stamp(made, when)
+    made.ContentCreatorName = ""  # nobody, but the standard wants it there, and highdicom leaves it out
     made.SegmentSequence = list(made.SegmentSequence)
     if any(of_class.anatomy.structure.scheme == PRIVATE for of_class in present):
         made.CodingSchemeIdentificationSequence = [_private_scheme(by)]

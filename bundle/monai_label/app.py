@@ -55,7 +55,8 @@ class OneShotApp(MONAILabelApp):
             return DicomwebDatastore(mirror, Pacs(self.studies, mirror / "series"), self.training.is_at_work)
         if all_nifti(Path(self.studies)):
             return ReloadingDatastore(self.studies, extensions=("*.nii.gz", "*.nii"), auto_reload=True)
-        return MirroredDatastore(mirror, FolderSource(Path(self.studies), mirror / "series"))
+        source = FolderSource(Path(self.studies), mirror / "series")
+        return MirroredDatastore(mirror, source, self.training.is_at_work)
 
     def init_infers(self) -> dict[str, InferTask]:
         """What was trained here, what grows from strokes, and, if asked for, the network that comes with the bundle."""

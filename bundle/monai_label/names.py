@@ -17,7 +17,7 @@ SUPPORT_MASK = "oneshot_support_mask"  # what grows from the strokes of one stud
 OLD_NAMES = {"oneshot_region": SUPPORT_MASK}  # clients may send these in this version still; the server lists the new
 LOOKS = "looks"  # folder of what was drawn and grown on each study, in the app's work folder
 OURS = "predicted_dice"  # in a label's info: what a label of ours says, and no other
-DRAWN_ON = "drawn_on"  # in a submitted label's info: SHA-256 of the image's file that it was drawn on
+DRAWN_ON = "drawn_on"  # in a label's info: SHA-256 of the image's file that it was drawn on, or made of
 OBJECT = "SOPInstanceUID"  # in a label's info: the segmentation on the DICOMweb server that it is
 DICOMWEB = ("http://", "https://")  # how the address of a DICOMweb server begins
 

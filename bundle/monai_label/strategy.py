@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.tasks.strategy import Strategy
 
-from bundle.monai_label.names import SUBMITTED, TAG
+from bundle.monai_label.names import TAG
+from bundle.monai_label.studies.reloading import ReloadingDatastore
 
 NAME = "least_trusted"
 
@@ -22,7 +22,7 @@ class LeastTrusted(Strategy):
     def __init__(self) -> None:
         super().__init__("Least trusted result first; ask again to skip a study")
 
-    def __call__(self, request: Mapping[str, Any], datastore: LocalDatastore) -> dict[str, Any] | None:
+    def __call__(self, request: Mapping[str, Any], datastore: ReloadingDatastore) -> dict[str, Any] | None:
         """{"id": study, "weight": predicted Dice of its worst class, and what is known of its label}.
 
         Studies without a result come last.
@@ -30,8 +30,8 @@ class LeastTrusted(Strategy):
         known: dict[str, tuple[float, float, Mapping[str, Any]]] = {}
         for case in sorted(datastore.list_images()):
             tags = datastore.get_labels_by_image_id(case)
-            if SUBMITTED not in tags:
-                label = datastore.get_label_info(case, TAG) if TAG in tags else {}
+            if not datastore.is_submitted(case):
+                label: Mapping[str, Any] = datastore.get_label_info(case, TAG) if TAG in tags else {}
                 offered = _offered(datastore.get_image_info(case))
                 shown = offered if offered >= label.get("ts", 0) else 0.0
                 known[case] = shown, min(label.get("predicted_dice", {}).values(), default=1.0), label

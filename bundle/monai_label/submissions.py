@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bundle.monai_label.drawn_on import is_drawn_on, look_file, tell_replaced
+from bundle.monai_label.drawn_on import has_former_look, hash_of_image, is_drawn_on, look_file, tell_replaced
 from bundle.monai_label.names import DRAWN_ON, INSIDE_PANEL, LOOKS, OUTSIDE, OUTSIDE_PANEL, SUBMITTED
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file, write_json, write_nifti
@@ -205,7 +205,7 @@ def _keep_strokes(datastore: Datastore, case: str, names: Mapping[str, int], fol
     classes = {name: value for name, value in names.items() if name != OUTSIDE and (label.array == value).any()}
     write_nifti(folder / "scribbles.nii.gz", label.array, label.affine)
     task = {"support": case, "classes": classes, "background": names[OUTSIDE], "sha256": sha256}
-    write_json(about, {**task, DRAWN_ON: drawn_on or sha256_of_file(datastore.get_image_uri(case))})
+    write_json(about, {**task, DRAWN_ON: drawn_on or hash_of_image(datastore.get_image_uri(case))})
 
 
 def _keep_drawn(datastore: Datastore, submitted: Mapping[str, Mapping[str, int]], folder: Path) -> None:
@@ -223,7 +223,7 @@ def _keep_drawn(datastore: Datastore, submitted: Mapping[str, Mapping[str, int]]
     first = previous["support"]
     case = first if first in drawn else max(drawn, key=lambda case: len(submitted[case]))
     source = _file(datastore, case)
-    sha256, drawn_on = sha256_of_file(source), sha256_of_file(datastore.get_image_uri(case))
+    sha256, drawn_on = sha256_of_file(source), hash_of_image(datastore.get_image_uri(case))
     if case == first and previous["sha256"] == sha256 and previous.get(DRAWN_ON, drawn_on) == drawn_on:
         return
     organs = read_labels(source)
@@ -247,8 +247,11 @@ def _keep_drawn(datastore: Datastore, submitted: Mapping[str, Mapping[str, int]]
 
 def _drawn(datastore: Datastore, case: str, folder: Path) -> np.ndarray | None:
     """What was drawn on a study; None for nothing, or if the study was replaced since."""
-    file = look_file(folder / LOOKS / case, datastore.get_image_uri(case))
+    looks = folder / LOOKS / case
+    file = look_file(looks, datastore.get_image_uri(case))
     if not file.exists():
+        if has_former_look(looks):
+            tell_replaced(case, "look")
         return None
     strokes = read_labels(file)
     return strokes.array if same_grid(strokes, read_labels(_file(datastore, case))) else None

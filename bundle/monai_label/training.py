@@ -15,7 +15,7 @@ from bundle.datasets.links import link_images
 from bundle.folder_lock import only_command_in
 from bundle.monai_label.answers import present_names
 from bundle.monai_label.commands import command_line, is_small, run_command
-from bundle.monai_label.names import OURS, SHOWN, TAG, TRAINED
+from bundle.monai_label.names import DRAWN_ON, OURS, SHOWN, TAG, TRAINED
 from bundle.monai_label.progress import is_done, left_over, read_progress, train_stats
 from bundle.monai_label.results import Handed, RoundLabels
 from bundle.monai_label.studies.reloading import ReloadingDatastore
@@ -113,7 +113,7 @@ class OneShotTraining(TrainTask):
         with only_command_in(self.work.path):  # what one reads that outlived its server stays as it is
             datastore.fetch_submissions()
             task = read_task(datastore, self.folder)
-            images = self._link_studies(datastore)
+            images, marks = self._link_studies(datastore)
             remove_file(self.work.progress)
             write_json(self._begun, {"support": task.support})
         options = {
@@ -133,12 +133,12 @@ class OneShotTraining(TrainTask):
             if not given_back and is_done(read_progress(self.work.progress), TRANSFERRED):
                 given_back = True
                 try:
-                    self._hand_back(RoundLabels.transferred(self.work), task, datastore)
+                    self._hand_back(RoundLabels.transferred(self.work), task, datastore, marks)
                 except BundleError as error:  # the final ones follow
                     print(f"transferred labels are not given back: {' '.join(str(error).split())}", flush=True)
 
         run_command(command_line("oneshot", options, self.conf, request), follow)
-        handed = self._hand_back(RoundLabels.of_network(self.work), task, datastore)
+        handed = self._hand_back(RoundLabels.of_network(self.work), task, datastore, marks)
         self._hand_out(datastore)
         terms = self.folder / "terms.txt"
         terms.write_text(TERMS, encoding="utf-8")
@@ -146,24 +146,26 @@ class OneShotTraining(TrainTask):
         remove_file(self._begun)
         return {"predicted_dice": handed.predicted_dice}
 
-    def _link_studies(self, datastore: ReloadingDatastore) -> Path:
-        """A folder of all studies that can be had; one that cannot is told and left out."""
-        files = {}
+    def _link_studies(self, datastore: ReloadingDatastore) -> tuple[Path, dict[str, str | None]]:
+        """A folder of all studies that can be had, and their marks; one that cannot is told and left out."""
+        files, marks = {}, {}
         for study in datastore.list_images():
             try:
-                files[study] = datastore.run_input(study)
+                files[study], marks[study] = datastore.run_input(study), datastore.image_mark(study)
             except BundleError as error:
                 print(f"{study} is left out: {' '.join(str(error).split())}", flush=True)
         folder, wanted = self.folder / "images", {file.resolve() for file in files.values()}
         for link in folder.iterdir() if folder.is_dir() else ():
             if link.is_symlink() and link.resolve() not in wanted:
                 link.unlink()
-        return link_images(files, folder)
+        return link_images(files, folder), marks
 
-    def _hand_back(self, made: RoundLabels, task: Task, datastore: ReloadingDatastore) -> Handed:
+    def _hand_back(
+        self, made: RoundLabels, task: Task, datastore: ReloadingDatastore, marks: Mapping[str, str | None]
+    ) -> Handed:
         """Save the label maps in the datastore, each under the tag of ours and under the one that 3D Slicer loads.
 
-        What is not ours under the latter stays. A study that was removed meanwhile gets nothing.
+        What is not ours under the latter stays. A study that was removed or replaced meanwhile gets nothing.
         """
         known = set(datastore.list_images())
         by_user = {task.support} | ({*find_volumes(task.accepted)} if task.accepted else set())
@@ -173,7 +175,12 @@ class OneShotTraining(TrainTask):
         for case, file in made.files().items():
             if case not in known:
                 continue
+            mark = marks.get(case)
+            if mark is not None and mark != datastore.image_mark(case):
+                print(f"{case}: its image was replaced meanwhile, so it gets no label; train again", flush=True)
+                continue
             info, before = made.info(self.work, case), datastore.get_label_info(case, TAG)
+            info |= {} if mark is None else {DRAWN_ON: mark}
             if not made.final and _is_better(before, info):
                 info = before
             else:

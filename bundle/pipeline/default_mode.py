@@ -124,9 +124,13 @@ def _check(title: str, results: LabelFolder, checks: Path, mask: Mapping[str, st
 
 
 def check_settings(settings: RunSettings) -> None:
-    """The support mask and the folder of accepted label maps are there and can be read; all label maps are bounded."""
-    if settings.bounded_labels:
-        raise BundleError("--bounded-labels is of no use in mode default", stage="settings", expected="mode paper")
+    """The support mask and the folder of accepted label maps are there and can be read.
+
+    All label maps are bounded, and there is no PRNet.
+    """
+    for option, chosen in (("--bounded-labels", settings.bounded_labels), ("--all-pairs", settings.all_pairs)):
+        if chosen:
+            raise BundleError(f"{option} is of no use in mode default", stage="settings", expected="mode paper")
     accepted_labels(settings)
     if settings.support_mask is not None:
         check_labels(settings.support_mask)

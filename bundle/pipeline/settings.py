@@ -42,6 +42,7 @@ SCHEMA = {
     "modality": either(NULL, one_of(*MODALITIES)),
     "small": either(NULL, BOOLEAN),
     "bounded_labels": either(NULL, BOOLEAN),
+    "all_pairs": either(NULL, BOOLEAN),
     "overrides": either(NULL, table_of(table_of(ANYTHING))),
 }
 
@@ -61,6 +62,7 @@ class RunSettings:
         mode: which configuration of the method.
         small: patch every stage for two CPU cores.
         bounded_labels: no class may flood what surrounds it (mode `paper`).
+        all_pairs: PRNet learns from all pairs of a volume's patches (mode `paper`).
         device: for the networks; None takes a GPU if there is one.
         weights: folder of the networks that locate points, instead of training them.
         support_mask: label map of the support's whole organs, looked at and corrected by the user (mode `default`);
@@ -80,6 +82,7 @@ class RunSettings:
     mode: str = DEFAULT_MODE
     small: bool = False
     bounded_labels: bool = False
+    all_pairs: bool = False
     device: str | None = None
     weights: Path | None = None
     support_mask: Path | None = None
@@ -109,6 +112,7 @@ def save_settings(settings: RunSettings) -> None:
         "mode": settings.mode,
         "small": settings.small,
         "bounded_labels": settings.bounded_labels,
+        "all_pairs": settings.all_pairs,
         "overrides": {stage: dict(values) for stage, values in settings.overrides.items()},
     }
     write_json(WorkFolder(Path(settings.output)).settings, content)

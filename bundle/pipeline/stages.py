@@ -32,13 +32,15 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 
 
-def profiles(mode: str, small: bool, modality: str, bounded_labels: bool) -> list[str]:
+def profiles(mode: str, small: bool, modality: str, bounded_labels: bool, all_pairs: bool) -> list[str]:
     """Folders of `configs/` whose patches apply, in order; the configs themselves are mode `default`, full size, CT."""
     chosen = ["paper"] if mode == "paper" else []
     if small:
         chosen += ["small", *(f"{name}_small" for name in chosen)]
     if modality == MR:
         chosen.append("mr")
+    if all_pairs:
+        chosen.append("all_pairs")
     if bounded_labels:
         chosen.append("bounded_labels")
     return chosen
@@ -46,11 +48,15 @@ def profiles(mode: str, small: bool, modality: str, bounded_labels: bool) -> lis
 
 def config_names(stage: str, settings: RunSettings) -> list[str]:
     """The stage's config files, relative to `configs/`: its own, then those of the profiles that have their names."""
-    return profiled_names(stage, settings.mode, settings.small, settings.modality, settings.bounded_labels)
+    special = settings.bounded_labels, settings.all_pairs
+    return profiled_names(stage, settings.mode, settings.small, settings.modality, *special)
 
 
-def profiled_names(stage: str, mode: str, small: bool, modality: str = CT, bounded_labels: bool = False) -> list[str]:
+def profiled_names(
+    stage: str, mode: str, small: bool, modality: str = CT, bounded_labels: bool = False, all_pairs: bool = False
+) -> list[str]:
     """The same of a mode, a configuration and a kind of volumes."""
     names = list(BASES[stage])
-    patches = [f"{profile}/{name}" for profile in profiles(mode, small, modality, bounded_labels) for name in names]
+    chosen = profiles(mode, small, modality, bounded_labels, all_pairs)
+    patches = [f"{profile}/{name}" for profile in chosen for name in names]
     return names + [patch for patch in patches if (CONFIGS / patch).is_file()]

@@ -89,6 +89,8 @@ def _mode(run: Run) -> str:
     parts = [(choices.mode or "not recorded") + (", small configuration" if choices.small else "")]
     if choices.bounded_labels:
         parts.append("bounded label maps")
+    if choices.all_pairs:
+        parts.append("PRNet of all pairs")
     if choices.weights:
         parts.append(f"networks given: {choices.weights}")
     return "; ".join(parts)

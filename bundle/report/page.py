@@ -97,7 +97,6 @@ def write_report(output_dir: str | Path, labels: str | Path | None = None, alone
     _write_beside(findings, pixels)
     path = run.folder.report / "index.html"
     _write(path, index_page(findings))
-    logger.info("report of %d cases in %s", len(results), path)
     if alone is None:
         return path
     path = run.folder.report / f"case_{alone}.html"

@@ -34,6 +34,7 @@ class Choices:
         mode: of the method.
         small: the configuration for two CPU cores.
         bounded_labels: no class may flood what surrounds it.
+        all_pairs: PRNet learnt from all pairs of patches.
         weights: folder of networks that were given instead of being trained.
         support_mask: label map of the support that was given instead of being grown.
         accepted: cases whose label maps the user accepted.
@@ -42,6 +43,7 @@ class Choices:
     mode: str | None = None
     small: bool = False
     bounded_labels: bool = False
+    all_pairs: bool = False
     weights: str | None = None
     support_mask: Path | None = None
     accepted: tuple[str, ...] = ()
@@ -207,6 +209,7 @@ def _choices(settings: Any) -> Choices:
         mode=_text(settings.get("mode")),
         small=bool(settings.get("small")),
         bounded_labels=bool(settings.get("bounded_labels")),
+        all_pairs=bool(settings.get("all_pairs")),
         weights=_text(settings.get("weights")),
         support_mask=None if support_mask is None else Path(support_mask),
         accepted=_accepted(settings.get("accepted")),

@@ -286,12 +286,13 @@ def test_train_needs_nothing_but_the_output_folder(folder, stages):
     assert (kept["small"], kept["weights"], kept["mode"]) == (True, str(weights), "paper")
 
 
-def test_bounded_labels_are_chosen_once_and_remembered(folder, stages):
-    main(oneshot(folder, "--bounded-labels"))
-    assert saved_settings(folder / "out")["bounded_labels"] is True
+@pytest.mark.parametrize("profile", ["bounded_labels", "all_pairs"])
+def test_profiles_of_mode_paper_are_chosen_once_and_remembered(folder, stages, profile):
+    main(oneshot(folder, f"--{profile.replace('_', '-')}"))
+    assert saved_settings(folder / "out")[profile] is True
     stages.calls.clear()
     main(["train", "--output", str(folder / "out")])
-    assert saved_settings(folder / "out")["bounded_labels"] is True and stages.calls == []
+    assert saved_settings(folder / "out")[profile] is True and stages.calls == []
 
 
 def test_train_after_oneshot_has_nothing_to_do(folder, stages):

@@ -40,6 +40,12 @@ def test_nothing_is_lacking(written, geometry, kind):
     assert sorted(set(lacking(made))) == ["PatientID", "SeriesInstanceUID"]
 
 
+def test_a_segmentation_says_that_nobody_is_its_creator(written):
+    """Type 2 in the macro Content Identification, which highdicom's tables lack and dcmqi asks for."""
+    made = pydicom.dcmread(written("axial").segmentation)
+    assert "ContentCreatorName" in made and made.ContentCreatorName == ""
+
+
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="no dciodvfy here (Debian: dicom3tools)")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("geometry", GEOMETRIES)

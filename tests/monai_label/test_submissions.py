@@ -7,10 +7,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bundle.monai_label.drawn_on import look_file
 from bundle.monai_label.launch import launch
-from bundle.monai_label.names import DRAWN_ON, LOOKS, OUTSIDE
-from bundle.monai_label.strokes import check_grid, read_strokes, remember, within_roi
+from bundle.monai_label.names import DRAWN_ON, OUTSIDE
+from bundle.monai_label.strokes import check_grid
 from bundle.monai_label.submissions import classes_option, read_task
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file
@@ -139,115 +138,6 @@ def test_whole_organs_of_an_image_that_was_replaced_are_left_out(studies, tmp_pa
     assert read_task(studies, tmp_path / "work").accepted is None
     assert not list((tmp_path / "work" / "accepted").iterdir())
     assert "c: the submitted label that was drawn on another image is left out" in capsys.readouterr().out
-
-
-@pytest.fixture
-def look(studies, tmp_path):
-    """Send strokes of a study, as 3D Slicer's scribbles panel does."""
-
-    def send(array, case="b", **request):
-        planes = np.repeat(np.asarray(array, np.uint8), 2).reshape(-1, 1, 1)
-        nib.save(nib.Nifti1Image(np.tile(planes, (1, 8, 8)), AFFINE), tmp_path / "sent.nii.gz")
-        folder = tmp_path / "work" / LOOKS / case
-        strokes = read_strokes({"label": str(tmp_path / "sent.nii.gz"), **request}, folder)
-        remember(strokes, look_file(folder, studies.get_image_uri(case)))
-        return strokes
-
-    return send
-
-
-def panel(organ, *organs):
-    """Segments as 3D Slicer numbers them, and the organ whose strokes the panel holds."""
-    names = [*organs, "background_scribbles", "foreground_scribbles"]
-    rows = [{"name": name, "id": number + 1} for number, name in enumerate(names)]
-    return {"label_info": rows, "selected_label_name": organ, "roi": []}
-
-
-def test_the_panels_strokes_belong_to_the_organ_selected(look):
-    strokes = look([1, 2, 4, 3], **panel("liver", "spleen", "liver"))
-    assert (strokes.classes, strokes.background, strokes.selected) == ({"liver": 4}, 3, "liver")
-    assert values(strokes.file) == [0, 0, 4, 3], "whole organs in the other segments are no strokes"
-
-
-def test_segments_hold_strokes_where_the_panel_holds_none(look):
-    rows = [{"name": name, "idx": value} for name, value in {"spleen": 1, "liver": 2, OUTSIDE: 7}.items()]
-    strokes = look([1, 2, 7, 0], label_info=rows)
-    assert (strokes.classes, strokes.background, strokes.selected) == ({"spleen": 1, "liver": 2}, 7, None)
-    rows += [{"name": "background_scribbles", "idx": 8}, {"name": "foreground_scribbles", "idx": 9}]
-    strokes = look([1, 2, 7, 8], label_info=rows, selected_label_name="liver")
-    assert (strokes.classes, strokes.selected) == ({"spleen": 1, "liver": 2}, "liver")
-    assert values(strokes.file) == [1, 2, 7, 7], "both kinds of background"
-
-
-def test_strokes_without_names_are_two_and_three(look):
-    strokes = look([0, 3, 2, 0])
-    assert (strokes.classes, strokes.background) == ({"organ": 3}, 2)
-
-
-@pytest.mark.parametrize(
-    ("array", "found"),
-    [([0, 0, 3, 3], "background_scribbles"), ([4, 4, 0, 0], "foreground_scribbles"), ([0, 0, 0, 0], "none")],
-)
-def test_strokes_are_missing(look, array, found):
-    with pytest.raises(BundleError, match="strokes are missing") as caught:
-        look(array, **panel("spleen", "spleen", "liver"))
-    assert caught.value.found == found and "strokes inside spleen" in caught.value.expected
-
-
-def test_whole_organs_in_the_segments_are_no_strokes(look):
-    with pytest.raises(BundleError, match="strokes are missing"):
-        look([1, 1, 3, 3], **panel("spleen", "spleen", "liver"))
-
-
-def test_what_grows_ends_at_the_box_that_was_drawn():
-    label = np.arange(1, 9).reshape(2, 2, 2)
-    assert within_roi(label, [0, 2, 2, 1, -1, 1]).ravel().tolist() == [0, 0, 3, 0, 0, 0, 7, 0]
-    assert within_roi(label, []) is label
-
-
-def test_no_file_of_strokes_came(tmp_path):
-    with pytest.raises(BundleError, match="no strokes came with the request"):
-        read_strokes({}, tmp_path)
-
-
-def test_strokes_drawn_for_a_look_count_where_whole_organs_were_submitted(studies, look, tmp_path):
-    studies.names.clear()
-    look([4, 3, 0, 3], **panel("spleen", "spleen", "liver"))
-    look([3, 4, 4, 0], **panel("Segment_1", "spleen", "Segment_1"))
-    studies.submit("b", [6, 5, 0, 0], spleen=6, liver=5, stomach=4)
-    task = read_task(studies, tmp_path / "work")
-    assert (task.support, task.classes, task.background) == ("b", {"spleen": 6, "liver": 5}, 255)
-    assert values(task.scribbles) == [6, 5, 0, 255], "strokes belong to the organ that they lie in"
-    assert values(task.support_mask) == [6, 5, 0, 0]
-    look([0, 0, 4, 3], **panel("liver", "spleen", "liver"))
-    assert values(read_task(studies, tmp_path / "work").scribbles) == [6, 5, 0, 255], "a look alone changes nothing"
-    studies.submit("a", [0, 1, 2, 3], spleen=1, liver=2, **{OUTSIDE: 3})
-    assert read_task(studies, tmp_path / "work").support == "a", "submitted strokes count more"
-
-
-def test_a_look_at_an_image_that_was_replaced_is_left_out(studies, look, tmp_path, capsys):
-    studies.names.clear()
-    look([4, 3, 0, 3], **panel("spleen", "spleen", "liver"))
-    studies.replace("b", "another image")
-    studies.submit("b", [1, 0, 0, 0], spleen=1)
-    with pytest.raises(BundleError, match="no study has strokes"):
-        read_task(studies, tmp_path / "work")
-    assert "b: the look that was drawn on another image is left out" in capsys.readouterr().out
-    look([4, 0, 3, 0], **panel("spleen", "spleen", "liver"))
-    assert values(read_task(studies, tmp_path / "work").scribbles) == [1, 0, 255, 0], "strokes on this image alone"
-
-
-def test_organs_without_strokes_are_named(studies, look, tmp_path):
-    studies.names.clear()
-    look([4, 3, 0, 3], **panel("spleen", "spleen", "liver"))
-    studies.submit("b", [1, 0, 2, 2], spleen=1, liver=2)
-    with pytest.raises(BundleError, match="whole organs were submitted, but strokes are missing") as caught:
-        read_task(studies, tmp_path / "work")
-    assert caught.value.found == "none in liver"
-    studies.submit("b", [1, 1, 0, 1], spleen=1)
-    with pytest.raises(BundleError, match="strokes are missing") as caught:
-        read_task(studies, tmp_path / "work")
-    assert caught.value.found == "none in outside"
 
 
 def test_what_is_not_enough(studies, tmp_path):

@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of its own: make test-monai-label")
 
 from bundle.monai_label import training as training_module
-from bundle.monai_label.names import OUTSIDE
+from bundle.monai_label.names import DRAWN_ON, OUTSIDE, SHOWN, TAG
 from bundle.monai_label.results import Handed
 from bundle.monai_label.training import OneShotTraining
 from bundle.run_progress import RunProgress
@@ -30,6 +32,9 @@ class Fetching(Studies):
 
     def run_input(self, study):
         return self.folder / "a.nii.gz"
+
+    def image_mark(self, study):
+        return None
 
 
 @pytest.fixture
@@ -94,3 +99,50 @@ def test_what_a_kill_left_is_told_until_every_label_is_given_back(training, stud
     monkeypatch.setattr(training_module, "assemble", lambda *_: None)
     training({}, studies)
     assert training.left_over() is None
+
+
+@pytest.fixture
+def rounds(training, monkeypatch):
+    """A round that labelled `a` and `b`; a datastore that keeps the tags which it is given."""
+    saved = {}
+
+    class Made:
+        final = True
+
+        def files(self):
+            return {"a": "a.nii.gz", "b": "b.nii.gz"}
+
+        def info(self, work, case):
+            return {"label_info": [], "predicted_dice": {"spleen": 0.9}, "doubted": {}, "final": True}
+
+    class Marked:
+        def list_images(self):
+            return ["a", "b"]
+
+        def image_mark(self, study):
+            return f"image of {study}"
+
+        def get_label_info(self, study, tag):
+            return saved.get((study, tag), {})
+
+        def get_labels_by_image_id(self, study):
+            return {tag: study for of_study, tag in saved if of_study == study}
+
+        def save_label(self, study, file, tag, info):
+            saved[study, tag] = info
+
+    monkeypatch.setattr(training_module, "load_cohort", lambda _: SimpleNamespace(classes={"spleen": 1}))
+    monkeypatch.setattr(training_module, "read_labels", lambda _: SimpleNamespace(array=np.ones(3, np.uint8)))
+    return Made(), Marked(), saved
+
+
+def test_labels_say_which_image_they_were_made_of_and_one_replaced_meanwhile_gets_none(training, rounds, capsys):
+    made, datastore, saved = rounds
+    task = SimpleNamespace(support="a", accepted=None)
+    marks = {"a": "image of a", "b": "another image of b"}
+    handed = training._hand_back(made, task, datastore, marks)
+    assert set(saved) == {("a", TAG), ("a", SHOWN)} and handed.predicted_dice == {}
+    assert all(info[DRAWN_ON] == "image of a" for info in saved.values())
+    assert "b: its image was replaced meanwhile, so it gets no label; train again" in capsys.readouterr().out
+    training._hand_back(made, task, datastore, {"a": None, "b": None})
+    assert DRAWN_ON not in saved["b", TAG], "where the datastore removes labels of replaced images itself"

@@ -61,6 +61,13 @@ def test_bounded_labels_are_a_profile_on_top_of_the_papers_and_the_small_one(pla
     assert {stage for stage in names if names[stage] != bounded[stage]} == {"pseudo_labels"}
 
 
+def test_all_pairs_are_a_profile_of_both_prnets_on_top_of_the_small_one(plan_of):
+    chosen = dataclasses.replace(plan_of.settings, mode="paper", small=True, all_pairs=True)
+    patched = {stage for stage in STAGES["paper"] if "all_pairs/train_prnet.json" in config_names(stage, chosen)}
+    assert patched == {"prnet_coarse", "prnet_fine"}
+    assert config_names("prnet_fine", chosen)[-2:] == ["small/train_prnet.json", "all_pairs/train_prnet.json"]
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_set_reaches_the_stages_of_a_mode_and_no_others(plan_of, mode):
     assert {stage.name for stage in plan_of(mode)} == set(STAGES[mode])

@@ -8,6 +8,8 @@ from typing import Any
 
 from bundle.datasets.links import link_images
 from scripts.common.errors import BundleError
+from scripts.common.files import remove_tree, sha256_of_settings
+from scripts.data.reading.volume import SUFFIXES, has_suffix
 from scripts.data.volume_io import is_dicom_series, is_nifti, scan_folder, source_files
 
 STAGE = "MONAI Label"
@@ -22,11 +24,11 @@ class FolderSource:
     """
 
     def __init__(self, studies: Path, series: Path) -> None:
-        self.series = series
+        self.folder, self.series = studies, series
         self.volumes = scan_folder(studies).volumes
 
     def studies(self) -> Mapping[str, Mapping[str, Any]]:
-        """Those that were there when the server started."""
+        """Those that were there when the folder was searched."""
         return {study: {} for study in self.volumes}
 
     def volume(self, study: str) -> Path:
@@ -37,11 +39,31 @@ class FolderSource:
         return link_images({f"{n:05d}": file for n, file in enumerate(source_files(volume))}, self.series / study)
 
     def has_grown(self, study: str) -> bool:
-        """Never: what comes into the folder is there from the next start on."""
+        """Never: what takes a study's place is another, see `stamp`."""
         return False
 
+    def stamp(self, study: str) -> str:
+        """Of names, sizes and times of a study's files, or of all beside them; "" where there are none."""
+        volume = self.volumes.get(study)
+        if volume is None:
+            return ""
+        try:
+            files = source_files(volume) if has_suffix(volume, SUFFIXES) else _files_of_series(volume)
+            entries = [(file.name, file.stat()) for file in files]
+        except OSError:  # somebody replaces it just now, or removed it
+            return ""
+        return sha256_of_settings([(name, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in entries])
+
     def forget(self, study: str) -> None:
-        """Nothing is kept of the volumes themselves."""
+        """Search the folder again: files of other names may hold the study now."""
+        remove_tree(self.series / study)
+        self.volumes = scan_folder(self.folder).volumes
+
+
+def _files_of_series(volume: Path) -> list[Path]:
+    """All files of the folder that a DICOM series lies in; which of them are its own, only their headers tell."""
+    folder = volume if volume.is_dir() else volume.parent
+    return sorted(file for file in folder.iterdir() if file.is_file())
 
 
 def all_nifti(studies: Path) -> bool:

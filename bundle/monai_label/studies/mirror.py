@@ -1,9 +1,10 @@
-"""Studies that lie elsewhere or in other formats than NIfTI: converted when they are asked for, and then kept."""
+"""Studies that lie elsewhere or in other formats than NIfTI: converted when asked for, and again when replaced."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import RLock
 from typing import Any, Protocol
@@ -11,12 +12,15 @@ from typing import Any, Protocol
 import numpy as np
 from monailabel.datastore.local import DataModel, ImageLabelModel
 
+from bundle.monai_label.drawn_on import hash_of_image
 from bundle.monai_label.names import OBJECT, OURS
 from bundle.monai_label.studies.reloading import ReloadingDatastore
-from scripts.common.files import remove_file, write_nifti
+from scripts.common.errors import BundleError
+from scripts.common.files import keep_json, read_json, remove_file, write_nifti
 from scripts.data.volume_io import read_volume
 
 SUFFIX = ".nii.gz"
+STAMPS = "converted"  # folder of what the conversions were made of
 
 
 class Source(Protocol):
@@ -30,6 +34,9 @@ class Source(Protocol):
 
     def has_grown(self, study: str) -> bool:
         """Whether there is more of a study now than `volume` gave."""
+
+    def stamp(self, study: str) -> str:
+        """Another one, without reading it, if a study's files may be others; "" where they never are."""
 
     def forget(self, study: str) -> None:
         """Let `volume` fetch it again."""
@@ -69,22 +76,85 @@ class MirroredDatastore(ReloadingDatastore):
         with self._converting:
             self.renew(image_id)
             if not file.exists() and image_id in self.source.studies():
-                volume = read_volume(self.source.volume(image_id))
-                write_nifti(file, _smallest(volume.array), volume.affine)
+                stamp = self.source.stamp(image_id)  # before it is read: what changes meanwhile is noticed later
+                self._convert(image_id, file)
+                self._note(image_id, stamp)
         return str(super().get_image_uri(image_id))
 
     def run_input(self, study: str) -> Path:
         """A DICOM series as it is, so that its results can be written as DICOM; else the NIfTI file."""
         with self._converting:
             self.renew(study)
+            stamp = self.source.stamp(study)
             if study in self.source.studies() and (volume := self.source.volume(study)).is_dir():
+                self._note(study, stamp)
                 return volume
         return super().run_input(study)
+
+    def image_mark(self, study: str) -> str | None:
+        """See `ReloadingDatastore.image_mark`: `renew` removes the labels of ours."""
+        return None if study in self.source.studies() else super().image_mark(study)
+
+    def renew(self, study: str) -> None:
+        """Notice that a study is another now: it has grown, or its files were replaced."""
+        with self._converting:
+            self._fetch_grown(study)
+            self._convert_replaced(study)
 
     def _file(self, study: str) -> Path:
         return self.folder / f"{study}{SUFFIX}"
 
-    def renew(self, study: str) -> None:
+    def _convert(self, study: str, file: Path) -> None:
+        volume = read_volume(self.source.volume(study))
+        write_nifti(file, _smallest(volume.array), volume.affine)
+
+    def _stamp_file(self, study: str) -> Path:
+        return self.folder / STAMPS / f"{study}.json"
+
+    def _note(self, study: str, stamp: str) -> None:
+        if stamp:
+            keep_json(self._stamp_file(study), stamp)
+
+    def _convert_replaced(self, study: str) -> None:
+        """Convert a study again whose files are others now; labels of ours of the image before go.
+
+        Files that only look like others give the same image, and all stays. Killed on the way, it is done again.
+
+        Raises:
+            BundleError: they cannot be read.
+        """
+        stamp, file, noted = self.source.stamp(study), self._file(study), self._stamp_file(study)
+        before = read_json(noted) if noted.exists() else None
+        if stamp in ("", before) or (before is None and not file.exists()) or self.in_use():
+            return
+        with self._converting:
+            self.source.forget(study)
+            if file.exists():
+                fresh, is_same = noted.with_name(file.name), False
+                try:
+                    self._convert(study, fresh)
+                    is_same = hash_of_image(fresh) == hash_of_image(file)
+                finally:
+                    if not is_same:
+                        self._forget_former(study)
+                fresh.replace(file)
+            else:
+                self._forget_former(study)
+            self._note(study, stamp)
+
+    def _forget_former(self, study: str) -> None:
+        self._init_from_datastore_file()
+        self.drop_labels(study, self._made_by_rounds(study))
+        print(f"{study}: its file was replaced; what was drawn on the image before does not count", flush=True)
+
+    def _read(self, *studies: str) -> None:
+        """As `ReloadingDatastore`'s, also where it is the source that was replaced."""
+        for study in studies:
+            with suppress(BundleError):  # its labels are gone; whoever asks for the image learns the reason
+                self._convert_replaced(study)
+        super()._read(*studies)
+
+    def _fetch_grown(self, study: str) -> None:
         """Forget all of a study that has grown, unless a label of it lies nowhere else.
 
         What was fetched goes last: by it one sees that the study has grown.

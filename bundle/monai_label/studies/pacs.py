@@ -116,6 +116,10 @@ class Pacs:
         counted = int(read_json(count)) if count.exists() else 0
         return self._images.get(study, 0) > max(counted, sum(1 for _ in place.iterdir()))
 
+    def stamp(self, study: str) -> str:
+        """None: a UID names one series for good, which only grows."""
+        return ""
+
     def forget(self, study: str) -> None:
         """Remove what was fetched of a series."""
         remove_tree(self.folder / study)
