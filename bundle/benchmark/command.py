@@ -86,7 +86,8 @@ def write_pages(docs: Path) -> list[Path]:
     """Every page that the raw results in `docs` give; returns their paths."""
     rivals = docs / FOLDER / RIVALS
     published = read_json(rivals) if rivals.exists() else NO_RIVALS
-    texts = pages(read_cohorts(docs), published, read_results(docs / FOLDER / CAMPAIGN))
+    beside = (read_results(docs / FOLDER / name) for name in (CAMPAIGN, COHORT_SIZES))
+    texts = pages(read_cohorts(docs), published, *beside)
     for name, text in texts.items():
         with atomic_path(docs / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -116,6 +117,7 @@ def _measure_cohort_size(options: argparse.Namespace) -> None:
         for line in cohort_size.measure(output, sorted(options.cases or cohort_size.COUNTS)):
             results = results.including({**line, MADE: made()})
             write_results(file, results)
+            write_pages(options.docs)
     print(f"raw results: {file}")
 
 

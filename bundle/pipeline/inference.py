@@ -24,6 +24,7 @@ from scripts.common.sharing.crew import outcomes, present_crew
 from scripts.common.work_folder import LabelFolder
 from scripts.data.case import check_case_names
 from scripts.data.gate.admission import left_out_lines, rejection
+from scripts.data.gate.hand_over import handing_over
 from scripts.data.gate.modality import AUTO, Modality
 from scripts.data.volume_io import FolderScan, is_plain_nifti, scan_folder
 from scripts.networks.loading import check_modality, read_card
@@ -75,7 +76,7 @@ def infer_folder(
     table.refuse_foreign("inference")
     progress = RunProgress(output / f"{free_name('progress', scan.volumes)}.json")
     refuse_other_start(progress.file, JSON_START, "the progress", "inference")
-    with only_command_in(output):
+    with only_command_in(output), handing_over():
         verdicts = _infer_volumes(scan, images, labels, overrides, trained, progress)
         export_inferred(labels.labels, scan.volumes, structure_sets)
         cases = LabelledCases(

@@ -7,10 +7,14 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
+import socket
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -30,6 +34,8 @@ GEOMETRY_FIELDS = (
     *("srow_x", "srow_y", "srow_z"),
 )
 
+WRITER = re.compile(r"(?P<process>\d+)(-(?P<host>[0-9a-f]{8}))?")  # before 0.4 no host
+ABANDONED_S = 7 * 86400.0  # nobody writes one file for so long
 TILE = 32  # voxels along two axes that change their places: rows of a tile stay in the cache
 LONGEST_REASON = 300  # signs of what torch says of a damaged file
 MADE_AGAIN = "the file as it was written; `oneshot`, or `propagate`, makes it again"
@@ -46,7 +52,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         BundleError: the folder cannot be written or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f".writing-{_writer()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
@@ -110,12 +116,32 @@ def remove_tree(path: str | Path) -> None:
         ) from error
 
 
+def _writer() -> str:
+    """This process, among those of all machines that may share the folder."""
+    return f"{os.getpid()}-{_host()}"
+
+
+@cache
+def _host() -> str:
+    """This machine, in a few signs that every file name takes."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
 def _sweep(path: Path) -> None:
-    """Remove what killed processes left half written of this file."""
+    """Remove what killed processes left half written of this file; of another machine's only what is long abandoned."""
     for leftover in path.parent.glob(f".writing-*-{glob.escape(path.name)}"):
-        owner = leftover.name.removeprefix(".writing-").removesuffix(f"-{path.name}")
-        if owner.isdigit() and not _is_alive(int(owner)):
+        writer = WRITER.fullmatch(leftover.name.removeprefix(".writing-").removesuffix(f"-{path.name}"))
+        if writer is None:
+            continue
+        if _is_abandoned(leftover) or (writer["host"] == _host() and not _is_alive(int(writer["process"]))):
             remove_tree(leftover)
+
+
+def _is_abandoned(leftover: Path) -> bool:
+    try:
+        return time.time() - leftover.stat().st_mtime > ABANDONED_S
+    except OSError:
+        return False  # it is gone
 
 
 def _is_alive(process: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-LONGEST_BYTES = 200  # of a case: file names have 255, and `.writing-PID-`, `_probabilities.nii.gz` and such are ours
+LONGEST_BYTES = 200  # of a case: file names have 255, and `.writing-PID-HOST-`, `_probabilities.nii.gz` are ours
 LONGEST_CLASS = 100  # signs
 RESERVED = ("", ".", "..", "made_of")  # a case `made_of` would share its record with the folder
 UNWRITABLE = ("Cc", "Cs", "Zl", "Zp")  # control signs, bytes that are no UTF-8, line breaks

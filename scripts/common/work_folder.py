@@ -99,6 +99,21 @@ class LabelFolder:
 
 
 @dataclass(frozen=True)
+class EmbeddedFolder:
+    """Embeddings that many cases need, while a stage runs: its processes share them; a record beside each."""
+
+    path: Path
+
+    def body(self, case: str) -> Path:
+        """The support's or an atlas's, tensors."""
+        return self.path / "bodies" / f"{case}.pt"
+
+    def orientation(self, number: int) -> Path:
+        """Landmarks of the support, turned in the way of this number, tensors."""
+        return self.path / "orientations" / f"{number}.pt"
+
+
+@dataclass(frozen=True)
 class SuggestionFolder:
     """Which volume is best scribbled: what that was computed from, and the page."""
 
@@ -201,6 +216,11 @@ class WorkFolder:
     def embedding(self) -> Path:
         """The embedding network (mode `default`)."""
         return self.path / "embedding"
+
+    @property
+    def embedded(self) -> EmbeddedFolder:
+        """Of the support and of atlases; gone when their stage is done (mode `default`)."""
+        return EmbeddedFolder(self.path / "embedded")
 
     @property
     def support_mask(self) -> LabelFolder:

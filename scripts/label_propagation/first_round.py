@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import Any
 import torch
 
 from scripts.common.case_stage import CaseStage
+from scripts.common.distributed import rank_and_world
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file
 from scripts.common.label_channels import LabelChannels
-from scripts.common.work_folder import PropagationFolder
-from scripts.data.cached_volume import read_cached
+from scripts.common.sharing.kept_tensors import kept_tensors
+from scripts.common.work_folder import PropagationFolder, WorkFolder
+from scripts.data.cached_volume import CachedVolume, read_cached
 from scripts.data.cohort import Cohort
 from scripts.data.records import PropagationRecord
 from scripts.data.scribbles import read_scribble_points
@@ -28,8 +31,9 @@ from scripts.label_propagation.propagate_case import (
     propagate_case,
     propagate_home,
 )
+from scripts.registration.body import Body
 from scripts.registration.body_embedder import BodyEmbedder
-from scripts.registration.orientation import landmarks_by_orientation
+from scripts.registration.orientation import ORIENTATIONS, Landmarks, draw_landmarks, landmarks_turned
 
 logger = logging.getLogger(__name__)
 
@@ -71,11 +75,27 @@ class FirstRoundStage(CaseStage):
         self.support = cohort.scribbled_support(STAGE)
         self.cohort, self.settings = cohort, settings or FirstRoundSettings()
         self.folder = PropagationFolder(Path(propagation_dir))
+        self.embedded = WorkFolder(cohort.output_dir).embedded
         self.limits = (class_limit, background_limit)
         self.support_mask = None if support_mask is None else Path(support_mask)
         if self.support_mask is not None and not self.support_mask.is_file():
             raise BundleError("the support mask is missing", stage=STAGE, file=self.support_mask)
         self.embed = BodyEmbedder(embedding_dir, cohort.spacing_mm, self.settings.windows, device)
+
+    def run(self, case_ids: Iterable[str] | None = None) -> list[str]:
+        """See `CaseStage.run`; what its processes shared is removed once all is done."""
+        made = super().run(case_ids)
+        if rank_and_world()[1] == 1:
+            shutil.rmtree(self.embedded.path, ignore_errors=True)
+        return made
+
+    def surveyed(self) -> list[str]:
+        """The ways to turn the support: each is embedded by one process, for all."""
+        return list(ORIENTATIONS)
+
+    def survey(self, case: str) -> None:
+        """Keep the support's landmarks, turned in that way."""
+        self._landmarks(case)
 
     def cases(self) -> list[str]:
         """All of the cohort."""
@@ -118,16 +138,34 @@ class FirstRoundStage(CaseStage):
 
     @cached_property
     def _propagated_support(self) -> PropagatedSupport:
-        """Read and embedded once."""
-        volume = read_cached(self.cohort, self.support.case.id)
-        body, classes = self.embed(volume), self.cohort.classes
+        """Read once."""
+        (volume, body), classes = self._support_body, self.cohort.classes
         points = read_scribble_points(self.support.scribbles, classes, *self.limits)
-        settings, channels = self.settings, LabelChannels(classes)
+        channels = LabelChannels(classes)
         atlas = None if self.support_mask is None else read_atlas(self.support_mask, volume, body, channels)
-        orientations = landmarks_by_orientation(
-            self.embed.trained, volume, body, settings.windows, settings.orientation
-        )
+        orientations = {words: self._landmarks(words) for words in ORIENTATIONS}
         return PropagatedSupport(volume, body, points, classes, orientations, atlas)
+
+    @cached_property
+    def _support_body(self) -> tuple[CachedVolume, Body]:
+        """Read and embedded once."""
+        case = self.support.case
+        volume = read_cached(self.cohort, case.id)
+        return volume, self.embed.shared(volume, case.sha256, self.embedded.body(case.id))
+
+    def _landmarks(self, words: str) -> Landmarks:
+        """Of the support, turned in one way."""
+
+        def make() -> dict[str, torch.Tensor]:
+            volume, body = self._support_body
+            own = draw_landmarks(body, self.settings.orientation.landmarks)
+            found = landmarks_turned(words, self.embed.trained, volume, own, self.settings.windows)
+            return {"places_mm": found.places_mm, "vectors": found.vectors}
+
+        file = self.embedded.orientation(list(ORIENTATIONS).index(words))
+        count = self.settings.orientation.landmarks
+        kept = kept_tensors(file, [words, count, self.embed.inputs(self.support.case.sha256)], make)
+        return Landmarks(*(kept[name].to(self.embed.device) for name in ("places_mm", "vectors")))
 
     @cached_property
     def _shared_inputs(self) -> dict[str, Any]:

@@ -87,6 +87,8 @@ class LabelFusionStage(CaseStage):
         made = super().run(case_ids)
         if self.selected:
             _OnSupportStage(self).run()
+            if rank_and_world()[1] == 1:
+                shutil.rmtree(self.work.embedded.path, ignore_errors=True)
         else:
             for folder in (self.work.on_support.path, self.work.on_support_labels.path):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -109,6 +111,14 @@ class LabelFusionStage(CaseStage):
     def record(self, case: str) -> Path:
         """In the propagation folder."""
         return self.work.propagation.record(case)
+
+    def surveyed(self) -> list[str]:
+        """The selected atlases: each is embedded by one process, for all."""
+        return self.selected
+
+    def survey(self, case: str) -> None:
+        """Keep an atlas's embedding."""
+        self._embedded(case, read_cached(self.cohort, case))
 
     def prepare(self) -> None:
         """Say which cases are atlases."""
@@ -163,7 +173,7 @@ class LabelFusionStage(CaseStage):
         others = {name: atlas for name, atlas in self._atlases.items() if name != case}
         if not others:
             return {}
-        query = self.embed(volume)
+        query = self._atlases[case].body if case in self._atlases else self.embed(volume)
         return {name: self._by_atlas(name, atlas, case, volume, query) for name, atlas in others.items()}
 
     def _by_atlas(self, name: str, atlas: Atlas, case: str, volume: CachedVolume, query: Body) -> AtlasPrediction:
@@ -213,13 +223,17 @@ class LabelFusionStage(CaseStage):
 
     @cached_property
     def _atlases(self) -> dict[str, Atlas]:
-        """Read and embedded once."""
+        """Read once."""
         channels = LabelChannels(self.cohort.classes)
         volumes = {case: read_cached(self.cohort, case) for case in self.selected}
         return {
-            case: read_atlas(self._labels(case), volume, self.embed(volume), channels)
+            case: read_atlas(self._labels(case), volume, self._embedded(case, volume), channels)
             for case, volume in volumes.items()
         }
+
+    def _embedded(self, case: str, volume: CachedVolume) -> Body:
+        """Of an atlas; embedded once."""
+        return self.embed.shared(volume, self.cohort.cases[case].sha256, self.work.embedded.body(case))
 
     @cached_property
     def _shared_inputs(self) -> dict[str, Any]:

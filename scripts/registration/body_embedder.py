@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from scripts.common.files import sha256_of_file
+from scripts.common.sharing.kept_tensors import kept_tensors
 from scripts.data.cached_volume import CachedVolume
-from scripts.embedding.dense_embedding import WindowSettings
+from scripts.embedding.dense_embedding import DenseEmbedding, WindowSettings
 from scripts.networks.embedding_weights import TrainedEmbedding, check_embedding, load_embedding
-from scripts.registration.body import Body, embed_body
+from scripts.registration.body import Body, body_of, embed_body
 
 
 class BodyEmbedder:
@@ -52,3 +55,14 @@ class BodyEmbedder:
     def __call__(self, volume: CachedVolume) -> Body:
         """See `embed_body`."""
         return embed_body(self.trained, volume, self.windows)
+
+    def inputs(self, volume_sha256: str) -> list[Any]:
+        """What an embedding of a volume depends on, JSON-serialisable."""
+        return [self.sha256, asdict(self.windows), volume_sha256]
+
+    def shared(self, volume: CachedVolume, volume_sha256: str, file: Path) -> Body:
+        """The same, read from the file; made once for all processes that ask for it."""
+        levels = kept_tensors(file, self.inputs(volume_sha256), lambda: self(volume).embedding.levels)
+        x, y, z = self._spacing_mm
+        on_device = {name: cells.to(self.device) for name, cells in levels.items()}
+        return body_of(DenseEmbedding(on_device, (float(x), float(y), float(z))), volume.body)

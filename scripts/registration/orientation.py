@@ -89,15 +89,21 @@ def landmarks_by_orientation(
         settings: see `OrientationSettings`.
     """
     own = draw_landmarks(body, settings.landmarks)
+    return {words: landmarks_turned(words, trained, volume, own, windows) for words in ORIENTATIONS}
+
+
+def landmarks_turned(
+    words: str, trained: TrainedEmbedding, volume: CachedVolume, own: Landmarks, windows: WindowSettings
+) -> Landmarks:
+    """Landmarks of a body, turned in one way; `own`: of the body as it is. See `landmarks_by_orientation`."""
+    if words == AS_IT_IS:
+        return own
+    axes = ORIENTATIONS[words]
     last_mm = (torch.tensor(volume.body.shape) - 1) * torch.tensor(trained.spacing_mm)
-    landmarks = {AS_IT_IS: own}
-    for words, axes in ORIENTATIONS.items():
-        if words != AS_IT_IS:
-            reversed_axes = torch.tensor([axis in axes for axis in range(3)], device=own.places_mm.device)
-            places_mm = torch.where(reversed_axes, last_mm.to(own.places_mm) - own.places_mm, own.places_mm)
-            other = embed_body(trained, reversed_along(volume, axes), windows)
-            landmarks[words] = Landmarks(places_mm, other.at(places_mm))
-    return landmarks
+    reversed_axes = torch.tensor([axis in axes for axis in range(3)], device=own.places_mm.device)
+    places_mm = torch.where(reversed_axes, last_mm.to(own.places_mm) - own.places_mm, own.places_mm)
+    other = embed_body(trained, reversed_along(volume, axes), windows)
+    return Landmarks(places_mm, other.at(places_mm))
 
 
 def affine_fits(

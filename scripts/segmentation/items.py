@@ -17,6 +17,7 @@ from scripts.common.sharing.crew import Outcome, outcomes, value_or_reason
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import load_cohort
 from scripts.data.gate.admission import admit, left_out_lines, verdict_lines
+from scripts.data.gate.hand_over import hold
 from scripts.data.gate.modality import AS_CT, CT, Modality
 from scripts.data.records import PseudoLabelRecord
 from scripts.data.volume_io import find_volumes, is_plain_nifti
@@ -136,6 +137,7 @@ class _AdmitJob:
         if not is_plain_nifti(path):
             image = self.output_dir / "images" / f"{case}.nii.gz"
             write_nifti(image, volume.array, volume.affine)
+        hold(image, volume.array)
         return str(image), volume.remarks
 
 

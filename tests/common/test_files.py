@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from scripts.common import files
 from scripts.common.errors import BundleError
 from scripts.common.files import (
     atomic_folder,
@@ -56,13 +58,40 @@ def test_the_temporary_name_keeps_the_suffix_and_is_on_the_same_disk(tmp_path):
 
 
 def test_what_killed_processes_left_is_swept(tmp_path):
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    names = [f".writing-{gone.pid}-a.json", f".writing-{os.getppid()}-a.json", f".writing-{gone.pid}-other-a.json"]
-    for name in names:
+    gone, host = a_process_that_ended(), files._host()
+    of_the_dead, of_the_living = f".writing-{gone}-{host}-a.json", f".writing-{os.getppid()}-{host}-a.json"
+    of_another_file = f".writing-{gone}-{host}-other-a.json"
+    for name in (of_the_dead, of_the_living, of_another_file):
         (tmp_path / name).write_text("half")
     write_json(tmp_path / "a.json", {})
-    assert {path.name for path in tmp_path.iterdir()} == {"a.json", *names[1:]}, "only of this file, only of the dead"
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", of_the_living, of_another_file}
+
+
+def test_what_another_machine_writes_stays_until_it_is_long_abandoned(tmp_path):
+    """Its processes have numbers that say nothing here; files of before 0.4 do not say which machine."""
+    gone = a_process_that_ended()
+    others = [tmp_path / f".writing-{gone}-{host}a.json" for host in ("00c0ffee-", "")]
+    for other in others:
+        other.write_text("half")
+    write_json(tmp_path / "a.json", {})
+    assert all(other.exists() for other in others)
+    for other in others:
+        os.utime(other, (time.time() - files.ABANDONED_S - 60,) * 2)
+    write_json(tmp_path / "a.json", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_temporary_file_says_who_writes_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_host", lambda: "00c0ffee")
+    with atomic_path(tmp_path / "a.json") as temporary:
+        assert temporary.name == f".writing-{os.getpid()}-00c0ffee-a.json"
+        temporary.touch()
+
+
+def a_process_that_ended():
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    return gone.pid
 
 
 @pytest.mark.parametrize("below", ["a.json", "deeper/a.json"])
@@ -186,9 +215,7 @@ def test_a_folder_appears_whole_or_not_at_all_and_replaces_the_old_one(tmp_path)
 
 
 def test_half_written_folders_of_killed_processes_are_swept(tmp_path):
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    (tmp_path / f".writing-{gone.pid}-a" / "below").mkdir(parents=True)
+    (tmp_path / f".writing-{a_process_that_ended()}-{files._host()}-a" / "below").mkdir(parents=True)
     with atomic_folder(tmp_path / "a"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -14,6 +14,7 @@ from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file, write_json
 from scripts.common.made_of import write_record
 from scripts.common.work_folder import WorkFolder
+from scripts.data.gate.hand_over import _Held
 from scripts.data.probability_maps import read_probabilities, write_probabilities
 from scripts.data.records import PointSet, PropagationRecord
 from scripts.label_propagation.prediction import background_alone
@@ -198,3 +199,12 @@ def test_probabilities_are_kept_and_joined_as_the_configs_say(tmp_path):
     run_config(["ensemble.json"], {"output_dir": str(cohort.output_dir), "case_ids": ["case_1"]})
     joined, _ = read_probabilities(work.ensemble.probabilities("case_1"))
     assert np.array_equal(joined, nothing), "nobody checked its pseudo label, so the network has no weight"
+
+
+def test_the_network_is_given_what_the_gate_has_read(tmp_path, images, monkeypatch):
+    taken = []
+    take = _Held.take
+    monkeypatch.setattr(_Held, "take", lambda held, file: taken.append(take(held, file)) or taken[-1])
+    infer_folder(images, model(tmp_path / "model", [9.0, 0, 0]), tmp_path / "labels", "cpu")
+    (array,) = taken
+    assert np.array_equal(array, phantom(0)[0])

@@ -28,7 +28,7 @@ ARROWS: dict[str, set[str]] = {
 }
 MOST_FILES = 15
 MOST_LINES = 320
-MOST_IMPORTED = 39
+MOST_IMPORTED = 40
 DATA_TABLES: set[str] = set()  # files that hold data and no logic
 
 

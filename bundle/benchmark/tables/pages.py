@@ -11,6 +11,7 @@ from bundle.benchmark.results import FOLDER, PAPER_FULL, Cohort, Results
 from bundle.benchmark.rivals.table import measured_rivals
 from bundle.benchmark.tables import captions
 from bundle.benchmark.tables.ablation import ablation_section
+from bundle.benchmark.tables.cohort_size import cohort_size_section
 from bundle.benchmark.tables.default import default_section, networks_section
 from bundle.benchmark.tables.known_limits import known_limits
 from bundle.benchmark.tables.limits import limits_section
@@ -26,7 +27,10 @@ NO_RIVALS: Mapping[str, Any] = {"paper": {}, "systems": []}
 
 
 def pages(
-    cohorts: Mapping[str, Cohort], rivals: Mapping[str, Any] = NO_RIVALS, campaign: Results | None = None
+    cohorts: Mapping[str, Cohort],
+    rivals: Mapping[str, Any] = NO_RIVALS,
+    campaign: Results | None = None,
+    cohort_size: Results | None = None,
 ) -> dict[str, str]:
     """Path below `docs/` -> text of each page.
 
@@ -34,6 +38,7 @@ def pages(
         cohorts: see `read_cohorts`.
         rivals: content of `docs/benchmarks/rivals.json`: "paper", cohort -> what the paper reports, and "systems".
         campaign: what the fault campaign found.
+        cohort_size: what `benchmark cohort-size` measured.
     """
     written = {f"{FOLDER}/{name}.md": _cohort_page(name, cohort, rivals["paper"]) for name, cohort in cohorts.items()}
     charts = {name: _chart(cohort) for name, cohort in cohorts.items()}
@@ -43,7 +48,7 @@ def pages(
         parts = ["# Ablation of mode `default`", captions.GENERATED, *map(ablation_section, ablations)]
         written[ABLATION] = _text(parts)
     if any("default" in cohort for cohort in cohorts.values()):
-        written[RESULTS] = _results_page(cohorts, rivals, campaign or Results())
+        written[RESULTS] = _results_page(cohorts, rivals, campaign or Results(), cohort_size or Results())
     return written
 
 
@@ -81,7 +86,9 @@ def _chart_name(cohort: str) -> str:
     return f"{cohort}_points.svg"
 
 
-def _results_page(cohorts: Mapping[str, Cohort], rivals: Mapping[str, Any], campaign: Results) -> str:
+def _results_page(
+    cohorts: Mapping[str, Cohort], rivals: Mapping[str, Any], campaign: Results, cohort_size: Results
+) -> str:
     measured = [name for name, cohort in cohorts.items() if "default" in cohort]
     links = ", ".join(f"[{name}](benchmarks/{name}.md)" for name in cohorts)
     ablation = "; what each part gives: [ablation](benchmarks/ablation.md)" if _has(cohorts, "ablation") else ""
@@ -102,6 +109,7 @@ def _results_page(cohorts: Mapping[str, Cohort], rivals: Mapping[str, Any], camp
         rivals_section(rivals["systems"], cohorts),
         trust(cohorts),
         speed(cohorts) if _has(cohorts, "limits") or _has(cohorts, "default") else "",
+        cohort_size_section(cohort_size),
         campaign_section(campaign),
         known_limits(cohorts, rivals["paper"]),
     ]
