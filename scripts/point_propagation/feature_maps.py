@@ -70,7 +70,7 @@ def feature_maps(network: PRNet, volume: Tensor, body: Tensor) -> FeatureMaps:
             for level in LEVELS:
                 stride = network.patch_size[0] // maps[level].shape[2]
                 inner = _box([margin // stride for margin in margins], [size // stride for size in tile])
-                features = functional.normalize(maps[level][(0, slice(None), *inner)].float(), dim=0)
+                features = functional.normalize(maps[level][0][(slice(None), *inner)].float(), dim=0)
                 if level not in levels:
                     shape = [count * size // stride for count, size in zip(counts, tile, strict=True)]
                     levels[level], strides[level] = torch.zeros(len(features), *shape, dtype=torch.float16), stride
