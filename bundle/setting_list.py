@@ -37,10 +37,12 @@ OUR_FUNCTIONS = {  # key -> argument of ours that takes it within an expression
     "rule": "scripts.points.denoising.denoising_rule.name",
     "tau": "scripts.points.denoising.denoising_rule.tau",
     "tissue_tolerance": "scripts.points.denoising.denoising_rule.tissue_tolerance",
+    "point_cycle_mm": "scripts.points.denoising.denoising_rule.point_cycle_mm",
     "validation_count": "scripts.segmentation.items.training_items.validation_count",
     "validation_views": "scripts.embedding.view_pairs.seeded_items.views",
 }
 MEANINGS = {  # of keys that code of others takes, or an expression
+    "feature_search": "whether points are sought where the body looks most like what is around them in the support.",
     "num_workers": "processes that prepare batches beside the training; 0 prepares them in the training's own.",
     "cache_workers": "threads that read and prepare the volumes before the training.",
     "max_epochs": "epochs of the training.",

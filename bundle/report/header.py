@@ -105,8 +105,8 @@ def _conditions(rule: Mapping[str, Any]) -> Iterator[str]:
     """What a kept point had to fulfil, in words; each mode records its own limits."""
     if rule.get("tau") is not None:
         yield f"its score is above {rule['tau']:g}"
-    if rule.get("cycle_mm") is not None:
-        yield f"it comes back within {rule['cycle_mm']:g} mm"
+    if rule.get("point_cycle_mm") is not None:
+        yield f"it comes back within {rule['point_cycle_mm']:g} mm"
     if rule.get("least_point_probability") is not None:
         yield f"its class is more probable than {rule['least_point_probability']:g}"
     if rule.get("point_reach_mm") is not None:

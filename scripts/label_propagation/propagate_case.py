@@ -17,15 +17,13 @@ from scripts.embedding.dense_embedding import WindowSettings
 from scripts.label_propagation.atlas import Atlas
 from scripts.label_propagation.label_transfer import TransferSettings, transfer_labels
 from scripts.label_propagation.prediction import Prediction, background_alone, propagate_labels
-from scripts.points.denoising import COLLISION, TISSUE, collisions
+from scripts.points.denoising import COLLISION, CYCLE, TISSUE, collisions
 from scripts.points.propagated_points import located_points, points_at_home
 from scripts.points.tissue_check import local_intensities, tissue_misfits
 from scripts.registration.body import Body
 from scripts.registration.embedding_matching import BodyMaps, MatchingSettings, locate, maps_between
 from scripts.registration.orientation import Landmarks, OrientationSettings, affine_fits, turned
 from scripts.registration.robust_affine import TooFewMatchesError
-
-CYCLE = "cycle"
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class PRNet(nn.Module):
     ) -> None:
         super().__init__()
         self.patch_size = tuple(int(size) for size in patch_size)
-        self.width = width
+        self.width, self.pooling = width, pooling
         self.float32_head = float32_head
         step = 2**DOWNSAMPLINGS * pooling
         if len(self.patch_size) != 3 or any(size < step or size % step for size in self.patch_size):
@@ -113,6 +113,10 @@ class PRNet(nn.Module):
         features = {level: _centre_voxel(feature_map) for level, feature_map in zip(LEVELS, maps, strict=True)}
         return self._head(bottleneck), features
 
+    def maps(self, patches: Tensor) -> dict[str, Tensor]:
+        """The decoder's maps, {"m1": (B, 8w, x, y, z), ..., "m4": (B, w, X, Y, Z) after pooling}."""
+        return dict(zip(LEVELS, self._decode(*self._encode(patches)), strict=True))
+
     def forward(self, patches: Tensor) -> dict[str, Tensor]:
         """Everything training needs: {"position": (B, 3), "reconstruction": (B, C, X, Y, Z) in [0, 1]}."""
         bottleneck, skips = self._encode(patches)
@@ -124,7 +128,7 @@ class PRNet(nn.Module):
 
     def dense_features(self, patches: Tensor) -> Tensor:
         """Last decoder map m4, (B, C, X, Y, Z) -> (B, width, X, Y, Z), for boundary refinement."""
-        return self.unpool(self._decode(*self._encode(patches))[-1])
+        return self.unpool(self.maps(patches)["m4"])
 
     def _encode(self, patches: Tensor) -> tuple[Tensor, list[Tensor]]:
         skips = []

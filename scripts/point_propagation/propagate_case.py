@@ -16,6 +16,8 @@ from scripts.points.denoising import DenoisingRule, denoise, product_of_levels
 from scripts.points.propagated_points import located_points, points_at_home
 from scripts.points.tissue_check import local_intensities, tissue_misfits
 
+TISSUE_MISFIT, CYCLE_MM = "tissue_misfit", "cycle_mm"  # what was measured at a point, as its record names it
+
 
 @dataclass(frozen=True)
 class DescribedSupport:
@@ -61,14 +63,15 @@ def propagate_case(
     voxels = nearest_voxels(located.voxels, query.body.shape)
     scores = product_of_levels(located.similarities, rule.levels)
     misfits = tissue_misfits(labels, support.intensities, local_intensities(query.image[0].numpy(), voxels))
+    evidence = {TISSUE_MISFIT: misfits} | ({} if located.cycle_mm is None else {CYCLE_MM: located.cycle_mm})
     return located_points(
         support.scribbles,
         to_world(located.voxels, query.affine),
         voxels,
         scores,
-        denoise(labels, voxels, scores, misfits, rule),
+        denoise(labels, voxels, scores, misfits, rule, located.cycle_mm),
         located.similarities,
-        {"tissue_misfit": misfits},
+        evidence,
     )
 
 
@@ -82,6 +85,5 @@ def points_on_support(support: DescribedSupport, volume: CachedVolume) -> PointS
     points = points_at_home(support.scribbles, volume.affine, volume.body.shape)
     misfits = tissue_misfits(points.labels, support.intensities, support.intensities)
     ones = np.ones(len(points))
-    return replace(
-        points, similarities=dict.fromkeys(support.points.features, ones), evidence={"tissue_misfit": misfits}
-    )
+    evidence = {TISSUE_MISFIT: misfits} | ({CYCLE_MM: 0 * ones} if support.points.searched is not None else {})
+    return replace(points, similarities=dict.fromkeys(support.points.features, ones), evidence=evidence)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from torch import Tensor
 from scripts.data.intensity import only_body
 from scripts.networks.prnet import LEVELS
 from scripts.networks.prnet_weights import TrainedPRNet
+from scripts.point_propagation.feature_maps import FeatureMaps, feature_maps
+from scripts.point_propagation.feature_search import FeatureSearchSettings, SearchedPoints, search
 from scripts.point_propagation.patches import extract_patches, pad_for_patches
 from scripts.point_propagation.relative_position import predicted_offset_mm
 from scripts.points.denoising import cosine_similarities
@@ -33,6 +35,8 @@ class PropagationSettings:
         batch_size: patches per forward pass.
         bfloat16: whether the networks compute in bfloat16 (autocast); False takes float32.
         seed: seed of the starting points.
+        search: then looks around the point for what the support's features look like, and back; None does not.
+            Features are then those of windows that tile the body, in place of a patch around each point.
     """
 
     start_points: int = 16
@@ -41,23 +45,39 @@ class PropagationSettings:
     batch_size: int = 64
     bfloat16: bool = True
     seed: int = 0
+    search: FeatureSearchSettings | None = None
 
 
 @dataclass(frozen=True)
 class SupportPoints:
-    """What the networks say of N support points: coarse and fine positions (N, 3), features {level: (N, channels)}."""
+    """What the networks say of N support points.
+
+    Attributes:
+        coarse: (N, 3) positions by the coarse network.
+        fine: (N, 3) positions by the fine network.
+        features: {level: (N, channels)}.
+        searched: what a feature search needs; None where there is none.
+    """
 
     coarse: Tensor
     fine: Tensor
     features: dict[str, Tensor]
+    searched: SearchedPoints | None = None
 
 
 @dataclass(frozen=True)
 class LocatedPoints:
-    """Where N points were located: fractional voxels (N, 3) inside the volume, and cosines {level: (N,)}."""
+    """Where N points were located.
+
+    Attributes:
+        voxels: fractional, (N, 3), inside the volume.
+        similarities: cosines {level: (N,)}.
+        cycle_mm: (N,) how far from its support point each point's search back ends; None without a search.
+    """
 
     voxels: np.ndarray
     similarities: dict[str, np.ndarray]
+    cycle_mm: np.ndarray | None = None
 
 
 class Propagator:
@@ -90,8 +110,13 @@ class Propagator:
             voxels: (N, 3) integer voxels.
         """
         coarse, fine = self._as_trained(volume, body)
-        positions, features = self._describe(fine, voxels)
-        return SupportPoints(self._position(self.coarse, coarse, voxels), positions, features)
+        positions = self._position(self.coarse, coarse, voxels)
+        if self.settings.search is None:
+            return SupportPoints(positions, *self._describe(fine, voxels))
+        maps = self._maps(fine, body)
+        features = {level: maps.at(level, voxels) for level in LEVELS}
+        fine_positions = self._position(self.fine, fine, voxels) if self.settings.fine_steps else positions
+        return SupportPoints(positions, fine_positions, features, SearchedPoints(voxels, body, maps))
 
     def locate(self, volume: Tensor, body: Tensor, support: SupportPoints) -> LocatedPoints:
         """Locate every support point in a query volume (Eq. 4).
@@ -110,11 +135,28 @@ class Propagator:
             voxels = torch.where(moving[:, None], _clamp(target, last), voxels)
             if not moving.any():
                 break
+        if support.searched is not None:
+            return self._search(fine, body, support, voxels)
         _, features = self._describe(fine, voxels.round().long())
-        similarities = cosine_similarities(support.features, features)
-        return LocatedPoints(
-            voxels.double().numpy(), {level: value.double().numpy() for level, value in similarities.items()}
-        )
+        return _located(voxels, support.features, features)
+
+    def _search(self, volume: Tensor, body: Tensor, support: SupportPoints, proposed: Tensor) -> LocatedPoints:
+        """The proposed points (N, 3), each moved to what looks most like its support point, and sought back there."""
+        settings, home = self.settings.search, support.searched
+        assert settings is not None and home is not None
+        spacing_mm, maps = self.fine.spacing_mm, self._maps(volume, body)
+        voxels = search(home, maps, body, proposed, spacing_mm, settings)
+        # The networks tell the proposed place for the support point, so they tell this one for the voxel found.
+        there, back_from = SearchedPoints(voxels, body, maps), home.voxels + voxels - proposed
+        back = search(there, home.maps, home.body, back_from, spacing_mm, settings)
+        cycle_mm = ((back - home.voxels) * _tensor(spacing_mm)).norm(dim=1)
+        located = _located(voxels, support.features, {level: maps.at(level, voxels) for level in LEVELS})
+        return replace(located, cycle_mm=cycle_mm.double().numpy())
+
+    def _maps(self, volume: Tensor, body: Tensor) -> FeatureMaps:
+        """The fine network's features of a whole body."""
+        with self._inference():
+            return feature_maps(self.fine.network, volume, body)
 
     def _as_trained(self, volume: Tensor, body: Tensor) -> tuple[Tensor, Tensor]:
         """The volume as the coarse and as the fine network learned to see it."""
@@ -180,6 +222,13 @@ def starting_points(
         distance = torch.minimum(distance, (places_mm - places_mm[chosen[-1]]).norm(dim=1))
         chosen.append(int(distance.argmax()))
     return candidates[chosen]
+
+
+def _located(voxels: Tensor, support: dict[str, Tensor], query: dict[str, Tensor]) -> LocatedPoints:
+    similarities = cosine_similarities(support, query)
+    return LocatedPoints(
+        voxels.double().numpy(), {level: value.double().numpy() for level, value in similarities.items()}
+    )
 
 
 def _clamp(voxels: Tensor, last: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from scripts.data.records import KEPT
 SIMILARITY = "similarity"
 TISSUE = "tissue"
 COLLISION = "collision"
+CYCLE = "cycle"
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,15 @@ class DenoisingRule:
     """Levels whose cosines are multiplied, and the threshold tau the product must exceed.
 
     `tissue_tolerance` adds the tissue check: how far, in normalised intensity (0.08 is 40 HU in soft tissue), a point
-    may lie outside the range of its class's strokes; None, the paper's way, checks no tissue.
+    may lie outside the range of its class's strokes; None, the paper's way, checks no tissue. `point_cycle_mm` is how
+    far from its support point the way back may end, where a feature search made one; None checks no way back.
     """
 
     name: str
     levels: tuple[str, ...]
     tau: float
     tissue_tolerance: float | None = None
+    point_cycle_mm: float | None = None
 
 
 RULES = {
@@ -39,14 +42,20 @@ RULES = {
 }
 
 
-def denoising_rule(name: str, tau: float | None = None, tissue_tolerance: float | None = None) -> DenoisingRule:
-    """The rule of that name, with another threshold if `tau` is given, and with the tissue check if a tolerance is.
+def denoising_rule(
+    name: str,
+    tau: float | None = None,
+    tissue_tolerance: float | None = None,
+    point_cycle_mm: float | None = None,
+) -> DenoisingRule:
+    """The rule of that name, with another threshold if `tau` is given, and with each check whose tolerance is.
 
     Args:
         name: "dual", the paper's (levels m2 and m4), or "multi", of its later version (m1 to m4).
         tau: what the product of a point's cosines must exceed, at most 1; None is the rule's own, 0 keeps every point.
         tissue_tolerance: how far, in intensity from 0 to 1 (0.08 is 40 HU of soft tissue), a point may lie outside the
             range of its class's strokes; None checks no tissue.
+        point_cycle_mm: how far, in mm, a point may come back from its support point; None checks no way back.
 
     Raises:
         ValueError: unknown rule.
@@ -54,7 +63,8 @@ def denoising_rule(name: str, tau: float | None = None, tissue_tolerance: float 
     if name not in RULES:
         raise ValueError(f"unknown denoising rule {name!r}, expected one of {sorted(RULES)}")
     rule = RULES[name]
-    return replace(rule, tau=rule.tau if tau is None else float(tau), tissue_tolerance=tissue_tolerance)
+    tau = rule.tau if tau is None else float(tau)
+    return replace(rule, tau=tau, tissue_tolerance=tissue_tolerance, point_cycle_mm=point_cycle_mm)
 
 
 def cosine_similarities(support: Mapping[str, Tensor], query: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -68,7 +78,12 @@ def product_of_levels(similarities: Mapping[str, np.ndarray], levels: Sequence[s
 
 
 def denoise(
-    labels: np.ndarray, voxels: np.ndarray, scores: np.ndarray, misfits: np.ndarray, rule: DenoisingRule
+    labels: np.ndarray,
+    voxels: np.ndarray,
+    scores: np.ndarray,
+    misfits: np.ndarray,
+    rule: DenoisingRule,
+    cycle_mm: np.ndarray | None = None,
 ) -> list[str]:
     """Why each point is dropped, or "" for a kept one.
 
@@ -79,12 +94,15 @@ def denoise(
         voxels: (N, 3) integer working voxels.
         scores: (N,) products of cosines.
         misfits: (N,) of the tissue check (see `tissue_misfits`).
-        rule: a point is kept if its score exceeds tau, where 0 switches the threshold off, and if its misfit is within
-            the rule's tolerance.
+        rule: a point is kept if its score exceeds tau, where 0 switches the threshold off, and if its misfit and its
+            way back are within the rule's tolerances.
+        cycle_mm: (N,) how far from their support points the ways back end; None where nothing was sought back.
     """
     reasons = np.full(len(scores), KEPT, dtype=object)
     if rule.tissue_tolerance is not None:
         reasons[~(misfits <= rule.tissue_tolerance)] = TISSUE
+    if rule.point_cycle_mm is not None and cycle_mm is not None:
+        reasons[~(cycle_mm <= rule.point_cycle_mm)] = CYCLE
     if rule.tau > 0:
         reasons[~(scores > rule.tau)] = SIMILARITY
     reasons[collisions(labels, voxels, scores, reasons == KEPT)] = COLLISION

@@ -4,8 +4,7 @@ import pytest
 from scripts.common.label_channels import LabelChannels
 from scripts.data.records import KEPT, PointSet
 from scripts.label_propagation.point_check import LOW_PROBABILITY, check_points
-from scripts.label_propagation.propagate_case import CYCLE
-from scripts.points.denoising import TISSUE
+from scripts.points.denoising import CYCLE, TISSUE
 
 AFFINE = np.array([[2.0, 0, 0, 10], [0, 3.0, 0, 0], [0, 0, 5.0, -4], [0, 0, 0, 1]])
 CLASSES = LabelChannels({"liver": 3, "spleen": 6})

@@ -14,14 +14,13 @@ from scripts.data.scribbles import ScribblePoints
 from scripts.label_propagation.atlas import Atlas
 from scripts.label_propagation.label_transfer import TransferSettings
 from scripts.label_propagation.propagate_case import (
-    CYCLE,
     FirstRoundSettings,
     KeepingRule,
     PropagatedSupport,
     propagate_case,
     propagate_home,
 )
-from scripts.points.denoising import COLLISION, TISSUE
+from scripts.points.denoising import COLLISION, CYCLE, TISSUE
 from scripts.registration.body import body_of
 from scripts.registration.embedding_matching import MatchingSettings
 from scripts.registration.orientation import AS_IT_IS, ORIENTATIONS, draw_landmarks

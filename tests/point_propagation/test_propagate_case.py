@@ -25,8 +25,9 @@ SCRIBBLES = ScribblePoints(
 class StandIn:
     """Places of the three points in voxels, and their cosines at every level."""
 
-    def __init__(self, voxels, cosines):
-        self.located = LocatedPoints(np.array(voxels), {level: np.array(cosines) for level in LEVELS})
+    def __init__(self, voxels, cosines, cycle_mm=None):
+        cycle_mm = None if cycle_mm is None else np.array(cycle_mm)
+        self.located = LocatedPoints(np.array(voxels), {level: np.array(cosines) for level in LEVELS}, cycle_mm)
         self.described = None
 
     def describe_support(self, volume, body, voxels):
@@ -45,8 +46,8 @@ def volume(affine, bright=()):
     return CachedVolume(image, torch.ones(SHAPE, dtype=torch.bool), affine)
 
 
-def propagate(voxels, cosines, bright=(), **rule):
-    propagator = StandIn(voxels, cosines)
+def propagate(voxels, cosines, bright=(), cycle_mm=None, **rule):
+    propagator = StandIn(voxels, cosines, cycle_mm)
     support = describe_support(SCRIBBLES, volume(AFFINE), propagator)
     assert propagator.described == [[1, 1, 1], [2, 2, 2], [4, 4, 4]], "the support's working voxels"
     return propagate_case(support, volume(QUERY_AFFINE, bright), propagator, denoising_rule("dual", **rule))
@@ -71,6 +72,13 @@ def test_a_point_in_brighter_tissue_misfits_by_the_difference():
     points = propagate([[1, 1, 1], [3, 3, 3], [4, 4, 4]], [0.9, 0.9, 0.9], bright=[(3, 3, 3)], tissue_tolerance=0.08)
     assert points.evidence["tissue_misfit"] == pytest.approx([0, 0.4, 0])
     assert points.reasons.tolist() == ["", "tissue", ""]
+
+
+def test_a_point_that_comes_back_elsewhere_is_dropped_where_a_search_was_made():
+    places = [[1, 1, 1], [3, 3, 3], [4, 4, 4]]
+    points = propagate(places, [0.9, 0.9, 0.9], cycle_mm=[3.0, 17.0, 16.0], point_cycle_mm=16.0)
+    assert points.evidence["cycle_mm"].tolist() == [3, 17, 16] and points.reasons.tolist() == ["", "cycle", ""]
+    assert list(propagate(places, [0.9, 0.9, 0.9], point_cycle_mm=16.0).evidence) == ["tissue_misfit"]
 
 
 def test_on_the_support_every_point_stays_and_is_alike_to_itself():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from scripts.common.files import read_json, write_nifti
 from scripts.common.work_folder import WorkFolder
 from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.records import PropagationRecord
+from scripts.point_propagation.feature_search import FeatureSearchSettings
 from scripts.point_propagation.propagator import PropagationSettings
 from scripts.point_propagation.stage import PointPropagationStage
 from scripts.points.denoising import denoising_rule
@@ -57,7 +60,8 @@ def fresh(tmp_path):
 def test_record_is_the_contract_s(finished, case):
     record = record_of(finished[0], case)
     assert (record.case, record.support) == (case, "case_0")
-    assert record.rule == {"name": "dual", "levels": ["m2", "m4"], "tau": 0.5, "tissue_tolerance": None}
+    rule = {"name": "dual", "levels": ["m2", "m4"], "tau": 0.5, "tissue_tolerance": None, "point_cycle_mm": None}
+    assert record.rule == rule
     assert record.spacing_mm == SPACING_MM and record.classes == CLASSES and record.atlases == {}
     points = record.points
     assert points.labels.tolist() == 3 * [1] + [3] + 10 * [0]
@@ -95,6 +99,21 @@ def test_scribbles_lie_on_the_case_s_own_grid(finished, case):
     assert set(np.unique(array)) - {0} == {label or BACKGROUND_VALUE for label in kept.labels.tolist()}
     voxels = np.rint((kept.located_mm - LAS[:3, 3]) @ np.linalg.inv(LAS[:3, :3]).T).astype(int)
     assert all(array[tuple(voxel)] > 0 for voxel in np.clip(voxels, 0, 23))
+
+
+def test_a_search_finds_the_support_s_points_in_a_copy_of_it_whatever_the_networks_say(tmp_path):
+    images = write_images(tmp_path / "images")
+    copy = phantom(0)
+    copy[0, 0, 0] = -999  # in the air; a cohort takes no file twice
+    write_nifti(images / "case_1.nii.gz", copy, LAS)
+    cohort, prnet = make_cohort(tmp_path, write=False), write_prnets(tmp_path / "prnet")
+    search = FeatureSearchSettings(("m1", "m2", "m3"), 80.0, kernel_mm=8.0, search_prior_mm=1e4)
+    stage(cohort, prnet, settings=replace(SETTINGS, search=search)).run()
+    points = record_of(cohort, "case_1").points
+    errors_mm = np.linalg.norm(points.located_mm - points.support_mm, axis=1)
+    assert np.median(errors_mm) < 8 and errors_mm.max() < 20, "to a cell of the finest level, 8 x 8 x 10 mm"
+    assert np.median(points.evidence["cycle_mm"]) < 8
+    assert record_of(cohort, "case_0").points.evidence["cycle_mm"].max() == 0
 
 
 def test_an_oblique_support_gets_its_own_scribbles_back(tmp_path, make_affine):

@@ -51,6 +51,16 @@ def test_a_score_must_exceed_tau():
     assert reasons([1], [[0, 0, 0]], [math.nan]) == ["similarity"]
 
 
+def test_a_point_must_come_back_within_the_tolerance():
+    labels, apart = np.array([1, 1, 1, 0]), np.array([[n, 0, 0] for n in range(4)])
+    judged = (labels, apart, np.array([0.9, 0.9, 0.1, 0.9]), np.zeros(4))
+    cycle_mm = np.array([16.0, 16.1, 30.0, math.nan])
+    rule = denoising_rule("dual", 0.5, point_cycle_mm=16.0)
+    assert denoise(*judged, rule, cycle_mm) == ["", "cycle", "similarity", "cycle"]
+    assert denoise(*judged, denoising_rule("dual", 0.5), cycle_mm) == ["", "", "similarity", ""], "off unless given"
+    assert denoise(*judged, rule) == ["", "", "similarity", ""], "nothing was sought back"
+
+
 def test_the_tissue_check_is_a_second_threshold():
     apart = [[n, 0, 0] for n in range(4)]
     points = ([1, 1, 1, 0], apart, [0.9, 0.9, 0.1, 0.9])

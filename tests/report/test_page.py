@@ -145,7 +145,7 @@ def test_the_modes_own_networks_have_a_curve(output):
             "its class is more probable than 0.8, it is moved by at most 24 mm",
         ),
         (
-            {"name": "first_round", "levels": ["fine"], "cycle_mm": 16.0, "tissue_tolerance": 0.08, "tau": None},
+            {"name": "first_round", "levels": ["fine"], "point_cycle_mm": 16.0, "tissue_tolerance": 0.08, "tau": None},
             "it comes back within 16 mm, its intensity is within 0.08 of the strokes'",
         ),
     ],

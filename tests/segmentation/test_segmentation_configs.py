@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.transforms import Compose
 
 from bundle.pipeline.configs import read_configs, with_paths
 from scripts.segmentation.label_correction import ProgressiveLabelCorrection
@@ -276,6 +277,33 @@ def test_inference_and_training_describe_the_same_network():
             continue
         assert ours["_target_"] == theirs["_target_"]
         assert {**ours, **theirs} == {**theirs, **{k: theirs.get(k, v) for k, v in modes.items() if k in ours}}
+
+
+def through(names, steps, item, **values):
+    """What becomes of `item`'s image by the transforms `steps` of a config: (X, Y, Z), and its affine."""
+    parser = ConfigParser(read_configs(names))
+    parser.read_meta(str(CONFIGS / "metadata.json"))
+    settings = {key: TINY[key] for key in ("device", "classes", "spacing_mm", "patch_size")}
+    parser.update({**settings, **values})
+    transforms = Compose([step for step in parser.get_parsed_content(steps) if step is not None])
+    image = transforms(item)["image"]
+    return image.numpy()[0], image.affine.numpy()
+
+
+def test_crops_of_the_body_show_a_training_what_inference_will_show(tmp_path):
+    hu = np.full((80, 24, 24), -1000, np.float32)
+    hu[15:65, 4:20, 4:20] = np.random.default_rng(0).normal(0, 5, (50, 16, 16))
+    label = np.zeros(hu.shape, np.uint8)
+    label[18:21, 8:11, 8:11] = 1  # the other end of the body is further away than the paper's crop reaches
+    item = {"image": str(tmp_path / "a.nii.gz"), "label": str(tmp_path / "l.nii.gz"), "case": "a", "not_located": []}
+    nib.save(nib.Nifti1Image(hu, LAS), item["image"])
+    nib.save(nib.Nifti1Image(label, LAS), item["label"])
+    train_names, steps = ["train.json", "paper/train.json"], "train#deterministic_transforms"
+    seen, affine = through(train_names, steps, item, crop_to_body=True)
+    shown, same = through(["inference.json"], "preprocessing#transforms", {"image": item["image"]}, crop_to_body=True)
+    assert np.array_equal(seen, shown) and np.array_equal(affine, same)
+    assert 50 <= seen.shape[0] < 80
+    assert through(train_names, steps, item)[0].shape[0] < 50  # the paper: 100 mm around the label
 
 
 def test_every_function_a_run_calls_is_imported_also_on_several_gpus():

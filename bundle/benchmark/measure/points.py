@@ -11,9 +11,8 @@ import numpy as np
 from scripts.common.affines import nearest_voxels, to_voxels
 from scripts.data.records import PropagationRecord
 from scripts.data.volume_io import Volume
+from scripts.point_propagation.propagate_case import CYCLE_MM, TISSUE_MISFIT
 from scripts.points.denoising import DenoisingRule, denoise, product_of_levels
-
-TISSUE_MISFIT = "tissue_misfit"  # the evidence that the tissue check judges
 
 
 class PointCount(NamedTuple):
@@ -25,13 +24,18 @@ class PointCount(NamedTuple):
 
 
 def redenoise(record: PropagationRecord, rule: DenoisingRule) -> PropagationRecord:
-    """A record of mode `paper` as it would be under another rule; located positions, and the support's own, stay."""
+    """A record of mode `paper` as it would be under another rule.
+
+    Located positions, the support's own, and the tolerance for the way back stay.
+    """
+    rule = replace(rule, point_cycle_mm=record.rule.get("point_cycle_mm"))
     named = replace(record, rule=asdict(rule))
     if record.case == record.support:
         return named
     points = record.points
     scores = product_of_levels(points.similarities, rule.levels)
-    reasons = denoise(points.labels, points.working_voxels, scores, points.evidence[TISSUE_MISFIT], rule)
+    misfits, cycle_mm = points.evidence[TISSUE_MISFIT], points.evidence.get(CYCLE_MM)
+    reasons = denoise(points.labels, points.working_voxels, scores, misfits, rule, cycle_mm)
     return replace(named, points=replace(points, scores=scores, reasons=np.array(reasons, dtype=object)))
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,14 @@ def test_another_tissue_tolerance_keeps_other_points():
     checked = redenoise(before, denoising_rule("dual", 0.5, tissue_tolerance=0.08))
     assert checked.points.reasons.tolist() == ["tissue", ""]
     assert checked.rule["tissue_tolerance"] == 0.08 and checked.not_located == ["spleen"]
+
+
+def test_the_tolerance_for_the_way_back_stays_what_it_was():
+    before = record(point(1, [0, 0, 0], 0.9, 0.9), point(6, [40, 0, 0], 0.9, 0.9))
+    points = replace(before.points, evidence={**before.points.evidence, "cycle_mm": np.array([20.0, 4.0])})
+    before = replace(before, rule={"point_cycle_mm": 16.0}, points=points)
+    judged = redenoise(before, denoising_rule("dual", 0.0))
+    assert judged.points.reasons.tolist() == ["cycle", ""] and judged.rule["point_cycle_mm"] == 16.0
 
 
 def test_collisions_are_judged_on_the_working_grid():

@@ -1,0 +1,18 @@
+from monai.bundle import ConfigParser
+
+from bundle.pipeline.configs import read_configs
+from scripts.point_propagation.feature_search import FeatureSearchSettings
+
+FULL, SMALL = ["point_propagation.json"], ["point_propagation.json", "small/point_propagation.json"]
+
+
+def search(names, **values):
+    parser = ConfigParser(read_configs(names))
+    parser.update(values)
+    return parser.get_parsed_content("settings").search
+
+
+def test_points_are_sought_by_features_where_that_is_asked_for_alone():
+    assert search(FULL) is None and search(SMALL) is None
+    assert search(FULL, feature_search=True) == FeatureSearchSettings(["m1", "m2"])
+    assert search(SMALL, feature_search=True) == FeatureSearchSettings(["m3", "m4"])
