@@ -12,7 +12,7 @@ def search(names, **values):
     return parser.get_parsed_content("settings").search
 
 
-def test_points_are_sought_by_features_where_that_is_asked_for_alone():
-    assert search(FULL) is None and search(SMALL) is None
+def test_points_are_sought_by_features_in_the_small_configuration_and_where_asked_for():
+    assert search(FULL) is None and search(SMALL, feature_search=False) is None
     assert search(FULL, feature_search=True) == FeatureSearchSettings(["m1", "m2"])
-    assert search(SMALL, feature_search=True) == FeatureSearchSettings(["m3", "m4"])
+    assert search(SMALL) == FeatureSearchSettings(["m3", "m4"])
