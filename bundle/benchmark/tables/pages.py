@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from bundle.benchmark.campaign import campaign_section
+from bundle.benchmark.cost.cohort_size_table import cohort_size_section
 from bundle.benchmark.point_chart import point_chart
 from bundle.benchmark.results import FOLDER, PAPER_FULL, Cohort, Results
 from bundle.benchmark.rivals.table import measured_rivals
 from bundle.benchmark.tables import captions
 from bundle.benchmark.tables.ablation import ablation_section
-from bundle.benchmark.tables.cohort_size import cohort_size_section
 from bundle.benchmark.tables.default import default_section, networks_section
 from bundle.benchmark.tables.known_limits import known_limits
 from bundle.benchmark.tables.limits import limits_section

@@ -1,6 +1,6 @@
 from bundle.benchmark.cost.cohort_size import CACHE, EXTRAPOLATED, GROWTH, REPORT_AGAIN, STEP, TRANSFER
+from bundle.benchmark.cost.cohort_size_table import cohort_size_section
 from bundle.benchmark.results import Results, result_line
-from bundle.benchmark.tables.cohort_size import cohort_size_section
 from bundle.benchmark.tables.pages import pages
 from tests.benchmark.fixtures import results, run
 
