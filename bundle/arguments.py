@@ -297,18 +297,15 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_benchmark_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "name", choices=(*BENCHMARKS, *COSTS, "pages"), help="`pages` measures nothing: it writes pages"
-    )
+    parser.add_argument("name", choices=(*BENCHMARKS, *COSTS, "pages"), help="`pages` measures nothing")
     places = _group(parser, "input and output", "--dataset abdomen_ct --output runs/mine")
     places.add_argument("--dataset", type=Path, help="folder with dataset.json; not for `pages` and `cohort-size`")
     places.add_argument("--output", type=Path, help="work directory; default runs/paper_DATASET or default_DATASET")
     places.add_argument("--docs", type=Path, default=Path("docs"), help="folder of results.md and benchmarks/")
     places.add_argument("--cases", type=int, nargs="+", help="cohort-size: numbers of cases; default 100 1000 10000")
+    places.add_argument("--against", nargs="?", const="", help="speed: a commit to run, too; default the last one")
     method = _group(parser, "method", "--full --device cuda:0")
-    method.add_argument(
-        "--full", action="store_true", help="paper, default, ablation: the full configuration instead of the small one"
-    )
+    method.add_argument("--full", action="store_true", help="paper, default, ablation: the full configuration")
     method.add_argument("--device", help="such as cpu or cuda:0")
     method.add_argument("--ship", action="store_true", help="copy the trained networks to models/")
     method.add_argument(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.benchmark.cost import cohort_size, limits, speed
+from bundle.benchmark.cost.against import measured_at, stored_reference
 from bundle.benchmark.measure import ablation, default, networks, orientation, paper
 from bundle.benchmark.measure.machine import made
 from bundle.benchmark.measure.runs import Bench, open_bench
@@ -26,7 +27,8 @@ from bundle.benchmark.results import (
 )
 from bundle.benchmark.rivals import measure as rivals
 from bundle.benchmark.tables.pages import NO_RIVALS, pages
-from bundle.datasets.dataset import read_dataset
+from bundle.benchmark.tables.speed import speed_ratios
+from bundle.datasets.dataset import Dataset, read_dataset
 from bundle.folder_lock import only_command_in
 from bundle.pipeline.configs import BUNDLE_ROOT
 from scripts.common.errors import BundleError
@@ -37,6 +39,7 @@ RIVALS = "rivals.json"
 CAMPAIGN = "campaign.jsonl"
 COHORT_SIZE = "cohort-size"
 COHORT_SIZES = "cohort_size.jsonl"
+COMPARED_TRIALS = 2
 # What measures with the shipped networks.
 SHIPPED = {"limits": limits.measure, "orientation": orientation.measure, "speed": speed.measure}
 
@@ -69,7 +72,7 @@ def keep(lines: Iterable[Line], docs: Path, cohort: str, kind: str) -> Results:
     file = results_file(docs, cohort, kind)
     results = read_results(file)
     for line in lines:
-        results = results.including({**line, MADE: made()})
+        results = results.including({MADE: made(), **line})
         write_results(file, results)
         write_pages(docs)
     return results
@@ -98,6 +101,9 @@ def _measure(options: argparse.Namespace) -> None:
     name = options.name
     if name in SHIPPED:
         dataset = read_dataset(options.dataset)
+        if name == "speed" and options.against is not None:
+            _compare_speed(dataset, options)
+            return
         keep(SHIPPED[name](dataset), options.docs, dataset.folder.name, name)
         return
     bench = _bench(options)
@@ -107,6 +113,15 @@ def _measure(options: argparse.Namespace) -> None:
         if options.ship:
             for shipped in _ship(name, bench, results):
                 print(f"shipped: {shipped or 'no segmentation network'}")
+
+
+def _compare_speed(dataset: Dataset, options: argparse.Namespace) -> None:
+    """Of another version and this one, right after each other; cases of clinical size take too long for that."""
+    name, docs = dataset.folder.name, options.docs
+    reference = options.against or stored_reference(read_results(results_file(docs, name, "speed")))
+    keep(measured_at(reference, dataset.folder, COMPARED_TRIALS, BUNDLE_ROOT), docs, name, "speed")
+    results = keep(speed.measure(dataset, trials=speed.TRIALS[:COMPARED_TRIALS]), docs, name, "speed")
+    print("\n".join(speed_ratios(results)))
 
 
 def _measure_cohort_size(options: argparse.Namespace) -> None:

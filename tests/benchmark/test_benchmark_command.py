@@ -41,7 +41,8 @@ def test_every_line_is_kept_as_soon_as_it_is_there(tmp_path):
 
 def test_committed_pages_are_what_the_raw_results_give(tmp_path):
     rivals = json.loads((DOCS / "benchmarks" / "rivals.json").read_text(encoding="utf-8"))
-    texts = pages(command.read_cohorts(DOCS), rivals, read_results(DOCS / "benchmarks" / command.CAMPAIGN))
+    beside = (read_results(DOCS / "benchmarks" / name) for name in (command.CAMPAIGN, command.COHORT_SIZES))
+    texts = pages(command.read_cohorts(DOCS), rivals, *beside)
     written = [file for file in (DOCS / "benchmarks").glob("*.*") if file.suffix in (".md", ".svg")]
     assert set(texts) == {"results.md", *(f"benchmarks/{file.name}" for file in written)}
     different = [name for name, text in texts.items() if (DOCS / name).read_text(encoding="utf-8") != text]

@@ -11,6 +11,7 @@ from scripts.data.records import PropagationRecord
 from scripts.label_propagation.first_round import FirstRoundStage
 from scripts.label_propagation.propagate_case import FirstRoundSettings, KeepingRule
 from scripts.registration.embedding_matching import MatchingSettings
+from scripts.registration.orientation import ORIENTATIONS
 from tests.embedding_fixtures import organs, write_embedding
 from tests.prnet_fixtures import BACKGROUND_VALUE, CLASSES, LAS, SPACING_MM, make_cohort, phantom
 
@@ -131,3 +132,15 @@ def test_what_is_plainly_wrong_is_refused_at_once(finished, tmp_path):
         stage(cohort, propagation, tmp_path)
     with pytest.raises(BundleError, match="trained with another spacing"):
         stage(cohort, propagation, write_embedding(tmp_path, spacing_mm=(3.0, 3.0, 3.0)))
+
+
+def test_the_support_is_turned_once_for_all_processes_and_nothing_of_it_stays(finished, tmp_path, monkeypatch):
+    cohort, _, embedding, mask = finished
+    first, second = (stage(cohort, PropagationFolder(tmp_path / str(n)), embedding, mask) for n in range(2))
+    assert first.surveyed() == list(ORIENTATIONS)
+    for words in first.surveyed():
+        first.survey(words)
+    assert len(list((first.embedded.path / "orientations").glob("*.pt"))) == len(ORIENTATIONS)
+    monkeypatch.setattr("scripts.label_propagation.first_round.landmarks_turned", None)
+    assert second.run() == ["case_0", "case_1"]
+    assert not first.embedded.path.exists()

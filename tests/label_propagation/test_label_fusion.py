@@ -19,6 +19,7 @@ from scripts.label_propagation.first_round import FirstRoundStage
 from scripts.label_propagation.fuse_case import FusionSettings
 from scripts.label_propagation.label_fusion import LabelFusionStage
 from scripts.label_propagation.propagate_case import FirstRoundSettings
+from scripts.registration.body_embedder import BodyEmbedder
 from scripts.registration.embedding_matching import MatchingSettings
 from tests.embedding_fixtures import organs, write_embedding
 from tests.prnet_fixtures import CLASSES, LAS, make_cohort, phantom
@@ -230,3 +231,20 @@ def test_an_atlas_without_a_label_map(place):
         place[2].first_round_labels.label(case).unlink()
     with pytest.raises(BundleError, match="an atlas lacks its label map"):
         stage(place, least_round_trip_dice=0.0)
+
+
+def test_atlases_are_embedded_once_for_all_processes_and_nothing_of_them_stays(place, monkeypatch):
+    work = place[2]
+    fusion = stage(place, least_round_trip_dice=0.0)
+    assert fusion.surveyed() == fusion.selected != []
+    embedded = []
+    embed = BodyEmbedder.__call__
+    monkeypatch.setattr(
+        BodyEmbedder, "__call__", lambda self, volume: embedded.append(volume.image.sum()) or embed(self, volume)
+    )
+    for case in fusion.surveyed():
+        fusion.survey(case)
+    assert len(embedded) == len(fusion.selected)
+    assert stage(place, least_round_trip_dice=0.0).run() == CASES
+    assert len(embedded) == len(CASES), "an atlas is a query as well"
+    assert not work.embedded.path.exists()

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from bundle.benchmark.campaign import campaign_section
+from bundle.benchmark.cost.cohort_size_table import cohort_size_section
 from bundle.benchmark.point_chart import point_chart
 from bundle.benchmark.results import FOLDER, PAPER_FULL, Cohort, Results
 from bundle.benchmark.rivals.table import measured_rivals
 from bundle.benchmark.tables import captions
 from bundle.benchmark.tables.ablation import ablation_section
-from bundle.benchmark.tables.cohort_size import cohort_size_section
 from bundle.benchmark.tables.default import default_section, networks_section
 from bundle.benchmark.tables.known_limits import known_limits
 from bundle.benchmark.tables.limits import limits_section
@@ -21,7 +21,7 @@ from bundle.benchmark.tables.reached import all_organs, in_short, reached, speed
 from bundle.benchmark.tables.rivals import rivals_section
 from bundle.benchmark.tables.speed import speed_section
 
-RESULTS, ABLATION = "results.md", f"{FOLDER}/ablation.md"
+RESULTS, ABLATION, COHORT_SIZE = "results.md", f"{FOLDER}/ablation.md", f"{FOLDER}/cohort_size.md"
 CONFIGURATIONS = {"small": "paper", "full": PAPER_FULL}  # configuration of mode paper -> kind of its results
 NO_RIVALS: Mapping[str, Any] = {"paper": {}, "systems": []}
 
@@ -47,8 +47,10 @@ def pages(
     if ablations:
         parts = ["# Ablation of mode `default`", captions.GENERATED, *map(ablation_section, ablations)]
         written[ABLATION] = _text(parts)
+    if cohort_size is not None and cohort_size.lines:
+        written[COHORT_SIZE] = _text(["# Many cases", captions.GENERATED, cohort_size_section(cohort_size)])
     if any("default" in cohort for cohort in cohorts.values()):
-        written[RESULTS] = _results_page(cohorts, rivals, campaign or Results(), cohort_size or Results())
+        written[RESULTS] = _results_page(cohorts, rivals, campaign or Results(), COHORT_SIZE in written)
     return written
 
 
@@ -86,15 +88,14 @@ def _chart_name(cohort: str) -> str:
     return f"{cohort}_points.svg"
 
 
-def _results_page(
-    cohorts: Mapping[str, Cohort], rivals: Mapping[str, Any], campaign: Results, cohort_size: Results
-) -> str:
+def _results_page(cohorts: Mapping[str, Cohort], rivals: Mapping[str, Any], campaign: Results, many_cases: bool) -> str:
     measured = [name for name, cohort in cohorts.items() if "default" in cohort]
     links = ", ".join(f"[{name}](benchmarks/{name}.md)" for name in cohorts)
     ablation = "; what each part gives: [ablation](benchmarks/ablation.md)" if _has(cohorts, "ablation") else ""
+    growth = "; how time grows with the cases: [many cases](benchmarks/cohort_size.md)" if many_cases else ""
     parts = [
         "# Results",
-        f"{captions.GENERATED} All tables: {links}{ablation}.",
+        f"{captions.GENERATED} All tables: {links}{ablation}{growth}.",
         "One volume, CT or MR, is scribbled, the others have no labels. Every score is a Dice on test volumes that no "
         f'network saw, on their full original grid; {captions.SCORED}. "Worst" is the lowest Dice of any class in any '
         "test volume. Research use only.",
@@ -109,7 +110,6 @@ def _results_page(
         rivals_section(rivals["systems"], cohorts),
         trust(cohorts),
         speed(cohorts) if _has(cohorts, "limits") or _has(cohorts, "default") else "",
-        cohort_size_section(cohort_size),
         campaign_section(campaign),
         known_limits(cohorts, rivals["paper"]),
     ]

@@ -45,6 +45,17 @@ def speed_in_short(results: Results) -> str:
     )
 
 
+def speed_ratios(results: Results) -> list[str]:
+    """Seconds of this version as a share of the other one's, a line a trial and step."""
+    return [
+        f"{line['name']}, {step}: {cost['cpu_s'] / old['steps'][step]['cpu_s']:.2f} of what it took"
+        for line in results.of(SPEED)
+        if (old := results.get(SPEED_BEFORE, line["name"])) is not None
+        for step, cost in line["steps"].items()
+        if old["steps"].get(step, {"cpu_s": 0})["cpu_s"] > 0
+    ]
+
+
 def _change(
     now: Mapping[str, Any], old: Mapping[str, Any] | None, step: str, value: Callable[[Mapping[str, float]], float]
 ) -> str:

@@ -1,4 +1,4 @@
-"""How time, memory and files grow with the cases: a table of the results page."""
+"""How time, memory and files grow with the cases: the table of a page of its own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def cohort_size_section(results: Results) -> str:
     )
     header = ["step", *(f"{count:,} cases" for count in counts), "growth", "peak memory MB, fewest to most cases"]
     rows = [_row(results, step, counts, most) for step in dict.fromkeys(line["step"] for line in lines)]
-    return "\n\n".join(["## Many cases", words, table(header, rows)])
+    return "\n\n".join([words, table(header, rows)])
 
 
 def _row(results: Results, step: str, counts: list[int], most: int) -> list[str]:

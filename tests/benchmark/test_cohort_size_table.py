@@ -1,6 +1,6 @@
 from bundle.benchmark.cost.cohort_size import CACHE, EXTRAPOLATED, GROWTH, REPORT_AGAIN, STEP, TRANSFER
+from bundle.benchmark.cost.cohort_size_table import cohort_size_section
 from bundle.benchmark.results import Results, result_line
-from bundle.benchmark.tables.cohort_size import cohort_size_section
 from bundle.benchmark.tables.pages import pages
 from tests.benchmark.fixtures import results, run
 
@@ -51,7 +51,8 @@ def test_files_are_told_by_the_case():
     assert "the records of a case 300 and 301." in text
 
 
-def test_the_section_is_on_the_results_page_once_it_was_measured():
-    cohort = {"default": results(run(0.3, 0.9))}
-    assert "## Many cases" in pages({"toy": cohort}, cohort_size=MEASURED)["results.md"]
-    assert "## Many cases" not in pages({"toy": cohort})["results.md"] and cohort_size_section(Results()) == ""
+def test_the_table_has_a_page_that_the_results_lead_to_once_it_was_measured():
+    cohort, link = {"default": results(run(0.3, 0.9))}, "[many cases](benchmarks/cohort_size.md)"
+    measured, without = pages({"toy": cohort}, cohort_size=MEASURED), pages({"toy": cohort}, cohort_size=Results())
+    assert cohort_size_section(MEASURED) in measured["benchmarks/cohort_size.md"] and link in measured["results.md"]
+    assert set(measured) - set(without) == {"benchmarks/cohort_size.md"} and link not in without["results.md"]
