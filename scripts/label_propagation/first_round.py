@@ -75,7 +75,7 @@ class FirstRoundStage(CaseStage):
         self.support = cohort.scribbled_support(STAGE)
         self.cohort, self.settings = cohort, settings or FirstRoundSettings()
         self.folder = PropagationFolder(Path(propagation_dir))
-        self.embedded = WorkFolder(cohort.output_dir).embedded
+        self.embedded, self._turned = WorkFolder(cohort.output_dir).embedded, dict[str, Landmarks]()
         self.limits = (class_limit, background_limit)
         self.support_mask = None if support_mask is None else Path(support_mask)
         if self.support_mask is not None and not self.support_mask.is_file():
@@ -154,7 +154,9 @@ class FirstRoundStage(CaseStage):
         return volume, self.embed.shared(volume, case.sha256, self.embedded.body(case.id))
 
     def _landmarks(self, words: str) -> Landmarks:
-        """Of the support, turned in one way."""
+        """Of the support, turned in one way; read once."""
+        if words in self._turned:
+            return self._turned[words]
 
         def make() -> dict[str, torch.Tensor]:
             volume, body = self._support_body
@@ -165,7 +167,8 @@ class FirstRoundStage(CaseStage):
         file = self.embedded.orientation(list(ORIENTATIONS).index(words))
         count = self.settings.orientation.landmarks
         kept = kept_tensors(file, [words, count, self.embed.inputs(self.support.case.sha256)], make)
-        return Landmarks(*(kept[name].to(self.embed.device) for name in ("places_mm", "vectors")))
+        places_mm, vectors = (kept[name].to(self.embed.device) for name in ("places_mm", "vectors"))
+        return self._turned.setdefault(words, Landmarks(places_mm, vectors))
 
     @cached_property
     def _shared_inputs(self) -> dict[str, Any]:

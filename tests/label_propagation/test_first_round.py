@@ -144,3 +144,6 @@ def test_the_support_is_turned_once_for_all_processes_and_nothing_of_it_stays(fi
     monkeypatch.setattr("scripts.label_propagation.first_round.landmarks_turned", None)
     assert second.run() == ["case_0", "case_1"]
     assert not first.embedded.path.exists()
+    for words in first.surveyed():
+        first.survey(words)
+    assert not first.embedded.path.exists(), "it knows them"
