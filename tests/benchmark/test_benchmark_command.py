@@ -58,7 +58,7 @@ def test_pages_can_be_written_whenever_a_benchmark_is_cut_off(file):
 
 def test_the_results_fit_one_page_and_its_links_lead_somewhere():
     text = (DOCS / "results.md").read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 150
+    assert len(text.splitlines()) <= 160
     for target in ("benchmarks/abdomen_ct.md", "benchmarks/headneck_ct.md", "benchmarks/ablation.md"):
         assert f"]({target})" in text and (DOCS / target).is_file()
 
