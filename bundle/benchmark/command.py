@@ -69,7 +69,10 @@ def keep(lines: Iterable[Line], docs: Path, cohort: str, kind: str) -> Results:
 
     What was measured of the same thing before makes room; everything else in the file stays.
     """
-    file = results_file(docs, cohort, kind)
+    return _keep_in(results_file(docs, cohort, kind), lines, docs)
+
+
+def _keep_in(file: Path, lines: Iterable[Line], docs: Path) -> Results:
     results = read_results(file)
     for line in lines:
         results = results.including({MADE: made(), **line})
@@ -127,12 +130,8 @@ def _compare_speed(dataset: Dataset, options: argparse.Namespace) -> None:
 def _measure_cohort_size(options: argparse.Namespace) -> None:
     """Volumes are made by seed and lie in the output folder, as the runs do; each line is kept once it is there."""
     output, file = options.output or Path("runs") / "cohort_size", options.docs / FOLDER / COHORT_SIZES
-    results = read_results(file)
     with only_command_in(output):
-        for line in cohort_size.measure(output, sorted(options.cases or cohort_size.COUNTS)):
-            results = results.including({**line, MADE: made()})
-            write_results(file, results)
-            write_pages(options.docs)
+        _keep_in(file, cohort_size.measure(output, sorted(options.cases or cohort_size.COUNTS)), options.docs)
     print(f"raw results: {file}")
 
 

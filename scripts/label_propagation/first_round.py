@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -13,11 +12,10 @@ from typing import Any
 import torch
 
 from scripts.common.case_stage import CaseStage
-from scripts.common.distributed import rank_and_world
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file
 from scripts.common.label_channels import LabelChannels
-from scripts.common.sharing.kept_tensors import kept_tensors
+from scripts.common.sharing.kept_tensors import drop_kept, kept_tensors
 from scripts.common.work_folder import PropagationFolder, WorkFolder
 from scripts.data.cached_volume import CachedVolume, read_cached
 from scripts.data.cohort import Cohort
@@ -85,8 +83,7 @@ class FirstRoundStage(CaseStage):
     def run(self, case_ids: Iterable[str] | None = None) -> list[str]:
         """See `CaseStage.run`; what its processes shared is removed once all is done."""
         made = super().run(case_ids)
-        if rank_and_world()[1] == 1:
-            shutil.rmtree(self.embedded.path, ignore_errors=True)
+        drop_kept(self.embedded.path)
         return made
 
     def surveyed(self) -> list[str]:

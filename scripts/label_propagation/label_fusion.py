@@ -19,6 +19,7 @@ from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file, write_nifti
 from scripts.common.label_channels import LabelChannels
 from scripts.common.made_of import is_whole, recorded_hash
+from scripts.common.sharing.kept_tensors import drop_kept
 from scripts.common.work_folder import PropagationFolder, WorkFolder
 from scripts.data.cached_volume import CachedVolume, read_cached
 from scripts.data.cohort import Cohort
@@ -87,8 +88,7 @@ class LabelFusionStage(CaseStage):
         made = super().run(case_ids)
         if self.selected:
             _OnSupportStage(self).run()
-            if rank_and_world()[1] == 1:
-                shutil.rmtree(self.work.embedded.path, ignore_errors=True)
+            drop_kept(self.work.embedded.path)
         else:
             for folder in (self.work.on_support.path, self.work.on_support_labels.path):
                 shutil.rmtree(folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scripts.common.distributed import rank_and_world
 from scripts.common.files import atomic_path, load_tensors
 from scripts.common.made_of import fingerprint, is_whole, write_record
 
@@ -28,3 +30,9 @@ def kept_tensors(file: Path, inputs: Any, make: Callable[[], Mapping[str, Tensor
             torch.save(tensors, opened)
         write_record(record, {}, made_of, [file])
     return dict(load_tensors(file))
+
+
+def drop_kept(folder: Path) -> None:
+    """Remove a folder of kept tensors once a stage is done; under `torchrun` other processes may still read them."""
+    if rank_and_world()[1] == 1:
+        shutil.rmtree(folder, ignore_errors=True)
