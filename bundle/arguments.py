@@ -307,6 +307,7 @@ def _add_benchmark_options(parser: argparse.ArgumentParser) -> None:
     method = _group(parser, "method", "--full --device cuda:0")
     method.add_argument("--full", action="store_true", help="paper, default, ablation: the full configuration")
     method.add_argument("--device", help="such as cpu or cuda:0")
+    method.add_argument("--weights", help=f"paper: both PRNets as trained before ({', '.join(shipped_weights())})")
     method.add_argument("--ship", action="store_true", help="copy the trained networks to models/")
     method.add_argument(
         "--out-of-distribution",

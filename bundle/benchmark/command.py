@@ -31,6 +31,7 @@ from bundle.benchmark.tables.speed import speed_ratios
 from bundle.datasets.dataset import Dataset, read_dataset
 from bundle.folder_lock import only_command_in
 from bundle.pipeline.configs import BUNDLE_ROOT
+from bundle.pipeline.modes import weights_folder
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_path, read_json
 
@@ -146,7 +147,8 @@ def _bench(options: argparse.Namespace) -> Bench:
 
 def _lines(options: argparse.Namespace, bench: Bench) -> Iterable[dict[str, Any]]:
     if options.name == "paper":
-        return paper.measure(bench)
+        given = options.weights
+        return paper.measure(bench, weights=None if given is None else weights_folder(given, "paper", bench.small))
     if options.name == "networks":
         return networks.measure(bench)
     if options.name == "ablation":

@@ -5,7 +5,7 @@ Labels score results here; they tune, select and stop nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from bundle.benchmark.measure.default import network_line, stages_line
 from bundle.benchmark.measure.points import organs_at, redenoise, sweep
 from bundle.benchmark.measure.runs import Bench
-from bundle.benchmark.measure.stage_calls import grow_label_maps, work_folder
+from bundle.benchmark.measure.stage_calls import grow_label_maps
 from bundle.benchmark.measure.trained import score_network
 from bundle.benchmark.results import result_line
 from bundle.datasets.dataset import Dataset
@@ -29,6 +29,12 @@ from scripts.data.volume_io import read_labels
 from scripts.points.denoising import DenoisingRule, denoising_rule
 from scripts.quality.evaluation import Evaluation, evaluate_folder
 
+# Trained network -> what it changes.
+WITHOUT_THE_PAPERS_CORRECTION: Mapping[str, Mapping[str, bool]] = {
+    "without_plc": {"use_plc": False},
+    "guarded_plc": {"plc_guarded": True},
+}
+
 
 @dataclass(frozen=True)
 class Thresholds:
@@ -39,50 +45,111 @@ class Thresholds:
         masks: tau of those whose label maps are grown and scored too.
         checked_mask: tau of the mask with the tissue check.
         tissue_tolerance: of that check, which the paper does not have.
+        bounded_mask: tau of the bounded mask (`--bounded-labels`), and of other supports' masks.
     """
 
     points: Sequence[float] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
     masks: Sequence[float] = (0.0, 0.5, 0.9)
     checked_mask: float = 0.5
     tissue_tolerance: float = 0.08
+    bounded_mask: float = 0.5
 
 
-def measure(bench: Bench, thresholds: Thresholds | None = None) -> Iterator[dict[str, Any]]:
+def measure(
+    bench: Bench, thresholds: Thresholds | None = None, weights: Path | None = None
+) -> Iterator[dict[str, Any]]:
     """Run everything (again: continue); the lines of the raw results, each as soon as it is measured.
 
     Args:
         bench: dataset, work directory, configuration; its runs are in mode `paper` here.
         thresholds: of the denoising.
+        weights: folder of both PRNets as trained before; None trains them first.
     """
     thresholds = thresholds or Thresholds()
-    dataset, output, device = bench.dataset, bench.output, bench.device
-    pipeline = _train(bench)
-    without_plc = pipeline.train_segmentation("without_plc", {"use_plc": False})
-    guarded_plc = pipeline.train_segmentation("guarded_plc", {"plc_guarded": True})
-    test = _propagate_to_test(bench)
     yield bench.head()
-    records, organs = _points(dataset, work_folder(test))
+    pipeline = Pipeline(_settings(bench, bench.output, _unlabelled(bench), weights))
+    pipeline.train_localisation()
+    weights = weights or pipeline.work.prnet
+    test = yield from _points_and_masks(bench, thresholds, weights)
+    yield from _masks_of_other_supports(bench, thresholds, weights)
+    yield from _networks(bench, pipeline, weights)
+    yield stages_line("unlabelled", pipeline)
+    yield stages_line("test", test)
+    pipeline.report(bench.dataset.labels)
+    test.report(bench.dataset.labels)
+
+
+def _points_and_masks(bench: Bench, thresholds: Thresholds, weights: Path) -> Generator[dict[str, Any], None, Pipeline]:
+    """Of the test cases, from the dataset's own support; returns what made them."""
+    dataset, test = bench.dataset, _propagated(bench, bench.dataset.support, bench.output / "test", weights)
+    records, organs = _points(dataset, test.work)
     for row in sweep(records, organs, _rules(thresholds)):
         yield result_line("points", _point_name(row), **row)
     for name, rule in _mask_rules(thresholds).items():
         yield result_line("masks", name, scores=_mask_scores(dataset, test, records, name, rule))
-    plain = work_folder(pipeline).segmentation
-    trained = {"without_plc": without_plc, "with_plc": plain, "guarded_plc": guarded_plc}
-    for name, model in trained.items():
-        yield network_line(name, {"scores": score_network(dataset, model, output / f"test_{name}", device)})
-    yield stages_line("unlabelled", pipeline)
-    yield stages_line("test", test)
-    pipeline.report(dataset.labels)
-    test.report(dataset.labels)
+    yield _bounded_line(bench, thresholds, test, records)
+    return test
 
 
-def _settings(bench: Bench, output: Path, images: Path, weights: Path | None = None) -> RunSettings:
+def _masks_of_other_supports(bench: Bench, thresholds: Thresholds, weights: Path) -> Iterator[dict[str, Any]]:
+    """How much the choice of the scribbled volume matters: points, and masks at one threshold."""
+    rules = [denoising_rule("dual", tau) for tau in thresholds.points]
+    for support in bench.dataset.alternative_supports:
+        test = _propagated(bench, support, bench.output / f"test_{support}", weights)
+        records, organs = _points(bench.dataset, test.work)
+        for row in sweep(records, organs, rules):
+            yield result_line("points", f"{support}, {_point_name(row)}", support=support, **row)
+        name, rule = f"tau {thresholds.bounded_mask}", denoising_rule("dual", thresholds.bounded_mask)
+        scores = _mask_scores(bench.dataset, test, records, name, rule)
+        yield result_line("masks", f"{name}, {support}", support=support, scores=scores)
+        yield _bounded_line(bench, thresholds, test, records, support)
+
+
+def _networks(bench: Bench, pipeline: Pipeline, weights: Path) -> Iterator[dict[str, Any]]:
+    """Trained on the pseudo labels of the unlabelled cases: as they are, and bounded; with and without correction."""
+    pipeline.run()
+    yield _network_line(bench, "with_plc", pipeline.work.segmentation)
+    for name, changes in WITHOUT_THE_PAPERS_CORRECTION.items():
+        yield _network_line(bench, name, pipeline.train_segmentation(name, changes))
+    settings = _settings(bench, bench.output / "bounded", _unlabelled(bench), weights, bounded_labels=True)
+    bounded = Pipeline(settings)
+    bounded.propagate()
+    for name, changes in WITHOUT_THE_PAPERS_CORRECTION.items():
+        yield _network_line(bench, f"bounded_{name}", bounded.train_segmentation(name, changes))
+
+
+def _network_line(bench: Bench, name: str, model: Path) -> dict[str, Any]:
+    return network_line(
+        name, {"scores": score_network(bench.dataset, model, bench.output / f"test_{name}", bench.device)}
+    )
+
+
+def _bounded_line(
+    bench: Bench, thresholds: Thresholds, test: Pipeline, records: dict[str, PropagationRecord], support: str = ""
+) -> dict[str, Any]:
+    """Masks that may not flood what surrounds them, from the points of `test`."""
+    name, rule = f"tau {thresholds.bounded_mask}, bounded", denoising_rule("dual", thresholds.bounded_mask)
+    scores = _mask_scores(bench.dataset, test, records, name, rule, bounded=True)
+    if not support:
+        return result_line("masks", name, scores=scores)
+    return result_line("masks", f"{name}, {support}", support=support, scores=scores)
+
+
+def _settings(
+    bench: Bench,
+    output: Path,
+    images: Path,
+    weights: Path | None = None,
+    support: str = "",
+    bounded_labels: bool = False,
+) -> RunSettings:
     dataset = bench.dataset
+    support = support or dataset.support
     return RunSettings(
         output=output,
         images=images,
-        support=dataset.image(dataset.support),
-        scribbles=dataset.scribbles("a"),
+        support=dataset.image(support),
+        scribbles=dataset.scribbles("a", support),
         classes=dataset.classes,
         background=dataset.background,
         mode="paper",
@@ -90,21 +157,20 @@ def _settings(bench: Bench, output: Path, images: Path, weights: Path | None = N
         device=bench.device,
         weights=weights,
         overrides=bench.overrides,
+        bounded_labels=bounded_labels,
     )
 
 
-def _train(bench: Bench) -> Pipeline:
+def _unlabelled(bench: Bench) -> Path:
     images = {case: bench.dataset.image(case) for case in bench.dataset.unlabelled}
-    pipeline = Pipeline(_settings(bench, bench.output, link_images(images, bench.output / "unlabelled")))
-    pipeline.run()
-    return pipeline
+    return link_images(images, bench.output / "unlabelled")
 
 
-def _propagate_to_test(bench: Bench) -> Pipeline:
-    """One-shot, with the PRNets trained on the unlabelled cases: points and pseudo labels of the test cases."""
+def _propagated(bench: Bench, support: str, output: Path, weights: Path) -> Pipeline:
+    """One-shot, with PRNets trained on the unlabelled cases: points and pseudo labels of the test cases."""
     images = {case: bench.dataset.image(case) for case in bench.dataset.test}
     linked = link_images(images, bench.output / "test_images")
-    pipeline = Pipeline(_settings(bench, bench.output / "test", linked, WorkFolder(bench.output).prnet))
+    pipeline = Pipeline(_settings(bench, output, linked, weights, support))
     pipeline.propagate()
     return pipeline
 
@@ -128,12 +194,18 @@ def _mask_rules(thresholds: Thresholds) -> dict[str, DenoisingRule]:
 
 
 def _mask_scores(
-    dataset: Dataset, test: Pipeline, records: dict[str, PropagationRecord], name: str, rule: DenoisingRule
+    dataset: Dataset,
+    test: Pipeline,
+    records: dict[str, PropagationRecord],
+    name: str,
+    rule: DenoisingRule,
+    bounded: bool = False,
 ) -> Evaluation:
     work = WorkFolder(test.output / f"dual_{name.replace(', ', '_').replace(' ', '_')}")
-    for record in records.values():
+    of_support = PropagationRecord.read(test.work.propagation.record(str(test.cohort.support)))
+    for record in (*records.values(), of_support):
         write_json(work.propagation.record(record.case), redenoise(record, rule).to_json())
-    grow_label_maps(test, work.propagation, work.pseudo_labels, dataset.test)
+    grow_label_maps(test, work.propagation, work.pseudo_labels, dataset.test, bounded_labels=bounded)
     return evaluate_folder(work.pseudo_labels.path, dataset.labels, dataset.classes, dataset.test)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from monai.bundle import ConfigParser
@@ -32,10 +33,24 @@ def component(settings: RunSettings, stage: str, key: str, title: str = "") -> A
 
 
 def grow_label_maps(
-    pipeline: Pipeline, propagation: PropagationFolder, labels: LabelFolder, cases: Sequence[str]
+    pipeline: Pipeline,
+    propagation: PropagationFolder,
+    labels: LabelFolder,
+    cases: Sequence[str],
+    bounded_labels: bool = False,
 ) -> None:
-    """Label maps of the pipeline's cases from points and class probabilities that lie elsewhere."""
-    settings = component(pipeline.settings, "pseudo_labels", "settings")
+    """Label maps of the pipeline's cases from points and class probabilities that lie elsewhere.
+
+    Args:
+        pipeline: whose cases, support and settings.
+        propagation: points and probabilities.
+        labels: where the label maps go.
+        cases: which.
+        bounded_labels: whether they are bounded (mode `paper`), whatever the pipeline's are.
+    """
+    bounded_labels = bounded_labels or pipeline.settings.bounded_labels
+    chosen = replace(pipeline.settings, bounded_labels=bounded_labels)
+    settings = component(chosen, "pseudo_labels", "settings")
     record = pipeline.support_mask_record()
     PseudoLabelStage(pipeline.cohort, propagation.path, labels.path, settings, support_mask_record=record).run(cases)
 

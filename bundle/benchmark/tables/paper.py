@@ -14,6 +14,8 @@ NETWORKS = {
     "without_plc": "trained, no label correction",
     "with_plc": "trained with label correction",
     "guarded_plc": "trained with guarded label correction",
+    "bounded_without_plc": "trained on bounded pseudo labels, no label correction",
+    "bounded_guarded_plc": "trained on bounded pseudo labels, guarded label correction",
 }
 
 

@@ -95,8 +95,10 @@ def test_paper_in_miniature(phantoms, tmp_path):
         for rule, tolerance in (("dual", None), ("multi", None), ("dual", thresholds.tissue_tolerance))
         for tau in thresholds.points
     }
-    assert [line["name"] for line in results.of("masks")] == ["tau 0.0", "tau 0.5, tissue check"]
-    assert [line["name"] for line in results.of("network")] == ["without_plc", "with_plc", "guarded_plc"]
+    masks = ["tau 0.0", "tau 0.5, tissue check", "tau 0.5, bounded"]
+    assert [line["name"] for line in results.of("masks")] == masks
+    trained = ["with_plc", "without_plc", "guarded_plc", "bounded_without_plc", "bounded_guarded_plc"]
+    assert [line["name"] for line in results.of("network")] == trained
     for line in (*results.of("masks"), *results.of("network")):
         assert list(line["scores"]["cases"]) == ["phantom_03"]
     unlabelled, test = (results.get("stages", name)["stages"] for name in ("unlabelled", "test"))
