@@ -6,10 +6,12 @@ from bundle.arguments import command_parser
 from bundle.benchmark import command
 from bundle.benchmark.results import Results, read_results, result_line, results_file
 from bundle.benchmark.tables.pages import pages
+from bundle.datasets.phantom_cohort import write_phantom_cohort
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json
 from tests.benchmark.fixtures import head, network, run
 from tests.paths import ROOT
+from tests.pipeline_fixtures import make_weights
 
 DOCS = ROOT / "docs"
 
@@ -77,6 +79,16 @@ def test_pages_are_written_without_measuring(tmp_path, capsys):
 def test_a_measurement_needs_a_dataset():
     with pytest.raises(BundleError, match="needs a dataset"):
         command.run(parse("limits"))
+
+
+def test_mode_paper_takes_prnets_trained_before(tmp_path, monkeypatch):
+    write_phantom_cohort(tmp_path / "toy", 3, 1, spacing_mm=(12.0, 12.0, 15.0))
+    weights, seen = make_weights(tmp_path / "weights"), []
+    monkeypatch.setattr(command.paper, "measure", lambda bench, weights: seen.append(weights) or [head("toy")])
+    places = "--dataset", str(tmp_path / "toy"), "--output", str(tmp_path / "out"), "--docs", str(tmp_path / "docs")
+    for given in ([], ["--weights", str(weights)]):
+        command.run(parse("paper", *places, *given))
+    assert seen == [None, weights]
 
 
 def test_a_kind_lies_where_its_name_says(tmp_path):

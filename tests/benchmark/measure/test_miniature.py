@@ -1,5 +1,7 @@
 """Every benchmark, whole, on phantoms of voxels so large that nothing is learnt."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -9,7 +11,11 @@ from bundle.benchmark.measure import ablation, default, networks, orientation, p
 from bundle.benchmark.measure.runs import open_bench
 from bundle.benchmark.results import EVERYTHING, read_results
 from bundle.datasets.dataset import read_dataset
+from bundle.datasets.phantom.classes import BACKGROUND_SCRIBBLE, LABELS
 from bundle.datasets.phantom_cohort import write_phantom_cohort
+from bundle.datasets.scribble_simulation import simulate_scribbles
+from scripts.common.files import read_json, write_json, write_nifti
+from scripts.data.volume_io import read_labels
 from scripts.networks.anatomy_net import AnatomyNet
 from scripts.networks.embedding_weights import TrainedEmbedding
 from scripts.networks.model_files import write_model
@@ -84,9 +90,20 @@ def test_an_untrained_network_has_other_weights_and_the_same_every_time():
     assert any(not torch.equal(once[name], weights) for name, weights in trained.network.state_dict().items())
 
 
+def with_another_support(phantoms, folder):
+    """A copy of the dataset that has strokes of its second volume too."""
+    shutil.copytree(phantoms, folder)
+    label = read_labels(folder / "labels" / "phantom_01.nii.gz")
+    strokes = simulate_scribbles(label.array, label.affine, LABELS, BACKGROUND_SCRIBBLE, 0)
+    write_nifti(folder / "scribbles" / "phantom_01_a.nii.gz", strokes, label.affine)
+    description = folder / "dataset.json"
+    write_json(description, {**read_json(description), "alternative_supports": ["phantom_01"]})
+    return folder
+
+
 @pytest.mark.slow
 def test_paper_in_miniature(phantoms, tmp_path):
-    docs = tmp_path / "docs"
+    docs, phantoms = tmp_path / "docs", with_another_support(phantoms, tmp_path / "phantoms")
     bench = open_bench(phantoms, tmp_path / "out", small=True, device="cpu", overrides=phantom_settings(15.0))
     thresholds = paper.Thresholds(points=(0.0, 0.5), masks=(0.0,))
     results = keep(paper.measure(bench, thresholds), docs, "phantoms", "paper")
@@ -96,11 +113,16 @@ def test_paper_in_miniature(phantoms, tmp_path):
         for tau in thresholds.points
     }
     masks = ["tau 0.0", "tau 0.5, tissue check", "tau 0.5, bounded"]
-    assert [line["name"] for line in results.of("masks")] == masks
+    of_another = ["tau 0.5, phantom_01", "tau 0.5, bounded, phantom_01"]
+    assert [line["name"] for line in results.of("masks")] == [*masks, *of_another]
+    located = {(row.get("support"), row["name"].partition(",")[0]) for row in results.of("points")}
+    assert located == {(None, "dual"), (None, "multi"), ("phantom_01", "phantom_01")}
     trained = ["with_plc", "without_plc", "guarded_plc", "bounded_without_plc", "bounded_guarded_plc"]
     assert [line["name"] for line in results.of("network")] == trained
     for line in (*results.of("masks"), *results.of("network")):
         assert list(line["scores"]["cases"]) == ["phantom_03"]
+    test = read_json(tmp_path / "out" / "test" / "run.json")
+    assert test["weights"] == str(tmp_path / "out" / "prnet"), "trained once, for every support"
     unlabelled, test = (results.get("stages", name)["stages"] for name in ("unlabelled", "test"))
     assert "segmentation_without_plc" in unlabelled and "segmentation" in unlabelled
     assert list(test) == ["point_propagation", "pseudo_labels"]
