@@ -23,6 +23,7 @@ PAPER_FULL = "paper_full"  # kind of what `benchmark paper --full` measures; the
 AS_GROWN, ACCEPTED = "as grown", "accepted"  # whence a run's support mask: from its strokes, or given by the user
 ALL_CLASSES, ALL_CLASSES_NETWORK = "all_classes", "all_classes_network"  # sorts of lines: every class at once
 RIVAL = "rival"  # sort of lines: registration by another package
+PROCEDURE = "procedure"  # sort of lines: the paper's public procedure, in time
 EVERYTHING = "everything on"  # the ablation's row that the others are compared with
 # Networks, and what they are compared with, by the names of their lines.
 PSEUDO_LABELS, ONE_SHOT, ENSEMBLE, SUPERVISED = "pseudo_labels", "one_shot", "ensemble", "supervised"

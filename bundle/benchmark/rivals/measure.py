@@ -18,6 +18,7 @@ from bundle.benchmark.measure.runs import Bench, Run
 from bundle.benchmark.measure.stage_calls import work_folder
 from bundle.benchmark.results import ACCEPTED, RIVAL, result_line
 from bundle.benchmark.rivals import pair
+from bundle.benchmark.rivals.procedure import measure_procedure
 from bundle.pipeline.configs import BUNDLE_ROOT
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
@@ -29,7 +30,7 @@ PACKAGES = {"convexadam": "convexAdam", "SyN": "ants", "elastix": "itk"}  # riva
 
 
 def measure(bench: Bench) -> Iterator[dict[str, Any]]:
-    """A line a rival, as soon as all test volumes are warped; the last one is ours from the same label map.
+    """A line a rival, as soon as all test volumes are warped; then ours from the same label map, and the paper's time.
 
     Args:
         bench: see `open_bench`; label maps that are there already are not made again.
@@ -46,6 +47,7 @@ def measure(bench: Bench) -> Iterator[dict[str, Any]]:
         scores = evaluate_folder(folder, dataset.labels, dataset.all_classes, dataset.test)
         yield result_line(RIVAL, name, scores=scores, taken=taken)
     yield _ours(bench)
+    yield measure_procedure(dataset)
 
 
 def _ours(bench: Bench) -> dict[str, Any]:

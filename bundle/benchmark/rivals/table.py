@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
 
+from bundle.benchmark.cost.speed import SPEED
 from bundle.benchmark.results import (
     ALL_CLASSES,
     ALL_CLASSES_NETWORK,
     ENSEMBLE,
+    PROCEDURE,
     RIVAL,
     SUPERVISED,
     Cohort,
@@ -18,6 +20,7 @@ from bundle.benchmark.results import (
 )
 from bundle.benchmark.tables import captions
 from bundle.benchmark.tables.markdown import NOTHING, number, table
+from bundle.benchmark.tables.speed import total_s
 
 TRUE_MASK, STROKES, LABELS = "true label map of one volume", "strokes on one volume", "label maps of all volumes"
 UNLABELLED = ", unlabelled ones"  # what ours gets beside it, and a pair of volumes has not
@@ -47,7 +50,27 @@ def measured_rivals(cohorts: Mapping[str, Cohort]) -> str:
         rows.append([name, given, *chain.from_iterable(_rival(cohort, name) for cohort in measured.values())])
     for system, given, row in OURS:
         rows.append([system, given, *chain.from_iterable(map(row, measured.values()))])
-    return "\n".join(["## Beside other packages, on the same volumes", "", words, "", table(header, rows)])
+    parts = ["## Beside other packages, on the same volumes", words, table(header, rows), *_procedure(measured)]
+    return "\n\n".join(parts)
+
+
+def _procedure(cohorts: Mapping[str, Cohort]) -> Iterator[str]:
+    """The paper's procedure in time, beside ours, a sentence a cohort."""
+    for name, cohort in cohorts.items():
+        speed = cohort.get("speed", Results()).of(SPEED)
+        for line in _rivals(cohort).of(PROCEDURE):
+            ratios = []
+            for count, passes in line["needed"].items():
+                taken_s = line["cpu_s_a_pass"] * passes
+                ours_s = next((total_s(one) for one in speed if len(one["classes"]) == int(count)), None)
+                beside = "" if ours_s is None else f", {taken_s / ours_s:.0f} times the {ours_s:.0f} s of ours"
+                ratios.append(f"{passes:,} passes for {count} classes, {taken_s / 60:.0f} minutes{beside}")
+            yield (
+                f"The paper's public procedure on {name}, in time alone: five passes of the coarse network a case and "
+                f"two of the fine one for every stroke voxel, of its size, {line['cpu_s_a_pass']:.2f} s of processors "
+                f"a pass ({line['measured']:,} measured): {'; '.join(ratios)}; "
+                f"{captions.origin([line], commits=False)}."
+            )
 
 
 def _rivals(cohort: Cohort) -> Results:

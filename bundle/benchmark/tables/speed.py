@@ -25,7 +25,7 @@ def speed_section(results: Results) -> str:
     columns = [(line, results.get(SPEED_BEFORE, line["name"])) for line in lines]
     steps = list(dict.fromkeys(step for line in lines for step in line["steps"]))
     rows = [[step, *(_change(now, old, step, _seconds) for now, old in columns)] for step in steps]
-    for total, value in (("together", _total_s), ("peak memory GB", _peak_gb)):
+    for total, value in (("together", total_s), ("peak memory GB", _peak_gb)):
         rows.append([total, *(_arrow(None if old is None else value(old), value(now)) for now, old in columns)])
     if INFERENCE in steps:
         rows.append([f"peak memory GB, {INFERENCE}", *(_change(now, old, INFERENCE, _gb) for now, old in columns)])
@@ -37,8 +37,8 @@ def speed_in_short(results: Results) -> str:
     costs = []
     for line in results.of(SPEED):
         old = results.get(SPEED_BEFORE, line["name"])
-        before = "" if old is None else f" instead of {_total_s(old):.0f}"
-        costs.append(f"{line['name']}: {_total_s(line):.0f} s{before}, {_peak_gb(line):.1f} GB")
+        before = "" if old is None else f" instead of {total_s(old):.0f}"
+        costs.append(f"{line['name']}: {total_s(line):.0f} s{before}, {_peak_gb(line):.1f} GB")
     return (
         f"- {results.head['name']}, seconds of processors from a file to a checked label map, one atlas: "
         f"{'; '.join(costs)}; {captions.origin(results.of(SPEED), commits=False)}."
@@ -74,7 +74,8 @@ def _whole_steps(line: Mapping[str, Any]) -> list[Mapping[str, float]]:
     return [cost for step, cost in line["steps"].items() if not step.startswith(PART_OF) and step not in BESIDE]
 
 
-def _total_s(line: Mapping[str, Any]) -> float:
+def total_s(line: Mapping[str, Any]) -> float:
+    """Processor seconds of a trial's steps, from a file to a checked label map."""
     return sum(map(_seconds, _whole_steps(line)))
 
 
