@@ -8,6 +8,7 @@ from bundle.pipeline.plan import CaseByCase, Inference, Mode, Plan, Training
 from bundle.pipeline.settings import RunSettings
 from bundle.pipeline.training_folder import (
     chosen_value,
+    configured,
     configured_bias_correction,
     configured_spacing_mm,
     image_hashes,
@@ -32,6 +33,14 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
             unsupervised_training(stage, work.prnet / name, settings, cohort) for stage, name in NETWORKS.items()
         ),
         propagation=(
+            CaseByCase(
+                "first_points",
+                config="point_propagation",
+                places={"prnet_dir": str(prnet), "propagation_dir": str(work.first_round.path)},
+                changes={"most_helpers": 0},
+                fills=(work.first_round.path,),
+                condition=lambda: bool(configured("point_propagation", settings, "most_helpers")),
+            ),
             CaseByCase("point_propagation", places={"prnet_dir": str(prnet)}, fills=(work.propagation.path,)),
             CaseByCase("pseudo_labels", places={"fine_dir": str(prnet / "fine")}, fills=(work.pseudo_labels.path,)),
         ),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.config_values import Component, Expression
-from bundle.pipeline.configs import read_configs
+from bundle.pipeline.configs import key_path, read_configs, value_at
 from bundle.pipeline.plan import Training
 from bundle.pipeline.settings import RunSettings
 from bundle.pipeline.stages import config_names
@@ -155,13 +155,22 @@ def image_hashes(cohort: Cohort) -> dict[str, str]:
 
 def configured_spacing_mm(stage: str, settings: RunSettings) -> list[float]:
     """Of the network that the stage trains."""
-    return chosen_value(stage, settings, "spacing_mm") or read_configs(config_names(stage, settings))["spacing_mm"]
+    spacing_mm: list[float] = configured(stage, settings, "spacing_mm")
+    return spacing_mm
 
 
 def configured_bias_correction(stage: str, settings: RunSettings) -> bool:
     """Whether the network that the stage trains sees MR without its bias field."""
-    chosen = chosen_value(stage, settings, "bias_correction")
-    return bool(read_configs(config_names(stage, settings))["bias_correction"] if chosen is None else chosen)
+    return bool(configured(stage, settings, "bias_correction"))
+
+
+def configured(stage: str, settings: RunSettings, key: str) -> Any:
+    """A plain value of a stage's config as a run of these settings has it."""
+    chosen = chosen_value(stage, settings, key)
+    if chosen is not None:
+        return chosen
+    config = read_configs(config_names(stage, settings))
+    return value_at(config, key_path(config, key), key, None)
 
 
 def modality_values(cohort: Cohort) -> dict[str, Any]:

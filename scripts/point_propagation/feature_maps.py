@@ -5,7 +5,7 @@ A patch around each of a thousand points is a thousand passes. Some fifty window
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -30,6 +30,10 @@ class FeatureMaps:
     levels: Mapping[str, Tensor]
     strides: Mapping[str, int]
     origin: Tensor
+
+    def only(self, levels: Collection[str]) -> FeatureMaps:
+        """Without the other levels: the finest ones are most of the memory."""
+        return FeatureMaps({level: self.levels[level] for level in levels}, self.strides, self.origin)
 
     def cells(self, level: str, voxels: Tensor) -> Tensor:
         """Fractional cells (..., 3) of a level at fractional voxels (..., 3) of the volume."""

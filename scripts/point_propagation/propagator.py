@@ -64,6 +64,40 @@ class SupportPoints:
     features: dict[str, Tensor]
     searched: SearchedPoints | None = None
 
+    def chosen(self, members: Tensor) -> SupportPoints:
+        """Some of them: (N,) bool."""
+        return SupportPoints(
+            self.coarse[members],
+            self.fine[members],
+            {level: features[members] for level, features in self.features.items()},
+            None if self.searched is None else replace(self.searched, voxels=self.searched.voxels[members]),
+        )
+
+
+@dataclass(frozen=True)
+class Query:
+    """A volume that points are located in.
+
+    Attributes:
+        coarse: (1, X, Y, Z) as the coarse network learned to see it.
+        fine: the same of the fine one.
+        body: (X, Y, Z) mask.
+        maps: the fine network's features of the body; None without a search.
+    """
+
+    coarse: Tensor
+    fine: Tensor
+    body: Tensor
+    maps: FeatureMaps | None
+
+
+@dataclass(frozen=True)
+class FoundPoints:
+    """Fractional voxels (N, 3) inside a query: where points are, and what the networks alone proposed."""
+
+    voxels: Tensor
+    proposed: Tensor
+
 
 @dataclass(frozen=True)
 class LocatedPoints:
@@ -116,7 +150,8 @@ class Propagator:
         maps = self._maps(fine, body)
         features = {level: maps.at(level, voxels) for level in LEVELS}
         fine_positions = self._position(self.fine, fine, voxels) if self.settings.fine_steps else positions
-        return SupportPoints(positions, fine_positions, features, SearchedPoints(voxels, body, maps))
+        searched = SearchedPoints(voxels, body, maps.only(self.settings.search.search_levels))
+        return SupportPoints(positions, fine_positions, features, searched)
 
     def locate(self, volume: Tensor, body: Tensor, support: SupportPoints) -> LocatedPoints:
         """Locate every support point in a query volume (Eq. 4).
@@ -126,32 +161,67 @@ class Propagator:
             body: (X, Y, Z) body mask; starting points lie in it.
             support: the result of `describe_support`.
         """
+        query = self.look(volume, body)
+        return self.compared(query, support, self.find(query, support))
+
+    def look(self, volume: Tensor, body: Tensor) -> Query:
+        """What all points that are located in a volume share.
+
+        Args:
+            volume: (1, X, Y, Z) in [0, 1].
+            body: (X, Y, Z) body mask.
+        """
         coarse, fine = self._as_trained(volume, body)
-        last = torch.tensor(volume.shape[1:]) - 1
-        voxels = _clamp(self._coarse_step(coarse, body, support), last)
+        return Query(coarse, fine, body, None if self.settings.search is None else self._maps(fine, body))
+
+    def find(self, query: Query, support: SupportPoints) -> FoundPoints:
+        """Where the networks, and then the search if there is one, say that the support's points are."""
+        last = torch.tensor(query.body.shape) - 1
+        voxels = _clamp(self._coarse_step(query.coarse, query.body, support), last)
         for _ in range(self.settings.fine_steps):
-            target, moved_mm = self._fine_step(fine, voxels, support)
+            target, moved_mm = self._fine_step(query.fine, voxels, support)
             moving = moved_mm >= self.settings.settled_mm
             voxels = torch.where(moving[:, None], _clamp(target, last), voxels)
             if not moving.any():
                 break
-        if support.searched is not None:
-            return self._search(fine, body, support, voxels)
-        _, features = self._describe(fine, voxels.round().long())
-        return _located(voxels, support.features, features)
+        return FoundPoints(self._searched(query, support, voxels), proposed=voxels)
 
-    def _search(self, volume: Tensor, body: Tensor, support: SupportPoints, proposed: Tensor) -> LocatedPoints:
-        """The proposed points (N, 3), each moved to what looks most like its support point, and sought back there."""
+    def similarities(self, query: Query, support: SupportPoints, voxels: Tensor) -> dict[str, Tensor]:
+        """Cosines {level: (N,)} of the support points' features with those at as many voxels (N, 3) of the query."""
+        if query.maps is None:
+            _, features = self._describe(query.fine, voxels.round().long())
+        else:
+            features = {level: query.maps.at(level, voxels) for level in LEVELS}
+        return cosine_similarities(support.features, features)
+
+    def compared(self, query: Query, support: SupportPoints, found: FoundPoints) -> LocatedPoints:
+        """How alike the points and the places found are; with a search, also where the ways back end."""
+        similarities = self.similarities(query, support, found.voxels)
+        located = LocatedPoints(
+            found.voxels.double().numpy(), {level: value.double().numpy() for level, value in similarities.items()}
+        )
+        if query.maps is None:
+            return located
+        return replace(located, cycle_mm=self._cycle_mm(query, query.maps, support, found))
+
+    def _searched(self, query: Query, support: SupportPoints, proposed: Tensor) -> Tensor:
+        """The proposed points (N, 3), each moved to what looks most like its support point."""
+        settings = self.settings.search
+        if settings is None:
+            return proposed
+        assert support.searched is not None and query.maps is not None
+        return search(support.searched, query.maps, query.body, proposed, self.fine.spacing_mm, settings)
+
+    def _cycle_mm(self, query: Query, maps: FeatureMaps, support: SupportPoints, found: FoundPoints) -> np.ndarray:
+        """(N,) how far from its support point each point is found that is sought there from the place found."""
         settings, home = self.settings.search, support.searched
         assert settings is not None and home is not None
-        spacing_mm, maps = self.fine.spacing_mm, self._maps(volume, body)
-        voxels = search(home, maps, body, proposed, spacing_mm, settings)
         # The networks tell the proposed place for the support point, so they tell this one for the voxel found.
-        there, back_from = SearchedPoints(voxels, body, maps), home.voxels + voxels - proposed
-        back = search(there, home.maps, home.body, back_from, spacing_mm, settings)
-        cycle_mm = ((back - home.voxels) * _tensor(spacing_mm)).norm(dim=1)
-        located = _located(voxels, support.features, {level: maps.at(level, voxels) for level in LEVELS})
-        return replace(located, cycle_mm=cycle_mm.double().numpy())
+        back_from = home.voxels + found.voxels - found.proposed
+        there = SearchedPoints(found.voxels, query.body, maps)
+        back = search(there, home.maps, home.body, back_from, self.fine.spacing_mm, settings)
+        cycle_mm: np.ndarray = ((back - home.voxels) * _tensor(self.fine.spacing_mm)).norm(dim=1).double().numpy()
+        return cycle_mm
 
     def _maps(self, volume: Tensor, body: Tensor) -> FeatureMaps:
         """The fine network's features of a whole body."""
@@ -222,13 +292,6 @@ def starting_points(
         distance = torch.minimum(distance, (places_mm - places_mm[chosen[-1]]).norm(dim=1))
         chosen.append(int(distance.argmax()))
     return candidates[chosen]
-
-
-def _located(voxels: Tensor, support: dict[str, Tensor], query: dict[str, Tensor]) -> LocatedPoints:
-    similarities = cosine_similarities(support, query)
-    return LocatedPoints(
-        voxels.double().numpy(), {level: value.double().numpy() for level, value in similarities.items()}
-    )
 
 
 def _clamp(voxels: Tensor, last: Tensor) -> Tensor:

@@ -12,19 +12,20 @@ import torch
 
 from scripts.common.case_stage import CaseStage
 from scripts.common.files import open_nifti, sha256_of_file, write_nifti
-from scripts.common.work_folder import WorkFolder
+from scripts.common.work_folder import PropagationFolder, WorkFolder
 from scripts.data.cached_volume import read_cached
 from scripts.data.cohort import Cohort
-from scripts.data.records import PropagationRecord
+from scripts.data.records import PointSet, PropagationRecord
 from scripts.data.scribbles import read_scribble_points
 from scripts.networks.prnet_weights import check_prnet, load_prnet
+from scripts.point_propagation.helper_paths import Helper, class_scores, helpers_by_class
 from scripts.point_propagation.propagate_case import (
     DescribedSupport,
     describe_support,
     points_on_support,
     propagate_case,
 )
-from scripts.point_propagation.propagator import PropagationSettings, Propagator
+from scripts.point_propagation.propagator import PropagationSettings, Propagator, SupportPoints
 from scripts.points.denoising import DenoisingRule
 from scripts.points.propagated_points import draw_kept
 
@@ -33,10 +34,11 @@ NETWORKS = ("coarse", "fine")
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What all cases share."""
+    """What all cases share: the networks, the support's points, and those of the helpers described so far."""
 
     propagator: Propagator
     support: DescribedSupport
+    helpers: dict[str, SupportPoints]
 
 
 class PointPropagationStage(CaseStage):
@@ -51,9 +53,13 @@ class PointPropagationStage(CaseStage):
         class_limit: most support points per class, evenly thinned along the strokes; None takes all.
         background_limit: most support points of background, evenly thinned along the strokes; None takes all.
         device: where the networks run.
+        propagation_dir: what is written; None is `propagation` in the work directory.
+        first_dir: where the points were located directly before, for all cases; read only where there are helpers.
+        most_helpers: so many cases help each other one, for each class those whose points look most like the support's;
+            see `find_through`. 0 locates directly.
 
     Raises:
-        BundleError: no scribbles in the cohort, or weights that do not fit.
+        BundleError: no scribbles in the cohort, weights that do not fit, or no points of the first round.
     """
 
     name = "point_propagation"
@@ -69,10 +75,16 @@ class PointPropagationStage(CaseStage):
         class_limit: int | None = None,
         background_limit: int | None = None,
         device: str | torch.device = "cpu",
+        propagation_dir: str | Path | None = None,
+        first_dir: str | Path | None = None,
+        most_helpers: int = 0,
     ) -> None:
         self.cohort, self.rule, self.device = cohort, rule, device
         self.support = cohort.scribbled_support(self.name)
-        self.folder = WorkFolder(Path(output_dir)).propagation
+        work = WorkFolder(Path(output_dir))
+        self.folder = work.propagation if propagation_dir is None else PropagationFolder(Path(propagation_dir))
+        self.first = work.first_round if first_dir is None else PropagationFolder(Path(first_dir))
+        self.most_helpers = most_helpers
         self.prnet_dirs = [Path(prnet_dir) / name for name in NETWORKS]
         for folder in self.prnet_dirs:
             check_prnet(folder, cohort.spacing_mm)
@@ -89,7 +101,14 @@ class PointPropagationStage(CaseStage):
 
     def inputs(self, case: str) -> Any:
         """Both volumes, the scribbles and what they mean, the networks, and every setting."""
-        return {**self._shared_inputs, "case": self.cohort.cases[case].sha256}
+        helpers = self._helpers_of(case)
+        names = sorted({name for of_class in helpers.values() for name in of_class})
+        first = {name: self._first_points(name).to_json() for name in names}
+        return {
+            **self._shared_inputs,
+            "case": self.cohort.cases[case].sha256,
+            "helpers": [list(helpers.items()), first],
+        }
 
     def prepare(self) -> None:
         """Load the networks and describe the support."""
@@ -97,7 +116,8 @@ class PointPropagationStage(CaseStage):
         propagator = Propagator(coarse, fine, self.settings, self.device)
         scribbles = read_scribble_points(self.support.scribbles, self.cohort.classes, *self.limits)
         volume = read_cached(self.cohort, self.support.case.id)
-        self._prepared = _Prepared(propagator, describe_support(scribbles, volume, propagator))
+        support = describe_support(scribbles, volume, propagator)
+        self._prepared = _Prepared(propagator, support, {})
 
     def make(self, case: str) -> tuple[dict[str, Any], Sequence[Path]]:
         """The case's points, and the kept ones drawn on its own grid."""
@@ -105,7 +125,10 @@ class PointPropagationStage(CaseStage):
         if case == self.support.case.id:
             points = points_on_support(prepared.support, volume)
         else:
-            points = propagate_case(prepared.support, volume, prepared.propagator, self.rule)
+            helpers = {
+                value: [self._helper(name, value) for name in names] for value, names in self._helpers_of(case).items()
+            }
+            points = propagate_case(prepared.support, volume, prepared.propagator, self.rule, helpers)
         image = open_nifti(self.cohort.cases[case].image)
         drawn = draw_kept(points, image.affine, self.cohort.cases[case].shape, self.support.background)
         write_nifti(self.folder.scribbles(case), drawn, image.affine, like=image)
@@ -119,12 +142,37 @@ class PointPropagationStage(CaseStage):
         )
         return record.to_json(), [self.folder.scribbles(case)]
 
+    def _helpers_of(self, case: str) -> dict[int, list[str]]:
+        """Class value -> cases that help the case; none helps the support, whose points are known."""
+        if not self.most_helpers or case == self.support.case.id:
+            return {}
+        return helpers_by_class(self._first_scores, self.most_helpers, case)
+
+    @cached_property
+    def _first_scores(self) -> dict[str, dict[int, float]]:
+        """Case -> class value -> mean score of its points in the first round, without the support."""
+        first = {case: self._first_points(case) for case in self.cases() if case != self.support.case.id}
+        return {case: class_scores(points.labels, points.scores) for case, points in first.items()}
+
+    def _helper(self, case: str, value: int) -> Helper:
+        """A case's points of a class as the networks describe them there; the whole case is described once."""
+        described, points = self._prepared.helpers, self._first_points(case)
+        if case not in described:
+            volume, voxels = read_cached(self.cohort, case), torch.from_numpy(points.working_voxels).long()
+            described[case] = self._prepared.propagator.describe_support(volume.image, volume.body, voxels)
+        members = points.labels == value
+        return Helper(described[case].chosen(torch.from_numpy(members)), points.scores[members])
+
+    def _first_points(self, case: str) -> PointSet:
+        return PropagationRecord.read(self.first.record(case)).points
+
     @cached_property
     def _shared_inputs(self) -> dict[str, Any]:
         return {
             "settings": asdict(self.settings),
             "rule": asdict(self.rule),
             "limits": self.limits,
+            "most_helpers": self.most_helpers,
             "classes": list(self.cohort.classes.items()),
             "background": self.support.background,
             "spacing_mm": self.cohort.spacing_mm,

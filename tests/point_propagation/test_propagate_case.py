@@ -7,7 +7,7 @@ import torch
 from scripts.data.cached_volume import CachedVolume
 from scripts.data.scribbles import ScribblePoints
 from scripts.point_propagation.propagate_case import describe_support, points_on_support, propagate_case
-from scripts.point_propagation.propagator import LocatedPoints, SupportPoints
+from scripts.point_propagation.propagator import FoundPoints, LocatedPoints, SupportPoints
 from scripts.points.denoising import denoising_rule
 
 # Steps of 4, 4 and 5 mm; the query's origin lies 100 mm further along x.
@@ -34,7 +34,14 @@ class StandIn:
         self.described = voxels.tolist()
         return SupportPoints(torch.zeros(3, 3), torch.zeros(3, 3), dict.fromkeys(LEVELS, torch.zeros(3, 2)))
 
-    def locate(self, volume, body, support):
+    def look(self, volume, body):
+        return volume, body
+
+    def find(self, query, support):
+        return FoundPoints(torch.from_numpy(self.located.voxels), torch.from_numpy(self.located.voxels))
+
+    def compared(self, query, support, found):
+        assert torch.equal(found.voxels, torch.from_numpy(self.located.voxels))
         return self.located
 
 

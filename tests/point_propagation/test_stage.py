@@ -6,7 +6,7 @@ import pytest
 
 from scripts.common.affines import to_world
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json, write_nifti
+from scripts.common.files import read_json, write_json, write_nifti
 from scripts.common.work_folder import WorkFolder
 from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.records import PropagationRecord
@@ -204,3 +204,24 @@ def test_cohort_without_scribbles(finished, tmp_path):
     images = finished[0].cases["case_0"].image.parent
     with pytest.raises(BundleError, match="this stage needs a support with scribbles"):
         stage(prepare_cohort(images, tmp_path / "work", SPACING_MM), finished[1])
+
+
+def helped(cohort, prnet, first, **changes):
+    arguments = {"most_helpers": 1, "first_dir": first, **changes}
+    return stage(cohort, prnet, **arguments)
+
+
+def test_a_second_round_reads_the_first_one_and_follows_its_changes(fresh):
+    cohort, prnet = fresh
+    first, names = WorkFolder(cohort.output_dir).first_round, ["case_0", "case_1", "case_2"]
+    with pytest.raises(BundleError, match=r"case_1\.json"):
+        helped(cohort, prnet, first.path).run()
+    assert stage(cohort, prnet, propagation_dir=first.path).run() == names
+    assert helped(cohort, prnet, first.path).run() == names
+    assert helped(cohort, prnet, first.path).run() == [], "up to date"
+    assert (record_of(cohort, "case_0").points.reasons == "").all(), "the support's points are known"
+    content = read_json(first.record("case_2"))
+    content["points"]["scores"] = [score / 2 for score in content["points"]["scores"]]
+    write_json(first.record("case_2"), content)
+    assert helped(cohort, prnet, first.path).run() == ["case_1"], "case_2 helps case_1 alone"
+    assert helped(cohort, prnet, first.path, most_helpers=0).run() == names

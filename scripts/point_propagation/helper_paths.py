@@ -1,0 +1,113 @@
+"""Points that reach a case by way of other cases: support, helper, case.
+
+Coordinates measure an organ of the support wrongly by nearly the same vector in every body, and features do not always
+mend that. A case in which the organ was found right is another template, which errs in its own way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scripts.point_propagation.propagator import FoundPoints, Propagator, Query, SupportPoints
+from scripts.points.denoising import product_of_levels
+
+ROUNDS = 50
+NEAREST_MM = 0.5  # nearer than this a path pulls no harder
+LEAST_WEIGHT = 1e-3
+
+Scores = Mapping[int, float]  # class value, 0 for background -> mean score of a case's points of the class
+
+
+@dataclass(frozen=True)
+class Helper:
+    """A case in which the support's points of a class were located before.
+
+    Attributes:
+        points: the class's n points as the networks describe them there.
+        scores: (n,) how alike they are to the support's.
+    """
+
+    points: SupportPoints
+    scores: np.ndarray
+
+
+def class_scores(labels: np.ndarray, scores: np.ndarray) -> dict[int, float]:
+    """Class value -> mean of its points' scores."""
+    return {int(value): float(scores[labels == value].mean()) for value in np.unique(labels)}
+
+
+def helpers_by_class(scores: Mapping[str, Scores], most: int, case: str) -> dict[int, list[str]]:
+    """Class value -> the cases whose points of the class look most like the support's, best first.
+
+    Args:
+        scores: case -> what `class_scores` says of it, without the support.
+        most: how many for each class.
+        case: that is to be helped, no helper of its own.
+    """
+    others = [name for name in sorted(scores) if name != case]
+    values = sorted({value for of_class in scores.values() for value in of_class})
+    return {value: sorted(others, key=lambda name: -scores[name].get(value, 0.0))[:most] for value in values}
+
+
+def find_through(
+    propagator: Propagator,
+    query: Query,
+    support: SupportPoints,
+    labels: np.ndarray,
+    helpers: Mapping[int, Sequence[Helper]],
+    levels: Sequence[str],
+) -> FoundPoints:
+    """The support's points in a query, by the direct path and by one a helper of their class.
+
+    Each path counts as much as its ends look alike: its helper's points like the support's, the query's like the
+    helper's.
+
+    Args:
+        propagator: with the trained networks.
+        query: see `Propagator.look`.
+        support: N points.
+        labels: (N,) their class values.
+        helpers: class value -> its helpers; a class without any keeps the direct path's places.
+        levels: whose cosines are multiplied.
+    """
+    direct = propagator.find(query, support)
+    if not any(helpers.values()):
+        return direct
+    direct_scores = _scores(propagator, query, support, direct.voxels, levels)
+    spacing_mm, voxels = torch.tensor(propagator.fine.spacing_mm), direct.voxels.clone()
+    for value, of_class in helpers.items():
+        members = labels == value
+        ends, weights = [direct.voxels[members]], [direct_scores[members]]
+        for helper in of_class:
+            ends.append(propagator.find(query, helper.points).voxels)
+            weights.append(_scores(propagator, query, helper.points, ends[-1], levels) * helper.scores)
+        if of_class:
+            weight = torch.from_numpy(np.stack(weights)).float().clamp(min=LEAST_WEIGHT)
+            voxels[members] = geometric_median(torch.stack(ends) * spacing_mm, weight) / spacing_mm
+    return FoundPoints(voxels, direct.proposed)
+
+
+def geometric_median(places_mm: Tensor, weights: Tensor) -> Tensor:
+    """The place (N, 3) with the least weighted sum of distances to P others, by Weiszfeld's iteration.
+
+    Args:
+        places_mm: (P, N, 3).
+        weights: (P, N), above 0.
+    """
+    middle = places_mm.median(dim=0).values
+    for _ in range(ROUNDS):
+        pull = weights / (places_mm - middle).norm(dim=-1).clamp(min=NEAREST_MM)
+        middle = (places_mm * pull[..., None]).sum(dim=0) / pull.sum(dim=0)[..., None]
+    return middle
+
+
+def _scores(
+    propagator: Propagator, query: Query, support: SupportPoints, voxels: Tensor, levels: Sequence[str]
+) -> np.ndarray:
+    similarities = propagator.similarities(query, support, voxels)
+    return product_of_levels({level: similarities[level].double().numpy() for level in levels}, levels)
