@@ -125,11 +125,13 @@ class FakeStages:
         stage = "fine" if "train_prnet_fine.json" in names else names[0].removesuffix(".json")
         output = Path(overrides["output_dir"])
         if stage == "point_propagation":
+            folder = Path(overrides.get("propagation_dir", output / "propagation"))
+            stage = "first_points" if "first_round" in folder.parts else stage
             cohort, prnet = load_cohort(output), Path(overrides["prnet_dir"])
             weights = [sha256_of_file(prnet / name / "model.pt") for name in ("coarse", "fine")]
             read = [sha256_of_file(cohort.scribbles), list(cohort.classes.items()), weights]
             points = {name: [*read, case.sha256] for name, case in cohort.cases.items()}
-            self._cases(stage, overrides, output / "propagation", points)
+            self._cases(stage, overrides, folder, points)
         elif stage == "pseudo_labels":
             points = {case: content_of(output / "propagation" / f"{case}.json") for case in load_cohort(output).cases}
             self._cases(stage, overrides, output / "pseudo_labels", points)

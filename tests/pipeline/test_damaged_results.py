@@ -62,7 +62,7 @@ def test_the_run_leaves_every_kind_of_file(run, tmp_path):
         *("cohort.json", "run.json", "scribble_remarks.json", "state.json", "progress.json"),
         *("cache/ID/image.nii", "cache/ID/body.nii", "cache/ID/record.json"),
         *(f"prnet/{net}/{file}" for net in ("coarse", "fine") for file in ("made_of.json", "model.json", "model.pt")),
-        *("propagation/ID.json", "pseudo_labels/ID.json"),
+        *("first_round/propagation/ID.json", "propagation/ID.json", "pseudo_labels/ID.json"),
         *("segmentation/made_of.json", "segmentation/model.json", "segmentation/model.pt"),
         *("predictions/ID.json", "predictions/ID.nii.gz", "predictions/made_by"),
     }

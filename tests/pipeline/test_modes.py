@@ -11,7 +11,10 @@ from scripts.data.prepare_cohort import prepare_cohort
 from tests.pipeline_fixtures import BACKGROUND, CLASSES, SPACING_MM, make_cohort, settings
 
 ORDER = {
-    "paper": ["prnet_coarse", "prnet_fine", "point_propagation", "pseudo_labels", "segmentation", "inference"],
+    "paper": [
+        *("prnet_coarse", "prnet_fine", "first_points", "point_propagation", "pseudo_labels", "segmentation"),
+        "inference",
+    ],
     "default": [
         *("embedding", "support_mask", "first_round", "first_round_labels", "label_fusion", "pseudo_labels"),
         *("on_support_labels", "self_check_pseudo_labels", "training_labels", "segmentation", "inference"),

@@ -15,7 +15,7 @@ from scripts.data.cohort import load_cohort
 from tests.damage import damage
 from tests.pipeline_fixtures import FakeStages, make_cohort, make_weights, run_all, save, settings, strokes, volume
 
-ALL = ["train_prnet", "fine", "point_propagation", "pseudo_labels", "train", "inference"]
+ALL = ["train_prnet", "fine", "first_points", "point_propagation", "pseudo_labels", "train", "inference"]
 
 
 @pytest.fixture
@@ -42,7 +42,8 @@ def test_stages_run_once_in_order(folder, stages):
     assert again(stages, settings(folder)) == ALL
     assert again(stages, settings(folder)) == []
     assert list(read_json(folder / "out" / "state.json")) == [
-        *("prnet_coarse", "prnet_fine", "point_propagation", "pseudo_labels", "segmentation", "inference")
+        *("prnet_coarse", "prnet_fine", "first_points", "point_propagation", "pseudo_labels", "segmentation"),
+        "inference",
     ]
 
 
@@ -102,9 +103,9 @@ def test_a_changed_volume_redoes_everything(folder, stages):
     ("stage", "overrides", "expected"),
     [
         ("point_propagation", {"tau": 0.7}, ALL[2:]),
-        ("pseudo_labels", {"settings#lam": 0.5}, ALL[3:]),
-        ("segmentation", {"max_epochs": 3}, ALL[4:]),
-        ("inference", {"overlap": 0.25}, ALL[5:]),
+        ("pseudo_labels", {"settings#lam": 0.5}, ALL[4:]),
+        ("segmentation", {"max_epochs": 3}, ALL[5:]),
+        ("inference", {"overlap": 0.25}, ALL[6:]),
     ],
 )
 def test_changed_settings_redo_that_stage_and_later(folder, stages, stage, overrides, expected):
