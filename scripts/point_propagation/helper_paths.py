@@ -41,16 +41,19 @@ def class_scores(labels: np.ndarray, scores: np.ndarray) -> dict[int, float]:
     return {int(value): float(scores[labels == value].mean()) for value in np.unique(labels)}
 
 
-def helpers_by_class(scores: Mapping[str, Scores], most: int, case: str) -> dict[int, list[str]]:
+def helpers_by_class(scores: Mapping[str, Scores], most: int, case: str | None) -> dict[int, list[str]]:
     """Class value -> the cases whose points of the class look most like the support's, best first.
+
+    Background is no class here: its points lie everywhere, so no case has all of them right or wrong.
 
     Args:
         scores: case -> what `class_scores` says of it, without the support.
         most: how many for each class.
-        case: that is to be helped, no helper of its own.
+        case: that is to be helped, no helper of its own; None names those that help any case.
     """
     others = [name for name in sorted(scores) if name != case]
-    values = sorted({value for of_class in scores.values() for value in of_class})
+    values = sorted({value for of_class in scores.values() for value in of_class} - {0})
+    most += case is None  # where one of them is to be helped itself, the next one comes in
     return {value: sorted(others, key=lambda name: -scores[name].get(value, 0.0))[:most] for value in values}
 
 

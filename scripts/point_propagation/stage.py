@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from scripts.common.case_stage import CaseStage
@@ -33,12 +34,20 @@ NETWORKS = ("coarse", "fine")
 
 
 @dataclass(frozen=True)
+class _Described:
+    """Points of a helper, and their class values."""
+
+    points: SupportPoints
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
 class _Prepared:
     """What all cases share: the networks, the support's points, and those of the helpers described so far."""
 
     propagator: Propagator
     support: DescribedSupport
-    helpers: dict[str, SupportPoints]
+    helpers: dict[str, _Described]
 
 
 class PointPropagationStage(CaseStage):
@@ -155,13 +164,16 @@ class PointPropagationStage(CaseStage):
         return {case: class_scores(points.labels, points.scores) for case, points in first.items()}
 
     def _helper(self, case: str, value: int) -> Helper:
-        """A case's points of a class as the networks describe them there; the whole case is described once."""
+        """A case's points of a class as the networks describe them there; those of all it helps with at once."""
         described, points = self._prepared.helpers, self._first_points(case)
         if case not in described:
-            volume, voxels = read_cached(self.cohort, case), torch.from_numpy(points.working_voxels).long()
-            described[case] = self._prepared.propagator.describe_support(volume.image, volume.body, voxels)
-        members = points.labels == value
-        return Helper(described[case].chosen(torch.from_numpy(members)), points.scores[members])
+            any_case = helpers_by_class(self._first_scores, self.most_helpers, None)
+            members = np.isin(points.labels, [of for of, names in any_case.items() if case in names])
+            volume, voxels = read_cached(self.cohort, case), torch.from_numpy(points.working_voxels[members]).long()
+            there = self._prepared.propagator.describe_support(volume.image, volume.body, voxels)
+            described[case] = _Described(there, points.labels[members])
+        of_class = torch.from_numpy(described[case].labels == value)
+        return Helper(described[case].points.chosen(of_class), points.scores[points.labels == value])
 
     def _first_points(self, case: str) -> PointSet:
         return PropagationRecord.read(self.first.record(case)).points

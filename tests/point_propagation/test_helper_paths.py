@@ -17,7 +17,7 @@ from scripts.point_propagation.propagator import FoundPoints, SupportPoints
 
 SPACING_MM = (2.0, 3.0, 5.0)
 LEVELS = ("m2", "m4")
-SCORES = {"a": {0: 0.9, 1: 0.2}, "b": {0: 0.1, 1: 0.8}, "c": {0: 0.5, 1: 0.5}, "d": {0: 0.5}}
+SCORES = {"a": {0: 0.9, 1: 0.2, 3: 0.7}, "b": {0: 0.1, 1: 0.8}, "c": {0: 0.5, 1: 0.5}, "d": {0: 0.5, 3: 0.4}}
 
 
 def test_a_class_s_score_is_the_mean_of_its_points():
@@ -25,8 +25,9 @@ def test_a_class_s_score_is_the_mean_of_its_points():
 
 
 def test_each_class_has_the_helpers_whose_points_of_it_look_most_like_the_support_s():
-    assert helpers_by_class(SCORES, 2, "e") == {0: ["a", "c"], 1: ["b", "c"]}
-    assert helpers_by_class(SCORES, 2, "a") == {0: ["c", "d"], 1: ["b", "c"]}, "no case helps itself"
+    assert helpers_by_class(SCORES, 2, "e") == {1: ["b", "c"], 3: ["a", "d"]}, "background has none"
+    assert helpers_by_class(SCORES, 2, "a") == {1: ["b", "c"], 3: ["d", "b"]}, "no case helps itself"
+    assert helpers_by_class(SCORES, 1, None) == {1: ["b", "c"], 3: ["a", "d"]}, "one more, should the best need help"
     assert helpers_by_class(SCORES, 9, "b")[1] == ["c", "a", "d"], "a case without points of the class comes last"
     assert helpers_by_class({}, 2, "a") == {}
 
