@@ -79,15 +79,17 @@ class Query:
     """A volume that points are located in.
 
     Attributes:
-        coarse: (1, X, Y, Z) as the coarse network learned to see it.
-        fine: the same of the fine one.
+        fine: (1, X, Y, Z) as the fine network learned to see it.
         body: (X, Y, Z) mask.
+        starts: (S, 3) voxels that the coarse step starts from.
+        start_positions: (S, 3) their anatomical coordinates by the coarse network.
         maps: the fine network's features of the body; None without a search.
     """
 
-    coarse: Tensor
     fine: Tensor
     body: Tensor
+    starts: Tensor
+    start_positions: Tensor
     maps: FeatureMaps | None
 
 
@@ -172,12 +174,15 @@ class Propagator:
             body: (X, Y, Z) body mask.
         """
         coarse, fine = self._as_trained(volume, body)
-        return Query(coarse, fine, body, None if self.settings.search is None else self._maps(fine, body))
+        starts = starting_points(body, self.settings.start_points, self.settings.seed, self.coarse.spacing_mm)
+        positions = self._position(self.coarse, coarse, starts)
+        maps = None if self.settings.search is None else self._maps(fine, body)
+        return Query(fine, body, starts, positions, maps)
 
     def find(self, query: Query, support: SupportPoints) -> FoundPoints:
         """Where the networks, and then the search if there is one, say that the support's points are."""
         last = torch.tensor(query.body.shape) - 1
-        voxels = _clamp(self._coarse_step(query.coarse, query.body, support), last)
+        voxels = _clamp(self._coarse_step(query, support), last)
         for _ in range(self.settings.fine_steps):
             target, moved_mm = self._fine_step(query.fine, voxels, support)
             moving = moved_mm >= self.settings.settled_mm
@@ -233,12 +238,11 @@ class Propagator:
         inside = only_body(volume, body)
         return inside if self.coarse.body_only else volume, inside if self.fine.body_only else volume
 
-    def _coarse_step(self, volume: Tensor, body: Tensor, support: SupportPoints) -> Tensor:
+    def _coarse_step(self, query: Query, support: SupportPoints) -> Tensor:
         """Median over the starting points of start + offset: (N, 3) voxels."""
-        starts = starting_points(body, self.settings.start_points, self.settings.seed, self.coarse.spacing_mm)
-        positions = self._position(self.coarse, volume, starts)
-        offsets_mm = predicted_offset_mm(support.coarse[:, None], positions[None], _tensor(self.coarse.max_offset_mm))
-        candidates = starts + offsets_mm / _tensor(self.coarse.spacing_mm)
+        reach_mm = _tensor(self.coarse.max_offset_mm)
+        offsets_mm = predicted_offset_mm(support.coarse[:, None], query.start_positions[None], reach_mm)
+        candidates = query.starts + offsets_mm / _tensor(self.coarse.spacing_mm)
         return candidates.quantile(0.5, dim=1)
 
     def _fine_step(self, volume: Tensor, voxels: Tensor, support: SupportPoints) -> tuple[Tensor, Tensor]:

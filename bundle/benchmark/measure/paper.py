@@ -71,10 +71,10 @@ def measure(
     pipeline.train_localisation()
     weights = weights or pipeline.work.prnet
     test = yield from _points_and_masks(bench, thresholds, weights)
-    yield from _masks_of_other_supports(bench, thresholds, weights)
     yield from _networks(bench, pipeline, weights)
     yield stages_line("unlabelled", pipeline)
     yield stages_line("test", test)
+    yield from _masks_of_other_supports(bench, thresholds, weights)
     pipeline.report(bench.dataset.labels)
     test.report(bench.dataset.labels)
 
