@@ -37,7 +37,7 @@ class OneShotApp(MONAILabelApp):
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         self.work = Path(app_dir).absolute() / "work"
-        self.training = OneShotTraining(self.work, conf)
+        self.training = OneShotTraining(self.work, conf, self.datastore)
         self.masks = SupportMaskTask(self.work / LOOKS, conf)
         super().__init__(
             app_dir=app_dir,
@@ -59,8 +59,8 @@ class OneShotApp(MONAILabelApp):
 
     def init_infers(self) -> dict[str, InferTask]:
         """What was trained here, what grows from strokes, and, if asked for, the network that comes with the bundle."""
-        handed = self.training.folder / "handed.json"
-        infers = {TRAINED: TrainedNetwork(self.work / "model" / TRAINED, self.conf, handed), SUPPORT_MASK: self.masks}
+        network = TrainedNetwork(self.work / "model" / TRAINED, self.conf, self.training.handed)
+        infers = {TRAINED: network, SUPPORT_MASK: self.masks}
         if self.conf.get("shipped", "false") == "true":
             infers[SHIPPED] = BundleInferTask(str(BUNDLE_ROOT), self.conf, type=InferType.SEGMENTATION)
         return infers

@@ -89,6 +89,10 @@ class ReloadingDatastore(LocalDatastore):
             return False
         return is_drawn_on(self.get_label_info(study, SUBMITTED).get(DRAWN_ON), self.get_image_uri(study))
 
+    def labelled(self, tag: str) -> set[str]:
+        """Studies that have a label of this tag."""
+        return {study for study in self.list_images() if tag in self._datastore.objects[study].labels}
+
     def drop_labels(self, study: str, tags: Iterable[str]) -> None:
         """Remove labels of a study, files first."""
         with self._changing() as objects:
