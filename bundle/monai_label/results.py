@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -144,6 +144,8 @@ class Handed:
 class Labels(Protocol):
     """What is used of the datastore."""
 
+    def list_images(self) -> list[str]: ...
+
     def labelled(self, tag: str) -> Collection[str]: ...
 
     def get_labels_by_image_id(self, image_id: str) -> Mapping[str, str]: ...
@@ -170,9 +172,13 @@ class HandedNow:
         return self._read()[1]
 
     def in_words(self) -> str:
-        """For a tooltip."""
+        """For a tooltip: numbers of the labels that are there, and which studies have none."""
         handed, former = self._read()
-        return "" if handed is None else "\n".join(filter(None, [handed.in_words(), not_counted(former)]))
+        if handed is None:
+            return ""
+        datastore = self.datastore()
+        labelled = {*datastore.labelled(TAG)} - {*former}
+        return "\n".join(filter(None, [handed.in_words(), unlabelled(set(datastore.list_images()) - labelled)]))
 
     def _read(self) -> tuple[Handed | None, list[str]]:
         handed = Handed.read(self.file)
@@ -190,12 +196,13 @@ class HandedNow:
         return now
 
 
-def not_counted(former: Sequence[str]) -> str:
-    """A sentence on studies whose labels of the last round are gone; nothing where there are none."""
-    if not former:
+def unlabelled(studies: Collection[str]) -> str:
+    """A sentence on studies without a label of the last round; nothing where there are none."""
+    if not studies:
         return ""
-    more = f" and {len(former) - MOST_DOUBTS} more" if len(former) > MOST_DOUBTS else ""
-    return f"Replaced or removed since then, and not counted: {', '.join(former[:MOST_DOUBTS])}{more}."
+    more = f" and {len(studies) - MOST_DOUBTS} more" if len(studies) > MOST_DOUBTS else ""
+    names = ", ".join(sorted(studies)[:MOST_DOUBTS])
+    return f"Without a label of this round (new, replaced, or refused): {names}{more}. Train again."
 
 
 def _mean(values: Iterable[float]) -> float:

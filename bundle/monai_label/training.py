@@ -100,7 +100,8 @@ class OneShotTraining(TrainTask):
         Raises:
             MONAILabelException: what was submitted is not enough, or the pipeline ended with an error.
         """
-        logging.getLogger("monailabel").setLevel(logging.WARNING)  # it tells of every label what the user sees anyway
+        for name in ("monailabel", "__main__"):  # it tells of every label, and at the end, what the user sees anyway
+            logging.getLogger(name).setLevel(logging.WARNING)
         try:
             return self._train(request, datastore)
         except BundleError as error:
