@@ -16,6 +16,7 @@ from scripts.data.reading.volume import SUFFIXES, has_suffix
 from scripts.data.volume_io import is_dicom_series, is_nifti, scan_folder, source_files
 
 STAGE = "MONAI Label"
+NAMES = "series_names.json"
 NOTHING_MORE: Mapping[str, Any] = {}  # is known of a study than its files
 
 
@@ -29,7 +30,8 @@ class FolderSource:
     """
 
     def __init__(self, studies: Path, series: Path, nifti: bool = True) -> None:
-        self.watch, self.series = FolderWatch(studies, lambda file: nifti or not is_nifti(file)), series
+        self.watch = FolderWatch(studies, series.with_name(NAMES), lambda file: nifti or not is_nifti(file))
+        self.series = series
         self._listed: tuple[Mapping[str, Path], Mapping[str, Mapping[str, Any]]] = {}, {}
 
     @property

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Lock, Thread
 
 from scripts.common.errors import BundleError
+from scripts.common.files import read_json, write_json
 from scripts.data.volume_io import FolderScan, scan_folder
 
 FRESH_S = 2.0  # so long nobody looks again: viewers ask several times a second
@@ -26,14 +27,15 @@ class FolderWatch:
 
     Args:
         folder: of studies.
+        names: file that keeps what loose series are called.
         is_wanted: whether a source counts.
 
     Raises:
         BundleError: it cannot be searched.
     """
 
-    def __init__(self, folder: Path, is_wanted: Callable[[Path], bool] = lambda source: True) -> None:
-        self.folder, self.is_wanted = folder, is_wanted
+    def __init__(self, folder: Path, names: Path, is_wanted: Callable[[Path], bool] = lambda source: True) -> None:
+        self.folder, self.names, self.is_wanted = folder, names, is_wanted
         self._volumes: Mapping[str, Path] = {}
         self._scan = FolderScan({}, [])
         self._look: Thread | None = None
@@ -84,9 +86,34 @@ class FolderWatch:
 
     def _scan_again(self, before: FolderScan) -> None:
         with self._searching:
-            self._scan = scan_folder(self.folder, before)
-            wanted = {study: source for study, source in self._scan.volumes.items() if self.is_wanted(source)}
-            self._volumes = wanted
+            scan = scan_folder(self.folder, before)
+            kept = read_json(self.names) if self.names.exists() else {}
+            volumes, names = with_kept_names(scan, kept)
+            if names != kept:
+                write_json(self.names, names)
+            self._volumes = {study: source for study, source in volumes.items() if self.is_wanted(source)}
+            self._scan = scan
+
+
+def with_kept_names(scan: FolderScan, kept: Mapping[str, str]) -> tuple[dict[str, Path], dict[str, str]]:
+    """The volumes, loose series by the names that they were found by first, and these names.
+
+    A scan names a series by patient, date and number, and adds a mark where another has the same: by one that comes or
+    goes its name would change, and its labels would seem lost.
+
+    Args:
+        scan: of the folder.
+        kept: series, by UID and folder -> its name.
+    """
+    loose = [series for place in scan.places.values() for series in place.loose]
+    keys = {series.file: f"{series.uid} {series.file.parent}" for series in loose}
+    volumes: dict[str, Path] = {}
+    for study, source in scan.volumes.items():
+        name = kept.get(keys.get(source, ""), study)
+        is_free = name not in volumes and name not in scan.volumes
+        volumes[name if is_free else study] = source
+    found = {keys[source]: study for study, source in volumes.items() if source in keys}
+    return dict(sorted(volumes.items())), {**kept, **found}
 
 
 def _changed(scan: FolderScan) -> bool:

@@ -173,9 +173,27 @@ def test_conversions_that_an_earlier_version_noted_as_nothing_else_go_with_their
     assert a_datastore(tmp_path).list_images() == []
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_series_keeps_its_name_and_labels_when_another_of_that_name_comes_and_goes(tmp_path, restarted):
+    studies = tmp_path / "studies"
+    write_series(studies / "morning" / "ct")
+    datastore = a_datastore(tmp_path)
+    (first,) = datastore.list_images()
+    label(datastore, first, [SUBMITTED], NAMES)
+    write_series(studies / "evening" / "ct", 100)
+    datastore = a_datastore(tmp_path) if restarted else datastore
+    (second,) = set(datastore.list_images()) - {first}
+    assert second.startswith(f"{first}_") and datastore.is_submitted(first)
+    assert (lowest(datastore, first), lowest(datastore, second)) == (0, 100)
+    shutil.rmtree(studies / "morning")
+    assert datastore.list_images() == [second] and lowest(datastore, second) == 100
+    datastore = a_datastore(tmp_path) if restarted else datastore
+    assert datastore.list_images() == [second]
+
+
 def test_a_folder_is_not_searched_again_while_nothing_changes(tmp_path, monkeypatch):
     write_nrrd(tmp_path / "studies" / "one.nrrd")
-    looked, searches = FolderWatch(tmp_path / "studies"), []
+    looked, searches = FolderWatch(tmp_path / "studies", tmp_path / "names.json"), []
     scan = watch.scan_folder
     monkeypatch.setattr(watch, "scan_folder", lambda *given: searches.append(given) or scan(*given))
     for _ in range(3):
@@ -195,7 +213,7 @@ def test_a_folder_is_not_searched_again_while_nothing_changes(tmp_path, monkeypa
 
 def test_a_request_waits_for_no_long_search_and_no_two_run_at_once(tmp_path, monkeypatch):
     write_nrrd(tmp_path / "studies" / "one.nrrd")
-    looked, go_on, running = FolderWatch(tmp_path / "studies"), Event(), []
+    looked, go_on, running = FolderWatch(tmp_path / "studies", tmp_path / "names.json"), Event(), []
     scan = watch.scan_folder
 
     def slow(*given):
@@ -221,7 +239,7 @@ def test_a_request_waits_for_no_long_search_and_no_two_run_at_once(tmp_path, mon
 def test_a_folder_that_cannot_be_searched_leaves_what_was_found_and_is_told_once(tmp_path, capsys):
     studies = tmp_path / "studies"
     write_nrrd(studies / "one.nrrd")
-    looked = FolderWatch(studies)
+    looked = FolderWatch(studies, tmp_path / "names.json")
     write_nifti(studies / "one.nii.gz")
     for _ in range(2):
         assert set(looked.volumes()) == {"one"}
@@ -232,7 +250,7 @@ def test_a_folder_that_cannot_be_searched_leaves_what_was_found_and_is_told_once
     studies.rename(tmp_path / "elsewhere")
     assert set(looked.volumes()) == {"one", "two"} and "missing" in capsys.readouterr().out
     with pytest.raises(BundleError):
-        FolderWatch(studies)
+        FolderWatch(studies, tmp_path / "names.json")
 
 
 def test_nothing_is_forgotten_while_the_folder_is_gone(tmp_path):
