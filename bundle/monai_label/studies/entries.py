@@ -91,7 +91,9 @@ def is_converted(image: DataModel) -> bool:
 
 
 def _stays(entry: ImageLabelModel, image: DataModel | None) -> bool:
-    return image is not None and is_converted(entry.image) == is_converted(image)
+    if image is None or entry.image.ext != image.ext:
+        return False
+    return is_converted(entry.image) == is_converted(image)
 
 
 def _put_away(entry: ImageLabelModel) -> ImageLabelModel:

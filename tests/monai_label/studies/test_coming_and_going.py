@@ -112,6 +112,7 @@ def test_labels_of_rounds_come_back_with_a_converted_study_if_it_is_the_same(tmp
     write_nrrd(tmp_path / "studies" / "two.nrrd", 100)
     assert datastore.list_images() == ["one", "two"]
     assert tags(datastore, "one") == {TAG, SHOWN} and tags(datastore, "two") == set()
+    assert datastore.labelled(TAG) == {"one"}
     assert "one" not in capsys.readouterr().out
 
 
@@ -151,6 +152,16 @@ def test_a_folder_is_served_as_it_was_when_other_formats_come_or_go(tmp_path, fi
     assert datastore.list_images() == ["two"]
     label(datastore, "two", [SUBMITTED], NAMES)
     assert (studies / "labels" / SUBMITTED / "two.nii.gz").exists() is is_in_place
+
+
+def test_a_study_whose_file_has_another_suffix_now_is_served(tmp_path):
+    write_nifti(tmp_path / "studies" / "one.nii")
+    datastore = in_place(tmp_path)
+    label(datastore, "one", [SUBMITTED], NAMES)
+    (tmp_path / "studies" / "one.nii").unlink()
+    write_nifti(tmp_path / "studies" / "one.nii.gz", 9)
+    assert datastore.list_images() == ["one"] and lowest(datastore, "one") == 9
+    assert tags(datastore, "one") == {SUBMITTED} and not datastore.is_submitted("one")
 
 
 def test_what_clients_uploaded_stays_beside_a_source_that_does_not_know_it(tmp_path):
