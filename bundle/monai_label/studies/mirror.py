@@ -195,7 +195,7 @@ class MirroredDatastore(ReloadingDatastore):
         ]
         if unmarked:
             with self._changing() as objects:
-                for study in unmarked:
+                for study in objects.keys() & {*unmarked}:
                     objects[study].image.info[CONVERTED] = True
 
     def _finds_images(self) -> bool:

@@ -91,12 +91,13 @@ class ReloadingDatastore(LocalDatastore):
 
     def labelled(self, tag: str) -> set[str]:
         """Studies that have a label of this tag."""
-        return {study for study in self.list_images() if tag in self._datastore.objects[study].labels}
+        self.list_images()
+        return {study for study, entry in self._datastore.objects.items() if tag in entry.labels}
 
     def drop_labels(self, study: str, tags: Iterable[str]) -> None:
         """Remove labels of a study, files first."""
         with self._changing() as objects:
-            labels = objects[study].labels
+            labels = objects[study].labels if study in objects else {}
             for label, tag in [(labels.pop(tag, None), tag) for tag in tags]:
                 if label is not None:
                     remove_file(self._label_file(study, tag, label))
