@@ -19,8 +19,7 @@ from bundle.monai_label.masks.task import SupportMaskTask
 from bundle.monai_label.names import DICOMWEB, LOOKS, OUTSIDE, SHIPPED, SUPPORT_MASK, TAG, TRAINED, current_name
 from bundle.monai_label.strategy import NAME, LeastTrusted
 from bundle.monai_label.studies.dicomweb import DicomwebDatastore
-from bundle.monai_label.studies.folder import FolderSource, all_nifti
-from bundle.monai_label.studies.mirror import MirroredDatastore
+from bundle.monai_label.studies.folder import folder_datastore
 from bundle.monai_label.studies.pacs import Pacs
 from bundle.monai_label.studies.reloading import ReloadingDatastore
 from bundle.monai_label.trained_network import TrainedNetwork
@@ -38,7 +37,7 @@ class OneShotApp(MONAILabelApp):
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
         self.work = Path(app_dir).absolute() / "work"
-        self.training = OneShotTraining(self.work, conf)
+        self.training = OneShotTraining(self.work, conf, self.datastore)
         self.masks = SupportMaskTask(self.work / LOOKS, conf)
         super().__init__(
             app_dir=app_dir,
@@ -49,19 +48,19 @@ class OneShotApp(MONAILabelApp):
         )
 
     def init_datastore(self) -> ReloadingDatastore:
-        """A folder of NIfTI as it is; other formats and a DICOMweb server by a mirror in the app's folder."""
-        mirror = self.work / "studies" / sha256(self.studies.encode()).hexdigest()[:12]
+        """A folder, or a DICOMweb server by a mirror in the app's folder."""
+        mirror, in_use = (
+            self.work / "studies" / sha256(self.studies.encode()).hexdigest()[:12],
+            self.training.is_at_work,
+        )
         if self.studies.startswith(DICOMWEB):
-            return DicomwebDatastore(mirror, Pacs(self.studies, mirror / "series"), self.training.is_at_work)
-        if all_nifti(Path(self.studies)):
-            return ReloadingDatastore(self.studies, extensions=("*.nii.gz", "*.nii"), auto_reload=True)
-        source = FolderSource(Path(self.studies), mirror / "series")
-        return MirroredDatastore(mirror, source, self.training.is_at_work)
+            return DicomwebDatastore(mirror, Pacs(self.studies, mirror / "series"), in_use)
+        return folder_datastore(Path(self.studies), mirror, in_use)
 
     def init_infers(self) -> dict[str, InferTask]:
         """What was trained here, what grows from strokes, and, if asked for, the network that comes with the bundle."""
-        handed = self.training.folder / "handed.json"
-        infers = {TRAINED: TrainedNetwork(self.work / "model" / TRAINED, self.conf, handed), SUPPORT_MASK: self.masks}
+        network = TrainedNetwork(self.work / "model" / TRAINED, self.conf, self.training.handed)
+        infers = {TRAINED: network, SUPPORT_MASK: self.masks}
         if self.conf.get("shipped", "false") == "true":
             infers[SHIPPED] = BundleInferTask(str(BUNDLE_ROOT), self.conf, type=InferType.SEGMENTATION)
         return infers

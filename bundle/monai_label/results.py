@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Protocol
 
+from bundle.monai_label.names import TAG
 from scripts.common.files import read_json, write_json
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import load_cohort
@@ -92,6 +93,19 @@ class Handed:
         """Mean predicted Dice of all studies and classes; 0 where nothing is predicted."""
         return _mean(dice for of_study in self.predicted_dice.values() for dice in of_study.values())
 
+    def of(self, studies: Collection[str]) -> Handed:
+        """Of these studies alone."""
+        return Handed(
+            self.classes,
+            {study: dice for study, dice in self.predicted_dice.items() if study in studies},
+            {study: doubts for study, doubts in self.doubted.items() if study in studies},
+            self.final,
+        )
+
+    def named(self) -> list[str]:
+        """The doubted studies that a tooltip names, the worst first."""
+        return self._all_doubted()[:MOST_DOUBTS]
+
     def in_words(self) -> str:
         """For a tooltip."""
         if not self.predicted_dice:
@@ -107,11 +121,14 @@ class Handed:
         ]
         if self.final:
             lines.append("Report: /report/ at this server's address.")
-        worst = sorted((study for study in self.doubted if self.doubted[study]), key=self._worst)
-        lines += [f"{study}: {self._doubts(study)}." for study in worst[:MOST_DOUBTS]]
-        if len(worst) > MOST_DOUBTS:
-            lines.append(f"{len(worst) - MOST_DOUBTS} more studies are doubted: Next Sample shows the worst first.")
+        lines += [f"{study}: {self._doubts(study)}." for study in self.named()]
+        more = len(self._all_doubted()) - MOST_DOUBTS
+        if more > 0:
+            lines.append(f"{more} more studies are doubted: Next Sample shows the worst first.")
         return "\n".join(lines)
+
+    def _all_doubted(self) -> list[str]:
+        return sorted((study for study in self.doubted if self.doubted[study]), key=self._worst)
 
     def _worst(self, study: str) -> float:
         return min(self.predicted_dice.get(study, {}).values(), default=1.0)
@@ -122,6 +139,70 @@ class Handed:
             f"{name} {dice[name]:.2f} ({', '.join(reasons)})" if name in dice else name
             for name, reasons in self.doubted[study].items()
         )
+
+
+class Labels(Protocol):
+    """What is used of the datastore."""
+
+    def list_images(self) -> list[str]: ...
+
+    def labelled(self, tag: str) -> Collection[str]: ...
+
+    def get_labels_by_image_id(self, image_id: str) -> Mapping[str, str]: ...
+
+
+@dataclass(frozen=True)
+class HandedNow:
+    """What the studies have, without those that are gone, or whose label went because their image is another now.
+
+    Attributes:
+        file: that of `Handed`.
+        datastore: the server's, which may not be there yet.
+    """
+
+    file: Path
+    datastore: Callable[[], Labels]
+
+    def read(self) -> Handed | None:
+        """None before the first round."""
+        return self._read()[0]
+
+    def former(self) -> list[str]:
+        """The studies that are left out."""
+        return self._read()[1]
+
+    def in_words(self) -> str:
+        """For a tooltip: numbers of the labels that are there, and which studies have none."""
+        handed, former = self._read()
+        if handed is None:
+            return ""
+        datastore = self.datastore()
+        labelled = {*datastore.labelled(TAG)} - {*former}
+        return "\n".join(filter(None, [handed.in_words(), unlabelled(set(datastore.list_images()) - labelled)]))
+
+    def _read(self) -> tuple[Handed | None, list[str]]:
+        handed = Handed.read(self.file)
+        if handed is None:
+            return None, []
+        now = self._without_former(handed)
+        return now, sorted({*handed.predicted_dice} - {*now.predicted_dice})
+
+    def _without_former(self, handed: Handed) -> Handed:
+        """Those that would be named are looked at closely; to look at a thousand takes seconds."""
+        datastore = self.datastore()
+        now = handed.of(datastore.labelled(TAG))
+        while former := {study for study in now.named() if TAG not in datastore.get_labels_by_image_id(study)}:
+            now = now.of({*now.predicted_dice} - former)
+        return now
+
+
+def unlabelled(studies: Collection[str]) -> str:
+    """A sentence on studies without a label of the last round; nothing where there are none."""
+    if not studies:
+        return ""
+    more = f" and {len(studies) - MOST_DOUBTS} more" if len(studies) > MOST_DOUBTS else ""
+    names = ", ".join(sorted(studies)[:MOST_DOUBTS])
+    return f"Without a label of this round (new, replaced, or refused): {names}{more}. Train again."
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -12,7 +12,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.tasks.infer.bundle import BundleInferTask
 
 from bundle.monai_label.answers import answer_file, present_names
-from bundle.monai_label.results import Handed
+from bundle.monai_label.results import Handed, HandedNow
 from scripts.common.files import open_nifti, read_json
 from scripts.data.volume_io import read_labels
 
@@ -28,24 +28,24 @@ class TrainedNetwork(InferTask):
     Args:
         folder: the bundle that training leaves.
         conf: the app's settings.
-        handed: file that says what the studies have (`Handed`).
+        handed: what the studies have.
     """
 
-    def __init__(self, folder: Path, conf: dict[str, str], handed: Path) -> None:
+    def __init__(self, folder: Path, conf: dict[str, str], handed: HandedNow) -> None:
         super().__init__(InferType.SEGMENTATION, [], 3, DESCRIPTION)
         self.folder, self.conf, self.handed = folder, conf, handed
         self._loaded: tuple[int, BundleInferTask] | None = None
 
     def is_valid(self) -> bool:
         """Whether there are labels, or a network."""
-        return self.handed.exists() or self._task() is not None
+        return self.handed.file.exists() or self._task() is not None
 
     def info(self) -> dict[str, Any]:
         """Of the last training; the description is what 3D Slicer shows as a tooltip."""
-        handed, task = Handed.read(self.handed), self._task()
+        handed, task = Handed.read(self.handed.file), self._task()
         about = dict(super().info() if task is None else task.info())
         if handed is not None:
-            about |= {"labels": dict(handed.classes), "description": handed.in_words()}
+            about |= {"labels": dict(handed.classes), "description": self.handed.in_words()}
         return about
 
     def __call__(self, request: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
@@ -56,9 +56,9 @@ class TrainedNetwork(InferTask):
         """
         if request.get("stored"):
             return self._stored(request)
-        task, handed = self._task(), Handed.read(self.handed)
+        task, handed = self._task(), Handed.read(self.handed.file)
         if task is None:
-            started = "its labels are there, its network is not yet: wait for the end of the training"
+            started = "a training has no network yet, and labels of the studies that it began with: wait for its end"
             raise HTTPException(400, "there is no trained network yet: press Train" if handed is None else started)
         file, params = task(request)
         if file is None or handed is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from bundle.monai_label.answers import present_names
 from bundle.monai_label.commands import command_line, is_small, run_command
 from bundle.monai_label.names import DRAWN_ON, OURS, SHOWN, TAG, TRAINED
 from bundle.monai_label.progress import is_done, left_over, read_progress, train_stats
-from bundle.monai_label.results import Handed, RoundLabels
+from bundle.monai_label.results import Handed, HandedNow, Labels, RoundLabels
 from bundle.monai_label.studies.reloading import ReloadingDatastore
 from bundle.monai_label.submissions import Task, classes_option, read_task
 from bundle.packaging.assembly import assemble
@@ -42,13 +42,14 @@ class OneShotTraining(TrainTask):
     Args:
         folder: for all that the rounds leave.
         conf: the app's settings.
+        datastore: the server's, once it is there.
     """
 
-    def __init__(self, folder: Path, conf: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, conf: Mapping[str, str], datastore: Callable[[], Labels]) -> None:
         super().__init__("One-shot training from the strokes of one study")
         self.folder, self.conf = folder, conf
         self.work = WorkFolder(folder / "run")
-        self._handed = folder / "handed.json"
+        self.handed = HandedNow(folder / "handed.json", datastore)
         self._begun = folder / "begun.json"  # while the studies lack what a training makes
 
     def info(self) -> dict[str, Any]:
@@ -62,13 +63,9 @@ class OneShotTraining(TrainTask):
 
     def stats(self) -> dict[str, Any]:
         """See `train_stats`."""
-        handed = self.handed()
+        handed = self.handed.read()
         mean_dice = None if handed is None else handed.mean_dice()
         return train_stats(read_progress(self.work.progress), mean_dice, is_training())
-
-    def handed(self) -> Handed | None:
-        """What the studies have now."""
-        return Handed.read(self._handed)
 
     def is_at_work(self) -> bool:
         """Whether a training runs, of this server or one that outlived its own."""
@@ -103,7 +100,8 @@ class OneShotTraining(TrainTask):
         Raises:
             MONAILabelException: what was submitted is not enough, or the pipeline ended with an error.
         """
-        logging.getLogger("monailabel").setLevel(logging.WARNING)  # it tells of every label what the user sees anyway
+        for name in ("monailabel", "__main__"):  # it tells of every label, and at the end, what the user sees anyway
+            logging.getLogger(name).setLevel(logging.WARNING)
         try:
             return self._train(request, datastore)
         except BundleError as error:
@@ -191,7 +189,7 @@ class OneShotTraining(TrainTask):
             if case not in by_user:
                 quality[case], doubted[case] = info["predicted_dice"], info["doubted"]
         handed = Handed(classes, quality, doubted, made.final)
-        handed.write(self._handed)
+        handed.write(self.handed.file)
         print(handed.in_words(), flush=True)
         return handed
 

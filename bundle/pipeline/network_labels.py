@@ -67,7 +67,7 @@ class NetworkLabels:
             )
         stale = [case for case in todo if self.labels.label(case).exists()]
         if stale:
-            words = "%d label maps in %s are damaged, or of another network or image, and are made again"
+            words = "%d label maps in %s are of another network or image, or damaged, and are made again"
             logger.warning(words, len(stale), self.labels.path)
         for case in stale:
             set_aside_changed(self.labels.record(case))

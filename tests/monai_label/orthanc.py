@@ -47,6 +47,12 @@ class Orthanc:
         for file in sorted(folder.iterdir()):
             requests.post(f"{self.root}/instances", data=file.read_bytes(), timeout=60).raise_for_status()
 
+    def remove(self, uid):
+        """A series."""
+        for series in requests.get(f"{self.root}/series?expand", timeout=60).json():
+            if series["MainDicomTags"]["SeriesInstanceUID"] == uid:
+                requests.delete(f"{self.root}/series/{series['ID']}", timeout=60).raise_for_status()
+
     def segmentations(self, folder):
         """Series that is referred to -> files of its SEG objects, as they were stored."""
         found = {}

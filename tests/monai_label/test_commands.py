@@ -3,8 +3,8 @@
 import pytest
 
 from bundle.monai_label.commands import command_line
-from bundle.monai_label.names import SUPPORT_MASK, TRAINED, current_name
-from bundle.monai_label.results import Handed, RoundLabels
+from bundle.monai_label.names import SUPPORT_MASK, TAG, TRAINED, current_name
+from bundle.monai_label.results import Handed, HandedNow, RoundLabels, unlabelled
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json
 from scripts.common.work_folder import WorkFolder
@@ -101,6 +101,50 @@ def test_a_tooltip_names_a_few_studies_the_worst_first():
     lines = Handed({"spleen": 1}, dice, doubted, True).in_words().splitlines()
     assert [line.split(":")[0] for line in lines[2:7]] == ["case_6", "case_5", "case_4", "case_3", "case_2"]
     assert lines[7] == "2 more studies are doubted: Next Sample shows the worst first."
+
+
+class Labelled:
+    """`listed` have labels as far as the list says; of `replaced` it is noticed when they are looked at."""
+
+    def __init__(self, listed, replaced=(), others=()):
+        self.listed, self.replaced, self.others, self.looked_at = set(listed), set(replaced), others, []
+
+    def labelled(self, tag):
+        return self.listed if tag == TAG else set()
+
+    def list_images(self):
+        return [*self.listed, *self.others]
+
+    def get_labels_by_image_id(self, study):
+        self.looked_at.append(study)
+        return {} if study in self.replaced else {TAG: study}
+
+
+def test_numbers_of_a_study_that_was_replaced_or_removed_are_not_told(tmp_path):
+    file = tmp_path / "handed.json"
+    assert HandedNow(file, lambda: Labelled("ab")).read() is None
+    handed().write(file)
+    assert HandedNow(file, lambda: Labelled("ab")).in_words() == handed().in_words()
+    gone, replaced = Labelled("a"), Labelled("ab", replaced="b", others=["c"])
+    told = "Labels of this server's studies. Mean predicted Dice 0.85: spleen 0.90, liver 0.80.\n"
+    told += "Report: /report/ at this server's address."
+    without = "\nWithout a label of this round (new, replaced, or refused): b, c. Train again."
+    for datastore, sentence in ((gone, ""), (replaced, without)):
+        now = HandedNow(file, lambda datastore=datastore: datastore)
+        assert now.read().mean_dice() == pytest.approx(0.85) and now.former() == ["b"]
+        assert now.in_words() == told + sentence
+
+
+def test_of_many_studies_those_that_a_tooltip_names_are_looked_at(tmp_path):
+    dice = {f"case_{n}": {"spleen": 0.9 - n / 100} for n in range(20)}
+    Handed({"spleen": 1}, dice, {case: {"spleen": ["small"]} for case in dice}, True).write(tmp_path / "handed.json")
+    datastore = Labelled(dice, replaced=["case_19", "case_14"])
+    assert HandedNow(tmp_path / "handed.json", lambda: datastore).former() == ["case_14", "case_19"]
+    assert set(datastore.looked_at) == {f"case_{n}" for n in range(13, 20)}
+
+
+def test_a_sentence_on_studies_without_a_label_stays_short():
+    assert unlabelled([]) == "" and ": a, b, c, d, e and 2 more." in unlabelled("gfedcba")
 
 
 def test_what_the_studies_have_is_kept_in_a_file(tmp_path):

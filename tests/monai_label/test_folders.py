@@ -65,9 +65,19 @@ def test_every_format_is_served_as_nifti_on_its_own_grid(studies, tmp_path):
         assert answer.status_code == 200, answer.text
         (tmp_path / "grown.nii.gz").write_bytes(answer.content)
         assert set(np.unique(read_labels(tmp_path / "grown.nii.gz").array)) == {0, 4}
+        (studies / "fifth.nrrd").write_bytes((studies / "first.nrrd").read_bytes())
+        server.wait_for(lambda: total(server) == 5)
+        assert server.get("/datastore/image?image=fifth").status_code == 200, "without a restart"
+        (studies / "fifth.nrrd").unlink()
+        server.wait_for(lambda: total(server) == 4)
+        assert server.get("/datastore/image?image=fifth").status_code == 404
     finally:
         server.kill()
     assert sorted(str(file) for file in studies.rglob("*")) == before, "nothing is written among the studies"
+
+
+def total(server):
+    return server.get("/info/").json()["datastore"]["total"]
 
 
 def test_a_folder_with_series_together_gives_each_a_folder_of_its_own(studies, tmp_path):

@@ -182,6 +182,7 @@ FILES = {
     "label's params no JSON": ("PUT", LABEL, upload("label", data={"params": "{"})),
     "label's params a list": ("PUT", LABEL, upload("label", data={"params": "[]"})),
     "label's params deep": ("PUT", LABEL, upload("label", data={"params": "[" * 100_000})),
+    "label's model": ("PUT", LABEL, upload("label", data=params(model="../x")["data"])),
     "label's params spoof": ("PUT", LABEL, upload("label", data=params(predicted_dice={"a": "b"})["data"])),
     "another field": ("PUT", LABEL, upload("label", data={"user": "x"})),
     "another file": ("PUT", LABEL, {"files": {"label": ("a.nii.gz", GOOD), "x": ("b", b"b")}}),

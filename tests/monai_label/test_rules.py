@@ -57,6 +57,8 @@ def test_what_viewers_send_is_taken():
         {"name": name, "idx": value} for value, name in enumerate(("left kidney", "lung (upper)", "Rückenmark"))
     ]
     judge({"label_info": segments, "client_id": None}, LABEL)
+    for model in ("", "oneshot_segmentation"):  # before the first training none is selected
+        judge({"label_info": segments, "model": model, "client_id": "me"}, LABEL)
     slicer = {
         "device": "NVIDIA X:0",
         "model_filename": "model.pt",

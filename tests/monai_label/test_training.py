@@ -46,8 +46,8 @@ def studies(tmp_path):
 
 
 @pytest.fixture
-def training(tmp_path):
-    return OneShotTraining(tmp_path / "app", {})
+def training(tmp_path, studies):
+    return OneShotTraining(tmp_path / "app", {}, lambda: studies)
 
 
 def contents(folder):

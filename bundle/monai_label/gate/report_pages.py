@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from html import escape
+
 from fastapi import HTTPException
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, HTMLResponse, Response
 from monailabel.interfaces.utils.app import app_instance
 
 INDEX = "index.html"
+HEADER_ENDS = "</header>"
 # Pages of other origins may run any script of ours that they can name, and a case's file is a script that tells it all.
 HEADERS = {"Cross-Origin-Resource-Policy": "same-origin", "X-Content-Type-Options": "nosniff"}
 
 
-def page(path: str) -> FileResponse:
-    """A file of the report's folder.
+def page(path: str) -> Response:
+    """A file of the report's folder; the first page says of which studies it tells a former image.
 
     Raises:
         HTTPException: 404, there is none of this name, or no report yet.
     """
-    folder = app_instance().training.work.report.resolve()
+    training = app_instance().training
+    folder = training.work.report.resolve()
     file = (folder / (path or INDEX)).resolve()
     if not file.is_relative_to(folder) or not file.is_file():
         raise HTTPException(404, "there is no such page: a report is there after the first training")
-    return FileResponse(file, headers=HEADERS)
+    former = training.handed.former() if file.name == INDEX else []
+    if not former:
+        return FileResponse(file, headers=HEADERS)
+    return HTMLResponse(with_note(file.read_text(encoding="utf-8"), former), headers=HEADERS)
+
+
+def with_note(page: str, former: Sequence[str]) -> str:
+    """A report's page with a sentence at its top.
+
+    Args:
+        page: its HTML.
+        former: studies that were replaced or removed since.
+    """
+    names = escape(", ".join(former))
+    note = f"Replaced or removed since this report was made: {names}. What it tells of them is of the image before."
+    return page.replace(HEADER_ENDS, f'<p class="warning">{note}</p>\n{HEADER_ENDS}', 1)

@@ -156,7 +156,8 @@ def _is_box(value: Any) -> bool:
 
 
 TRAINING = {"small": FLAG, "device": DEVICE, "modality": _one_of("", *MODALITIES), "set": _settings, **CLIENT}
-LABEL = {"label_info": _segments, **CLIENT}
+MODEL = _text(r"[A-Za-z0-9_-]{0,64}", "a model's name, or nothing")  # newer versions of 3D Slicer's module send it
+LABEL = {"label_info": _segments, "model": MODEL, **CLIENT}
 
 
 def inference_rules(devices: Sequence[str]) -> dict[str, Check]:

@@ -19,6 +19,7 @@ from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.others.generic import device_list
 from starlette.exceptions import HTTPException
 
+from bundle.console import quieten_libraries
 from bundle.monai_label.gate import proxy, report_pages, trainings
 from bundle.monai_label.gate.needs import (
     a_format,
@@ -151,6 +152,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     instance = app_instance()
     instance.server_mode(True)
     logging.getLogger("timeloop").addFilter(lambda record: record.levelno >= logging.WARNING)  # it sets its own level
+    quieten_libraries()
     instance.on_init_complete()
     instance.masks.worker.start()
     print(ready_line(instance, settings.MONAI_LABEL_SERVER_PORT), flush=True)

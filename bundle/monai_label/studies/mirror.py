@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import RLock
 from typing import Any, Protocol
 
 import numpy as np
-from monailabel.datastore.local import DataModel, ImageLabelModel
 
 from bundle.monai_label.drawn_on import hash_of_image
 from bundle.monai_label.names import OBJECT, OURS
-from bundle.monai_label.studies.reloading import ReloadingDatastore
+from bundle.monai_label.studies.entries import CONVERTED, image_entry
+from bundle.monai_label.studies.reloading import SUFFIXES, ReloadingDatastore
 from scripts.common.errors import BundleError
 from scripts.common.files import keep_json, read_json, remove_file, write_nifti
 from scripts.data.volume_io import read_volume
@@ -43,28 +42,25 @@ class Source(Protocol):
 
 
 class MirroredDatastore(ReloadingDatastore):
-    """A folder of NIfTI conversions and labels.
+    """NIfTI conversions of a source's studies, and labels; beside them what clients uploaded.
 
     Args:
-        folder: keeps them.
+        folder: keeps the conversions, and the labels.
         source: where the studies come from.
         in_use: whether a training reads them, so that each must stay what it is.
+        nifti: a folder of other studies, NIfTI, that are served as they are; all labels lie there then.
     """
 
-    def __init__(self, folder: Path, source: Source, in_use: Callable[[], bool] = lambda: False) -> None:
-        self.source, self.folder, self.in_use = source, folder, in_use
+    def __init__(
+        self,
+        folder: Path,
+        source: Source,
+        in_use: Callable[[], bool] = lambda: False,
+        nifti: Path | None = None,
+    ) -> None:
+        self.source, self.folder, self.in_use, self.nifti = source, folder, in_use, nifti
         self._converting, self._told = RLock(), set[str]()
-        super().__init__(str(folder), extensions=(f"*{SUFFIX}",), auto_reload=False)
-
-    def list_images(self) -> list[str]:
-        """Those of the source, and what clients uploaded."""
-        self._reconcile_datastore()
-        return list(super().list_images())
-
-    def status(self) -> dict[str, Any]:
-        """As MONAI Label's, of the studies that there are now."""
-        self._reconcile_datastore()
-        return super().status()
+        super().__init__(nifti or folder, (SUFFIX,) if nifti is None else SUFFIXES)
 
     def get_image_uri(self, image_id: str) -> str:
         """The NIfTI file; made if need be.
@@ -72,14 +68,21 @@ class MirroredDatastore(ReloadingDatastore):
         Raises:
             BundleError: the study cannot be fetched or read.
         """
+        if image_id not in self.source.studies():
+            return str(super().get_image_uri(image_id))
         file = self._file(image_id)
         with self._converting:
             self.renew(image_id)
-            if not file.exists() and image_id in self.source.studies():
+            if not file.exists():
                 stamp = self.source.stamp(image_id)  # before it is read: what changes meanwhile is noticed later
                 self._convert(image_id, file)
                 self._note(image_id, stamp)
-        return str(super().get_image_uri(image_id))
+        return str(file.resolve())
+
+    def get_image_info(self, image_id: str) -> dict[str, Any]:
+        """As MONAI Label's, on what is on disk now."""
+        info = super().get_image_info(image_id)
+        return {**info, "path": str(self._file(image_id).resolve())} if info.get(CONVERTED) else info
 
     def run_input(self, study: str) -> Path:
         """A DICOM series as it is, so that its results can be written as DICOM; else the NIfTI file."""
@@ -97,9 +100,8 @@ class MirroredDatastore(ReloadingDatastore):
 
     def renew(self, study: str) -> None:
         """Notice that a study is another now: it has grown, or its files were replaced."""
-        with self._converting:
-            self._fetch_grown(study)
-            self._convert_replaced(study)
+        self._fetch_grown(study)
+        self._convert_replaced(study)
 
     def _file(self, study: str) -> Path:
         return self.folder / f"{study}{SUFFIX}"
@@ -123,11 +125,11 @@ class MirroredDatastore(ReloadingDatastore):
         Raises:
             BundleError: they cannot be read.
         """
-        stamp, file, noted = self.source.stamp(study), self._file(study), self._stamp_file(study)
-        before = read_json(noted) if noted.exists() else None
-        if stamp in ("", before) or (before is None and not file.exists()) or self.in_use():
-            return
         with self._converting:
+            stamp, file, noted = self.source.stamp(study), self._file(study), self._stamp_file(study)
+            before = read_json(noted) if noted.exists() else None
+            if stamp in ("", before) or (before is None and not file.exists()) or self.in_use():
+                return
             self.source.forget(study)
             if file.exists():
                 fresh, is_same = noted.with_name(file.name), False
@@ -177,31 +179,28 @@ class MirroredDatastore(ReloadingDatastore):
         print(f"{study}: there is more of it now, so it is fetched again, without labels", flush=True)
 
     def _reconcile_datastore(self) -> None:
-        """As MONAI Label's, but a study is there before its file is."""
-        known = self.source.studies()  # may take long: what others save meanwhile is read after it
+        """A study of the source is there before its file is."""
+        known = self.source.studies()  # may take long
+        if self.nifti is None:
+            self._mark_conversions(known)
+        self._look({study: image_entry(study, SUFFIX, {**about, CONVERTED: True}) for study, about in known.items()})
+
+    def _mark_conversions(self, known: Collection[str]) -> None:
+        """Where an earlier version did not: in the conversions' own folder no study of the source is anything else."""
         self._init_from_datastore_file()
-        objects = self._datastore.objects
-        new = {study: about for study, about in known.items() if study not in objects}
-        for study, about in new.items():
-            info = {"ts": int(time.time()), "name": self._file(study).name, **about}
-            objects[study] = ImageLabelModel(image=DataModel(info=info, ext=SUFFIX))
-        gone = [
+        unmarked = [
             study
-            for study, entry in objects.items()
-            if study not in known and not (self.folder / f"{study}{entry.image.ext}").exists()
+            for study, entry in self._datastore.objects.items()
+            if study in known and CONVERTED not in entry.image.info
         ]
-        for study in gone:
-            del objects[study]
-        lost = [
-            (study, tag)
-            for study, entry in objects.items()
-            for tag, label in entry.labels.items()
-            if not (Path(self._datastore.label_path(tag)) / f"{study}{label.ext}").exists()
-        ]
-        for study, tag in lost:
-            del objects[study].labels[tag]
-        if new or gone or lost:
-            self._update_datastore_file()
+        if unmarked:
+            with self._changing() as objects:
+                for study in objects.keys() & {*unmarked}:
+                    objects[study].image.info[CONVERTED] = True
+
+    def _finds_images(self) -> bool:
+        """Not among the conversions."""
+        return self.nifti is not None
 
 
 def _smallest(array: np.ndarray) -> np.ndarray:

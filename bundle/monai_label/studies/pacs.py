@@ -29,6 +29,7 @@ SHOWN = ("PatientID", "StudyDate", "StudyInstanceUID", "SeriesInstanceUID", "Ser
 FRESH_S = 5.0  # so long an answer to a search is used again: viewers ask several times a second
 PIECE_BYTES = 1 << 24  # of objects on their way
 TIMEOUT_S = (10.0, 300.0)  # to connect, between two pieces of an answer
+ATTEMPTS, WAIT_MS = 3, 250  # of the client, after 0.5 and 1 s: its own are five in 30 s, and a viewer stands still
 
 Answer = TypeVar("Answer")
 
@@ -67,7 +68,9 @@ class Pacs:
         self.url, self.folder = url, folder
         self._session = one_server_session()
         self._client = DICOMwebClient(url=url, session=self._session, chunk_size=PIECE_BYTES)
+        self._client.set_http_retry_params(max_attempts=ATTEMPTS, wait_exponential_multiplier=WAIT_MS)
         self._found: tuple[float, dict[str, dict[str, Any]]] | None = None
+        self._failed: tuple[float, BundleError] | None = None
         self._images: dict[str, int] = {}  # series -> how many the server says it has, where it says so
 
     def studies(self) -> Mapping[str, Mapping[str, Any]]:
@@ -76,17 +79,24 @@ class Pacs:
         Raises:
             BundleError: the server does not answer.
         """
-        if self._found is None or time.monotonic() - self._found[0] > FRESH_S:
+        if self._found is not None and time.monotonic() - self._found[0] <= FRESH_S:
+            return self._found[1]
+        if self._failed is not None and time.monotonic() - self._failed[0] <= FRESH_S:
+            raise self._failed[1]
+        try:
             found = [about for modality in MODALITIES for about in self._series(modality)]
-            counts = {about["SeriesInstanceUID"]: about.pop("images") for about in found}
-            volumes = {about["SeriesInstanceUID"]: about for about in found}
-            volumes = {
-                series: about
-                for series, about in volumes.items()
-                if re.fullmatch(UID, series) and _may_be_volume(counts[series])
-            }
-            self._found = time.monotonic(), dict(sorted(volumes.items()))
-            self._images = {series: int(count) for series, count in counts.items() if count is not None}
+        except BundleError as error:  # a request asks several times
+            self._failed = time.monotonic(), error
+            raise
+        counts = {about["SeriesInstanceUID"]: about.pop("images") for about in found}
+        volumes = {about["SeriesInstanceUID"]: about for about in found}
+        volumes = {
+            series: about
+            for series, about in volumes.items()
+            if re.fullmatch(UID, series) and _may_be_volume(counts[series])
+        }
+        self._found, self._failed = (time.monotonic(), dict(sorted(volumes.items()))), None
+        self._images = {series: int(count) for series, count in counts.items() if count is not None}
         return self._found[1]
 
     def volume(self, study: str) -> Path:

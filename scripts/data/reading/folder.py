@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -28,16 +28,46 @@ PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
 
 
 @dataclass(frozen=True)
+class LooseSeries:
+    """A DICOM series that no folder names: patient, date and number, its UID, and its first file."""
+
+    name: str
+    uid: str
+    file: Path
+
+
+@dataclass(frozen=True)
+class Place:
+    """What lies directly in a folder.
+
+    Attributes:
+        changed_ns: when something was put into it or taken out last, from before it was read.
+        volumes: name -> source.
+        loose: series without a name of their own.
+        unused: see `FolderScan`.
+        folders: those below it that are searched.
+    """
+
+    changed_ns: int
+    volumes: tuple[tuple[str, Path], ...]
+    loose: tuple[LooseSeries, ...]
+    unused: tuple[tuple[Path, str], ...]
+    folders: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
 class FolderScan:
     """What lies in a folder.
 
     Attributes:
         volumes: identifier -> source, sorted: a file, a folder with a DICOM series, or one slice of a series.
         unused: what is no volume, with the reason in a few words; many files of a kind are one entry.
+        places: folder -> what lies in it, of all that were searched.
     """
 
     volumes: dict[str, Path]
     unused: list[tuple[Path, str]]
+    places: dict[Path, Place] = field(default_factory=dict)
 
 
 def find_volumes(folder: str | Path) -> dict[str, Path]:
@@ -53,42 +83,65 @@ def find_label_maps(folder: str | Path) -> dict[str, Path]:
     return _named([*maps, *scan_folder(folder).volumes.items()])
 
 
-def scan_folder(folder: str | Path) -> FolderScan:
+def scan_folder(folder: str | Path, before: FolderScan | None = None) -> FolderScan:
     """Volumes of a folder, and what is not used.
 
     A NIfTI, NRRD or MetaImage file is a case of its own name. So is a sub-folder with DICOM files, whose longest series
     is taken. Each DICOM series that lies loose in the folder, or deeper than in a sub-folder, is a case named by
     patient, date of the study and number of the series. Hidden files are skipped.
 
+    Args:
+        folder: to be searched, with those below.
+        before: an earlier scan; folders that nothing was put into or taken out of since are not read again.
+
     Raises:
         BundleError: the folder is missing, or two files have the same identifier.
     """
-    folder = _existing(folder)
-    volumes: list[tuple[str, Path]] = []
-    unnamed: list[Series] = []
-    unused: list[tuple[Path, str]] = []
-    for place, depth in _folders(folder, 0):
-        files = [path for path in _visible(place) if not path.is_dir()]
-        volume_files = [path for path in files if has_suffix(path, SUFFIXES)]
-        scans = [path for path in volume_files if depth == 0 and not has_suffix(path, SEGMENTATION_SUFFIXES)]
-        volumes += [(case_id(path), path) for path in scans]
-        dicom = read_headers(place)
-        series = all_series(dicom, place)
-        if depth == 1 and (series or dicom.damaged):
-            volumes.append((place.name, place))
-            rest = series[1:]
-        else:
-            unnamed += [one for one in series if one.places >= MINIMUM_VOXELS]
-            rest = [one for one in series if one.places < MINIMUM_VOXELS]
-        if depth > 0 and not any(_visible(place)):
-            unused.append((place, "empty folder"))
-        data = {file for path in volume_files if has_suffix(path, ITK_SUFFIXES) for file in _data_of(path)}
-        known = {*scans, *data, *(image.path for one in series for image in one.images)}
-        if series or depth == 1:  # told when the case is read
-            known |= {file.path for file in dicom.damaged}
-        unused += [(one.images[0].path, _reason(one)) for one in rest]
-        unused += _summed_up(place, [(path, _kind(path, dicom, depth)) for path in files if path not in known])
-    return FolderScan(_named([*volumes, *_series_cases(unnamed, {name for name, _ in volumes})]), unused)
+    places: dict[Path, Place] = {}
+    _search(_existing(folder), 0, {} if before is None else before.places, places)
+    volumes = [volume for place in places.values() for volume in place.volumes]
+    loose = [series for place in places.values() for series in place.loose]
+    cases = _named([*volumes, *_series_cases(loose, {name for name, _ in volumes})])
+    return FolderScan(cases, [entry for place in places.values() for entry in place.unused], places)
+
+
+def _search(folder: Path, depth: int, before: Mapping[Path, Place], places: dict[Path, Place]) -> None:
+    """Put what lies in the folder, and in those below, into `places`."""
+    changed_ns = folder.stat().st_mtime_ns
+    place = before.get(folder)
+    if place is None or place.changed_ns != changed_ns:
+        place = _read_place(folder, depth, changed_ns)
+    places[folder] = place
+    for below in place.folders:
+        _search(below, depth + 1, before, places)
+
+
+def _read_place(folder: Path, depth: int, changed_ns: int) -> Place:
+    visible = _visible(folder)
+    folders = [path for path in visible if path.is_dir()]
+    files = sorted({*visible} - {*folders})
+    volume_files = [path for path in files if has_suffix(path, SUFFIXES)]
+    scans = [path for path in volume_files if depth == 0 and not has_suffix(path, SEGMENTATION_SUFFIXES)]
+    volumes = [(case_id(path), path) for path in scans]
+    dicom = read_headers(folder)
+    series = all_series(dicom, folder)
+    loose: list[Series] = []
+    if depth == 1 and (series or dicom.damaged):
+        volumes.append((folder.name, folder))
+        rest = series[1:]
+    else:
+        loose = [one for one in series if one.places >= MINIMUM_VOXELS]
+        rest = [one for one in series if one.places < MINIMUM_VOXELS]
+    data = {file for path in volume_files if has_suffix(path, ITK_SUFFIXES) for file in _data_of(path)}
+    known = {*scans, *data, *(image.path for one in series for image in one.images)}
+    if series or depth == 1:  # told when the case is read
+        known |= {file.path for file in dicom.damaged}
+    unused = [(folder, "empty folder")] if depth > 0 and not visible else []
+    unused += [(one.images[0].path, _reason(one)) for one in rest]
+    unused += _summed_up(folder, [(path, _kind(path, dicom, depth)) for path in files if path not in known])
+    followed = [path for path in folders if depth < DEEPEST and (depth == 0 or not path.is_symlink())]
+    named = [LooseSeries(one.images[0].name or "series", one.images[0].series, one.images[0].path) for one in loose]
+    return Place(changed_ns, tuple(volumes), tuple(named), tuple(unused), tuple(followed))
 
 
 def _existing(folder: str | Path) -> Path:
@@ -104,15 +157,6 @@ def _without(name: str, suffixes: tuple[str, ...]) -> str:
 
 def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-
-
-def _folders(folder: Path, depth: int) -> Iterable[tuple[Path, int]]:
-    """The folder and those below, with their depth; below the first sub-folders, links are not followed."""
-    yield folder, depth
-    if depth < DEEPEST:
-        for path in _visible(folder):
-            if path.is_dir() and (depth == 0 or not path.is_symlink()):
-                yield from _folders(path, depth + 1)
 
 
 def _data_of(header: Path) -> list[Path]:
@@ -133,15 +177,14 @@ def _named(volumes: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def _series_cases(series: list[Series], taken: set[str]) -> list[tuple[str, Path]]:
+def _series_cases(loose: list[LooseSeries], taken: set[str]) -> list[tuple[str, Path]]:
     """Names of series that no folder names, with the first file of each."""
-    names = [one.images[0].name or "series" for one in series]
-    counts = Counter([*names, *taken])
+    counts = Counter([*(series.name for series in loose), *taken])
     cases = []
-    for name, one in zip(names, series, strict=True):
-        files = [image.path for image in one.images]
-        mark = sha256(f"{one.images[0].series} {os.fspath(files[0].parent) if counts[name] > 1 else ''}".encode())
-        cases.append((f"{name}_{mark.hexdigest()[:6]}" if counts[name] > 1 else name, files[0]))
+    for series in loose:
+        is_one_of_many = counts[series.name] > 1
+        mark = sha256(f"{series.uid} {os.fspath(series.file.parent) if is_one_of_many else ''}".encode())
+        cases.append((f"{series.name}_{mark.hexdigest()[:6]}" if is_one_of_many else series.name, series.file))
     return cases
 
 

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from scripts.common.errors import BundleError
+from scripts.data.reading import folder
+from scripts.data.reading.dicom_headers import read_headers
 from scripts.data.volume_io import find_label_maps, find_volumes, read_volume, scan_folder
 from tests.fixtures.dicom_files import REPORT, SEGMENTATION, header, write_enhanced, write_object, write_series
 
@@ -99,3 +101,18 @@ def test_segmentations_are_label_maps(tmp_path):
     (tmp_path / "a.seg.nrrd").write_bytes(b"NRRD")
     with pytest.raises(BundleError, match="two volumes have the same name"):
         find_label_maps(tmp_path)
+
+
+def test_a_later_scan_reads_changed_folders_again_and_no_other(tmp_path, monkeypatch):
+    images = tmp_path / "images"
+    for number, name in enumerate(("first", "deep/first", "deep/second")):
+        write_series(images / name, scan(number), POSITIONS_MM, f"1.2.{number}", number=number)
+    before = scan_folder(images)
+    write_series(images / "deep" / "third", scan(7), POSITIONS_MM, "1.2.7", number=7)
+    (images / "first").rename(images / "renamed")
+    read = []
+    monkeypatch.setattr(folder, "read_headers", lambda place: read.append(place.name) or read_headers(place))
+    after = scan_folder(images, before)
+    assert sorted(read) == ["deep", "images", "renamed", "third"]
+    assert after == scan_folder(images)
+    assert len(after.volumes) == 4 and "renamed" in after.volumes and "first" not in after.volumes

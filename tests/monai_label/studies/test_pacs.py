@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import socket
+import time
 import tracemalloc
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -64,7 +66,7 @@ def answering():
                 pass
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_port}/dicom-web", asked
 
@@ -85,6 +87,24 @@ def test_an_answer_is_used_again_for_some_seconds(answering, tmp_path):
     first = pacs.studies()
     count = len(asked)
     assert pacs.studies() == first and len(asked) == count
+
+
+def test_who_asks_a_server_that_is_down_is_told_soon_and_it_is_not_asked_each_time(tmp_path, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/dicom-web"
+    pacs, begun = Pacs(url, tmp_path), time.monotonic()
+    for _ in range(2):
+        with pytest.raises(BundleError, match="the DICOMweb server does not answer"):
+            pacs.studies()
+    assert time.monotonic() - begun < 5
+    asked = []
+    monkeypatch.setattr(pacs, "_series", lambda modality: asked.append(modality) or [])
+    with pytest.raises(BundleError):
+        pacs.studies()
+    assert asked == []
+    monkeypatch.setattr(pacs_module, "FRESH_S", 0.0)
+    assert pacs.studies() == {} and asked, "when it is there again"
 
 
 @pytest.mark.parametrize(("images", "grown"), [(20, False), (21, True), (None, False)])

@@ -191,7 +191,7 @@ def nifti(tmp_path):
     folder = tmp_path / "nifti"
     folder.mkdir()
     write_nifti_study(folder, 0)
-    datastore = ReloadingDatastore(str(folder), extensions=("*.nii.gz",), auto_reload=False)
+    datastore = ReloadingDatastore(folder)
     datastore.folder = folder
     label(datastore, "one", [TAG, SHOWN], {OURS: {}, DRAWN_ON: datastore.image_mark("one")})
     label(datastore, "one", [SUBMITTED], {})

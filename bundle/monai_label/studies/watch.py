@@ -1,0 +1,123 @@
+"""What lies in a folder of studies now: looked for again when somebody asks, and never for long while she waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock, Thread
+
+from scripts.common.errors import BundleError
+from scripts.common.files import read_json, write_json
+from scripts.data.volume_io import FolderScan, scan_folder
+
+FRESH_S = 2.0  # so long nobody looks again: viewers ask several times a second
+PATIENCE_S = 1.0  # a request waits no longer; the next one gets what is found meanwhile
+SURE_S = 60.0  # then the folder is searched even if no part of it seems changed: a file can be written where it lies
+SHARE = 10  # at most one part in so many of the time goes to searching what is changed again and again
+
+
+class FolderWatch:
+    """Volumes of a folder, as they were a moment ago.
+
+    A look asks each folder for the time of its last change, and reads those again that are others. It is made aside, by
+    one thread at a time: the headers of a large folder take seconds. What cannot be searched, as a share that is away,
+    or two volumes of one name, leaves what was found before.
+
+    Args:
+        folder: of studies.
+        names: file that keeps what loose series are called.
+        is_wanted: whether a source counts.
+
+    Raises:
+        BundleError: it cannot be searched.
+    """
+
+    def __init__(self, folder: Path, names: Path, is_wanted: Callable[[Path], bool] = lambda source: True) -> None:
+        self.folder, self.names, self.is_wanted = folder, names, is_wanted
+        self._volumes: Mapping[str, Path] = {}
+        self._scan = FolderScan({}, [])
+        self._look: Thread | None = None
+        self._one, self._searching = Lock(), Lock()
+        self._told = ""
+        self.search()
+        self._next = time.monotonic() + FRESH_S  # when the folder is looked at again
+        self._sure = time.monotonic() + SURE_S  # and searched
+
+    def volumes(self) -> Mapping[str, Path]:
+        """Study -> source, see `scan_folder`."""
+        if time.monotonic() > self._next:
+            with self._one:
+                look = self._look
+                if look is None or not look.is_alive():
+                    look = self._look = Thread(target=self._look_again, daemon=True)
+                    look.start()
+            look.join(PATIENCE_S)
+        return self._volumes
+
+    def search(self) -> None:
+        """Search the folder now.
+
+        Raises:
+            BundleError: it cannot be searched.
+        """
+        self._scan_again(FolderScan({}, []))
+
+    def _look_again(self) -> None:
+        begun = time.monotonic()
+        is_sure = begun > self._sure
+        try:
+            if is_sure:
+                self.search()
+            elif _changed(self._scan):
+                self._scan_again(self._scan)
+            self._told = ""
+        except (BundleError, OSError) as error:  # somebody moves files just now, or removed the folder
+            problem = f"the studies are not looked for: {' '.join(str(error).split())}"
+            if problem != self._told:
+                print(problem, flush=True)
+            self._told = problem
+        finally:
+            now = time.monotonic()
+            rest_s = SHARE * (now - begun)
+            self._next = now + (FRESH_S if is_sure else max(FRESH_S, rest_s))
+            self._sure = now + max(SURE_S, rest_s) if is_sure else self._sure
+
+    def _scan_again(self, before: FolderScan) -> None:
+        with self._searching:
+            scan = scan_folder(self.folder, before)
+            kept = read_json(self.names) if self.names.exists() else {}
+            volumes, names = with_kept_names(scan, kept)
+            if names != kept:
+                write_json(self.names, names)
+            self._volumes = {study: source for study, source in volumes.items() if self.is_wanted(source)}
+            self._scan = scan
+
+
+def with_kept_names(scan: FolderScan, kept: Mapping[str, str]) -> tuple[dict[str, Path], dict[str, str]]:
+    """The volumes, loose series by the names that they were found by first, and these names.
+
+    A scan names a series by patient, date and number, and adds a mark where another has the same: by one that comes or
+    goes its name would change, and its labels would seem lost.
+
+    Args:
+        scan: of the folder.
+        kept: series, by UID and folder -> its name.
+    """
+    loose = [series for place in scan.places.values() for series in place.loose]
+    keys = {series.file: f"{series.uid} {series.file.parent}" for series in loose}
+    volumes: dict[str, Path] = {}
+    for study, source in scan.volumes.items():
+        name = kept.get(keys.get(source, ""), study)
+        is_free = name not in volumes and name not in scan.volumes
+        volumes[name if is_free else study] = source
+    found = {keys[source]: study for study, source in volumes.items() if source in keys}
+    return dict(sorted(volumes.items())), {**kept, **found}
+
+
+def _changed(scan: FolderScan) -> bool:
+    """Whether something was put into one of these folders or taken out, by their times."""
+    with suppress(OSError):  # one is gone
+        return any(folder.stat().st_mtime_ns != place.changed_ns for folder, place in scan.places.items())
+    return True
