@@ -12,7 +12,7 @@ from scripts.common.affines import nearest_voxels, to_voxels, to_world
 from scripts.data.cached_volume import CachedVolume
 from scripts.data.records import PointSet
 from scripts.data.scribbles import ScribblePoints
-from scripts.point_propagation.helper_paths import Helper, find_through
+from scripts.point_propagation.atlas_paths import PointAtlas, find_through
 from scripts.point_propagation.propagator import Propagator, SupportPoints
 from scripts.points.denoising import DenoisingRule, denoise, product_of_levels
 from scripts.points.propagated_points import located_points, points_at_home
@@ -54,7 +54,7 @@ def propagate_case(
     query: CachedVolume,
     propagator: Propagator,
     rule: DenoisingRule,
-    helpers: Mapping[int, Sequence[Helper]] = {},
+    atlases: Mapping[int, Sequence[PointAtlas]] = {},
 ) -> PointSet:
     """The support's points located in a query volume and denoised.
 
@@ -63,10 +63,10 @@ def propagate_case(
         query: the case at the working spacing.
         propagator: with the trained networks.
         rule: which similarities, and which tissue, a kept point needs.
-        helpers: class value -> cases by way of which its points are sought, too.
+        atlases: class value -> cases by way of which its points are sought, too.
     """
     labels, seen = support.scribbles.labels, propagator.look(query.image, query.body)
-    found = find_through(propagator, seen, support.points, labels, helpers, rule.levels)
+    found = find_through(propagator, seen, support.points, labels, atlases, rule.levels)
     located = propagator.compared(seen, support.points, found)
     voxels = nearest_voxels(located.voxels, query.body.shape)
     scores = product_of_levels(located.similarities, rule.levels)

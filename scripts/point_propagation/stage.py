@@ -19,7 +19,7 @@ from scripts.data.cohort import Cohort
 from scripts.data.records import PointSet, PropagationRecord
 from scripts.data.scribbles import read_scribble_points
 from scripts.networks.prnet_weights import check_prnet, load_prnet
-from scripts.point_propagation.helper_paths import Helper, class_scores, helpers_by_class
+from scripts.point_propagation.atlas_paths import PointAtlas, atlases_by_class, class_scores
 from scripts.point_propagation.propagate_case import (
     DescribedSupport,
     describe_support,
@@ -35,7 +35,7 @@ NETWORKS = ("coarse", "fine")
 
 @dataclass(frozen=True)
 class _Described:
-    """Points of a helper, and their class values."""
+    """Points of an atlas, and their class values."""
 
     points: SupportPoints
     labels: np.ndarray
@@ -43,11 +43,11 @@ class _Described:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What all cases share: the networks, the support's points, and those of the helpers described so far."""
+    """What all cases share: the networks, the support's points, and those of the atlases described so far."""
 
     propagator: Propagator
     support: DescribedSupport
-    helpers: dict[str, _Described]
+    atlases: dict[str, _Described]
 
 
 class PointPropagationStage(CaseStage):
@@ -63,9 +63,9 @@ class PointPropagationStage(CaseStage):
         background_limit: most support points of background, evenly thinned along the strokes; None takes all.
         device: where the networks run.
         propagation_dir: what is written; None is `propagation` in the work directory.
-        first_dir: where the points were located directly before, for all cases; read only where there are helpers.
-        most_helpers: so many cases help each other one, for each class those whose points look most like the support's;
-            see `find_through`. 0 locates directly.
+        first_dir: where the points were located directly before, for all cases; read only where there are atlases.
+        most_atlases: points are also sought by way of so many cases, for each class those whose points of it look most
+            like the support's; see `find_through`. 0 locates directly.
 
     Raises:
         BundleError: no scribbles in the cohort, weights that do not fit, or no points of the first round.
@@ -86,14 +86,14 @@ class PointPropagationStage(CaseStage):
         device: str | torch.device = "cpu",
         propagation_dir: str | Path | None = None,
         first_dir: str | Path | None = None,
-        most_helpers: int = 0,
+        most_atlases: int = 0,
     ) -> None:
         self.cohort, self.rule, self.device = cohort, rule, device
         self.support = cohort.scribbled_support(self.name)
         work = WorkFolder(Path(output_dir))
         self.folder = work.propagation if propagation_dir is None else PropagationFolder(Path(propagation_dir))
         self.first = work.first_round if first_dir is None else PropagationFolder(Path(first_dir))
-        self.most_helpers = most_helpers
+        self.most_atlases = most_atlases
         self.prnet_dirs = [Path(prnet_dir) / name for name in NETWORKS]
         for folder in self.prnet_dirs:
             check_prnet(folder, cohort.spacing_mm)
@@ -110,13 +110,13 @@ class PointPropagationStage(CaseStage):
 
     def inputs(self, case: str) -> Any:
         """Both volumes, the scribbles and what they mean, the networks, and every setting."""
-        helpers = self._helpers_of(case)
-        names = sorted({name for of_class in helpers.values() for name in of_class})
+        atlases = self._atlases_of(case)
+        names = sorted({name for of_class in atlases.values() for name in of_class})
         first = {name: self._first_points(name).to_json() for name in names}
         return {
             **self._shared_inputs,
             "case": self.cohort.cases[case].sha256,
-            "helpers": [list(helpers.items()), first],
+            "atlases": [list(atlases.items()), first],
         }
 
     def prepare(self) -> None:
@@ -134,10 +134,10 @@ class PointPropagationStage(CaseStage):
         if case == self.support.case.id:
             points = points_on_support(prepared.support, volume)
         else:
-            helpers = {
-                value: [self._helper(name, value) for name in names] for value, names in self._helpers_of(case).items()
+            atlases = {
+                value: [self._atlas(name, value) for name in names] for value, names in self._atlases_of(case).items()
             }
-            points = propagate_case(prepared.support, volume, prepared.propagator, self.rule, helpers)
+            points = propagate_case(prepared.support, volume, prepared.propagator, self.rule, atlases)
         image = open_nifti(self.cohort.cases[case].image)
         drawn = draw_kept(points, image.affine, self.cohort.cases[case].shape, self.support.background)
         write_nifti(self.folder.scribbles(case), drawn, image.affine, like=image)
@@ -151,11 +151,11 @@ class PointPropagationStage(CaseStage):
         )
         return record.to_json(), [self.folder.scribbles(case)]
 
-    def _helpers_of(self, case: str) -> dict[int, list[str]]:
-        """Class value -> cases that help the case; none helps the support, whose points are known."""
-        if not self.most_helpers or case == self.support.case.id:
+    def _atlases_of(self, case: str) -> dict[int, list[str]]:
+        """Class value -> its atlases for the case; none for the support, whose points are known."""
+        if not self.most_atlases or case == self.support.case.id:
             return {}
-        return helpers_by_class(self._first_scores, self.most_helpers, case)
+        return atlases_by_class(self._first_scores, self.most_atlases, case)
 
     @cached_property
     def _first_scores(self) -> dict[str, dict[int, float]]:
@@ -163,17 +163,17 @@ class PointPropagationStage(CaseStage):
         first = {case: self._first_points(case) for case in self.cases() if case != self.support.case.id}
         return {case: class_scores(points.labels, points.scores) for case, points in first.items()}
 
-    def _helper(self, case: str, value: int) -> Helper:
-        """A case's points of a class as the networks describe them there; those of all it helps with at once."""
-        described, points = self._prepared.helpers, self._first_points(case)
+    def _atlas(self, case: str, value: int) -> PointAtlas:
+        """A case's points of a class as the networks describe them there; those of all classes it is for at once."""
+        described, points = self._prepared.atlases, self._first_points(case)
         if case not in described:
-            any_case = helpers_by_class(self._first_scores, self.most_helpers, None)
+            any_case = atlases_by_class(self._first_scores, self.most_atlases, None)
             members = np.isin(points.labels, [of for of, names in any_case.items() if case in names])
             volume, voxels = read_cached(self.cohort, case), torch.from_numpy(points.working_voxels[members]).long()
             there = self._prepared.propagator.describe_support(volume.image, volume.body, voxels)
             described[case] = _Described(there, points.labels[members])
         of_class = torch.from_numpy(described[case].labels == value)
-        return Helper(described[case].points.chosen(of_class), points.scores[points.labels == value])
+        return PointAtlas(described[case].points.chosen(of_class), points.scores[points.labels == value])
 
     def _first_points(self, case: str) -> PointSet:
         return PropagationRecord.read(self.first.record(case)).points
@@ -184,7 +184,7 @@ class PointPropagationStage(CaseStage):
             "settings": asdict(self.settings),
             "rule": asdict(self.rule),
             "limits": self.limits,
-            "most_helpers": self.most_helpers,
+            "most_atlases": self.most_atlases,
             "classes": list(self.cohort.classes.items()),
             "background": self.support.background,
             "spacing_mm": self.cohort.spacing_mm,

@@ -40,6 +40,7 @@ MEANINGS = {
     "max_epochs": "of a training",
     "max_iterations": "limit of the rounds of geodesic distances",
     "modality": "what the volumes are: ct, mr, or auto where a cohort is prepared",
+    "most_atlases": "cases beside the support by way of which labels or points are sent",
     "noise": "largest standard deviation of noise",
     "num_workers": "processes that draw patches",
     "offset": "largest shift of intensities",

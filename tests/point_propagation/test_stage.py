@@ -206,8 +206,8 @@ def test_cohort_without_scribbles(finished, tmp_path):
         stage(prepare_cohort(images, tmp_path / "work", SPACING_MM), finished[1])
 
 
-def helped(cohort, prnet, first, **changes):
-    arguments = {"most_helpers": 1, "first_dir": first, **changes}
+def by_atlases(cohort, prnet, first, **changes):
+    arguments = {"most_atlases": 1, "first_dir": first, **changes}
     return stage(cohort, prnet, **arguments)
 
 
@@ -215,13 +215,13 @@ def test_a_second_round_reads_the_first_one_and_follows_its_changes(fresh):
     cohort, prnet = fresh
     first, names = WorkFolder(cohort.output_dir).first_round, ["case_0", "case_1", "case_2"]
     with pytest.raises(BundleError, match=r"case_1\.json"):
-        helped(cohort, prnet, first.path).run()
+        by_atlases(cohort, prnet, first.path).run()
     assert stage(cohort, prnet, propagation_dir=first.path).run() == names
-    assert helped(cohort, prnet, first.path).run() == names
-    assert helped(cohort, prnet, first.path).run() == [], "up to date"
+    assert by_atlases(cohort, prnet, first.path).run() == names
+    assert by_atlases(cohort, prnet, first.path).run() == [], "up to date"
     assert (record_of(cohort, "case_0").points.reasons == "").all(), "the support's points are known"
     content = read_json(first.record("case_2"))
     content["points"]["scores"] = [score / 2 for score in content["points"]["scores"]]
     write_json(first.record("case_2"), content)
-    assert helped(cohort, prnet, first.path).run() == ["case_1"], "case_2 helps case_1 alone"
-    assert helped(cohort, prnet, first.path, most_helpers=0).run() == names
+    assert by_atlases(cohort, prnet, first.path).run() == ["case_1"], "case_2 is case_1's only atlas"
+    assert by_atlases(cohort, prnet, first.path, most_atlases=0).run() == names

@@ -1,4 +1,4 @@
-"""Paths over helpers by hand: which cases help, where their paths meet, on an anisotropic grid."""
+"""Paths over atlases by hand: which cases help, where their paths meet, on an anisotropic grid."""
 
 from types import SimpleNamespace
 
@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.point_propagation.helper_paths import (
-    Helper,
+from scripts.point_propagation.atlas_paths import (
+    PointAtlas,
+    atlases_by_class,
     class_scores,
     find_through,
     geometric_median,
-    helpers_by_class,
 )
 from scripts.point_propagation.propagator import FoundPoints, SupportPoints
 
@@ -25,11 +25,11 @@ def test_a_class_s_score_is_the_mean_of_its_points():
 
 
 def test_each_class_has_the_helpers_whose_points_of_it_look_most_like_the_support_s():
-    assert helpers_by_class(SCORES, 2, "e") == {1: ["b", "c"], 3: ["a", "d"]}, "background has none"
-    assert helpers_by_class(SCORES, 2, "a") == {1: ["b", "c"], 3: ["d", "b"]}, "no case helps itself"
-    assert helpers_by_class(SCORES, 1, None) == {1: ["b", "c"], 3: ["a", "d"]}, "one more, should the best need help"
-    assert helpers_by_class(SCORES, 9, "b")[1] == ["c", "a", "d"], "a case without points of the class comes last"
-    assert helpers_by_class({}, 2, "a") == {}
+    assert atlases_by_class(SCORES, 2, "e") == {1: ["b", "c"], 3: ["a", "d"]}, "background has none"
+    assert atlases_by_class(SCORES, 2, "a") == {1: ["b", "c"], 3: ["d", "b"]}, "no case helps itself"
+    assert atlases_by_class(SCORES, 1, None) == {1: ["b", "c"], 3: ["a", "d"]}, "one more, should the best need help"
+    assert atlases_by_class(SCORES, 9, "b")[1] == ["c", "a", "d"], "a case without points of the class comes last"
+    assert atlases_by_class({}, 2, "a") == {}
 
 
 def test_the_geometric_median_of_three_places_in_a_row_is_the_middle_one():
@@ -71,9 +71,9 @@ def test_a_class_goes_where_its_paths_meet_and_the_others_keep_the_direct_place(
     propagator = StandIn(
         {1: direct, 2: [[10.0, 0, 0], [30.0, 2, 0]], 3: [[10.0, 0, 0], [30.0, 2, 0]]}, {1: 0.5, 2: 1.0, 3: 1.0}
     )
-    helpers = {3: [Helper(described(2, 2), np.ones(2)), Helper(described(3, 2), np.ones(2))], 0: []}
-    found = find_through(propagator, None, described(1, 3), np.array([3, 0, 3]), helpers, LEVELS)
-    assert found.voxels[1].tolist() == [9, 9, 9], "background has no helper"
+    atlases = {3: [PointAtlas(described(2, 2), np.ones(2)), PointAtlas(described(3, 2), np.ones(2))], 0: []}
+    found = find_through(propagator, None, described(1, 3), np.array([3, 0, 3]), atlases, LEVELS)
+    assert found.voxels[1].tolist() == [9, 9, 9], "background has no atlas"
     assert np.abs(found.voxels.numpy() - [[10, 0, 0], [9, 9, 9], [30, 2, 0]]).max() < 0.2
     assert torch.equal(found.proposed, torch.tensor(direct) + 1), "what the networks proposed stays theirs"
 
@@ -81,9 +81,9 @@ def test_a_class_goes_where_its_paths_meet_and_the_others_keep_the_direct_place(
 def test_a_path_counts_as_its_helper_s_points_look_like_the_support_s():
     places = {1: [[0.0, 0, 0]], 2: [[10.0, 0, 0]], 3: [[10.0, 0, 0]]}
     for score, x in ((0.1, 0.0), (0.9, 10.0)):
-        helpers = {3: [Helper(described(number, 1), np.array([score])) for number in (2, 3)]}
+        atlases = {3: [PointAtlas(described(number, 1), np.array([score])) for number in (2, 3)]}
         propagator = StandIn(places, {1: 0.7, 2: 0.8, 3: 0.8})
-        found = find_through(propagator, None, described(1, 1), np.array([3]), helpers, LEVELS)
+        found = find_through(propagator, None, described(1, 1), np.array([3]), atlases, LEVELS)
         assert found.voxels[0].tolist() == pytest.approx([x, 0, 0], abs=0.2)
 
 

@@ -1,4 +1,4 @@
-"""Points that reach a case by way of other cases: support, helper, case.
+"""Points that reach a case by way of other cases: support, atlas, case.
 
 Coordinates measure an organ of the support wrongly by nearly the same vector in every body, and features do not always
 mend that. A case in which the organ was found right is another template, which errs in its own way.
@@ -24,7 +24,7 @@ Scores = Mapping[int, float]  # class value, 0 for background -> mean score of a
 
 
 @dataclass(frozen=True)
-class Helper:
+class PointAtlas:
     """A case in which the support's points of a class were located before.
 
     Attributes:
@@ -41,7 +41,7 @@ def class_scores(labels: np.ndarray, scores: np.ndarray) -> dict[int, float]:
     return {int(value): float(scores[labels == value].mean()) for value in np.unique(labels)}
 
 
-def helpers_by_class(scores: Mapping[str, Scores], most: int, case: str | None) -> dict[int, list[str]]:
+def atlases_by_class(scores: Mapping[str, Scores], most: int, case: str | None) -> dict[int, list[str]]:
     """Class value -> the cases whose points of the class look most like the support's, best first.
 
     Background is no class here: its points lie everywhere, so no case has all of them right or wrong.
@@ -49,11 +49,11 @@ def helpers_by_class(scores: Mapping[str, Scores], most: int, case: str | None) 
     Args:
         scores: case -> what `class_scores` says of it, without the support.
         most: how many for each class.
-        case: that is to be helped, no helper of its own; None names those that help any case.
+        case: that points are located in, no atlas of its own; None names the atlases of any case.
     """
     others = [name for name in sorted(scores) if name != case]
     values = sorted({value for of_class in scores.values() for value in of_class} - {0})
-    most += case is None  # where one of them is to be helped itself, the next one comes in
+    most += case is None  # the atlas of all others is none for itself: the next one comes in
     return {value: sorted(others, key=lambda name: -scores[name].get(value, 0.0))[:most] for value in values}
 
 
@@ -62,33 +62,33 @@ def find_through(
     query: Query,
     support: SupportPoints,
     labels: np.ndarray,
-    helpers: Mapping[int, Sequence[Helper]],
+    atlases: Mapping[int, Sequence[PointAtlas]],
     levels: Sequence[str],
 ) -> FoundPoints:
-    """The support's points in a query, by the direct path and by one a helper of their class.
+    """The support's points in a query, by the direct path and by one for each atlas of their class.
 
-    Each path counts as much as its ends look alike: its helper's points like the support's, the query's like the
-    helper's.
+    Each path counts as much as its ends look alike: its atlas's points like the support's, the query's like the
+    atlas's.
 
     Args:
         propagator: with the trained networks.
         query: see `Propagator.look`.
         support: N points.
         labels: (N,) their class values.
-        helpers: class value -> its helpers; a class without any keeps the direct path's places.
+        atlases: class value -> its atlases; a class without any keeps the direct path's places.
         levels: whose cosines are multiplied.
     """
     direct = propagator.find(query, support)
-    if not any(helpers.values()):
+    if not any(atlases.values()):
         return direct
     direct_scores = _scores(propagator, query, support, direct.voxels, levels)
     spacing_mm, voxels = torch.tensor(propagator.fine.spacing_mm), direct.voxels.clone()
-    for value, of_class in helpers.items():
+    for value, of_class in atlases.items():
         members = labels == value
         ends, weights = [direct.voxels[members]], [direct_scores[members]]
-        for helper in of_class:
-            ends.append(propagator.find(query, helper.points).voxels)
-            weights.append(_scores(propagator, query, helper.points, ends[-1], levels) * helper.scores)
+        for atlas in of_class:
+            ends.append(propagator.find(query, atlas.points).voxels)
+            weights.append(_scores(propagator, query, atlas.points, ends[-1], levels) * atlas.scores)
         if of_class:
             weight = torch.from_numpy(np.stack(weights)).float().clamp(min=LEAST_WEIGHT)
             voxels[members] = geometric_median(torch.stack(ends) * spacing_mm, weight) / spacing_mm
