@@ -117,20 +117,27 @@ def _plane_sweeps(
     swept_axes = [_SweptAxis(image, len(seeds), spacing_mm, axis, lam, kept_costs_bytes // 3) for axis in range(3)]
     distance = torch.full(seeds.shape, torch.inf, device=image.device).masked_fill_(seeds, 0.0)
     limit = torch.inf if truncation is None else truncation
-    quiet = 0
+    quiet, fell_at = 0, 0
     with one_thread():  # a plane is too little work for more, and waiting for each other costs far more
         for step in range(3 * max_iterations):
             before, distance = distance, swept_axes[step % 3].sweep(distance)
-            quiet = 0 if _changed(before, distance, limit, tolerance) else quiet + 1
+            found = _changed(before, distance, limit, tolerance, fell_at)
+            quiet, fell_at = (quiet + 1, 0) if found is None else (0, found)
             if quiet == 3:
                 break
     return distance
 
 
-def _changed(before: torch.Tensor, after: torch.Tensor, limit: float, tolerance: float) -> bool:
-    """Whether any distance below the limit fell by more than the tolerance; one seed set at a time to spare memory."""
-    pairs = zip(before, after, strict=True)
-    return any(bool((new < old.clamp(max=limit) - tolerance).any()) for old, new in pairs)
+def _changed(before: torch.Tensor, after: torch.Tensor, limit: float, tolerance: float, first: int) -> int | None:
+    """Where along X a distance below the limit fell by more than the tolerance, looked for from `first` on; or None.
+
+    Where distances fell in one sweep they mostly do in the next one, and a slice says so.
+    """
+    size = before.shape[1]
+    for x in (*range(first, size), *range(first)):
+        if bool((after[:, x] < before[:, x].clamp(max=limit) - tolerance).any()):
+            return x
+    return None
 
 
 class _SweptAxis:
@@ -159,13 +166,15 @@ class _SweptAxis:
     def sweep(self, distance: torch.Tensor) -> torch.Tensor:
         """Carry (K, X, Y, Z) distances along the axis, up and then down; the result is a view of this object's."""
         inner = self.distance[:, :, 1:-1, 1:-1]
-        inner.copy_(distance.movedim(self.axis + 1, 0))
+        result = inner.movedim(0, self.axis + 1)
+        for own, given in zip(result.unbind(1), distance.unbind(1), strict=True):  # all at once misses the cache
+            own.copy_(given)
         length = len(inner)
         for plane in range(1, length):
             self._relax(inner[plane], plane, plane - 1)
         for plane in range(length - 2, -1, -1):
             self._relax(inner[plane], plane, plane + 1)
-        return inner.movedim(0, self.axis + 1)
+        return result
 
     def _relax(self, distance: torch.Tensor, plane: int, neighbour: int) -> None:
         """Shorten the distances of a plane by paths over its nine neighbours in the plane beside it."""

@@ -199,3 +199,45 @@ def test_costs_that_are_kept_change_nothing(room):
     seeds = torch.cat([_seed(shape, (0, 0, 0)), _seed(shape, (8, 7, 6), (4, 4, 4))])
     all_kept = geodesic_distance(image, seeds, SPACING_MM, lam=0.7)
     assert torch.equal(geodesic_distance(image, seeds, SPACING_MM, lam=0.7, kept_costs_bytes=room), all_kept)
+
+
+def _naive_sweeps(image, seeds, spacing_mm, limit, tolerance):
+    """(K, X, Y, Z) float32 distances, one neighbour at a time in numpy, until three sweeps change nothing."""
+    distance = np.where(seeds, np.float32(0), np.float32(np.inf))
+    quiet = sweeps = 0
+    while quiet < 3:
+        axis, before = sweeps % 3, distance.copy()
+        planes, values = np.moveaxis(distance, axis + 1, 1), np.moveaxis(image, axis + 1, 1)
+        length, mm = planes.shape[1], np.float32([step for other, step in enumerate(spacing_mm) if other != axis])
+        for plane, beside in [(i, i - 1) for i in range(1, length)] + [(i, i + 1) for i in range(length - 2, -1, -1)]:
+            for step in itertools.product((-1, 0, 1), repeat=2):
+                to = (
+                    slice(None),
+                    *(slice(max(0, -s), n - max(0, s)) for s, n in zip(step, planes.shape[2:], strict=True)),
+                )
+                at = (
+                    slice(None),
+                    *(slice(max(0, s), n - max(0, -s)) for s, n in zip(step, planes.shape[2:], strict=True)),
+                )
+                jumps = np.abs(values[:, plane][to] - values[:, beside][at])
+                jumps[0] += np.float32(1e-5)
+                along = np.float32(spacing_mm[axis] ** 2) + (step[0] * mm[0]) ** 2 + (step[1] * mm[1]) ** 2
+                path = planes[:, beside][at] + (jumps[0] + jumps[1]) * np.sqrt(along)
+                np.minimum(planes[:, plane][to], path, out=planes[:, plane][to])
+        fell = distance < np.minimum(before, np.float32(limit)) - np.float32(tolerance)
+        quiet, sweeps = (0 if fell.any() else quiet + 1), sweeps + 1
+    return distance
+
+
+@pytest.mark.parametrize(("limit", "noise"), [(np.inf, 5), (0.6, 18)])
+def test_distances_are_those_of_naive_sweeps_bit_by_bit(limit, noise):
+    """Two walls, and a tolerance at which sweeps end before all is settled: one more or one less would show."""
+    shape = (7, 6, 9)
+    image = np.float32(0.2) * np.random.default_rng(noise).random((2, *shape)).astype(np.float32)
+    image[0, 2, :-1] += 1
+    image[0, 4, 1:] += 1
+    seeds = torch.cat([_seed(shape, (0, 0, 0)), _seed(shape, (6, 5, 8), (3, 3, 4)), _seed(shape, (3, 0, 0))])
+    expected = np.minimum(_naive_sweeps(image, seeds.numpy(), SPACING_MM, limit, 0.1), np.float32(limit))
+    truncation = None if limit == np.inf else limit
+    found = geodesic_distance(image, seeds, SPACING_MM, truncation=truncation, tolerance=0.1)
+    np.testing.assert_array_equal(found.numpy(), expected)
