@@ -66,7 +66,7 @@ def measure(
         weights: folder of both PRNets as trained before; None trains them first.
     """
     thresholds = thresholds or Thresholds()
-    yield bench.head()
+    yield bench.head(**({} if weights is None else {"given_weights": True}))
     pipeline = Pipeline(_settings(bench, bench.output, _unlabelled(bench), weights))
     pipeline.train_localisation()
     weights = weights or pipeline.work.prnet

@@ -29,10 +29,12 @@ def paper_section(results: Results, published: Mapping[str, Any], kind: str = "p
     """
     head = results.head
     full, supports = head["configuration"] == "full", _supports(results)
-    origin = head.get("recipe") or captions.command("paper", head["name"], " --full" if full else "")
+    options = f"{' --full' * full}{' --weights NAME' * head.get('given_weights', False)}"
+    origin = head.get("recipe") or captions.command("paper", head["name"], options)
     parts = [
         f"## Mode `paper`{', full configuration' if full else ''}",
-        f"{origin}; {captions.data(results)}; {captions.SCORED}; "
+        f"{origin}; {'both PRNets as shipped; ' * head.get('given_weights', False)}{captions.data(results)}; "
+        f"{captions.SCORED}; "
         f"{captions.origin(results.lines)}. Support{'s' * (len(supports) > 1)} {_named(supports)}, strokes a. "
         + captions.raw(head["name"], kind),
         *(_dice(results, published) if results.of("masks") else ()),

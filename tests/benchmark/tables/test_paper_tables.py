@@ -39,6 +39,13 @@ def test_the_papers_own_figures_stand_beside_ours():
     assert "| trained, no label correction | 0.500 ± 0.000 | 0.500 ± 0.000 | 0.500 | 10.00 | – | – |" in text
 
 
+def test_prnets_that_were_trained_before_are_told():
+    command = "`python -m bundle benchmark paper --dataset DIR/toy"
+    assert f"{command}`; small" in paper_section(results(*LINES), {})
+    given = paper_section(results(*LINES, given_weights=True), {})
+    assert f"{command} --weights NAME`; both PRNets as shipped; small" in given
+
+
 def test_without_published_figures_nothing_is_compared():
     assert "other data" not in paper_section(results(*LINES), {})
 
