@@ -41,7 +41,7 @@ def class_scores(labels: np.ndarray, scores: np.ndarray) -> dict[int, float]:
     return {int(value): float(scores[labels == value].mean()) for value in np.unique(labels)}
 
 
-def atlases_by_class(scores: Mapping[str, Scores], most: int, case: str | None) -> dict[int, list[str]]:
+def atlases_by_class(scores: Mapping[str, Scores], most: int, share: float, case: str | None) -> dict[int, list[str]]:
     """Class value -> the cases whose points of the class look most like the support's, best first.
 
     Background is no class here: its points lie everywhere, so no case has all of them right or wrong.
@@ -49,11 +49,13 @@ def atlases_by_class(scores: Mapping[str, Scores], most: int, case: str | None) 
     Args:
         scores: case -> what `class_scores` says of it, without the support.
         most: how many for each class.
+        share: at most this share of the other cases: the best of few were not chosen.
         case: that points are located in, no atlas of its own; None names the atlases of any case.
     """
     others = [name for name in sorted(scores) if name != case]
     values = sorted({value for of_class in scores.values() for value in of_class} - {0})
-    most += case is None  # the atlas of all others is none for itself: the next one comes in
+    most = min(most, int(share * max(len(scores) - 1, 0)))
+    most += most > 0 and case is None  # the atlas of all others is none for itself: the next one comes in
     return {value: sorted(others, key=lambda name: -scores[name].get(value, 0.0))[:most] for value in values}
 
 

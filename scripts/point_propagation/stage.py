@@ -66,6 +66,7 @@ class PointPropagationStage(CaseStage):
         first_dir: where the points were located directly before, for all cases; read only where there are atlases.
         most_atlases: points are also sought by way of so many cases, for each class those whose points of it look most
             like the support's; see `find_through`. 0 locates directly.
+        atlas_share: at most this share of the other cases are atlases of a class: the best of few were not chosen.
 
     Raises:
         BundleError: no scribbles in the cohort, weights that do not fit, or no points of the first round.
@@ -87,13 +88,14 @@ class PointPropagationStage(CaseStage):
         propagation_dir: str | Path | None = None,
         first_dir: str | Path | None = None,
         most_atlases: int = 0,
+        atlas_share: float = 0.25,
     ) -> None:
         self.cohort, self.rule, self.device = cohort, rule, device
         self.support = cohort.scribbled_support(self.name)
         work = WorkFolder(Path(output_dir))
         self.folder = work.propagation if propagation_dir is None else PropagationFolder(Path(propagation_dir))
         self.first = work.first_round if first_dir is None else PropagationFolder(Path(first_dir))
-        self.most_atlases = most_atlases
+        self.most_atlases, self.atlas_share = most_atlases, atlas_share
         self.prnet_dirs = [Path(prnet_dir) / name for name in NETWORKS]
         for folder in self.prnet_dirs:
             check_prnet(folder, cohort.spacing_mm)
@@ -155,7 +157,7 @@ class PointPropagationStage(CaseStage):
         """Class value -> its atlases for the case; none for the support, whose points are known."""
         if not self.most_atlases or case == self.support.case.id:
             return {}
-        return atlases_by_class(self._first_scores, self.most_atlases, case)
+        return atlases_by_class(self._first_scores, self.most_atlases, self.atlas_share, case)
 
     @cached_property
     def _first_scores(self) -> dict[str, dict[int, float]]:
@@ -167,7 +169,7 @@ class PointPropagationStage(CaseStage):
         """A case's points of a class as the networks describe them there; those of all classes it is for at once."""
         described, points = self._prepared.atlases, self._first_points(case)
         if case not in described:
-            any_case = atlases_by_class(self._first_scores, self.most_atlases, None)
+            any_case = atlases_by_class(self._first_scores, self.most_atlases, self.atlas_share, None)
             members = np.isin(points.labels, [of for of, names in any_case.items() if case in names])
             volume, voxels = read_cached(self.cohort, case), torch.from_numpy(points.working_voxels[members]).long()
             there = self._prepared.propagator.describe_support(volume.image, volume.body, voxels)
@@ -185,6 +187,7 @@ class PointPropagationStage(CaseStage):
             "rule": asdict(self.rule),
             "limits": self.limits,
             "most_atlases": self.most_atlases,
+            "atlas_share": self.atlas_share,
             "classes": list(self.cohort.classes.items()),
             "background": self.support.background,
             "spacing_mm": self.cohort.spacing_mm,

@@ -25,11 +25,21 @@ def test_a_class_s_score_is_the_mean_of_its_points():
 
 
 def test_each_class_has_the_helpers_whose_points_of_it_look_most_like_the_support_s():
-    assert atlases_by_class(SCORES, 2, "e") == {1: ["b", "c"], 3: ["a", "d"]}, "background has none"
-    assert atlases_by_class(SCORES, 2, "a") == {1: ["b", "c"], 3: ["d", "b"]}, "no case helps itself"
-    assert atlases_by_class(SCORES, 1, None) == {1: ["b", "c"], 3: ["a", "d"]}, "one more, should the best need help"
-    assert atlases_by_class(SCORES, 9, "b")[1] == ["c", "a", "d"], "a case without points of the class comes last"
-    assert atlases_by_class({}, 2, "a") == {}
+    assert atlases_by_class(SCORES, 2, 1.0, "e") == {1: ["b", "c"], 3: ["a", "d"]}, "background has none"
+    assert atlases_by_class(SCORES, 2, 1.0, "a") == {1: ["b", "c"], 3: ["d", "b"]}, "no case helps itself"
+    assert atlases_by_class(SCORES, 1, 1.0, None) == {1: ["b", "c"], 3: ["a", "d"]}, (
+        "one more, should the best need help"
+    )
+    assert atlases_by_class(SCORES, 9, 1.0, "b")[1] == ["c", "a", "d"], "a case without points of the class comes last"
+    assert atlases_by_class({}, 2, 1.0, "a") == {}
+
+
+def test_atlases_are_chosen_from_four_times_as_many_cases():
+    scores = {f"case_{number}": {1: number / 10} for number in range(9)}
+    assert atlases_by_class(scores, 3, 0.25, "case_8") == {1: ["case_7", "case_6"]}, "2 of 8 others"
+    assert atlases_by_class(scores, 1, 0.25, "case_8") == {1: ["case_7"]}
+    few = {case: scores[case] for case in ("case_1", "case_2", "case_3", "case_4")}
+    assert atlases_by_class(few, 3, 0.25, "case_1") == {1: []} == atlases_by_class(few, 3, 0.25, None)
 
 
 def test_the_geometric_median_of_three_places_in_a_row_is_the_middle_one():

@@ -207,7 +207,7 @@ def test_cohort_without_scribbles(finished, tmp_path):
 
 
 def by_atlases(cohort, prnet, first, **changes):
-    arguments = {"most_atlases": 1, "first_dir": first, **changes}
+    arguments = {"most_atlases": 1, "atlas_share": 1.0, "first_dir": first, **changes}
     return stage(cohort, prnet, **arguments)
 
 
