@@ -58,6 +58,8 @@ def run(options: argparse.Namespace) -> None:
         return
     elif options.dataset is None:
         raise BundleError("the benchmark needs a dataset", stage="benchmark", expected="--dataset FOLDER")
+    elif options.weights is not None and (options.name != "paper" or options.ship):
+        raise BundleError("--weights is for `paper` alone, and not to be shipped again", stage="benchmark")
     elif options.ship and not (BUNDLE_ROOT / "pyproject.toml").is_file():
         raise BundleError("an installed package keeps its weights", stage="benchmark", expected="--ship in a checkout")
     else:

@@ -33,14 +33,7 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
             unsupervised_training(stage, work.prnet / name, settings, cohort) for stage, name in NETWORKS.items()
         ),
         propagation=(
-            CaseByCase(
-                "first_points",
-                config="point_propagation",
-                places={"prnet_dir": str(prnet), "propagation_dir": str(work.first_round.path)},
-                changes={"most_atlases": 0},
-                fills=(work.first_round.path,),
-                condition=lambda: bool(configured("point_propagation", settings, "most_atlases")),
-            ),
+            *((_first_points(prnet, work),) if configured("point_propagation", settings, "most_atlases") else ()),
             CaseByCase("point_propagation", places={"prnet_dir": str(prnet)}, fills=(work.propagation.path,)),
             CaseByCase("pseudo_labels", places={"fine_dir": str(prnet / "fine")}, fills=(work.pseudo_labels.path,)),
         ),
@@ -58,6 +51,17 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
         ),
         inference=(Inference("inference", network=work.segmentation, labels=work.predictions),),
         self_check=(),
+    )
+
+
+def _first_points(prnet: Path, work: WorkFolder) -> CaseByCase:
+    """Points of all cases, located directly: the best of them are atlases for each other one."""
+    return CaseByCase(
+        "first_points",
+        config="point_propagation",
+        places={"prnet_dir": str(prnet), "propagation_dir": str(work.first_round.path)},
+        changes={"most_atlases": 0, "case_ids": None},
+        fills=(work.first_round.path,),
     )
 
 

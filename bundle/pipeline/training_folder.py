@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.config_values import Component, Expression
-from bundle.pipeline.configs import key_path, read_configs, value_at
+from bundle.pipeline.configs import key_path, read_configs, value_at, with_paths
 from bundle.pipeline.plan import Training
 from bundle.pipeline.settings import RunSettings
 from bundle.pipeline.stages import config_names
@@ -165,12 +165,18 @@ def configured_bias_correction(stage: str, settings: RunSettings) -> bool:
 
 
 def configured(stage: str, settings: RunSettings, key: str) -> Any:
-    """A plain value of a stage's config as a run of these settings has it."""
-    chosen = chosen_value(stage, settings, key)
-    if chosen is not None:
-        return chosen
-    config = read_configs(config_names(stage, settings))
-    return value_at(config, key_path(config, key), key, None)
+    """A plain value of a stage's config as a run of these settings has it, by whichever path `--set` names it.
+
+    Raises:
+        BundleError: it is an expression.
+    """
+    names = config_names(stage, settings)
+    config = read_configs(names)
+    path = key_path(config, key)
+    chosen = with_paths(names, settings.overrides.get(stage, {})).get(path)
+    if chosen is None:
+        return value_at(config, path, key, None)
+    return _plain(stage, key, chosen)
 
 
 def modality_values(cohort: Cohort) -> dict[str, Any]:
@@ -184,7 +190,10 @@ def chosen_value(stage: str, settings: RunSettings, key: str) -> Any:
     Raises:
         BundleError: it is an expression.
     """
-    value = settings.overrides.get(stage, {}).get(key)
+    return _plain(stage, key, settings.overrides.get(stage, {}).get(key))
+
+
+def _plain(stage: str, key: str, value: Any) -> Any:
     if isinstance(value, Expression):
         raise BundleError(
             f"the config key {key!r} takes no expression",

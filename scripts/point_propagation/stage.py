@@ -12,12 +12,14 @@ import numpy as np
 import torch
 
 from scripts.common.case_stage import CaseStage
+from scripts.common.errors import BundleError
 from scripts.common.files import open_nifti, sha256_of_file, write_nifti
+from scripts.common.made_of import fingerprint
 from scripts.common.work_folder import PropagationFolder, WorkFolder
 from scripts.data.cached_volume import read_cached
 from scripts.data.cohort import Cohort
 from scripts.data.records import PointSet, PropagationRecord
-from scripts.data.scribbles import read_scribble_points
+from scripts.data.scribbles import ScribblePoints, read_scribble_points
 from scripts.networks.prnet_weights import check_prnet, load_prnet
 from scripts.point_propagation.atlas_paths import PointAtlas, atlases_by_class, class_scores
 from scripts.point_propagation.propagate_case import (
@@ -111,23 +113,20 @@ class PointPropagationStage(CaseStage):
         return self.folder.record(case)
 
     def inputs(self, case: str) -> Any:
-        """Both volumes, the scribbles and what they mean, the networks, and every setting."""
+        """Both volumes, the scribbles and what they mean, the networks, every setting, and the atlases' points."""
+        inputs = {**self._shared_inputs, "case": self.cohort.cases[case].sha256}
         atlases = self._atlases_of(case)
+        if not any(atlases.values()):
+            return inputs
         names = sorted({name for of_class in atlases.values() for name in of_class})
-        first = {name: self._first_points(name).to_json() for name in names}
-        return {
-            **self._shared_inputs,
-            "case": self.cohort.cases[case].sha256,
-            "atlases": [list(atlases.items()), first],
-        }
+        return {**inputs, "atlases": [list(atlases.items()), {name: self._atlas_marks[name] for name in names}]}
 
     def prepare(self) -> None:
         """Load the networks and describe the support."""
         coarse, fine = (load_prnet(folder, self.cohort.spacing_mm, device=self.device) for folder in self.prnet_dirs)
         propagator = Propagator(coarse, fine, self.settings, self.device)
-        scribbles = read_scribble_points(self.support.scribbles, self.cohort.classes, *self.limits)
         volume = read_cached(self.cohort, self.support.case.id)
-        support = describe_support(scribbles, volume, propagator)
+        support = describe_support(self._scribbles, volume, propagator)
         self._prepared = _Prepared(propagator, support, {})
 
     def make(self, case: str) -> tuple[dict[str, Any], Sequence[Path]]:
@@ -167,18 +166,48 @@ class PointPropagationStage(CaseStage):
 
     def _atlas(self, case: str, value: int) -> PointAtlas:
         """A case's points of a class as the networks describe them there; those of all classes it is for at once."""
-        described, points = self._prepared.atlases, self._first_points(case)
+        described, points = self._prepared.atlases, self._atlas_points[case]
         if case not in described:
-            any_case = atlases_by_class(self._first_scores, self.most_atlases, self.atlas_share, None)
-            members = np.isin(points.labels, [of for of, names in any_case.items() if case in names])
+            members = np.isin(points.labels, [of for of, names in self._any_atlases.items() if case in names])
             volume, voxels = read_cached(self.cohort, case), torch.from_numpy(points.working_voxels[members]).long()
             there = self._prepared.propagator.describe_support(volume.image, volume.body, voxels)
             described[case] = _Described(there, points.labels[members])
         of_class = torch.from_numpy(described[case].labels == value)
         return PointAtlas(described[case].points.chosen(of_class), points.scores[points.labels == value])
 
+    @cached_property
+    def _any_atlases(self) -> dict[int, list[str]]:
+        """Class value -> its atlases for any case."""
+        return atlases_by_class(self._first_scores, self.most_atlases, self.atlas_share, None)
+
+    @cached_property
+    def _atlas_points(self) -> dict[str, PointSet]:
+        """Of the first round."""
+        names = sorted({name for of_class in self._any_atlases.values() for name in of_class})
+        return {name: self._first_points(name) for name in names}
+
+    @cached_property
+    def _atlas_marks(self) -> dict[str, str]:
+        return {name: fingerprint(points.to_json()) for name, points in self._atlas_points.items()}
+
+    @cached_property
+    def _scribbles(self) -> ScribblePoints:
+        return read_scribble_points(self.support.scribbles, self.cohort.classes, *self.limits)
+
     def _first_points(self, case: str) -> PointSet:
-        return PropagationRecord.read(self.first.record(case)).points
+        """Raises BundleError where there are none, or of other strokes."""
+        file = self.first.record(case)
+        points = PropagationRecord.read(file).points
+        if not np.array_equal(points.support_voxels, self._scribbles.voxels):
+            raise BundleError(
+                "the first round located other strokes",
+                case=case,
+                stage=self.name,
+                file=file,
+                expected="points of these strokes: locate all cases directly first, with most_atlases 0",
+                found=f"{len(points.labels)} points, strokes have {len(self._scribbles.labels)}",
+            )
+        return points
 
     @cached_property
     def _shared_inputs(self) -> dict[str, Any]:
@@ -186,8 +215,6 @@ class PointPropagationStage(CaseStage):
             "settings": asdict(self.settings),
             "rule": asdict(self.rule),
             "limits": self.limits,
-            "most_atlases": self.most_atlases,
-            "atlas_share": self.atlas_share,
             "classes": list(self.cohort.classes.items()),
             "background": self.support.background,
             "spacing_mm": self.cohort.spacing_mm,

@@ -89,6 +89,9 @@ def test_mode_paper_takes_prnets_trained_before(tmp_path, monkeypatch):
     for given in ([], ["--weights", str(weights)]):
         command.run(parse("paper", *places, *given))
     assert seen == [None, weights]
+    for name, *more in (["paper", "--ship"], ["default"]):
+        with pytest.raises(BundleError, match="--weights is for `paper` alone"):
+            command.run(parse(name, *places, "--weights", str(weights), *more))
 
 
 def test_a_kind_lies_where_its_name_says(tmp_path):

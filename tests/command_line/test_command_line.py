@@ -81,7 +81,8 @@ def oneshot(folder, *more):
 def test_oneshot_says_what_it_assumed_and_where_the_results_are(folder, stages, capsys, caplog):
     main(oneshot(folder))
     said = capsys.readouterr().out
-    assert stages.names == ["train_prnet", "fine", "point_propagation", "pseudo_labels", "train", "inference"]
+    to_points = ["train_prnet", "fine", "first_points", "point_propagation"]
+    assert stages.names == [*to_points, "pseudo_labels", "train", "inference"]
     assert "support: case_0; cases: 3; classes: {'spleen': 1, 'liver': 6}" in said
     assert "background strokes: 14; mode: paper, small" in said
     assert caplog.text.count("assumed: Strokes of classes that were not named count as background: 3.") == 1

@@ -117,7 +117,8 @@ def test_report_shows_every_case(finished):
 
 def test_every_stage_was_timed(finished):
     state = read_json(finished / "state.json")
-    stages = ["prnet_coarse", "prnet_fine", "point_propagation", "pseudo_labels", "segmentation", "inference"]
+    points = ["prnet_coarse", "prnet_fine", "first_points", "point_propagation"]
+    stages = [*points, "pseudo_labels", "segmentation", "inference"]
     assert list(state) == stages
     assert all(entry["done"] and entry["seconds"] > 0 and entry["peak_memory_mb"] < 8000 for entry in state.values())
 
@@ -149,7 +150,7 @@ def test_killed_runs_end_with_the_same_results(cohort, finished, tmp_path, caplo
     assert not (output / "segmentation/model.pt").exists()
     caplog.set_level(logging.INFO)
     main(command)
-    assert caplog.text.count("done before") == 4
+    assert caplog.text.count("done before") == 5
     assert "segmentation: continuing" in caplog.text
     assert differing(output, finished) == []
 

@@ -2,10 +2,12 @@ import dataclasses
 
 import pytest
 
+from bundle.config_values import Expression
 from bundle.pipeline.configs import check_keys
 from bundle.pipeline.modes import MODES
 from bundle.pipeline.plan import CaseByCase, Training
 from bundle.pipeline.stages import BASES, STAGES, config_names
+from scripts.common.errors import BundleError
 from scripts.common.work_folder import WorkFolder
 from scripts.data.prepare_cohort import prepare_cohort
 from tests.pipeline_fixtures import BACKGROUND, CLASSES, SPACING_MM, make_cohort, settings
@@ -41,6 +43,20 @@ def plan_of(tmp_path):
 @pytest.mark.parametrize("mode", MODES)
 def test_stages_in_their_order(plan_of, mode):
     assert [stage.title for stage in plan_of(mode)] == ORDER[mode]
+
+
+@pytest.mark.parametrize("key", ["most_atlases", "stage#most_atlases"])
+def test_points_go_by_way_of_atlases_where_a_config_or_set_asks_for_them(plan_of, key):
+    def titles(**changes):
+        return [stage.title for stage in plan_of("paper", **changes)]
+
+    assert "first_points" in titles(small=True) and "first_points" not in titles(small=False)
+    assert "first_points" in titles(small=False, overrides={"point_propagation": {key: 2}})
+    assert "first_points" not in titles(small=True, overrides={"point_propagation": {key: 0}})
+    (first,) = (stage for stage in plan_of("paper", small=True) if stage.title == "first_points")
+    assert first.changes == {"most_atlases": 0, "case_ids": None}, "all cases, directly"
+    with pytest.raises(BundleError, match="takes no expression"):
+        titles(overrides={"point_propagation": {key: Expression("$1")}})
 
 
 @pytest.mark.parametrize("mode", MODES)

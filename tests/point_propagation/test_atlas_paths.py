@@ -1,4 +1,4 @@
-"""Paths over atlases by hand: which cases help, where their paths meet, on an anisotropic grid."""
+"""Paths over atlases by hand: which cases are atlases, where their paths meet, on an anisotropic grid."""
 
 from types import SimpleNamespace
 
@@ -24,12 +24,10 @@ def test_a_class_s_score_is_the_mean_of_its_points():
     assert class_scores(np.array([1, 0, 1, 3]), np.array([0.2, 0.7, 0.6, 0.1])) == {0: 0.7, 1: 0.4, 3: 0.1}
 
 
-def test_each_class_has_the_helpers_whose_points_of_it_look_most_like_the_support_s():
+def test_each_class_has_the_atlases_whose_points_of_it_look_most_like_the_support_s():
     assert atlases_by_class(SCORES, 2, 1.0, "e") == {1: ["b", "c"], 3: ["a", "d"]}, "background has none"
-    assert atlases_by_class(SCORES, 2, 1.0, "a") == {1: ["b", "c"], 3: ["d", "b"]}, "no case helps itself"
-    assert atlases_by_class(SCORES, 1, 1.0, None) == {1: ["b", "c"], 3: ["a", "d"]}, (
-        "one more, should the best need help"
-    )
+    assert atlases_by_class(SCORES, 2, 1.0, "a") == {1: ["b", "c"], 3: ["d", "b"]}, "no case is its own atlas"
+    assert atlases_by_class(SCORES, 1, 1.0, None) == {1: ["b", "c"], 3: ["a", "d"]}, "one more, for the best itself"
     assert atlases_by_class(SCORES, 9, 1.0, "b")[1] == ["c", "a", "d"], "a case without points of the class comes last"
     assert atlases_by_class({}, 2, 1.0, "a") == {}
 
@@ -88,7 +86,7 @@ def test_a_class_goes_where_its_paths_meet_and_the_others_keep_the_direct_place(
     assert torch.equal(found.proposed, torch.tensor(direct) + 1), "what the networks proposed stays theirs"
 
 
-def test_a_path_counts_as_its_helper_s_points_look_like_the_support_s():
+def test_a_path_counts_as_its_atlas_s_points_look_like_the_support_s():
     places = {1: [[0.0, 0, 0]], 2: [[10.0, 0, 0]], 3: [[10.0, 0, 0]]}
     for score, x in ((0.1, 0.0), (0.9, 10.0)):
         atlases = {3: [PointAtlas(described(number, 1), np.array([score])) for number in (2, 3)]}
@@ -97,7 +95,7 @@ def test_a_path_counts_as_its_helper_s_points_look_like_the_support_s():
         assert found.voxels[0].tolist() == pytest.approx([x, 0, 0], abs=0.2)
 
 
-def test_without_helpers_nothing_is_compared():
+def test_without_atlases_nothing_is_compared():
     propagator = StandIn({1: [[1.0, 2, 3]]}, {})
     found = find_through(propagator, None, described(1, 1), np.array([3]), {3: []}, LEVELS)
     assert found.voxels.tolist() == [[1, 2, 3]]

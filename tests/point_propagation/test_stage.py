@@ -224,4 +224,6 @@ def test_a_second_round_reads_the_first_one_and_follows_its_changes(fresh):
     content["points"]["scores"] = [score / 2 for score in content["points"]["scores"]]
     write_json(first.record("case_2"), content)
     assert by_atlases(cohort, prnet, first.path).run() == ["case_1"], "case_2 is case_1's only atlas"
-    assert by_atlases(cohort, prnet, first.path, most_atlases=0).run() == names
+    assert by_atlases(cohort, prnet, first.path, most_atlases=0).run() == names[1:]
+    with pytest.raises(BundleError, match="located other strokes"):
+        by_atlases(cohort, prnet, first.path, background_limit=3).run()

@@ -20,6 +20,7 @@ from bundle.benchmark.measure.trained import score_network
 from bundle.benchmark.results import result_line
 from bundle.datasets.dataset import Dataset
 from bundle.datasets.links import link_images
+from bundle.pipeline.modes import SHIPPED
 from bundle.pipeline.pipeline import Pipeline
 from bundle.pipeline.settings import RunSettings
 from scripts.common.files import write_json
@@ -66,7 +67,7 @@ def measure(
         weights: folder of both PRNets as trained before; None trains them first.
     """
     thresholds = thresholds or Thresholds()
-    yield bench.head(**({} if weights is None else {"given_weights": True}))
+    yield bench.head(**({} if weights is None else {"given_weights": _named(weights)}))
     pipeline = Pipeline(_settings(bench, bench.output, _unlabelled(bench), weights))
     pipeline.train_localisation()
     weights = weights or pipeline.work.prnet
@@ -159,6 +160,11 @@ def _settings(
         overrides=bench.overrides,
         bounded_labels=bounded_labels,
     )
+
+
+def _named(weights: Path) -> str:
+    """As the pages call a set of weights: where it is shipped, or the folder alone."""
+    return weights.relative_to(SHIPPED).as_posix() if weights.is_relative_to(SHIPPED) else weights.name
 
 
 def _unlabelled(bench: Bench) -> Path:

@@ -18,7 +18,7 @@ from bundle.benchmark.measure.runs import Bench, Run
 from bundle.benchmark.measure.stage_calls import work_folder
 from bundle.benchmark.results import ACCEPTED, RIVAL, result_line
 from bundle.benchmark.rivals import pair
-from bundle.benchmark.rivals.procedure import measure_procedure
+from bundle.benchmark.rivals.procedure import has_networks, measure_procedure
 from bundle.pipeline.configs import BUNDLE_ROOT
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
@@ -47,7 +47,8 @@ def measure(bench: Bench) -> Iterator[dict[str, Any]]:
         scores = evaluate_folder(folder, dataset.labels, dataset.all_classes, dataset.test)
         yield result_line(RIVAL, name, scores=scores, taken=taken)
     yield _ours(bench)
-    yield measure_procedure(dataset)
+    if has_networks(dataset):
+        yield measure_procedure(dataset)
 
 
 def _ours(bench: Bench) -> dict[str, Any]:

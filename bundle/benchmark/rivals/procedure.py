@@ -2,7 +2,7 @@
 
 A case takes five passes of the coarse network, then two of the fine one for every stroke voxel: one that moves the
 point, one that compares it. The code takes every voxel of a class and every second one of background, one volume after
-the other, each voxel on its own.
+the other, each voxel on its own. It runs in half precision, and so do the networks here.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import torch
 
 from bundle.benchmark.results import PROCEDURE, result_line
 from bundle.datasets.dataset import Dataset
-from bundle.pipeline.configs import BUNDLE_ROOT
-from bundle.pipeline.modes import weights_folder
+from bundle.pipeline.modes import SHIPPED, of_configuration
 from scripts.data.intensity import body_mask, normalise_hu
 from scripts.data.resampling import canonical, resample
 from scripts.data.volume_io import read_labels, read_volume
@@ -28,9 +27,7 @@ STARTS, PASSES_A_POINT, BATCH = 5, 2, 32
 SECONDS = 600.0
 
 
-def measure_procedure(
-    dataset: Dataset, models: Path = BUNDLE_ROOT / "models", seconds: float = SECONDS
-) -> dict[str, Any]:
+def measure_procedure(dataset: Dataset, models: Path = SHIPPED, seconds: float = SECONDS) -> dict[str, Any]:
     """Locate stroke voxels of the support in the first test volume, as many as the time allows.
 
     Args:
@@ -38,8 +35,7 @@ def measure_procedure(
         models: holds `NAME/full/coarse` and `NAME/full/fine`, networks of the paper's size.
         seconds: on the clock; the batch of 32 voxels that is under way then is finished.
     """
-    weights = weights_folder(str(models / dataset.folder.name), "paper", small=False)
-    coarse, fine = load_prnet(weights / "coarse"), load_prnet(weights / "fine")
+    coarse, fine = (load_prnet(folder) for folder in _networks(dataset, models))
     settings = PropagationSettings(start_points=STARTS, fine_steps=1, settled_mm=0.0, batch_size=BATCH)
     propagator = Propagator(coarse, fine, settings)
     support, query = (
@@ -59,6 +55,16 @@ def measure_procedure(
         for classes in (dataset.classes, dataset.all_classes)
     }
     return result_line(PROCEDURE, "passes", measured=passes, cpu_s_a_pass=cpu_s, needed=needed)
+
+
+def has_networks(dataset: Dataset, models: Path = SHIPPED) -> bool:
+    """Whether networks of the paper's size are shipped for the cohort."""
+    return all((folder / "model.pt").is_file() for folder in _networks(dataset, models))
+
+
+def _networks(dataset: Dataset, models: Path) -> list[Path]:
+    full = of_configuration(models / dataset.folder.name, small=False)
+    return [full / "coarse", full / "fine"]
 
 
 def _at_working_spacing(image: Path, spacing_mm: tuple[float, float, float]) -> tuple[torch.Tensor, torch.Tensor]:

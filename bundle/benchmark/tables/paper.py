@@ -29,11 +29,12 @@ def paper_section(results: Results, published: Mapping[str, Any], kind: str = "p
     """
     head = results.head
     full, supports = head["configuration"] == "full", _supports(results)
-    options = f"{' --full' * full}{' --weights NAME' * head.get('given_weights', False)}"
+    given = head.get("given_weights", "")
+    options = f"{' --full' * full}{f' --weights {given}' if given else ''}"
     origin = head.get("recipe") or captions.command("paper", head["name"], options)
     parts = [
         f"## Mode `paper`{', full configuration' if full else ''}",
-        f"{origin}; {'both PRNets as shipped; ' * head.get('given_weights', False)}{captions.data(results)}; "
+        f"{origin}; {'both PRNets trained before; ' if given else ''}{captions.data(results)}; "
         f"{captions.SCORED}; "
         f"{captions.origin(results.lines)}. Support{'s' * (len(supports) > 1)} {_named(supports)}, strokes a. "
         + captions.raw(head["name"], kind),

@@ -125,7 +125,7 @@ def test_paper_in_miniature(phantoms, tmp_path):
     assert test["weights"] == str(tmp_path / "out" / "prnet"), "trained once, for every support"
     unlabelled, test = (results.get("stages", name)["stages"] for name in ("unlabelled", "test"))
     assert "segmentation_without_plc" in unlabelled and "segmentation" in unlabelled
-    assert list(test) == ["point_propagation", "pseudo_labels"]
+    assert list(test) == ["first_points", "point_propagation", "pseudo_labels"]
     text = (docs / "benchmarks" / "phantoms.md").read_text(encoding="utf-8")
     assert (
         "| trained with label correction |" in text and "dual, tau" in text and "| segmentation (unlabelled) |" in text

@@ -5,7 +5,7 @@ import pytest
 
 from bundle.benchmark.cost.speed import SPEED
 from bundle.benchmark.results import HEAD, PROCEDURE, RIVAL, Results, result_line
-from bundle.benchmark.rivals.procedure import measure_procedure
+from bundle.benchmark.rivals.procedure import has_networks, measure_procedure
 from bundle.benchmark.rivals.table import measured_rivals
 from bundle.datasets.dataset import read_dataset
 from bundle.datasets.phantom_cohort import write_phantom_cohort
@@ -15,7 +15,9 @@ from tests.pipeline_fixtures import make_weights
 
 def test_every_voxel_of_a_class_and_every_second_one_of_background_takes_two_passes(tmp_path):
     dataset = read_dataset(write_phantom_cohort(tmp_path / "phantoms", 3, 1, spacing_mm=(12.0, 12.0, 15.0)))
+    assert not has_networks(dataset, tmp_path / "models")
     make_weights(tmp_path / "models" / "phantoms" / "full", 12.0)
+    assert has_networks(dataset, tmp_path / "models")
     line = measure_procedure(dataset, tmp_path / "models", seconds=0)
     assert line["measured"] == 5 + 2 * 32, "one batch"
     assert line["cpu_s_a_pass"] > 0

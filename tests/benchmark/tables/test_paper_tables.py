@@ -42,8 +42,8 @@ def test_the_papers_own_figures_stand_beside_ours():
 def test_prnets_that_were_trained_before_are_told():
     command = "`python -m bundle benchmark paper --dataset DIR/toy"
     assert f"{command}`; small" in paper_section(results(*LINES), {})
-    given = paper_section(results(*LINES, given_weights=True), {})
-    assert f"{command} --weights NAME`; both PRNets as shipped; small" in given
+    given = paper_section(results(*LINES, given_weights="toy"), {})
+    assert f"{command} --weights toy`; both PRNets trained before; small" in given
 
 
 def test_without_published_figures_nothing_is_compared():
