@@ -117,9 +117,13 @@ def with_kept_names(scan: FolderScan, kept: Mapping[str, str]) -> tuple[dict[str
             names = kept.get(series.key, study), study, series.marked_name
             name = next((name for name in names if name not in volumes and _may_have(series, keys[name])), None)
             if name is None:
-                raise BundleError("a series has no name of its own", case=names[-1], file=source, found="a file of it")
+                expected, found_there = "one volume a case: rename the other", volumes.get(names[-1])
+                raise BundleError(
+                    "two volumes have the same name", case=names[-1], file=source, expected=expected, found=found_there
+                )
             volumes[name], found[series.key] = source, name
-    others = {key: name for key, name in kept.items() if name not in volumes}
+    given = {*found.values()}
+    others = {key: name for key, name in kept.items() if name not in given}
     return dict(sorted(volumes.items())), {**others, **found}
 
 
