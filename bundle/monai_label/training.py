@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
+from monailabel.interfaces.exception import ImageNotFoundException, MONAILabelError, MONAILabelException
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.utils.async_tasks.utils import processes
 
@@ -173,25 +173,42 @@ class OneShotTraining(TrainTask):
         for case, file in made.files().items():
             if case not in known:
                 continue
-            mark = marks.get(case)
-            if mark is not None and mark != datastore.image_mark(case):
-                print(f"{case}: its image was replaced meanwhile, so it gets no label; train again", flush=True)
+            try:
+                info = self._give(made, case, file, datastore, marks.get(case), classes)
+            except (OSError, ImageNotFoundException):
+                if _is_there(datastore, case):
+                    raise
+                print(f"{case}: its image was removed meanwhile, so it gets no label", flush=True)
                 continue
-            info, before = made.info(self.work, case), datastore.get_label_info(case, TAG)
-            info |= {} if mark is None else {DRAWN_ON: mark}
-            if not made.final and _is_better(before, info):
-                info = before
-            else:
-                names = present_names(read_labels(file).array, classes)
-                datastore.save_label(case, str(file), TAG, dict(info))
-                if SHOWN not in datastore.get_labels_by_image_id(case) or OURS in datastore.get_label_info(case, SHOWN):
-                    datastore.save_label(case, str(file), SHOWN, {**info, "params": {**info, "label_names": names}})
-            if case not in by_user:
+            if info is not None and case not in by_user:
                 quality[case], doubted[case] = info["predicted_dice"], info["doubted"]
         handed = Handed(classes, quality, doubted, made.final)
         handed.write(self.handed.file)
         print(handed.in_words(), flush=True)
         return handed
+
+    def _give(
+        self,
+        made: RoundLabels,
+        case: str,
+        file: Path,
+        datastore: ReloadingDatastore,
+        mark: str | None,
+        classes: Mapping[str, int],
+    ) -> Mapping[str, Any] | None:
+        """Save one label map unless a better one is there; what is noted of the study's, None if it gets nothing."""
+        if mark is not None and mark != datastore.image_mark(case):
+            print(f"{case}: its image was replaced meanwhile, so it gets no label; train again", flush=True)
+            return None
+        info, before = made.info(self.work, case), datastore.get_label_info(case, TAG)
+        info |= {} if mark is None else {DRAWN_ON: mark}
+        if not made.final and _is_better(before, info):
+            return before
+        names = present_names(read_labels(file).array, classes)
+        datastore.save_label(case, str(file), TAG, dict(info))
+        if SHOWN not in datastore.get_labels_by_image_id(case) or OURS in datastore.get_label_info(case, SHOWN):
+            datastore.save_label(case, str(file), SHOWN, {**info, "params": {**info, "label_names": names}})
+        return info
 
     def _hand_out(self, datastore: ReloadingDatastore) -> None:
         """Give those of DICOM series to others, as DICOM."""
@@ -206,6 +223,15 @@ class OneShotTraining(TrainTask):
 def is_training() -> bool:
     """Whether a training of this server is at work."""
     return bool(processes("train"))
+
+
+def _is_there(datastore: ReloadingDatastore, study: str) -> bool:
+    """Whether a study is listed and its image can be read."""
+    try:
+        datastore.image_mark(study)
+    except OSError:
+        return False
+    return study in datastore.list_images()
 
 
 def _is_better(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

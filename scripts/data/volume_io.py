@@ -14,7 +14,7 @@ from scripts.data.reading.detached_data import data_files
 from scripts.data.reading.dicom_headers import holds_labels, is_dicom
 from scripts.data.reading.dicom_labels import check_label_object, known_segments, read_label_object
 from scripts.data.reading.dicom_series import peek_series, read_series, series_files
-from scripts.data.reading.folder import FolderScan, find_label_maps, find_volumes, scan_folder
+from scripts.data.reading.folder import FolderScan, LooseSeries, find_label_maps, find_volumes, scan_folder
 from scripts.data.reading.grid_limits import check_grid
 from scripts.data.reading.itk_files import peek_itk, read_itk
 from scripts.data.reading.nifti import is_plain_nifti, peek_nifti, read_nifti
@@ -25,6 +25,7 @@ LARGEST_STROKE = 255  # what background strokes are where nobody says
 
 __all__ = [
     "FolderScan",
+    "LooseSeries",
     "Volume",
     "case_id",
     "check_grid",

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of
 from bundle.monai_label import training as training_module
 from bundle.monai_label.names import DRAWN_ON, OUTSIDE, SHOWN, TAG
 from bundle.monai_label.results import Handed
+from bundle.monai_label.studies.reloading import ReloadingDatastore
 from bundle.monai_label.training import OneShotTraining
 from bundle.run_progress import RunProgress
 from scripts.common.errors import BundleError
@@ -146,3 +148,46 @@ def test_labels_say_which_image_they_were_made_of_and_one_replaced_meanwhile_get
     assert "b: its image was replaced meanwhile, so it gets no label; train again" in capsys.readouterr().out
     training._hand_back(made, task, datastore, {"a": None, "b": None})
     assert DRAWN_ON not in saved["b", TAG], "where the datastore removes labels of replaced images itself"
+
+
+@pytest.mark.parametrize(("while_given", "noticed"), [("a", False), ("a", True), ("b", True)])
+def test_a_study_removed_while_labels_are_given_back_gets_none_and_the_others_do(
+    training, rounds, tmp_path, capsys, while_given, noticed
+):
+    datastore, label = three_studies(tmp_path)
+
+    class Made(type(rounds[0])):
+        def files(self):
+            return dict.fromkeys("abc", label)
+
+        def info(self, work, case):
+            if case == while_given:
+                (tmp_path / "studies" / "b.nii.gz").unlink()
+                if noticed:
+                    datastore.list_images()
+            return super().info(work, case)
+
+    marks = {study: datastore.image_mark(study) for study in datastore.list_images()}
+    handed = training._hand_back(Made(), SimpleNamespace(support="a", accepted=None), datastore, marks)
+    assert datastore.labelled(TAG) == datastore.labelled(SHOWN) == {"a", "c"}
+    assert set(handed.predicted_dice) == {"c"} and Handed.read(training.handed.file) == handed
+    assert capsys.readouterr().out.count("b: its image was removed meanwhile, so it gets no label\n") == 1
+
+
+def test_a_label_that_cannot_be_written_is_no_removed_study(training, rounds, tmp_path, monkeypatch):
+    datastore, _ = three_studies(tmp_path)
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(datastore, "save_label", full)
+    with pytest.raises(OSError, match="no space left"):
+        training._hand_back(rounds[0], SimpleNamespace(support="a", accepted=None), datastore, {})
+
+
+def three_studies(tmp_path):
+    """A datastore of `a`, `b` and `c`, and a label map."""
+    (tmp_path / "studies").mkdir()
+    for name in ("studies/a", "studies/b", "studies/c", "label"):
+        nib.save(nib.Nifti1Image(np.ones((2, 2, 2), np.uint8), np.eye(4)), tmp_path / f"{name}.nii.gz")
+    return ReloadingDatastore(tmp_path / "studies"), tmp_path / "label.nii.gz"

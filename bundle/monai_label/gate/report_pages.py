@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from html import escape
 
 from fastapi import HTTPException
 from fastapi.responses import FileResponse, HTMLResponse, Response
 from monailabel.interfaces.utils.app import app_instance
+
+from scripts.common.errors import BundleError
 
 INDEX = "index.html"
 HEADER_ENDS = "</header>"
@@ -18,6 +21,8 @@ HEADERS = {"Cross-Origin-Resource-Policy": "same-origin", "X-Content-Type-Option
 def page(path: str) -> Response:
     """A file of the report's folder; the first page says of which studies it tells a former image.
 
+    It needs no studies: while they cannot be listed, it is sent without that.
+
     Raises:
         HTTPException: 404, there is none of this name, or no report yet.
     """
@@ -26,7 +31,10 @@ def page(path: str) -> Response:
     file = (folder / (path or INDEX)).resolve()
     if not file.is_relative_to(folder) or not file.is_file():
         raise HTTPException(404, "there is no such page: a report is there after the first training")
-    former = training.handed.former() if file.name == INDEX else []
+    former: list[str] = []
+    if file.name == INDEX:
+        with suppress(BundleError):
+            former = training.handed.former()
     if not former:
         return FileResponse(file, headers=HEADERS)
     return HTMLResponse(with_note(file.read_text(encoding="utf-8"), former), headers=HEADERS)

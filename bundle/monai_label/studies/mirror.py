@@ -131,6 +131,8 @@ class MirroredDatastore(ReloadingDatastore):
             if stamp in ("", before) or (before is None and not file.exists()) or self.in_use():
                 return
             self.source.forget(study)
+            if study not in self.source.studies():  # its files were removed, not replaced
+                return
             if file.exists():
                 fresh, is_same = noted.with_name(file.name), False
                 try:

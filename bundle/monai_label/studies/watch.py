@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock, Thread
 
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
-from scripts.data.volume_io import FolderScan, scan_folder
+from scripts.data.volume_io import FolderScan, LooseSeries, scan_folder
 
 FRESH_S = 2.0  # so long nobody looks again: viewers ask several times a second
 PATIENCE_S = 1.0  # a request waits no longer; the next one gets what is found meanwhile
@@ -99,21 +100,40 @@ def with_kept_names(scan: FolderScan, kept: Mapping[str, str]) -> tuple[dict[str
     """The volumes, loose series by the names that they were found by first, and these names.
 
     A scan names a series by patient, date and number, and adds a mark where another has the same: by one that comes or
-    goes its name would change, and its labels would seem lost.
+    goes its name would change, and its labels would seem lost. The name of a series that is away stays its own: another
+    one would be shown with its labels. A series that was moved takes its name along.
 
     Args:
         scan: of the folder.
-        kept: series, by UID and folder -> its name.
+        kept: key of a series -> its name.
     """
-    loose = [series for place in scan.places.values() for series in place.loose]
-    keys = {series.file: f"{series.uid} {series.file.parent}" for series in loose}
-    volumes: dict[str, Path] = {}
-    for study, source in scan.volumes.items():
-        name = kept.get(keys.get(source, ""), study)
-        is_free = name not in volumes and name not in scan.volumes
-        volumes[name if is_free else study] = source
-    found = {keys[source]: study for study, source in volumes.items() if source in keys}
-    return dict(sorted(volumes.items())), {**kept, **found}
+    loose = {series.file: series for place in scan.places.values() for series in place.loose}
+    volumes = {study: source for study, source in scan.volumes.items() if source not in loose}
+    keys, found = defaultdict[str, list[str]](list), dict[str, str]()
+    for key, name in kept.items():
+        keys[name].append(key)
+    for study, source in sorted(scan.volumes.items(), key=lambda volume: _is_new(loose.get(volume[1]), kept)):
+        if series := loose.get(source):
+            names = kept.get(series.key, study), study, series.marked_name
+            name = next((name for name in names if name not in volumes and _may_have(series, keys[name])), None)
+            if name is None:
+                expected, found_there = "one volume a case: rename the other", volumes.get(names[-1])
+                raise BundleError(
+                    "two volumes have the same name", case=names[-1], file=source, expected=expected, found=found_there
+                )
+            volumes[name], found[series.key] = source, name
+    given = {*found.values()}
+    others = {key: name for key, name in kept.items() if name not in given}
+    return dict(sorted(volumes.items())), {**others, **found}
+
+
+def _is_new(series: LooseSeries | None, kept: Mapping[str, str]) -> bool:
+    return series is not None and series.key not in kept
+
+
+def _may_have(series: LooseSeries, keys: Sequence[str]) -> bool:
+    """Whether a name that is kept for these keys can be this series': it is its own, wherever it lay, or nobody's."""
+    return series.key in keys or all(series.uid and key.startswith(f"{series.uid} ") for key in keys)
 
 
 def _changed(scan: FolderScan) -> bool:

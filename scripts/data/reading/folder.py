@@ -35,6 +35,16 @@ class LooseSeries:
     uid: str
     file: Path
 
+    @property
+    def key(self) -> str:
+        """What tells it from every other series."""
+        return f"{self.uid} {os.fspath(self.file.parent)}"
+
+    @property
+    def marked_name(self) -> str:
+        """A name that no other series has."""
+        return f"{self.name}_{sha256(self.key.encode()).hexdigest()[:6]}"
+
 
 @dataclass(frozen=True)
 class Place:
@@ -180,12 +190,7 @@ def _named(volumes: Iterable[tuple[str, Path]]) -> dict[str, Path]:
 def _series_cases(loose: list[LooseSeries], taken: set[str]) -> list[tuple[str, Path]]:
     """Names of series that no folder names, with the first file of each."""
     counts = Counter([*(series.name for series in loose), *taken])
-    cases = []
-    for series in loose:
-        is_one_of_many = counts[series.name] > 1
-        mark = sha256(f"{series.uid} {os.fspath(series.file.parent) if is_one_of_many else ''}".encode())
-        cases.append((f"{series.name}_{mark.hexdigest()[:6]}" if is_one_of_many else series.name, series.file))
-    return cases
+    return [(series.marked_name if counts[series.name] > 1 else series.name, series.file) for series in loose]
 
 
 def _reason(series: Series) -> str:

@@ -9,6 +9,8 @@ pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of
 from fastapi import HTTPException
 
 from bundle.monai_label.gate import report_pages
+from bundle.monai_label.results import Handed, HandedNow
+from scripts.common.errors import BundleError
 
 PAGE = "<body><header><h1>Report</h1>\n</header>\n<p>abd_01</p><header></header></body>"
 
@@ -23,18 +25,33 @@ def server(tmp_path, monkeypatch):
     handed = SimpleNamespace(former=lambda: former)
     training = SimpleNamespace(work=SimpleNamespace(report=tmp_path / "report"), handed=handed)
     monkeypatch.setattr(report_pages, "app_instance", lambda: SimpleNamespace(training=training))
-    return former
+    return SimpleNamespace(former=former, training=training)
 
 
 def test_the_first_page_says_of_which_studies_it_tells_a_former_image(server):
     assert report_pages.page("").path.name == "index.html"
-    server += ["abd_01", "<b>"]
+    server.former += ["abd_01", "<b>"]
     answer = report_pages.page("index.html")
     text = answer.body.decode()
     note = "Replaced or removed since this report was made: abd_01, &lt;b&gt;."
     note += " What it tells of them is of the image before."
     assert text == PAGE.replace("</header>", f'<p class="warning">{note}</p>\n</header>', 1)
     assert all(answer.headers[name] == value for name, value in report_pages.HEADERS.items())
+
+
+def test_the_report_is_sent_while_the_studies_are_away(server, tmp_path):
+    class Away:
+        def labelled(self, tag):
+            raise BundleError("the folder of studies is gone")
+
+    Handed({"spleen": 1}, {"abd_01": {"spleen": 0.9}}, {}, True).write(tmp_path / "handed.json")
+    server.training.handed = HandedNow(tmp_path / "handed.json", Away)
+    with pytest.raises(BundleError):
+        server.training.handed.former()
+    for path in ("", "index.html"):
+        answer = report_pages.page(path)
+        assert answer.path.read_text(encoding="utf-8") == PAGE
+        assert all(answer.headers[name] == value for name, value in report_pages.HEADERS.items())
 
 
 @pytest.mark.parametrize("path", ["../cohort.json", "other.html"])

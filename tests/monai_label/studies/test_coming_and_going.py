@@ -202,6 +202,40 @@ def test_a_series_keeps_its_name_and_labels_when_another_of_that_name_comes_and_
     assert datastore.list_images() == [second]
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_name_and_labels_of_a_series_that_is_away_are_not_given_to_another(tmp_path, restarted):
+    studies = tmp_path / "studies"
+    write_series(studies / "morning" / "ct")
+    datastore = a_datastore(tmp_path)
+    (first,) = datastore.list_images()
+    label(datastore, first)
+    label(datastore, first, [SUBMITTED], NAMES)
+    (studies / "morning").rename(tmp_path / "morning")
+    write_series(studies / "evening" / "ct", 100)
+    datastore = a_datastore(tmp_path) if restarted else datastore
+    (second,) = datastore.list_images()
+    assert second.startswith(f"{first}_") and tags(datastore, second) == set() and lowest(datastore, second) == 100
+    label(datastore, second, [TAG])
+    (tmp_path / "morning").rename(studies / "morning")
+    datastore = a_datastore(tmp_path) if restarted else datastore
+    assert set(datastore.list_images()) == {first, second}
+    assert (tags(datastore, first), tags(datastore, second)) == ({TAG, SHOWN, SUBMITTED}, {TAG})
+    assert (lowest(datastore, first), lowest(datastore, second)) == (0, 100) and datastore.is_submitted(first)
+
+
+def test_a_series_that_is_moved_takes_its_name_and_labels_along(tmp_path):
+    studies = tmp_path / "studies"
+    write_series(studies / "morning" / "ct")
+    datastore = a_datastore(tmp_path)
+    (study,) = datastore.list_images()
+    label(datastore, study)
+    (studies / "morning").rename(studies / "archive")
+    assert datastore.list_images() == [study] and tags(datastore, study) == {TAG, SHOWN}
+    shutil.copytree(studies / "archive", studies / "morning")
+    (copy,) = set(datastore.list_images()) - {study}
+    assert copy.startswith(f"{study}_") and tags(datastore, copy) == set()
+
+
 def test_a_folder_is_not_searched_again_while_nothing_changes(tmp_path, monkeypatch):
     write_nrrd(tmp_path / "studies" / "one.nrrd")
     looked, searches = FolderWatch(tmp_path / "studies", tmp_path / "names.json"), []

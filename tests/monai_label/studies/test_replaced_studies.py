@@ -34,9 +34,9 @@ def write_nrrd(file, start=0):
     sitk.WriteImage(image, str(file))
 
 
-def write_series(folder, start=0, prefix="slice"):
-    """`folder` holds the series alone."""
-    made = write_ct(folder.with_name(f"{folder.name}_{start}_made"), ramp(start), "axial", 3.0)
+def write_series(folder, start=0, prefix="slice", **changes):
+    """`folder` holds the series alone; another start is another series, unless its UID is among the `changes`."""
+    made = write_ct(folder.with_name(f"{folder.name}_{start}_made"), ramp(start), "axial", 3.0, **changes)
     folder.mkdir(parents=True, exist_ok=True)
     for file in folder.iterdir():
         file.unlink()
@@ -114,16 +114,31 @@ def test_conversions_of_an_earlier_version_are_compared_once(tmp_path, capsys):
 @pytest.mark.parametrize("place", ["exam", "patient/study"])
 def test_a_series_of_files_with_other_names_is_another_image(tmp_path, capsys, place):
     folder = tmp_path / "studies" / place
-    write_series(folder)
+    write_series(folder, SeriesInstanceUID="1.2.3")
     datastore = a_datastore(tmp_path)
     (study,) = datastore.list_images()
     label(datastore, study)
     assert datastore.run_input(study).is_dir()
-    write_series(folder, start=100, prefix="other")
+    write_series(folder, start=100, prefix="other", SeriesInstanceUID="1.2.3")
     assert tags(datastore, study) == set() and lowest(datastore, study) == 100
     files = sorted(file.resolve() for file in datastore.run_input(study).iterdir())
     assert files == sorted(folder.iterdir())
     assert capsys.readouterr().out == f"{study}: {TOLD}\n"
+
+
+def test_a_series_keeps_its_labels_when_another_lies_in_its_place(tmp_path, capsys):
+    folder = tmp_path / "studies" / "patient" / "study"
+    write_series(folder)
+    datastore = a_datastore(tmp_path)
+    (study,) = datastore.list_images()
+    label(datastore, study)
+    write_series(folder, start=100)
+    assert tags(datastore, study) == {TAG, SHOWN}, "before the folder is looked at again"
+    (other,) = datastore.list_images()
+    assert other.startswith(f"{study}_") and tags(datastore, other) == set() and lowest(datastore, other) == 100
+    write_series(folder)
+    assert a_datastore(tmp_path).list_images() == [study] and lowest(datastore, study) == 0
+    assert capsys.readouterr().out == ""
 
 
 def test_a_series_that_was_never_converted_loses_labels_of_ours_too(tmp_path):
