@@ -115,13 +115,13 @@ def with_kept_names(scan: FolderScan, kept: Mapping[str, str]) -> tuple[dict[str
     for study, source in sorted(scan.volumes.items(), key=lambda volume: _is_new(loose.get(volume[1]), kept)):
         if series := loose.get(source):
             names = kept.get(series.key, study), study, series.marked_name
-            name = next((name for name in names if name not in volumes and _may_have(series, keys[name])), None)
-            if name is None:
+            chosen = next((name for name in names if name not in volumes and _may_have(series, keys[name])), None)
+            if chosen is None:
                 expected, found_there = "one volume a case: rename the other", volumes.get(names[-1])
                 raise BundleError(
                     "two volumes have the same name", case=names[-1], file=source, expected=expected, found=found_there
                 )
-            volumes[name], found[series.key] = source, name
+            volumes[chosen], found[series.key] = source, chosen
     given = {*found.values()}
     others = {key: name for key, name in kept.items() if name not in given}
     return dict(sorted(volumes.items())), {**others, **found}
