@@ -137,7 +137,8 @@ def test_a_series_keeps_its_labels_when_another_lies_in_its_place(tmp_path, caps
     (other,) = datastore.list_images()
     assert other.startswith(f"{study}_") and tags(datastore, other) == set() and lowest(datastore, other) == 100
     write_series(folder)
-    assert a_datastore(tmp_path).list_images() == [study] and lowest(datastore, study) == 0
+    later = a_datastore(tmp_path)
+    assert later.list_images() == [study] and tags(later, study) == {TAG, SHOWN} and lowest(later, study) == 0
     assert capsys.readouterr().out == ""
 
 
