@@ -19,7 +19,6 @@ from bundle.benchmark.measure.stage_calls import grow_label_maps
 from bundle.benchmark.measure.trained import score_network
 from bundle.benchmark.results import result_line
 from bundle.datasets.dataset import Dataset
-from bundle.datasets.links import link_images
 from bundle.pipeline.modes import SHIPPED
 from bundle.pipeline.pipeline import Pipeline
 from bundle.pipeline.settings import RunSettings
@@ -68,7 +67,7 @@ def measure(
     """
     thresholds = thresholds or Thresholds()
     yield bench.head(**({} if weights is None else {"given_weights": _named(weights)}))
-    pipeline = Pipeline(_settings(bench, bench.output, _unlabelled(bench), weights))
+    pipeline = Pipeline(_settings(bench, bench.output, bench.unlabelled_images(), weights))
     pipeline.train_localisation()
     weights = weights or pipeline.work.prnet
     test = yield from _points_and_masks(bench, thresholds, weights)
@@ -88,7 +87,8 @@ def _points_and_masks(bench: Bench, thresholds: Thresholds, weights: Path) -> Ge
         yield result_line("points", _point_name(row), **row)
     for name, rule in _mask_rules(thresholds).items():
         yield result_line("masks", name, scores=_mask_scores(dataset, test, records, name, rule))
-    yield _bounded_line(bench, thresholds, test, records)
+    name, scores = _masks_at_one_threshold(bench, thresholds, test, records, bounded=True)
+    yield result_line("masks", name, scores=scores)
     return test
 
 
@@ -100,10 +100,9 @@ def _masks_of_other_supports(bench: Bench, thresholds: Thresholds, weights: Path
         records, organs = _points(bench.dataset, test.work)
         for row in sweep(records, organs, rules):
             yield result_line("points", f"{support}, {_point_name(row)}", support=support, **row)
-        name, rule = f"tau {thresholds.bounded_mask}", denoising_rule("dual", thresholds.bounded_mask)
-        scores = _mask_scores(bench.dataset, test, records, name, rule)
-        yield result_line("masks", f"{name}, {support}", support=support, scores=scores)
-        yield _bounded_line(bench, thresholds, test, records, support)
+        for bounded in (False, True):
+            name, scores = _masks_at_one_threshold(bench, thresholds, test, records, bounded)
+            yield result_line("masks", f"{name}, {support}", support=support, scores=scores)
 
 
 def _networks(bench: Bench, pipeline: Pipeline, weights: Path) -> Iterator[dict[str, Any]]:
@@ -112,7 +111,7 @@ def _networks(bench: Bench, pipeline: Pipeline, weights: Path) -> Iterator[dict[
     yield _network_line(bench, "with_plc", pipeline.work.segmentation)
     for name, changes in WITHOUT_THE_PAPERS_CORRECTION.items():
         yield _network_line(bench, name, pipeline.train_segmentation(name, changes))
-    settings = _settings(bench, bench.output / "bounded", _unlabelled(bench), weights, bounded_labels=True)
+    settings = _settings(bench, bench.output / "bounded", bench.unlabelled_images(), weights, bounded_labels=True)
     bounded = Pipeline(settings)
     bounded.propagate()
     for name, changes in WITHOUT_THE_PAPERS_CORRECTION.items():
@@ -125,15 +124,13 @@ def _network_line(bench: Bench, name: str, model: Path) -> dict[str, Any]:
     )
 
 
-def _bounded_line(
-    bench: Bench, thresholds: Thresholds, test: Pipeline, records: dict[str, PropagationRecord], support: str = ""
-) -> dict[str, Any]:
-    """Masks that may not flood what surrounds them, from the points of `test`."""
-    name, rule = f"tau {thresholds.bounded_mask}, bounded", denoising_rule("dual", thresholds.bounded_mask)
-    scores = _mask_scores(bench.dataset, test, records, name, rule, bounded=True)
-    if not support:
-        return result_line("masks", name, scores=scores)
-    return result_line("masks", f"{name}, {support}", support=support, scores=scores)
+def _masks_at_one_threshold(
+    bench: Bench, thresholds: Thresholds, test: Pipeline, records: dict[str, PropagationRecord], bounded: bool
+) -> tuple[str, Evaluation]:
+    """Name and scores of label maps from the points of `test`; bounded, they may not flood what surrounds them."""
+    name = f"tau {thresholds.bounded_mask}{', bounded' * bounded}"
+    rule = denoising_rule("dual", thresholds.bounded_mask)
+    return name, _mask_scores(bench.dataset, test, records, name, rule, bounded)
 
 
 def _settings(
@@ -167,16 +164,9 @@ def _named(weights: Path) -> str:
     return weights.relative_to(SHIPPED).as_posix() if weights.is_relative_to(SHIPPED) else weights.name
 
 
-def _unlabelled(bench: Bench) -> Path:
-    images = {case: bench.dataset.image(case) for case in bench.dataset.unlabelled}
-    return link_images(images, bench.output / "unlabelled")
-
-
 def _propagated(bench: Bench, support: str, output: Path, weights: Path) -> Pipeline:
     """One-shot, with PRNets trained on the unlabelled cases: points and pseudo labels of the test cases."""
-    images = {case: bench.dataset.image(case) for case in bench.dataset.test}
-    linked = link_images(images, bench.output / "test_images")
-    pipeline = Pipeline(_settings(bench, output, linked, weights, support))
+    pipeline = Pipeline(_settings(bench, output, bench.test_images(), weights, support))
     pipeline.propagate()
     return pipeline
 

@@ -36,7 +36,7 @@ class Bench:
 
     def train(self) -> Pipeline:
         """Train the embedding network on the unlabelled volumes."""
-        pipeline = Pipeline(self._settings(self.output, self._unlabelled(), self.dataset.support, "a"))
+        pipeline = Pipeline(self._settings(self.output, self.unlabelled_images(), self.dataset.support, "a"))
         pipeline.train_localisation()
         return pipeline
 
@@ -44,7 +44,7 @@ class Bench:
         """On the unlabelled volumes, from the dataset's own support and first strokes."""
         settings = self._settings(
             self.output / folder,
-            self._unlabelled(),
+            self.unlabelled_images(),
             self.dataset.support,
             "a",
             overrides=overrides,
@@ -54,10 +54,7 @@ class Bench:
 
     def on_test(self, run: Run, folder: str | None = None, **changes: Any) -> Pipeline:
         """On the test volumes, and the support of `run`."""
-        images = link_images(
-            {case: self.dataset.image(case) for case in self.dataset.test}, self.output / "test_images"
-        )
-        return self.on_images(run, images, folder or run.folder, **changes)
+        return self.on_images(run, self.test_images(), folder or run.folder, **changes)
 
     def on_images(self, run: Run, images: Path, folder: str, **changes: Any) -> Pipeline:
         """On a folder of images, and the support of `run`.
@@ -81,7 +78,12 @@ class Bench:
             **further,
         )
 
-    def _unlabelled(self) -> Path:
+    def test_images(self) -> Path:
+        """A folder of links to the test volumes."""
+        return link_images({case: self.dataset.image(case) for case in self.dataset.test}, self.output / "test_images")
+
+    def unlabelled_images(self) -> Path:
+        """A folder of links to the unlabelled volumes."""
         images = {case: self.dataset.image(case) for case in self.dataset.unlabelled}
         return link_images(images, self.output / "unlabelled")
 

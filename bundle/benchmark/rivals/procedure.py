@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from bundle.benchmark.cost.limits import cached
 from bundle.benchmark.results import PROCEDURE, result_line
 from bundle.datasets.dataset import Dataset
 from bundle.pipeline.modes import SHIPPED, of_configuration
-from scripts.data.intensity import body_mask, normalise_hu
-from scripts.data.resampling import canonical, resample
-from scripts.data.volume_io import read_labels, read_volume
+from scripts.data.volume_io import read_labels
 from scripts.networks.prnet_weights import load_prnet
 from scripts.point_propagation.propagator import PropagationSettings, Propagator
 
@@ -28,7 +27,7 @@ SECONDS = 600.0
 
 
 def measure_procedure(dataset: Dataset, models: Path = SHIPPED, seconds: float = SECONDS) -> dict[str, Any]:
-    """Locate stroke voxels of the support in the first test volume, as many as the time allows.
+    """Locate voxels of the support in the first test volume, as many as the time allows: one costs what another does.
 
     Args:
         dataset: the support, its first strokes and the first test volume are used.
@@ -38,14 +37,12 @@ def measure_procedure(dataset: Dataset, models: Path = SHIPPED, seconds: float =
     coarse, fine = (load_prnet(folder) for folder in _networks(dataset, models))
     settings = PropagationSettings(start_points=STARTS, fine_steps=1, settled_mm=0.0, batch_size=BATCH)
     propagator = Propagator(coarse, fine, settings)
-    support, query = (
-        _at_working_spacing(dataset.image(case), fine.spacing_mm) for case in (dataset.support, dataset.test[0])
-    )
-    points = torch.nonzero(support[1])[:BATCH]
-    described = propagator.describe_support(*support, points)
+    support, query = (cached(dataset.image(case), fine.spacing_mm) for case in (dataset.support, dataset.test[0]))
+    points = torch.nonzero(support.body)[:BATCH]
+    described = propagator.describe_support(support.image, support.body, points)
     passes, start, processor_s = 0, time.perf_counter(), time.process_time()
     while passes == 0 or time.perf_counter() - start < seconds:
-        propagator.locate(*query, described)
+        propagator.locate(query.image, query.body, described)
         passes += STARTS + PASSES_A_POINT * len(points)
     cpu_s = (time.process_time() - processor_s) / passes
     strokes = read_labels(dataset.scribbles()).array
@@ -65,10 +62,3 @@ def has_networks(dataset: Dataset, models: Path = SHIPPED) -> bool:
 def _networks(dataset: Dataset, models: Path) -> list[Path]:
     full = of_configuration(models / dataset.folder.name, small=False)
     return [full / "coarse", full / "fine"]
-
-
-def _at_working_spacing(image: Path, spacing_mm: tuple[float, float, float]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(1, X, Y, Z) in [0, 1], and the body."""
-    volume = resample(canonical(read_volume(image)), list(spacing_mm))
-    body = torch.from_numpy(body_mask(volume.array, volume.spacing_mm) > 0)
-    return torch.from_numpy(normalise_hu(volume.array))[None].float(), body
