@@ -49,10 +49,8 @@ class OneShotApp(MONAILabelApp):
 
     def init_datastore(self) -> ReloadingDatastore:
         """A folder, or a DICOMweb server by a mirror in the app's folder."""
-        mirror, in_use = (
-            self.work / "studies" / sha256(self.studies.encode()).hexdigest()[:12],
-            self.training.is_at_work,
-        )
+        mirror = self.work / "studies" / sha256(self.studies.encode()).hexdigest()[:12]
+        in_use = self.training.is_at_work
         if self.studies.startswith(DICOMWEB):
             return DicomwebDatastore(mirror, Pacs(self.studies, mirror / "series"), in_use)
         return folder_datastore(Path(self.studies), mirror, in_use)
