@@ -153,11 +153,12 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False,
     method = _group(parser, "method", "--small --weights abdomen_ct --set segmentation.max_epochs=20")
     method.add_argument("--mode", choices=MODES, help=f"the method's configuration, {DEFAULT_MODE} unless given")
     method.add_argument("--small", action="store_true", help="a configuration for two CPU cores")
-    for profile, text in {
-        "--bounded-labels": "classes end where the body does and at a multiple of their volume in the support",
-        "--all-pairs": "PRNet learns from all pairs of many patches of a volume",
-    }.items():
-        method.add_argument(profile, action="store_true", help=f"mode paper: {text}")
+    bounded = "mode paper: classes end where the body does and at a multiple of their volume in the support"
+    method.add_argument(
+        "--bounded-labels", action=argparse.BooleanOptionalAction, help=f"{bounded}; so with --small, unless given"
+    )
+    pairs = "mode paper: PRNet learns from all pairs of many patches of a volume"
+    method.add_argument("--all-pairs", action="store_true", default=None, help=pairs)
     _add_machine(method)
     method.add_argument("--weights", help=f"a shipped set ({', '.join(shipped_weights())}), or a folder of weights")
     method.add_argument(

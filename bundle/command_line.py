@@ -266,7 +266,7 @@ def _settings(options: argparse.Namespace, needs_weights: bool) -> RunSettings:
 
     names = (
         *("images", "support", "scribbles", "support_mask", "accepted"),
-        *("classes", "background", "modality", "mode", "device"),
+        *("classes", "background", "modality", "mode", "bounded_labels", "all_pairs", "device"),
     )
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if "accepted" in given:
@@ -274,7 +274,6 @@ def _settings(options: argparse.Namespace, needs_weights: bool) -> RunSettings:
     saved, file = saved_settings(options.output) if options.from_output else {}, WorkFolder(options.output).settings
     mode = options.mode or saved.get("mode", DEFAULT_MODE)
     small = options.small or saved.get("small", False)
-    special = {name: getattr(options, name) or saved.get(name, False) for name in ("bounded_labels", "all_pairs")}
     if (weights := _weights(options, mode, small, needs_weights)) is not None:
         given["weights"] = weights
     if "support" in given and (images := (saved | given).get("images")) is not None:
@@ -289,7 +288,7 @@ def _settings(options: argparse.Namespace, needs_weights: bool) -> RunSettings:
             found="no such file",
         )
     overrides = merged_overrides(saved.get("overrides", {}), _overrides(options.set), file)
-    chosen = {"mode": mode, "small": small, **special, "overrides": overrides}
+    chosen = {"mode": mode, "small": small, "overrides": overrides}
     return RunSettings(**saved | given | chosen | {"output": options.output})
 
 

@@ -61,7 +61,7 @@ class RunSettings:
         modality: "ct", "mr", or "auto" for what the support is.
         mode: which configuration of the method.
         small: patch every stage for two CPU cores.
-        bounded_labels: no class may flood what surrounds it (mode `paper`).
+        bounded_labels: no class may flood what surrounds it (mode `paper`); None: in the small configuration.
         all_pairs: PRNet learns from all pairs of a volume's patches (mode `paper`).
         device: for the networks; None takes a GPU if there is one.
         weights: folder of the networks that locate points, instead of training them.
@@ -81,7 +81,7 @@ class RunSettings:
     modality: str = AUTO
     mode: str = DEFAULT_MODE
     small: bool = False
-    bounded_labels: bool = False
+    bounded_labels: bool | None = None
     all_pairs: bool = False
     device: str | None = None
     weights: Path | None = None

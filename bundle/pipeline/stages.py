@@ -32,7 +32,12 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 
 
-def profiles(mode: str, small: bool, modality: str, bounded_labels: bool, all_pairs: bool) -> list[str]:
+def bounds_labels(mode: str | None, small: bool, chosen: bool | None) -> bool:
+    """Whether classes may not flood what surrounds them (mode `paper`): as chosen, else in the small configuration."""
+    return mode == "paper" and small if chosen is None else chosen
+
+
+def profiles(mode: str, small: bool, modality: str, bounded_labels: bool | None, all_pairs: bool) -> list[str]:
     """Folders of `configs/` whose patches apply, in order; the configs themselves are mode `default`, full size, CT."""
     chosen = ["paper"] if mode == "paper" else []
     if small:
@@ -41,7 +46,7 @@ def profiles(mode: str, small: bool, modality: str, bounded_labels: bool, all_pa
         chosen.append("mr")
     if all_pairs:
         chosen.append("all_pairs")
-    if bounded_labels:
+    if bounds_labels(mode, small, bounded_labels):
         chosen.append("bounded_labels")
     return chosen
 
@@ -53,7 +58,7 @@ def config_names(stage: str, settings: RunSettings) -> list[str]:
 
 
 def profiled_names(
-    stage: str, mode: str, small: bool, modality: str = CT, bounded_labels: bool = False, all_pairs: bool = False
+    stage: str, mode: str, small: bool, modality: str = CT, bounded_labels: bool | None = None, all_pairs: bool = False
 ) -> list[str]:
     """The same of a mode, a configuration and a kind of volumes."""
     names = list(BASES[stage])

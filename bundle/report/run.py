@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from bundle.pipeline.stages import bounds_labels
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.common.schema import is_finite
@@ -204,11 +205,12 @@ def read_curve(path: Path) -> dict[str, np.ndarray]:
 def _choices(settings: Any) -> Choices:
     if not isinstance(settings, dict):
         return Choices()
+    mode, small, bounded = _text(settings.get("mode")), bool(settings.get("small")), settings.get("bounded_labels")
     support_mask = _text(settings.get("support_mask"))
     return Choices(
-        mode=_text(settings.get("mode")),
-        small=bool(settings.get("small")),
-        bounded_labels=bool(settings.get("bounded_labels")),
+        mode=mode,
+        small=small,
+        bounded_labels=bounds_labels(mode, small, None if bounded is None else bool(bounded)),
         all_pairs=bool(settings.get("all_pairs")),
         weights=_text(settings.get("weights")),
         support_mask=None if support_mask is None else Path(support_mask),

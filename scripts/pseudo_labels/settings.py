@@ -85,7 +85,8 @@ class SupportLimits:
 
     Attributes:
         least_volume_share: a class that is smaller than this share of the support's is not located.
-        most_volume_share: of a class that is larger, what is nearest to it beside its rivals stays.
+        most_volume_share: a class may be so many times as large as in the support; of a larger one, what is nearest to
+            it beside its rivals stays.
 
     Raises:
         BundleError: `least_volume_share` is not below `most_volume_share`.

@@ -287,13 +287,21 @@ def test_train_needs_nothing_but_the_output_folder(folder, stages):
     assert (kept["small"], kept["weights"], kept["mode"]) == (True, str(weights), "paper")
 
 
-@pytest.mark.parametrize("profile", ["bounded_labels", "all_pairs"])
-def test_profiles_of_mode_paper_are_chosen_once_and_remembered(folder, stages, profile):
-    main(oneshot(folder, f"--{profile.replace('_', '-')}"))
-    assert saved_settings(folder / "out")[profile] is True
+@pytest.mark.parametrize(
+    ("option", "profile", "chosen"),
+    [
+        ("--bounded-labels", "bounded_labels", True),
+        ("--no-bounded-labels", "bounded_labels", False),
+        ("--small", "bounded_labels", None),
+        ("--all-pairs", "all_pairs", True),
+    ],
+)
+def test_profiles_of_mode_paper_are_chosen_once_and_remembered(folder, stages, option, profile, chosen):
+    main(oneshot(folder, option))
+    assert saved_settings(folder / "out").get(profile) is chosen
     stages.calls.clear()
     main(["train", "--output", str(folder / "out")])
-    assert saved_settings(folder / "out")[profile] is True and stages.calls == []
+    assert saved_settings(folder / "out").get(profile) is chosen and stages.calls == []
 
 
 def test_train_after_oneshot_has_nothing_to_do(folder, stages):

@@ -70,12 +70,18 @@ def test_of_mr_the_networks_card_says_so_and_its_views_change_more(plan_of, mode
     assert "mr/train_embedding.json" in config_names("embedding", chosen)
 
 
-def test_bounded_labels_are_a_profile_on_top_of_the_papers_and_the_small_one(plan_of):
-    chosen = dataclasses.replace(plan_of.settings, mode="paper", small=True)
-    names, bounded = (
+@pytest.mark.parametrize(("small", "unless_chosen"), [(True, True), (False, False)])
+def test_bounded_labels_are_a_profile_on_top_of_the_others_and_part_of_the_small_one(plan_of, small, unless_chosen):
+    chosen = dataclasses.replace(plan_of.settings, mode="paper", small=small)
+    names, bounded, unchosen = (
         {stage: config_names(stage, settings) for stage in STAGES["paper"]}
-        for settings in (chosen, dataclasses.replace(chosen, bounded_labels=True))
+        for settings in (
+            dataclasses.replace(chosen, bounded_labels=False),
+            dataclasses.replace(chosen, bounded_labels=True),
+            dataclasses.replace(chosen, bounded_labels=None),
+        )
     )
+    assert unchosen == (bounded if unless_chosen else names)
     assert bounded["pseudo_labels"] == [*names["pseudo_labels"], "bounded_labels/pseudo_labels.json"]
     assert {stage for stage in names if names[stage] != bounded[stage]} == {"pseudo_labels"}
 

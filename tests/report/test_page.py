@@ -94,9 +94,10 @@ def test_page_tells_everything(finished):
     assert "Synthetic phantom" not in text
 
 
-def test_bounded_label_maps_are_told(output):
-    write_json(output / "run.json", {"mode": "paper", "small": True, "bounded_labels": True})
-    assert "paper, small configuration; bounded label maps" in text_of(write_report(output))
+@pytest.mark.parametrize(("chosen", "bounded"), [(True, True), (False, False), (None, True)])
+def test_bounded_label_maps_are_told(output, chosen, bounded):
+    write_json(output / "run.json", {"mode": "paper", "small": True, "bounded_labels": chosen})
+    assert ("paper, small configuration; bounded label maps" in text_of(write_report(output))) == bounded
 
 
 def test_cases_to_look_at_first_come_first_and_say_why(finished):

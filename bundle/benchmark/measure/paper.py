@@ -14,7 +14,7 @@ import numpy as np
 
 from bundle.benchmark.measure.default import network_line, stages_line
 from bundle.benchmark.measure.points import organs_at, redenoise, sweep
-from bundle.benchmark.measure.runs import Bench
+from bundle.benchmark.measure.runs import Bench, merged
 from bundle.benchmark.measure.stage_calls import grow_label_maps
 from bundle.benchmark.measure.trained import score_network
 from bundle.benchmark.results import result_line
@@ -141,6 +141,7 @@ def _settings(
     support: str = "",
     bounded_labels: bool = False,
 ) -> RunSettings:
+    """The paper's rules, whatever the configuration has instead: label maps as they grow, its own label correction."""
     dataset = bench.dataset
     support = support or dataset.support
     return RunSettings(
@@ -154,7 +155,7 @@ def _settings(
         small=bench.small,
         device=bench.device,
         weights=weights,
-        overrides=bench.overrides,
+        overrides=merged({"segmentation": {"plc_guarded": False}}, bench.overrides),
         bounded_labels=bounded_labels,
     )
 

@@ -37,7 +37,7 @@ def grow_label_maps(
     propagation: PropagationFolder,
     labels: LabelFolder,
     cases: Sequence[str],
-    bounded_labels: bool = False,
+    bounded_labels: bool | None = None,
 ) -> None:
     """Label maps of the pipeline's cases from points and class probabilities that lie elsewhere.
 
@@ -46,10 +46,11 @@ def grow_label_maps(
         propagation: points and probabilities.
         labels: where the label maps go.
         cases: which.
-        bounded_labels: whether they are bounded (mode `paper`), whatever the pipeline's are.
+        bounded_labels: whether they are bounded (mode `paper`); None: as the pipeline's are.
     """
-    bounded_labels = bounded_labels or pipeline.settings.bounded_labels
-    chosen = replace(pipeline.settings, bounded_labels=bounded_labels)
+    chosen = pipeline.settings
+    if bounded_labels is not None:
+        chosen = replace(chosen, bounded_labels=bounded_labels)
     settings = component(chosen, "pseudo_labels", "settings")
     record = pipeline.support_mask_record()
     PseudoLabelStage(pipeline.cohort, propagation.path, labels.path, settings, support_mask_record=record).run(cases)
