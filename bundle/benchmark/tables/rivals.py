@@ -43,7 +43,8 @@ def rivals_section(systems: Sequence[Mapping[str, Any]], cohorts: Mapping[str, C
 def _reported(entry: Mapping[str, Any]) -> str:
     """Of organs their mean, of systems each."""
     values = list(entry["dice"].values())
-    return number(statistics.fmean(values)) if entry["organs"] is not None else ", ".join(map(number, values))
+    of_organs = set(entry["dice"]) <= set(entry["organs"] or ())
+    return number(statistics.fmean(values)) if of_organs else ", ".join(map(number, values))
 
 
 def _ours(entry: Mapping[str, Any], cohort: Cohort) -> str:

@@ -93,6 +93,11 @@ def test_rivals_stand_beside_the_same_organs_of_ours():
     assert "on other test data than ours" in text
 
 
+def test_several_systems_of_one_source_stand_in_one_row():
+    systems = {"dice": {"a": 0.2, "b": 0.6}, "organs": ["spleen", "liver"], "against": "ensemble"}
+    assert "| x | y | z | 0.20, 0.60 | 0.60 (spleen, liver) | w |" in rivals_section([entry(**systems)], {"toy": COHORT})
+
+
 @pytest.mark.parametrize("changes", [{"cohort": "other"}, {"organs": ["heart"], "dice": {"heart": 0.5}}])
 def test_what_we_did_not_measure_is_a_dash(changes):
     assert "| x | y | z | 0.50 | – | w |" in rivals_section([entry(**changes)], {"toy": COHORT})
