@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from scripts.registration.body import Body
+from scripts.registration.most_similar import most_similar
 from scripts.registration.robust_affine import AffineMap, RobustFit, TooFewMatchesError, fit_affine_map
 
 CHUNK = 64  # points compared with all candidates at once; more would not stay in the cache
@@ -86,10 +87,10 @@ def nearest_cells(vectors: Tensor, target: Body) -> Tensor:
     embeddings change slowly from cell to cell.
     """
     sparse = target.vectors[target.sparse].T
-    best = target.sparse[torch.cat([(part @ sparse).argmax(dim=1) for part in vectors.split(CHUNK)])]
+    best = target.sparse[torch.cat([most_similar(part @ sparse) for part in vectors.split(CHUNK)])]
     around = target.around(best)
-    closest = torch.einsum("nd,nkd->nk", vectors, target.vectors[around]).argmax(dim=1, keepdim=True)
-    return around.gather(1, closest)[:, 0]
+    closest = most_similar(torch.einsum("nd,nkd->nk", vectors, target.vectors[around]))
+    return around.gather(1, closest[:, None])[:, 0]
 
 
 def nearest_matches(
@@ -102,7 +103,7 @@ def nearest_matches(
         if expected_mm is not None:
             distance_mm = torch.cdist(expected_mm[start : start + CHUNK].to(target.places_mm), target.places_mm)
             score = cosines - settings.match_temperature * distance_mm**2 / (2 * settings.match_prior_mm**2)
-        best = score.argmax(dim=1)
+        best = most_similar(score)
         matched_mm = target.places_mm[best]
         far = torch.cdist(matched_mm, target.places_mm) > settings.far_mm
         rival = score.masked_fill(~far, -torch.inf).amax(dim=1)

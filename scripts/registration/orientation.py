@@ -18,6 +18,7 @@ from scripts.embedding.dense_embedding import WindowSettings
 from scripts.networks.embedding_weights import TrainedEmbedding
 from scripts.registration.body import Body, embed_body
 from scripts.registration.embedding_matching import MatchingSettings
+from scripts.registration.most_similar import most_similar
 from scripts.registration.robust_affine import LEAST_MATCHES, AffineMap, fit_affine_map
 
 AS_IT_IS = "as it is"
@@ -148,7 +149,7 @@ def match_landmarks(first: Landmarks, second: Landmarks, matching: MatchingSetti
     if not len(first.places_mm) or not len(second.places_mm):
         return MatchedLandmarks(np.empty((0, 3)), np.empty((0, 3)), np.empty(0), 1)
     cosines = first.vectors @ second.vectors.T
-    there, back = cosines.argmax(dim=1), cosines.argmax(dim=0)
+    there, back = most_similar(cosines), most_similar(cosines.T.contiguous())
     returned = _near(first.places_mm, back[there], matching), _near(second.places_mm, there[back], matching)
     own, other = (torch.arange(len(matches), device=matches.device) for matches in (there, back))
     of_first = torch.cat([own[returned[0]], back[returned[1]]])
