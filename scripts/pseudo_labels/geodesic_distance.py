@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 
 import numpy as np
 import torch
 from torch.nn.functional import pad
 
 from scripts.common.errors import BundleError
-from scripts.common.sharing.one_thread import one_thread
+from scripts.common.sharing.one_thread import allowed_threads, one_thread
 
 EPSILON = 1e-5
 DEFAULT_TOLERANCE = 1e-5
 MAX_ITERATIONS = 100
 GEODISTK_UNREACHED = 1e9
 KEPT_COSTS_BYTES = 2**30
+MOST_THREADS = 4  # each works out the costs of edges for itself
 
 
 def geodesic_distance(
@@ -113,19 +116,49 @@ def _plane_sweeps(
     tolerance: float,
     kept_costs_bytes: int,
 ) -> torch.Tensor:
-    """Relax plane after plane along each axis, both ways, until a whole round changes nothing."""
-    swept_axes = [_SweptAxis(image, len(seeds), spacing_mm, axis, lam, kept_costs_bytes // 3) for axis in range(3)]
-    distance = torch.full(seeds.shape, torch.inf, device=image.device).masked_fill_(seeds, 0.0)
+    """Relax plane after plane along each axis, both ways, until a whole round changes nothing.
+
+    Threads share the seed sets among them. All sets end together, so that their number changes no distance.
+    """
+    threads = min(allowed_threads(), MOST_THREADS) if image.device.type == "cpu" else 1
+    shares = seeds.tensor_split(min(threads, len(seeds)))
     limit = torch.inf if truncation is None else truncation
-    quiet, fell_at = 0, 0
-    with one_thread():  # a plane is too little work for more, and waiting for each other costs far more
+    kept_bytes = kept_costs_bytes // (3 * len(shares))
+    # A plane is too little work for more than one thread, and waiting for each other costs far more.
+    with one_thread(), ThreadPoolExecutor(len(shares)) as pool:
+        swept = [_SweptSeeds(image, share, spacing_mm, lam, kept_bytes, limit, tolerance) for share in shares]
+        quiet = 0
         for step in range(3 * max_iterations):
-            before, distance = distance, swept_axes[step % 3].sweep(distance)
-            found = _changed(before, distance, limit, tolerance, fell_at)
-            quiet, fell_at = (quiet + 1, 0) if found is None else (0, found)
+            changed = [*pool.map(_SweptSeeds.sweep, swept, repeat(step % 3))]
+            quiet = 0 if any(changed) else quiet + 1
             if quiet == 3:
                 break
-    return distance
+    return torch.cat([share.distance for share in swept])
+
+
+class _SweptSeeds:
+    """Distances (K, X, Y, Z) from the seed sets of one thread."""
+
+    def __init__(
+        self,
+        image: torch.Tensor,
+        seeds: torch.Tensor,
+        spacing_mm: tuple[float, ...],
+        lam: float,
+        kept_bytes: int,
+        limit: float,
+        tolerance: float,
+    ) -> None:
+        self.axes = [_SweptAxis(image, len(seeds), spacing_mm, axis, lam, kept_bytes) for axis in range(3)]
+        self.distance = torch.full(seeds.shape, torch.inf, device=image.device).masked_fill_(seeds, 0.0)
+        self.limit, self.tolerance, self.fell_at = limit, tolerance, 0
+
+    def sweep(self, axis: int) -> bool:
+        """Along one axis, both ways; whether a distance below the limit fell by more than the tolerance."""
+        before, self.distance = self.distance, self.axes[axis].sweep(self.distance)
+        found = _changed(before, self.distance, self.limit, self.tolerance, self.fell_at)
+        self.fell_at = found or 0
+        return found is not None
 
 
 def _changed(before: torch.Tensor, after: torch.Tensor, limit: float, tolerance: float, first: int) -> int | None:

@@ -19,7 +19,7 @@ from scripts.common.sharing.crew import (
     present_crew,
     value_or_reason,
 )
-from scripts.common.sharing.one_thread import one_thread
+from scripts.common.sharing.one_thread import allowed_threads, one_thread
 
 NUMBERS = {"a": 1, "b": 2, "c": 3}
 
@@ -163,3 +163,15 @@ def test_one_thread_is_one_for_torch_and_for_linear_algebra():
         assert torch.get_num_threads() == 1
         assert {library["num_threads"] for library in threadpool_info()} == {1}
     assert torch.get_num_threads() == before
+
+
+def test_threads_that_are_allowed_are_known_within_one_thread():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        with one_thread(), one_thread():
+            assert (torch.get_num_threads(), allowed_threads()) == (1, 3)
+        torch.set_num_threads(1)
+        assert allowed_threads() == 1
+    finally:
+        torch.set_num_threads(before)

@@ -229,8 +229,9 @@ def _naive_sweeps(image, seeds, spacing_mm, limit, tolerance):
     return distance
 
 
+@pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize(("limit", "noise"), [(np.inf, 5), (0.6, 18)])
-def test_distances_are_those_of_naive_sweeps_bit_by_bit(limit, noise):
+def test_distances_are_those_of_naive_sweeps_bit_by_bit(limit, noise, threads, monkeypatch):
     """Two walls, and a tolerance at which sweeps end before all is settled: one more or one less would show."""
     shape = (7, 6, 9)
     image = np.float32(0.2) * np.random.default_rng(noise).random((2, *shape)).astype(np.float32)
@@ -239,5 +240,6 @@ def test_distances_are_those_of_naive_sweeps_bit_by_bit(limit, noise):
     seeds = torch.cat([_seed(shape, (0, 0, 0)), _seed(shape, (6, 5, 8), (3, 3, 4)), _seed(shape, (3, 0, 0))])
     expected = np.minimum(_naive_sweeps(image, seeds.numpy(), SPACING_MM, limit, 0.1), np.float32(limit))
     truncation = None if limit == np.inf else limit
+    monkeypatch.setattr("scripts.pseudo_labels.geodesic_distance.allowed_threads", lambda: threads)
     found = geodesic_distance(image, seeds, SPACING_MM, truncation=truncation, tolerance=0.1)
     np.testing.assert_array_equal(found.numpy(), expected)

@@ -95,7 +95,8 @@ def test_rivals_stand_beside_the_same_organs_of_ours():
 
 def test_several_systems_of_one_source_stand_in_one_row():
     systems = {"dice": {"a": 0.2, "b": 0.6}, "organs": ["spleen", "liver"], "against": "ensemble"}
-    assert "| x | y | z | 0.20, 0.60 | 0.60 (spleen, liver) | w |" in rivals_section([entry(**systems)], {"toy": COHORT})
+    text = rivals_section([entry(**systems)], {"toy": COHORT})
+    assert "| x | y | z | 0.20, 0.60 | 0.60 (spleen, liver) | w |" in text
 
 
 @pytest.mark.parametrize("changes", [{"cohort": "other"}, {"organs": ["heart"], "dice": {"heart": 0.5}}])
