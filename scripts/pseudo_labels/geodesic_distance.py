@@ -1,24 +1,19 @@
-"""Geodesic distance from several seeds at once, by plane sweeps in torch or by GeodisTK."""
+"""Geodesic distance from several seeds at once, by plane sweeps or by GeodisTK."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
 
 import numpy as np
 import torch
-from torch.nn.functional import pad
 
 from scripts.common.errors import BundleError
-from scripts.common.sharing.one_thread import allowed_threads, one_thread
+from scripts.pseudo_labels.sweeps.plane_sweeps import swept_distance
 
-EPSILON = 1e-5
 DEFAULT_TOLERANCE = 1e-5
 MAX_ITERATIONS = 100
 GEODISTK_UNREACHED = 1e9
 KEPT_COSTS_BYTES = 2**30
-MOST_THREADS = 4  # each works out the costs of edges for itself
 
 
 def geodesic_distance(
@@ -69,7 +64,7 @@ def geodesic_distance(
     if not empty.all():
         x, y, z = (float(step) for step in spacing_mm)
         if backend == "torch":
-            solved = _plane_sweeps(
+            solved = swept_distance(
                 image, seeds[~empty], (x, y, z), lam, max_iterations, truncation, tolerance, kept_costs_bytes
             )
         elif backend == "geodistk":
@@ -104,139 +99,6 @@ def _check(
         raise BundleError("the truncation must be a distance", expected="above 0, or null", found=truncation)
     if not torch.isfinite(image).all():
         raise BundleError("the geodesic image holds values that are not finite", expected="finite numbers")
-
-
-def _plane_sweeps(
-    image: torch.Tensor,
-    seeds: torch.Tensor,
-    spacing_mm: tuple[float, ...],
-    lam: float,
-    max_iterations: int,
-    truncation: float | None,
-    tolerance: float,
-    kept_costs_bytes: int,
-) -> torch.Tensor:
-    """Relax plane after plane along each axis, both ways, until a whole round changes nothing.
-
-    Threads share the seed sets among them. All sets end together, so that their number changes no distance.
-    """
-    threads = min(allowed_threads(), MOST_THREADS) if image.device.type == "cpu" else 1
-    shares = seeds.tensor_split(min(threads, len(seeds)))
-    limit = torch.inf if truncation is None else truncation
-    kept_bytes = kept_costs_bytes // (3 * len(shares))
-    # A plane is too little work for more than one thread, and waiting for each other costs far more.
-    with one_thread(), ThreadPoolExecutor(len(shares)) as pool:
-        swept = [_SweptSeeds(image, share, spacing_mm, lam, kept_bytes, limit, tolerance) for share in shares]
-        quiet = 0
-        for step in range(3 * max_iterations):
-            changed = [*pool.map(_SweptSeeds.sweep, swept, repeat(step % 3))]
-            quiet = 0 if any(changed) else quiet + 1
-            if quiet == 3:
-                break
-    return torch.cat([share.distance for share in swept])
-
-
-class _SweptSeeds:
-    """Distances (K, X, Y, Z) from the seed sets of one thread."""
-
-    def __init__(
-        self,
-        image: torch.Tensor,
-        seeds: torch.Tensor,
-        spacing_mm: tuple[float, ...],
-        lam: float,
-        kept_bytes: int,
-        limit: float,
-        tolerance: float,
-    ) -> None:
-        self.axes = [_SweptAxis(image, len(seeds), spacing_mm, axis, lam, kept_bytes) for axis in range(3)]
-        self.distance = torch.full(seeds.shape, torch.inf, device=image.device).masked_fill_(seeds, 0.0)
-        self.limit, self.tolerance, self.fell_at = limit, tolerance, 0
-
-    def sweep(self, axis: int) -> bool:
-        """Along one axis, both ways; whether a distance below the limit fell by more than the tolerance."""
-        before, self.distance = self.distance, self.axes[axis].sweep(self.distance)
-        found = _changed(before, self.distance, self.limit, self.tolerance, self.fell_at)
-        self.fell_at = found or 0
-        return found is not None
-
-
-def _changed(before: torch.Tensor, after: torch.Tensor, limit: float, tolerance: float, first: int) -> int | None:
-    """Where along X a distance below the limit fell by more than the tolerance, looked for from `first` on; or None.
-
-    Where distances fell in one sweep they mostly do in the next one, and a slice says so.
-    """
-    size = before.shape[1]
-    for x in (*range(first, size), *range(first)):
-        if bool((after[:, x] < before[:, x].clamp(max=limit) - tolerance).any()):
-            return x
-    return None
-
-
-class _SweptAxis:
-    """Distances and intensities laid out so that planes across one axis lie together, framed by unreachable voxels.
-
-    `neighbours[i]` and `intensities[c, i]` show plane i shifted by the nine in-plane steps, as views of one memory.
-    """
-
-    def __init__(
-        self, image: torch.Tensor, count: int, spacing_mm: tuple[float, ...], axis: int, lam: float, kept_bytes: int
-    ) -> None:
-        framed = pad(image.movedim(axis + 1, 1), (1, 1, 1, 1))
-        self.image = framed[..., 1:-1, 1:-1]
-        length, height, width = self.image.shape[1:]
-        self.axis, self.lam = axis, lam
-        self.distance = torch.full((length, count, height + 2, width + 2), torch.inf, device=image.device)
-        self.neighbours = self.distance.unfold(2, height, 1).unfold(3, width, 1)
-        self.intensities = framed.unfold(2, height, 1).unfold(3, width, 1)
-        self.step_mm = _step_lengths_mm(spacing_mm, axis).to(image.device)[:, :, None, None]
-        self.cost, self.added = (torch.empty(3, 3, height, width, device=image.device) for _ in range(2))
-        self.kept: dict[tuple[int, int], torch.Tensor] = {}
-        self.most_kept = kept_bytes // self.cost.nbytes
-        self.path = torch.empty(count, 3, 3, height, width, device=image.device)
-        self.best = torch.empty(count, height, width, device=image.device)
-
-    def sweep(self, distance: torch.Tensor) -> torch.Tensor:
-        """Carry (K, X, Y, Z) distances along the axis, up and then down; the result is a view of this object's."""
-        inner = self.distance[:, :, 1:-1, 1:-1]
-        result = inner.movedim(0, self.axis + 1)
-        for own, given in zip(result.unbind(1), distance.unbind(1), strict=True):  # all at once misses the cache
-            own.copy_(given)
-        length = len(inner)
-        for plane in range(1, length):
-            self._relax(inner[plane], plane, plane - 1)
-        for plane in range(length - 2, -1, -1):
-            self._relax(inner[plane], plane, plane + 1)
-        return result
-
-    def _relax(self, distance: torch.Tensor, plane: int, neighbour: int) -> None:
-        """Shorten the distances of a plane by paths over its nine neighbours in the plane beside it."""
-        torch.add(self.neighbours[neighbour], self._edge_costs(plane, neighbour), out=self.path)
-        torch.amin(self.path, dim=(1, 2), out=self.best)
-        torch.minimum(distance, self.best, out=distance)
-
-    def _edge_costs(self, plane: int, neighbour: int) -> torch.Tensor:
-        """(3, 3, height, width) costs of the edges between two planes; kept for later sweeps while there is room."""
-        if (kept := self.kept.get((plane, neighbour))) is not None:
-            return kept
-        torch.sub(self.image[0, plane], self.intensities[0, neighbour], out=self.cost)
-        self.cost.abs_().add_(EPSILON)
-        for channel in range(1, len(self.image)):
-            torch.sub(self.image[channel, plane], self.intensities[channel, neighbour], out=self.added)
-            self.cost.add_(self.added.abs_())
-        if self.lam < 1:
-            self.cost.div_(self.cost * (1 - self.lam) + self.lam)
-        self.cost.mul_(self.step_mm)
-        if len(self.kept) < self.most_kept:
-            self.kept[plane, neighbour] = self.cost.clone()
-        return self.cost
-
-
-def _step_lengths_mm(spacing_mm: tuple[float, ...], axis: int) -> torch.Tensor:
-    """(3, 3) lengths of the edges to the nine voxels of the plane beside, in the order of the in-plane axes."""
-    across = [spacing for index, spacing in enumerate(spacing_mm) if index != axis]
-    first, second = torch.meshgrid(*(torch.tensor([-step, 0.0, step]) for step in across), indexing="ij")
-    return torch.sqrt(spacing_mm[axis] ** 2 + first**2 + second**2)
 
 
 def _geodistk(

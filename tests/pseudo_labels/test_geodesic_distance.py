@@ -13,8 +13,20 @@ from scipy.sparse.csgraph import dijkstra
 
 from scripts.common.errors import BundleError
 from scripts.pseudo_labels.geodesic_distance import geodesic_distance
+from scripts.pseudo_labels.sweeps.compiled_sweep import carry, compiled_sweep
+from scripts.pseudo_labels.sweeps.swept_axis import SweptByLoops, SweptByTorch, swept_axis
 
 SPACING_MM = (1.0, 2.0, 3.0)
+
+
+@pytest.fixture(params=["loops", "torch"], autouse=True)
+def swept_by(request, monkeypatch):
+    """Everything here by compiled loops, and as where numba is missing."""
+    if request.param == "torch":
+        monkeypatch.setattr("scripts.pseudo_labels.sweeps.swept_axis.compiled_sweep", lambda: None)
+    else:
+        assert compiled_sweep() is not None
+    return request.param
 
 
 def _seed(shape, *voxels):
@@ -193,6 +205,33 @@ def test_a_missing_geodistk_is_named(monkeypatch):
         geodesic_distance(torch.zeros(4, 4, 4), torch.ones(1, 4, 4, 4), SPACING_MM, backend="geodistk")
 
 
+def test_loops_are_compiled_where_numba_is(swept_by):
+    axis = swept_axis(torch.zeros(1, 3, 3, 3), 1, SPACING_MM, 0, 1.0, 0)
+    assert isinstance(axis, SweptByLoops if swept_by == "loops" else SweptByTorch)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.7, 1.0])
+def test_compiled_loops_and_torch_agree_to_the_bit(lam, swept_by, monkeypatch):
+    image, seeds = _noise((2, 9, 8, 7)), torch.from_numpy(_noise((3, 9, 8, 7), seed=1) > 0.97)
+    found = geodesic_distance(image, seeds, SPACING_MM, lam=lam)
+    monkeypatch.undo()
+    assert torch.equal(geodesic_distance(image, seeds, SPACING_MM, lam=lam), found)
+
+
+def test_without_a_folder_for_machine_code_loops_are_compiled_anew(monkeypatch):
+    """As numba says it where neither the package nor the user's cache can be written to."""
+
+    def njit(cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: (function, options)
+
+    monkeypatch.setattr("numba.njit", njit)
+    assert compiled_sweep.__wrapped__() == (carry, {"nogil": True})
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert compiled_sweep.__wrapped__() is None
+
+
 @pytest.mark.parametrize("room", [0, 20_000])
 def test_costs_that_are_kept_change_nothing(room):
     image, shape = _noise((2, 9, 8, 7)), (9, 8, 7)
@@ -240,6 +279,6 @@ def test_distances_are_those_of_naive_sweeps_bit_by_bit(limit, noise, threads, m
     seeds = torch.cat([_seed(shape, (0, 0, 0)), _seed(shape, (6, 5, 8), (3, 3, 4)), _seed(shape, (3, 0, 0))])
     expected = np.minimum(_naive_sweeps(image, seeds.numpy(), SPACING_MM, limit, 0.1), np.float32(limit))
     truncation = None if limit == np.inf else limit
-    monkeypatch.setattr("scripts.pseudo_labels.geodesic_distance.allowed_threads", lambda: threads)
+    monkeypatch.setattr("scripts.pseudo_labels.sweeps.plane_sweeps.allowed_threads", lambda: threads)
     found = geodesic_distance(image, seeds, SPACING_MM, truncation=truncation, tolerance=0.1)
     np.testing.assert_array_equal(found.numpy(), expected)
