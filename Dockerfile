@@ -15,7 +15,7 @@ COPY constraints.txt .
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     pip install --no-cache-dir --constraint constraints.txt /wheel/*.whl
 # Whatever user runs it, also one without a home.
-ENV MPLCONFIGDIR=/tmp/matplotlib PYTHONDONTWRITEBYTECODE=1
+ENV MPLCONFIGDIR=/tmp/matplotlib NUMBA_CACHE_DIR=/tmp/numba PYTHONDONTWRITEBYTECODE=1
 RUN useradd --create-home --uid 1000 oneshot
 USER 1000
 WORKDIR /data

@@ -154,9 +154,7 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False,
     method.add_argument("--mode", choices=MODES, help=f"the method's configuration, {DEFAULT_MODE} unless given")
     method.add_argument("--small", action="store_true", help="a configuration for two CPU cores")
     bounded = "mode paper: classes end where the body does and at a multiple of their volume in the support"
-    method.add_argument(
-        "--bounded-labels", action=argparse.BooleanOptionalAction, help=f"{bounded}; so with --small, unless given"
-    )
+    method.add_argument("--bounded-labels", action=argparse.BooleanOptionalAction, help=f"{bounded}; on with --small")
     pairs = "mode paper: PRNet learns from all pairs of many patches of a volume"
     method.add_argument("--all-pairs", action="store_true", default=None, help=pairs)
     _add_machine(method)

@@ -32,7 +32,7 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 
 
-def bounds_labels(mode: str | None, small: bool, chosen: bool | None) -> bool:
+def are_labels_bounded(mode: str | None, small: bool, chosen: bool | None) -> bool:
     """Whether classes may not flood what surrounds them (mode `paper`): as chosen, else in the small configuration."""
     return mode == "paper" and small if chosen is None else chosen
 
@@ -46,7 +46,7 @@ def profiles(mode: str, small: bool, modality: str, bounded_labels: bool | None,
         chosen.append("mr")
     if all_pairs:
         chosen.append("all_pairs")
-    if bounds_labels(mode, small, bounded_labels):
+    if are_labels_bounded(mode, small, bounded_labels):
         chosen.append("bounded_labels")
     return chosen
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from bundle.pipeline.stages import bounds_labels
+from bundle.pipeline.stages import are_labels_bounded
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.common.schema import is_finite
@@ -205,12 +205,13 @@ def read_curve(path: Path) -> dict[str, np.ndarray]:
 def _choices(settings: Any) -> Choices:
     if not isinstance(settings, dict):
         return Choices()
-    mode, small, bounded = _text(settings.get("mode")), bool(settings.get("small")), settings.get("bounded_labels")
+    mode, small = _text(settings.get("mode")), bool(settings.get("small"))
+    bounded = settings.get("bounded_labels", False)  # versions before 0.4 could not
     support_mask = _text(settings.get("support_mask"))
     return Choices(
         mode=mode,
         small=small,
-        bounded_labels=bounds_labels(mode, small, None if bounded is None else bool(bounded)),
+        bounded_labels=are_labels_bounded(mode, small, None if bounded is None else bool(bounded)),
         all_pairs=bool(settings.get("all_pairs")),
         weights=_text(settings.get("weights")),
         support_mask=None if support_mask is None else Path(support_mask),

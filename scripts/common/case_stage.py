@@ -148,7 +148,7 @@ class CaseStage(ABC):
         return todo
 
     def do(self, work: CaseWork) -> Any:
-        """Do what is asked for one case, by one thread: survey it, or make it, its record last.
+        """Do what is asked for one case, see `one_thread`: survey it, or make it, its record last.
 
         Raises:
             BundleError: what `survey` or `make` find wrong.

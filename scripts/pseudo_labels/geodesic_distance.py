@@ -39,13 +39,14 @@ def geodesic_distance(
         seeds: (K, X, Y, Z), true where the distance is zero.
         spacing_mm: voxel size along X, Y, Z.
         lam: weight of intensity against length, 0 to 1.
-        max_iterations: upper limit of rounds; a round sweeps along +-x, +-y and +-z (torch), or once forward and once
-            backward (GeodisTK).
+        max_iterations: upper limit of rounds; a round sweeps planes along +-x, +-y and +-z (torch), or once forward and
+            once backward (GeodisTK).
         truncation: distances above are reported as `truncation`, and do not delay the end (None: no limit).
-        tolerance: the torch sweeps stop once the three axes have changed nothing by more than this.
-        backend: "torch" (CPU and GPU, all seeds at once) or "geodistk" (CPU, one thread, never checks convergence).
-        device: where torch computes (default: where `image` is).
-        kept_costs_bytes: memory for edge costs, over all three axes, that the torch sweeps keep; changes no distance.
+        tolerance: plane sweeps stop once the three axes have changed nothing by more than this.
+        backend: "torch" (plane sweeps: on a GPU by torch, on a CPU by compiled loops, up to four threads) or "geodistk"
+            (CPU, one thread, never checks convergence).
+        device: where plane sweeps compute (default: where `image` is).
+        kept_costs_bytes: memory for edge costs, over all three axes, where torch sweeps; changes no distance.
 
     Returns:
         (K, X, Y, Z) float32; infinite for a seed set without a voxel.

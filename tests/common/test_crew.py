@@ -1,6 +1,7 @@
 """Cases that others work on: the same files, errors and progress as where one process does all."""
 
 import pickle
+from threading import Event, Thread
 
 import pytest
 import torch
@@ -165,13 +166,38 @@ def test_one_thread_is_one_for_torch_and_for_linear_algebra():
     assert torch.get_num_threads() == before
 
 
-def test_threads_that_are_allowed_are_known_within_one_thread():
+@pytest.fixture
+def three_threads():
     before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(3)
-        with one_thread(), one_thread():
-            assert (torch.get_num_threads(), allowed_threads()) == (1, 3)
-        torch.set_num_threads(1)
-        assert allowed_threads() == 1
-    finally:
-        torch.set_num_threads(before)
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_threads_that_are_allowed_are_known_within_one_thread():
+    assert allowed_threads() == 3
+    with one_thread(), one_thread():
+        assert (torch.get_num_threads(), allowed_threads()) == (1, 3)
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_threads_that_overlap_within_one_thread_each_get_back_what_there_was():
+    entered, left, found = Event(), Event(), []
+
+    def second():
+        with one_thread():
+            entered.set()
+            left.wait(10)
+            found.extend((torch.get_num_threads(), allowed_threads()))
+        found.append(torch.get_num_threads())
+
+    other = Thread(target=second)
+    with one_thread():
+        other.start()
+        entered.wait(10)
+    found.append(torch.get_num_threads())
+    left.set()
+    other.join()
+    assert found == [3, 1, 3, 3]

@@ -191,3 +191,8 @@ def test_paper_constants():
     assert (schedule["start"], schedule["factor"], schedule["floor"]) == (0.95, 0.99, 0.85)
     assert (segmentation["architecture"], segmentation["network_def"]["dropout"]) == ("unet", 0.1)
     assert (segmentation["use_plc"], segmentation["plc_guarded"], segmentation["class_balance"]) == (True, False, 0.0)
+
+
+def test_the_small_configuration_of_mode_paper_guards_its_label_correction():
+    segmentation = read_configs(["train.json", "paper/train.json", "small/train.json", "paper_small/train.json"])
+    assert (segmentation["use_plc"], segmentation["plc_guarded"]) == (True, True)

@@ -16,7 +16,8 @@ BAND = 0.02  # Dice; other processors and builds of torch round otherwise
 @pytest.mark.parametrize(
     ("name", "cohort_in", "run", "take", "band"),
     [
-        ("miniature", miniature_cohort, run_miniature, collect_miniature, 1.0),  # networks of noise: any Dice elsewhere
+        # Networks of noise: on another machine any Dice comes out.
+        ("miniature", miniature_cohort, run_miniature, collect_miniature, None),
         ("phantom", phantom_cohort, run_chain, collect, BAND),
     ],
 )
@@ -25,7 +26,8 @@ def test_results_are_those_on_record(tmp_path, name, cohort_in, run, take, band)
     cohort = cohort_in(tmp_path / "cohort")
     run(cohort, tmp_path / "out")
     after = take(cohort, tmp_path / "out")
-    assert outside_band(before, after, band) == []
+    if band is not None:
+        assert outside_band(before, after, band) == []
     if before["machine"] == machine():
         assert differences(before, after) == []
 

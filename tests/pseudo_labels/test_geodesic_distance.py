@@ -13,19 +13,15 @@ from scipy.sparse.csgraph import dijkstra
 
 from scripts.common.errors import BundleError
 from scripts.pseudo_labels.geodesic_distance import geodesic_distance
-from scripts.pseudo_labels.sweeps.compiled_sweep import carry, compiled_sweep
-from scripts.pseudo_labels.sweeps.swept_axis import SweptByLoops, SweptByTorch, swept_axis
 
 SPACING_MM = (1.0, 2.0, 3.0)
 
 
-@pytest.fixture(params=["loops", "torch"], autouse=True)
+@pytest.fixture(params=["loops", "torch"])
 def swept_by(request, monkeypatch):
-    """Everything here by compiled loops, and as where numba is missing."""
+    """By compiled loops, and as where numba is missing."""
     if request.param == "torch":
-        monkeypatch.setattr("scripts.pseudo_labels.sweeps.swept_axis.compiled_sweep", lambda: None)
-    else:
-        assert compiled_sweep() is not None
+        monkeypatch.setattr("scripts.pseudo_labels.sweeps.axis_sweeps.compiled_sweep", lambda: None)
     return request.param
 
 
@@ -61,6 +57,7 @@ def _dijkstra(image, seeds, spacing_mm, lam):
     return np.stack(exact)
 
 
+@pytest.mark.usefixtures("swept_by")
 def test_without_intensity_the_distance_is_the_length_of_the_shortest_path():
     distance = geodesic_distance(torch.zeros(5, 5, 5), _seed((5, 5, 5), (0, 0, 0)), SPACING_MM, lam=0.0)[0]
     assert distance[4, 0, 0] == pytest.approx(4.0)
@@ -79,12 +76,14 @@ def test_with_intensity_alone_a_step_costs_its_length_times_the_jump():
     assert along_y.tolist() == pytest.approx([0.0, 1.5, 1.5, 2.4], abs=1e-4)
 
 
+@pytest.mark.usefixtures("swept_by")
 def test_intensity_and_length_mix_harmonically():
     image = torch.tensor([0.0, 0.5]).reshape(2, 1, 1)
     distance = geodesic_distance(image, _seed((2, 1, 1), (0, 0, 0)), (3.0, 1.0, 1.0), lam=0.25)
     assert float(distance[0, 1, 0, 0]) == pytest.approx(3.0 / (0.75 + 0.25 / 0.50001), rel=1e-6)
 
 
+@pytest.mark.usefixtures("swept_by")
 def test_steps_of_several_channels_add_up():
     image = torch.zeros(2, 3, 1, 1)
     image[0, 1:] = 0.5
@@ -103,6 +102,7 @@ def test_the_path_goes_round_a_wall_when_that_is_cheaper():
     assert float(distance[2, 0]) == pytest.approx(1.0, abs=1e-3)
 
 
+@pytest.mark.usefixtures("swept_by")
 @pytest.mark.parametrize("lam", [0.0, 0.5, 0.9, 1.0])
 def test_converged_sweeps_equal_dijkstra(lam):
     image = _noise((9, 7, 8))
@@ -130,6 +130,7 @@ def test_geodistk_takes_any_memory_layout_and_precision():
     assert torch.equal(geodesic_distance(strange, swapped, SPACING_MM, max_iterations=20, backend="geodistk"), plain)
 
 
+@pytest.mark.usefixtures("swept_by")
 def test_many_seed_sets_at_once_equal_one_at_a_time():
     image = _noise((6, 7, 8), seed=3)
     seeds = torch.cat([_seed(image.shape, (0, 0, 0)), _seed(image.shape, (5, 6, 7)), _seed(image.shape, (2, 3, 4))])
@@ -139,6 +140,7 @@ def test_many_seed_sets_at_once_equal_one_at_a_time():
         torch.testing.assert_close(together[index : index + 1], alone, atol=1e-5, rtol=0)
 
 
+@pytest.mark.usefixtures("swept_by")
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_flipping_the_image_flips_the_distance(axis):
     image, seeds = torch.from_numpy(_noise((6, 7, 8), seed=4)), _seed((6, 7, 8), (1, 5, 2))
@@ -162,6 +164,7 @@ def test_an_empty_seed_set_is_infinitely_far(truncation):
     assert torch.isinf(geodesic_distance(torch.zeros(4, 4, 4), seeds[:1], SPACING_MM)).all()
 
 
+@pytest.mark.usefixtures("swept_by")
 def test_the_limit_of_rounds_is_kept():
     image, seeds = torch.zeros(7, 7, 1), _seed((7, 7, 1), (0, 0, 0))
     image[[1, 5], :6], image[3, 1:] = 1.0, 1.0
@@ -205,35 +208,9 @@ def test_a_missing_geodistk_is_named(monkeypatch):
         geodesic_distance(torch.zeros(4, 4, 4), torch.ones(1, 4, 4, 4), SPACING_MM, backend="geodistk")
 
 
-def test_loops_are_compiled_where_numba_is(swept_by):
-    axis = swept_axis(torch.zeros(1, 3, 3, 3), 1, SPACING_MM, 0, 1.0, 0)
-    assert isinstance(axis, SweptByLoops if swept_by == "loops" else SweptByTorch)
-
-
-@pytest.mark.parametrize("lam", [0.0, 0.7, 1.0])
-def test_compiled_loops_and_torch_agree_to_the_bit(lam, swept_by, monkeypatch):
-    image, seeds = _noise((2, 9, 8, 7)), torch.from_numpy(_noise((3, 9, 8, 7), seed=1) > 0.97)
-    found = geodesic_distance(image, seeds, SPACING_MM, lam=lam)
-    monkeypatch.undo()
-    assert torch.equal(geodesic_distance(image, seeds, SPACING_MM, lam=lam), found)
-
-
-def test_without_a_folder_for_machine_code_loops_are_compiled_anew(monkeypatch):
-    """As numba says it where neither the package nor the user's cache can be written to."""
-
-    def njit(cache=False, **options):
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return lambda function: (function, options)
-
-    monkeypatch.setattr("numba.njit", njit)
-    assert compiled_sweep.__wrapped__() == (carry, {"nogil": True})
-    monkeypatch.setitem(sys.modules, "numba", None)
-    assert compiled_sweep.__wrapped__() is None
-
-
 @pytest.mark.parametrize("room", [0, 20_000])
-def test_costs_that_are_kept_change_nothing(room):
+def test_costs_that_are_kept_change_nothing(room, monkeypatch):
+    monkeypatch.setattr("scripts.pseudo_labels.sweeps.axis_sweeps.compiled_sweep", lambda: None)
     image, shape = _noise((2, 9, 8, 7)), (9, 8, 7)
     seeds = torch.cat([_seed(shape, (0, 0, 0)), _seed(shape, (8, 7, 6), (4, 4, 4))])
     all_kept = geodesic_distance(image, seeds, SPACING_MM, lam=0.7)
@@ -268,6 +245,7 @@ def _naive_sweeps(image, seeds, spacing_mm, limit, tolerance):
     return distance
 
 
+@pytest.mark.usefixtures("swept_by")
 @pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize(("limit", "noise"), [(np.inf, 5), (0.6, 18)])
 def test_distances_are_those_of_naive_sweeps_bit_by_bit(limit, noise, threads, monkeypatch):

@@ -94,9 +94,17 @@ def test_page_tells_everything(finished):
     assert "Synthetic phantom" not in text
 
 
-@pytest.mark.parametrize(("chosen", "bounded"), [(True, True), (False, False), (None, True)])
+@pytest.mark.parametrize(
+    ("chosen", "bounded"),
+    [
+        ({"bounded_labels": True}, True),
+        ({"bounded_labels": False}, False),
+        ({"bounded_labels": None}, True),
+        ({}, False),
+    ],
+)
 def test_bounded_label_maps_are_told(output, chosen, bounded):
-    write_json(output / "run.json", {"mode": "paper", "small": True, "bounded_labels": chosen})
+    write_json(output / "run.json", {"mode": "paper", "small": True, **chosen})
     assert ("paper, small configuration; bounded label maps" in text_of(write_report(output))) == bounded
 
 

@@ -155,7 +155,7 @@ def _settings(
         small=bench.small,
         device=bench.device,
         weights=weights,
-        overrides=merged({"segmentation": {"plc_guarded": False}}, bench.overrides),
+        overrides=merged({"segmentation": {"plc_guarded": False}}, bench.overrides) if bench.small else bench.overrides,
         bounded_labels=bounded_labels,
     )
 

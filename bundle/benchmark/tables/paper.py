@@ -35,8 +35,8 @@ def paper_section(results: Results, published: Mapping[str, Any], kind: str = "p
     parts = [
         f"## Mode `paper`{', full configuration' if full else ''}",
         f"{origin}; {'both PRNets trained before; ' if given else ''}{captions.data(results)}; "
-        f"{captions.SCORED}; "
-        f"{captions.origin(results.lines)}. Support{'s' * (len(supports) > 1)} {_named(supports)}, strokes a. "
+        f"{captions.SCORED}; label maps and label correction by the paper's own rules unless a row says bounded or "
+        f"guarded; {captions.origin(results.lines)}. Support{'s' * (len(supports) > 1)} {_named(supports)}, strokes a. "
         + captions.raw(head["name"], kind),
         *(_dice(results, published) if results.of("masks") else ()),
         *(_trainings(results) if results.of("training") else ()),

@@ -2,40 +2,72 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-Sweep = Callable[..., None]
+logger = logging.getLogger(__name__)
+
+Kernel = Callable[..., None]
+SIGNATURE = "void(float32[:,:,:,::1], float32[:,:,:,::1], float32[:,::1], float32, float32, float32, boolean)"
 
 
 @cache
-def compiled_sweep() -> Sweep | None:
-    """`carry`, compiled; None where numba is not installed. The machine code is kept for later processes."""
+def compiled_sweep() -> Kernel | None:
+    """`sweep_planes`, compiled; None where numba is missing or cannot compile.
+
+    The machine code is kept for later processes in the user's cache, or in `NUMBA_CACHE_DIR`; where that cannot be
+    written or read, each process compiles for itself.
+    """
     try:
-        from numba import njit
-    except ImportError:
+        import numba
+    except (ImportError, OSError):
         return None
+    for compiled in (_kept, _compiled):
+        try:
+            return compiled(numba)
+        except Exception as error:  # a damaged or full cache raises whatever it meets; torch sweeps as well
+            logger.info("loops of the geodesic sweeps: %s", error)
+    return None
+
+
+def _compiled(numba: Any, keep: bool = False) -> Kernel:
+    kernel: Kernel = numba.njit(SIGNATURE, nogil=True, cache=keep)(sweep_planes)
+    return kernel
+
+
+def _kept(numba: Any) -> Kernel:
+    """Keeps the machine code, but not beside the source, which may be an installed package."""
+    given = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = given or str(_cache_folder())
     try:
-        return _as_sweep(njit(nogil=True, cache=True)(carry))
-    except RuntimeError:  # no folder that the code can be kept in
-        return _as_sweep(njit(nogil=True)(carry))
+        return _compiled(numba, keep=True)
+    finally:
+        numba.config.CACHE_DIR = given
 
 
-def _as_sweep(compiled: Any) -> Sweep:
-    sweep: Sweep = compiled
-    return sweep
+def _cache_folder() -> Path:
+    """Raises OSError or RuntimeError where the user has no folder that can be written to."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or "~/.cache").expanduser()
+    folder = folder / "oneshot_ct"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{folder} cannot be written")
+    return folder
 
 
-def carry(
+def sweep_planes(
     distance: np.ndarray,
     image: np.ndarray,
     step_mm: np.ndarray,
-    weight: np.float32,
-    rest: np.float32,
-    least: np.float32,
+    lam: np.float32,
+    one_minus_lam: np.float32,
+    epsilon: np.float32,
     up: bool,
 ) -> None:
     """Shorten the distances of each plane, one after the other, by paths over the nine neighbours in the one before.
@@ -46,9 +78,9 @@ def carry(
         distance: (planes, K, height + 2, width + 2) float32, framed by infinities; written to.
         image: (C, planes, height + 2, width + 2) float32, framed.
         step_mm: (3, 3) float32 lengths of the edges.
-        weight: of intensity against length, lambda.
-        rest: 1 - lambda.
-        least: what every intensity step has more.
+        lam: weight of intensity against length.
+        one_minus_lam: as float32.
+        epsilon: what every intensity step has more.
         up: from the first plane to the last one.
     """
     planes, sets, rows, columns = distance.shape
@@ -63,16 +95,14 @@ def carry(
                     there = row + across - 1
                     for column in range(width):
                         jump = image[0, plane, row, column + 1] - image[0, beside, there, column + along]
-                        cost[column] = abs(jump) + least
+                        cost[column] = abs(jump) + epsilon
                     for channel in range(1, len(image)):
+                        own_row, other_row = image[channel, plane, row], image[channel, beside, there]
                         for column in range(width):
-                            jump = (
-                                image[channel, plane, row, column + 1] - image[channel, beside, there, column + along]
-                            )
-                            cost[column] += abs(jump)
-                    if rest > 0:
+                            cost[column] += abs(own_row[column + 1] - other_row[column + along])
+                    if one_minus_lam > 0:
                         for column in range(width):
-                            cost[column] = cost[column] / (cost[column] * rest + weight)
+                            cost[column] = cost[column] / (cost[column] * one_minus_lam + lam)
                     for column in range(width):
                         cost[column] *= step_mm[across, along]
                     for seed_set in range(sets):

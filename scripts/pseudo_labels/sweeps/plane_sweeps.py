@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from itertools import repeat
 
 import torch
 
 from scripts.common.sharing.one_thread import allowed_threads, one_thread
-from scripts.pseudo_labels.sweeps.swept_axis import swept_axis
+from scripts.pseudo_labels.sweeps.axis_sweeps import FramedImage, axis_sweeps, framed_image
 
 MOST_THREADS = 4  # each works out the costs of edges for itself
 
@@ -32,12 +34,13 @@ def swept_distance(
     shares = seeds.tensor_split(min(threads, len(seeds)))
     limit = torch.inf if truncation is None else truncation
     kept_bytes = kept_costs_bytes // (3 * len(shares))
+    images = [framed_image(image, spacing_mm, axis, lam) for axis in range(3)]
     # A plane is too little work for more than one thread, and waiting for each other costs far more.
-    with one_thread(), ThreadPoolExecutor(len(shares)) as pool:
-        swept = [_SweptSeeds(image, share, spacing_mm, lam, kept_bytes, limit, tolerance) for share in shares]
+    with one_thread(), ThreadPoolExecutor(len(shares)) if len(shares) > 1 else nullcontext() as pool:
+        swept = [_SweptSeeds(images, share, kept_bytes, limit, tolerance) for share in shares]
         quiet = 0
         for step in range(3 * max_iterations):
-            changed = [*pool.map(_SweptSeeds.sweep, swept, repeat(step % 3))]
+            changed = [*(map if pool is None else pool.map)(_SweptSeeds.sweep, swept, repeat(step % 3))]
             quiet = 0 if any(changed) else quiet + 1
             if quiet == 3:
                 break
@@ -49,22 +52,21 @@ class _SweptSeeds:
 
     def __init__(
         self,
-        image: torch.Tensor,
+        images: Sequence[FramedImage],
         seeds: torch.Tensor,
-        spacing_mm: tuple[float, ...],
-        lam: float,
         kept_bytes: int,
         limit: float,
         tolerance: float,
     ) -> None:
-        self.axes = [swept_axis(image, len(seeds), spacing_mm, axis, lam, kept_bytes) for axis in range(3)]
-        self.distance = torch.full(seeds.shape, torch.inf, device=image.device).masked_fill_(seeds, 0.0)
+        self.axes = [axis_sweeps(image, len(seeds), kept_bytes) for image in images]
+        self.distance = torch.full(seeds.shape, torch.inf, device=seeds.device).masked_fill_(seeds, 0.0)
         self.limit, self.tolerance, self.fell_at = limit, tolerance, 0
 
     def sweep(self, axis: int) -> bool:
         """Along one axis, both ways; whether a distance below the limit fell by more than the tolerance."""
-        before, self.distance = self.distance, self.axes[axis].sweep(self.distance)
-        found = _changed(before, self.distance, self.limit, self.tolerance, self.fell_at)
+        with torch.inference_mode(self.distance.is_inference()):  # of the caller's thread; each has its own
+            before, self.distance = self.distance, self.axes[axis].sweep(self.distance)
+            found = _changed(before, self.distance, self.limit, self.tolerance, self.fell_at)
         self.fell_at = found or 0
         return found is not None
 

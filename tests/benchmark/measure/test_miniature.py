@@ -123,6 +123,9 @@ def test_paper_in_miniature(phantoms, tmp_path):
         assert list(line["scores"]["cases"]) == ["phantom_03"]
     test = read_json(tmp_path / "out" / "test" / "run.json")
     assert test["weights"] == str(tmp_path / "out" / "prnet"), "trained once, for every support"
+    faithful = read_json(tmp_path / "out" / "run.json")
+    assert (faithful["small"], faithful["bounded_labels"]) == (True, False)
+    assert faithful["overrides"]["segmentation"]["plc_guarded"] is False
     unlabelled, test = (results.get("stages", name)["stages"] for name in ("unlabelled", "test"))
     assert "segmentation_without_plc" in unlabelled and "segmentation" in unlabelled
     assert list(test) == ["first_points", "point_propagation", "pseudo_labels"]
