@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 RECORD = "made_of.json"
 NETWORK = ("model.pt", "model.json")
-CURVES = ("curve.csv", "flips.json", "agreement.json")
+CURVES = ("curve.csv", "flips.json")
 OURS = {RECORD, *NETWORK, *CURVES, "checkpoints", "tensorboard", "labels"}
 
 

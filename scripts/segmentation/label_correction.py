@@ -101,7 +101,7 @@ class ProgressiveLabelCorrection:
         interval: epochs between two rounds.
         history_epochs: rounds are kept so that training can go back that many epochs (checkpoints kept times their
             interval).
-        guard: limits of the guarded rule, which keeps its curves of agreement beside the flips; None for the paper's
+        guard: limits of the guarded rule, which keeps its curves of agreement beside the rounds; None for the paper's
             rule, `correct_labels` alone.
     """
 
@@ -130,7 +130,7 @@ class ProgressiveLabelCorrection:
         self.guarded, self.agreement = None, None
         if guard is not None:
             self.guarded = GuardedRound(dataset, store, self.predict, self.names[1:], guard, self._sum_ranks)
-            self.agreement = TrainingAgreement(self.flips_file.with_name(AGREEMENT), self.names[1:], self.device)
+            self.agreement = TrainingAgreement(store.directory / AGREEMENT, self.names[1:], self.device)
 
     def attach(self, engine: Engine) -> None:
         """Register on the training engine."""

@@ -66,7 +66,7 @@ def test_training_writes_what_the_contract_says(tmp_path):
     assert card["spacing_mm"] == TINY["spacing_mm"]
     assert card["training_cases"] == ["case_0", "case_1", "case_2"]
     assert [row["round"] for row in json.loads((folder / "flips.json").read_text(encoding="utf-8"))] == [1, 2, 3]
-    rounds = sorted(path.name for path in (folder / "labels").iterdir())
+    rounds = sorted(path.name for path in (folder / "labels").glob("round_*"))
     assert rounds == ["round_001", "round_002", "round_003"]
     stored = nib.load(folder / "labels" / "round_003" / "case_0.nii.gz")
     assert nib.aff2axcodes(stored.affine) == ("R", "A", "S")
@@ -108,7 +108,7 @@ def test_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch, rule
     monkeypatch.setattr(ProgressiveLabelCorrection, "_finish", finish)
     resumed = train(killed, **eager)
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
-    for file in ("flips.json", "agreement.json")[: 2 if rule == "guarded" else 1]:
+    for file in ("flips.json", "labels/agreement.json")[: 2 if rule == "guarded" else 1]:
         texts = [(folder / "segmentation" / file).read_text(encoding="utf-8") for folder in (whole, killed)]
         assert texts[0] == texts[1], file
     stored = sorted((whole / f"segmentation/labels/round_{last:03d}").rglob("case_0.nii.gz"))

@@ -10,6 +10,7 @@ import torch
 from ignite.engine import Engine
 from monai.utils import CommonKeys
 
+from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
 from scripts.segmentation.loss import merge_unlocated
 
@@ -37,7 +38,7 @@ class TrainingAgreement:
     """Intersection over union of network and labels on the patches of an epoch, before each step.
 
     Args:
-        file: JSON list, one entry an epoch; training that resumes drops what is later.
+        file: JSON list, one entry an epoch; training that resumes drops what is later, and needs what is earlier.
         names: of the K classes.
         device: where ranks meet.
     """
@@ -47,11 +48,23 @@ class TrainingAgreement:
         self._counts = torch.zeros(2, len(names), dtype=torch.int64)
 
     def begin(self, epoch: int) -> None:
-        """Start an epoch; what was kept of it and of later ones is of a training that was stopped."""
+        """Start an epoch; what was kept of it and of later ones is of a training that was stopped.
+
+        Raises:
+            BundleError: epochs before it are missing, without which labels would be corrected otherwise.
+        """
         self._counts = torch.zeros_like(self._counts)
-        if idist.get_rank() == 0 and self.file.is_file():
+        if idist.get_rank() == 0:
             rows = self._rows()
             kept = [row for row in rows if row["epoch"] < epoch]
+            if (epochs := [row["epoch"] for row in kept]) != [*range(1, epoch)]:
+                raise BundleError(
+                    "the curves of agreement are incomplete",
+                    stage="label correction",
+                    file=self.file,
+                    expected=f"epochs 1 to {epoch - 1} (delete the segmentation folder to train anew)",
+                    found=", ".join(map(str, epochs)) or "none",
+                )
             if len(kept) < len(rows):
                 write_json(self.file, kept)
 

@@ -7,6 +7,7 @@ from ignite.engine import Engine
 from monai.data import MetaTensor
 from monai.engines.utils import IterationEvents
 
+from scripts.common.errors import BundleError
 from scripts.segmentation.correction.settings import GuardSettings
 from scripts.segmentation.label_correction import ProgressiveLabelCorrection
 from scripts.segmentation.label_store import LabelStore
@@ -110,15 +111,19 @@ def test_what_was_ignored_becomes_background_in_the_next_round(tmp_path):
 
 
 def test_curves_of_agreement_are_kept_and_a_resumed_training_goes_on_with_them(tmp_path):
-    _, engine = make(tmp_path, CASES)
+    store, engine = make(tmp_path, CASES)
     engine.run([0], max_epochs=4)
-    rows = json.loads((tmp_path / "agreement.json").read_text(encoding="utf-8"))
+    rows = json.loads((store.directory / "agreement.json").read_text(encoding="utf-8"))
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert [row["iou"]["spleen"] for row in rows] == pytest.approx([1 / 12, 2 / 12, 3 / 12, 4 / 12])
     _, engine = make(tmp_path, CASES)
     engine.state.max_epochs, engine.state.epoch = 3, 2  # killed in epoch 3
     engine.run([0], max_epochs=3)
-    assert json.loads((tmp_path / "agreement.json").read_text(encoding="utf-8")) == rows[:3]
+    assert json.loads((store.directory / "agreement.json").read_text(encoding="utf-8")) == rows[:3]
+    (store.directory / "agreement.json").unlink()
+    engine.state.max_epochs, engine.state.epoch = 3, 2
+    with pytest.raises(BundleError, match="the curves of agreement are incomplete"):
+        engine.run([0], max_epochs=3)
 
 
 def test_a_class_that_the_network_forgets_keeps_its_labels(tmp_path):
