@@ -22,6 +22,7 @@ from bundle.monai_label.masks.worker import DONE
 from bundle.pipeline.pipeline import Pipeline
 from scripts.common.errors import UnexpectedError
 from scripts.common.failures import as_bundle_error
+from scripts.pseudo_labels.sweeps.compiled_sweep import compiled_sweep
 
 TOLD = ("problem", "case", "stage", "file", "expected", "found")  # of an error
 
@@ -49,6 +50,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     set_up_logging(verbose=False)
+    compiled_sweep()  # now, so that nobody waits for it later
     serve(sys.stdin, answers)
 
 
