@@ -24,7 +24,8 @@ MINIATURE_DICE = {
     "pseudo_labels": {"spleen": 0.277, "right_kidney": 0.272, "left_kidney": 0.268, "liver": 0.494},
     "predictions": {"spleen": 0.277, "right_kidney": 0.272, "left_kidney": 0.284, "liver": 0.482},
 }
-BAND = 0.05  # other processors round otherwise, and little is learnt
+# Other processors round otherwise, and networks that have learnt little make much of it: 0.10 from AMD to Intel.
+BANDS = {"support_mask": 0.05, "pseudo_labels": 0.15, "predictions": 0.15}
 LAST_LINE = r"mean Dice (0|1)\.\d{3} on \d+ held-out phantom volumes"
 
 
@@ -104,7 +105,7 @@ def test_demo_from_end_to_end_in_miniature(tmp_path, monkeypatch, capsys):
     assert re.fullmatch(LAST_LINE, capsys.readouterr().out.strip().splitlines()[-1])
     assert (tmp_path / "run" / "report" / "index.html").is_file() and (tmp_path / "run" / "results.csv").is_file()
     for folder, expected in MINIATURE_DICE.items():
-        assert dice(tmp_path / "run" / folder, tmp_path / "cohort") == pytest.approx(expected, abs=BAND), folder
+        assert dice(tmp_path / "run" / folder, tmp_path / "cohort") == pytest.approx(expected, abs=BANDS[folder]), folder
     assert run_demo(tmp_path) == first, "it continues, and there is nothing left to do"
 
 
