@@ -105,7 +105,8 @@ def test_demo_from_end_to_end_in_miniature(tmp_path, monkeypatch, capsys):
     assert re.fullmatch(LAST_LINE, capsys.readouterr().out.strip().splitlines()[-1])
     assert (tmp_path / "run" / "report" / "index.html").is_file() and (tmp_path / "run" / "results.csv").is_file()
     for folder, expected in MINIATURE_DICE.items():
-        assert dice(tmp_path / "run" / folder, tmp_path / "cohort") == pytest.approx(expected, abs=BANDS[folder]), folder
+        found = dice(tmp_path / "run" / folder, tmp_path / "cohort")
+        assert found == pytest.approx(expected, abs=BANDS[folder]), folder
     assert run_demo(tmp_path) == first, "it continues, and there is nothing left to do"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -10,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from scripts.common.affines import nearest_voxels, to_voxels
 from scripts.common.case_stage import CaseStage
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 STAGE = "support_mask"
 LEAST_GROWTH = 2.0  # times the strokes' volume; what grew less is no organ
+NEIGHBOURS = np.array([*itertools.product((-1, 0, 1), repeat=3)])  # of a voxel, and itself
 
 
 def grow_support_mask(
@@ -76,9 +77,11 @@ def parts_with_strokes(channels: np.ndarray, scribbles: ScribblePoints, classes:
     result = channels.copy()
     for channel, value in enumerate(classes.values(), start=1):
         grown = channels == channel
+        near = (scribbles.voxels[scribbles.labels == value][:, None] + NEIGHBOURS).reshape(-1, 3)
+        near = near[((near >= 0) & (near < channels.shape)).all(axis=1)]
         strokes = np.zeros(channels.shape, dtype=bool)
-        strokes[tuple(scribbles.voxels[scribbles.labels == value].T)] = True
-        result[grown & ~parts_with(grown, ndimage.binary_dilation(strokes, np.ones((3, 3, 3))))] = 0
+        strokes[tuple(near.T)] = True
+        result[grown & ~parts_with(grown, strokes)] = 0
     return result
 
 

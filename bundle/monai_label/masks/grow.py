@@ -7,6 +7,7 @@ process for each look would import everything anew. One line of JSON in is one l
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -51,6 +52,7 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     set_up_logging(verbose=False)
     compiled_sweep()  # now, so that nobody waits for it later
+    gc.freeze()  # what was imported stays: no look has to go through it again
     serve(sys.stdin, answers)
 
 
