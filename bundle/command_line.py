@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bundle.arguments import AUTO, CHECKOUT, COMMAND_ALIASES, DEFAULT_MODE, command_parser
-from bundle.config_values import EVALUATED, Expression
+from bundle.config_values import typed_overrides
 from bundle.console import end_unread, set_up_logging
 from bundle.folder_lock import only_command_in
 from bundle.workers.command import workers_of
@@ -274,6 +273,8 @@ def _settings(options: argparse.Namespace, needs_weights: bool) -> RunSettings:
     saved, file = saved_settings(options.output) if options.from_output else {}, WorkFolder(options.output).settings
     mode = options.mode or saved.get("mode", DEFAULT_MODE)
     small = options.small or saved.get("small", False)
+    if mode == "default" and options.bounded_labels is False:
+        raise BundleError("--no-bounded-labels is of no use in mode default", stage="settings", expected="mode paper")
     if (weights := _weights(options, mode, small, needs_weights)) is not None:
         given["weights"] = weights
     if "support" in given and (images := (saved | given).get("images")) is not None:
@@ -287,7 +288,7 @@ def _settings(options: argparse.Namespace, needs_weights: bool) -> RunSettings:
             expected="the file that `propagate` or `oneshot` leaves, or " + ", ".join(missing),
             found="no such file",
         )
-    overrides = merged_overrides(saved.get("overrides", {}), _overrides(options.set), file)
+    overrides = merged_overrides(saved.get("overrides", {}), typed_overrides(options.set), file)
     chosen = {"mode": mode, "small": small, "overrides": overrides}
     return RunSettings(**saved | given | chosen | {"output": options.output})
 
@@ -298,22 +299,3 @@ def _weights(options: argparse.Namespace, mode: str, small: bool, needed: bool) 
     if options.weights is not None:
         return weights_folder(options.weights, mode, small)
     return weights_folder(str(options.output), mode, small) if needed else None
-
-
-def _overrides(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """["segmentation.max_epochs=5"] -> {"segmentation": {"max_epochs": 5}}; `$...` is an expression, the rest data."""
-    overrides: dict[str, dict[str, Any]] = {}
-    for setting in settings:
-        place, equals, text = setting.partition("=")
-        stage, dot, key = place.partition(".")
-        if not (equals and dot and key):
-            raise BundleError("cannot read --set", stage="settings", expected="STAGE.KEY=VALUE", found=setting)
-        overrides.setdefault(stage, {})[key] = Expression(text) if text.startswith(EVALUATED) else _json_or_text(text)
-    return overrides
-
-
-def _json_or_text(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text

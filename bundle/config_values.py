@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
+
+from scripts.common.errors import BundleError
 
 EVALUATED = "$"
 PLAIN = re.compile(r"[\w./ -]*", re.ASCII)  # texts in which MONAI's parser sees nothing
@@ -31,6 +34,22 @@ class Expression(str):
 
 class Component(dict[str, Any]):
     """`_target_` and its arguments, which MONAI builds: our own code's."""
+
+
+def typed_overrides(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """["segmentation.max_epochs=5"] -> {"segmentation": {"max_epochs": 5}}; `$...` is an expression, the rest data.
+
+    Raises:
+        BundleError: a setting is not STAGE.KEY=VALUE.
+    """
+    overrides: dict[str, dict[str, Any]] = {}
+    for setting in settings:
+        place, equals, text = setting.partition("=")
+        stage, dot, key = place.partition(".")
+        if not (equals and dot and key):
+            raise BundleError("cannot read --set", stage="settings", expected="STAGE.KEY=VALUE", found=setting)
+        overrides.setdefault(stage, {})[key] = Expression(text) if text.startswith(EVALUATED) else _json_or_text(text)
+    return overrides
 
 
 def as_config(value: Any) -> Any:
@@ -82,3 +101,10 @@ def _literal(value: Any, depth: int) -> str:
 
 def _escaped(sign: str) -> str:
     return sign if sign.isascii() and sign.isalnum() else f"\\U{ord(sign):08x}"
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

@@ -87,7 +87,7 @@ def _mode(run: Run) -> str:
     """The mode that `run.json` records."""
     choices = run.choices
     parts = [(choices.mode or "not recorded") + (", small configuration" if choices.small else "")]
-    if choices.bounded_labels:
+    if run.has_bounded_labels:
         parts.append("bounded label maps")
     if choices.all_pairs:
         parts.append("PRNet of all pairs")

@@ -137,6 +137,16 @@ class Run:
         return self.folder.self_check if self.has_predictions else self.folder.self_check_pseudo_labels
 
     @property
+    def has_bounded_labels(self) -> bool:
+        """Whether no class of mode `paper` may flood what surrounds it: as its label maps record, else as asked for."""
+        records = (tolerant(read_json, self.folder.pseudo_labels.record(case))[0] for case in self.case_ids)
+        rules = (record.get("settings") for record in records if isinstance(record, dict))
+        rule = next((rule for rule in rules if isinstance(rule, dict)), None)
+        return (
+            self.choices.bounded_labels if rule is None else self.choices.mode == "paper" and bool(rule.get("growth"))
+        )
+
+    @property
     def is_phantom(self) -> bool:
         """Whether the cohort is synthetic: `dataset.json` beside the images says so, or an assumption does."""
         assumptions = () if self.cohort is None else self.cohort.assumptions

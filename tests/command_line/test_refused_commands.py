@@ -89,6 +89,7 @@ ONESHOT = {
     "--support-mask is of no use in mode paper": ["--support-mask", "empty.nii.gz"],
     "--accepted is of no use in mode paper": ["--accepted", "accepted"],
     "--bounded-labels is of no use in mode default": ["--bounded-labels", "--mode", "default"],
+    "--no-bounded-labels is of no use in mode default": ["--no-bounded-labels", "--mode", "default"],
     "--all-pairs is of no use in mode default": ["--all-pairs", "--mode", "default"],
     "too few good volumes": ["--images", "results"],
     "take them for volumes": ["--images", "out/predictions"],

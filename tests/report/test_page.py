@@ -108,6 +108,14 @@ def test_bounded_label_maps_are_told(output, chosen, bounded):
     assert ("paper, small configuration; bounded label maps" in text_of(write_report(output))) == bounded
 
 
+def test_label_maps_are_told_as_they_were_made_whatever_the_last_command_asked_for(output):
+    write_json(output / "run.json", {"mode": "paper", "small": True, "bounded_labels": None})
+    record = output / "pseudo_labels" / "case_0.json"
+    for growth, bounded in ((None, False), ({"growth_share": 0.4}, True)):
+        write_json(record, {"settings": {"growth": growth}})
+        assert ("paper, small configuration; bounded label maps" in text_of(write_report(output))) == bounded
+
+
 def test_cases_to_look_at_first_come_first_and_say_why(finished):
     assert [entry["id"] for entry in data_of(finished)["cases"]] == ["case_1", "case_2", "case & <3>", "case_0", "bad"]
     assert lines_of(finished, "case_1") == {
