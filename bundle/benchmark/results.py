@@ -22,6 +22,7 @@ FOLDER = "benchmarks"  # below docs/
 PAPER_FULL = "paper_full"  # kind of what `benchmark paper --full` measures; the small one's stays beside it
 AS_GROWN, ACCEPTED = "as grown", "accepted"  # whence a run's support mask: from its strokes, or given by the user
 ALL_CLASSES, ALL_CLASSES_NETWORK = "all_classes", "all_classes_network"  # sorts of lines: every class at once
+ALL_CLASSES_FURTHER = "all_classes_further"  # sort of lines: every class at once, from the other supports
 RIVAL = "rival"  # sort of lines: registration by another package
 PROCEDURE = "procedure"  # sort of lines: the paper's public procedure, in time
 EVERYTHING = "everything on"  # the ablation's row that the others are compared with

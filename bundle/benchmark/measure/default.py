@@ -11,12 +11,13 @@ from typing import Any
 
 from bundle.benchmark.measure.out_of_distribution import COUNT, flag_out_of_distribution
 from bundle.benchmark.measure.points import organs_at, score_points
-from bundle.benchmark.measure.runs import Bench, Run, chosen_runs
+from bundle.benchmark.measure.runs import Bench, Run, chosen_runs, first_runs
 from bundle.benchmark.measure.stage_calls import component, work_folder
 from bundle.benchmark.measure.trained import one_shot_network, pseudo_label_scores, supervised_network
 from bundle.benchmark.measure.trust import check_trust
 from bundle.benchmark.results import (
     ALL_CLASSES,
+    ALL_CLASSES_FURTHER,
     ALL_CLASSES_NETWORK,
     AS_GROWN,
     ONE_SHOT,
@@ -57,7 +58,16 @@ def measure(bench: Bench, others: Dataset | None = None, count: int = COUNT) -> 
     yield network_line(SUPERVISED, {"scores": supervised_network(dataset, bench.on_unlabelled(SUPERVISED))})
     for run in further:
         yield _one_shot(dataset, run, bench.on_test(run))
-    yield from _with_all_classes(replace(bench, dataset=replace(dataset, classes=dataset.all_classes)), first)
+    everything = replace(bench, dataset=replace(dataset, classes=dataset.all_classes))
+    yield from _with_all_classes(everything, first)
+    yield from from_further_supports(everything)
+
+
+def from_further_supports(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Every class of the bench at once, by the atlases alone, from each support but the first."""
+    for run in first_runs(bench.dataset)[1:]:
+        raters = bench.on_test(run, f"{ALL_CLASSES}_{run.support}")
+        yield _one_shot(bench.dataset, run, raters) | {"what": ALL_CLASSES_FURTHER}
 
 
 def _with_all_classes(bench: Bench, run: Run) -> Iterator[dict[str, Any]]:

@@ -12,11 +12,14 @@ from bundle.benchmark.tables.markdown import NOTHING, listed, mean_sd, number, t
 from bundle.benchmark.tables.networks import NETWORK_WORDS, dice_cells, network_table
 from bundle.benchmark.tables.self_check import (
     FLAGS,
+    JUDGED,
     MEANING,
+    all_classes_of_each_support,
     coverage_table,
     flag_cells,
     grown_masks,
     judged_networks,
+    trust_cells,
     trust_table,
 )
 
@@ -48,6 +51,7 @@ def default_section(results: Results) -> str:
         coverage_table(kinds),
         *(part for run in results.of(ALL_CLASSES) for part in _all_classes(run)),
         *_all_classes_networks(results.of(ALL_CLASSES_NETWORK)),
+        *_from_each_support(results),
         *_out_of_distribution(results.of("out_of_distribution")),
         f"**Points.** Share kept, and share of the kept that lie in the right organ, mean over volumes. {_limit(head)}",
         _point_table(results),
@@ -174,6 +178,27 @@ def _all_classes_networks(lines: Sequence[Line]) -> list[str]:
         "unlabelled volumes but the support."
     )
     return [words, table(["", *(NETWORK_WORDS[line["name"]] for line in lines)], rows)]
+
+
+def _from_each_support(results: Results) -> list[str]:
+    """Heading and table; nothing if only one support was measured."""
+    runs = all_classes_of_each_support(results)
+    if len(runs) < 2:
+        return []
+    rows = []
+    for name in runs[0]["scores"]["classes"]:
+        dice = [run["scores"]["classes"][name]["dice_mean"] for run in runs]
+        rows.append([name, *map(number, dice), _spread(dice)])
+    means = [run["scores"]["mean_dice"] for run in runs]
+    rows.append(["**all**", *map(number, means), _spread(means)])
+    trust = [trust_cells(run["trust"]["pairs"]) for run in runs]
+    pooled = trust_cells([pair for run in runs for pair in run["trust"]["pairs"]])
+    rows += [list(cells) for cells in zip(JUDGED, *trust, pooled, strict=True)]
+    words = (
+        "**All classes from each support,** strokes a, support mask as grown: one-shot masks, no network. Dice, mean "
+        "over volumes; last the mean ± standard deviation over supports, of the self-check all results together."
+    )
+    return [words, table(["", *(run["support"] for run in runs), "all supports"], rows)]
 
 
 def _out_of_distribution(lines: Sequence[Line]) -> list[str]:

@@ -23,7 +23,14 @@ from bundle.benchmark.tables import captions
 from bundle.benchmark.tables.bootstrap import worst_dice
 from bundle.benchmark.tables.markdown import NOTHING, listed, number, of, plain, table
 from bundle.benchmark.tables.networks import NETWORK_WORDS, dice_cells
-from bundle.benchmark.tables.self_check import FLAGS, Pairs, flag_cells, grown_masks, trust_cells
+from bundle.benchmark.tables.self_check import (
+    FLAGS,
+    Pairs,
+    all_classes_of_each_support,
+    flag_cells,
+    grown_masks,
+    trust_cells,
+)
 from bundle.benchmark.tables.speed import speed_in_short
 from scripts.quality.calibration import kept_quality
 
@@ -88,10 +95,21 @@ def all_organs(cohorts: Mapping[str, Cohort]) -> str:
         "All labelled classes at once from one scribbled volume: part of "
         f"{captions.command('default', 'COHORT')}; {captions.origin([run for *_, run in runs], commits=False)}. Mean "
         "Dice of each class, its worst volume in brackets. A failure is a Dice below 0.5; a false flag is one on "
-        "anything else."
+        f"anything else.{_by_support(cohorts)}"
     )
     header = ["", *DICE_BANDS, "all", *FLAGS]
     return "\n".join(["## All organs", "", words, "", table(header, rows)])
+
+
+def _by_support(cohorts: Mapping[str, Cohort]) -> str:
+    """How much it matters which volume is scribbled, in a sentence; "" where one support was measured."""
+    parts = []
+    for name, cohort in cohorts.items():
+        runs = all_classes_of_each_support(cohort.get("default", Results()))
+        if len(runs) > 1:
+            means = [f"{number(run['scores']['mean_dice'])} from `{run['support']}`" for run in runs]
+            parts.append(f"{name} {listed(means)}")
+    return f" The table is of the first support; by the atlases alone: {'; '.join(parts)}." if parts else ""
 
 
 def trust(cohorts: Mapping[str, Cohort]) -> str:
@@ -185,8 +203,13 @@ def _judged(results: Results) -> dict[str, Pairs]:
     runs = [run for run in results.of("run") if run["support_mask"] == AS_GROWN]
     if runs:
         judged[f"atlases alone, {len(runs)} runs"] = grown_masks(results)
+    each = all_classes_of_each_support(results)
     for words, line in _all_classes(results).items():
-        judged[f"{words}, all {len(line['scores']['classes'])} classes"] = line["trust"]["pairs"]
+        every = f"{words}, all {len(line['scores']['classes'])} classes"
+        if words == ATLASES_ALONE and len(each) > 1:
+            judged[f"{every}, {len(each)} supports"] = [pair for run in each for pair in run["trust"]["pairs"]]
+        else:
+            judged[every] = line["trust"]["pairs"]
     return judged
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bundle.benchmark.results import AS_GROWN, Results
+from bundle.benchmark.results import ALL_CLASSES, ALL_CLASSES_FURTHER, AS_GROWN, Line, Results
 from bundle.benchmark.tables.markdown import NOTHING, number, of, table
 from bundle.benchmark.tables.networks import NETWORK_WORDS
 from scripts.quality.calibration import kept_quality, summary
@@ -31,6 +31,11 @@ def grown_masks(results: Results) -> list[Mapping[str, Any]]:
     """Pairs of the one-shot masks of all runs whose support mask is as grown."""
     runs = [run for run in results.of("run") if run["support_mask"] == AS_GROWN]
     return [pair for run in runs for pair in run["trust"]["pairs"]]
+
+
+def all_classes_of_each_support(results: Results) -> list[Line]:
+    """The runs with every class at once by the atlases alone, the first support's first."""
+    return [*results.of(ALL_CLASSES)[:1], *results.of(ALL_CLASSES_FURTHER)]
 
 
 def trust_table(judged: Mapping[str, Pairs]) -> str:

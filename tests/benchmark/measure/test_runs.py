@@ -1,7 +1,8 @@
 from dataclasses import replace
 
+from bundle.benchmark.measure import default
 from bundle.benchmark.measure.machine import made
-from bundle.benchmark.measure.runs import Run, chosen_runs, merged
+from bundle.benchmark.measure.runs import Bench, Run, chosen_runs, merged
 from bundle.datasets.dataset import Dataset
 from scripts.common.files import write_json
 
@@ -22,6 +23,15 @@ def test_first_strokes_come_first_and_accepted_support_masks_last(tmp_path):
 def test_a_dataset_of_one_support_has_its_runs_alone(tmp_path):
     alone = replace(dataset(tmp_path), alternative_supports=())
     assert {run.support for run in chosen_runs(alone)} == {"s"}
+
+
+def test_every_further_support_has_one_run_of_all_classes(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Bench, "on_test", lambda bench, run, folder: asked.append(folder))
+    monkeypatch.setattr(default, "_one_shot", lambda dataset, run, pipeline: {"what": "run", "name": run.name})
+    lines = list(default.from_further_supports(Bench(dataset(tmp_path), tmp_path, small=True, device=None)))
+    assert lines == [{"what": "all_classes_further", "name": "t a, support mask as grown"}]
+    assert asked == ["all_classes_t"]
 
 
 def test_the_second_overrides_win_key_by_key():

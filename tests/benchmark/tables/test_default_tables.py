@@ -47,6 +47,16 @@ def test_networks_of_all_classes_stand_side_by_side():
     assert "| failures flagged | – | 0 of 0 |" in text and "| false flags | – | 1 of 2 |" in text
 
 
+def test_all_classes_from_each_support_stand_side_by_side():
+    first, second = run(0.3, 0.9, "all_classes"), run(0.5, 0.7, "all_classes_further", support="t")
+    assert "from each support" not in default_section(results(*MEASURED, first))
+    text = default_section(results(*MEASURED, first, second))
+    assert "|  | s | t | all supports |" in text
+    assert "| spleen | 0.30 | 0.50 | 0.400 ± 0.100 |" in text and "| **all** | 0.60 | 0.60 | 0.600 ± 0.000 |" in text
+    assert "| failures flagged | 1 of 1 | 0 of 0 | 1 of 1 |" in text, "a Dice of 0.5 is no failure"
+    assert "| false flags | 0 of 1 | 1 of 2 | 1 of 3 |" in text
+
+
 def test_before_the_first_run_there_are_no_masks():
     text = default_section(results(network("pseudo_labels", 0.5, 0.7)))
     assert "| pseudo labels | 0.50 | 0.70 | 0.60 | 0.50 | – | – |" in text and "| masks" not in text

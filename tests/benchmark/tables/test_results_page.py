@@ -50,6 +50,15 @@ def test_organs_are_sorted_by_how_well_they_are_reached():
     assert all_organs({"toy": {"default": results(*NETWORKS)}}) == ""
 
 
+def test_all_classes_of_each_support_stand_in_a_sentence_and_are_judged_together():
+    assert "from `s`" not in all_organs({"toy": COHORT})
+    further = run(0.5, 0.7, "all_classes_further", support="t")
+    cohort = {"default": results(*RUNS, run(0.3, 0.8, "all_classes"), further)}
+    assert "by the atlases alone: toy 0.55 from `s` and 0.60 from `t`." in all_organs({"toy": cohort})
+    text = trust({"toy": cohort})
+    assert "| toy | atlases alone, all 2 classes, 2 supports | 4 |" in text and "| 1 of 1 | 1 of 3 |" in text
+
+
 def test_calibration_and_coverage_stand_in_one_row():
     """Predicted 0.4 and 0.9 of true 0.4 and 0.8: r 1, error (0 + 0.1) / 2."""
     text = trust({"toy": COHORT})
