@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -81,10 +84,17 @@ def test_what_is_copied_is_there_and_let_through():
     assert sources <= kept | {"."}
 
 
-@pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not installed")
-def test_hadolint_finds_nothing():
-    done = subprocess.run(["hadolint", str(ROOT / "Dockerfile")], capture_output=True, text=True)
-    assert done.stdout == ""
+def test_hadolint_finds_nothing_and_would_find_what_is_wrong(tmp_path):
+    program = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if program is None:
+        pytest.skip("hadolint is not installed")
+    wrong = tmp_path / "Dockerfile"
+    wrong.write_text((ROOT / "Dockerfile").read_text(encoding="utf-8") + "WORKDIR here\n", encoding="utf-8")
+    found = [
+        subprocess.run([program, "--no-color", str(file)], capture_output=True, text=True).stdout
+        for file in (ROOT / "Dockerfile", wrong)
+    ]
+    assert found[0] == "" and "DL3000" in found[1]
 
 
 def test_the_citation_is_of_this_version_and_names_the_paper():
