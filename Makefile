@@ -1,5 +1,5 @@
 # `make demo` and `make test` work on a fresh machine: they set .venv up first, and skip that the next time.
-# A build of torch other than pip's own choice (CPU only, another CUDA): see install_dependencies in
+# A build of torch other than pip's own choice (CPU only, another CUDA): see install_torch in
 # bundle/setup_environment.py.
 
 # Any Python from 3.10 on: make demo PYTHON=python3.12

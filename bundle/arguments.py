@@ -169,30 +169,29 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False,
     )
 
 
-def shipped_weights() -> list[str]:
-    """Names of the sets of weights, which no heavy code need be asked for."""
-    return sorted(path.name for path in MODELS.iterdir() if path.is_dir()) if MODELS.is_dir() else []
+def shipped_weights(network: str = "embedding") -> list[str]:
+    """Names of the sets of weights that hold a network, which no heavy code need be asked for."""
+    return sorted(path.parent.name for path in MODELS.glob(f"*/{network}") if path.is_dir())
 
 
 def _add_suggest_options(parser: argparse.ArgumentParser) -> None:
     places = _group(parser, "input and output", "--images ct --output out")
     places.add_argument("--images", type=Path, required=True, help="folder of volumes")
-    places.add_argument(
-        "--output", type=Path, default=Path("oneshot"), help="work directory; `oneshot` may go on in it"
-    )
+    more = "work directory, default oneshot; `oneshot` may go on in it"
+    places.add_argument("--output", type=Path, default=Path("oneshot"), help=more)
     _add_modality(places, "what the volumes are; auto: what most of them are by header or values")
     method = _group(parser, "method", "--weights abdomen_ct --count 5")
     method.add_argument(
         "--weights", help="a shipped set of weights by name, or a folder of weights; default: those in --output"
     )
     method.add_argument("--count", type=int, help="how many volumes are proposed, 3 unless given")
-    _add_machine(method)
+    _add_machine(method, "read volumes at once")
 
 
-def _add_machine(group: argparse._ActionsContainer) -> None:
+def _add_machine(group: argparse._ActionsContainer, task: str = "work on cases at once") -> None:
     group.add_argument("--device", help="such as cpu or cuda:0; default: a GPU if there is one")
     places = group.add_mutually_exclusive_group()
-    many = "processes that work on cases at once, or `auto`: as many as cores and memory allow; default 1"
+    many = f"processes that {task}, or `auto`: as many as cores and memory allow; default 1"
     places.add_argument("--workers", type=_workers, default=1, metavar="N", help=many)
     places.add_argument("--scheduler", metavar="ADDRESS", help="of Dask: its workers work on the cases")
     group.add_argument("--worker-memory", type=float, default=4.0, metavar="GIB", help="a worker may take; default 4")
@@ -257,11 +256,11 @@ def _add_settings_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_package_options(parser: argparse.ArgumentParser) -> None:
     made = _group(parser, "output", "--name spleen_ct_segmentation --output zoo")
-    made.add_argument("--name", required=True, help="such as spleen_ct_segmentation")
+    made.add_argument("--name", required=True, help="lower case, such as spleen_ct_segmentation")
     made.add_argument("--output", type=Path, required=True, help="folder for the package's folder and zip")
     given = _group(parser, "network", "--task out --data-terms terms.txt")
     given.add_argument("--task", type=Path, help="output folder of `oneshot`: share its network, not the bundle's")
-    given.add_argument("--data-terms", type=Path, help="text on the images it was trained on, and their terms")
+    given.add_argument("--data-terms", type=Path, help="with --task: text on its images, and their terms")
     said = _group(parser, "what it says of itself", '--version 0.2.0 --change "more volumes"')
     said.add_argument("--version", help="such as 0.2.0; default: that of configs/metadata.json")
     said.add_argument("--change", help="line of the changelog for a new version")
@@ -276,7 +275,7 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
     places.add_argument(
         "--studies", required=True, help="folder of volumes, or a DICOMweb server: http://HOST/dicom-web"
     )
-    places.add_argument("--app", type=Path, default=Path("runs/monai_label"), help="folder for all that it leaves")
+    places.add_argument("--app", type=Path, default=Path("runs/monai_label"), help="default runs/monai_label")
     _add_modality(places, "as for oneshot")
     method = _group(parser, "method", "--weights abdomen_ct --set segmentation.max_epochs=20")
     method.add_argument(
@@ -288,7 +287,7 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
     method.add_argument("--full", action="store_true", help="the full configuration instead of the small one")
     method.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="as for oneshot")
     server = _group(parser, "server", "--port 8100 --upload-limit-gib 1")
-    server.add_argument("--port", type=int, default=8000, help="on 127.0.0.1")
+    server.add_argument("--port", type=int, default=8000, help="on 127.0.0.1; default 8000")
     server.add_argument(
         "--allow-origin", action="append", default=[], metavar="ORIGIN", help="of web pages; loopback always may"
     )
@@ -299,14 +298,16 @@ def _add_benchmark_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", choices=(*BENCHMARKS, *COSTS, "pages"), help="`pages` measures nothing")
     places = _group(parser, "input and output", "--dataset abdomen_ct --output runs/mine")
     places.add_argument("--dataset", type=Path, help="folder with dataset.json; not for `pages` and `cohort-size`")
-    places.add_argument("--output", type=Path, help="work directory; default runs/paper_DATASET or default_DATASET")
-    places.add_argument("--docs", type=Path, default=Path("docs"), help="folder of results.md and benchmarks/")
+    places.add_argument("--output", type=Path, help="work directory; default runs/paper_DATASET, runs/default_DATASET")
+    places.add_argument("--docs", type=Path, default=Path("docs"), help="of results.md, benchmarks/; default docs")
     places.add_argument("--cases", type=int, nargs="+", help="cohort-size: numbers of cases; default 100 1000 10000")
-    places.add_argument("--against", nargs="?", const="", help="speed: a commit to run, too; default the last one")
+    places.add_argument("--against", nargs="?", const="", help="speed: a commit to run, too; default as last time")
     method = _group(parser, "method", "--full --device cuda:0")
-    method.add_argument("--full", action="store_true", help="paper, default, ablation: the full configuration")
+    method.add_argument("--full", action="store_true", help="paper, default, ablation, rivals: the full configuration")
     method.add_argument("--device", help="such as cpu or cuda:0")
-    method.add_argument("--weights", help=f"paper: both PRNets as trained before ({', '.join(shipped_weights())})")
+    method.add_argument(
+        "--weights", help=f"paper: both PRNets as trained before ({', '.join(shipped_weights('coarse'))})"
+    )
     method.add_argument("--ship", action="store_true", help="copy the trained networks to models/")
     method.add_argument(
         "--out-of-distribution",

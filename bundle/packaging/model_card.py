@@ -45,7 +45,7 @@ def task_readme(name: str, metadata: Mapping[str, Any], card: Mapping[str, Any],
     """
     words = [label.replace("_", " ") for label in card["classes"]]
     settings, support = saved_settings(work.path), load_cohort(work.path).support
-    cases, modality = len(card["training_cases"]), card["modality"].upper()
+    cases, modality = len({*card["training_cases"]} - {support}), card["modality"].upper()
     values = ", ".join(f"{value} {label}" for label, value in card["classes"].items())
     sections = {
         f"# {name}": "",
@@ -66,8 +66,8 @@ def task_readme(name: str, metadata: Mapping[str, Any], card: Mapping[str, Any],
         "is not supported.",
         "## **System Configuration**": f"Mode {settings.get('mode', DEFAULT_MODE)}"
         f"{', for two CPU cores' if settings.get('small') else ''}; {card['max_epochs']} epochs of "
-        f"{card['samples_per_epoch']} volumes, windows of {card['patch_size']} voxels of {card['spacing_mm']} mm. All "
-        "settings: `models/model.json`.",
+        f"{card['samples_per_epoch']} volumes, windows of {card['patch_size']} voxels of {card['spacing_mm']} mm. The "
+        "main settings: `models/model.json`.",
         "## **Limitations**": "Its pseudo labels were made by label propagation and can be wrong for whole organs of "
         "unusual bodies; no label map was used to find out. Look at results before using them.",
         "## **Citation Info**": "Cite the paper whose method this follows: [1].",
