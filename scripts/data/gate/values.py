@@ -27,6 +27,7 @@ LUNG_HU = -524.0  # hardly any lung is denser
 DENSE_HU = 950.0  # no crop to vessels or bone is surrounded by as much
 ZERO_SHARE = 0.03  # of the brightest tenth: MR's background lies below
 FAR_BELOW = 0.3  # of the brightest tenth: interpolation of MR rings less, air and fat of CT lie lower
+BACKGROUND_SHARE = 0.2  # of one value; no tissue has as much of it
 PAINTED_VALUES = 16
 MOST_LABELS = 256
 EQUAL_NEIGHBOURS = 0.8  # of labelled neighbours: label maps reach 0.95, noisy images stay under 0.5
@@ -80,6 +81,10 @@ NORMALISED = Finding(
     "the values are scaled to a small range, so they are no Hounsfield units",
     "give the volume as it was before, or say --modality mr if it is MR",
 )
+MASKED = Finding(
+    "the values around the body are 0, and those of dark tissue lie below: one cannot be told from the other",
+    "give the volume as it was before it was scaled",
+)
 GREY_VALUES = Finding(
     "the values are a picture's, 0 to 255, and no Hounsfield units",
     "convert it again from the original, or say --modality mr if it is MR",
@@ -130,9 +135,19 @@ def judge_mr_values(array: np.ndarray) -> Finding | None:
     if low == high:
         return NO_TISSUE
     scaled = high - low < NORMALISED_SPAN and _is_fractional(values)  # a mean of 0, say
+    if scaled and _has_background_within(values):
+        return MASKED
     if not scaled and _share(values, -np.inf, -FAR_BELOW * _quantile(values, 0.9)) >= BULK / 2:
         return CT_LIKE
     return None
+
+
+def _has_background_within(values: np.ndarray) -> bool:
+    """Whether the most common value is a background's by its share, with a bulk of the (n,) values below and above."""
+    levels, counts = np.unique(values, return_counts=True)
+    common = levels[np.argmax(counts)]
+    sides = np.mean(values < common), np.mean(values > common)
+    return bool(counts.max() >= BACKGROUND_SHARE * len(values) and min(sides) >= BULK)
 
 
 def is_label_map(array: np.ndarray, values: np.ndarray) -> bool:

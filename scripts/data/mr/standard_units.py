@@ -23,6 +23,8 @@ BODY_PERCENTILES = (1.0, 75.0)
 BIAS_SPACING_MM = 8.0
 OUTSIDE = -1000.0  # as air in CT
 ANCHORS = (-100.0, 50.0)  # of them: fat and muscle or liver in CT; the networks tell -100 to 200 apart best
+AIR_PERCENTILE, BRIGHT_PERCENTILE = 1.0, 99.0
+NOISE_SHARE = 0.03  # of the bright intensity: noise and ringing lie no further below 0
 LIMITS = (-200.0, 3071.0)  # of the body: nothing in it is taken for air
 
 
@@ -42,7 +44,8 @@ def in_standard_units(volume: Volume, bias_correction: bool) -> Volume:
 
 def _standard(volume: Volume, bias_correction: bool) -> np.ndarray:
     """(X, Y, Z) of a volume whose third axis runs along the body."""
-    image = volume.array.astype(np.float32, copy=False)
+    volume = replace(volume, array=_above_air(volume.array.astype(np.float32, copy=False)))
+    image = volume.array
     body = mr_body_mask(image, volume.spacing_mm)
     if not body.any():
         return np.full(image.shape, OUTSIDE, dtype=np.float32)
@@ -52,3 +55,9 @@ def _standard(volume: Volume, bias_correction: bool) -> np.ndarray:
     scale = (ANCHORS[1] - ANCHORS[0]) / max(float(high - low), 1e-30)
     standard = np.clip(ANCHORS[0] + (image - low) * scale, *LIMITS)
     return np.where(body, standard, OUTSIDE).astype(np.float32)
+
+
+def _above_air(image: np.ndarray) -> np.ndarray:
+    """Intensities with air at 0: what was shifted, to a mean of 0 say, has it far below."""
+    air, bright = np.percentile(image, (AIR_PERCENTILE, BRIGHT_PERCENTILE))
+    return image if air >= -NOISE_SHARE * bright else image - air

@@ -129,6 +129,15 @@ def test_real_volumes(cohort, expected):
         assert judge_values(read_labels(file).array) is values.LABEL_MAP, file.name
 
 
+def test_mr_that_is_scaled_within_a_mask_has_dark_tissue_that_looks_like_air():
+    image, body = magnitude(0), radius() < 24
+    scaled = (image - image[body].mean()) / image[body].std()
+    assert judge_mr_values(np.where(body, scaled, 0).astype(np.float32)) is values.MASKED
+    assert not values.MASKED.usable
+    for good in (scaled, np.clip(scaled, None, 1), np.where(body, scaled, scaled.min())):
+        assert judge_mr_values(good.astype(np.float32)) is None
+
+
 def test_of_mr_only_values_far_below_zero_are_odd():
     for array in (magnitude(0), magnitude(0) / 700, magnitude(0) - 5, np.clip(magnitude(1), 0, 255)):
         assert judge_mr_values(array.astype(np.float32)) is None

@@ -7,7 +7,7 @@ import pytest
 from scripts.data.intensity import body_mask
 from scripts.data.mr.bias_field import log_bias_field
 from scripts.data.mr.body import mr_body_mask
-from scripts.data.mr.standard_units import ANCHORS, BODY_PERCENTILES, OUTSIDE, in_standard_units
+from scripts.data.mr.standard_units import ANCHORS, BODY_PERCENTILES, OUTSIDE, _above_air, in_standard_units
 from scripts.data.volume_io import Volume
 
 AFFINE = np.array([[-2.0, 0, 0, 40], [0, 2, 0, -30], [0, 0, 7, 7], [0, 0, 0, 1]])  # LAS
@@ -52,6 +52,24 @@ def test_percentiles_of_the_body_become_the_anchors_along_a_straight_line():
     slope, offset = np.polyfit(volume.array[inside], standard.array[inside], 1)
     np.testing.assert_allclose(standard.array[inside], slope * volume.array[inside] + offset, atol=0.01)
     assert standard.remarks == volume.remarks and np.array_equal(standard.affine, AFFINE)
+
+
+@pytest.mark.parametrize("bias_correction", [False, True])
+def test_a_mean_of_0_does_not_matter(bias_correction):
+    _, image = torso()
+    raw = noisy(image)
+    plain = in_standard_units(Volume(raw, AFFINE), bias_correction).array
+    shifted = in_standard_units(Volume((raw - raw.mean()) / raw.std(), AFFINE), bias_correction).array
+    assert np.mean((plain > OUTSIDE) != (shifted > OUTSIDE)) < 0.01
+    both = (plain > OUTSIDE) & (shifted > OUTSIDE)
+    assert np.median(np.abs(plain - shifted)[both]) < 2
+
+
+def test_noise_below_0_changes_nothing_but_itself():
+    _, image = torso()
+    raw = noisy(image) - 3
+    assert raw.min() < 0
+    np.testing.assert_array_equal(_above_air(raw), raw)
 
 
 def test_scale_does_not_matter():
