@@ -13,6 +13,11 @@ def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
     return float(x), float(y), float(z)
 
 
+def is_same(affine: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two affines say the same, but for what a header's float32 loses."""
+    return np.allclose(affine, other, rtol=1e-5, atol=1e-3)
+
+
 def to_world(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """World positions in mm of (N, 3) voxel indices."""
     return np.asarray(voxels, dtype=float) @ affine[:3, :3].T + affine[:3, 3]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from scripts.common.affines import is_same
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json, write_nifti
 from scripts.common.sharing.one_thread import one_thread
@@ -248,7 +249,8 @@ def _read_strokes(
 def _write_strokes(file: Path, strokes: Volume) -> None:
     """Unless the file holds them already."""
     with suppress(BundleError):
-        if np.array_equal(read_labels(file).array, strokes.array):
+        held = read_labels(file)
+        if np.array_equal(held.array, strokes.array) and is_same(held.affine, strokes.affine):
             return
     write_nifti(file, strokes.array, strokes.affine)
 

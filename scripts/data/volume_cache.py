@@ -30,7 +30,7 @@ from scripts.data.volume_io import Volume, check_grid, is_nifti, is_plain_nifti,
 
 logger = logging.getLogger(__name__)
 
-VERSION = 3  # raise it when the same source would be cached differently
+VERSION = 4  # raise it when the same source would be cached differently
 HU_RANGE = (-1024.0, 3071.0)  # padding below and metal above carry no anatomy
 
 
@@ -65,7 +65,7 @@ class VolumeCache:
     def find(self, case_id: str, source: Path) -> CachedCase | None:
         """The cached case if it was made of this source at this spacing and its files are whole, else None.
 
-        The source is only read if its path, size or time changed.
+        The source is only read if its path, or a file's size or time changed.
         """
         record = self.files.record(case_id)
         try:
@@ -235,7 +235,9 @@ def fingerprint(source: Path) -> str:
 def _stamp(source: Path) -> list[Any]:
     """What changes when a source is replaced, without reading it."""
     stats = [path.stat() for path in source_files(source)]
-    return [str(source), len(stats), sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)]
+    # A copy may bring its time along (mtime), but not the moment that it came (ctime).
+    each = [(s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in stats]
+    return [str(source), len(stats), sha256_of_settings(each)]
 
 
 def _compact(hu: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import pathlib
 import shutil
 from collections import namedtuple
 from itertools import product
@@ -13,7 +15,7 @@ import SimpleITK as sitk
 
 import scripts.data.gate.output_space
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json
+from scripts.common.files import read_json, sha256_of_file
 from scripts.data.cohort import Cohort, load_cohort
 from scripts.data.intensity import normalise_hu
 from scripts.data.prepare_cohort import prepare_cohort
@@ -124,6 +126,17 @@ def test_second_run_writes_nothing_and_reads_no_source(folder, monkeypatch):
     cohort = prepare(folder)
     assert modification_times(cohort) == before
     assert (folder / "out" / "cohort.json").stat().st_mtime_ns == written
+
+
+def test_a_source_of_the_same_size_and_time_is_cached_again_if_its_voxels_are_others(folder):
+    file, other = folder / "images" / "e.nii", folder / "other.nii"
+    save(file, scan(4))
+    save(other, scan(5))
+    before, stat = prepare(folder).cases["e"].sha256, file.stat()
+    os.utime(other, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    pathlib.Path(other).replace(file)
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+    assert prepare(folder).cases["e"].sha256 == sha256_of_file(file) != before
 
 
 def test_a_changed_source_alone_is_cached_again(folder, caplog):
@@ -402,6 +415,17 @@ def test_copies_of_the_support_are_dropped(folder):
     assert cohort.assumptions == tuple(
         f"{name} is a copy of the support a and was dropped." for name in ("converted", "copy", "flipped")
     )
+
+
+def test_converted_strokes_follow_a_header_that_was_mended(folder):
+    images, drawn = folder / "images", folder / "scribbles.nrrd"
+    moved = AFFINE + np.array([[0, 0, 0, 60], [0, 0, 0, 0], [0, 0, 0, -200], [0, 0, 0, 0]])
+    for affine in (AFFINE, moved):
+        save(images / "a.nii.gz", scan(0), affine)
+        save(folder / "scribbles.nii.gz", strokes(), affine)
+        sitk.WriteImage(sitk.ReadImage(str(folder / "scribbles.nii.gz")), str(drawn))
+        cohort = prepare(folder, scribbles=drawn)
+        np.testing.assert_allclose(nib.load(cohort.scribbles).affine, affine)
 
 
 def test_other_formats_are_converted_once(folder):

@@ -9,6 +9,7 @@ import numpy as np
 
 from bundle.pipeline.given.named_cases import label_maps_of, missing_label_maps
 from bundle.pipeline.settings import RunSettings
+from scripts.common.affines import is_same
 from scripts.common.errors import BundleError
 from scripts.common.files import read_result, write_nifti
 from scripts.common.work_folder import WorkFolder
@@ -82,6 +83,7 @@ def convert_given(settings: RunSettings, cohort: Cohort) -> None:
         label = read_labels(file, cohort.classes, cohort.cases[case].grid)
         array = label.array.astype(np.uint8)
         with suppress(BundleError):
-            if np.array_equal(read_result(work.given.label(case))[0], array):
+            held, affine = read_result(work.given.label(case))
+            if np.array_equal(held, array) and is_same(affine, label.affine):
                 continue
         write_nifti(work.given.label(case), array, label.affine)
