@@ -194,7 +194,7 @@ def _add_machine(group: argparse._ActionsContainer, task: str = "work on cases a
     many = f"processes that {task}, or `auto`: as many as cores and memory allow; default 1"
     places.add_argument("--workers", type=_workers, default=1, metavar="N", help=many)
     places.add_argument("--scheduler", metavar="ADDRESS", help="of Dask: its workers work on the cases")
-    group.add_argument("--worker-memory", type=float, default=4.0, metavar="GIB", help="a worker may take; default 4")
+    group.add_argument("--worker-memory", type=float, metavar="GIB", help="a worker of --workers may take; default 4")
 
 
 def _workers(text: str) -> int | str:

@@ -14,6 +14,7 @@ from bundle.pipeline.training_folder import (
     configured_spacing_mm,
     image_hashes,
     modality_values,
+    say_unused,
     unsupervised_training,
 )
 from scripts.common.errors import BundleError
@@ -139,6 +140,7 @@ def check_settings(settings: RunSettings) -> None:
 def check_weights(settings: RunSettings, weights: Path) -> None:
     """The network loads and works at the spacing that `--set` asks for."""
     load_embedding(weights / "embedding", chosen_value("embedding", settings, "spacing_mm"))
+    say_unused(("embedding",), settings)
 
 
 def spacing_mm(settings: RunSettings) -> list[float]:

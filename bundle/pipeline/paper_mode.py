@@ -13,6 +13,7 @@ from bundle.pipeline.training_folder import (
     configured_spacing_mm,
     image_hashes,
     modality_values,
+    say_unused,
     unsupervised_training,
 )
 from scripts.common.errors import BundleError
@@ -70,6 +71,7 @@ def check_weights(settings: RunSettings, weights: Path) -> None:
     for stage, name in NETWORKS.items():
         spacing_mm = chosen_value(stage, settings, "spacing_mm") or trained_spacing_mm(weights)
         load_prnet(weights / name, spacing_mm, chosen_value(stage, settings, "patch_size"))
+    say_unused(NETWORKS, settings)
 
 
 def spacing_mm(settings: RunSettings) -> list[float]:

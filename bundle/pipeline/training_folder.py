@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 RECORD = "made_of.json"
 NETWORK = ("model.pt", "model.json")
 CURVES = ("curve.csv", "flips.json")
+COMPARED = (".spacing_mm", ".patch_size")  # with what given weights were trained with
 OURS = {RECORD, *NETWORK, *CURVES, "checkpoints", "tensorboard", "labels"}
 
 
@@ -191,6 +192,16 @@ def chosen_value(stage: str, settings: RunSettings, key: str) -> Any:
         BundleError: it is an expression.
     """
     return _plain(stage, key, settings.overrides.get(stage, {}).get(key))
+
+
+def say_unused(stages: Iterable[str], settings: RunSettings) -> None:
+    """Warn of what the settings say of trainings that given weights replace, but for what these were compared with."""
+    unused = [f"--set {stage}.{key}" for stage in stages for key in settings.overrides.get(stage, {})]
+    unused = [option for option in unused if not option.endswith(COMPARED)]
+    if settings.all_pairs:
+        unused.append("--all-pairs")
+    for option in unused:
+        logger.warning("%s is of no use: the network is given (--weights) and not trained", option)
 
 
 def _plain(stage: str, key: str, value: Any) -> Any:

@@ -89,7 +89,7 @@ def _mode(run: Run) -> str:
     parts = [(choices.mode or "not recorded") + (", small configuration" if choices.small else "")]
     if run.has_bounded_labels:
         parts.append("bounded label maps")
-    if choices.all_pairs:
+    if choices.all_pairs and not choices.weights:
         parts.append("PRNet of all pairs")
     if choices.weights:
         parts.append(f"networks given: {choices.weights}")

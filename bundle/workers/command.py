@@ -12,15 +12,19 @@ from scripts.common.errors import BundleError
 
 logger = logging.getLogger(__name__)
 
-LEAST_GIB = 0.5  # torch alone takes almost as much
+LEAST_GIB, USUAL_GIB = 0.5, 4.0  # torch alone takes almost as much as the least
 
 
 def workers_of(options: argparse.Namespace) -> AbstractContextManager[None]:
     """Those that the options ask for; none, and nothing imported, where this process is to do all itself."""
     count, scheduler = getattr(options, "workers", 1), getattr(options, "scheduler", None)
+    memory_gib = getattr(options, "worker_memory", None)
+    if memory_gib is not None and (count == 1 or scheduler is not None):
+        expected = "--workers N or auto; workers of a scheduler have their limit from what starts them"
+        raise BundleError("--worker-memory is of no use without --workers", stage="settings", expected=expected)
     if count == 1 and scheduler is None:
         return nullcontext()
-    return workers_at_work(count, options.worker_memory, scheduler, options.device)
+    return workers_at_work(count, USUAL_GIB if memory_gib is None else memory_gib, scheduler, options.device)
 
 
 @contextmanager

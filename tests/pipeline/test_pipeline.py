@@ -271,6 +271,15 @@ def test_weights_that_do_not_fit_are_refused_first(folder, fine, overrides, mess
     assert not (folder / "out").exists()
 
 
+def test_what_given_weights_leave_no_use_for_is_said(folder, caplog):
+    weights = make_weights(folder / "weights")
+    overrides = {"prnet_coarse": {"spacing_mm": [4.0] * 3, "max_epochs": 3}, "segmentation": {"max_epochs": 2}}
+    Pipeline(settings(folder, weights=weights, overrides=overrides, all_pairs=True))
+    said = [record.getMessage() for record in caplog.records if "is of no use" in record.getMessage()]
+    reason = "is of no use: the network is given (--weights) and not trained"
+    assert said == [f"--set prnet_coarse.max_epochs {reason}", f"--all-pairs {reason}"]
+
+
 def test_damaged_weights_are_refused_first(folder):
     weights = make_weights(folder / "weights")
     (weights / "fine" / "model.pt").write_bytes(b"damaged")

@@ -18,7 +18,7 @@ def parsed(*more):
 
 def test_one_process_unless_asked_and_dask_is_not_imported():
     options = parsed()
-    assert (options.workers, options.scheduler, options.worker_memory) == (1, None, 4.0)
+    assert (options.workers, options.scheduler, options.worker_memory) == (1, None, None)
     with workers_of(options):
         assert present_crew() is None
     code = (
@@ -33,7 +33,15 @@ def test_workers_are_there_meanwhile_and_none_starts_before_there_is_work():
     with workers_of(parsed("--workers", "2", "--worker-memory", "3")):
         crew = present_crew()
         assert (crew.count, crew.memory_gib, crew.scheduler, crew._cluster) == (2, 3.0, None, None)
+    with workers_of(parsed("--workers", "2")):
+        assert present_crew().memory_gib == 4.0
     assert present_crew() is None
+
+
+@pytest.mark.parametrize("chosen", [[], ["--workers", "1"], ["--scheduler", "tcp://127.0.0.1:1"]])
+def test_memory_of_a_worker_without_workers_of_this_machine_is_refused(chosen):
+    with pytest.raises(BundleError, match="--worker-memory is of no use without --workers"):
+        workers_of(parsed("--worker-memory", "3", *chosen))
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "2.5"])
