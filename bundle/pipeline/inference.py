@@ -26,6 +26,7 @@ from scripts.data.case import check_case_names
 from scripts.data.gate.admission import left_out_lines, rejection
 from scripts.data.gate.hand_over import handing_over
 from scripts.data.gate.modality import AUTO, Modality
+from scripts.data.gate.output_space import check_folder
 from scripts.data.volume_io import FolderScan, is_plain_nifti, scan_folder
 from scripts.networks.loading import check_modality, read_card
 from scripts.networks.segmenter import CARD, WEIGHTS, check_segmentation
@@ -77,6 +78,7 @@ def infer_folder(
     progress = RunProgress(output / f"{free_name('progress', scan.volumes)}.json")
     refuse_other_start(progress.file, JSON_START, "the progress", "inference")
     with only_command_in(output), handing_over():
+        check_folder(output, scan.volumes, "inference")
         verdicts = _infer_volumes(scan, images, labels, overrides, trained, progress)
         export_inferred(labels.labels, scan.volumes, structure_sets)
         cases = LabelledCases(

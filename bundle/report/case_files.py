@@ -16,6 +16,7 @@ from bundle.report.markup import MAP_WORDS
 from bundle.report.run import Run, tolerant
 from bundle.report.support import support_mask, support_mask_path
 from bundle.report.volumes import open_image
+from scripts.common.files import remove_file
 from scripts.data.gate.modality import CT
 from scripts.data.volume_io import Volume
 
@@ -35,6 +36,7 @@ def keep_volume(run: Run, result: CaseResult, folder: Path) -> None:
     """The volume and label maps of a case for the viewer, unless they are there; none of an image that is gone."""
     path, key = run.image(result.id), key_of(result.id)
     if path is None:
+        remove_file(folder / f"{key}_volume.js")
         return
     maps, mask = run.label_maps(result.id), support_mask_path(run) if result.id == run.support else None
     inputs = [list(maps), list(run.classes.items()), state_of(path, *maps.values(), mask)]

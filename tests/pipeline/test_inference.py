@@ -1,6 +1,7 @@
 """`infer` over a folder that holds more than good volumes."""
 
 import logging
+from pathlib import Path
 
 import jsonschema
 import nibabel as nib
@@ -53,6 +54,18 @@ def model(folder, bias):
         list(network.parameters())[-1].copy_(torch.tensor(bias))
     write_model(folder, network, CARD)
     return folder
+
+
+def test_names_that_the_output_disk_cannot_tell_apart_are_refused_before_anything_is_labelled(tmp_path, monkeypatch):
+    hu, _ = phantom(0)
+    (tmp_path / "images").mkdir()
+    for name in ("a", "A"):
+        nib.save(nib.Nifti1Image(hu, LAS), tmp_path / "images" / f"{name}.nii.gz")
+    network, exists = model(tmp_path / "model", [0, 9.0, 0]), Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: exists(path) or exists(path.with_name(path.name.swapcase())))
+    with pytest.raises(BundleError, match="cannot tell two volumes' names apart"):
+        infer_folder(tmp_path / "images", network, tmp_path / "out", "cpu")
+    assert not list((tmp_path / "out").glob("*.nii.gz"))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bundle.report.browser.data_files import key_of
 from bundle.report.page import write_report
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json
@@ -47,6 +48,16 @@ def test_damaged_files_become_sentences(output):
     assert "The transferred label, case_2.nii.gz, cannot be read" in text
     assert "No pictures: [stage report] the volume cannot be read" in text
     assert "No training curve in prnet/coarse" in text
+
+
+def test_the_viewer_keeps_no_volume_of_an_image_that_can_no_longer_be_read(output):
+    cases = write_report(output).parent / "cases"
+    volumes = {case: cases / f"{key_of(case)}_volume.js" for case in ("case_0", "case_1", "case_2")}
+    assert all(file.is_file() for file in volumes.values())
+    (output / "images" / "case_1.nii.gz").write_bytes(b"no volume")
+    (output / "images" / "case_2.nii.gz").unlink()
+    write_report(output)
+    assert {case for case, file in volumes.items() if file.exists()} == {"case_0"}
 
 
 def test_a_damaged_record_of_any_kind_becomes_a_sentence(output):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.report.markup import Markup
-from scripts.common.files import atomic_path, sha256_of_settings
+from scripts.common.files import atomic_path, remove_file, sha256_of_settings
 
 FOLDER = "cases"
 FORMAT = 1  # of the files; another one makes them again
@@ -53,6 +53,7 @@ def keep_data_file(file: Path, kind: str, key: str, inputs: Any, make: Callable[
         return
     value = make()
     if value is None:
+        remove_file(file)
         return
     call = f"oneshotReport.receive({script_json(kind)},{script_json(key)},\n{script_json(value)}\n);\n"
     with atomic_path(file) as temporary:

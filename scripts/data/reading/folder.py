@@ -127,7 +127,12 @@ def _search(folder: Path, depth: int, before: Mapping[Path, Place], places: dict
 
 
 def _read_place(folder: Path, depth: int, changed_ns: int) -> Place:
-    visible = _visible(folder)
+    try:
+        visible = _visible(folder)
+    except OSError:
+        if depth == 0:
+            raise
+        return Place(changed_ns, (), (), ((folder, "folder that cannot be read"),), ())
     folders = [path for path in visible if path.is_dir()]
     files = sorted({*visible} - {*folders})
     volume_files = [path for path in files if has_suffix(path, SUFFIXES)]

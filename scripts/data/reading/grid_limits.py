@@ -16,6 +16,7 @@ MINIMUM_EXTENT_MM = 20.0
 MAXIMUM_VOXELS = 1024**3  # a whole body of 512 x 512 in slices of 0.5 mm
 READING_BYTES_PER_VOXEL = 12  # as stored, as float32, and as float32 in our order of axes
 MEMORY_TABLE = Path("/proc/meminfo")
+CONTROL_GROUP = Path("/sys/fs/cgroup")  # a container sees its own there
 
 
 def check_grid(path: Path, shape: tuple[int, ...], affine: np.ndarray, cropped: bool = False) -> None:
@@ -56,10 +57,26 @@ def is_plausible(spacing_mm: tuple[float, float, float]) -> bool:
 
 
 def available_memory() -> float:
-    """Bytes that a process can still take; infinite where the system does not tell."""
+    """Bytes that a process can still take of its machine and container; infinite where the system does not tell."""
+    return min(1024 * _entry(MEMORY_TABLE, "MemAvailable:"), _left_in_container())
+
+
+def _left_in_container() -> float:
+    """Bytes up to the limit of the control group; what files occupy in memory is given back when it is needed."""
     try:
-        lines = MEMORY_TABLE.read_text(encoding="ascii").splitlines()
-        return next(1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+        files = (CONTROL_GROUP / "memory.max", CONTROL_GROUP / "memory.current")
+        limit, used = (int(file.read_text(encoding="ascii")) for file in files)
+    except (OSError, ValueError):  # "max" is no limit
+        return math.inf
+    of_files = _entry(CONTROL_GROUP / "memory.stat", "inactive_file")
+    return max(limit - used + (of_files if math.isfinite(of_files) else 0), 0)
+
+
+def _entry(table: Path, name: str) -> float:
+    """A line's number; infinite where there is none."""
+    try:
+        lines = table.read_text(encoding="ascii").splitlines()
+        return next(float(line.split()[1]) for line in lines if line.split()[0] == name)
     except (OSError, StopIteration, ValueError, IndexError):
         return math.inf
 

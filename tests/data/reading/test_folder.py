@@ -88,6 +88,24 @@ def test_what_is_not_used_is_told(tmp_path):
     }
 
 
+def test_a_folder_below_that_cannot_be_read_is_told_and_the_others_are_used(tmp_path, monkeypatch):
+    write_nifti(tmp_path / "a.nii.gz")
+    (tmp_path / "lost+found").mkdir()
+    listed = folder._visible
+
+    def visible(place):
+        if place.name in ("lost+found", "closed"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return listed(place)
+
+    monkeypatch.setattr(folder, "_visible", visible)
+    found = scan_folder(tmp_path)
+    assert list(found.volumes) == ["a"] and found.unused == [(tmp_path / "lost+found", "folder that cannot be read")]
+    (tmp_path / "closed").mkdir()
+    with pytest.raises(PermissionError):
+        scan_folder(tmp_path / "closed")
+
+
 def test_data_of_detached_headers_are_used(tmp_path):
     (tmp_path / "a.mhd").write_text("ElementDataFile = other.raw\n")
     (tmp_path / "other.raw").write_bytes(b"1")

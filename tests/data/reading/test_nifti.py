@@ -104,6 +104,7 @@ def test_what_does_not_fit_into_memory_is_refused_unread(tmp_path, monkeypatch):
     table = tmp_path / "meminfo"
     table.write_text("MemTotal: 99 kB\nMemAvailable:       8 kB\n")  # 720 voxels need 8640 bytes
     monkeypatch.setattr(grid_limits, "MEMORY_TABLE", table)
+    monkeypatch.setattr(grid_limits, "CONTROL_GROUP", tmp_path / "none")
     with pytest.raises(BundleError, match="does not fit into memory"):
         read_volume(path)
     table.write_text("MemAvailable:       9 kB\n")
@@ -111,6 +112,19 @@ def test_what_does_not_fit_into_memory_is_refused_unread(tmp_path, monkeypatch):
     assert grid_limits.available_memory() == 9 * 1024
     table.unlink()
     assert grid_limits.available_memory() == np.inf
+
+
+def test_a_container_has_what_is_left_to_its_limit_and_what_files_occupy(tmp_path, monkeypatch):
+    monkeypatch.setattr(grid_limits, "MEMORY_TABLE", tmp_path / "meminfo")
+    monkeypatch.setattr(grid_limits, "CONTROL_GROUP", tmp_path)
+    (tmp_path / "meminfo").write_text("MemAvailable:       9 kB\n")
+    for name, content in (("max", "8000"), ("current", "5000"), ("stat", "anon 3000\ninactive_file 1500\n")):
+        (tmp_path / f"memory.{name}").write_text(content)
+    assert grid_limits.available_memory() == 8000 - 5000 + 1500
+    (tmp_path / "memory.max").write_text("99000")
+    assert grid_limits.available_memory() == 9 * 1024
+    (tmp_path / "memory.max").write_text("max\n")
+    assert grid_limits.available_memory() == 9 * 1024
 
 
 def test_voxels_far_behind_the_header_are_refused_unread(tmp_path):
