@@ -8,6 +8,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import SimpleITK as sitk
 import torch
 
 from bundle.pipeline.pipeline import Pipeline
@@ -46,6 +47,17 @@ def save(path: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
     """Write a NIfTI file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(array, affine), path)
+    return path
+
+
+def save_segments(path: Path, array: np.ndarray, names: Mapping[str, int], affine: np.ndarray = AFFINE) -> Path:
+    """Write a segmentation of 3D Slicer; `names` of segments -> their values."""
+    image = sitk.ReadImage(str(save(path.with_name("plain.nii.gz"), array, affine)))
+    path.with_name("plain.nii.gz").unlink()
+    for number, (name, value) in enumerate(names.items()):
+        for key, content in (("ID", name), ("Name", name), ("Layer", "0"), ("LabelValue", str(value))):
+            image.SetMetaData(f"Segment{number}_{key}", content)
+    sitk.WriteImage(image, str(path))
     return path
 
 

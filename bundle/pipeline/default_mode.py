@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -18,12 +19,15 @@ from bundle.pipeline.training_folder import (
     unsupervised_training,
 )
 from scripts.common.errors import BundleError
+from scripts.common.failures import blamed
 from scripts.common.work_folder import LabelFolder, PropagationFolder, WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.reading.alignment import on_grid_of
-from scripts.data.volume_io import check_labels, read_labels
+from scripts.data.volume_io import Volume, check_labels, read_labels
 from scripts.networks.embedding_weights import WEIGHTS, load_embedding, trained_spacing_mm
 from scripts.networks.loading import check_modality, without_bias_field
+
+logger = logging.getLogger(__name__)
 
 
 def plan(settings: RunSettings, cohort: Cohort) -> Plan:
@@ -173,7 +177,7 @@ def check_inputs(settings: RunSettings, cohort: Cohort) -> None:
                 file=file,
                 expected="the name of a case but the support, whose label map is --support-mask",
             )
-        label = read_labels(file, cohort.classes, cohort.cases[case].grid)
+        label = _given_labels(file, cohort, case)
         on_grid_of(label, cohort.cases[case], file, "accepted label map's voxels", "the case's")
 
 
@@ -190,8 +194,7 @@ def support_of(cohort: Cohort) -> str:
 
 def _check_support_mask(file: Path, cohort: Cohort) -> None:
     support = cohort.cases[support_of(cohort)]
-    given = read_labels(file, cohort.classes, support.grid)
-    label = on_grid_of(given, support, file, "support mask's voxels")
+    label = on_grid_of(_given_labels(file, cohort, support.id), support, file, "support mask's voxels")
     missing = [name for name, value in cohort.classes.items() if not (label.array == value).any()]
     if missing:
         raise BundleError(
@@ -202,6 +205,15 @@ def _check_support_mask(file: Path, cohort: Cohort) -> None:
             expected=", ".join(f"{name} {value}" for name, value in cohort.classes.items()),
             found="no " + ", ".join(missing),
         )
+
+
+def _given_labels(file: Path, cohort: Cohort, case: str) -> Volume:
+    """A label map that was given for a case; what was remarked on it is said here, as the stages read it again."""
+    with blamed("settings", case):
+        label = read_labels(file, cohort.classes, cohort.cases[case].grid)
+    for remark in label.remarks:
+        logger.warning("%s: %s: %s", case, file, remark)
+    return label
 
 
 MODE = Mode(("embedding",), check_settings, check_weights, spacing_mm, bias_correction, check_inputs, plan)

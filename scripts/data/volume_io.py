@@ -12,13 +12,13 @@ from scripts.common.errors import BundleError, in_short
 from scripts.common.files import in_c_order
 from scripts.data.reading.detached_data import data_files
 from scripts.data.reading.dicom_headers import holds_labels, is_dicom
-from scripts.data.reading.dicom_labels import check_label_object, known_segments, read_label_object
+from scripts.data.reading.dicom_labels import check_label_object, read_label_object
 from scripts.data.reading.dicom_series import peek_series, read_series, series_files
 from scripts.data.reading.folder import FolderScan, LooseSeries, find_label_maps, find_volumes, scan_folder
 from scripts.data.reading.grid_limits import check_grid
 from scripts.data.reading.itk_files import peek_itk, read_itk
 from scripts.data.reading.nifti import is_plain_nifti, peek_nifti, read_nifti
-from scripts.data.reading.slicer_segments import BACKGROUND_SEGMENTS, renumbered
+from scripts.data.reading.slicer_segments import BACKGROUND_SEGMENTS, of_classes
 from scripts.data.reading.volume import ITK_SUFFIXES, SUFFIXES, Volume, case_id, has_suffix, is_nifti, volume_error
 
 LARGEST_STROKE = 255  # what background strokes are where nobody says
@@ -81,12 +81,13 @@ def read_labels(
 
     Args:
         path: the label map.
-        classes: name -> value that segments of these names get; None leaves values as they are.
+        classes: name -> value that segments of these names get; others are left out, and a remark names them. None
+            leaves values as they are, as those of a file that names no segments.
         grid: shape and affine of the volume that it belongs to; a DICOM segmentation or structure set, which lies on
             its grid alone, is read onto it.
 
     Raises:
-        BundleError: as `read_volume`, or values that are no whole numbers.
+        BundleError: as `read_volume`, values that are no whole numbers, or no segment is called like a class.
     """
     path = Path(path)
     if holds_labels(path):
@@ -103,8 +104,8 @@ def read_labels(
         raise volume_error("the label map has values that are no whole numbers", path, expected, "fractions")
     small = np.abs(labels).max() <= np.iinfo(np.int16).max
     labels = in_c_order(labels, np.int16 if small else np.int32)
-    labels, names = renumbered(labels, volume.names, classes or {})
-    return Volume(labels, volume.affine, volume.remarks, names)
+    named = Volume(labels, volume.affine, volume.remarks, volume.names)
+    return of_classes(named, classes, path) if classes else named
 
 
 def read_strokes(
@@ -163,7 +164,7 @@ def _read_label_object(path: Path, classes: Mapping[str, int], grid: tuple[Seque
         expected = "a NIfTI label map here: DICOM segmentations are read where the volume they belong to is known"
         raise volume_error("the label map's volume is not known", path, expected, "a DICOM segmentation")
     volume = read_label_object(path, grid, classes)
-    return known_segments(volume, classes, path) if classes else volume
+    return of_classes(volume, classes, path) if classes else volume
 
 
 def _is_slice(path: Path) -> bool:

@@ -15,6 +15,7 @@ from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surf
 
 from scripts.common.boxes import box_of
 from scripts.common.errors import BundleError
+from scripts.common.failures import blamed
 from scripts.common.files import atomic_path, write_json
 from scripts.data.reading.alignment import aligned
 from scripts.data.stroke_classes import LARGEST_LABEL
@@ -101,7 +102,8 @@ def evaluate_folder(
         json_file: where the result goes, with a CSV of the same name beside it.
 
     Raises:
-        BundleError: nothing to compare, a case without prediction or label, or grids that differ.
+        BundleError: nothing to compare, a case without prediction or label, segments of which none is called like a
+            class, or grids that differ.
     """
     predicted, labelled = find_label_maps(predictions), find_label_maps(labels)
     ids = _cases_to_compare(predicted, labelled, cases, predictions, labels)
@@ -184,8 +186,12 @@ def _cases_to_compare(
 
 
 def _evaluate_case(case: str, prediction: Path, label: Path, classes: Mapping[str, int]) -> dict[str, ClassScores]:
-    predicted = read_labels(prediction, classes)
-    truth = read_labels(label, classes, (predicted.array.shape, predicted.affine))
+    with blamed(STAGE, case):
+        predicted = read_labels(prediction, classes)
+        truth = read_labels(label, classes, (predicted.array.shape, predicted.affine))
+    for file, volume in ((prediction, predicted), (label, truth)):
+        for remark in volume.remarks:
+            logger.warning("%s: %s: %s", case, file, remark)
     predicted, truth = _on_one_grid(case, prediction, predicted, truth)
     _judge_labels(case, {prediction: predicted, label: truth}, classes)
     return {

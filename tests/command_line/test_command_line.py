@@ -27,7 +27,17 @@ from scripts.common.files import read_json, sha256_of_file
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import load_cohort
 from tests.paths import ROOT
-from tests.pipeline_fixtures import AFFINE, FakeStages, input_options, make_cohort, make_weights, save, strokes, volume
+from tests.pipeline_fixtures import (
+    AFFINE,
+    FakeStages,
+    input_options,
+    make_cohort,
+    make_weights,
+    save,
+    save_segments,
+    strokes,
+    volume,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -446,6 +456,14 @@ def test_cases_may_be_accepted_by_their_names_and_train_remembers_them(folder, s
     assert read_json(folder / "out" / "run.json")["accepted"] == ["case_1"]
     assert (folder / "out" / "accepted" / "case_1.nii.gz").is_file()
     assert saved_settings(folder / "out")["accepted"] == ("case_1",)
+
+
+def test_segments_of_an_accepted_label_map_that_are_not_taken_are_named_once(folder, stages, caplog):
+    file = save_segments(folder / "maps" / "case_1.seg.nrrd", strokes(), {"spleen (corrected)": 1, "liver": 6})
+    command = [*input_options(folder), "--output", str(folder / "out"), "--mode", "default", "--small"]
+    main(["support-mask", *command, "--accepted", str(file.parent)])
+    said = f"case_1: {file}: Segments that are called like no class are not taken: spleen (corrected)."
+    assert caplog.messages.count(said) == 1
 
 
 def test_the_version_is_that_of_the_metadata(capsys):

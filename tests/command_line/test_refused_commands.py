@@ -13,7 +13,16 @@ import pytest
 from bundle.command_line import main
 from bundle.pipeline import pipeline
 from tests.paths import ROOT
-from tests.pipeline_fixtures import FakeStages, input_options, make_cohort, make_weights, save, strokes, volume
+from tests.pipeline_fixtures import (
+    FakeStages,
+    input_options,
+    make_cohort,
+    make_weights,
+    save,
+    save_segments,
+    strokes,
+    volume,
+)
 from tests.test_folder_lock import HOLD
 
 
@@ -34,6 +43,7 @@ def folder(tmp_path, monkeypatch):
     save(tmp_path / "empty.nii.gz", np.zeros_like(strokes()))
     save(tmp_path / "other_grid.nii.gz", strokes()[:-1])
     save(tmp_path / "accepted" / "nobody.nii.gz", strokes())
+    save_segments(tmp_path / "segments" / "case_1.seg.nrrd", strokes(), {"Leber": 1, "Milz": 6})
     save(tmp_path / "results" / "case_1.nii.gz", strokes())
     (tmp_path / "results" / "report").mkdir()
     (tmp_path / "a_file").write_text("the user's")
@@ -127,6 +137,8 @@ MASKS = {
     "the support mask lacks a class": ["--support-mask", "empty.nii.gz"],
     "the support mask's voxels are not on the support's grid": ["--support-mask", "other_grid.nii.gz"],
     "the volume is missing": ["--support-mask", "nowhere.nii.gz"],
+    "[stage settings, case case_0] no segment is called like a class": ["--support-mask", "segments/case_1.seg.nrrd"],
+    "[stage settings, case case_1] no segment is called like a class": ["--accepted", "segments"],
     "an accepted label map belongs to no case": ["--accepted", "accepted"],
     "the folder of accepted label maps is missing": ["--accepted", "nowhere"],
 }

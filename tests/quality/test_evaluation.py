@@ -10,6 +10,7 @@ from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 
 from scripts.common.errors import BundleError
 from scripts.quality.evaluation import evaluate_folder, format_table, score_masks
+from tests.pipeline_fixtures import save_segments
 
 SPACING = (2.0, 3.0, 5.0)
 AFFINE = np.diag([*SPACING, 1.0])
@@ -75,6 +76,18 @@ def folders(tmp_path):
     save(tmp_path / "labels", "b", boxes((1, spleen)))
     save(tmp_path / "predictions", "b", boxes((1, (slice(2, 6), slice(2, 6), slice(4, 8)))))
     return tmp_path / "predictions", tmp_path / "labels"
+
+
+def test_segments_are_recognised_by_their_names_alone(folders, tmp_path, caplog):
+    predictions, labels = folders
+    spleen = boxes((1, (slice(2, 6), slice(2, 6), slice(2, 6))))
+    (labels / "a.nii.gz").unlink()
+    file = save_segments(labels / "a.seg.nrrd", spleen * 2, {"kidney": 1, "Spleen": 2, "outside": 3}, AFFINE)
+    assert evaluate_folder(predictions, labels, CLASSES, ["a"])["cases"]["a"]["spleen"]["status"] == "ok"
+    assert f"a: {file}: Segments that are called like no class are not taken: kidney." in caplog.messages
+    save_segments(file, spleen, {"Milz": 1}, AFFINE)
+    with pytest.raises(BundleError, match=r"\[stage evaluation, case a\] no segment is called like a class"):
+        evaluate_folder(predictions, labels, CLASSES, ["a"])
 
 
 def test_absent_and_not_predicted(folders, tmp_path):

@@ -59,21 +59,6 @@ def check_label_object(path: Path) -> None:
     _dataset(path)
 
 
-def known_segments(volume: Volume, classes: Mapping[str, int], path: Path) -> Volume:
-    """The label map of those segments alone that are called like a class: numbers mean nothing in DICOM.
-
-    Raises:
-        BundleError: none is.
-    """
-    known = {plain_name(name) for name in classes}
-    names = {name: value for name, value in volume.names.items() if plain_name(name) in known}
-    if not names:
-        found = ", ".join(volume.names)
-        raise volume_error("no segment is called like a class", path, ", ".join(classes), found)
-    array = np.where(np.isin(volume.array, list(names.values())), volume.array, 0)
-    return Volume(array, volume.affine, volume.remarks, names)
-
-
 def _numbered(names: Sequence[str], values: Mapping[str, int]) -> dict[str, int]:
     """Name -> its value where it is known, else the smallest that no other has."""
     known = {plain_name(name): value for name, value in values.items()}

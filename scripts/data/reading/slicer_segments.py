@@ -6,9 +6,13 @@ The format: https://slicer.readthedocs.io/en/latest/developer_guide/modules/segm
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+
+from scripts.common.errors import BundleError
+from scripts.data.reading.volume import Volume
 
 BACKGROUND_SEGMENTS = ("background", "outside")  # of strokes
 
@@ -64,24 +68,37 @@ def merge_layers(layers: np.ndarray, segments: Sequence[Segment]) -> tuple[np.nd
     return labels, dict(zip(distinct_names([s.name for s in segments]), values, strict=True)), int(overlap.sum())
 
 
-def renumbered(
-    labels: np.ndarray, names: Mapping[str, int], classes: Mapping[str, int]
-) -> tuple[np.ndarray, dict[str, int]]:
-    """Labels in which segments called like a class have its value, and others 0; unchanged if none is called so.
+def of_classes(volume: Volume, classes: Mapping[str, int], path: Path) -> Volume:
+    """The label map of those segments alone that are called like a class, with its value: numbers mean nothing.
 
     Args:
-        labels: label map.
-        names: of its segments, name -> value.
+        volume: label map; one without names of segments stays as it is.
         classes: name -> value; see `plain_name`.
+        path: its file, for the message.
+
+    Returns:
+        Other segments are 0, and a remark names them, but for those of the background.
+
+    Raises:
+        BundleError: no segment is called like a class.
     """
+    if not volume.names:
+        return volume
     values = {plain_name(name): value for name, value in classes.items()}
-    known = {name: values[plain_name(name)] for name in names if plain_name(name) in values}
+    known = {name: values[plain_name(name)] for name in volume.names if plain_name(name) in values}
     if not known:
-        return labels, dict(names)
-    new = np.zeros_like(labels)
+        raise BundleError(
+            "no segment is called like a class",
+            file=path,
+            expected=f"segments of these names: {', '.join(classes)}; rename them, or save a plain label map as NIfTI",
+            found=", ".join(volume.names),
+        )
+    array = np.zeros_like(volume.array)
     for name, value in known.items():
-        new[labels == names[name]] = value
-    return new, known
+        array[volume.array == volume.names[name]] = value
+    others = [name for name in volume.names if name not in known and plain_name(name) not in BACKGROUND_SEGMENTS]
+    remark = f"Segments that are called like no class are not taken: {', '.join(others)}."
+    return replace(volume, array=array, names=known, remarks=(*volume.remarks, *((remark,) if others else ())))
 
 
 def plain_name(name: str) -> str:

@@ -6,8 +6,8 @@ import SimpleITK as sitk
 
 from scripts.common.errors import BundleError
 from scripts.data.prepare_cohort import prepare_cohort
-from scripts.data.reading.slicer_segments import Segment, merge_layers, renumbered, segments_of
-from scripts.data.volume_io import read_labels
+from scripts.data.reading.slicer_segments import Segment, merge_layers, of_classes, segments_of
+from scripts.data.volume_io import Volume, read_labels
 
 SHAPE = (12, 10, 8)
 SPACING_MM = (4.0, 3.0, 5.0)
@@ -85,8 +85,24 @@ def test_classes_go_by_the_segments_names(tmp_path):
     label = read_labels(path, {"Liver": 6, "kidney,_left": 2})
     np.testing.assert_array_equal(label.array, np.choose(merged(), [0, 6, 0, 2]))
     assert label.names == {"liver": 6, "kidney, left": 2}
-    np.testing.assert_array_equal(read_labels(path, {"spleen": 1}).array, merged())
-    np.testing.assert_array_equal(renumbered(np.array([1, 2]), {"a": 1, "b": 2}, {"a": 2, "b": 1})[0], [2, 1])
+    swapped = Volume(np.array([1, 2]), np.eye(4), names={"a": 1, "b": 2})
+    np.testing.assert_array_equal(of_classes(swapped, {"a": 2, "b": 1}, path).array, [2, 1])
+
+
+def test_numbers_of_segments_that_are_called_like_no_class_mean_nothing(tmp_path):
+    path = write(tmp_path / "a.seg.nrrd", two_layers(), SEGMENTS)
+    with pytest.raises(BundleError, match="no segment is called like a class") as caught:
+        read_labels(path, {"spleen": 1, "pancreas": 2})
+    assert caught.value.file == str(path) and caught.value.found == "liver, outside, kidney, left"
+    assert str(caught.value.expected).startswith("segments of these names: spleen, pancreas; rename them")
+
+
+def test_segments_that_are_not_taken_are_named_but_for_the_background(tmp_path):
+    overlap = "2 voxels lie in several segments; the later segment counts."
+    path = write(tmp_path / "a.seg.nrrd", two_layers(), SEGMENTS)
+    left_out = "Segments that are called like no class are not taken: kidney, left."
+    assert read_labels(path, {"liver": 6}).remarks == (overlap, left_out)
+    assert read_labels(path, {"liver": 6, "kidney, left": 2}).remarks == (overlap,)
 
 
 def test_a_layer_that_is_not_there(tmp_path):
