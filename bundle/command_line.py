@@ -125,9 +125,11 @@ def _support_mask(options: argparse.Namespace) -> None:
 
 
 def _propagate(options: argparse.Namespace) -> None:
+    from bundle.results.final_labels import has_final_labels
+
     pipeline = _pipeline(options, needs_weights=True)
     pipeline.propagate()
-    _end(pipeline, options, final=False)
+    _end(pipeline, options, final=has_final_labels(pipeline.work))  # the report says the same
 
 
 def _train(options: argparse.Namespace) -> None:

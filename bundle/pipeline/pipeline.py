@@ -22,6 +22,7 @@ from bundle.pipeline.stages import STAGES, config_names
 from bundle.pipeline.state import WorkDirectory
 from bundle.report.page import write_report
 from bundle.results.files import TableFiles
+from bundle.results.final_labels import note_final_labels
 from bundle.results.of_run import LabelledCases, result_table
 from bundle.results.table import ResultTable
 from bundle.run_progress import RunProgress
@@ -132,8 +133,9 @@ class Pipeline:
         self._run(self.plan.inference)
 
     def self_check(self) -> None:
-        """Say how far to trust the label maps in `predictions/`."""
+        """Say how far to trust the label maps in `predictions/`, and note of which pseudo labels they are."""
         self._run(self.plan.self_check)
+        note_final_labels(self.work)
 
     def export(self, structure_sets: bool = False) -> None:
         """Label maps of cases that came as DICOM series also as DICOM, beside `predictions/`.
@@ -163,11 +165,12 @@ class Pipeline:
         }
         if final:
             networks[self.plan.segmentation.title] = self.plan.segmentation.folder
+        files = {name: folder / "model.pt" for name, folder in networks.items()}
         cases = LabelledCases.of_cohort(
             self.cohort,
             labels=work.predictions if final else work.pseudo_labels,
             checks_dir=work.self_check if final else work.self_check_pseudo_labels,
-            networks={name: folder / "model.pt" for name, folder in networks.items()},
+            networks={name: file for name, file in files.items() if file.exists()},  # whoever trains anew may delete it
             accepted=set(accepted_labels(settings, self.cohort)),
             noted=tuple(stage.labels for stage in self.plan.inference if isinstance(stage, Inference)) if final else (),
         )

@@ -27,7 +27,7 @@ def keep_panel(run: Run, result: CaseResult, scores: Mapping[str, Any], pixels: 
     """Facts, numbers and pictures of a case, unless they are there."""
     key = key_of(result.id)
     read = [run.image(result.id), run.folder.propagation.record(result.id), *run.label_maps(result.id).values()]
-    of_run = [list(run.classes.items()), run.has_predictions, bool(run.labels), pixels]
+    of_run = [list(run.classes.items()), run.has_predictions, run.has_old_predictions, bool(run.labels), pixels]
     inputs = [repr(result), scores, of_run, state_of(*read)]
     keep_data_file(folder / f"{key}_panel.js", "panel", key, inputs, lambda: case_panel(run, result, scores, pixels))
 

@@ -118,9 +118,10 @@ def summarise_case(run: Run, case: str) -> CaseResult:
 
 
 def _warnings(run: Run, case: str) -> tuple[str, ...]:
-    """Of the cohort, and of the records that the segmentation network left."""
+    """Of the cohort, and of the records that the segmentation network left with the final label maps."""
     of_volume = () if run.cohort is None else run.cohort.warnings.get(case, ())
-    records = [labels.record(case) for labels in (run.folder.network, run.folder.predictions)]
+    of_network = (run.folder.network, run.folder.predictions) if run.has_predictions else ()
+    records = [labels.record(case) for labels in of_network]
     return (*of_volume, *(sentence for record in records for sentence in warnings_of(record)))
 
 

@@ -79,7 +79,8 @@ def _missing(run: Run, result: CaseResult) -> list[str]:
     if "pseudo" not in result.maps:
         sentences.append("There is no transferred label for this case.")
     if "prediction" not in result.maps:
-        why = "" if run.has_predictions else ", nor for any other: the network did not run yet"
+        since = "since labels were transferred" if run.has_old_predictions else "yet"
+        why = "" if run.has_predictions else f", nor for any other: the network did not run {since}"
         sentences.append(f"There is no final label for this case{why}.")
     if run.labels and "truth" not in result.maps:
         sentences.append("There is no true label for this case.")

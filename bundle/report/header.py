@@ -133,7 +133,7 @@ def _date(path: Path) -> str:
 
 
 def _assumptions(run: Run) -> Markup:
-    sentences = [*(() if run.cohort is None else run.cohort.assumptions), *run.notes]
+    sentences = [*(() if run.cohort is None else run.cohort.assumptions), *run.age_notes, *run.notes]
     if run.cohort is None:
         sentences.append(
             "There is no readable cohort.json, so images, support and classes are known from results only."

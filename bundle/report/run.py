@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from bundle.pipeline.stages import are_labels_bounded
+from bundle.results.final_labels import has_final_labels, is_support_mask_newer
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.common.schema import is_finite
@@ -25,6 +26,12 @@ from scripts.data.volume_io import find_label_maps
 logger = logging.getLogger(__name__)
 
 Content = TypeVar("Content")
+
+OLD_PREDICTIONS = (
+    "The final labels in predictions are of before: transferred labels changed since, and are shown instead. The "
+    "command oneshot or train makes final labels again."
+)
+OLD_LABELS = "The label maps are of before: the support mask grew anew since. The command oneshot makes them again."
 
 
 @dataclass(frozen=True)
@@ -109,10 +116,10 @@ class Run:
         return next((path for path in (stored, self.folder.path / stored) if path.exists()), None)
 
     def label_maps(self, case: str) -> dict[str, Path]:
-        """Those of "pseudo", "prediction", "truth" that exist for a case."""
+        """Those of "pseudo", "prediction", "truth" that exist for a case, a prediction only if they all are current."""
         paths = {
             "pseudo": self.folder.pseudo_labels.label(case),
-            "prediction": self.folder.predictions.label(case),
+            "prediction": self.folder.predictions.label(case) if self.has_predictions else None,
             "truth": self.labels.get(case),
         }
         return {name: path for name, path in paths.items() if path is not None and path.exists()}
@@ -123,12 +130,22 @@ class Run:
 
     @cached_property
     def has_predictions(self) -> bool:
-        """Whether there is any final label map."""
-        return any(self.folder.predictions.path.glob("*.nii.gz"))
+        """Whether there are final label maps, made of the present pseudo labels."""
+        return has_final_labels(self.folder)
+
+    @cached_property
+    def has_old_predictions(self) -> bool:
+        """Whether there are final label maps, but of pseudo labels before."""
+        return not self.has_predictions and any(self.folder.predictions.path.glob("*.nii.gz"))
+
+    @property
+    def age_notes(self) -> tuple[str, ...]:
+        """Sentences on label maps that were made before what they depend on."""
+        return (OLD_PREDICTIONS,) * self.has_old_predictions + (OLD_LABELS,) * is_support_mask_newer(self.folder)
 
     @property
     def results(self) -> LabelFolder:
-        """The label maps that count: the final ones, or after `propagate` the pseudo labels."""
+        """The label maps that count: the final ones, or, where there are none of these pseudo labels, those."""
         return self.folder.predictions if self.has_predictions else self.folder.pseudo_labels
 
     @property

@@ -139,11 +139,7 @@ class SuggestionFolder:
 
 @dataclass(frozen=True)
 class WorkFolder:
-    """The output folder of a run.
-
-    Attributes:
-        path: absolute.
-    """
+    """The output folder of a run; its path is absolute."""
 
     path: Path
 
@@ -286,6 +282,11 @@ class WorkFolder:
     def predictions(self) -> LabelFolder:
         """The final label maps."""
         return LabelFolder(self.path / "predictions")
+
+    @property
+    def final_labels(self) -> Path:
+        """Of which pseudo labels and support mask `predictions` are."""
+        return self.path / "final_labels.json"
 
     @property
     def accepted(self) -> LabelFolder:

@@ -21,7 +21,7 @@ SAYS = re.compile(r"made again|done again|damaged|missing|no record|continuing|c
 SILENT = (
     *("state.json", "report", "curve.csv", "tensorboard", "checkpoints"),
     *("run.json", "cohort.json", "scribble_remarks.json", "made_by", "labels/"),
-    *("results.json", "results.csv", "progress.json"),
+    *("results.json", "results.csv", "final_labels.json", "progress.json"),
 )
 ON_THE_WAY = "segmentation/labels/"  # of no use to a training that is done
 

@@ -129,6 +129,20 @@ def test_propagate_names_the_weights_it_was_given(folder, stages):
     assert [(row["case"], row["verdict"]) for row in content["rows"]] == [("bad", "left out")]
 
 
+def test_propagate_tells_of_final_labels_only_while_they_are_of_its_pseudo_labels(folder, stages, capsys):
+    given = ["--weights", str(make_weights(folder / "weights"))]
+    propagate = ["propagate", *oneshot(folder)[1:], *given]
+    final, pseudo = (str(folder / "out" / name) for name in ("predictions", "pseudo_labels"))
+    main(oneshot(folder, *given))
+    main(propagate)
+    assert capsys.readouterr().out.count(f"\nlabel maps: {final}\n") == 2, "nothing changed"
+    save(folder / "scribbles.nii.gz", strokes((6, 1, 3, 14)))
+    main(propagate)
+    assert f"\npseudo labels: {pseudo}\n" in capsys.readouterr().out
+    main(oneshot(folder, *given))
+    assert f"\nlabel maps: {final}\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["results.json", "results.csv"])
 def test_a_table_of_somebody_elses_is_refused_before_any_work(folder, stages, refused, name):
     main(oneshot(folder))

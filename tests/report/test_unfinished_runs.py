@@ -6,9 +6,14 @@ import pytest
 
 from bundle.report.browser.data_files import key_of
 from bundle.report.page import write_report
+from bundle.results.final_labels import note_final_labels
 from scripts.common.errors import BundleError
-from scripts.common.files import write_json
-from tests.report.runs import text_of, write_curve
+from scripts.common.files import sha256_of_file, write_json
+from scripts.common.made_of import write_record
+from scripts.common.work_folder import WorkFolder
+from scripts.quality.records import CheckRecord
+from tests.report.runs import data_of, text_of, write_curve
+from tests.results.test_table import class_check
 
 
 def test_partial_run_says_what_is_missing(output):
@@ -22,6 +27,34 @@ def test_partial_run_says_what_is_missing(output):
     assert "Labels were not sent to this case yet." in text
     assert "Label correction did not run: no flips are recorded." in text
     assert "No times are recorded" in text
+
+
+def test_final_labels_of_other_pseudo_labels_are_not_shown_as_such(output):
+    work = WorkFolder(output)
+    checks = {"spleen": class_check(0.9), "left_kidney": class_check(0.9)}
+    write_json(work.self_check / "case_2.json", CheckRecord("case_2", 0.9, 1.0, False, (), checks).to_json())
+    write_record(work.pseudo_labels.record("case_2"), {}, "first", [])
+    note_final_labels(work)
+    assert map_of(write_report(output), "case_2") == sha256_of_file(work.predictions.label("case_2"))[:16]
+    write_record(work.pseudo_labels.record("case_2"), {}, "second", [])
+    page = write_report(output)
+    assert map_of(page, "case_2") == sha256_of_file(work.pseudo_labels.label("case_2"))[:16]
+    entry = next(one for one in data_of(page)["cases"] if one["id"] == "case_2")
+    assert {line[2] for line in entry["lines"]} == {None}, "the self-check is of the final labels"
+    text = text_of(page)
+    assert "The final labels in predictions are of before" in text
+    assert "nor for any other: the network did not run since labels were transferred." in text
+
+
+def test_a_support_mask_that_grew_after_the_label_maps_is_said(output):
+    work = WorkFolder(output)
+    note_final_labels(work)
+    write_record(work.support_mask.record("case_0"), {}, "second", [])
+    assert "the support mask grew anew since" in text_of(write_report(output))
+
+
+def map_of(page, case):
+    return next(one["map"] for one in data_of(page)["cases"] if one["id"] == case)
 
 
 def test_results_without_cohort_file_are_reported(output):

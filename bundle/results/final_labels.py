@@ -1,0 +1,72 @@
+"""Whether the label maps in `predictions/` are of the present pseudo labels, or of those before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from scripts.common.errors import BundleError
+from scripts.common.files import keep_json, read_json
+from scripts.common.work_folder import WorkFolder
+
+PSEUDO_LABELS, SUPPORT_MASK = "pseudo_labels", "support_mask"
+
+
+def note_final_labels(work: WorkFolder) -> None:
+    """Keep in `final_labels.json` of what the label maps in `predictions/` are: they were just made and checked.
+
+    Raises:
+        BundleError: the file cannot be written.
+    """
+    keep_json(work.final_labels, _made_of(work))
+
+
+def has_final_labels(work: WorkFolder) -> bool:
+    """Whether there are label maps in `predictions/` that were made of the present pseudo labels.
+
+    Of a run of an earlier version, which noted nothing, those are of before that are older than pseudo labels.
+    """
+    if not any(work.predictions.path.glob("*.nii.gz")):
+        return False
+    noted = _content(work.final_labels).get(PSEUDO_LABELS)
+    if isinstance(noted, dict):
+        return all(noted.get(case) == inputs for case, inputs in _made_of(work)[PSEUDO_LABELS].items())
+    pairs = [(work.predictions.record(record.stem), record) for record in _records(work.pseudo_labels.path)]
+    return all(_written_ns(final) >= _written_ns(record) for final, record in pairs if final.exists())
+
+
+def is_support_mask_newer(work: WorkFolder) -> bool:
+    """Whether the support mask grew anew since the label maps in `predictions/` were made, as far as that was noted."""
+    noted = _content(work.final_labels).get(SUPPORT_MASK)
+    return isinstance(noted, dict) and noted != _made_of(work)[SUPPORT_MASK]
+
+
+def _made_of(work: WorkFolder) -> dict[str, dict[str, str]]:
+    """Kind of result -> case -> fingerprint of what it was made of; not of records that are damaged."""
+    folders = {PSEUDO_LABELS: work.pseudo_labels.path, SUPPORT_MASK: work.support_mask.path}
+    return {
+        kind: {
+            record.stem: str(content["inputs"])
+            for record in _records(folder)
+            if "inputs" in (content := _content(record))
+        }
+        for kind, folder in folders.items()
+    }
+
+
+def _records(folder: Path) -> Iterable[Path]:
+    return sorted(folder.glob("*.json"))
+
+
+def _content(file: Path) -> dict[str, Any]:
+    """What a JSON file says; nothing if it is missing or damaged."""
+    try:
+        content = read_json(file)
+    except BundleError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _written_ns(record: Path) -> int:
+    return record.stat().st_mtime_ns
