@@ -20,6 +20,7 @@ from bundle.pipeline.runner import Runner
 from bundle.pipeline.settings import RunSettings, save_settings
 from bundle.pipeline.stages import STAGES, config_names
 from bundle.pipeline.state import WorkDirectory
+from bundle.pipeline.training_folder import image_hashes
 from bundle.report.page import write_report
 from bundle.results.files import TableFiles
 from bundle.results.final_labels import note_final_labels
@@ -77,8 +78,7 @@ class Pipeline:
             )
             keep_remarks(self.cohort, self._remarks)
             convert_given(settings, self.cohort)
-            if isinstance(settings.accepted, tuple):
-                keep_accepted(settings.accepted, self.work)
+            keep_accepted(settings.accepted, self.work, image_hashes(self.cohort))
             self.runner = Runner(self.settings, self.cohort, self.directory)
             save_settings(settings)
 

@@ -1,4 +1,5 @@
-"""A label map that somebody changed is set aside before it is made again: it may be an hour's work."""
+"""A label map that may be an hour's work is set aside: one that somebody changed before it is made again, one that was
+accepted when it is no more."""
 
 from __future__ import annotations
 
@@ -34,10 +35,20 @@ def set_aside_changed(record: Path, label: Path | None = None) -> Path | None:
     label = label or LabelFolder(record.parent).label(record.stem)
     if not was_changed(record, label) or not _is_sound(label):
         return None
-    place = next(place for place in _places(label) if _is_free(place))
+    place = set_aside(label)
+    logger.warning("%s was changed after it was made; it is made again, and the changed one is kept: %s", label, place)
+    return place
+
+
+def set_aside(label: Path, but: Path | None = None) -> Path:
+    """Move a label map into a folder beside it, see `set_aside_changed`; never into the folder `but`.
+
+    Returns:
+        Where it is now.
+    """
+    place = next(place for place in _places(label) if _is_free(place) and place.parent.resolve() != but)
     place.parent.mkdir(exist_ok=True)
     label.replace(place)
-    logger.warning("%s was changed after it was made; it is made again, and the changed one is kept: %s", label, place)
     return place
 
 

@@ -470,6 +470,11 @@ def test_cases_may_be_accepted_by_their_names_and_train_remembers_them(folder, s
     assert read_json(folder / "out" / "run.json")["accepted"] == ["case_1"]
     assert (folder / "out" / "accepted" / "case_1.nii.gz").is_file()
     assert saved_settings(folder / "out")["accepted"] == ("case_1",)
+    with pytest.raises(SystemExit):  # nothing was propagated yet
+        main(["train", "--output", str(folder / "out")])
+    assert (folder / "out" / "accepted" / "case_1.nii.gz").is_file()
+    main(["support-mask", *command])
+    assert not (folder / "out" / "accepted" / "case_1.nii.gz").exists()
 
 
 def test_segments_of_an_accepted_label_map_that_are_not_taken_are_named_once(folder, stages, caplog):

@@ -9,6 +9,7 @@ import numpy as np
 
 from bundle.pipeline.given.named_cases import label_maps_of, missing_label_maps
 from bundle.pipeline.settings import RunSettings
+from bundle.pipeline.training_folder import image_hashes
 from scripts.common.affines import is_same
 from scripts.common.errors import BundleError
 from scripts.common.files import read_result, write_nifti
@@ -27,12 +28,13 @@ def accepted_labels(settings: RunSettings, cohort: Cohort | None = None) -> dict
         cohort: whose series tell the case of a DICOM file that is not called like one, as archives name them by UIDs.
 
     Raises:
-        BundleError: the folder is missing, or two label maps are of one case.
+        BundleError: the folder is missing, or two label maps are of one case; of names see `label_maps_of`.
     """
     if settings.accepted is None:
         return {}
     if not isinstance(settings.accepted, Path):
-        return label_maps_of(settings.accepted, WorkFolder(Path(settings.output).absolute()))
+        images = None if cohort is None else image_hashes(cohort)
+        return label_maps_of(settings.accepted, WorkFolder(Path(settings.output).absolute()), images)
     if not settings.accepted.is_dir():
         raise missing_label_maps(settings.accepted)
     found: dict[str, Path] = {}

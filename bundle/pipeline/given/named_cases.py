@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from bundle.results.final_labels import has_final_labels
 from scripts.common.errors import BundleError
-from scripts.common.files import atomic_path
-from scripts.common.kept_changes import was_changed
+from scripts.common.files import atomic_path, keep_json, read_json, remove_file
+from scripts.common.kept_changes import set_aside, was_changed
 from scripts.common.names import is_case_name
 from scripts.common.work_folder import WorkFolder
 from scripts.data.volume_io import case_id, scan_folder
 
+logger = logging.getLogger(__name__)
+
 SEPARATOR = ","
+IMAGE = "image_sha256"
 
 
 def named_volume(images: Path, support: Path) -> Path:
@@ -54,46 +61,89 @@ def parse_accepted(text: str) -> Path | tuple[str, ...]:
     return tuple(sorted({case_id(name.strip()) for name in names if name.strip()}))
 
 
-def label_maps_of(names: Sequence[str], work: WorkFolder) -> dict[str, Path]:
+def label_maps_of(names: Sequence[str], work: WorkFolder, images: Mapping[str, str] | None = None) -> dict[str, Path]:
     """Case -> label map that the user accepted by the case's name, as it can be read now.
 
-    It is the one in `predictions/` or, without it, `pseudo_labels/`. Once accepted it stays as it is in `accepted/`,
-    until somebody corrects the one in `predictions/`.
+    It is the one in `predictions/` or, without it or while those are of before, `pseudo_labels/`. Once accepted it
+    stays as it is in `accepted/`, until somebody corrects the one in `predictions/`, or a run does not name the case.
 
     Args:
         names: of cases.
         work: the output folder.
+        images: case -> fingerprint of its image; None where these are not known yet.
 
     Raises:
-        BundleError: a case has no label map.
+        BundleError: a case has no label map, or its image was replaced since its label map was accepted.
     """
-    return {case: _label_map_of(case, work) for case in names}
+    has_final = has_final_labels(work)
+    return {case: _label_map_of(case, work, images or {}, has_final) for case in names}
 
 
-def keep_accepted(names: Sequence[str], work: WorkFolder) -> None:
+def keep_accepted(accepted: Path | Sequence[str] | None, work: WorkFolder, images: Mapping[str, str]) -> None:
     """Copy label maps of cases that were accepted by name to `accepted/`: where they lie now they are made again.
+
+    Beside each copy `ID.json` tells of which image it is. Copies of cases that are not named any more are set aside:
+    such a case is labelled anew, and named again later that is what its user accepts.
+
+    Args:
+        accepted: names of cases, or a folder of label maps: that names none, and stays as it is.
+        work: the output folder.
+        images: of all cases, see `label_maps_of`.
 
     Raises:
         BundleError: see `label_maps_of`, or the folder cannot be written.
     """
-    for case, file in label_maps_of(names, work).items():
+    folder = accepted.resolve() if isinstance(accepted, Path) else None
+    names = () if accepted is None or isinstance(accepted, Path) else accepted
+    found = label_maps_of(names, work, images)
+    if folder != work.accepted.path.resolve():
+        _withdraw_others(names, work, folder)
+    for case, file in found.items():
         place = work.accepted.label(case)
         if file != place:
             with atomic_path(place) as temporary:
                 shutil.copyfile(file, temporary)
+        keep_json(work.accepted.record(case), {IMAGE: images[case]})
 
 
-def _label_map_of(case: str, work: WorkFolder) -> Path:
-    predicted = work.predictions.label(case) if is_case_name(case) else None
-    if predicted is None:
+def _withdraw_others(names: Sequence[str], work: WorkFolder, folder: Path | None) -> None:
+    for place in sorted(work.accepted.path.glob("*.nii.gz")):
+        if (case := case_id(place)) not in names:
+            kept = set_aside(place, but=folder)
+            remove_file(work.accepted.record(case))
+            logger.info("%s is accepted by its name no more; the label map that was is kept: %s", case, kept)
+
+
+def _label_map_of(case: str, work: WorkFolder, images: Mapping[str, str], has_final: bool) -> Path:
+    if not is_case_name(case):
         raise missing_label_maps(Path(case))
+    accepted, predicted = work.accepted.label(case), work.predictions.label(case)
     if was_changed(work.predictions.record(case), predicted):
         return predicted
-    places = (work.accepted.label(case), predicted, work.pseudo_labels.label(case))
+    if accepted.is_file() and case in images:
+        _check_image(case, work, images[case])
+    places = (accepted, *((predicted,) if has_final else ()), work.pseudo_labels.label(case))
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise missing_label_maps(Path(case))
     return found
+
+
+def _check_image(case: str, work: WorkFolder, image: str) -> None:
+    """Refuse what was accepted for another image: what lies in `predictions/` was made from it, so is no better."""
+    recorded: Any = {}
+    with suppress(BundleError):  # 0.4.0 kept no record
+        recorded = read_json(work.accepted.record(case))
+    if isinstance(recorded, dict) and recorded.get(IMAGE, image) != image:
+        raise BundleError(
+            "the image was replaced since its label map was accepted",
+            case=case,
+            stage="settings",
+            file=work.accepted.label(case),
+            expected="a run without this name, which labels the case anew, and then a look at that label map; or "
+            "--accepted DIR with a copy of this one, if it fits the image",
+            found="another image",
+        )
 
 
 def missing_label_maps(named: Path) -> BundleError:

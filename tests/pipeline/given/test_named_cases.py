@@ -1,12 +1,18 @@
 """The support and accepted label maps by the names of their cases."""
 
+from pathlib import Path
+
 import pytest
 
 from bundle.pipeline.given.named_cases import keep_accepted, label_maps_of, named_volume, parse_accepted
+from bundle.results.final_labels import note_final_labels
 from scripts.common.errors import BundleError
+from scripts.common.files import read_json
 from scripts.common.made_of import write_record
 from scripts.common.work_folder import WorkFolder
 from tests.pipeline_fixtures import make_cohort
+
+IMAGES = {case: f"image of {case}" for case in ("a", "b", "c")}
 
 
 @pytest.fixture
@@ -78,23 +84,72 @@ def test_accepted_cases_keep_their_label_maps_as_they_were(work):
     names = ("a", "c")
     places = {case: work.accepted.label(case) for case in names}
     assert label_maps_of(names, work) == {"a": work.predictions.label("a"), "c": work.pseudo_labels.label("c")}
-    keep_accepted(names, work)
+    keep_accepted(names, work, IMAGES)
     made(work, "a", b"another")
-    keep_accepted(names, work)
+    keep_accepted(names, work, IMAGES)
     assert [place.read_bytes() for place in places.values()] == [b"predicted a", b"pseudo c"]
     assert label_maps_of(names, work) == places
 
 
 def test_a_correction_in_place_counts_for_more_than_what_was_accepted_before(work):
-    keep_accepted(("a",), work)
+    keep_accepted(("a",), work, IMAGES)
     work.predictions.label("a").write_bytes(b"corrected")
-    keep_accepted(("a",), work)
+    keep_accepted(("a",), work, IMAGES)
     assert work.accepted.label("a").read_bytes() == b"corrected"
 
 
 def test_only_those_that_are_named_are_accepted(work):
-    keep_accepted(("a", "b"), work)
+    keep_accepted(("a", "b"), work, IMAGES)
     assert list(label_maps_of(("b",), work)) == ["b"]
+
+
+@pytest.mark.parametrize("others", [(), ("b",), None, Path("elsewhere")])
+def test_a_case_that_was_withdrawn_is_accepted_again_as_it_was_labelled_since(work, others):
+    keep_accepted(("a",), work, IMAGES)
+    keep_accepted(others, work, IMAGES)
+    assert (work.accepted.path / "set_aside" / "a.nii.gz").read_bytes() == b"predicted a"
+    made(work, "a", b"another")
+    keep_accepted(("a",), work, IMAGES)
+    assert work.accepted.label("a").read_bytes() == b"another"
+
+
+def test_a_folder_of_accepted_label_maps_stays_as_it_is_even_among_ours(work):
+    keep_accepted(("a", "b"), work, IMAGES)
+    keep_accepted(work.accepted.path, work, IMAGES)
+    assert work.accepted.label("a").is_file() and work.accepted.label("b").is_file()
+    keep_accepted(("b",), work, IMAGES)
+    keep_accepted(work.accepted.path / "set_aside", work, IMAGES)
+    assert [file.name for file in (work.accepted.path / "set_aside").iterdir()] == ["a.nii.gz"]
+    assert (work.accepted.path / "set_aside_2" / "b.nii.gz").is_file()
+
+
+def test_a_label_map_is_not_accepted_for_another_image(work):
+    keep_accepted(("a",), work, IMAGES)
+    replaced = {**IMAGES, "a": "another"}
+    with pytest.raises(BundleError, match="the image was replaced since its label map was accepted") as caught:
+        label_maps_of(("a",), work, replaced)
+    assert (caught.value.case, caught.value.file) == ("a", str(work.accepted.label("a")))
+    keep_accepted((), work, replaced)
+    made(work, "a", b"of the new image")
+    keep_accepted(("a",), work, replaced)
+    assert work.accepted.label("a").read_bytes() == b"of the new image"
+
+
+def test_what_an_earlier_version_accepted_stays_accepted(work):
+    work.accepted.path.mkdir()
+    work.accepted.label("a").write_bytes(b"accepted before")
+    keep_accepted(("a",), work, IMAGES)
+    assert work.accepted.label("a").read_bytes() == b"accepted before"
+    assert read_json(work.accepted.record("a")) == {"image_sha256": "image of a"}
+
+
+def test_final_labels_of_other_pseudo_labels_are_not_accepted(work):
+    write_record(work.pseudo_labels.record("a"), {}, "first", [])
+    work.pseudo_labels.label("a").write_bytes(b"pseudo a")
+    note_final_labels(work)
+    assert label_maps_of(("a",), work) == {"a": work.predictions.label("a")}
+    write_record(work.pseudo_labels.record("a"), {}, "second", [])
+    assert label_maps_of(("a",), work) == {"a": work.pseudo_labels.label("a")}
 
 
 @pytest.mark.parametrize("name", ["nobody", ".."])
