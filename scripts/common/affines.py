@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+ROUNDING_VOXELS = 1e-3  # over a whole grid; headers hold few digits
+HARMLESS_VOXELS = 0.1  # more than rounding becomes on a finer or larger grid
+
 
 def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
     """Voxel spacing in mm along the array's three axes."""
@@ -36,3 +39,32 @@ def nearest_voxels(voxels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 def between_grids(affine: np.ndarray, other_affine: np.ndarray) -> np.ndarray:
     """(4, 4) map from voxels of the grid of `affine` to fractional voxels of the other grid."""
     return np.linalg.inv(other_affine) @ affine
+
+
+def are_parallel(to_other: np.ndarray, shape: Sequence[int], tolerance_voxels: float = ROUNDING_VOXELS) -> bool:
+    """Whether two grids have parallel axes in the same order: the diagonal of the map between them says all.
+
+    Args:
+        to_other: (4, 4), see `between_grids`.
+        shape: (X, Y, Z) of the grid that it maps from.
+        tolerance_voxels: of the other grid, by which no place within that shape may be off.
+    """
+    across = to_other[:3, :3] - np.diag(np.diag(to_other)[:3])
+    return bool((np.abs(across) @ np.asarray(shape)).max() < tolerance_voxels)
+
+
+def between_parallel_grids(affine: np.ndarray, other_affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """`between_grids`, for those who take each axis by itself: what is off the diagonal is rounding.
+
+    Args:
+        affine: (4, 4).
+        other_affine: (4, 4).
+        shape: (X, Y, Z) of the grid of `affine`.
+
+    Raises:
+        ValueError: the axes are not parallel, as where one grid alone is sheared; places would be off.
+    """
+    to_other = between_grids(affine, other_affine)
+    if not are_parallel(to_other, shape, HARMLESS_VOXELS):
+        raise ValueError(f"the axes of the two grids are not parallel: {to_other[:3, :3].tolist()}")
+    return to_other

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.common.affines import between_grids
+from scripts.common.affines import between_grids, between_parallel_grids
 from scripts.common.files import read_result, write_nifti
 from scripts.common.sampling import onto_grid
 
@@ -39,19 +39,30 @@ def write_probabilities(path: str | Path, probabilities: np.ndarray, affine: np.
 
 
 def probabilities_on_grid(
-    probabilities: np.ndarray, probabilities_affine: np.ndarray, affine: np.ndarray, shape: Sequence[int]
+    probabilities: np.ndarray,
+    probabilities_affine: np.ndarray,
+    affine: np.ndarray,
+    shape: Sequence[int],
+    parallel: bool = True,
 ) -> np.ndarray:
     """(1 + K, X, Y, Z) class probabilities on the grid of `affine` and `shape`, linear; beyond their own, background.
 
     Args:
         probabilities: (1 + K, x, y, z), background first.
         probabilities_affine: (4, 4) of their grid.
-        affine: (4, 4) of the new grid, whose axes are parallel to theirs.
+        affine: (4, 4) of the new grid.
         shape: of the new grid.
+        parallel: its axes are parallel to theirs, and each is resampled by itself, which is faster.
+
+    Raises:
+        ValueError: `parallel`, and they are not.
     """
-    to_theirs = between_grids(affine, probabilities_affine)
+    if parallel:
+        to_theirs = between_parallel_grids(affine, probabilities_affine, shape)
+    else:
+        to_theirs = between_grids(affine, probabilities_affine)
     outside = [1.0, *[0.0] * (len(probabilities) - 1)]
     finer = np.empty((len(probabilities), *shape), dtype=probabilities.dtype)
     for channel, value, result in zip(probabilities, outside, finer, strict=True):
-        result[...] = onto_grid(channel, to_theirs, shape, order=1, outside=value, parallel=True)
+        result[...] = onto_grid(channel, to_theirs, shape, order=1, outside=value, parallel=parallel)
     return finer

@@ -93,7 +93,7 @@ def label_case(
 
     Raises:
         BundleError: as `geodesic_distance`.
-        ValueError: settings need `working` or the network, and it is None.
+        ValueError: settings need `working` or the network, and it is None; or the grids' axes are not parallel.
     """
     probable = None
     if probabilities is not None and settings.from_probabilities:

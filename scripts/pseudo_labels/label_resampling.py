@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 import nibabel as nib
 import numpy as np
 
-from scripts.common.affines import between_grids
+from scripts.common.affines import between_parallel_grids
 from scripts.common.boxes import Box, box_of, boxes_of, overlap_of, slabs_of
 from scripts.common.label_channels import UNDECIDED
 from scripts.common.overlap import best_mask
@@ -45,14 +45,16 @@ def label_on_grid(
 
     Returns:
         uint8 of `shape`, `UNDECIDED` where two classes are nearly as near.
+
+    Raises:
+        ValueError: axes that must be parallel are not.
     """
     orientation = nib.io_orientation(affine)
     canonical_affine = affine @ nib.orientations.inv_ornt_aff(orientation, shape)
     x, y, z = (int(shape[axis]) for axis in np.argsort(orientation[:, 0]))
     margin = settings.undecided_margin * settings.truncation
-    label, undecided = finer_label(
-        distances, between_grids(canonical_affine, working_affine), (x, y, z), margin, settings.truncation
-    )
+    to_working = between_parallel_grids(canonical_affine, working_affine, (x, y, z))
+    label, undecided = finer_label(distances, to_working, (x, y, z), margin, settings.truncation)
     if settings.largest_component:
         label = largest_parts(label)
     if probabilities is not None and settings.least_expected_share:
@@ -80,8 +82,11 @@ def decided_by_class(
         least_share: a geodesic mask stays if its expected Dice is at least this share of the likely voxels'.
         with_edges: channels whose geodesic mask stays only if its expected Dice is no lower: the image has edges inside
             them, so that it may draw a border where there is none.
+
+    Raises:
+        ValueError: the axes are not parallel.
     """
-    to_probabilities = between_grids(affine, probabilities.affine)
+    to_probabilities = between_parallel_grids(affine, probabilities.affine, label.shape)
     geodesic_boxes = boxes_of(label)
     shares = {
         channel: _FinerShare(coarse.astype(np.float32), to_probabilities, label.shape)

@@ -14,12 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from scripts.common.affines import are_parallel, between_grids
 from scripts.common.case_stage import CaseStage
-from scripts.common.files import read_result
+from scripts.common.files import open_nifti, read_result
 from scripts.common.made_of import content_mark, fingerprint, recorded_hash
 from scripts.common.work_folder import LabelFolder, PropagationFolder
 from scripts.data.cohort import Cohort
-from scripts.data.probability_maps import probabilities_on_grid, read_probabilities, write_probabilities
+from scripts.data.probability_maps import (
+    ClassProbabilities,
+    probabilities_on_grid,
+    read_probabilities,
+    write_probabilities,
+)
 from scripts.data.records import DIGITS, PropagationRecord
 from scripts.quality.records import CheckRecord
 from scripts.segmentation.network_worth import ClassAgreement, WorthSettings, class_dice, network_shares
@@ -42,11 +48,29 @@ def join_probabilities(network: np.ndarray, atlases: np.ndarray, shares: Sequenc
     return joined
 
 
+def joined_on_grid(
+    network: ClassProbabilities, atlases: ClassProbabilities, shares: Sequence[float]
+) -> ClassProbabilities:
+    """Both joined, see `join_probabilities`, on the network's grid; on the atlases' where their axes are not parallel.
+
+    The network's grid has orthogonal axes, the atlases' those of the image, which a tilted gantry shears. What follows
+    takes each axis of the image by itself.
+    """
+    if _have_parallel_axes(network.affine, network.array.shape[1:], atlases.affine):
+        propagated = probabilities_on_grid(atlases.array, atlases.affine, network.affine, network.array.shape[1:])
+        return ClassProbabilities(join_probabilities(network.array, propagated, shares), network.affine)
+    on_theirs = probabilities_on_grid(
+        network.array, network.affine, atlases.affine, atlases.array.shape[1:], parallel=False
+    )
+    return ClassProbabilities(join_probabilities(on_theirs, atlases.array, shares), atlases.affine)
+
+
 class EnsembleStage(CaseStage):
     """Writes `ID_probabilities.nii.gz`, the network's and the atlases' class probabilities joined, and `ID.json`: the
     atlases' record, with the weight of the network for each class.
 
-    Probabilities lie on the network's grid; where the network has no weight at all, they are the atlases' own.
+    Probabilities lie on the network's grid, of a sheared image on the atlases'; where the network has no weight at all,
+    they are the atlases' own.
 
     Args:
         cohort: the cases.
@@ -86,6 +110,7 @@ class EnsembleStage(CaseStage):
             "atlases": [content_mark(atlases), recorded_hash(atlases, self.atlases.probabilities(case))],
             "network": recorded_hash(own.record(case), own.probabilities(case)),
             "agreement": self._agreement_mark,
+            **({} if self._joins_on_network_grid(case) else {"joined_on": "atlases"}),  # earlier versions never did
         }
 
     def record(self, case: str) -> Path:
@@ -114,15 +139,12 @@ class EnsembleStage(CaseStage):
     def make(self, case: str) -> tuple[dict[str, Any], Sequence[Path]]:
         """Weigh and join."""
         record, shares = PropagationRecord.read(self.atlases.record(case)), self.context
-        joined, affine = read_probabilities(self.atlases.probabilities(case))
+        joined = ClassProbabilities(*read_probabilities(self.atlases.probabilities(case)))
         if any(shares.values()):
-            network, network_affine = read_probabilities(self.network.own.probabilities(case))
-            x, y, z = network.shape[1:]
-            propagated = probabilities_on_grid(joined, affine, network_affine, (x, y, z))
-            joined = join_probabilities(network, propagated, [shares[name] for name in self.cohort.classes])
-            affine = network_affine
+            network = ClassProbabilities(*read_probabilities(self.network.own.probabilities(case)))
+            joined = joined_on_grid(network, joined, [shares[name] for name in self.cohort.classes])
         file = self.network.joined.probabilities(case)
-        write_probabilities(file, joined, affine)
+        write_probabilities(file, joined.array, joined.affine)
         rounded = {name: round(share, DIGITS) for name, share in shares.items()}
         return {**record.to_json(), "network_shares": rounded}, [file]
 
@@ -141,8 +163,18 @@ class EnsembleStage(CaseStage):
             ]
         )
 
+    def _joins_on_network_grid(self, case: str) -> bool:
+        network = open_nifti(self.network.own.probabilities(case))
+        atlases = open_nifti(self.atlases.probabilities(case))
+        return _have_parallel_axes(network.affine, network.shape[:3], atlases.affine)
+
     def _check(self, case: str) -> Path:
         return self.checks_dir / f"{case}.json"
+
+
+def _have_parallel_axes(affine: np.ndarray, shape: Sequence[int], other_affine: np.ndarray) -> bool:
+    """Whether the axes of the grid of `affine` and `shape` are parallel to the other's."""
+    return are_parallel(between_grids(affine, other_affine), shape)
 
 
 def _label_hash(folder: LabelFolder, case: str) -> str:

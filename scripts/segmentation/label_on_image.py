@@ -18,12 +18,10 @@ from monai.transforms import MapTransform
 from monai.transforms.utils import get_largest_connected_component_mask
 from monai.utils import CommonKeys
 
-from scripts.common.affines import between_grids
+from scripts.common.affines import ROUNDING_VOXELS, are_parallel, between_grids
 from scripts.common.boxes import boxes_of, slabs_of
 from scripts.common.label_channels import LabelChannels
 from scripts.common.sampling import at_borders, finer_slabs, onto_grid, sample_at
-
-ROUNDING = 1e-3  # voxels of the network's grid
 
 
 class LabelOnImaged(MapTransform):
@@ -76,8 +74,7 @@ def label_on_grid(
     to_logits = between_grids(affine, logits_affine)
     logits, to_logits = _along_axes(logits, to_logits)
     label = np.zeros(tuple(shape), dtype=np.uint8)
-    oblique = to_logits[:3, :3] - np.diag(np.diag(to_logits)[:3])
-    if np.abs(oblique @ np.asarray(shape)).max() < ROUNDING:
+    if are_parallel(to_logits, shape):
         _label_at_borders(logits, to_logits, label)
     else:
         _label_everywhere(logits, to_logits, label)
@@ -104,7 +101,7 @@ def _label_at_borders(logits: np.ndarray, to_logits: np.ndarray, label: np.ndarr
     places, sides = [], []
     for axis, (size, count) in enumerate(zip(label.shape, logits.shape[1:], strict=True)):
         along = to_logits[axis, axis] * np.arange(size) + to_logits[axis, 3]
-        first, end = np.searchsorted(along, [-1 + ROUNDING, count - ROUNDING])
+        first, end = np.searchsorted(along, [-1 + ROUNDING_VOXELS, count - ROUNDING_VOXELS])
         sides.append(slice(first, end))
         places.append(np.clip(along[first:end], 0, count - 1))
     coarse, part = _highest(logits), label[tuple(sides)]

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from scripts.common.affines import between_grids, nearest_voxels, spacing_of, to_voxels, to_world
+from scripts.common.affines import (
+    are_parallel,
+    between_grids,
+    between_parallel_grids,
+    nearest_voxels,
+    spacing_of,
+    to_voxels,
+    to_world,
+)
 
 # Axes L, S, P; steps of 2, 3 and 5 mm.
 LSP = np.array([[-2.0, 0, 0, 10], [0, 0, -5, 20], [0, 3, 0, 30], [0, 0, 0, 1]])
@@ -36,3 +44,30 @@ def test_from_one_grid_to_another():
     assert between_grids(finer, LSP) == pytest.approx(np.diag([0.5, 1, 0.2, 1]))
     voxel = between_grids(OBLIQUE, LSP) @ np.array([1, 2, 3, 1.0])
     assert voxel[:3] == pytest.approx(to_voxels(to_world(np.array([[1, 2, 3]]), OBLIQUE), LSP)[0])
+
+
+def test_axes_are_parallel_while_no_place_of_the_grid_is_off_by_more_than_rounding():
+    """A step along z goes 1e-5 voxels along x and back as far along y: 1e-3 voxels after 100 steps."""
+    to_other = np.diag([0.5, 2.0, 3.0, 1.0])
+    assert are_parallel(to_other, (50, 50, 1000))
+    to_other[:2, 2] = 1e-5, -1e-5
+    assert are_parallel(to_other, (50, 50, 99)) and not are_parallel(to_other, (50, 50, 101))
+    to_other[0, 1] = -1e-5  # what one axis adds another may take away, but not everywhere
+    assert not are_parallel(to_other, (50, 99, 99))
+
+
+def test_oblique_grids_are_parallel_to_their_own_parts_but_for_the_digits_of_a_header():
+    oblique = OBLIQUE.copy()
+    oblique[:3, :3] = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0] @ OBLIQUE[:3, :3]
+    finer = oblique @ np.array([[0.5, 0, 0, 3], [0, 0.25, 0, -2], [0, 0, 2, 1], [0, 0, 0, 1]])
+    stored = oblique.astype(np.float32).astype(float)
+    assert are_parallel(between_grids(finer, stored), (512, 512, 600))
+    assert np.array_equal(between_parallel_grids(finer, stored, (512, 512, 600)), between_grids(finer, stored))
+
+
+def test_who_takes_each_axis_by_itself_meets_no_sheared_grid():
+    sheared = LSP.copy()
+    sheared[1, 1] = 0.1  # a tenth of a millimetre for each step of 3 mm
+    assert between_parallel_grids(LSP, LSP, (40, 40, 40)) == pytest.approx(np.eye(4))
+    with pytest.raises(ValueError, match="not parallel"):
+        between_parallel_grids(sheared, LSP, (40, 40, 40))

@@ -54,3 +54,16 @@ def test_probabilities_come_back_from_disk(tmp_path):
     stored, affine = read_probabilities(tmp_path / "a.nii.gz")
     assert stored == pytest.approx(probabilities(), abs=0.003) and affine == pytest.approx(CELLS)
     assert nib.load(tmp_path / "a.nii.gz").shape == (3, 1, 1, 2)
+
+
+def test_axes_that_are_not_parallel_are_an_error_unless_that_was_said():
+    """Cells along x; a voxel of the sheared grid lies half a cell further along x for each step along z."""
+    sheared = CELLS.copy()
+    sheared[0, 2] = 4.0
+    with pytest.raises(ValueError, match="not parallel"):
+        probabilities_on_grid(probabilities(), CELLS, sheared, (3, 1, 1))
+    flat = np.tile(probabilities(), (1, 1, 1, 2))
+    on_sheared = probabilities_on_grid(flat, CELLS, sheared, (3, 1, 2), parallel=False)
+    assert on_sheared[1, :, 0, 0] == pytest.approx([0.0, 0.6, 1.0])
+    assert on_sheared[1, :, 0, 1] == pytest.approx([0.3, 0.8, 0.5]), "half a cell further; the last meets background"
+    assert on_sheared.sum(axis=0) == pytest.approx(1.0)

@@ -113,6 +113,15 @@ def test_a_class_without_probability_stays_without_a_mask():
     assert decided([1, 1, 0, 0, 0, 0], SURE, (0,) * 6) == [1, 1, 0, 0, 0, 0]
 
 
+def test_grids_whose_axes_are_not_parallel_are_an_error():
+    sheared = DECIDED.copy()
+    sheared[0, 2] = 1.0
+    with pytest.raises(ValueError, match="not parallel"):
+        decided([1, 1, 0, 0, 0, 0], SURE, affine=sheared)
+    with pytest.raises(ValueError, match="not parallel"):
+        label_along_x(line([0.4, 0.4], [0.1, 0.9]), affine=AFFINE @ np.linalg.inv(DECIDED) @ sheared)
+
+
 def decided_on_the_whole_grid(label, affine, probabilities, least_share):
     """As `decided_by_class`, without boxes and slabs."""
     result, holder, changed = label.copy(), np.zeros(label.shape, dtype=np.float32), {}

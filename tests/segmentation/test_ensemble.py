@@ -7,15 +7,22 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.data.utils import zoom_affine
 
+from scripts.common.affines import to_world
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file, write_json, write_nifti
 from scripts.common.made_of import recorded_hash, write_record
 from scripts.common.work_folder import LabelFolder, PropagationFolder
-from scripts.data.probability_maps import read_probabilities, write_probabilities
+from scripts.data.probability_maps import (
+    ClassProbabilities,
+    probabilities_on_grid,
+    read_probabilities,
+    write_probabilities,
+)
 from scripts.data.records import PointSet, PropagationRecord
 from scripts.quality.records import CheckRecord, ClassCheck
-from scripts.segmentation.ensemble import EnsembleStage, join_probabilities
+from scripts.segmentation.ensemble import EnsembleStage, join_probabilities, joined_on_grid
 from scripts.segmentation.network_probabilities import KeepProbabilitiesd
 
 AFFINE = np.diag([3.0, 4.0, 5.0, 1.0])
@@ -103,6 +110,65 @@ def test_a_case_that_nobody_checked_keeps_the_atlases(tmp_path, stage):
     (tmp_path / "checks" / "case_1.json").unlink()
     stage.run()
     assert read_json(stage.record("case_1"))["network_shares"] == {"spleen": 0.0}
+
+
+def sheared_by_15_degrees():
+    """Steps of 3, 4 and 5 mm; along z the slices shift by 5 mm * tan(15 degrees) along y."""
+    affine = AFFINE.copy()
+    affine[1, 2] = 5 * np.tan(np.radians(15))
+    return affine
+
+
+def true_probabilities(affine, shape):
+    """One half at y = 0, 1/100 more for each mm along y, so that what lies between voxels is known, too."""
+    voxels = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1).reshape(-1, 3)
+    organ = (0.5 + to_world(voxels, affine)[:, 1] / 100).reshape(shape)
+    return ClassProbabilities(np.stack([1 - organ, organ]), affine)
+
+
+def sheared_case(tmp_path, stage):
+    """A perfect network and perfect atlases of case_1; the affine of the image. The network's grid holds the atlases'.
+
+    MONAI's has steps of 2 mm along x, y and z themselves. After 6 slices of 5 mm the grids are 8 mm apart: 8 percent.
+    """
+    sheared = sheared_by_15_degrees()
+    network_affine = zoom_affine(sheared, (2.0, 2.0, 2.0), diagonal=False)
+    assert network_affine == pytest.approx(np.diag([2.0, 2.0, 2.0, 1.0]))
+    network, own = true_probabilities(network_affine, (9, 17, 16)), LabelFolder(tmp_path / "network").own
+    write_probabilities(own.probabilities("case_1"), network.array, network_affine)
+    atlases = true_probabilities(sheared, (5, 6, 7))
+    write_probabilities(stage.atlases.probabilities("case_1"), atlases.array, sheared)
+    return sheared
+
+
+def test_on_a_sheared_image_perfect_network_and_atlases_stay_in_their_place(tmp_path, stage):
+    sheared = sheared_case(tmp_path, stage)
+    stage.run()
+    probabilities, affine = joined(tmp_path, "case_1")
+    assert affine == pytest.approx(sheared)
+    assert probabilities == pytest.approx(true_probabilities(sheared, (5, 6, 7)).array, abs=0.006)
+    assert read_json(stage.record("case_1"))["network_shares"]["spleen"] > 0.3
+    finer = sheared @ np.diag([0.5, 0.5, 0.25, 1.0])  # the image itself: what follows takes each axis by itself
+    on_image = probabilities_on_grid(probabilities, affine, finer, (9, 11, 25))
+    assert on_image == pytest.approx(true_probabilities(finer, (9, 11, 25)).array, abs=0.006)
+
+
+def test_a_sheared_image_that_was_joined_on_the_network_s_grid_is_joined_again(tmp_path, stage):
+    ordinary = stage.inputs("case_1")
+    sheared_case(tmp_path, stage)
+    assert stage.inputs("case_1").keys() - ordinary.keys() == {"joined_on"}
+
+
+def test_an_oblique_image_that_is_not_sheared_is_joined_on_the_network_s_grid():
+    turned = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    oblique = np.eye(4)
+    oblique[:3, :3] = turned * [3.0, 4.0, 5.0]
+    finer = (oblique @ np.diag([0.5, 0.5, 0.4, 1.0])).astype(np.float32).astype(float)  # as a header has it
+    network, atlases = true_probabilities(finer, (8, 9, 10)), true_probabilities(oblique, (4, 5, 5))
+    found = joined_on_grid(network, atlases, [0.25])
+    propagated = probabilities_on_grid(atlases.array, oblique, finer, (8, 9, 10))
+    assert np.array_equal(found.array, join_probabilities(network.array, propagated, [0.25]))
+    assert np.array_equal(found.affine, finer)
 
 
 def test_each_class_has_its_own_weight():
