@@ -165,14 +165,18 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from scripts.common.case_stage import joined
     from scripts.common.files import write_json
     from scripts.data.stroke_classes import parse_classes
-    from scripts.quality.evaluation import evaluate_folder, format_table
+    from scripts.quality.evaluation import STAGE, evaluate_folder, format_table
 
-    result = evaluate_folder(options.predictions, options.labels, parse_classes(options.classes))
+    failed: dict[str, BundleError] = {}
+    result = evaluate_folder(options.predictions, options.labels, parse_classes(options.classes), failed=failed)
     if options.json is not None:
         write_json(options.json, result)
     print(format_table(result))
+    if failed:
+        raise joined(failed, STAGE, len(failed) + len(result["cases"]))
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ import torch
 from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surface_dice
 
 from scripts.common.boxes import box_of
+from scripts.common.case_stage import joined
 from scripts.common.errors import BundleError
 from scripts.common.failures import blamed
 from scripts.common.files import atomic_path, write_json
@@ -88,6 +89,7 @@ def evaluate_folder(
     classes: Mapping[str, int],
     cases: Sequence[str] | None = None,
     json_file: str | Path | None = None,
+    failed: dict[str, BundleError] | None = None,
 ) -> Evaluation:
     """Compare label maps with labels, case by case, one at a time in memory.
 
@@ -100,6 +102,7 @@ def evaluate_folder(
         classes: name -> value, the same in both.
         cases: which to compare; by default every prediction that has a label.
         json_file: where the result goes, with a CSV of the same name beside it.
+        failed: takes the cases that cannot be compared and why, the others are scored; None: the first one ends all.
 
     Raises:
         BundleError: nothing to compare, a case without prediction or label, segments of which none is called like a
@@ -107,8 +110,17 @@ def evaluate_folder(
     """
     predicted, labelled = find_label_maps(predictions), find_label_maps(labels)
     ids = _cases_to_compare(predicted, labelled, cases, predictions, labels)
-    scores = {case: _evaluate_case(case, predicted[case], labelled[case], classes) for case in ids}
-    summary = {name: _summarise([scores[case][name] for case in ids]) for name in classes}
+    scores: dict[str, dict[str, ClassScores]] = {}
+    for case in ids:
+        try:
+            scores[case] = _evaluate_case(case, predicted[case], labelled[case], classes)
+        except BundleError as error:
+            if failed is None:
+                raise
+            failed[case] = error
+    if failed and not scores:
+        raise joined(failed, STAGE, len(ids))
+    summary = {name: _summarise([row[name] for row in scores.values()]) for name in classes}
     means = [row["dice_mean"] for row in summary.values() if row["dice_mean"] is not None]
     result: Evaluation = {"cases": scores, "classes": summary, "mean_dice": statistics.fmean(means) if means else None}
     if json_file is not None:

@@ -583,6 +583,21 @@ def test_evaluate_prints_a_table_and_writes_json(folder, capsys):
     assert read_json(folder / "scores.json")["cases"]["a"]["spleen"]["dice"] == 1.0
 
 
+def test_evaluate_scores_the_others_and_names_every_case_that_it_cannot_compare(folder, capsys):
+    for name in "abc":
+        save(folder / "truth" / f"{name}.nii.gz", strokes())
+        save(folder / "predicted" / f"{name}.nii.gz", strokes()[: 5 if name == "b" else None])
+    (folder / "truth" / "c.nii.gz").write_bytes(b"no volume")
+    options = ["--predictions", str(folder / "predicted"), "--labels", str(folder / "truth")]
+    with pytest.raises(SystemExit) as left:
+        main(["evaluate", *options, "--classes", "spleen:1,liver:6", "--json", str(folder / "scores.json")])
+    said = capsys.readouterr()
+    assert left.value.code == 2 and "mean Dice over classes 1.000, 1 cases" in said.out
+    assert "2 of 3 cases failed, the others are done" in said.err
+    assert "\n    b: " in said.err and "\n    c: " in said.err
+    assert list(read_json(folder / "scores.json")["cases"]) == ["a"]
+
+
 def test_evaluate_without_predictions(folder, refused):
     options = ["--labels", folder / "images", "--classes", "spleen:1"]
     assert "folder is missing" in refused("evaluate", "--predictions", folder / "nowhere", *options)
