@@ -13,6 +13,7 @@ from scipy import ndimage
 from bundle.report.markup import MAP_WORDS
 from bundle.report.run import Run, tolerant, warnings_of
 from bundle.report.volumes import RasVolume, open_labels
+from scripts.common.affines import voxel_ml
 from scripts.common.errors import BundleError
 from scripts.common.overlap import dice_of
 from scripts.data.records import PropagationRecord
@@ -191,12 +192,12 @@ def _with_measures(result: ClassResult, maps: Mapping[str, RasVolume], boxes: Ma
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     masks = {name: np.asarray(volume.array[box]) == label for name, volume in maps.items()}
     first, last = np.percentile(np.argwhere(np.any(list(masks.values()), axis=0)), VIEW_PERCENTILES, axis=0)
-    voxel_ml = float(np.prod(next(iter(maps.values())).spacing_mm)) / 1000
+    of_voxel_ml = voxel_ml(next(iter(maps.values())).affine)
     shown = next(masks[name] for name in ("prediction", "pseudo", "truth") if name in masks and masks[name].any())
     pairs = [(a, b) for a, b in combinations(MAPS, 2) if a in masks and b in masks]
     return replace(
         result,
-        volume_ml={name: int(np.count_nonzero(mask)) * voxel_ml for name, mask in masks.items()},
+        volume_ml={name: int(np.count_nonzero(mask)) * of_voxel_ml for name, mask in masks.items()},
         dice={(a, b): dice_of(masks[a], masks[b]) for a, b in pairs if masks[a].any() or masks[b].any()},
         centre=_voxel(low + _central_voxel(shown)),
         low=_voxel(low + np.floor(first)),

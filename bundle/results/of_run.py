@@ -17,6 +17,7 @@ from bundle.results.table import (
     left_out_row,
 )
 from bundle.version import bundle_version
+from scripts.common.affines import voxel_ml
 from scripts.common.files import read_json, sha256_of_file
 from scripts.common.work_folder import LabelFolder
 from scripts.data.cohort import Cohort
@@ -125,8 +126,7 @@ def volumes_ml(labels: LabelFolder, case: str, classes: Mapping[str, int]) -> di
     by_value = LabelMapRecord.read(record).volume_ml if record.exists() else None
     if by_value is None:
         label = read_labels(file, classes)
-        voxel_ml = label.spacing_mm[0] * label.spacing_mm[1] * label.spacing_mm[2] / 1000
-        by_value = label_volumes_ml(label.array, voxel_ml)
+        by_value = label_volumes_ml(label.array, voxel_ml(label.affine))
     return {name: by_value.get(value, 0.0) for name, value in classes.items()}
 
 

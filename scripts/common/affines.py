@@ -8,6 +8,7 @@ import numpy as np
 
 ROUNDING_VOXELS = 1e-3  # over a whole grid; headers hold few digits
 HARMLESS_VOXELS = 0.1  # more than rounding becomes on a finer or larger grid
+LEAN_DIGITS = 12  # show any shear, and hide the rounding of orthogonal axes
 
 
 def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
@@ -19,6 +20,13 @@ def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
 def is_same(affine: np.ndarray, other: np.ndarray) -> bool:
     """Whether two affines say the same, but for what a header's float32 loses."""
     return np.allclose(affine, other, rtol=1e-5, atol=1e-3)
+
+
+def voxel_ml(affine: np.ndarray) -> float:
+    """Volume of a voxel in ml; of orthogonal axes that of a box of `spacing_of`, to the last digit."""
+    spacing_mm = np.array(spacing_of(affine))
+    lean = abs(float(np.linalg.det(np.asarray(affine)[:3, :3] / spacing_mm)))  # 1 of orthogonal axes, less of others
+    return float(np.prod(spacing_mm)) * round(lean, LEAN_DIGITS) / 1000
 
 
 def to_world(voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:

@@ -105,7 +105,7 @@ def label_case(
         seen = np.where(_body_on(image, working), image.array, 0) if network.body_only else image.array
         distances = refined_distances(distances, seen, network.network, settings, device)
     sizes = None if support_volume_ml is None else support_sizes(points, support_volume_ml, classes)
-    processed = post_processed(distances, seeds, spacing_of(image.affine), settings, sizes)
+    processed = post_processed(distances, seeds, image.affine, settings, sizes)
     name_of = dict(enumerate(classes, start=1))
     edged = [channel for channel, name in name_of.items() if name in with_edges]
     channels = label_on_grid(processed.distances, image.affine, shape, affine, settings, probable, edged)

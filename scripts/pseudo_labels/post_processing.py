@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from scripts.common.affines import spacing_of, voxel_ml
 from scripts.common.boxes import box_of
 from scripts.pseudo_labels.border_smoothing import smoothed_shares
 from scripts.pseudo_labels.geodesic_labels import NearestClass, nearest_class
@@ -39,7 +40,7 @@ class PostProcessed:
 def post_processed(
     distances: np.ndarray,
     seeds: np.ndarray,
-    spacing_mm: Sequence[float],
+    affine: np.ndarray,
     settings: GeodesicSettings,
     sizes: Mapping[int, SupportSize] | None = None,
 ) -> PostProcessed:
@@ -48,7 +49,7 @@ def post_processed(
     Args:
         distances: (K + 1, X, Y, Z) up to the truncation, background first.
         seeds: (K + 1, X, Y, Z) bool.
-        spacing_mm: voxel size along X, Y, Z.
+        affine: (4, 4) of their grid.
         settings: see `GeodesicSettings`.
         sizes: channel -> what the support says of it; None is the support itself.
     """
@@ -56,13 +57,14 @@ def post_processed(
     limits = None if sizes is None else settings.support_limits
     if growth is None and limits is None and not opening.opening_radius_mm and not border.border_smoothing_voxels:
         return PostProcessed(distances)
+    spacing_mm = spacing_of(affine)
     grown = nearest_class(distances)
     label = grown.label
     border_confidence: dict[int, float] = {}
     if growth is not None:
         label, border_confidence = limit_growth(grown, seeds, spacing_mm, growth, sizes)
     if limits is not None and sizes is not None:
-        label = limit_volume(grown, label, spacing_mm, limits, sizes)
+        label = limit_volume(grown, label, affine, limits, sizes)
     opened_share: dict[int, float] = {}
     if opening.opening_radius_mm:
         label, opened_share = open_masks(label, seeds, spacing_mm, opening)
@@ -108,7 +110,7 @@ def limit_growth(
 def limit_volume(
     grown: NearestClass,
     label: np.ndarray,
-    spacing_mm: Sequence[float],
+    affine: np.ndarray,
     limits: SupportLimits,
     sizes: Mapping[int, SupportSize],
 ) -> np.ndarray:
@@ -117,17 +119,17 @@ def limit_volume(
     Args:
         grown: of the distances.
         label: (X, Y, Z) uint8 channels.
-        spacing_mm: voxel size along X, Y, Z.
+        affine: (4, 4) of its grid.
         limits: see `SupportLimits`.
         sizes: channel -> what the support says of it.
     """
     limited = label.copy()
-    voxel_ml = float(np.prod(spacing_mm)) / 1000
+    of_voxel_ml = voxel_ml(affine)
     for channel, size in sizes.items():
         if (box := box_of(label == channel)) is None:
             continue
         mask = label[box] == channel
-        kept = within_support_volume(mask, _ratio(grown, box), size.volume_ml / voxel_ml, limits)
+        kept = within_support_volume(mask, _ratio(grown, box), size.volume_ml / of_voxel_ml, limits)
         limited[box][mask & ~kept] = 0
     return limited
 

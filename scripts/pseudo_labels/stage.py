@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from scripts.common.affines import voxel_ml
 from scripts.common.case_stage import CaseStage
 from scripts.common.errors import BundleError
 from scripts.common.files import open_nifti, sha256_of_file, write_nifti
@@ -265,5 +266,5 @@ def volumes_ml(channels: np.ndarray, classes: Mapping[str, int], affine: np.ndar
     """Class -> volume of its voxels, of a label map (X, Y, Z) of channels."""
     slabs = (np.bincount(slab.ravel(), minlength=UNDECIDED + 1) for slab in channels)  # whole, it would be copied
     counts = reduce(np.add, slabs)[1 : len(classes) + 1]
-    voxel_ml = abs(np.linalg.det(affine[:3, :3])) / 1000
-    return {name: round(float(count * voxel_ml), 3) for name, count in zip(classes, counts, strict=True)}
+    of_voxel_ml = voxel_ml(affine)
+    return {name: round(float(count * of_voxel_ml), 3) for name, count in zip(classes, counts, strict=True)}

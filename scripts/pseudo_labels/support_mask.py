@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scripts.common.affines import nearest_voxels, to_voxels
+from scripts.common.affines import nearest_voxels, to_voxels, voxel_ml
 from scripts.common.case_stage import CaseStage
 from scripts.common.files import open_nifti, sha256_of_file
 from scripts.common.work_folder import LabelFolder, WorkFolder
@@ -211,10 +211,9 @@ def hardly_grown(
         classes: name -> label value.
     """
     voxels = nearest_voxels(to_voxels(scribbles.world_mm, image.affine), image.array.shape)
-    voxel_ml = abs(np.linalg.det(image.affine[:3, :3])) / 1000
     sentences = []
     for name, label in classes.items():
-        strokes_ml = len(np.unique(voxels[scribbles.labels == label], axis=0)) * voxel_ml
+        strokes_ml = len(np.unique(voxels[scribbles.labels == label], axis=0)) * voxel_ml(image.affine)
         if volume_ml[name] < LEAST_GROWTH * strokes_ml:
             sentences.append(
                 f"{name} grew from {strokes_ml:.2g} ml of strokes to {volume_ml[name]:.2g} ml; draw in more of the "

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surface_dice
 
+from scripts.common.affines import spacing_of, voxel_ml
 from scripts.common.boxes import box_of
 from scripts.common.case_stage import joined
 from scripts.common.errors import BundleError
@@ -129,28 +130,27 @@ def evaluate_folder(
     return result
 
 
-def score_masks(predicted: np.ndarray, label: np.ndarray, spacing_mm: Sequence[float]) -> ClassScores:
-    """Scores of one class from two (X, Y, Z) bool masks; distances in mm.
+def score_masks(predicted: np.ndarray, label: np.ndarray, affine: np.ndarray) -> ClassScores:
+    """Scores of one class from two (X, Y, Z) bool masks on the grid of `affine`, (4, 4); distances in mm.
 
     Volumes are cropped to the box around both masks first, which changes nothing but the time.
     """
-    voxel_ml = float(np.prod(spacing_mm)) / 1000
-    in_label, in_prediction = int(label.sum()), int(predicted.sum())
+    of_voxel_ml, in_label, in_prediction = voxel_ml(affine), int(label.sum()), int(predicted.sum())
     scores: ClassScores = {
         "dice": None,
         "hd95_mm": None,
         "surface_dice_2mm": None,
         "status": "absent",
         "absent": not in_label,
-        "label_ml": in_label * voxel_ml,
-        "predicted_ml": in_prediction * voxel_ml,
+        "label_ml": in_label * of_voxel_ml,
+        "predicted_ml": in_prediction * of_voxel_ml,
     }
     box = box_of(predicted | label, CROP_MARGIN_VOXELS)
     if not in_label or box is None:
         return scores
     if not in_prediction:
         return {**scores, "dice": 0.0, "surface_dice_2mm": 0.0, "status": "not predicted"}
-    dice, hd95_mm, surface_dice = _distances(predicted[box], label[box], spacing_mm)
+    dice, hd95_mm, surface_dice = _distances(predicted[box], label[box], spacing_of(affine))
     return {**scores, "dice": dice, "hd95_mm": hd95_mm, "surface_dice_2mm": surface_dice, "status": "ok"}
 
 
@@ -207,7 +207,7 @@ def _evaluate_case(case: str, prediction: Path, label: Path, classes: Mapping[st
     predicted, truth = _on_one_grid(case, prediction, predicted, truth)
     _judge_labels(case, {prediction: predicted, label: truth}, classes)
     return {
-        name: score_masks(predicted.array == value, truth.array == value, truth.spacing_mm)
+        name: score_masks(predicted.array == value, truth.array == value, truth.affine)
         for name, value in classes.items()
     }
 

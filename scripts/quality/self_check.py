@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from scripts.common.affines import voxel_ml
 from scripts.common.case_stage import CaseStage
 from scripts.common.errors import BundleError
 from scripts.common.files import open_nifti, read_result, sha256_of_file
@@ -119,8 +120,7 @@ class SelfCheckStage(CaseStage):
     def survey(self, case: str) -> dict[str, ClassMeasurement]:
         """Class -> volume and intensity in the case's result."""
         label, image = _result(self.results.label(case)), read_volume(self.cohort.cases[case].image)
-        voxel_ml = float(np.prod(label.spacing_mm)) / 1000
-        return measure_classes(label.array, image.array, self.cohort.classes, voxel_ml)
+        return measure_classes(label.array, image.array, self.cohort.classes, voxel_ml(label.affine))
 
     def summarise(self, surveys: Mapping[str, dict[str, ClassMeasurement]]) -> None:
         """The cohort's statistics, and what the support says."""

@@ -11,7 +11,7 @@ import numpy as np
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys, convert_data_type
 
-from scripts.common.affines import spacing_of
+from scripts.common.affines import spacing_of, voxel_ml
 from scripts.common.case_stage import CASES, advance
 from scripts.common.errors import BundleError
 from scripts.common.failures import blamed
@@ -75,8 +75,7 @@ class SaveLabelMaps:
             )
         path, labels = self.labels.label(case), array[0].astype(np.uint8)
         write_nifti(path, labels, image.affine, like=image)
-        voxel_ml = float(np.prod(spacing_of(image.affine))) / 1000
-        volume_ml = label_volumes_ml(labels, voxel_ml)
+        volume_ml = label_volumes_ml(labels, voxel_ml(image.affine))
         warnings = label_map_warnings(volume_ml, body_ml)
         if case in self.made_of:
             content = LabelMapRecord(case, tuple(warnings), volume_ml).to_json()

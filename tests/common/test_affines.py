@@ -9,6 +9,7 @@ from scripts.common.affines import (
     spacing_of,
     to_voxels,
     to_world,
+    voxel_ml,
 )
 
 # Axes L, S, P; steps of 2, 3 and 5 mm.
@@ -71,3 +72,20 @@ def test_who_takes_each_axis_by_itself_meets_no_sheared_grid():
     assert between_parallel_grids(LSP, LSP, (40, 40, 40)) == pytest.approx(np.eye(4))
     with pytest.raises(ValueError, match="not parallel"):
         between_parallel_grids(sheared, LSP, (40, 40, 40))
+
+
+def test_a_sheared_voxel_is_as_large_as_its_base_times_its_height():
+    """Base 2 x 3 mm, height 4 mm; its slanted edges of 5 mm would make it 30 cubic millimetres."""
+    sheared = np.array([[2.0, 0, 0, 9], [0, 3, 3, 9], [0, 0, 4, 9], [0, 0, 0, 1]])
+    assert spacing_of(sheared) == (2.0, 3.0, 5.0) and voxel_ml(sheared) == pytest.approx(0.024)
+    mirrored = np.diag([-1.0, 1, 1, 1]) @ sheared[:, [2, 0, 1, 3]]
+    assert voxel_ml(mirrored) == pytest.approx(0.024)
+
+
+def test_a_voxel_of_orthogonal_axes_is_a_box_to_the_last_digit():
+    assert voxel_ml(LSP) == 0.03 and voxel_ml(OBLIQUE) == 0.1
+    turned = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    oblique = np.eye(4)
+    oblique[:3, :3] = turned * [0.7421875, 0.81, 1.25]
+    for affine in (oblique, oblique.astype(np.float32).astype(float)):  # as a header has it
+        assert voxel_ml(affine) == float(np.prod(spacing_of(affine))) / 1000

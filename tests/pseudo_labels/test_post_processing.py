@@ -4,15 +4,28 @@ import numpy as np
 import pytest
 
 from scripts.pseudo_labels.geodesic_labels import nearest_class
-from scripts.pseudo_labels.growth_limits import within_growth_limits
-from scripts.pseudo_labels.post_processing import given_to_background, limit_growth, open_masks, post_processed
-from scripts.pseudo_labels.settings import BorderSettings, GeodesicSettings, GrowthLimits, OpeningSettings
+from scripts.pseudo_labels.growth_limits import SupportSize, within_growth_limits
+from scripts.pseudo_labels.post_processing import (
+    given_to_background,
+    limit_growth,
+    limit_volume,
+    open_masks,
+    post_processed,
+)
+from scripts.pseudo_labels.settings import (
+    BorderSettings,
+    GeodesicSettings,
+    GrowthLimits,
+    OpeningSettings,
+    SupportLimits,
+)
 
 SPACING_MM = (1.0, 2.0, 5.0)
 LIMIT = GrowthLimits(growth_share=0.4, leak_share=1.0)
 CLEAR = GrowthLimits(growth_share=0.4, leak_share=0.15, free_share=0.2, clear_share=0.6)
 OPENING = OpeningSettings(opening_radius_mm=4.0)
 BLOCK_MM = (2.0, 2.0, 2.0)
+BLOCK_AFFINE = np.diag([*BLOCK_MM, 1.0])
 
 
 def stroke():
@@ -75,7 +88,7 @@ def test_what_a_class_lost_is_next_to_the_background_and_far_from_the_class():
 
 def test_with_everything_off_the_distances_are_the_same_object():
     distances, seeds = joined_blocks()
-    processed = post_processed(distances, seeds, BLOCK_MM, GeodesicSettings())
+    processed = post_processed(distances, seeds, BLOCK_AFFINE, GeodesicSettings())
     assert processed.distances is distances
     assert (processed.opened_share, processed.border_confidence) == ({}, {})
 
@@ -84,7 +97,7 @@ def test_limits_come_before_opening_and_the_distances_tell_what_is_left():
     distances, seeds = joined_blocks()
     before = distances.copy()
     limit = GrowthLimits(growth_share=8.0, leak_share=1.0)  # the seed's extent is 2 mm: 16 mm, x 0 to 13
-    processed = post_processed(distances, seeds, BLOCK_MM, GeodesicSettings(growth=limit, opening=OPENING))
+    processed = post_processed(distances, seeds, BLOCK_AFFINE, GeodesicSettings(growth=limit, opening=OPENING))
     np.testing.assert_array_equal(distances, before, err_msg="the distances stay")
     near, border_confidence = limit_growth(nearest_class(distances), seeds, BLOCK_MM, limit)
     expected, shares = open_masks(near, seeds, BLOCK_MM, OPENING)
@@ -98,10 +111,21 @@ def test_borders_are_smoothed_last():
     distances, seeds = joined_blocks()
     rough = GeodesicSettings(truncation=2.0, opening=OPENING)
     smooth = GeodesicSettings(truncation=2.0, opening=OPENING, border=BorderSettings(border_smoothing_voxels=1.0))
-    opened = nearest_class(post_processed(distances, seeds, BLOCK_MM, rough).distances).label
-    processed = post_processed(distances, seeds, BLOCK_MM, smooth).distances
+    opened = nearest_class(post_processed(distances, seeds, BLOCK_AFFINE, rough).distances).label
+    processed = post_processed(distances, seeds, BLOCK_AFFINE, smooth).distances
     label = nearest_class(processed).label
     assert opened[1, 1, 4] == 1 and label[1, 1, 4] == 0, "an edge"
     assert label[15:].sum() == 0 and label[2:8, 2:8, 2:8].all()
     assert processed.min() >= 0 and processed.max() == 2.0
     assert processed[:, 5, 5, 5].tolist() == [2.0, 0.0], "the seed has its class's whole share"
+
+
+def test_the_supports_volume_is_counted_in_slanted_voxels_on_a_sheared_grid():
+    """Voxels with edges of 2, 2 and 2.5 mm are 0.008 ml where the last is 2 mm high: of 0.804 ml stay 100, not 80."""
+    distances, _ = everywhere_nearest()
+    grown = nearest_class(distances)
+    sheared = BLOCK_AFFINE.copy()
+    sheared[1, 2] = 1.5
+    limits = SupportLimits(least_volume_share=0.1, most_volume_share=1.0)
+    limited = limit_volume(grown, grown.label, sheared, limits, {1: SupportSize(0.804, None)})
+    assert np.count_nonzero(limited) == 100

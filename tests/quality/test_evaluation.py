@@ -32,7 +32,7 @@ def save(folder, name, array, affine=AFFINE):
 def test_scores_by_hand_with_anisotropic_spacing():
     label = boxes((1, (slice(5, 9), slice(5, 9), slice(5, 9)))) == 1
     predicted = boxes((1, (slice(5, 9), slice(5, 9), slice(6, 10)))) == 1
-    scores = score_masks(predicted, label, SPACING)
+    scores = score_masks(predicted, label, AFFINE)
     assert scores["dice"] == pytest.approx(2 * 48 / 128)
     assert scores["hd95_mm"] == pytest.approx(5.0)  # one voxel along z
     # 56 surface voxels each; the 16 of the cap that sticks out are 5 mm off, all others 2 mm (along x) or less
@@ -43,15 +43,23 @@ def test_scores_by_hand_with_anisotropic_spacing():
 
 def test_what_is_absent_or_not_predicted_has_its_own_scores():
     mask, nothing = boxes((1, (slice(5, 9),) * 3)) == 1, np.zeros((20, 20, 20), bool)
-    assert score_masks(mask, nothing, SPACING) == {
+    assert score_masks(mask, nothing, AFFINE) == {
         "dice": None, "hd95_mm": None, "surface_dice_2mm": None, "status": "absent", "absent": True,
         "label_ml": 0.0, "predicted_ml": pytest.approx(1.92),
     }  # fmt: skip
-    assert score_masks(nothing, mask, SPACING) == {
+    assert score_masks(nothing, mask, AFFINE) == {
         "dice": 0.0, "hd95_mm": None, "surface_dice_2mm": 0.0, "status": "not predicted", "absent": False,
         "label_ml": pytest.approx(1.92), "predicted_ml": 0.0,
     }  # fmt: skip
-    assert score_masks(nothing, nothing, SPACING)["status"] == "absent"
+    assert score_masks(nothing, nothing, AFFINE)["status"] == "absent"
+
+
+def test_volumes_of_a_sheared_grid_are_those_of_its_slanted_voxels():
+    sheared = AFFINE.copy()
+    sheared[1, 2] = 12.0  # edges of 13 mm along z, 5 mm high
+    mask = boxes((1, (slice(5, 9),) * 3)) == 1
+    scores = score_masks(mask, mask, sheared)
+    assert (scores["label_ml"], scores["predicted_ml"]) == pytest.approx((1.92, 1.92))
 
 
 def test_cropping_changes_nothing():
@@ -60,7 +68,7 @@ def test_cropping_changes_nothing():
     label[:6, 8:15, 12:] = rng.random((6, 7, 8)) > 0.3  # touches two borders
     predicted[1:9, 7:15, 11:19] = rng.random((8, 8, 8)) > 0.3
     full = [torch.from_numpy(mask)[None, None] for mask in (predicted, label)]
-    scores = score_masks(predicted, label, SPACING)
+    scores = score_masks(predicted, label, AFFINE)
     hd95 = compute_hausdorff_distance(*full, include_background=True, percentile=95, spacing=SPACING)
     surface = compute_surface_dice(*full, [2.0], include_background=True, spacing=SPACING)
     assert scores["hd95_mm"] == pytest.approx(hd95.item(), abs=1e-6)

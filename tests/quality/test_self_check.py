@@ -191,6 +191,15 @@ def test_an_unusual_volume_is_told(cohort, tmp_path):
     assert any("unlike the cohort's" in reason for reason in reasons)
 
 
+def test_volumes_on_a_sheared_grid_are_those_of_its_slanted_voxels(cohort, tmp_path):
+    sheared = LAS.copy()
+    sheared[1, 2] += 3.0
+    write_nifti(tmp_path / "results" / "case_1.nii.gz", organs(), sheared)
+    voxels = np.count_nonzero(organs() == CLASSES["spleen"])
+    volume_ml = stage(cohort, tmp_path).survey("case_1")["spleen"].volume_ml
+    assert volume_ml == pytest.approx(voxels * np.prod(np.abs(np.diag(LAS))) / 1000)
+
+
 def test_an_unlike_body_flags_everything(cohort, tmp_path):
     record = check(cohort, tmp_path, rule=TrustRule(least_similarity=0.6))
     assert record["flagged"] and "unlike the support's" in record["reasons"][0]

@@ -21,6 +21,7 @@ CLASSES = {"spleen": 1, "left_kidney": 3}
 CASES = ("case_0", "case_1", "case_2", "case & <3>")
 SIZE = 24
 LPS = np.diag([-2.0, -3.0, 4.0, 1.0])
+SHEARED = np.array([[-2.0, 0, 0, 0], [0, -3, 3, 0], [0, 0, 4, 0], [0, 0, 0, 1]])  # voxels as large as those of LPS
 
 
 def label_map(shift: int = 0, kidney: bool = True) -> np.ndarray:
@@ -58,10 +59,10 @@ def propagate(out: Path, case: str, **changes: Any) -> None:
     write_json(WorkFolder(out).propagation.record(case), propagation(case, counts, **changes).to_json())
 
 
-def save(folder: Path, array: np.ndarray, case: str) -> None:
+def save(folder: Path, array: np.ndarray, case: str, affine: np.ndarray = LPS) -> None:
     """Write `folder/CASE.nii.gz` with its own dtype."""
     folder.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(array, LPS, dtype=array.dtype), folder / f"{case}.nii.gz")
+    nib.save(nib.Nifti1Image(array, affine, dtype=array.dtype), folder / f"{case}.nii.gz")
 
 
 def cohort(out: Path, **changes: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from bundle.report.page import write_report
 from bundle.report.run import load_run
 from scripts.common.files import write_json
 from tests.quality.checks import check_record, class_check
-from tests.report.runs import data_of, label_map, lines_of, propagate, save, text_of
+from tests.report.runs import SHEARED, data_of, label_map, lines_of, propagate, save, text_of
 
 
 def test_case_is_measured_in_millilitres_and_dice(output):
@@ -26,6 +26,13 @@ def test_case_is_measured_in_millilitres_and_dice(output):
     assert "given for 1 cases, for scoring only" in text
     assert "0.500 0.833" in text
     assert "There is no true label for this case." in text
+
+
+def test_voxels_of_a_sheared_grid_are_no_boxes(output):
+    for folder in ("pseudo_labels", "predictions"):
+        save(output / folder, label_map(), "case_0", SHEARED)
+    volume_ml = summarise_case(load_run(output), "case_0").classes["spleen"].volume_ml
+    assert volume_ml == pytest.approx({"pseudo": 216 * 24 / 1000, "prediction": 216 * 24 / 1000})
 
 
 def test_what_became_of_the_points_is_counted(output):

@@ -19,7 +19,7 @@ from scripts.data.records import PseudoLabelRecord
 from scripts.quality.records import CheckRecord
 from scripts.segmentation.label_map_record import LabelMapRecord
 from tests.paths import ROOT
-from tests.report.runs import CLASSES, build_run, save
+from tests.report.runs import CLASSES, SHEARED, build_run, save
 from tests.results.test_table import class_check
 
 SCHEMA = read_json(ROOT / "docs" / "results.schema.json")
@@ -133,6 +133,8 @@ def test_a_record_of_an_older_version_says_nothing_of_volumes(tmp_path):
     array[:5, 0, 0] = 3
     save(tmp_path, array, "a")
     write_json(labels.record("a"), {"case": "a", "warnings": ["odd"]})
+    assert volumes_ml(labels, "a", CLASSES) == pytest.approx({"spleen": 0.0, "left_kidney": 5 * VOXEL_ML})
+    save(tmp_path, array, "a", SHEARED)
     assert volumes_ml(labels, "a", CLASSES) == pytest.approx({"spleen": 0.0, "left_kidney": 5 * VOXEL_ML})
 
 

@@ -2,6 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from scripts.common.files import write_nifti
+from scripts.segmentation.label_map_record import LabelMapRecord
+from scripts.segmentation.label_map_writer import SaveLabelMaps
 from scripts.segmentation.plausibility import body_volume_ml, label_map_warnings, label_volumes_ml
 
 
@@ -24,3 +27,14 @@ def test_the_body_is_measured_on_a_coarser_grid():
     image[0, 20:60, 20:40] = 0.5
     assert body_volume_ml(image, (2.0, 2.0, 4.0)) == pytest.approx(512, rel=0.05)  # the corners go
     assert body_volume_ml(torch.zeros(1, 8, 8, 8), (4.0, 4.0, 5.0)) == 32 * 32 * 40 / 1000
+
+
+def test_a_label_map_on_a_sheared_grid_is_recorded_with_its_slanted_voxels_volume(tmp_path):
+    """Eight voxels with edges of 5, 8 and 13 mm, the last 5 mm high."""
+    affine = np.array([[5.0, 0, 0, 0], [0, 8, 12, 0], [0, 0, 5, 0], [0, 0, 0, 1]])
+    labels = np.zeros((1, 4, 4, 4), np.uint8)
+    labels[0, :2, :2, :2] = 3
+    write_nifti(tmp_path / "image.nii.gz", labels[0], affine)
+    writer = SaveLabelMaps(tmp_path / "out", {"a": "made of"})
+    writer.save("a", labels, tmp_path / "image.nii.gz", body_ml=100.0)
+    assert LabelMapRecord.read(writer.labels.record("a")).volume_ml == pytest.approx({3: 8 * 0.2})
