@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bundle.dicom.export import STAGE, Export
 from bundle.pipeline.network_labels import FOLDER_RECORD
+from bundle.results.final_labels import has_final_labels
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.common.work_folder import LabelFolder, WorkFolder
@@ -78,6 +79,10 @@ def _content(output: Path) -> tuple[LabelFolder, Mapping[str, int], Path | None,
     work = WorkFolder(output.absolute())
     if work.cohort.exists():
         cohort = load_cohort(output)
+        if any(work.predictions.path.glob("*.nii.gz")) and not has_final_labels(work):
+            logger.warning(
+                "the label maps in %s are of before: transferred labels changed since", work.predictions.path
+            )
         return work.predictions, cohort.classes, work.self_check, series_of(cohort)
     labels = LabelFolder(output.absolute())
     return labels, _classes(labels), None, _tabled(work.results_json)

@@ -12,6 +12,7 @@ from highdicom.color import CIELabColor
 from bundle.command_line import main
 from bundle.dicom.command import export_folder, export_inferred, export_run
 from bundle.dicom.facts import class_facts
+from bundle.results.final_labels import note_final_labels
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json, write_nifti
 from scripts.common.made_of import write_record
@@ -160,6 +161,16 @@ def test_the_command_of_a_run_and_series_that_are_named(work, capsys, tmp_path):
         shutil.rmtree(work.predictions.segmentations.path)
         export_folder(work.path, [series], structure_sets=False)
         assert {p.name for p in work.predictions.segmentations.path.glob("*.dcm")} == {"case_0.dcm", "case_1.dcm"}
+
+
+def test_label_maps_of_before_are_exported_with_a_word(work, caplog):
+    for inputs, said in (("first", False), ("second", True)):
+        write_record(work.pseudo_labels.record("case_0"), {}, inputs, [])
+        if inputs == "first":
+            note_final_labels(work)
+        caplog.clear()
+        export_folder(work.path, [], structure_sets=False)
+        assert ("are of before: transferred labels changed since" in caplog.text) == said
 
 
 def test_what_infer_made(work, tmp_path):
