@@ -132,7 +132,7 @@ def _label_map_of(case: str, work: WorkFolder, images: Mapping[str, str], has_fi
 def _check_image(case: str, work: WorkFolder, image: str) -> None:
     """Refuse what was accepted for another image: what lies in `predictions/` was made from it, so is no better."""
     recorded: Any = {}
-    with suppress(BundleError):  # 0.4.0 kept no record
+    with suppress(BundleError):  # earlier commands kept no record
         recorded = read_json(work.accepted.record(case))
     if isinstance(recorded, dict) and recorded.get(IMAGE, image) != image:
         raise BundleError(
