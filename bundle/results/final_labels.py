@@ -19,7 +19,8 @@ def note_final_labels(work: WorkFolder) -> None:
     Raises:
         BundleError: the file cannot be written.
     """
-    keep_json(work.final_labels, _made_of(work))
+    made_of = {PSEUDO_LABELS: _made_of(work.pseudo_labels.path), SUPPORT_MASK: _made_of(work.support_mask.path)}
+    keep_json(work.final_labels, made_of)
 
 
 def has_final_labels(work: WorkFolder) -> bool:
@@ -31,7 +32,7 @@ def has_final_labels(work: WorkFolder) -> bool:
         return False
     noted = _content(work.final_labels).get(PSEUDO_LABELS)
     if isinstance(noted, dict):
-        return all(noted.get(case) == inputs for case, inputs in _made_of(work)[PSEUDO_LABELS].items())
+        return all(noted.get(case) == inputs for case, inputs in _made_of(work.pseudo_labels.path).items())
     pairs = [(work.predictions.record(record.stem), record) for record in _records(work.pseudo_labels.path)]
     return all(_written_ns(final) >= _written_ns(record) for final, record in pairs if final.exists())
 
@@ -39,20 +40,13 @@ def has_final_labels(work: WorkFolder) -> bool:
 def is_support_mask_newer(work: WorkFolder) -> bool:
     """Whether the support mask grew anew since the label maps in `predictions/` were made, as far as that was noted."""
     noted = _content(work.final_labels).get(SUPPORT_MASK)
-    return isinstance(noted, dict) and noted != _made_of(work)[SUPPORT_MASK]
+    return isinstance(noted, dict) and noted != _made_of(work.support_mask.path)
 
 
-def _made_of(work: WorkFolder) -> dict[str, dict[str, str]]:
-    """Kind of result -> case -> fingerprint of what it was made of; not of records that are damaged."""
-    folders = {PSEUDO_LABELS: work.pseudo_labels.path, SUPPORT_MASK: work.support_mask.path}
-    return {
-        kind: {
-            record.stem: str(content["inputs"])
-            for record in _records(folder)
-            if "inputs" in (content := _content(record))
-        }
-        for kind, folder in folders.items()
-    }
+def _made_of(folder: Path) -> dict[str, str]:
+    """Case -> fingerprint of what its result in a folder was made of; not of records that are damaged."""
+    contents = {record.stem: _content(record) for record in _records(folder)}
+    return {case: str(content["inputs"]) for case, content in contents.items() if "inputs" in content}
 
 
 def _records(folder: Path) -> Iterable[Path]:

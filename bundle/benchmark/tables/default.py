@@ -19,6 +19,7 @@ from bundle.benchmark.tables.self_check import (
     flag_cells,
     grown_masks,
     judged_networks,
+    pooled_pairs,
     trust_cells,
     trust_table,
 )
@@ -192,7 +193,7 @@ def _from_each_support(results: Results) -> list[str]:
     means = [run["scores"]["mean_dice"] for run in runs]
     rows.append(["**all**", *map(number, means), _spread(means)])
     trust = [trust_cells(run["trust"]["pairs"]) for run in runs]
-    pooled = trust_cells([pair for run in runs for pair in run["trust"]["pairs"]])
+    pooled = trust_cells(pooled_pairs(runs))
     rows += [list(cells) for cells in zip(JUDGED, *trust, pooled, strict=True)]
     words = (
         "**All classes from each support,** strokes a, support mask as grown: one-shot masks, no network. Dice, mean "

@@ -29,6 +29,7 @@ from bundle.benchmark.tables.self_check import (
     all_classes_of_each_support,
     flag_cells,
     grown_masks,
+    pooled_pairs,
     trust_cells,
 )
 from bundle.benchmark.tables.speed import speed_in_short
@@ -207,7 +208,7 @@ def _judged(results: Results) -> dict[str, Pairs]:
     for words, line in _all_classes(results).items():
         every = f"{words}, all {len(line['scores']['classes'])} classes"
         if words == ATLASES_ALONE and len(each) > 1:
-            judged[f"{every}, {len(each)} supports"] = [pair for run in each for pair in run["trust"]["pairs"]]
+            judged[f"{every}, {len(each)} supports"] = pooled_pairs(each)
         else:
             judged[every] = line["trust"]["pairs"]
     return judged

@@ -29,7 +29,11 @@ def judged_networks(results: Results) -> dict[str, Pairs]:
 
 def grown_masks(results: Results) -> list[Mapping[str, Any]]:
     """Pairs of the one-shot masks of all runs whose support mask is as grown."""
-    runs = [run for run in results.of("run") if run["support_mask"] == AS_GROWN]
+    return pooled_pairs([run for run in results.of("run") if run["support_mask"] == AS_GROWN])
+
+
+def pooled_pairs(runs: Sequence[Line]) -> list[Mapping[str, Any]]:
+    """Pairs of several runs together."""
     return [pair for run in runs for pair in run["trust"]["pairs"]]
 
 

@@ -75,7 +75,7 @@ def label_maps_of(names: Sequence[str], work: WorkFolder, images: Mapping[str, s
     Raises:
         BundleError: a case has no label map, or its image was replaced since its label map was accepted.
     """
-    has_final = has_final_labels(work)
+    has_final = bool(names) and has_final_labels(work)  # which reads the records of all cases
     return {case: _label_map_of(case, work, images or {}, has_final) for case in names}
 
 

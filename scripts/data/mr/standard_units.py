@@ -15,7 +15,7 @@ import numpy as np
 
 from scripts.common.sharing.one_thread import one_thread
 from scripts.data.mr.bias_field import log_bias_field
-from scripts.data.mr.body import mr_body_mask
+from scripts.data.mr.body import BRIGHT_PERCENTILE, mr_body_mask
 from scripts.data.resampling import canonical
 from scripts.data.volume_io import Volume
 
@@ -23,7 +23,7 @@ BODY_PERCENTILES = (1.0, 75.0)
 BIAS_SPACING_MM = 8.0
 OUTSIDE = -1000.0  # as air in CT
 ANCHORS = (-100.0, 50.0)  # of them: fat and muscle or liver in CT; the networks tell -100 to 200 apart best
-AIR_PERCENTILE, BRIGHT_PERCENTILE = 1.0, 99.0
+AIR_PERCENTILE = 1.0
 NOISE_SHARE = 0.03  # of the bright intensity: noise and ringing lie no further below 0
 LIMITS = (-200.0, 3071.0)  # of the body: nothing in it is taken for air
 
