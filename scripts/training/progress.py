@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from monai.handlers import from_engine
 from monai.utils import CommonKeys
 
 from scripts.common.case_stage import EPOCHS, advance
+from scripts.common.errors import BundleError
 from scripts.common.files import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -56,8 +58,21 @@ class ProgressReporter:
                 self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < engine.state.epoch]
 
     def add_loss(self, engine: Engine) -> None:
-        """Add one iteration's loss."""
-        self._sum += float(LOSS(engine.state.output))
+        """Add one iteration's loss.
+
+        Raises:
+            BundleError: it is no finite number. All weights are lost then, and checkpoints of them would replace the
+                last good ones.
+        """
+        loss = float(LOSS(engine.state.output))
+        if not math.isfinite(loss):
+            raise BundleError(
+                f"the loss of the {self.name} is no finite number any more",
+                stage="training",
+                expected="a smaller learning_rate, or bfloat16 false",
+                found=f"{loss} in epoch {engine.state.epoch}",
+            )
+        self._sum += loss
         self._count += 1
 
     def finish_epoch(self, engine: Engine) -> None:

@@ -1,11 +1,14 @@
 import csv
 import logging
 
+import pytest
 import torch
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 
+from scripts.common.errors import BundleError
 from scripts.training import progress
+from scripts.training.checkpointing import ResumableCheckpoint, checkpoint_files
 from scripts.training.progress import ProgressReporter, metrics_of
 
 
@@ -70,6 +73,26 @@ def test_metrics_belong_to_the_epoch_they_were_measured_in(tmp_path):
     ProgressReporter(tmp_path / "curve.csv", "net", metrics_of(evaluator)).attach(engine)
     engine.run(range(1), max_epochs=4)
     assert [row["error_mm"] for row in rows_of(tmp_path / "curve.csv")] == ["", "70", "", "60"]
+
+
+@pytest.mark.parametrize("lost", [float("nan"), float("inf")])
+def test_a_training_that_diverges_ends_and_keeps_its_last_good_checkpoint(tmp_path, lost):
+    network = torch.nn.Linear(1, 1)
+    losses = iter([2.0, 1.0, lost, lost])
+
+    def step(*_):
+        loss = next(losses)
+        torch.nn.init.constant_(network.weight, loss)
+        return [{CommonKeys.LOSS: torch.tensor(loss)}]
+
+    engine = Engine(step)
+    ProgressReporter(tmp_path / "curve.csv", "segmentation network").attach(engine)
+    ResumableCheckpoint(tmp_path, {"network": network}).attach(engine)
+    with pytest.raises(BundleError, match="the loss of the segmentation network is no finite number") as caught:
+        engine.run(range(1), max_epochs=4)
+    assert caught.value.found == f"{lost} in epoch 3" and "learning_rate" in caught.value.expected
+    assert float(torch.load(checkpoint_files(tmp_path)[-1], weights_only=True)["network"]["weight"]) == 1.0
+    assert [row["train_loss"] for row in rows_of(tmp_path / "curve.csv")] == ["2", "1"]
 
 
 def test_log_line_and_remaining_time(tmp_path, monkeypatch, caplog):
