@@ -121,4 +121,5 @@ class ResumableCheckpoint:
 
 def checkpoint_files(directory: Path) -> list[Path]:
     """Checkpoints in `directory`, oldest first."""
-    return sorted(path for path in directory.glob("epoch_*.pt") if _NAME.fullmatch(path.name))
+    matches = ((_NAME.fullmatch(path.name), path) for path in directory.glob("epoch_*.pt"))
+    return [path for _, path in sorted((int(match[1]), path) for match, path in matches if match)]

@@ -145,3 +145,10 @@ def test_other_files_are_no_checkpoints(tmp_path):
         (tmp_path / name).touch()
     assert names(tmp_path) == ["epoch_0001.pt", "epoch_0002.pt"]
     assert checkpoint_files(tmp_path / "missing") == []
+
+
+def test_the_epoch_counts_and_not_the_name(tmp_path):
+    """Of five digits, names are sorted otherwise than epochs: the newest checkpoint was removed as the oldest."""
+    for epoch in (10000, 9999, 9998):
+        (tmp_path / f"epoch_{epoch:04d}.pt").touch()
+    assert names(tmp_path) == ["epoch_9998.pt", "epoch_9999.pt", "epoch_10000.pt"]
