@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import re
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from torch.optim.lr_scheduler import LRScheduler
 
 from scripts.common.distributed import rank_and_world
 from scripts.common.errors import BundleError, in_short
@@ -26,7 +28,7 @@ class ResumableCheckpoint:
 
     A damaged checkpoint is skipped with a warning and the one before it is used. Checkpoints are flat in the sense of
     `torch.load(weights_only=True)`: state dicts of tensors and plain numbers. In a distributed run every process loads
-    them and rank 0 alone writes them.
+    them and rank 0 alone writes them. A checkpoint of another schedule of the learning rate is another training's.
 
     Args:
         directory: where `epoch_NNNN.pt` files live.
@@ -93,9 +95,12 @@ class ResumableCheckpoint:
                 raise self._misfit(path, "; ".join(changed))
         for name, target in self.objects.items():
             try:
+                changed = _changed_constants(target, content[name])
                 target.load_state_dict(content[name])
             except (KeyError, RuntimeError, TypeError, ValueError) as error:
                 raise self._misfit(path, f"{name}: {in_short(error, LONGEST_REASON)}") from error
+            if changed:
+                raise self._misfit(path, f"{name}: {'; '.join(changed)}")
 
     def _misfit(self, path: Path, found: str) -> BundleError:
         return BundleError(
@@ -117,6 +122,18 @@ class ResumableCheckpoint:
             logger.warning("checkpoint %s lacks %s; using the one before it", path, sorted(missing))
             return None
         return content
+
+
+def _changed_constants(target: Any, saved: Any) -> list[str]:
+    """What a schedule of the learning rate was made with and a saved one was not; loading would put the saved one's in
+    its place. A training that was to go on for longer would go on at a rate of 0.
+    """
+    if not isinstance(target, LRScheduler):
+        return []
+    ours, theirs = target.state_dict(), dict(saved)
+    constant = ({*inspect.signature(type(target)).parameters} | {"base_lrs"}) - {"last_epoch"}
+    shared = [key for key in ours if key in constant and key in theirs]
+    return [f"{key} {theirs[key]}, now {ours[key]}" for key in shared if ours[key] != theirs[key]]
 
 
 def checkpoint_files(directory: Path) -> list[Path]:

@@ -3,6 +3,8 @@ import logging
 import pytest
 import torch
 from ignite.engine import Engine, Events
+from monai.optimizers import WarmupCosineSchedule
+from torch.optim.lr_scheduler import PolynomialLR, StepLR
 
 from scripts.common.errors import BundleError
 from scripts.training import checkpointing
@@ -130,6 +132,37 @@ def test_checkpoint_of_other_settings(tmp_path):
     assert caught.value.found == "spacing_mm [4, 4, 4], now [3, 3, 3]"
     train(tmp_path, 3)
     assert names(tmp_path)[-1] == "epoch_0003.pt", "without settings nothing is compared"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "found"),
+    [
+        (lambda of, rate, end: PolynomialLR(of(rate), total_iters=end), "total_iters 2, now 4"),
+        (lambda of, rate, end: WarmupCosineSchedule(of(rate), warmup_steps=1, t_total=end), "t_total 2, now 4"),
+        (lambda of, rate, end: StepLR(of(rate), step_size=1), None),
+    ],
+)
+def test_a_schedule_is_not_replaced_by_that_of_the_checkpoint(tmp_path, schedule, found):
+    """A finished training of two epochs that is to have four went on for two at a rate of 0, or of a cosine upwards."""
+
+    def of(rate):
+        return torch.optim.Adam(torch.nn.Linear(1, 1).parameters(), lr=rate)
+
+    def resume(rate, end):
+        engine = Engine(lambda *_: None)
+        ResumableCheckpoint(tmp_path, {"lr_scheduler": schedule(of, rate, end)}).attach(engine)
+        engine.run(range(1), max_epochs=end)
+
+    resume(0.5, 2)
+    with pytest.raises(BundleError, match="the checkpoint is of another network or other settings") as caught:
+        resume(0.25, 2)
+    assert caught.value.found == "lr_scheduler: base_lrs [0.5], now [0.25]"
+    if found is None:
+        resume(0.5, 4)
+    else:
+        with pytest.raises(BundleError, match="the checkpoint is of another network or other settings") as caught:
+            resume(0.5, 4)
+        assert caught.value.found == f"lr_scheduler: {found}"
 
 
 def test_only_rank_0_writes_and_all_ranks_resume(tmp_path, monkeypatch):
