@@ -30,10 +30,16 @@ def _device(network: torch.nn.Module) -> str:
 
 
 def _commit() -> str | None:
-    """The checkout's commit, with "-dirty" after it if tracked files differ; None outside a checkout."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """The checkout's commit, with "-dirty" after it if tracked files differ; None outside a checkout.
+
+    An installed package may lie in the checkout of something else, which does not track it.
+    """
+    file = Path(__file__)
+    tracked = ["git", "ls-files", "--error-unmatch", file.name]
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+        for command in (tracked, describe):
+            done = subprocess.run(command, cwd=file.parent, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()

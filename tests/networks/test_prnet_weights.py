@@ -1,10 +1,12 @@
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 
 from scripts.common.errors import BundleError
+from scripts.networks import model_files
 from scripts.networks.model_files import write_model
 from scripts.networks.prnet import PRNet
 from scripts.networks.prnet_weights import check_prnet, load_prnet, trained_spacing_mm
@@ -117,3 +119,26 @@ def test_the_card_says_what_made_the_network(folder):
     made_with = json.loads((folder / "model.json").read_text(encoding="utf-8"))["made_with"]
     assert made_with["torch"] == torch.__version__
     assert made_with["device"] == "cpu" and set(made_with) == {"torch", "monai", "device", "commit"}
+
+
+def test_the_commit_is_none_of_another_checkout(tmp_path, monkeypatch):
+    """An environment within somebody's repository, which ignores it."""
+
+    def git(*command):
+        name = ("-c", "user.name=a", "-c", "user.email=a@b.example")
+        done = subprocess.run(["git", *name, *command], cwd=tmp_path, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    git("init")
+    git("commit", "--allow-empty", "-m", "theirs")
+    (tmp_path / "model_files.py").touch()
+    monkeypatch.setattr(model_files, "__file__", str(tmp_path / "model_files.py"))
+
+    def commit():
+        model_files.write_model(tmp_path / "model", torch.nn.Linear(1, 1), {})
+        return json.loads((tmp_path / "model" / "model.json").read_text(encoding="utf-8"))["made_with"]["commit"]
+
+    assert commit() is None
+    git("add", "model_files.py")
+    git("commit", "-m", "ours")
+    assert commit() == git("rev-parse", "HEAD")
