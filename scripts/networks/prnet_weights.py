@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from scripts.common.files import sha256_of_file
 from scripts.common.schema import BOOLEAN, NULL, either, list_of, number, whole
 from scripts.networks.loading import SPACING_MM, WINDOW, Card, load_by_card, read_card, three
 from scripts.networks.prnet import PRNet
@@ -21,6 +23,7 @@ CARD = {
     "max_offset_mm": list_of(number(10_000.0), 3, 3),
     **dict.fromkeys(("body_only", "float32_head"), either(NULL, BOOLEAN)),
 }
+BESIDE_WEIGHTS = ("patch_size", "pooling", "max_offset_mm", "body_only", "float32_head")  # weights do not tell these
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,16 @@ class TrainedPRNet:
 def check_prnet(folder: str | Path, spacing_mm: Sequence[float] | None = None) -> None:
     """Refuse, by the card alone, what `load_prnet` would refuse for its spacing; cheap."""
     read_card(folder, WEIGHTS, CARD, {"spacing_mm": spacing_mm})
+
+
+def prnet_mark(folder: str | Path) -> list[Any]:
+    """All that decides what a network says, JSON-serialisable: its weights, and what its card says beside them.
+
+    Raises:
+        BundleError: no network, or a damaged card.
+    """
+    card = read_card(folder, WEIGHTS, CARD)
+    return [sha256_of_file(Path(folder) / "model.pt"), {key: card.get(key) for key in BESIDE_WEIGHTS}]
 
 
 def load_prnet(

@@ -20,7 +20,7 @@ from scripts.data.cached_volume import read_cached
 from scripts.data.cohort import Cohort
 from scripts.data.records import PointSet, PropagationRecord
 from scripts.data.scribbles import ScribblePoints, read_scribble_points
-from scripts.networks.prnet_weights import check_prnet, load_prnet
+from scripts.networks.prnet_weights import check_prnet, load_prnet, prnet_mark
 from scripts.point_propagation.atlas_paths import PointAtlas, atlases_by_class, class_scores
 from scripts.point_propagation.propagate_case import (
     DescribedSupport,
@@ -220,5 +220,5 @@ class PointPropagationStage(CaseStage):
             "spacing_mm": self.cohort.spacing_mm,
             "support": self.support.case.sha256,
             "scribbles": sha256_of_file(self.support.scribbles),
-            "weights": [sha256_of_file(folder / "model.pt") for folder in self.prnet_dirs],
+            "networks": [prnet_mark(folder) for folder in self.prnet_dirs],
         }

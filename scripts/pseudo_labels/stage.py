@@ -27,7 +27,7 @@ from scripts.data.records import PointSet, PropagationRecord, PseudoLabelRecord
 from scripts.data.resampling import canonical
 from scripts.data.volume_cache import at_spacing
 from scripts.data.volume_io import Volume, read_labels, read_volume
-from scripts.networks.prnet_weights import TrainedPRNet, load_prnet
+from scripts.networks.prnet_weights import TrainedPRNet, load_prnet, prnet_mark
 from scripts.pseudo_labels.kinds.stroke_kind import Kind
 from scripts.pseudo_labels.label_case import PseudoLabel, WorkingVolume, label_case
 from scripts.pseudo_labels.settings import STAGE, GeodesicSettings
@@ -105,7 +105,7 @@ class PseudoLabelStage(CaseStage):
             "points": self._points(case).to_json(),
             "probabilities": self._probabilities_hash(case),
             "working_spacing_mm": self.cohort.spacing_mm,
-            "network": self._network_hash,
+            "network": self._network_mark,
             "with_edges": self._with_edges,
             **({} if self.settings.support_limits is None else {"support": self._support_volume_ml(case)}),
         }
@@ -190,8 +190,8 @@ class PseudoLabelStage(CaseStage):
         return sha256_of_file(file)
 
     @cached_property
-    def _network_hash(self) -> str | None:
-        return None if self.fine_dir is None else sha256_of_file(self.fine_dir / "model.pt")
+    def _network_mark(self) -> list[Any] | None:
+        return None if self.fine_dir is None else prnet_mark(self.fine_dir)
 
     def _checked_fine_dir(self, fine_dir: str | Path | None) -> Path:
         if fine_dir is None or not (Path(fine_dir) / "model.pt").is_file():

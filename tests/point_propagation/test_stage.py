@@ -161,6 +161,19 @@ def test_only_what_changed_is_done_again(fresh):
     assert stage(cohort, prnet).run() == ["case_0", "case_1", "case_2"], "other weights"
 
 
+@pytest.mark.parametrize("change", [{"max_offset_mm": [90.0, 90.0, 90.0]}, {"body_only": True}])
+def test_what_a_card_says_beside_the_weights_decides_too(fresh, change):
+    cohort, prnet = fresh
+    assert stage(cohort, prnet).run() == ["case_0", "case_1", "case_2"]
+    before = record_of(cohort, "case_1").points.located_mm
+    card = prnet / "coarse" / "model.json"
+    write_json(card, read_json(card) | {"name": "renamed"})
+    assert stage(cohort, prnet).run() == []
+    write_json(card, read_json(card) | change)
+    assert stage(cohort, prnet).run() == ["case_0", "case_1", "case_2"]
+    assert not np.array_equal(record_of(cohort, "case_1").points.located_mm, before)
+
+
 def test_nothing_is_loaded_where_nothing_is_to_do(fresh, monkeypatch):
     cohort, prnet = fresh
     stage(cohort, prnet).run(["case_1"])

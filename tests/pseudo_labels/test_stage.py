@@ -288,6 +288,9 @@ def test_the_network_is_loaded_only_where_there_is_something_to_do(tmp_path, mak
     assert not label_map(tmp_path)[0].any(), "refinement of an empty label map changes nothing"
     write_json(tmp_path / "fine" / "model.json", {**card, "spacing_mm": [9, 9, 9]})
     assert refined() == []
+    write_json(tmp_path / "fine" / "model.json", {**card, "body_only": True})
+    assert refined() == ["case_1"], "its features are others"
+    write_json(tmp_path / "fine" / "model.json", {**card, "body_only": True, "spacing_mm": [9, 9, 9]})
     WorkFolder(tmp_path).pseudo_labels.label("case_1").unlink()
     with pytest.raises(BundleError, match="trained with another spacing_mm"):
         refined()
