@@ -70,7 +70,9 @@ class ResumableCheckpoint:
                 continue
             self._restore(path, content)
             engine.state.epoch = content["epoch"]
-            engine.state.iteration = content["iteration"]
+            # Of more processes or larger batches an epoch has fewer iterations: by those of before, ignite would end.
+            length = engine.state.epoch_length
+            engine.state.iteration = content["epoch"] * length if length else content["iteration"]
             logger.info("resuming from %s after epoch %d", path, content["epoch"])
             return
 

@@ -54,6 +54,21 @@ def test_resumed_equals_straight(tmp_path):
     assert torch.equal(train(tmp_path / "killed", 5), straight)
 
 
+def test_epochs_of_fewer_iterations_are_trained_all_the_same(tmp_path):
+    """As where one process goes on as two: after 3 epochs of 4 iterations, 5 epochs of 2 looked done."""
+    epochs = []
+
+    def run(iterations, last):
+        engine = Engine(lambda engine, _: epochs.append(engine.state.epoch))
+        ResumableCheckpoint(tmp_path, {"network": torch.nn.Linear(1, 1)}).attach(engine)
+        engine.run(range(iterations), max_epochs=last)
+
+    run(4, 3)
+    run(2, 5)
+    assert epochs == [1] * 4 + [2] * 4 + [3] * 4 + [4] * 2 + [5] * 2
+    assert torch.load(tmp_path / "epoch_0005.pt", weights_only=True)["iteration"] == 10
+
+
 def test_a_finished_training_is_only_loaded(tmp_path):
     weights = train(tmp_path, 3)
     before = (tmp_path / "epoch_0003.pt").stat().st_mtime_ns
