@@ -69,6 +69,8 @@ class ResumableCheckpoint:
             if content is None:
                 continue
             self._restore(path, content)
+            if engine.state.max_epochs is not None and content["epoch"] > engine.state.max_epochs:
+                raise self._misfit(path, f"epoch {content['epoch']} of at most {engine.state.max_epochs}")
             engine.state.epoch = content["epoch"]
             # Of more processes or larger batches an epoch has fewer iterations: by those of before, ignite would end.
             length = engine.state.epoch_length

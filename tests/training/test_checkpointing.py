@@ -76,6 +76,14 @@ def test_a_finished_training_is_only_loaded(tmp_path):
     assert (tmp_path / "epoch_0003.pt").stat().st_mtime_ns == before
 
 
+def test_a_longer_training_is_none_of_fewer_epochs(tmp_path):
+    """Its card would say that the network was trained for 2 epochs."""
+    train(tmp_path, 3)
+    with pytest.raises(BundleError, match="the checkpoint is of another network or other settings") as caught:
+        train(tmp_path, 2)
+    assert caught.value.found == "epoch 3 of at most 2"
+
+
 def test_keep_and_interval(tmp_path):
     train(tmp_path / "two", 5)
     assert names(tmp_path / "two") == ["epoch_0004.pt", "epoch_0005.pt"]
