@@ -76,6 +76,9 @@ class ResumableCheckpoint:
             length = engine.state.epoch_length
             engine.state.iteration = content["epoch"] * length if length else content["iteration"]
             logger.info("resuming from %s after epoch %d", path, content["epoch"])
+            if content["epoch"] == engine.state.max_epochs:
+                words = "that was the last epoch, so nothing is trained; to train anew, on other data, delete %s"
+                logger.warning(words, self.directory)
             return
 
     def save(self, engine: Engine) -> None:

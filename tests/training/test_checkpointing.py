@@ -69,11 +69,14 @@ def test_epochs_of_fewer_iterations_are_trained_all_the_same(tmp_path):
     assert torch.load(tmp_path / "epoch_0005.pt", weights_only=True)["iteration"] == 10
 
 
-def test_a_finished_training_is_only_loaded(tmp_path):
+def test_a_finished_training_is_only_loaded_and_says_so(tmp_path, caplog):
     weights = train(tmp_path, 3)
     before = (tmp_path / "epoch_0003.pt").stat().st_mtime_ns
+    assert not any("nothing is trained" in message for message in caplog.messages)
     assert torch.equal(train(tmp_path, 3), weights)
     assert (tmp_path / "epoch_0003.pt").stat().st_mtime_ns == before
+    said = "that was the last epoch, so nothing is trained; to train anew, on other data, delete"
+    assert f"{said} {tmp_path}" in caplog.messages
 
 
 def test_a_longer_training_is_none_of_fewer_epochs(tmp_path):
