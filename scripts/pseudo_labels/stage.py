@@ -75,7 +75,6 @@ class PseudoLabelStage(CaseStage):
             if not file.is_file():
                 raise BundleError("the given label map is missing", case=case, stage=STAGE, file=file)
         self.fine_dir = self._checked_fine_dir(fine_dir) if self.settings.refinement.refine else None
-        self._network: TrainedPRNet | None = None  # see `prepare`
 
     def cases(self) -> list[str]:
         """All that have propagated points, sorted.
@@ -116,8 +115,7 @@ class PseudoLabelStage(CaseStage):
 
     def prepare(self) -> None:
         """Load the fine PRNet, if borders are to be redrawn."""
-        if self.fine_dir is not None:
-            self._network = load_prnet(self.fine_dir, spacing_mm=self.cohort.spacing_mm, device=self.device)
+        _ = self._network
 
     def make(self, case: str) -> tuple[dict[str, Any], Sequence[Path]]:
         """Label the case, or take over the given label map; a class that that lacks is absent, not unlocated."""
@@ -188,6 +186,13 @@ class PseudoLabelStage(CaseStage):
             problem, expected = "the case has no class probabilities", "them, or seed_probability null"
             raise BundleError(problem, case=name, stage=STAGE, file=file, expected=expected)
         return sha256_of_file(file)
+
+    @cached_property
+    def _network(self) -> TrainedPRNet | None:
+        """Needed before any case is made where the support's volumes are among the inputs."""
+        if self.fine_dir is None:
+            return None
+        return load_prnet(self.fine_dir, spacing_mm=self.cohort.spacing_mm, device=self.device)
 
     @cached_property
     def _network_mark(self) -> list[Any] | None:

@@ -296,6 +296,22 @@ def test_the_network_is_loaded_only_where_there_is_something_to_do(tmp_path, mak
         refined()
 
 
+def test_the_support_s_volumes_are_those_of_refined_borders(tmp_path, make_case):
+    """They are inputs of the others, which are looked at before any case is made."""
+    support, other = make_case("RAS", name="case_1"), make_case("RAS", name="case_2")
+    for case in (support, other):
+        propagated(tmp_path, case)
+        cached(tmp_path, case)
+    card = {"patch_size": [32, 16, 16], "width": 2, "pooling": 1, "spacing_mm": SPACING_MM, "max_offset_mm": [9, 9, 9]}
+    write_model(tmp_path / "fine", PRNet((32, 16, 16), width=2), card)
+    settings = replace(FROM_POINTS, refinement=REFINE, geodesic_spacing_mm=SPACING_MM, support_limits=SupportLimits())
+    options = {"settings": settings, "spacing_mm": SPACING_MM, "fine_dir": tmp_path / "fine"}
+    assert stage(tmp_path, support, other, **options).run() == ["case_1", "case_2"]
+    records = WorkFolder(tmp_path).pseudo_labels
+    refined_ml = PseudoLabelRecord.read(records.record("case_1")).volume_ml
+    assert stage(tmp_path, support, other, **options).inputs("case_2")["support"] == refined_ml
+
+
 def test_the_config_labels_a_prepared_cohort(tmp_path, make_case):
     case, _ = make_case(name="case_1"), make_case("LPS", name="case_2")
     (tmp_path / "images").mkdir()
