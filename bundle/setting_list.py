@@ -43,6 +43,7 @@ OUR_FUNCTIONS = {  # key -> argument of ours that takes it within an expression
 }
 MEANINGS = {  # of keys that code of others takes, or an expression
     "feature_search": "whether points are sought where the body looks most like what is around them in the support.",
+    "body_map": "whether points go where the body as a whole says, if most of them follow one map of it.",
     "num_workers": "processes that prepare batches beside the training; 0 prepares them in the training's own.",
     "cache_workers": "threads that read and prepare the volumes before the training.",
     "max_epochs": "epochs of the training.",

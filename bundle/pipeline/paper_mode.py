@@ -56,12 +56,12 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
 
 
 def _first_points(prnet: Path, work: WorkFolder) -> CaseByCase:
-    """Points of all cases, located directly: the best of them are atlases for each other one."""
+    """Points of all cases, located directly, one by one: the best of them are atlases for each other one."""
     return CaseByCase(
         "first_points",
         config="point_propagation",
         places={"prnet_dir": str(prnet), "propagation_dir": str(work.first_round.path)},
-        changes={"most_atlases": 0, "case_ids": None},
+        changes={"most_atlases": 0, "body_map": False, "case_ids": None},
         fills=(work.first_round.path,),
     )
 

@@ -63,6 +63,7 @@ def find_through(
     propagator: Propagator,
     query: Query,
     support: SupportPoints,
+    direct: FoundPoints,
     labels: np.ndarray,
     atlases: Mapping[int, Sequence[PointAtlas]],
     levels: Sequence[str],
@@ -76,11 +77,11 @@ def find_through(
         propagator: with the trained networks.
         query: see `Propagator.look`.
         support: N points.
+        direct: where they were found by the direct path.
         labels: (N,) their class values.
         atlases: class value -> its atlases; a class without any keeps the direct path's places.
         levels: whose cosines are multiplied.
     """
-    direct = propagator.find(query, support)
     if not any(atlases.values()):
         return direct
     direct_scores = _scores(propagator, query, support, direct.voxels, levels)

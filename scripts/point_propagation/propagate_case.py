@@ -13,12 +13,14 @@ from scripts.data.cached_volume import CachedVolume
 from scripts.data.records import PointSet
 from scripts.data.scribbles import ScribblePoints
 from scripts.point_propagation.atlas_paths import PointAtlas, find_through
-from scripts.point_propagation.propagator import Propagator, SupportPoints
+from scripts.point_propagation.body_map import BodyMapSettings, map_points
+from scripts.point_propagation.propagator import FoundPoints, Propagator, SupportPoints
 from scripts.points.denoising import DenoisingRule, denoise, product_of_levels
 from scripts.points.propagated_points import located_points, points_at_home
 from scripts.points.tissue_check import local_intensities, tissue_misfits
 
-TISSUE_MISFIT, CYCLE_MM = "tissue_misfit", "cycle_mm"  # what was measured at a point, as its record names it
+# What was measured at a point, as its record names it.
+TISSUE_MISFIT, CYCLE_MM, MAP_MM = "tissue_misfit", "cycle_mm", "map_mm"
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,11 @@ def propagate_case(
     propagator: Propagator,
     rule: DenoisingRule,
     atlases: Mapping[int, Sequence[PointAtlas]] = {},
+    body_map: BodyMapSettings | None = None,
 ) -> PointSet:
     """The support's points located in a query volume and denoised.
+
+    Where the points found directly follow one map of the body, that says where they are; elsewhere atlases help.
 
     Args:
         support: see `describe_support`.
@@ -64,14 +69,24 @@ def propagate_case(
         propagator: with the trained networks.
         rule: which similarities, and which tissue, a kept point needs.
         atlases: class value -> cases by way of which its points are sought, too.
+        body_map: when that map is believed; None asks for none.
     """
     labels, seen = support.scribbles.labels, propagator.look(query.image, query.body)
-    found = find_through(propagator, seen, support.points, labels, atlases, rule.levels)
+    direct = propagator.find(seen, support.points)
+    mapped = None
+    if body_map is not None:
+        found_mm = to_world(direct.voxels.double().numpy(), query.affine)
+        mapped = map_points(support.scribbles.world_mm, found_mm, body_map)
+    if mapped is not None and mapped.believed:
+        found = _inside(to_voxels(mapped.places_mm, query.affine), query)
+    else:
+        found = find_through(propagator, seen, support.points, direct, labels, atlases, rule.levels)
     located = propagator.compared(seen, support.points, found)
     voxels = nearest_voxels(located.voxels, query.body.shape)
     scores = product_of_levels(located.similarities, rule.levels)
     misfits = tissue_misfits(labels, support.intensities, local_intensities(query.image[0].numpy(), voxels))
     evidence = {TISSUE_MISFIT: misfits} | ({} if located.cycle_mm is None else {CYCLE_MM: located.cycle_mm})
+    evidence |= {} if mapped is None else {MAP_MM: mapped.residuals_mm}
     return located_points(
         support.scribbles,
         to_world(located.voxels, query.affine),
@@ -83,15 +98,24 @@ def propagate_case(
     )
 
 
-def points_on_support(support: DescribedSupport, volume: CachedVolume) -> PointSet:
+def _inside(voxels: np.ndarray, query: CachedVolume) -> FoundPoints:
+    """Points (N, 3) as found, those beyond the volume at its border."""
+    last = np.array(query.body.shape) - 1
+    places = torch.from_numpy(voxels.clip(0, last)).float()
+    return FoundPoints(places, places)
+
+
+def points_on_support(support: DescribedSupport, volume: CachedVolume, with_map: bool = False) -> PointSet:
     """The support's own points: where they are, alike to themselves, all kept.
 
     Args:
         support: see `describe_support`.
         volume: the support at the working spacing.
+        with_map: whether other cases' records tell how far points were found from a map.
     """
     points = points_at_home(support.scribbles, volume.affine, volume.body.shape)
     misfits = tissue_misfits(points.labels, support.intensities, support.intensities)
     ones = np.ones(len(points))
-    evidence = {TISSUE_MISFIT: misfits} | ({CYCLE_MM: 0 * ones} if support.points.searched is not None else {})
+    nowhere_else = (*((CYCLE_MM,) if support.points.searched is not None else ()), *((MAP_MM,) if with_map else ()))
+    evidence = {TISSUE_MISFIT: misfits} | dict.fromkeys(nowhere_else, 0 * ones)
     return replace(points, similarities=dict.fromkeys(support.points.features, ones), evidence=evidence)

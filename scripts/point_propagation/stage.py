@@ -22,6 +22,7 @@ from scripts.data.records import PointSet, PropagationRecord
 from scripts.data.scribbles import ScribblePoints, read_scribble_points
 from scripts.networks.prnet_weights import check_prnet, load_prnet, prnet_mark
 from scripts.point_propagation.atlas_paths import PointAtlas, atlases_by_class, class_scores
+from scripts.point_propagation.body_map import BodyMapSettings
 from scripts.point_propagation.propagate_case import (
     DescribedSupport,
     describe_support,
@@ -69,6 +70,7 @@ class PointPropagationStage(CaseStage):
         most_atlases: points are also sought by way of so many cases, for each class those whose points of it look most
             like the support's; see `find_through`. 0 locates directly.
         atlas_share: at most this share of the other cases are atlases of a class: the best of few were not chosen.
+        map_settings: when points go where the body as a whole says, atlases or not; None takes them one by one.
 
     Raises:
         BundleError: no scribbles in the cohort, weights that do not fit, or no points of the first round.
@@ -91,13 +93,14 @@ class PointPropagationStage(CaseStage):
         first_dir: str | Path | None = None,
         most_atlases: int = 0,
         atlas_share: float = 0.25,
+        map_settings: BodyMapSettings | None = None,
     ) -> None:
         self.cohort, self.rule, self.device = cohort, rule, device
         self.support = cohort.scribbled_support(self.name)
         work = WorkFolder(Path(output_dir))
         self.folder = work.propagation if propagation_dir is None else PropagationFolder(Path(propagation_dir))
         self.first = work.first_round if first_dir is None else PropagationFolder(Path(first_dir))
-        self.most_atlases, self.atlas_share = most_atlases, atlas_share
+        self.most_atlases, self.atlas_share, self.map_settings = most_atlases, atlas_share, map_settings
         self.prnet_dirs = [Path(prnet_dir) / name for name in NETWORKS]
         for folder in self.prnet_dirs:
             check_prnet(folder, cohort.spacing_mm)
@@ -133,12 +136,14 @@ class PointPropagationStage(CaseStage):
         """The case's points, and the kept ones drawn on its own grid."""
         volume, prepared = read_cached(self.cohort, case), self._prepared
         if case == self.support.case.id:
-            points = points_on_support(prepared.support, volume)
+            points = points_on_support(prepared.support, volume, self.map_settings is not None)
         else:
             atlases = {
                 value: [self._atlas(name, value) for name in names] for value, names in self._atlases_of(case).items()
             }
-            points = propagate_case(prepared.support, volume, prepared.propagator, self.rule, atlases)
+            points = propagate_case(
+                prepared.support, volume, prepared.propagator, self.rule, atlases, self.map_settings
+            )
         image = open_nifti(self.cohort.cases[case].image)
         drawn = draw_kept(points, image.affine, self.cohort.cases[case].shape, self.support.background)
         write_nifti(self.folder.scribbles(case), drawn, image.affine, like=image)
@@ -221,4 +226,5 @@ class PointPropagationStage(CaseStage):
             "support": self.support.case.sha256,
             "scribbles": sha256_of_file(self.support.scribbles),
             "networks": [prnet_mark(folder) for folder in self.prnet_dirs],
+            **({} if self.map_settings is None else {"body_map": asdict(self.map_settings)}),
         }

@@ -54,7 +54,7 @@ def test_points_go_by_way_of_atlases_where_a_config_or_set_asks_for_them(plan_of
     assert "first_points" in titles(small=False, overrides={"point_propagation": {key: 2}})
     assert "first_points" not in titles(small=True, overrides={"point_propagation": {key: 0}})
     (first,) = (stage for stage in plan_of("paper", small=True) if stage.title == "first_points")
-    assert first.changes == {"most_atlases": 0, "case_ids": None}, "all cases, directly"
+    assert first.changes == {"most_atlases": 0, "body_map": False, "case_ids": None}, "all cases, directly, one by one"
     with pytest.raises(BundleError, match="takes no expression"):
         titles(overrides={"point_propagation": {key: Expression("$1")}})
 

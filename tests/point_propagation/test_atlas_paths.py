@@ -74,13 +74,18 @@ def described(number, count):
     return SupportPoints(torch.full((count, 3), float(number)), torch.zeros(count, 3), {})
 
 
+def through(propagator, support, labels, atlases):
+    direct = propagator.find(None, support)
+    return find_through(propagator, None, support, direct, labels, atlases, LEVELS)
+
+
 def test_a_class_goes_where_its_paths_meet_and_the_others_keep_the_direct_place():
     direct = [[0.0, 0, 0], [9.0, 9, 9], [20.0, 0, 0]]
     propagator = StandIn(
         {1: direct, 2: [[10.0, 0, 0], [30.0, 2, 0]], 3: [[10.0, 0, 0], [30.0, 2, 0]]}, {1: 0.5, 2: 1.0, 3: 1.0}
     )
     atlases = {3: [PointAtlas(described(2, 2), np.ones(2)), PointAtlas(described(3, 2), np.ones(2))], 0: []}
-    found = find_through(propagator, None, described(1, 3), np.array([3, 0, 3]), atlases, LEVELS)
+    found = through(propagator, described(1, 3), np.array([3, 0, 3]), atlases)
     assert found.voxels[1].tolist() == [9, 9, 9], "background has no atlas"
     assert np.abs(found.voxels.numpy() - [[10, 0, 0], [9, 9, 9], [30, 2, 0]]).max() < 0.2
     assert torch.equal(found.proposed, torch.tensor(direct) + 1), "what the networks proposed stays theirs"
@@ -91,11 +96,11 @@ def test_a_path_counts_as_its_atlas_s_points_look_like_the_support_s():
     for score, x in ((0.1, 0.0), (0.9, 10.0)):
         atlases = {3: [PointAtlas(described(number, 1), np.array([score])) for number in (2, 3)]}
         propagator = StandIn(places, {1: 0.7, 2: 0.8, 3: 0.8})
-        found = find_through(propagator, None, described(1, 1), np.array([3]), atlases, LEVELS)
+        found = through(propagator, described(1, 1), np.array([3]), atlases)
         assert found.voxels[0].tolist() == pytest.approx([x, 0, 0], abs=0.2)
 
 
 def test_without_atlases_nothing_is_compared():
     propagator = StandIn({1: [[1.0, 2, 3]]}, {})
-    found = find_through(propagator, None, described(1, 1), np.array([3]), {3: []}, LEVELS)
+    found = through(propagator, described(1, 1), np.array([3]), {3: []})
     assert found.voxels.tolist() == [[1, 2, 3]]

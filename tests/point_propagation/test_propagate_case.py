@@ -6,6 +6,7 @@ import torch
 
 from scripts.data.cached_volume import CachedVolume
 from scripts.data.scribbles import ScribblePoints
+from scripts.point_propagation.body_map import BodyMapSettings
 from scripts.point_propagation.propagate_case import describe_support, points_on_support, propagate_case
 from scripts.point_propagation.propagator import FoundPoints, LocatedPoints, SupportPoints
 from scripts.points.denoising import denoising_rule
@@ -95,3 +96,33 @@ def test_on_the_support_every_point_stays_and_is_alike_to_itself():
     assert points.working_voxels.tolist() == [[1, 1, 1], [2, 2, 2], [4, 4, 4]] and points.scores.tolist() == [1, 1, 1]
     assert list(points.similarities) == list(LEVELS) and points.similarities["m4"].tolist() == [1, 1, 1]
     assert points.evidence["tissue_misfit"].tolist() == [0, 0, 0]
+
+
+def test_points_go_where_the_body_says_if_they_follow_it_and_are_found_one_by_one_if_not():
+    """Eight corners of a box and a point in its middle that was found 20 mm away; steps of 4, 4 and 5 mm."""
+    corners = np.array([[x, y, z] for x in (0, 5) for y in (0, 5) for z in (0, 5)], dtype=float)
+    home = np.vstack([corners, [[2.0, 2, 2]]])
+    found = home.copy()
+    found[-1] = [2, 2, 5.9]
+    labels = np.array([0] * 8 + [3])
+    scribbles = ScribblePoints(labels=labels, voxels=home.astype(int), world_mm=home @ AFFINE[:3, :3].T)
+
+    class Finder(StandIn):
+        def describe_support(self, volume, body, voxels):
+            return SupportPoints(torch.zeros(9, 3), torch.zeros(9, 3), {})
+
+        def compared(self, query, support, found):
+            cosines = {level: np.ones(9) for level in LEVELS}
+            return LocatedPoints(found.voxels.double().numpy(), cosines)
+
+    def located(limit_mm):
+        propagator = Finder(found, np.ones(9))
+        support, query = describe_support(scribbles, volume(AFFINE), propagator), volume(QUERY_AFFINE)
+        body_map = BodyMapSettings(largest_residual_mm=limit_mm, doubt_mm=2.0)
+        return propagate_case(support, query, propagator, denoising_rule("dual", 0.0), body_map=body_map)
+
+    by_body, one_by_one = located(16.0), located(0.0)
+    assert by_body.located_mm[-1] == pytest.approx([108, 8, 10], abs=1), "in the middle, 100 mm further along x"
+    assert one_by_one.located_mm[-1] == pytest.approx([108, 8, 29.5])
+    for points in (by_body, one_by_one):
+        assert points.evidence["map_mm"][-1] == pytest.approx(19.5, abs=1) and points.evidence["map_mm"][:-1].max() < 1

@@ -20,7 +20,7 @@ ARROWS: dict[str, set[str]] = {
     "points": {"common", "data"},
     "embedding": {"common", "data", "networks"},
     "quality": {"common", "data"},
-    "point_propagation": {"common", "data", "networks", "points"},
+    "point_propagation": {"common", "data", "networks", "points", "registration"},
     "registration": {"common", "data", "networks", "embedding"},
     "pseudo_labels": {"common", "data", "networks", "points"},
     "segmentation": {"common", "data", "networks", "quality"},
