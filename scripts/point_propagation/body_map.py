@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from scripts.registration.robust_affine import LEAST_MATCHES, RobustFit, fit_affine_map
 
@@ -62,7 +63,6 @@ def map_points(support_mm: np.ndarray, found_mm: np.ndarray, settings: BodyMapSe
     off_mm = found_mm - affine_mm
     residuals_mm = np.linalg.norm(off_mm, axis=1)
     belief = 1 / (1 + (residuals_mm / settings.doubt_mm) ** 2)
-    apart_mm = np.linalg.norm(support_mm[:, None] - support_mm[None], axis=-1)
-    near = np.exp(-((apart_mm / settings.nearby_mm) ** 2) / 2)
-    bent_mm = affine_mm + (near * belief) @ off_mm / near.sum(axis=1, keepdims=True)
+    near = np.exp(-cdist(support_mm, support_mm, "sqeuclidean") / (2 * settings.nearby_mm**2))
+    bent_mm = affine_mm + near @ (belief[:, None] * off_mm) / near.sum(axis=1, keepdims=True)
     return MappedPoints(bent_mm, residuals_mm, bool(np.median(residuals_mm) <= settings.largest_residual_mm))
