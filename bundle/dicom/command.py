@@ -24,6 +24,11 @@ def series_of(cohort: Cohort) -> dict[str, Path]:
     return {name: case.source for name, case in cohort.cases.items() if is_dicom_series(case.source)}
 
 
+def has_exports(labels: LabelFolder) -> bool:
+    """Whether an earlier command wrote label maps as DICOM, which may be of former label maps now."""
+    return any(folder.path.is_dir() for folder in (labels.segmentations, labels.structure_sets))
+
+
 def export_run(cohort: Cohort, structure_sets: bool) -> bool:
     """Write the final label maps of a run's DICOM series as DICOM; whether there was anything to write.
 
@@ -38,7 +43,7 @@ def export_run(cohort: Cohort, structure_sets: bool) -> bool:
 def export_inferred(labels: LabelFolder, volumes: Mapping[str, Path], structure_sets: bool) -> bool:
     """Write the label maps that `infer` made of DICOM series as DICOM; as `export_run`."""
     sources = {case: source for case, source in volumes.items() if is_dicom_series(source)}
-    return bool(sources) and _tolerantly(Export(labels, _classes(labels), None, structure_sets), sources, {})
+    return _tolerantly(Export(labels, _classes(labels), None, structure_sets), sources, {})
 
 
 def export_folder(output: Path, dicom: Sequence[Path], structure_sets: bool) -> LabelFolder:

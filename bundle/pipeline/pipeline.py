@@ -143,9 +143,9 @@ class Pipeline:
         Args:
             structure_sets: as RT structure sets, too.
         """
-        from bundle.dicom.command import export_run, series_of
+        from bundle.dicom.command import export_run, has_exports, series_of
 
-        if series_of(self.cohort):
+        if series_of(self.cohort) or has_exports(self.work.predictions):
             self.directory.run("dicom", lambda: export_run(self.cohort, structure_sets))
 
     def report(self, labels: Path | None = None) -> Path:

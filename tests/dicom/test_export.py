@@ -232,3 +232,25 @@ def test_without_highdicom_it_says_what_is_missing(work, monkeypatch, caplog):
     assert "`export` writes them later" in caplog.text
     with pytest.raises(BundleError, match="cannot be written as DICOM here"):
         export_folder(work.path, [], False)
+
+
+def test_what_was_written_of_a_former_label_map_does_not_stay(work, tmp_path, caplog):
+    """A structure set is kept current without being asked for; an empty label map, or none, has no object."""
+    cohort, exported = load_cohort(work.path), (work.predictions.segmentations, work.predictions.structure_sets)
+    affine, grid = np.asarray(cohort.cases["case_0"].affine), cohort.cases["case_0"].grid
+    export_run(cohort, structure_sets=True)
+    put_label(work.predictions, "case_0", noisy_labels(8), affine)
+    assert export_run(cohort, structure_sets=False)
+    for folder in exported:
+        label = read_labels(folder.label("case_0"), CLASSES, grid)
+        np.testing.assert_array_equal(label.array, noisy_labels(8))
+    put_label(work.predictions, "case_0", 0 * noisy_labels(), affine)
+    assert not export_run(cohort, structure_sets=False) and "the label map is empty" in caplog.text
+    assert not any(file.exists() for folder in exported for file in (folder.label("case_0"), folder.record("case_0")))
+    put_label(work.predictions, "case_0", noisy_labels(), affine)
+    export_folder(work.path, [write_ct(tmp_path / "case_1", noisy_hu(), "oblique")], structure_sets=True)
+    assert not export_run(cohort, structure_sets=False) and exported[1].label("case_1").exists()
+    put_label(work.predictions, "case_1", noisy_labels(8), affine)
+    assert not export_run(cohort, structure_sets=False), "its series is known to no run"
+    assert "case_1: its label map is gone or another now" in caplog.text
+    assert not any(folder.label("case_1").exists() for folder in exported)
