@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bundle.dicom.export import STAGE, Export
 from bundle.pipeline.network_labels import FOLDER_RECORD
+from bundle.pipeline.training_folder import image_hashes
 from bundle.results.final_labels import has_final_labels
+from scripts.common.case_stage import joined
 from scripts.common.errors import BundleError
+from scripts.common.failures import blamed
 from scripts.common.files import read_json
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import Cohort, load_cohort
+from scripts.data.gate.modality import AS_CT, Modality
 from scripts.data.reading.volume import some_names
-from scripts.data.volume_io import find_volumes, is_dicom_series
+from scripts.data.volume_cache import image_fingerprint
+from scripts.data.volume_io import case_id, find_volumes, is_dicom_series
+from scripts.segmentation.inference_verdicts import labelled_images
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +43,7 @@ def export_run(cohort: Cohort, structure_sets: bool) -> bool:
     """
     work = WorkFolder(cohort.output_dir)
     export = Export(work.predictions, cohort.classes, work.self_check, structure_sets)
-    marks = {name: case.sha256 for name, case in cohort.cases.items()}
-    return _tolerantly(export, series_of(cohort), marks)
+    return _tolerantly(export, series_of(cohort), image_hashes(cohort))
 
 
 def export_inferred(labels: LabelFolder, volumes: Mapping[str, Path], structure_sets: bool) -> bool:
@@ -59,11 +65,12 @@ def export_folder(output: Path, dicom: Sequence[Path], structure_sets: bool) -> 
         The label maps, whose `segmentations` and `structure_sets` were filled.
 
     Raises:
-        BundleError: there is nothing to export, or nothing of it could be.
+        BundleError: there is nothing to export, or not all of it could be: what could is written.
     """
-    labels, classes, checks, sources = _content(output)
-    sources |= _named(dicom)
-    sources = {case: source for case, source in sources.items() if labels.label(case).exists()}
+    content, named = _content(output), _named(dicom)
+    labels = content.labels
+    known = {**content.sources, **named}
+    sources = {case: source for case, source in known.items() if labels.label(case).exists()}
     if not sources:
         raise BundleError(
             "no label map belongs to a DICOM series that is known",
@@ -72,15 +79,62 @@ def export_folder(output: Path, dicom: Sequence[Path], structure_sets: bool) -> 
             expected="--dicom with the series' folders, called as the label maps are",
             found=some_names(sorted(labels.path.glob("*.nii.gz"))) or "no label maps",
         )
-    _, failed = Export(labels, classes, checks, structure_sets).run(sources)
-    if len(failed) == len(sources):
-        raise next(iter(failed.values()))
-    _tell(failed)
+    _tell_unmatched(labels, sources, dicom)
+    own = {case: content.images[case] for case in sources if case in content.images and case not in named}
+    replaced = dict(content.replaced({case: sources[case] for case in own}))
+    export = Export(labels, content.classes, content.checks, structure_sets)
+    _, failed = export.run({case: source for case, source in sources.items() if case not in replaced}, own)
+    if failed := replaced | failed:
+        raise joined(failed, STAGE, len(sources))
     return labels
 
 
-def _content(output: Path) -> tuple[LabelFolder, Mapping[str, int], Path | None, dict[str, Path]]:
-    """Label maps, classes, self-check and known series of an output folder."""
+def _tell_unmatched(labels: LabelFolder, sources: Mapping[str, Path], dicom: Sequence[Path]) -> None:
+    """Say which label maps have no series, and which of the folders no series of a label map."""
+    if lacking := [file for file in sorted(labels.path.glob("*.nii.gz")) if case_id(file) not in sources]:
+        logger.warning("no DICOM series is known of %s; name it with --dicom", some_names(lacking))
+    if useless := [folder for folder in dicom if not any(case in sources for case in _named([folder]))]:
+        logger.warning("no label map is called like a series of %s", some_names(useless))
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What an output folder holds.
+
+    Attributes:
+        labels: the label maps.
+        classes: name -> value.
+        checks: the self-check's records, if there are any.
+        sources: case -> its DICOM series, where that is known.
+        images: case -> fingerprint of what its label map was made of, where that is known.
+        modality: what the fingerprints are of.
+    """
+
+    labels: LabelFolder
+    classes: Mapping[str, int]
+    checks: Path | None
+    sources: Mapping[str, Path]
+    images: Mapping[str, str]
+    modality: Modality = AS_CT
+
+    def replaced(self, sources: Mapping[str, Path]) -> Iterator[tuple[str, BundleError]]:
+        """Cases whose series is another now than the one that was labelled: it may be another patient's."""
+        for case, source in sources.items():
+            try:
+                with blamed(STAGE, case):
+                    if image_fingerprint(source, self.modality) != self.images[case]:
+                        raise BundleError(
+                            "the series was replaced since its label map was made",
+                            file=source,
+                            expected="the same command again that made the label map, or --dicom with a series that "
+                            "it fits",
+                            found="other files",
+                        )
+            except BundleError as error:
+                yield case, error
+
+
+def _content(output: Path) -> _Content:
     work = WorkFolder(output.absolute())
     if work.cohort.exists():
         cohort = load_cohort(output)
@@ -88,9 +142,11 @@ def _content(output: Path) -> tuple[LabelFolder, Mapping[str, int], Path | None,
             logger.warning(
                 "the label maps in %s are of before: transferred labels changed since", work.predictions.path
             )
-        return work.predictions, cohort.classes, work.self_check, series_of(cohort)
+        modality = Modality(cohort.modality, bias_correction=cohort.bias_correction)
+        sources, images = series_of(cohort), image_hashes(cohort)
+        return _Content(work.predictions, cohort.classes, work.self_check, sources, images, modality)
     labels = LabelFolder(output.absolute())
-    return labels, _classes(labels), None, _tabled(work.results_json)
+    return _Content(labels, _classes(labels), None, _tabled(work.results_json), labelled_images(labels))
 
 
 def _tabled(results: Path) -> dict[str, Path]:

@@ -88,7 +88,7 @@ class VolumeCache:
         try:
             if stamp == _stamp(source) and cached.case.image == image:
                 return cached
-            changed = cached.case.sha256 != self._fingerprint(source)
+            changed = cached.case.sha256 != image_fingerprint(source, self.modality)
         except OSError:  # told when the volume is read
             return None
         if changed:
@@ -129,7 +129,7 @@ class VolumeCache:
             spacing_mm=present.spacing_mm,
             affine=tuple(tuple(row) for row in present.affine.tolist()),
             orientation="".join(nib.aff2axcodes(present.affine)),
-            sha256=self._fingerprint(source),
+            sha256=image_fingerprint(source, self.modality),
         )
 
     def stored(self, case: Case, present: CachedCase | Volume) -> CachedCase:
@@ -174,12 +174,6 @@ class VolumeCache:
 
     def _converted(self, case_id: str) -> Path:
         return WorkFolder(self.output_dir).images / f"{case_id}.nii.gz"
-
-    def _fingerprint(self, source: Path) -> str:
-        """Of the source's bytes; where the same bytes make another image, of that choice, too."""
-        if not self.modality.is_mr:
-            return fingerprint(source)
-        return sha256_of_settings([fingerprint(source), MR, self.modality.bias_correction])
 
     def _inputs(self) -> str:
         """Fingerprint of what decides how a source is cached; the source itself is recognised by its stamp."""
@@ -230,6 +224,13 @@ def fingerprint(source: Path) -> str:
     """SHA-256 of a source's bytes, whether one file or several."""
     digests = [sha256_of_file(path) for path in source_files(source)]
     return digests[0] if len(digests) == 1 else sha256_of_settings(digests)
+
+
+def image_fingerprint(source: Path, modality: Modality) -> str:
+    """Of the source's bytes; where the same bytes make another image, of that choice, too."""
+    if not modality.is_mr:
+        return fingerprint(source)
+    return sha256_of_settings([fingerprint(source), MR, modality.bias_correction])
 
 
 def _stamp(source: Path) -> list[Any]:

@@ -27,21 +27,22 @@ class InferenceVerdicts:
         warnings: case -> sentences about its volume; nothing of one that is simply good.
         left_out: case -> why it is left out.
         unused: file -> reason, of what else lies in the folder.
+        images: case -> fingerprint of its file, of all that can be read.
     """
 
     warnings: dict[str, tuple[str, ...]]
     left_out: dict[str, BundleError]
     unused: dict[str, str] = field(default_factory=dict)
+    images: dict[str, str] = field(default_factory=dict)
 
     def readable(self, volumes: Mapping[str, Path]) -> dict[str, str]:
-        """Case -> fingerprint of its file; what cannot be read is left out."""
-        found = {}
+        """`images`, from the files; what cannot be read is left out."""
         for case, source in volumes.items():
             try:
-                found[case] = fingerprint(source)
+                self.images[case] = fingerprint(source)
             except (BundleError, OSError) as error:
                 self.left_out[case] = _unreadable(case, source, error)
-        return found
+        return self.images
 
     def recall(self, labels: LabelFolder, done: Collection[str]) -> None:
         """Take over what an earlier run said of the volumes whose label maps are done."""
@@ -59,7 +60,7 @@ class InferenceVerdicts:
     def write(self, labels: LabelFolder, sources: Mapping[str, Path]) -> None:
         """Keep them for the next run."""
         rejected = {case: rejection(sources[case], error) for case, error in self.left_out.items()}
-        content = {"warnings": self.warnings, "rejected": rejected, "unused": self.unused}
+        content = {"warnings": self.warnings, "rejected": rejected, "unused": self.unused, "images": self.images}
         keep_json(labels.path / FILE_NAME, content)
 
     def tell(self, labels: LabelFolder, done: Collection[str]) -> None:
@@ -70,6 +71,14 @@ class InferenceVerdicts:
         for message in unused_lines(self.unused):
             logger.info("%s", message)
         logger.info("%d label maps in %s; %d volumes left out", len(done), labels.path, len(self.left_out))
+
+
+def labelled_images(labels: LabelFolder) -> dict[str, str]:
+    """Case -> fingerprint of the file that its label map was made of, as far as `infer` noted it."""
+    try:
+        return dict(read_json(labels.path / FILE_NAME)["images"])
+    except (BundleError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def _about_label_map(record: Path) -> list[str]:

@@ -21,6 +21,7 @@ from scripts.data.cohort import load_cohort
 from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.volume_io import read_labels, read_volume
 from scripts.quality.records import CheckRecord, ClassCheck
+from scripts.segmentation.inference_verdicts import InferenceVerdicts
 from tests.dicom.conftest import CLASSES, noisy_hu, noisy_labels
 from tests.fixtures.ct_series import write_ct
 from tests.paths import ROOT
@@ -219,7 +220,7 @@ def test_what_cannot_be_exported_is_refused(work, tmp_path, capsys):
     assert "the record is damaged" in refused(capsys, "--output", tmp_path / "labels")
     shutil.rmtree(images / "case_0")
     write_ct(images / "case_0", noisy_hu(), "oblique", FrameOfReferenceUID=None)
-    assert "no FrameOfReferenceUID" in refused(capsys, "--output", work.path)
+    assert "no FrameOfReferenceUID" in refused(capsys, "--output", work.path, "--dicom", images / "case_0")
 
 
 def test_without_highdicom_it_says_what_is_missing(work, monkeypatch, caplog):
@@ -254,3 +255,39 @@ def test_what_was_written_of_a_former_label_map_does_not_stay(work, tmp_path, ca
     assert not export_run(cohort, structure_sets=False), "its series is known to no run"
     assert "case_1: its label map is gone or another now" in caplog.text
     assert not any(folder.label("case_1").exists() for folder in exported)
+
+
+def test_a_series_that_took_the_place_of_another_gets_no_label_map_of_that(work, tmp_path, capsys):
+    """The same grid, another patient; the other cases are written, and the exit status tells. MR as CT."""
+    images = tmp_path / "images"
+    export_folder(work.path, [write_ct(tmp_path / "case_1", noisy_hu(), "oblique")], structure_sets=False)
+    shutil.rmtree(images / "case_0")
+    write_ct(tmp_path / "other", noisy_hu(77), "oblique", PatientID="P2").rename(images / "case_0")
+    shutil.rmtree(work.predictions.segmentations.path)
+    said = refused(capsys, "--output", work.path, "--dicom", tmp_path / "case_1")
+    assert "[stage dicom, case case_0] the series was replaced since its label map was made" in said
+    assert [file.name for file in work.predictions.segmentations.path.glob("*.dcm")] == ["case_1.dcm"]
+    export_folder(work.path, [images / "case_0"], structure_sets=False)  # whoever names it knows it
+    assert pydicom.dcmread(work.predictions.segmentations.label("case_0")).PatientID == "P2"
+
+
+def test_infer_notes_what_it_labelled_for_the_export(work, tmp_path):
+    labels, series = LabelFolder(tmp_path / "inferred"), tmp_path / "images" / "case_0"
+    put_label(labels, "case_0", noisy_labels(), read_volume(series).affine)
+    write_json(labels.path / "made_by", {"network": {"classes": [["spleen", 1]]}, "cases": ["case_0"]})
+    write_json(labels.path / "results.json", {"rows": [{"case": "case_0", "source": str(series)}]})
+    verdicts = InferenceVerdicts({}, {})
+    verdicts.readable({"case_0": series})
+    verdicts.write(labels, {"case_0": series})
+    export_folder(labels.path, [], structure_sets=False)
+    (series / "003.dcm").write_bytes(
+        (write_ct(tmp_path / "b" / "case_0", noisy_hu(7), "oblique") / "003.dcm").read_bytes()
+    )
+    with pytest.raises(BundleError, match="the series was replaced"):
+        export_folder(labels.path, [], structure_sets=False)
+
+
+def test_what_no_series_belongs_to_is_said(work, tmp_path, caplog):
+    export_folder(work.path, [write_ct(tmp_path / "case_l", noisy_hu(), "oblique")], structure_sets=False)
+    assert "no DICOM series is known of case_1.nii.gz; name it with --dicom" in caplog.text
+    assert "no label map is called like a series of case_l" in caplog.text
