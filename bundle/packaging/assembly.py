@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.packaging.documents import with_linked_files
-from bundle.packaging.model_card import PICTURE, TRAINING, task_readme
+from bundle.packaging.model_card import PICTURE, TRAINING, nameless, task_readme
 from bundle.packaging.packages import Package
 from bundle.packaging.release import DESCRIBED, STAGE, Release, described_metadata
 from bundle.pipeline.configs import BUNDLE_ROOT
@@ -59,7 +59,7 @@ def assemble(release: Release, output: Path, task: Path | None = None, largest_m
         shutil.copyfile(BUNDLE_ROOT / "LICENSE", growing / "LICENSE")
         (growing / "models").mkdir()
         shutil.copyfile(network / WEIGHTS_FILE, growing / "models" / WEIGHTS_FILE)
-        write_json(growing / "models" / "model.json", card)
+        write_json(growing / "models" / "model.json", card if work is None else nameless(card))
         for name, keys in DESCRIBED.items():
             config = growing / "configs" / name
             _write_config(config, read_json(config) | {key: card[key] for key in keys})

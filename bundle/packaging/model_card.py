@@ -21,6 +21,7 @@ TRAINING = {
     "max_epochs": whole(1, 1_000_000),
     "samples_per_epoch": whole(1, 1_000_000_000),
 }
+NAMES = ("training_cases", "validation_cases")  # of patients, where archives name series by these
 INPUT = {
     CT: "one channel, CT in HU, any grid; resampled inside.",
     MR: "one channel, MR of the kind that it was trained on, any grid; scaled by percentiles inside the body and "
@@ -32,6 +33,12 @@ python -m monai.bundle run --config_file configs/train.json --dataset_dir WORK -
 python -m monai.bundle ckpt_export --net_id network_def --filepath models/model.ts --ckpt_file models/model.pt \
 --meta_file configs/metadata.json --config_file configs/inference.json"""
 PICTURE = "images/overview.svg"
+
+
+def nameless(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The card as others may read it: how many cases a network was trained on, and not what they are called."""
+    counts = {key.replace("cases", "case_count"): len(card[key]) for key in NAMES if key in card}
+    return {key: value for key, value in card.items() if key not in NAMES} | counts
 
 
 def task_readme(name: str, metadata: Mapping[str, Any], card: Mapping[str, Any], work: WorkFolder) -> str:
@@ -57,8 +64,7 @@ def task_readme(name: str, metadata: Mapping[str, Any], card: Mapping[str, Any],
         "`docs/method.md` adds.\n\nResearch use only. Not to be used for diagnostic purposes.",
         "#### **Input and output**": f"In: {INPUT[card['modality']]} Out: a label map on the image's own grid: "
         f"0 background, {values}.",
-        "## **Data**": "The images a network was trained on, and their terms: `docs/data_license.txt`. Support: "
-        f"`{support}`.",
+        "## **Data**": "The images a network was trained on, and their terms: `docs/data_license.txt`.",
         "#### **Preprocessing**": f"Volumes are turned to RAS axes, scaled, and resampled to {card['spacing_mm']} mm.",
         "## **Performance**": _performance(work),
         "## **Additional Usage Steps**": f"Run from the bundle's root folder.\n\n```\n{COMMANDS}\n```\n\n`WORK` is an "

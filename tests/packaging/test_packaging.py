@@ -244,6 +244,19 @@ def test_a_users_network_brings_its_classes_and_numbers(task, tmp_path):
     assert (folder / "docs" / "data_license.txt").read_text(encoding="utf-8") == "Ours, for research.\n"
 
 
+def test_a_users_package_tells_no_names_of_cases(task, tmp_path):
+    """A series that lies loose is called by its patient, and the support is one of them."""
+    patients = ["P4711_20200131_4", "P4712_20200131_4"]
+    change(task / "segmentation" / "model.json", training_cases=patients)
+    change(task / "cohort.json", support=patients[0])
+    folder = assemble(Release("aorta_segmentation", data_terms=tmp_path / "terms.txt"), tmp_path / "zoo", task)
+    for file in folder.rglob("*.*"):
+        assert not file.is_file() or b"P471" not in file.read_bytes(), file
+    assert read_json(folder / "models" / "model.json")["training_case_count"] == 2
+    readme = (folder / "docs" / "README.md").read_text(encoding="utf-8")
+    assert "from the scribbles of one volume and 1 unlabelled ones" in readme
+
+
 @pytest.mark.slow
 def test_a_users_package_works_alone(task, tmp_path):
     archive = package(Release("aorta_segmentation", data_terms=tmp_path / "terms.txt"), tmp_path / "zoo", task=task)
