@@ -38,7 +38,8 @@ def assemble(release: Release, output: Path, task: Path | None = None, largest_m
         largest_mb: files above it lie elsewhere (`Release.large_files_url`).
 
     Raises:
-        BundleError: no network or a damaged one, a version without a change, or files in the way that we did not write.
+        BundleError: no network or a damaged one, a version without a change or the reverse, terms where there are some,
+            or files in the way that we did not write.
     """
     work = None if task is None else WorkFolder(task)
     network = BUNDLE_ROOT / "models" if work is None else work.segmentation
@@ -50,6 +51,9 @@ def assemble(release: Release, output: Path, task: Path | None = None, largest_m
             file=release.data_terms,
             expected="--data-terms FILE, a text on the data and its terms",
         )
+    if work is None and release.data_terms is not None:
+        problem = "the terms of the bundle's own network are written down already"
+        raise BundleError(problem, stage=STAGE, file=release.data_terms, expected="--data-terms with --task alone")
     card = numbered(read_card(network, WEIGHTS, CARD if work is None else CARD | TRAINING))
     package = Package(output, release.name)
     package.refuse_foreign()

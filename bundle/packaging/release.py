@@ -61,10 +61,15 @@ def described_metadata(metadata: Mapping[str, Any], release: Release, card: Mapp
     """The metadata with the release's version and changelog, and the network's classes.
 
     Raises:
-        BundleError: a new version without a change.
+        BundleError: a new version without a change, or a change without one.
     """
     result = copy.deepcopy(dict(metadata))
-    if release.version is not None and release.version not in result["changelog"]:
+    is_new = release.version is not None and release.version not in result["changelog"]
+    if release.change is not None and not is_new:
+        expected = "--version with a new one"
+        problem = "the changelog has its line for this version"
+        raise BundleError(problem, stage=STAGE, expected=expected, found=release.version or result["version"])
+    if is_new:
         if release.change is None:
             raise BundleError(
                 "a new version needs a line for the changelog", stage=STAGE, expected="--change", found="nothing"
@@ -75,7 +80,7 @@ def described_metadata(metadata: Mapping[str, Any], release: Release, card: Mapp
     if SCORES not in card:  # nobody has measured it
         del result["eval_metrics"]
     if card["modality"] == MR:
-        result |= MR_IMAGES
+        result |= MR_IMAGES | {key: result[key].replace("CT", "MR") for key in ("task", "description")}
         result["network_data_format"]["inputs"]["image"] |= {"format": "magnitude", "modality": "MR"}
     names = list(card["classes"])
     words = [name.replace("_", " ") for name in names]

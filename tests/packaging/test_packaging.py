@@ -73,6 +73,16 @@ def test_a_new_version_needs_a_change_and_comes_first(tmp_path):
     assert metadata["version"] == "9.0.0" and metadata["authors"] == "Somebody"
 
 
+def test_what_a_package_would_drop_is_refused(tmp_path):
+    for version in (None, "0.4.0"):
+        with pytest.raises(BundleError, match="the changelog has its line for this version"):
+            assemble(Release(NAME, version=version, change="more volumes"), tmp_path / "zoo")
+    (tmp_path / "terms.txt").write_text("Ours.\n")
+    with pytest.raises(BundleError, match="own network are written down already"):
+        assemble(Release(NAME, data_terms=tmp_path / "terms.txt"), tmp_path / "zoo")
+    assert not (tmp_path / "zoo" / NAME).exists()
+
+
 def remove_licence(folder):
     (folder / "LICENSE").unlink()
 
@@ -242,6 +252,15 @@ def test_a_users_network_brings_its_classes_and_numbers(task, tmp_path):
     readme = (folder / "docs" / "README.md").read_text(encoding="utf-8")
     assert "| aorta | 0.75 | 0.75 to 0.75 | 1 of 1 |" in readme and "1 aorta, 2 left_adrenal" in readme
     assert (folder / "docs" / "data_license.txt").read_text(encoding="utf-8") == "Ours, for research.\n"
+
+
+def test_a_package_of_a_network_of_mr_does_not_speak_of_ct(task, tmp_path):
+    change(task / "segmentation" / "model.json", modality="mr", bias_correction=True)
+    folder = assemble(Release("aorta_segmentation", data_terms=tmp_path / "terms.txt"), tmp_path / "zoo", task)
+    metadata = read_json(folder / "configs" / "metadata.json")
+    assert metadata["task"] == "Multi-organ MR segmentation learned from one scribbled volume and unlabelled volumes"
+    told = ("task", "description", "data_source", "image_classes")
+    assert not [key for key in told if "CT" in metadata[key].split()]
 
 
 def test_a_users_package_tells_no_names_of_cases(task, tmp_path):
