@@ -23,7 +23,7 @@ from scripts.common.failures import blamed
 from scripts.common.work_folder import LabelFolder, PropagationFolder, WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.reading.alignment import on_grid_of
-from scripts.data.volume_io import Volume, check_labels, read_labels
+from scripts.data.volume_io import Volume, check_labels, read_labels, remarks_on_series
 from scripts.networks.embedding_weights import WEIGHTS, load_embedding, trained_spacing_mm
 from scripts.networks.loading import check_modality, without_bias_field
 
@@ -210,8 +210,9 @@ def _check_support_mask(file: Path, cohort: Cohort) -> None:
 def _given_labels(file: Path, cohort: Cohort, case: str) -> Volume:
     """A label map that was given for a case; what was remarked on it is said here, as the stages read it again."""
     with blamed("settings", case):
+        remarks = remarks_on_series(file, cohort.cases[case].source)
         label = read_labels(file, cohort.classes, cohort.cases[case].grid)
-    for remark in label.remarks:
+    for remark in (*remarks, *label.remarks):
         logger.warning("%s: %s: %s", case, file, remark)
     return label
 

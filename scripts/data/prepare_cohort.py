@@ -33,7 +33,15 @@ from scripts.data.stroke_classes import (
     resolve_classes,
 )
 from scripts.data.volume_cache import VolumeCache, fingerprint
-from scripts.data.volume_io import Volume, case_id, is_plain_nifti, read_labels, read_strokes, scan_folder
+from scripts.data.volume_io import (
+    Volume,
+    case_id,
+    is_plain_nifti,
+    read_labels,
+    read_strokes,
+    remarks_on_series,
+    scan_folder,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -234,11 +242,12 @@ def _read_strokes(
     Returns:
         What their values mean, the NIfTI file to use, and the strokes if they are still to be written there.
     """
+    about_series = remarks_on_series(scribbles, support.source)
     drawn = read_strokes(scribbles, support.grid, classes or {}, background)
     strokes = on_grid_of(drawn, support, scribbles, "scribbles")
     labels = labels_beside(scribbles, strokes.names, classes, images)
     meaning = resolve_classes(drawn_values(strokes.array), classes, background, labels, scribbles)
-    remarks = [f"Scribbles: {remark}" for remark in strokes.remarks]
+    remarks = [f"Scribbles: {remark}" for remark in (*about_series, *strokes.remarks)]
     meaning = replace(meaning, assumptions=(*meaning.assumptions, *remarks))
     if strokes is drawn and is_plain_nifti(scribbles):
         return meaning, scribbles, None

@@ -11,9 +11,9 @@ import numpy as np
 from scripts.common.errors import BundleError, in_short
 from scripts.common.files import in_c_order
 from scripts.data.reading.detached_data import data_files
-from scripts.data.reading.dicom_headers import holds_labels, is_dicom
+from scripts.data.reading.dicom_headers import holds_labels, is_dicom, named_frames, named_series
 from scripts.data.reading.dicom_labels import check_label_object, read_label_object
-from scripts.data.reading.dicom_series import peek_series, read_series, series_files
+from scripts.data.reading.dicom_series import open_series, peek_series, read_series, series_files
 from scripts.data.reading.folder import FolderScan, LooseSeries, find_label_maps, find_volumes, scan_folder
 from scripts.data.reading.grid_limits import check_grid
 from scripts.data.reading.itk_files import peek_itk, read_itk
@@ -40,6 +40,7 @@ __all__ = [
     "read_labels",
     "read_strokes",
     "read_volume",
+    "remarks_on_series",
     "scan_folder",
     "source_files",
 ]
@@ -124,6 +125,31 @@ def read_strokes(
         return read_labels(path)
     outside = dict.fromkeys(BACKGROUND_SEGMENTS, LARGEST_STROKE if background is None else background)
     return read_label_object(path, grid, {**outside, **classes})
+
+
+def remarks_on_series(path: str | Path, source: str | Path) -> tuple[str, ...]:
+    """A sentence if a DICOM segmentation refers to another series than the volume's; nothing of other files.
+
+    Args:
+        path: the segmentation or structure set.
+        source: the volume that it was given for.
+
+    Raises:
+        BundleError: it was drawn in another frame of reference: the same numbers are another place there.
+    """
+    path, source = Path(path), Path(source)
+    if not holds_labels(path) or not is_dicom_series(source):
+        return ()
+    image = open_series(source).images[0]
+    drawn_in, lies_in = named_frames(path), named_frames(image.path)
+    if drawn_in and lies_in and not drawn_in & lies_in:
+        expected = "the segmentation of this very volume; or, if you know that it fits, a NIfTI on its grid"
+        problem = "the segmentation was drawn in another frame of reference"
+        raise volume_error(problem, path, expected, "that of another study or scan")
+    series = named_series(path)  # its own among them
+    if len(series) < 2 or image.series in series:
+        return ()
+    return ("The segmentation refers to another series: look whether it fits this one.",)
 
 
 def check_labels(path: str | Path) -> None:

@@ -125,6 +125,11 @@ def named_series(path: Path) -> frozenset[str]:
     return frozenset(_values(_start(path, REFERRING_BYTES), 0x0020, 0x000E))
 
 
+def named_frames(path: Path) -> frozenset[str]:
+    """UIDs of the frames of reference that a file names: what has the same one lies in the same space."""
+    return frozenset(_values(_start(path, REFERRING_BYTES), 0x0020, 0x0052))
+
+
 @lru_cache(MOST_REMEMBERED)
 def _read_header(path: Path, size: int, mtime_ns: int) -> ImageHeader | Damaged | str | None:
     """The header, or what else the file is; None if it is no DICOM. Size and time tell a changed file."""

@@ -11,7 +11,7 @@ from pydicom.uid import SegmentationStorage
 from scripts.common.errors import BundleError
 from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.reading.folder import find_label_maps
-from scripts.data.volume_io import check_labels, holds_labels, read_labels, read_strokes
+from scripts.data.volume_io import check_labels, holds_labels, read_labels, read_strokes, remarks_on_series
 from tests.dicom.conftest import CLASSES, noisy_hu, noisy_labels, write_both
 from tests.fixtures.ct_series import SHAPE, write_ct
 
@@ -221,3 +221,18 @@ def test_strokes_of_a_cohort(made, changed, tmp_path, kind):
     assert (again.classes, again.background) == ({"left_kidney": 6}, 255)
     assert read_labels(again.scribbles).array.shape == SHAPE
     assert set(np.unique(read_labels(again.scribbles).array)) == {0, 1, 6, 255}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_drawn_on_another_series_is_told_or_refused(made, tmp_path, kind):
+    """The same grid: another patient's, which has a frame of reference of its own, and another phase of the scan."""
+    file, frame = getattr(made, kind), made.series.first.FrameOfReferenceUID
+    other = write_ct(tmp_path / "other" / "case_1", noisy_hu(2), "axial", PatientID="P2")
+    phase = write_ct(tmp_path / "phase" / "case_2", noisy_hu(3), "axial", FrameOfReferenceUID=frame)
+    about = {"output_dir": tmp_path / "out", "spacing_mm": [8, 8, 8], "minimum_cases": 1, "scribbles": file}
+    with pytest.raises(BundleError, match="drawn in another frame of reference"):
+        prepare_cohort(other.parent, support=other, **about)
+    assert prepare_cohort(phase.parent, support=phase, **about).assumptions[-1] == (
+        "Scribbles: The segmentation refers to another series: look whether it fits this one."
+    )
+    assert remarks_on_series(file, made.series.path) == remarks_on_series(phase / "000.dcm", phase) == ()

@@ -20,9 +20,8 @@ from tests.fixtures.ct_series import write_ct
 def given(tmp_path):
     """A cohort of two series; SEG and RTSTRUCT of the first are its accepted label map and the support's mask."""
     sources = [write_ct(tmp_path / "images" / f"case_{n}", noisy_hu(n), "axial") for n in (0, 1)]
-    made = [write_both(source, noisy_labels(n), tmp_path) for n, source in enumerate(sources)]
     (tmp_path / "accepted").mkdir()
-    strokes = shutil.copy(made[0].segmentation, tmp_path / "strokes.dcm")
+    strokes = shutil.copy(write_both(sources[0], noisy_labels(0), tmp_path).segmentation, tmp_path / "strokes.dcm")
     settings = SimpleNamespace(accepted=tmp_path / "accepted", support_mask=tmp_path / "mask.dcm")
     shutil.copy(write_both(sources[0], noisy_labels(7), tmp_path).structure_set, settings.support_mask)
     shutil.copy(write_both(sources[1], noisy_labels(8), tmp_path).segmentation, settings.accepted / "1.2.3.4")
