@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from bundle.pipeline.given.label_maps import label_maps_in
 from bundle.pipeline.stages import are_labels_bounded
 from bundle.results.final_labels import has_final_labels, is_support_mask_newer
 from scripts.common.errors import BundleError
@@ -192,7 +193,7 @@ def load_run(output_dir: Path, labels: Path | None = None) -> Run:
         classes=cohort.classes if cohort is not None and cohort.classes else _classes_of_results(folder),
         case_ids=case_ids,
         labels=truth,
-        choices=_choices(settings),
+        choices=_choices(settings, cohort),
         times=_times(state),
         notes=(*cohort_notes, *state_notes, *settings_notes, *labels_notes),
     )
@@ -229,7 +230,7 @@ def read_curve(path: Path) -> dict[str, np.ndarray]:
         return {}
 
 
-def _choices(settings: Any) -> Choices:
+def _choices(settings: Any, cohort: Cohort | None) -> Choices:
     if not isinstance(settings, dict):
         return Choices()
     mode, small = _text(settings.get("mode")), bool(settings.get("small"))
@@ -242,15 +243,17 @@ def _choices(settings: Any) -> Choices:
         all_pairs=bool(settings.get("all_pairs")),
         weights=_text(settings.get("weights")),
         support_mask=None if support_mask is None else Path(support_mask),
-        accepted=_accepted(settings.get("accepted")),
+        accepted=_accepted(settings.get("accepted"), cohort),
     )
 
 
-def _accepted(value: Any) -> tuple[str, ...]:
-    """Names, or those of the label maps in a folder."""
+def _accepted(value: Any, cohort: Cohort | None) -> tuple[str, ...]:
+    """Names, or those of the label maps in a folder, as the run took them."""
     if isinstance(value, list):
         return tuple(str(name) for name in value)
-    maps, _ = tolerant(find_label_maps, Path(value)) if isinstance(value, str) and value else (None, ())
+    if not isinstance(value, str) or not value:
+        return ()
+    maps, _ = tolerant(lambda folder: label_maps_in(folder, cohort), Path(value))
     return tuple(maps or ())
 
 

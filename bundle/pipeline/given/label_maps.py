@@ -37,8 +37,17 @@ def accepted_labels(settings: RunSettings, cohort: Cohort | None = None) -> dict
         return label_maps_of(settings.accepted, WorkFolder(Path(settings.output).absolute()), images)
     if not settings.accepted.is_dir():
         raise missing_label_maps(settings.accepted)
+    return label_maps_in(settings.accepted, cohort)
+
+
+def label_maps_in(folder: Path, cohort: Cohort | None) -> dict[str, Path]:
+    """Case -> label map of a folder; for the cohort see `accepted_labels`.
+
+    Raises:
+        BundleError: two label maps are of one case.
+    """
     found: dict[str, Path] = {}
-    for name, file in find_label_maps(settings.accepted).items():
+    for name, file in find_label_maps(folder).items():
         case = name if cohort is None or name in cohort.cases else _case_of(file, cohort) or name
         if case in found:
             raise BundleError(

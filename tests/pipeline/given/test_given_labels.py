@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from bundle.pipeline.given.label_maps import accepted_labels, accepted_places, as_nifti, convert_given
+from bundle.report.run import load_run
 from scripts.common.errors import BundleError
-from scripts.common.files import write_nifti
+from scripts.common.files import write_json, write_nifti
 from scripts.common.work_folder import WorkFolder
 from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.volume_io import read_labels
@@ -35,6 +36,8 @@ def test_a_file_of_any_name_belongs_to_the_series_that_it_refers_to(given):
     settings, cohort = given
     assert list(accepted_labels(settings)) == ["1.2.3.4"]
     assert accepted_labels(settings, cohort) == {"case_1": settings.accepted / "1.2.3.4"}
+    write_json(cohort.output_dir / "run.json", {"accepted": str(settings.accepted)})
+    assert load_run(cohort.output_dir).choices.accepted == ("case_1",), "the report says so, too"
     shutil.copy(settings.accepted / "1.2.3.4", settings.accepted / "case_1.dcm")
     with pytest.raises(BundleError, match="two accepted label maps are of one case"):
         accepted_labels(settings, cohort)
