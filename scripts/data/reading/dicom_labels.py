@@ -44,14 +44,16 @@ def read_label_object(path: Path, grid: Grid, values: Mapping[str, int]) -> Volu
         raise _unreadable(path, error) from error
     if not found:
         raise volume_error("the segmentation is empty", path, "segments or regions with names", "none")
-    names = _numbered(distinct_names([name for _, name, _ in found]), values)
+    names = _numbered(distinct_names([one.name for one in found]), values)
     labels, overlap = np.zeros(tuple(shape), np.int16), 0
-    for value, (_, _, voxels) in zip(names.values(), found, strict=True):
-        places = tuple(voxels.T)
+    for value, one in zip(names.values(), found, strict=True):
+        places = tuple(one.voxels.T)
         overlap += int(np.count_nonzero(labels[places]))
         labels[places] = value
-    remark = f"{overlap} voxels lie in several segments; the later segment counts."
-    return Volume(labels, np.asarray(affine), (remark,) if overlap else (), names)
+    remarks = [f"{overlap} voxels lie in several segments; the later segment counts."] if overlap else []
+    if cut := [name for name, one in zip(names, found, strict=True) if one.is_cut]:
+        remarks.append(f"Contours that reach beyond the volume were cut off there: {', '.join(cut)}.")
+    return Volume(labels, np.asarray(affine), tuple(remarks), names)
 
 
 def check_label_object(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,17 @@ class OtherGridError(ValueError):
     """What is drawn does not lie on the volume's voxels; says what was found."""
 
 
-def segments_on_grid(dataset: Any, shape: Sequence[int], affine: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:
-    """Number, name and (N, 3) voxels of each segment, in the file's order.
+@dataclass(frozen=True)
+class Drawn:
+    """A segment or region on a grid: its name, its (N, 3) voxels, and whether a part beside the volume was cut off."""
+
+    name: str
+    voxels: np.ndarray
+    is_cut: bool = False
+
+
+def segments_on_grid(dataset: Any, shape: Sequence[int], affine: np.ndarray) -> Iterator[Drawn]:
+    """Each segment, in the file's order.
 
     Args:
         dataset: of pydicom, a segmentation of any kind (binary, fractional, label map).
@@ -44,7 +54,7 @@ def segments_on_grid(dataset: Any, shape: Sequence[int], affine: np.ndarray) -> 
             _placed(mask, _frame_affine(dataset, frame), shape, affine) for frame, mask in masks.items() if mask.any()
         ]
         empty = np.zeros((0, 3), np.intp)
-        yield number, str(segment.get("SegmentLabel", "") or f"segment {number}"), np.concatenate([empty, *voxels])
+        yield Drawn(str(segment.get("SegmentLabel", "") or f"segment {number}"), np.concatenate([empty, *voxels]))
 
 
 def _frames(dataset: Any) -> np.ndarray:

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 
 from scripts.common.affines import to_voxels
-from scripts.data.reading.dicom_segmentation import MOST_BETWEEN_SLICES, OtherGridError
+from scripts.data.reading.dicom_segmentation import MOST_BETWEEN_SLICES, Drawn, OtherGridError
 from scripts.data.reading.polygons import drawn, filled
 
 CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "INTERPOLATED_PLANAR")
 FLATTEST_VOXELS = 0.1  # a contour in a slice is this flat
+MOST_BEYOND_VOXELS = 1.0  # a contour that runs along the volume's edge
 
 
-def regions_on_grid(dataset: Any, shape: Sequence[int], affine: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:
-    """Number, name and (N, 3) voxels of each region, in the file's order.
+def regions_on_grid(dataset: Any, shape: Sequence[int], affine: np.ndarray) -> Iterator[Drawn]:
+    """Each region, in the file's order.
 
     Closed contours of a slice are filled by the even-odd rule, so that keyholes and contours within contours are holes;
     open ones and points are drawn.
@@ -27,19 +28,26 @@ def regions_on_grid(dataset: Any, shape: Sequence[int], affine: np.ndarray) -> I
         affine: of the grid, voxels to mm, RAS.
 
     Raises:
-        OtherGridError: a contour lies across slices or between them, or outside the volume.
+        OtherGridError: a contour lies across slices or between them, above or below the volume, or all lie beside it.
     """
     contours = {
         int(item.ReferencedROINumber): _contours(item, affine) for item in dataset.get("ROIContourSequence", ())
     }
     axis = _slice_axis([points for found in contours.values() for _, points in found])
+    plane = [other for other in range(3) if other != axis]
+    boxes = {
+        number: [(points[:, plane].min(axis=0), points[:, plane].max(axis=0)) for _, points in found]
+        for number, found in contours.items()
+    }
+    last = np.array(shape)[plane] - 1
+    beside = [bool(np.any(high < 0) or np.any(low > last)) for found in boxes.values() for low, high in found]
+    if beside and all(beside):
+        raise OtherGridError("contours beside the volume")
     for region in dataset.StructureSetROISequence:
         number = int(region.ROINumber)
-        yield (
-            number,
-            str(region.get("ROIName", "") or f"region {number}"),
-            _voxels(contours.get(number, []), axis, shape),
-        )
+        is_cut = any(min(low.min(), (last - high).min()) < -MOST_BEYOND_VOXELS for low, high in boxes.get(number, ()))
+        name = str(region.get("ROIName", "") or f"region {number}")
+        yield Drawn(name, _voxels(contours.get(number, []), axis, shape), is_cut)
 
 
 def _contours(item: Any, affine: np.ndarray) -> list[tuple[str, np.ndarray]]:

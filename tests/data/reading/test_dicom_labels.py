@@ -120,9 +120,13 @@ def moved(dataset, by_mm):
 
 def lifted(dataset, by_mm):
     for item in dataset.ROIContourSequence:
-        for contour in item.ContourSequence:
-            points = np.array(contour.ContourData, float).reshape(-1, 3) + np.array([0, 0, by_mm])
-            contour.ContourData = points.ravel().tolist()
+        pushed(item, [0, 0, by_mm])
+
+
+def pushed(region, by_mm):
+    for contour in region.ContourSequence:
+        points = np.array(contour.ContourData, float).reshape(-1, 3) + np.array(by_mm)
+        contour.ContourData = points.ravel().tolist()
 
 
 def stood_up(dataset):
@@ -151,6 +155,7 @@ REFUSED = {
     "no PlanePositionSequence": ("segmentation", without_places),
     "contours between the volume's slices": ("structure_set", lambda d: lifted(d, 2.0)),
     "contours above or below the volume": ("structure_set", lambda d: lifted(d, 60.0)),
+    "contours beside the volume": ("structure_set", lambda d: [pushed(r, [0, 36, 0]) for r in d.ROIContourSequence]),
     "contours that lie in none of the volume's slices": ("structure_set", stood_up),
     "the segmentation is empty": ("structure_set", emptied),
 }
@@ -166,6 +171,17 @@ def test_what_does_not_fit_is_one_clear_error(changed, made, message):
 def test_a_slice_that_is_a_tenth_of_a_millimetre_off_is_still_its_slice(changed, made):
     file = changed("segmentation", lambda d: moved(d, [0.1, 0.1, 0.1]))
     np.testing.assert_array_equal(read_labels(file, CLASSES, made.grid).array, made.labels)
+
+
+def test_contours_that_reach_beyond_the_volume_are_cut_and_told(changed, made):
+    """The second region is two columns of 4 mm to the right."""
+    file = changed("structure_set", lambda d: pushed(d.ROIContourSequence[1], [8, 0, 0]))
+    label = read_labels(file, {"left_kidney": 3}, made.grid)
+    assert label.remarks[-2] == "Contours that reach beyond the volume were cut off there: left_kidney."
+    np.testing.assert_array_equal(
+        label.array[2:, :, 0] == 3, (made.labels[:-2, :, 0] == 3) & (made.labels[2:, :, 0] != 7)
+    )
+    assert read_labels(made.structure_set, CLASSES, made.grid).remarks == ()
 
 
 def test_files_that_are_no_labels(made, tmp_path):
