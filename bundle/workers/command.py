@@ -13,6 +13,7 @@ from scripts.common.errors import BundleError
 logger = logging.getLogger(__name__)
 
 LEAST_GIB, USUAL_GIB = 0.5, 4.0  # torch alone takes almost as much as the least
+MOST_GIB = 2.0**20  # more than any machine has
 
 
 def workers_of(options: argparse.Namespace) -> AbstractContextManager[None]:
@@ -40,9 +41,12 @@ def workers_at_work(count: int | str, memory_gib: float, scheduler: str | None, 
     Raises:
         BundleError: too little memory for a worker, or Dask is not there.
     """
-    if memory_gib < LEAST_GIB:
+    if not LEAST_GIB <= memory_gib < MOST_GIB:
         raise BundleError(
-            "a worker needs more memory", stage="settings", expected=f"--worker-memory {LEAST_GIB:g} or more"
+            "a worker cannot have this memory",
+            stage="settings",
+            expected=f"--worker-memory of {LEAST_GIB:g} to {MOST_GIB:g}",
+            found=f"{memory_gib:g}",
         )
     try:
         from bundle.workers.capacity import affordable_workers

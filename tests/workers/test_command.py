@@ -57,8 +57,12 @@ def test_workers_here_or_those_of_a_scheduler(capsys):
     assert "not allowed with argument" in capsys.readouterr().err
 
 
-def test_too_little_memory_for_a_worker_is_refused():
-    with pytest.raises(BundleError, match="a worker needs more memory"), workers_at_work(2, 0.1, None, "cpu"):
+@pytest.mark.parametrize("memory_gib", [0.1, -1.0, 0.0, float("nan"), float("inf"), 1e300])
+def test_memory_that_no_worker_can_have_is_refused(memory_gib):
+    with (
+        pytest.raises(BundleError, match="a worker cannot have this memory"),
+        workers_at_work(2, memory_gib, None, "cpu"),
+    ):
         pytest.fail("it has none")
 
 
