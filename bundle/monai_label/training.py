@@ -211,9 +211,12 @@ class OneShotTraining(TrainTask):
         return info
 
     def _hand_out(self, datastore: ReloadingDatastore) -> None:
-        """Give those of DICOM series to others, as DICOM."""
-        exported = self.work.predictions.segmentations
+        """Give those of DICOM series to others, as DICOM, but for studies that were removed meanwhile."""
+        known, exported = set(datastore.list_images()), self.work.predictions.segmentations
         for file in sorted(exported.path.glob("*.dcm")):
+            if file.stem not in known:
+                print(f"{file.stem}: its image was removed meanwhile, so its label is not stored", flush=True)
+                continue
             try:
                 datastore.hand_out(file.stem, file)
             except BundleError as error:

@@ -174,6 +174,17 @@ def test_a_study_removed_while_labels_are_given_back_gets_none_and_the_others_do
     assert capsys.readouterr().out.count("b: its image was removed meanwhile, so it gets no label\n") == 1
 
 
+def test_no_segmentation_is_stored_of_a_series_that_is_gone(training, rounds, monkeypatch, capsys):
+    datastore, stored = rounds[1], []
+    monkeypatch.setattr(type(datastore), "hand_out", lambda _, study, file: stored.append(study), raising=False)
+    folder = training.work.predictions.segmentations
+    folder.path.mkdir(parents=True)
+    for study in ("a", "gone"):
+        folder.label(study).touch()
+    training._hand_out(datastore)
+    assert stored == ["a"] and "gone: its image was removed meanwhile" in capsys.readouterr().out
+
+
 def test_a_label_that_cannot_be_written_is_no_removed_study(training, rounds, tmp_path, monkeypatch):
     datastore, _ = three_studies(tmp_path)
 
