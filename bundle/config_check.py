@@ -7,8 +7,23 @@ from typing import Any
 
 from bundle.config_values import Expression, as_config
 from bundle.pipeline.configs import CONFIGS, is_expression, key_path, read_configs, refuse_code, value_at
+from bundle.pipeline.settings import RunSettings
+from bundle.pipeline.stages import STAGES, config_names
 from scripts.common.errors import BundleError
 from scripts.common.schema import is_finite, shown
+
+
+def check_overrides(settings: RunSettings) -> None:
+    """Refuse `--set` of stages that the mode does not run, and see `check_values`.
+
+    Raises:
+        BundleError: the first that does not fit.
+    """
+    for stage, overrides in settings.overrides.items():
+        if stage not in STAGES[settings.mode]:
+            problem, names = f"mode {settings.mode} has no such stage", ", ".join(STAGES[settings.mode])
+            raise BundleError(problem, stage="settings", expected=names, found=stage)
+        check_values(config_names(stage, settings), overrides)
 
 
 def check_values(names: Sequence[str], overrides: Mapping[str, Any]) -> None:

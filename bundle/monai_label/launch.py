@@ -10,7 +10,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from bundle.arguments import shipped_weights
+from bundle.arguments import DEFAULT_MODE, shipped_weights
+from bundle.config_values import typed_overrides
 from bundle.monai_label.gate.rules import STAGE, allowed_origins
 from bundle.monai_label.names import DICOMWEB
 from bundle.monai_label.studies.address import checked_server
@@ -19,6 +20,8 @@ from scripts.common.errors import BundleError
 from scripts.common.files import write_json
 
 HOST = "127.0.0.1"
+LAST_PORT = 65535
+MOST_GIB = 2.0**20  # no disk holds more
 SERVER = "bundle.monai_label.gate.server:server"
 START = "from monailabel.main import Main; Main(loglevel='WARNING').run()"  # its own start tells forty lines first
 MAIN = "from bundle.monai_label.app import OneShotApp  # noqa: F401\n"
@@ -49,12 +52,49 @@ def run(options: argparse.Namespace) -> None:
     settings = {"small": str(not options.full).lower(), "set": ";".join(options.set)}
     settings |= {"shipped": str(options.shipped).lower(), "upload_limit_gib": str(options.upload_limit_gib)}
     settings["allow_origin"] = ";".join(options.allow_origin)
+    check_settings(options.weights, settings["set"], not options.full)
+    check_limits(options.port, options.upload_limit_gib)
     if options.modality is not None:
         settings["modality"] = options.modality
     if options.weights is not None:  # commands of the server run elsewhere
         shipped = options.weights in shipped_weights()
         settings["weights"] = options.weights if shipped else str(Path(options.weights).absolute())
     launch(options.studies, options.app, options.port, settings)
+
+
+def check_settings(weights: str | None, changes: str, small: bool) -> None:
+    """Refuse what every Train would refuse, hours after the server said that it is ready.
+
+    Args:
+        weights: see `weights_folder`; None trains them.
+        changes: "STAGE.KEY=VALUE;..."; no value can hold a semicolon.
+        small: whether the configuration is the small one.
+
+    Raises:
+        BundleError: no such weights, or a setting that no stage has.
+    """
+    from bundle.config_check import check_overrides
+    from bundle.pipeline.modes import weights_folder
+    from bundle.pipeline.settings import RunSettings
+
+    if weights is not None:
+        weights_folder(weights, DEFAULT_MODE, small)
+    nowhere = Path()
+    overrides = typed_overrides([part for part in changes.split(";") if part])
+    check_overrides(RunSettings(nowhere, nowhere, nowhere, nowhere, small=small, overrides=overrides))
+
+
+def check_limits(port: int, upload_limit_gib: float) -> None:
+    """Refuse a port and a limit that no server can have.
+
+    Raises:
+        BundleError: one of them is such.
+    """
+    if not 0 < port <= LAST_PORT:
+        raise BundleError("there is no such port", stage=STAGE, expected=f"--port 1 to {LAST_PORT}", found=port)
+    if not 0 < upload_limit_gib <= MOST_GIB:
+        expected = f"--upload-limit-gib above 0, at most {MOST_GIB:g}"
+        raise BundleError("this is no limit for uploads", stage=STAGE, expected=expected, found=upload_limit_gib)
 
 
 def launch(studies: str, app: Path, port: int, settings: Mapping[str, str]) -> None:

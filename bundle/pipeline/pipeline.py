@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bundle.config_check import check_values
+from bundle.config_check import check_overrides
 from bundle.folder_lock import only_command_in
 from bundle.output_folder import refuse_foreign, refuse_images_among_results
 from bundle.pipeline.configs import device_override
@@ -18,7 +18,6 @@ from bundle.pipeline.modes import MODES
 from bundle.pipeline.plan import Inference, Mode, Stage, Training
 from bundle.pipeline.runner import Runner
 from bundle.pipeline.settings import RunSettings, save_settings
-from bundle.pipeline.stages import STAGES, config_names
 from bundle.pipeline.state import WorkDirectory
 from bundle.pipeline.training_folder import image_hashes
 from bundle.report.page import write_report
@@ -227,11 +226,7 @@ class Pipeline:
         settings = self.settings
         if settings.mode not in MODES:
             raise BundleError("unknown mode", stage="settings", expected=", ".join(MODES), found=settings.mode)
-        for stage, overrides in settings.overrides.items():
-            if stage not in STAGES[settings.mode]:
-                problem, names = f"mode {settings.mode} has no such stage", ", ".join(STAGES[settings.mode])
-                raise BundleError(problem, stage="settings", expected=names, found=stage)
-            check_values(config_names(stage, settings), overrides)
+        check_overrides(settings)
         device_override(settings.device)
         mode = MODES[settings.mode]
         mode.check_settings(settings)

@@ -248,6 +248,8 @@ def test_help_calls_the_command_line_as_the_user_did(capsys):
 @pytest.mark.parametrize("name", ["abdomen_ct", "mine"])
 def test_the_servers_commands_find_weights_of_a_relative_folder(monkeypatch, tmp_path, name):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine" / "embedding").mkdir(parents=True)
+    (tmp_path / "mine" / "embedding" / "model.pt").touch()
     told = []
     monkeypatch.setattr("bundle.monai_label.launch.launch", lambda *given: told.append(given))
     main(["monai-label", "--studies", "ct", "--weights", name])

@@ -7,7 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bundle.monai_label.launch import launch
+from bundle.arguments import command_parser
+from bundle.monai_label.launch import launch, run
 from bundle.monai_label.names import DRAWN_ON, OUTSIDE
 from bundle.monai_label.strokes import check_grid
 from bundle.monai_label.submissions import classes_option, read_task
@@ -175,6 +176,25 @@ def test_a_server_needs_its_own_environment(tmp_path):
         launch(str(tmp_path), tmp_path / "app", 8000, {})
     assert "make monai-label STUDIES=DIR" in caught.value.expected
     assert not (tmp_path / "app").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    {
+        ("--set", "nonsense.key=1"): "mode default has no such stage",
+        ("--set", "segmentation.nonsense=1"): "unknown config key",
+        ("--set", "segmentation.max_epochs=$1; 2"): "cannot read --set",
+        ("--weights", "nowhere"): "no weights for mode default of that name",
+        ("--port", "0"): "there is no such port",
+        ("--port", "65536"): "there is no such port",
+        ("--upload-limit-gib", "nan"): "this is no limit for uploads",
+        ("--upload-limit-gib", "-1"): "this is no limit for uploads",
+    }.items(),
+)
+def test_a_server_that_could_not_train_or_answer_does_not_start(tmp_path, given, problem):
+    with pytest.raises(BundleError, match=problem):
+        run(command_parser().parse_args(["monai-label", "--studies", str(tmp_path), "--app", str(tmp_path), *given]))
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["kidney, left", "a:2,b", 'say "x"', "Rückenmark", "{}"])
