@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from bundle.report import process
-from bundle.report.browser.data_files import FOLDER, data_element, key_of
-from bundle.report.browser.page_frame import VIEWER_FILE, page_frame
+from bundle.report.browser.data_files import FOLDER, data_element, forget_others, key_of
+from bundle.report.browser.page_frame import VIEWER_FILE, page_frame, title_element
 from bundle.report.browser.table_data import CaseRows, rows_of, table_data
 from bundle.report.case_files import keep_panel, keep_strokes, keep_volume
 from bundle.report.case_results import CaseResult, summarise_case
@@ -24,7 +24,7 @@ from bundle.report.support import SupportPart, support, support_section
 from bundle.report.trouble import Ranked, rank_cases
 from bundle.report.trust import trust
 from scripts.common.errors import BundleError
-from scripts.common.files import atomic_path
+from scripts.common.files import atomic_path, remove_file
 from scripts.quality.check_case import without_names
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 PICTURE_BUDGET_BYTES = 1_200_000  # of a case
 BYTES_PER_PIXEL = 0.30  # of a grey CT slice as JPEG in base64, measured
 PIXEL_RANGE = (128, 360)
+CASE_PAGE = "case_"  # begins the names of pages of one case alone
+MOST_HEAD = 1 << 14  # signs of a page before its style
 
 NAVIGATION = {
     "run": "Run",
@@ -73,12 +75,13 @@ def write_report(output_dir: str | Path, labels: str | Path | None = None, alone
     """Write `OUTPUT/report/index.html` from whatever a run has left so far, and beside it what it loads on demand.
 
     Reads one case at a time. What is missing is said in the page; only a missing work directory or labels folder is an
-    error. Pictures and volumes of a case that has not changed are left as they are.
+    error. Pictures and volumes of a case that has not changed are left as they are; those of a case that is in the
+    cohort no more are removed.
 
     Args:
         output_dir: the work directory.
         labels: folder of true label maps with the cases' names; adds contours and Dice.
-        alone: a case that also gets a page of its own, which needs no other file.
+        alone: a case that also gets a page of its own, which needs no other file; later reports write it again.
 
     Returns:
         The page's path, that of the case alone if there is one.
@@ -97,11 +100,36 @@ def write_report(output_dir: str | Path, labels: str | Path | None = None, alone
     _write_beside(findings, pixels)
     path = run.folder.report / "index.html"
     _write(path, index_page(findings))
-    if alone is None:
-        return path
-    path = run.folder.report / f"case_{alone}.html"
-    _write(path, case_page(findings, alone))
-    return path
+    for case in _with_page(run, alone):
+        _write(_page_of(run, case), case_page(findings, case))
+    if run.cohort is not None:
+        _forget_others(run)
+    return path if alone is None else _page_of(run, alone)
+
+
+def _page_of(run: Run, case: str) -> Path:
+    return run.folder.report / f"{CASE_PAGE}{case}.html"
+
+
+def _with_page(run: Run, alone: str | None) -> list[str]:
+    """Cases with a page of their own: one that was asked for earlier would be of former results."""
+    return [case for case in run.case_ids if case == alone or _page_of(run, case).is_file()]
+
+
+def _forget_others(run: Run) -> None:
+    """Remove what earlier reports wrote of cases that are in the cohort no more."""
+    forget_others(run.folder.report / FOLDER, run.case_ids)
+    for file in sorted(run.folder.report.glob(f"{CASE_PAGE}*.html")):
+        case = file.stem.removeprefix(CASE_PAGE)
+        with file.open(encoding="utf-8", errors="replace") as page:
+            is_ours = title_element(_title(case)) in page.read(MOST_HEAD)
+        if case not in run.case_ids and is_ours:
+            remove_file(file)
+            logger.info("%s is in the cohort no more, and its page was removed", case)
+
+
+def _title(case: str) -> str:
+    return f"Case {case}"
 
 
 def tile_pixels(classes: int) -> int:
@@ -134,7 +162,7 @@ def case_page(findings: Findings, case: str) -> Iterator[str]:
     files = {kind: run.folder.report / FOLDER / f"{key}_{kind}.js" for kind in ("panel", "volume")}
     parts = [header_of_case(run, case), results_section(run, ticks=False)]
     parts += [data_element(kind, key, file) for kind, file in files.items() if file.exists()]
-    yield from page_frame(title=f"Case {case}", links={}, data=table, parts=parts, with_viewer=True)
+    yield from page_frame(title=_title(case), links={}, data=table, parts=parts, with_viewer=True)
 
 
 def _index_parts(findings: Findings, ticks: bool, results: Mapping[str, CaseResult]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from bundle.report.browser.data_files import key_of, script_json
 from bundle.report.browser.page_frame import VIEWER_FILE
 from bundle.report.page import BYTES_PER_PIXEL, PICTURE_BUDGET_BYTES, PIXEL_RANGE, tile_pixels, write_report
 from scripts.common.errors import BundleError
-from scripts.common.files import write_json
+from scripts.common.files import read_json, write_json
 from scripts.common.work_folder import WorkFolder
 from scripts.data.records import PseudoLabelRecord
 from tests.quality.checks import check_record, class_check
@@ -270,6 +270,26 @@ def test_a_cases_own_page_tells_nothing_of_others(output):
     used = {number for entry in data["cases"] for line in entry["lines"] for number in line[-1]}
     used |= {number for _, numbers in data["common"] for number in numbers}
     assert [text for number, text in enumerate(data["texts"]) if text and number not in used] == []
+
+
+def test_a_later_report_tells_no_former_results_and_nothing_of_cases_that_are_gone(output):
+    """Pages of one case alone are written again; what was written of a case that left the cohort goes."""
+    for case in ("case_1", "case_2"):
+        write_report(output, alone=case)
+    report = output / "report"
+    foreign = [report / "case_of_mine.html", report / "cases" / "my_own.js"]
+    for file in foreign:
+        file.write_text("somebody else's", encoding="utf-8")
+    cohort = read_json(output / "cohort.json")
+    del cohort["cases"]["case_2"]
+    write_json(output / "cohort.json", cohort)
+    check = check_record("case_1", {"spleen": class_check(flagged=True, reasons=("said anew",))})
+    write_json(output / "self_check" / "case_1.json", check.to_json())
+    write_report(output)
+    assert "said anew" in (report / "case_case_1.html").read_text(encoding="utf-8")
+    assert not (report / "case_case_2.html").exists() and all(file.exists() for file in foreign)
+    kept = {file.name.split("_")[0] for file in (report / "cases").glob("*_*.js")} - {"my"}
+    assert kept == {key_of(case) for case in cohort["cases"]}
 
 
 def test_a_cases_own_page_names_no_atlas(output):

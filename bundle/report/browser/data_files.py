@@ -7,7 +7,8 @@ hands over one value; the page's policy allows no other place.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from scripts.common.files import atomic_path, remove_file, sha256_of_settings
 FOLDER = "cases"
 FORMAT = 1  # of the files; another one makes them again
 KEY_DIGITS = 16
+FIRST_LINE = re.compile(r"// [0-9a-f]{64}\n")
 # What could end a script element or begin a comment, also in XHTML; JSON means the same by these escapes.
 ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 
@@ -58,6 +60,14 @@ def keep_data_file(file: Path, kind: str, key: str, inputs: Any, make: Callable[
     call = f"oneshotReport.receive({script_json(kind)},{script_json(key)},\n{script_json(value)}\n);\n"
     with atomic_path(file) as temporary:
         temporary.write_text(first_line + call, encoding="ascii")
+
+
+def forget_others(folder: Path, cases: Iterable[str]) -> None:
+    """Remove files of ours that belong to none of the cases: whoever sends the report would send them along."""
+    keys = {key_of(case) for case in cases}
+    for file in sorted(folder.glob("*_*.js")):
+        if file.name.split("_")[0] not in keys and FIRST_LINE.fullmatch(_first_line(file) or ""):
+            remove_file(file)
 
 
 def data_element(kind: str, key: str, file: Path) -> Markup:

@@ -41,7 +41,7 @@ def page_frame(
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/>'
         '<meta name="viewport" content="width=device-width, initial-scale=1"/>'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY.format(hashes=hashes)}"/>'
-        f"<title>{escape(title)}</title>\n<style>\n{STYLE_FILE.read_text(encoding='utf-8')}</style></head>\n<body>"
+        f"{title_element(title)}\n<style>\n{STYLE_FILE.read_text(encoding='utf-8')}</style></head>\n<body>"
     )
     if links:
         shown = "".join(f'<a href="#{anchor}">{words}</a>' for anchor, words in links.items())
@@ -52,6 +52,11 @@ def page_frame(
     for text in scripts:
         yield f"<script>{text}</script>\n"
     yield "</body></html>\n"
+
+
+def title_element(title: str) -> str:
+    """By which a page of ours is known."""
+    return f"<title>{escape(title)}</title>"
 
 
 def page_script() -> str:
