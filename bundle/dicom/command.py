@@ -10,7 +10,7 @@ from pathlib import Path
 from bundle.dicom.export import STAGE, Export
 from bundle.pipeline.network_labels import FOLDER_RECORD
 from bundle.pipeline.training_folder import image_hashes
-from bundle.results.final_labels import has_final_labels
+from bundle.results.final_labels import has_final_labels, labelled_images
 from scripts.common.case_stage import joined
 from scripts.common.errors import BundleError
 from scripts.common.failures import blamed
@@ -21,7 +21,7 @@ from scripts.data.gate.modality import AS_CT, Modality
 from scripts.data.reading.volume import some_names
 from scripts.data.volume_cache import image_fingerprint
 from scripts.data.volume_io import case_id, find_volumes, is_dicom_series
-from scripts.segmentation.inference_verdicts import labelled_images
+from scripts.segmentation import inference_verdicts
 
 logger = logging.getLogger(__name__)
 
@@ -143,10 +143,13 @@ def _content(output: Path) -> _Content:
                 "the label maps in %s are of before: transferred labels changed since", work.predictions.path
             )
         modality = Modality(cohort.modality, bias_correction=cohort.bias_correction)
-        sources, images = series_of(cohort), image_hashes(cohort)
+        # A command that made no label maps may have noticed an image that was replaced.
+        sources, images = series_of(cohort), image_hashes(cohort) | labelled_images(work)
         return _Content(work.predictions, cohort.classes, work.self_check, sources, images, modality)
     labels = LabelFolder(output.absolute())
-    return _Content(labels, _classes(labels), None, _tabled(work.results_json), labelled_images(labels))
+    return _Content(
+        labels, _classes(labels), None, _tabled(work.results_json), inference_verdicts.labelled_images(labels)
+    )
 
 
 def _tabled(results: Path) -> dict[str, Path]:

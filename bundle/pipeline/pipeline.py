@@ -132,9 +132,9 @@ class Pipeline:
         self._run(self.plan.inference)
 
     def self_check(self) -> None:
-        """Say how far to trust the label maps in `predictions/`, and note of which pseudo labels they are."""
+        """Say how far to trust the label maps in `predictions/`, and note of what they are made."""
         self._run(self.plan.self_check)
-        note_final_labels(self.work)
+        note_final_labels(self.work, image_hashes(self.cohort))
 
     def export(self, structure_sets: bool = False) -> None:
         """Label maps of cases that came as DICOM series also as DICOM, beside `predictions/`.

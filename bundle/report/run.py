@@ -15,7 +15,7 @@ import numpy as np
 
 from bundle.pipeline.given.label_maps import label_maps_in
 from bundle.pipeline.stages import are_labels_bounded
-from bundle.results.final_labels import has_final_labels, is_support_mask_newer
+from bundle.results.final_labels import has_final_labels, is_support_mask_newer, labelled_images
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.common.schema import is_finite
@@ -33,6 +33,12 @@ OLD_PREDICTIONS = (
     "command oneshot or train makes final labels again."
 )
 OLD_LABELS = "The label maps are of before: the support mask grew anew since. The command oneshot makes them again."
+
+OTHER_IMAGES = (
+    "These cases' images were replaced since their label maps were made, so that the two belong to each other no more; "
+    "the command oneshot labels them anew:"
+)
+MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -142,7 +148,18 @@ class Run:
     @property
     def age_notes(self) -> tuple[str, ...]:
         """Sentences on label maps that were made before what they depend on."""
-        return (OLD_PREDICTIONS,) * self.has_old_predictions + (OLD_LABELS,) * is_support_mask_newer(self.folder)
+        notes = (OLD_PREDICTIONS,) * self.has_old_predictions + (OLD_LABELS,) * is_support_mask_newer(self.folder)
+        if self.has_predictions and (replaced := self._replaced()):
+            notes += (
+                f"{OTHER_IMAGES} {', '.join(replaced[:MOST_NAMED])}{' and more' * (len(replaced) > MOST_NAMED)}.",
+            )
+        return notes
+
+    def _replaced(self) -> list[str]:
+        """Cases whose final label maps are of another image than they have now."""
+        cases = {} if self.cohort is None else self.cohort.cases
+        noted = labelled_images(self.folder)
+        return [name for name, case in cases.items() if noted.get(name, case.sha256) != case.sha256]
 
     @property
     def results(self) -> LabelFolder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,27 @@ from scripts.common.errors import BundleError
 from scripts.common.files import keep_json, read_json
 from scripts.common.work_folder import WorkFolder
 
-PSEUDO_LABELS, SUPPORT_MASK = "pseudo_labels", "support_mask"
+PSEUDO_LABELS, SUPPORT_MASK, IMAGES = "pseudo_labels", "support_mask", "images"
 
 
-def note_final_labels(work: WorkFolder) -> None:
+def note_final_labels(work: WorkFolder, images: Mapping[str, str] | None = None) -> None:
     """Keep in `final_labels.json` of what the label maps in `predictions/` are: they were just made and checked.
+
+    Args:
+        work: the output folder.
+        images: case -> fingerprint of its image.
 
     Raises:
         BundleError: the file cannot be written.
     """
     made_of = {PSEUDO_LABELS: _made_of(work.pseudo_labels.path), SUPPORT_MASK: _made_of(work.support_mask.path)}
-    keep_json(work.final_labels, made_of)
+    keep_json(work.final_labels, {**made_of, IMAGES: dict(images or {})})
+
+
+def labelled_images(work: WorkFolder) -> dict[str, str]:
+    """Case -> fingerprint of the image that its label map in `predictions/` is of, as far as that was noted."""
+    noted = _content(work.final_labels).get(IMAGES)
+    return {str(case): str(image) for case, image in noted.items()} if isinstance(noted, dict) else {}
 
 
 def has_final_labels(work: WorkFolder) -> bool:

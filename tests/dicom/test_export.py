@@ -271,6 +271,13 @@ def test_a_series_that_took_the_place_of_another_gets_no_label_map_of_that(work,
     assert pydicom.dcmread(work.predictions.segmentations.label("case_0")).PatientID == "P2"
 
 
+def test_a_series_is_another_also_where_a_later_command_knows_it(work):
+    """As `support-mask` leaves a folder after the series was replaced."""
+    note_final_labels(work, {"case_0": "the image before"})
+    with pytest.raises(BundleError, match="the series was replaced since its label map was made"):
+        export_folder(work.path, [], structure_sets=False)
+
+
 def test_infer_notes_what_it_labelled_for_the_export(work, tmp_path):
     labels, series = LabelFolder(tmp_path / "inferred"), tmp_path / "images" / "case_0"
     put_label(labels, "case_0", noisy_labels(), read_volume(series).affine)

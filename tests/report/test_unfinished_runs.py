@@ -8,7 +8,7 @@ from bundle.report.browser.data_files import key_of
 from bundle.report.page import write_report
 from bundle.results.final_labels import note_final_labels
 from scripts.common.errors import BundleError
-from scripts.common.files import sha256_of_file, write_json
+from scripts.common.files import read_json, sha256_of_file, write_json
 from scripts.common.made_of import write_record
 from scripts.common.work_folder import WorkFolder
 from scripts.quality.records import CheckRecord
@@ -51,6 +51,16 @@ def test_a_support_mask_that_grew_after_the_label_maps_is_said(output):
     note_final_labels(work)
     write_record(work.support_mask.record("case_0"), {}, "second", [])
     assert "the support mask grew anew since" in text_of(write_report(output))
+
+
+def test_label_maps_of_an_image_that_was_replaced_are_said(output):
+    """As `support-mask` leaves a folder: it knows the new image, and makes no label maps."""
+    work, cohort = WorkFolder(output), read_json(output / "cohort.json")
+    note_final_labels(work, {name: case["sha256"] for name, case in cohort["cases"].items()})
+    assert "images were replaced" not in text_of(write_report(output))
+    cohort["cases"]["case_1"]["sha256"] = "f" * 64
+    write_json(output / "cohort.json", cohort)
+    assert "the command oneshot labels them anew: case_1." in text_of(write_report(output))
 
 
 def map_of(page, case):
