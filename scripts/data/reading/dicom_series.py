@@ -213,7 +213,9 @@ def _remarks(series: Series, stack: Stack) -> list[str]:
     used = {frame for place in stack.places for frame in place}
     files = {series.placed[frame].image.path for frame in used}
     if series.rivals:
-        remarks.append(f"The folder holds {series.rivals + 1} DICOM series; the longest, {first.name}, was taken.")
+        # By a file: this reaches tables and reports, and the series' own name holds the patient's identifier.
+        file = some_names([first.path])
+        remarks.append(f"The folder holds {series.rivals + 1} DICOM series; the longest, that of {file}, was taken.")
     if series.damaged:
         names = some_names(sorted(series.damaged))
         remarks.append(
