@@ -4,7 +4,8 @@ The atlases' class probabilities say what Dice a label map can be expected to ha
 together in places; how much is measured on the support, whose mask is known: there the selected atlases alone make a
 label map (see `support_calibration`). The support mask itself may be wrong, and then all are: a result is trusted as
 far as the image, not growth limits, made the support mask's border, as far as that mask holds its strokes, and, where
-few atlases know a class, as far as labels sent to another case and back still match.
+few atlases know a class, as far as labels sent to another case and back still match. What all atlases put into the
+wrong place shows in the image: a label map that took in other tissues is trusted as far as its own goes.
 
 Reference segmentations of the case, the labels that each atlas alone predicts, the pseudo label, and what the trained
 network alone says, tell which of them the label map contradicts.
@@ -194,6 +195,7 @@ def _check_class(
     value, truth_known = cohort.classes[name], case.case in segmentations
     mask = case.result == value
     agreement = {rater: dice_of(mask, label == value, of_nothing=0.0) for rater, label in segmentations.items()}
+    measurement = case.measurements[name]
     penalty, margin = ConfidencePenalty(), 0.0
     if not truth_known:
         penalty = ConfidencePenalty(
@@ -202,6 +204,7 @@ def _check_class(
             rule.good_round_trip,
             len(case.atlases.voting(name)),
             cohort.stroke_confidence.get(name, 1.0),
+            measurement.tissue_share,
         )
     if not comparable:  # what bodies of another kind say of this one, they may well agree about
         agreed_dice = 0.0
@@ -210,7 +213,6 @@ def _check_class(
     else:
         agreed_dice = cohort.calibration.predicted(name, modelled_dice(mask, case.probabilities[name]))
         margin = cohort.calibration.margin
-    measurement = case.measurements[name]
     reasons = reasons_to_flag(agreed_dice, penalty, agreement, measurement, cohort.statistics[name], rule, cohort.is_mr)
     return ClassCheck(
         predicted_dice=penalty.predicted(agreed_dice),

@@ -28,6 +28,8 @@ class TrustRule:
             that only what is below lowers the confidence.
         calibration_doubt: how much all classes together count for one class, in label maps of its own, see `calibrate`.
         interval_coverage: share of the results whose true Dice the interval shall hold.
+        tissue_coverage: share of a class's voxels in the support mask, around the median, whose intensities are those
+            of its tissue; what a label map holds beyond them lowers its predicted Dice. Of CT alone.
     """
 
     least_dice: float = 0.5
@@ -38,6 +40,7 @@ class TrustRule:
     good_round_trip: float = 0.7
     calibration_doubt: float = 1.0
     interval_coverage: float = 0.9
+    tissue_coverage: float = 0.9
 
 
 @dataclass(frozen=True)
@@ -47,28 +50,39 @@ class ClassMeasurement:
     Attributes:
         volume_ml: 0 where it is absent.
         median_hu: of the image inside it; NaN where it is absent.
+        tissue_share: share of it with tissue of the support mask, see `tissue_shares`; 1 where nothing is known.
     """
 
     volume_ml: float
     median_hu: float
+    tissue_share: float = 1.0
 
 
 def measure_classes(
-    label: np.ndarray, image_hu: np.ndarray, classes: Mapping[str, int], voxel_ml: float
+    label: np.ndarray,
+    image_hu: np.ndarray,
+    classes: Mapping[str, int],
+    voxel_ml: float,
+    shares: Mapping[str, float] = {},
 ) -> dict[str, ClassMeasurement]:
-    """Class -> its volume and median intensity.
+    """Class -> its volume, median intensity and tissue.
 
     Args:
         label: (X, Y, Z) label values.
         image_hu: (X, Y, Z) HU on the same grid.
         classes: name -> label value.
         voxel_ml: volume of a voxel.
+        shares: class -> see `tissue_share`.
     """
     boxes, nothing = boxes_of(label), np.s_[:0, :0, :0]
     parts = {name: boxes.get(value, nothing) for name, value in classes.items()}
     inside = {name: image_hu[parts[name]][label[parts[name]] == value] for name, value in classes.items()}
     return {
-        name: ClassMeasurement(values.size * voxel_ml, float(np.median(values)) if values.size else float("nan"))
+        name: ClassMeasurement(
+            values.size * voxel_ml,
+            float(np.median(values)) if values.size else float("nan"),
+            shares.get(name, 1.0),
+        )
         for name, values in inside.items()
     }
 
@@ -108,6 +122,7 @@ class ConfidencePenalty:
         atlases: how many vote for the class. What one alone gets wrong only the round trip can show; of several, their
             probabilities show it as well, so that each has its part of the penalty.
         stroke_confidence: of the support mask, see `stroke_confidence`.
+        tissue_share: of the label map itself, see `ClassMeasurement`.
     """
 
     border_confidence: float = 1.0
@@ -115,6 +130,7 @@ class ConfidencePenalty:
     good_round_trip: float = 1.0
     atlases: int = 1
     stroke_confidence: float = 1.0
+    tissue_share: float = 1.0
 
     @property
     def round_trip_factor(self) -> float:
@@ -127,12 +143,19 @@ class ConfidencePenalty:
         return min(self.border_confidence, self.stroke_confidence)
 
     def predicted(self, agreed_dice: float) -> float:
-        """Dice of a class whose mask and transfer err independently, see `joined_dice`."""
-        return joined_dice(agreed_dice, self.mask_confidence) * self.round_trip_factor
+        """Dice of a class whose mask and transfer err independently, see `joined_dice`.
+
+        Other tissue is what the label map has too much: it may hold all of the organ.
+        """
+        joined = joined_dice(agreed_dice, self.mask_confidence)
+        return joined * self.round_trip_factor * dice_of_share(self.tissue_share)
 
     def at_worst(self, agreed_dice: float) -> float:
-        """Dice of a class where mask and transfer err in different places, so that their losses add up."""
-        return agreed_dice * self.mask_confidence * self.round_trip_factor
+        """Dice of a class where mask and transfer err in different places, so that their losses add up.
+
+        Other tissue lies where the organ is not, and so much of the organ is left out elsewhere.
+        """
+        return agreed_dice * self.mask_confidence * self.round_trip_factor * self.tissue_share
 
     def interval(self, agreed_dice: float, margin: float) -> tuple[float, float]:
         """Lowest and highest Dice: from losses that add up to doubts that are all unfounded.
@@ -162,6 +185,9 @@ class ConfidencePenalty:
                 "and correct it"
             )
             reasons.append((self.border_confidence, sentence))
+        if self.tissue_share < 1:
+            sentence = f"{1 - self.tissue_share:.0%} of it is tissue that the support mask does not have"
+            reasons.append((self.tissue_share, sentence))
         return [sentence for _, sentence in sorted(reasons)]
 
 

@@ -33,6 +33,7 @@ from scripts.quality.evidence import (
 )
 from scripts.quality.records import NETWORK, PSEUDO_LABEL, STAGE
 from scripts.quality.support_calibration import SupportCalibration
+from scripts.quality.tissue import Tissue, tissue_shares, tissues
 
 
 class SelfCheckStage(CaseStage):
@@ -110,6 +111,7 @@ class SelfCheckStage(CaseStage):
                 _hash(by_selected.probabilities(self.support), by_selected.record(self.support)),
             ],
             "strokes": _hash(self.cohort.scribbles),
+            "support_image": [self.cohort.modality, self.cohort.cases[self.support].sha256],
             "results": self._results_mark,
         }
 
@@ -118,9 +120,23 @@ class SelfCheckStage(CaseStage):
         return self.cases()
 
     def survey(self, case: str) -> dict[str, ClassMeasurement]:
-        """Class -> volume and intensity in the case's result."""
+        """Class -> volume, intensity and tissue in the case's result."""
         label, image = _result(self.results.label(case)), read_volume(self.cohort.cases[case].image)
-        return measure_classes(label.array, image.array, self.cohort.classes, voxel_ml(label.affine))
+        shares = {}
+        if self.cohort.modality != MR:
+            shares = tissue_shares(self._tissues(label, image), self._support_tissues, self.rule.tissue_coverage)
+        return measure_classes(label.array, image.array, self.cohort.classes, voxel_ml(label.affine), shares)
+
+    @cached_property
+    def _support_tissues(self) -> dict[str, Tissue]:
+        """Of the support mask."""
+        image = read_volume(self.cohort.cases[self.support].image)
+        mask = read_labels(self.support_mask, self.cohort.classes)
+        return self._tissues(Volume(nearest_on_grid(mask, image.affine, image.array.shape), image.affine), image)
+
+    def _tissues(self, label: Volume, image: Volume) -> dict[str, Tissue]:
+        finest = int(np.argmin(np.linalg.norm(label.affine[:3, :3], axis=0)))
+        return tissues(label.array, image.array, self.cohort.classes, finest)
 
     def summarise(self, surveys: Mapping[str, dict[str, ClassMeasurement]]) -> None:
         """The cohort's statistics, and what the support says."""

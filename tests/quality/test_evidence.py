@@ -27,8 +27,10 @@ def test_the_rules_defaults_are_the_configs_values():
 def test_volume_in_ml_and_median_in_hu_by_hand():
     label = np.array([1, 1, 1, 3]).reshape(2, 2, 1)
     image_hu = np.array([10.0, 20.0, 60.0, -5.0]).reshape(2, 2, 1)
-    measured = measure_classes(label, image_hu, {"spleen": 1, "left_kidney": 3, "liver": 6}, voxel_ml=0.25)
-    assert measured["spleen"] == ClassMeasurement(0.75, 20.0)
+    measured = measure_classes(
+        label, image_hu, {"spleen": 1, "left_kidney": 3, "liver": 6}, voxel_ml=0.25, shares={"spleen": 0.7}
+    )
+    assert measured["spleen"] == ClassMeasurement(0.75, 20.0, tissue_share=0.7)
     assert measured["left_kidney"] == ClassMeasurement(0.25, -5.0)
     assert measured["liver"].volume_ml == 0.0 and np.isnan(measured["liver"].median_hu)
 
@@ -57,6 +59,12 @@ def test_the_penalty_joins_the_masks_loss_and_takes_the_share_of_a_good_round_tr
     assert penalty.predicted(0.7) == pytest.approx(0.25) and penalty.at_worst(0.7) == pytest.approx(0.21)
     assert ConfidencePenalty(mean_round_trip_dice=0.8, good_round_trip=0.7).predicted(0.7) == pytest.approx(0.7)
     assert ConfidencePenalty().in_words() == []
+
+
+def test_other_tissue_is_too_much_in_the_prediction_and_in_place_of_the_organ_at_worst():
+    penalty = ConfidencePenalty(tissue_share=0.6)
+    assert penalty.predicted(0.8) == pytest.approx(0.8 * 0.75) and penalty.at_worst(0.8) == pytest.approx(0.8 * 0.6)
+    assert penalty.in_words() == ["40% of it is tissue that the support mask does not have"]
 
 
 def test_the_interval_reaches_from_losses_that_add_up_to_doubts_that_are_unfounded():

@@ -1,11 +1,13 @@
 """The self-check on files with hand-made reference segmentations: what is wrong in a result must show."""
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy.ndimage import binary_dilation
 
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json, write_nifti
@@ -292,6 +294,21 @@ def test_an_atlas_is_a_reference_of_the_classes_it_votes_for(cohort, tmp_path):
     assert classes["left_kidney"]["predicted_dice"] <= 0.5 < 0.95 < classes["left_kidney"]["agreed_dice"]
 
 
+def test_other_tissue_in_a_label_map_lowers_the_trust_in_that_class_alone_and_not_in_mr(cohort, tmp_path):
+    hu, spleen = phantom(1), CLASSES["spleen"]
+    right = np.where(hu == 120, spleen, np.where(hu == 190, CLASSES["left_kidney"], 0)).astype(np.uint8)
+    swollen = np.where(binary_dilation(right == spleen) & (right == 0), spleen, right).astype(np.uint8)
+    share = np.mean(hu[swollen == spleen] == 120) / 0.9
+    assert 0.5 < share < 0.9
+    before, after = (check(cohort, tmp_path, label)["classes"] for label in (right, swollen))
+    assert before["spleen"]["predicted_dice"] == before["spleen"]["agreed_dice"]
+    assert after["left_kidney"] == before["left_kidney"]
+    expected = after["spleen"]["agreed_dice"] * 2 * share / (1 + share)
+    assert after["spleen"]["predicted_dice"] == pytest.approx(expected, abs=1e-3)
+    as_mr = check(replace(cohort, modality="mr"), tmp_path, swollen)["classes"]["spleen"]
+    assert as_mr["predicted_dice"] == as_mr["agreed_dice"] == after["spleen"]["agreed_dice"]
+
+
 def write_support_mask_record(file, border_confidence):
     write_json(file, PseudoLabelRecord("case_0", CLASSES, border_confidence=border_confidence).to_json())
     return file
@@ -301,10 +318,12 @@ def test_a_support_mask_without_a_clear_border_lowers_the_trust(cohort, tmp_path
     """All agree, but limits made most of the kidney's border: what a network may learn from is judged without that."""
     confidence = {"spleen": 0.9, "left_kidney": 0.45}
     file = write_support_mask_record(tmp_path / "support_mask.json", confidence)
-    classes = check(cohort, tmp_path, support_mask_record=file)["classes"]
+    without, classes = (check(cohort, tmp_path, **of)["classes"] for of in ({}, {"support_mask_record": file}))
     for name, of_mask in confidence.items():
         checked = classes[name]
-        assert checked["predicted_dice"] == pytest.approx(joined_dice(checked["agreed_dice"], of_mask), abs=1e-3)
+        tissue = without[name]["predicted_dice"] / checked["agreed_dice"]
+        expected = joined_dice(checked["agreed_dice"], of_mask) * tissue
+        assert checked["predicted_dice"] == pytest.approx(expected, abs=1e-3)
         assert checked["agreed_dice"] > 0.95
         low, high = checked["interval"]
         assert low <= checked["predicted_dice"] < high, "the support mask may well be right"

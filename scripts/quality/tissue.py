@@ -1,0 +1,82 @@
+"""How much of a class is of the tissue that the support mask has: what else a label map took in (mode `default`).
+
+Contrast agent moves an organ's intensity from scan to scan, but hardly how wide its intensities spread: a label map
+that lies beside its organ holds several tissues. Noise spreads them, too, and is measured and allowed for. Of CT alone:
+an MR's intensities have no scale of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from scripts.common.boxes import boxes_of
+
+ROUNDING_HU = 0.5
+LEAST_VOXELS = 20  # from which percentiles mean something
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """The intensities of one class in a label map.
+
+    Attributes:
+        values_hu: (N,) of its voxels.
+        noise_hu: median absolute difference of voxels that are neighbours along one axis.
+    """
+
+    values_hu: np.ndarray
+    noise_hu: float
+
+
+def tissues(label: np.ndarray, image_hu: np.ndarray, classes: Mapping[str, int], axis: int = 0) -> dict[str, Tissue]:
+    """Class -> its intensities, of classes with at least `LEAST_VOXELS`.
+
+    Args:
+        label: (X, Y, Z) label values.
+        image_hu: (X, Y, Z) HU on the same grid.
+        classes: name -> label value.
+        axis: along which noise is measured: the one of the smallest steps, where anatomy changes least.
+    """
+    boxes, found = boxes_of(label), {}
+    for name, value in classes.items():
+        if value in boxes:
+            mask, image = label[boxes[value]] == value, image_hu[boxes[value]]
+            values_hu = image[mask]
+            if values_hu.size >= LEAST_VOXELS:
+                found[name] = Tissue(values_hu, _noise_hu(mask, image, axis))
+    return found
+
+
+def tissue_shares(ours: Mapping[str, Tissue], support: Mapping[str, Tissue], coverage: float) -> dict[str, float]:
+    """Class -> share of its voxels with tissue of the support mask, at most 1; classes that both have.
+
+    Intensities count from each one's median. The support's range is as much wider as the scan is noisier, by the median
+    over its classes: single ones may hold other tissues.
+
+    Args:
+        ours: class -> its intensities in a label map.
+        support: the same of the support mask.
+        coverage: share of a class's voxels in the support mask, between two percentiles, that are its tissue.
+    """
+    both = [name for name in ours if name in support]
+    noisier = [ours[name].noise_hu / support[name].noise_hu for name in both if support[name].noise_hu > 0]
+    wider = max(1.0, float(np.median(noisier))) if noisier else 1.0
+    return {name: _share(ours[name].values_hu, support[name].values_hu, wider, coverage) for name in both}
+
+
+def _share(values_hu: np.ndarray, of_support_hu: np.ndarray, wider: float, coverage: float) -> float:
+    low, middle, high = np.quantile(of_support_hu, ((1 - coverage) / 2, 0.5, (1 + coverage) / 2))
+    away_hu = values_hu - np.median(values_hu)
+    least_hu, most_hu = wider * (low - middle) - ROUNDING_HU, wider * (high - middle) + ROUNDING_HU
+    return min(1.0, float(np.mean((away_hu >= least_hu) & (away_hu <= most_hu))) / coverage)
+
+
+def _noise_hu(mask: np.ndarray, image_hu: np.ndarray, axis: int) -> float:
+    """0 where no two voxels of the mask are neighbours."""
+    masks, images = np.moveaxis(mask, axis, 0), np.moveaxis(image_hu, axis, 0)
+    both = masks[1:] & masks[:-1]
+    steps_hu = images[1:][both].astype(np.float64) - images[:-1][both]
+    return float(np.median(np.abs(steps_hu))) if steps_hu.size else 0.0
