@@ -84,14 +84,14 @@ def find_through(
     """
     if not any(atlases.values()):
         return direct
-    direct_scores = _scores(propagator, query, support, direct.voxels, levels)
+    direct_scores = scores_at(propagator, query, support, direct.voxels, levels)
     spacing_mm, voxels = torch.tensor(propagator.fine.spacing_mm), direct.voxels.clone()
     for value, of_class in atlases.items():
         members = labels == value
         ends, weights = [direct.voxels[members]], [direct_scores[members]]
         for atlas in of_class:
             ends.append(propagator.find(query, atlas.points).voxels)
-            weights.append(_scores(propagator, query, atlas.points, ends[-1], levels) * atlas.scores)
+            weights.append(scores_at(propagator, query, atlas.points, ends[-1], levels) * atlas.scores)
         if of_class:
             weight = torch.from_numpy(np.stack(weights)).float().clamp(min=LEAST_WEIGHT)
             voxels[members] = geometric_median(torch.stack(ends) * spacing_mm, weight) / spacing_mm
@@ -112,8 +112,9 @@ def geometric_median(places_mm: Tensor, weights: Tensor) -> Tensor:
     return middle
 
 
-def _scores(
+def scores_at(
     propagator: Propagator, query: Query, support: SupportPoints, voxels: Tensor, levels: Sequence[str]
 ) -> np.ndarray:
+    """(N,) products of cosines of the support's points with as many places (N, 3) of a query."""
     similarities = propagator.similarities(query, support, voxels)
     return product_of_levels({level: similarities[level].double().numpy() for level in levels}, levels)

@@ -23,11 +23,14 @@ class BodyMapSettings:
         largest_residual_mm: the map is believed if half of the points were found at most so many mm from it.
         doubt_mm: a point that was found so many mm from the map counts half as much as one on it.
         nearby_mm: standard deviation, in mm, of the Gaussian within which points bend the map.
+        most_score_lost: a class whose mean score is lower by more than this where the map puts it stays where it was
+            found: it may lie elsewhere in this body.
     """
 
     largest_residual_mm: float = 16.0
     doubt_mm: float = 10.0
     nearby_mm: float = 40.0
+    most_score_lost: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -66,3 +69,19 @@ def map_points(support_mm: np.ndarray, found_mm: np.ndarray, settings: BodyMapSe
     near = np.exp(-cdist(support_mm, support_mm, "sqeuclidean") / (2 * settings.nearby_mm**2))
     bent_mm = affine_mm + near @ (belief[:, None] * off_mm) / near.sum(axis=1, keepdims=True)
     return MappedPoints(bent_mm, residuals_mm, bool(np.median(residuals_mm) <= settings.largest_residual_mm))
+
+
+def on_the_map(labels: np.ndarray, found: np.ndarray, mapped: np.ndarray, most_lost: float) -> np.ndarray:
+    """(N,) which points go where the map says, class by class.
+
+    Args:
+        labels: (N,) class values, 0 for background.
+        found: (N,) how much they look like the support's where they were found.
+        mapped: (N,) the same where the map puts them.
+        most_lost: see `BodyMapSettings.most_score_lost`.
+    """
+    chosen = np.zeros(len(labels), dtype=bool)
+    for value in np.unique(labels):
+        members = labels == value
+        chosen[members] = mapped[members].mean() >= found[members].mean() - most_lost
+    return chosen

@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from scripts.common.affines import nearest_voxels, to_voxels, to_world
 from scripts.data.cached_volume import CachedVolume
 from scripts.data.records import PointSet
 from scripts.data.scribbles import ScribblePoints
-from scripts.point_propagation.atlas_paths import PointAtlas, find_through
-from scripts.point_propagation.body_map import BodyMapSettings, map_points
-from scripts.point_propagation.propagator import FoundPoints, Propagator, SupportPoints
+from scripts.point_propagation.atlas_paths import PointAtlas, find_through, scores_at
+from scripts.point_propagation.body_map import BodyMapSettings, map_points, on_the_map
+from scripts.point_propagation.propagator import FoundPoints, Propagator, Query, SupportPoints
 from scripts.points.denoising import DenoisingRule, denoise, product_of_levels
 from scripts.points.propagated_points import located_points, points_at_home
 from scripts.points.tissue_check import local_intensities, tissue_misfits
@@ -61,7 +62,8 @@ def propagate_case(
 ) -> PointSet:
     """The support's points located in a query volume and denoised.
 
-    Where the points found directly follow one map of the body, that says where they are; elsewhere atlases help.
+    Where the points found directly follow one map of the body, that says where classes are, unless one looks much less
+    like the support's there. Atlases help the others.
 
     Args:
         support: see `describe_support`.
@@ -73,20 +75,19 @@ def propagate_case(
     """
     labels, seen = support.scribbles.labels, propagator.look(query.image, query.body)
     direct = propagator.find(seen, support.points)
-    mapped = None
-    if body_map is not None:
-        found_mm = to_world(direct.voxels.double().numpy(), query.affine)
-        mapped = map_points(support.scribbles.world_mm, found_mm, body_map)
-    if mapped is not None and mapped.believed:
-        found = _inside(to_voxels(mapped.places_mm, query.affine), query)
-    else:
-        found = find_through(propagator, seen, support.points, direct, labels, atlases, rule.levels)
+    by_body = None if body_map is None else _by_body(support, query, seen, direct, propagator, rule, body_map)
+    if by_body is not None:
+        atlases = {value: of_class for value, of_class in atlases.items() if not by_body.chosen[labels == value].any()}
+    found = find_through(propagator, seen, support.points, direct, labels, atlases, rule.levels)
+    if by_body is not None:
+        chosen = torch.from_numpy(by_body.chosen)[:, None]
+        found = FoundPoints(*(torch.where(chosen, by_body.voxels, places) for places in (found.voxels, found.proposed)))
     located = propagator.compared(seen, support.points, found)
     voxels = nearest_voxels(located.voxels, query.body.shape)
     scores = product_of_levels(located.similarities, rule.levels)
     misfits = tissue_misfits(labels, support.intensities, local_intensities(query.image[0].numpy(), voxels))
     evidence = {TISSUE_MISFIT: misfits} | ({} if located.cycle_mm is None else {CYCLE_MM: located.cycle_mm})
-    evidence |= {} if mapped is None else {MAP_MM: mapped.residuals_mm}
+    evidence |= {} if by_body is None else {MAP_MM: by_body.residuals_mm}
     return located_points(
         support.scribbles,
         to_world(located.voxels, query.affine),
@@ -98,11 +99,36 @@ def propagate_case(
     )
 
 
-def _inside(voxels: np.ndarray, query: CachedVolume) -> FoundPoints:
-    """Points (N, 3) as found, those beyond the volume at its border."""
+@dataclass(frozen=True)
+class _ByBody:
+    """Voxels (N, 3) by the map of the body, inside the volume; which of them count; how far each was found from it."""
+
+    voxels: Tensor
+    chosen: np.ndarray
+    residuals_mm: np.ndarray
+
+
+def _by_body(
+    support: DescribedSupport,
+    query: CachedVolume,
+    seen: Query,
+    direct: FoundPoints,
+    propagator: Propagator,
+    rule: DenoisingRule,
+    settings: BodyMapSettings,
+) -> _ByBody:
+    labels = support.scribbles.labels
+    found_mm = to_world(direct.voxels.double().numpy(), query.affine)
+    mapped = map_points(support.scribbles.world_mm, found_mm, settings)
     last = np.array(query.body.shape) - 1
-    places = torch.from_numpy(voxels.clip(0, last)).float()
-    return FoundPoints(places, places)
+    voxels = torch.from_numpy(to_voxels(mapped.places_mm, query.affine).clip(0, last)).to(direct.voxels.dtype)
+    chosen = np.zeros(len(labels), dtype=bool)
+    if mapped.believed:
+        here, there = (
+            scores_at(propagator, seen, support.points, places, rule.levels) for places in (direct.voxels, voxels)
+        )
+        chosen = on_the_map(labels, here, there, settings.most_score_lost)
+    return _ByBody(voxels, chosen, mapped.residuals_mm)
 
 
 def points_on_support(support: DescribedSupport, volume: CachedVolume, with_map: bool = False) -> PointSet:

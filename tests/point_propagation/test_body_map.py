@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from scripts.point_propagation.body_map import BodyMapSettings, map_points
+from scripts.point_propagation.body_map import BodyMapSettings, map_points, on_the_map
 
 SETTINGS = BodyMapSettings()
 BODY_MM = np.stack(np.meshgrid([0, 40, 80, 120], [0, 30, 60, 90], [0, 50, 100], indexing="ij"), axis=-1).reshape(-1, 3)
@@ -50,3 +50,10 @@ def test_three_points_make_no_map():
     found_mm = in_query(POINTS_MM[:3])
     mapped = map_points(POINTS_MM[:3], found_mm, SETTINGS)
     assert not mapped.believed and mapped.places_mm is found_mm and mapped.residuals_mm.tolist() == [0, 0, 0]
+
+
+def test_a_class_that_looks_much_less_like_the_support_on_the_map_stays_where_it_was_found():
+    labels = np.array([3, 0, 3, 1, 1])
+    found, mapped = np.array([0.9, 0.5, 0.7, 0.8, 0.8]), np.array([0.9, 0.6, 0.35, 0.5, 0.5])
+    assert on_the_map(labels, found, mapped, 0.2).tolist() == [True, True, True, False, False]
+    assert on_the_map(labels, found, mapped, 0.1).tolist() == [False, True, False, False, False]

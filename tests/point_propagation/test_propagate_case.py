@@ -115,14 +115,20 @@ def test_points_go_where_the_body_says_if_they_follow_it_and_are_found_one_by_on
             cosines = {level: np.ones(9) for level in LEVELS}
             return LocatedPoints(found.voxels.double().numpy(), cosines)
 
-    def located(limit_mm):
+        def similarities(self, query, support, voxels):
+            as_found = (voxels == torch.from_numpy(self.located.voxels)).all(dim=1)
+            return {level: torch.where(as_found, self.alike, 0.9) for level in LEVELS}
+
+    def located(limit_mm, alike=0.9):
         propagator = Finder(found, np.ones(9))
+        propagator.alike = alike
         support, query = describe_support(scribbles, volume(AFFINE), propagator), volume(QUERY_AFFINE)
         body_map = BodyMapSettings(largest_residual_mm=limit_mm, doubt_mm=2.0)
         return propagate_case(support, query, propagator, denoising_rule("dual", 0.0), body_map=body_map)
 
-    by_body, one_by_one = located(16.0), located(0.0)
+    by_body, one_by_one, unlike = located(16.0), located(0.0), located(16.0, alike=1.0)
     assert by_body.located_mm[-1] == pytest.approx([108, 8, 10], abs=1), "in the middle, 100 mm further along x"
     assert one_by_one.located_mm[-1] == pytest.approx([108, 8, 29.5])
+    assert unlike.located_mm[-1] == pytest.approx(by_body.located_mm[-1]), "0.19 more where it was found is not enough"
     for points in (by_body, one_by_one):
         assert points.evidence["map_mm"][-1] == pytest.approx(19.5, abs=1) and points.evidence["map_mm"][:-1].max() < 1
