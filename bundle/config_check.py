@@ -12,6 +12,20 @@ from bundle.pipeline.stages import STAGES, config_names
 from scripts.common.errors import BundleError
 from scripts.common.schema import is_finite, shown
 
+# Keys whose numbers are of no use unless above 0; their stages would notice only after hours of earlier ones.
+ABOVE_ZERO = {
+    "batch_size",
+    "channels",
+    "iterations_per_epoch",
+    "learning_rate",
+    "max_epochs",
+    "patch_size",
+    "patches_per_volume",
+    "samples_per_epoch",
+    "spacing_mm",
+    "volumes_per_batch",
+}
+
 
 def check_overrides(settings: RunSettings) -> None:
     """Refuse `--set` of stages that the mode does not run, and see `check_values`.
@@ -40,15 +54,26 @@ def check_values(names: Sequence[str], overrides: Mapping[str, Any]) -> None:
         refuse_code(path, value, file)
         before = value_at(config, path, key, file)
         expected = _expected_kind(before)
-        if isinstance(value, Expression) or (_is_data(value) and (expected is None or _fits(value, before))):
+        if isinstance(value, Expression):
             continue
-        raise BundleError(
-            f"the config key {key!r} cannot have this value",
-            stage="settings",
-            file=file,
-            expected="numbers, texts, lists and tables" if expected is None else f"{expected}, such as {shown(before)}",
-            found=shown(value),
-        )
+        fits = _is_data(value) and (expected is None or _fits(value, before))
+        if fits and str(path).split("#")[-1] in ABOVE_ZERO and _has_none_or_less(value):
+            fits, expected = False, "above 0"
+        if not fits:
+            raise BundleError(
+                f"the config key {key!r} cannot have this value",
+                stage="settings",
+                file=file,
+                expected="numbers, texts, lists and tables"
+                if expected is None
+                else f"{expected}, such as {shown(before)}",
+                found=shown(value),
+            )
+
+
+def _has_none_or_less(value: Any) -> bool:
+    numbers = value if isinstance(value, list) else [value]
+    return any(is_finite(number) and number <= 0 for number in numbers)
 
 
 def _is_data(value: Any) -> bool:

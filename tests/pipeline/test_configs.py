@@ -157,9 +157,13 @@ def test_values_of_the_same_kind_pass(key, value):
         ("spacing_mm", [4, 4, "4"], "three numbers, X, Y, Z"),
         ("bfloat16", 1, "true or false"),
         ("network_name", 1, "a text"),
+        ("max_epochs", 0, "above 0, such as "),
+        ("batch_size", -3, "above 0"),
+        ("learning_rate", 0.0, "above 0"),
+        ("spacing_mm", [4, 0, 4], "above 0"),
     ],
 )
-def test_values_of_another_kind_are_refused(key, value, expected):
+def test_values_of_another_kind_or_of_no_use_are_refused(key, value, expected):
     with pytest.raises(BundleError, match=f"config key '{key}' cannot have this value") as caught:
         check_values(PRNET, {key: value})
     assert str(caught.value.expected).startswith(expected)
