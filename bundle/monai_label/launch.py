@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bundle.arguments import DEFAULT_MODE, shipped_weights
+from bundle.config_check import check_overrides
 from bundle.config_values import typed_overrides
 from bundle.monai_label.gate.rules import STAGE, allowed_origins
 from bundle.monai_label.names import DICOMWEB
 from bundle.monai_label.studies.address import checked_server
 from bundle.pipeline.configs import BUNDLE_ROOT
+from bundle.pipeline.modes import weights_folder
+from bundle.pipeline.settings import RunSettings
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json
 
@@ -73,10 +76,6 @@ def check_settings(weights: str | None, changes: str, small: bool) -> None:
     Raises:
         BundleError: no such weights, or a setting that no stage has.
     """
-    from bundle.config_check import check_overrides
-    from bundle.pipeline.modes import weights_folder
-    from bundle.pipeline.settings import RunSettings
-
     if weights is not None:
         weights_folder(weights, DEFAULT_MODE, small)
     nowhere = Path()
