@@ -57,7 +57,7 @@ def check_values(names: Sequence[str], overrides: Mapping[str, Any]) -> None:
         if isinstance(value, Expression):
             continue
         fits = _is_data(value) and (expected is None or _fits(value, before))
-        if fits and str(path).split("#")[-1] in ABOVE_ZERO and _has_none_or_less(value):
+        if fits and path.split("#")[-1] in ABOVE_ZERO and _has_none_or_less(value):
             fits, expected = False, "above 0"
         if not fits:
             raise BundleError(

@@ -33,7 +33,7 @@ from scripts.quality.evidence import (
 )
 from scripts.quality.records import NETWORK, PSEUDO_LABEL, STAGE
 from scripts.quality.support_calibration import SupportCalibration
-from scripts.quality.tissue import Tissue, tissue_shares, tissues
+from scripts.quality.tissue import Tissue, TissueRange, tissue_shares, tissues
 
 
 class SelfCheckStage(CaseStage):
@@ -124,15 +124,17 @@ class SelfCheckStage(CaseStage):
         label, image = _result(self.results.label(case)), read_volume(self.cohort.cases[case].image)
         shares = {}
         if self.cohort.modality != MR:
-            shares = tissue_shares(self._tissues(label, image), self._support_tissues, self.rule.tissue_coverage)
+            shares = tissue_shares(self._tissues(label, image), self._support_tissues)
         return measure_classes(label.array, image.array, self.cohort.classes, voxel_ml(label.affine), shares)
 
     @cached_property
-    def _support_tissues(self) -> dict[str, Tissue]:
-        """Of the support mask."""
+    def _support_tissues(self) -> dict[str, TissueRange]:
+        """Of the support mask, for all cases."""
         image = read_volume(self.cohort.cases[self.support].image)
         mask = read_labels(self.support_mask, self.cohort.classes)
-        return self._tissues(Volume(nearest_on_grid(mask, image.affine, image.array.shape), image.affine), image)
+        on_grid = Volume(nearest_on_grid(mask, image.affine, image.array.shape), image.affine)
+        coverage = self.rule.tissue_coverage
+        return {name: TissueRange.of(tissue, coverage) for name, tissue in self._tissues(on_grid, image).items()}
 
     def _tissues(self, label: Volume, image: Volume) -> dict[str, Tissue]:
         finest = int(np.argmin(np.linalg.norm(label.affine[:3, :3], axis=0)))

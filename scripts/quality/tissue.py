@@ -31,6 +31,29 @@ class Tissue:
     noise_hu: float
 
 
+@dataclass(frozen=True)
+class TissueRange:
+    """Where the tissue of a class lies in the support mask; all that label maps are held against.
+
+    Attributes:
+        below_hu: how far it reaches below the class's median.
+        above_hu: how far above.
+        coverage: share of the class's voxels between.
+        noise_hu: see `Tissue`.
+    """
+
+    below_hu: float
+    above_hu: float
+    coverage: float
+    noise_hu: float
+
+    @classmethod
+    def of(cls, tissue: Tissue, coverage: float) -> TissueRange:
+        """Between two percentiles, with a share of `coverage` of the voxels between them."""
+        low, middle, high = np.quantile(tissue.values_hu, ((1 - coverage) / 2, 0.5, (1 + coverage) / 2))
+        return cls(middle - low, high - middle, coverage, tissue.noise_hu)
+
+
 def tissues(label: np.ndarray, image_hu: np.ndarray, classes: Mapping[str, int], axis: int = 0) -> dict[str, Tissue]:
     """Class -> its intensities, of classes with at least `LEAST_VOXELS`.
 
@@ -50,28 +73,22 @@ def tissues(label: np.ndarray, image_hu: np.ndarray, classes: Mapping[str, int],
     return found
 
 
-def tissue_shares(ours: Mapping[str, Tissue], support: Mapping[str, Tissue], coverage: float) -> dict[str, float]:
+def tissue_shares(ours: Mapping[str, Tissue], support: Mapping[str, TissueRange]) -> dict[str, float]:
     """Class -> share of its voxels with tissue of the support mask, at most 1; classes that both have.
 
     Intensities count from each one's median. The support's range is as much wider as the scan is noisier, by the median
     over its classes: single ones may hold other tissues.
-
-    Args:
-        ours: class -> its intensities in a label map.
-        support: the same of the support mask.
-        coverage: share of a class's voxels in the support mask, between two percentiles, that are its tissue.
     """
     both = [name for name in ours if name in support]
     noisier = [ours[name].noise_hu / support[name].noise_hu for name in both if support[name].noise_hu > 0]
     wider = max(1.0, float(np.median(noisier))) if noisier else 1.0
-    return {name: _share(ours[name].values_hu, support[name].values_hu, wider, coverage) for name in both}
+    return {name: _share(ours[name].values_hu, support[name], wider) for name in both}
 
 
-def _share(values_hu: np.ndarray, of_support_hu: np.ndarray, wider: float, coverage: float) -> float:
-    low, middle, high = np.quantile(of_support_hu, ((1 - coverage) / 2, 0.5, (1 + coverage) / 2))
+def _share(values_hu: np.ndarray, support: TissueRange, wider: float) -> float:
     away_hu = values_hu - np.median(values_hu)
-    least_hu, most_hu = wider * (low - middle) - ROUNDING_HU, wider * (high - middle) + ROUNDING_HU
-    return min(1.0, float(np.mean((away_hu >= least_hu) & (away_hu <= most_hu))) / coverage)
+    below_hu, above_hu = wider * support.below_hu + ROUNDING_HU, wider * support.above_hu + ROUNDING_HU
+    return min(1.0, float(np.mean((away_hu >= -below_hu) & (away_hu <= above_hu))) / support.coverage)
 
 
 def _noise_hu(mask: np.ndarray, image_hu: np.ndarray, axis: int) -> float:

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from scripts.quality.tissue import Tissue, tissue_shares, tissues
+from scripts.quality.tissue import Tissue, TissueRange, tissue_shares, tissues
 
 COVERAGE = 0.9
-SUPPORT = Tissue(np.arange(101.0), noise_hu=10.0)  # its tissue: 45 HU around the median of 50
+SUPPORT = TissueRange.of(Tissue(np.arange(101.0), noise_hu=10.0), COVERAGE)  # its tissue: 45 HU around the median of 50
 
 
 def share(values_hu, noise_hu=10.0):
-    return tissue_shares({"liver": Tissue(np.asarray(values_hu), noise_hu)}, {"liver": SUPPORT}, COVERAGE)["liver"]
+    return tissue_shares({"liver": Tissue(np.asarray(values_hu), noise_hu)}, {"liver": SUPPORT})["liver"]
 
 
 def test_contrast_moves_an_organ_and_changes_nothing():
@@ -35,7 +35,7 @@ def test_a_noisier_scan_has_a_wider_range_and_a_smoother_one_no_narrower():
 def test_noise_is_that_of_most_classes_as_one_may_hold_other_tissues():
     calm, mixed = Tissue(np.arange(101.0), 10.0), Tissue(np.linspace(-100, 100, 201), 90.0)
     support = dict.fromkeys(("liver", "spleen", "aorta"), SUPPORT)
-    shares = tissue_shares({"liver": calm, "spleen": calm, "aorta": mixed, "pancreas": calm}, support, COVERAGE)
+    shares = tissue_shares({"liver": calm, "spleen": calm, "aorta": mixed, "pancreas": calm}, support)
     assert shares == {"liver": 1.0, "spleen": 1.0, "aorta": pytest.approx(91 / 201 / 0.9)}, "no pancreas in the support"
 
 
