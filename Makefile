@@ -27,8 +27,10 @@ setup: ## Create .venv with the pinned dependencies (the others do this themselv
 demo: setup ## Run the whole method on an embedded synthetic cohort; results in demo/
 	$(VENV_PYTHON) -m bundle demo $(ARGS)
 
+# A file of tests stays in one process, as its tests share what is slow to make. Threads that wait shall not spin while
+# other processes have work for their core.
 test: setup ## Run all tests; ARGS="-m unit" only the small ones, ARGS="-m 'not slow'" all but the slow ones
-	$(VENV_PYTHON) -m pytest $(ARGS)
+	OMP_WAIT_POLICY=passive $(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 coverage: setup ## Run all tests and fail when they reach less than 90 % of the lines of scripts/
 	$(VENV_PYTHON) -m pytest --cov=scripts --cov-report=term-missing:skip-covered --cov-fail-under=90 $(ARGS)
