@@ -120,6 +120,7 @@ def _infer_volumes(
         case: output / "images" / f"{case}.nii.gz" for case, file in volumes.items() if not is_plain_nifti(file)
     }
     todo = labels.clear(inputs, converted)
+    labels.forget(verdicts.left_out)
     verdicts.recall(labels.labels, set(inputs) - set(todo))
     with progress.ahead(READING):
         chosen = {case: volumes[case] for case in todo}

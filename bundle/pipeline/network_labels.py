@@ -53,9 +53,8 @@ class NetworkLabels:
             BundleError: files of these names that no network of ours made; they may be anything, so they stay.
         """
         todo = [case for case in inputs if not self._is_whole(case, inputs[case])]
-        files = {case: [file for file in self._files(case) if file.exists()] for case in todo}
         begun = self._begun(inputs)
-        others = {case: [*files[case], *_existing(converted, case)] for case in todo if case not in begun}
+        others = {case: [*self._files(case), *_existing(converted, case)] for case in todo if case not in begun}
         foreign = [file for case, found in others.items() for file in found if not self._has_record(case)]
         if foreign:
             raise BundleError(
@@ -65,21 +64,36 @@ class NetworkLabels:
                 expected="another output folder, or this one without these files",
                 found=f"{len(foreign)} such files",
             )
-        stale = [case for case in todo if self.labels.label(case).exists()]
-        if stale:
+        if stale := [case for case in todo if self.labels.label(case).exists()]:
             words = "%d label maps in %s are of another network or image, or damaged, and are made again"
             logger.warning(words, len(stale), self.labels.path)
-        for case in stale:
-            set_aside_changed(self.labels.record(case))
-        for file in (file for found in files.values() for file in found):
-            remove_file(file)
+        for case in todo:
+            self._remove(case)
         about = {"network": self.network, "cases": sorted({*begun, *inputs})}
         if inputs and fingerprint(self._folder_record(FOLDER_RECORD)) != fingerprint(about):
             write_json(self.labels.path / FOLDER_RECORD, about)
         return todo
 
-    def _files(self, case: str) -> tuple[Path, Path]:
-        return self.labels.label(case), self.labels.record(case)
+    def forget(self, cases: Iterable[str]) -> None:
+        """Remove the label maps that networks of ours made of these volumes, which cannot be used any more."""
+        cases = list(cases)
+        begun = self._begun(cases)
+        for case in cases:
+            if (found := self._files(case)) and (case in begun or self._has_record(case)):
+                self._remove(case)
+                logger.warning("%s: its volume cannot be used any more; removed %s", case, found[0])
+
+    def _remove(self, case: str) -> None:
+        """Whatever we made of a case, but for a label map that somebody changed."""
+        set_aside_changed(self.labels.record(case))
+        own = self.labels.own
+        kept = [own.probabilities(case), own.record(case)] if _is_record(own.record(case)) else []
+        for file in (*self._files(case), *kept):
+            remove_file(file)
+
+    def _files(self, case: str) -> list[Path]:
+        """Those of a case that are there."""
+        return [file for file in (self.labels.label(case), self.labels.record(case)) if file.exists()]
 
     def _begun(self, cases: Iterable[str]) -> set[str]:
         """Cases that we set out to label: what a kill left of them has no record yet."""
@@ -98,14 +112,18 @@ class NetworkLabels:
 
     def _has_record(self, case: str) -> bool:
         """Whether a record says that we made the case's label map."""
-        try:
-            return {"inputs", "files"} <= set(read_json(self.labels.record(case)))
-        except (BundleError, TypeError):
-            return False
+        return _is_record(self.labels.record(case))
 
     def _is_whole(self, case: str, inputs: str) -> bool:
         whole = not self.with_probabilities or is_whole(self.labels.own.record(case), inputs)
         return whole and is_whole(self.labels.record(case), inputs)
+
+
+def _is_record(file: Path) -> bool:
+    try:
+        return {"inputs", "files"} <= set(read_json(file))
+    except (BundleError, TypeError):
+        return False
 
 
 def _existing(converted: Mapping[str, Path] | None, case: str) -> list[Path]:

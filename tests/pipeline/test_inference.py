@@ -182,6 +182,23 @@ def test_a_folder_without_any_usable_volume_is_an_error(tmp_path, images):
     assert "case gone]" in caught.value.found and "water lies near 1024" in caught.value.found
 
 
+@pytest.mark.parametrize("how", ["cut", "gone"])
+def test_no_label_map_stays_of_a_volume_that_cannot_be_read_any_more(tmp_path, images, how):
+    output, network = tmp_path / "out", model(tmp_path / "model", [0, 9.0, 0])
+    infer_folder(images, network, output, "cpu", keep_probabilities=True, modality="ct")
+    volume = images / "mr.nii.gz"
+    content = volume.read_bytes()
+    volume.unlink()
+    if how == "gone":
+        volume.symlink_to(images / "nowhere")
+    else:
+        volume.write_bytes(content[: len(content) // 2])
+    infer_folder(images, network, output, "cpu", keep_probabilities=True, modality="ct")
+    assert "mr" in read_json(output / "verdicts")["rejected"]
+    assert [file.name for file in output.rglob("*.nii.gz")] == ["good.nii.gz", "good_probabilities.nii.gz"]
+    assert not (output / "mr.json").exists()
+
+
 def test_no_name_of_a_volume_meets_a_file_that_infer_keeps(tmp_path):
     hu, _ = phantom(0)
     (tmp_path / "images").mkdir()

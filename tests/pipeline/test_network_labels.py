@@ -97,6 +97,26 @@ def test_a_case_that_came_later_with_a_file_of_the_users_own_is_refused(done, tm
     assert (tmp_path / "out" / "c.nii.gz").read_text() == "something of the user's"
 
 
+def test_what_was_made_of_a_volume_that_cannot_be_used_any_more_is_removed(done, tmp_path):
+    own = done.labels.own
+    own.path.mkdir()
+    own.probabilities("a").write_text("probabilities")
+    write_record(own.record("a"), {}, "", [own.probabilities("a")])
+    done.forget(["a"])
+    assert files(tmp_path) == ["b.json", "b.nii.gz", "made_by", "probabilities"]
+    assert not list(own.path.iterdir())
+    done.labels.record("b").unlink()
+    done.forget(["b"])
+    assert files(tmp_path) == ["made_by", "probabilities"], "a killed run's own"
+
+
+def test_the_users_files_of_a_volume_that_cannot_be_used_stay(done, tmp_path):
+    (tmp_path / "out" / "c.nii.gz").write_text("something of the user's")
+    (tmp_path / "out" / "d.json").write_text("[]")
+    done.forget(["c", "d"])
+    assert {"c.nii.gz", "d.json"} <= set(files(tmp_path))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_record_does_not_make_a_label_map_the_users(done, kind):
     inputs = done.inputs(IMAGES | {"c": "image c"})
