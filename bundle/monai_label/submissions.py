@@ -179,9 +179,19 @@ def _names(datastore: Datastore, case: str) -> dict[str, int]:
     """Segment -> value, as the client sent them.
 
     Raises:
-        BundleError: it sent none.
+        BundleError: it sent none, or one name twice: the values of one of the two would have no name.
     """
     rows = datastore.get_label_info(case, SUBMITTED).get("label_info") or []
+    given = [row.get("name") for row in rows if row.get("name") is not None]
+    if doubled := [name for name in dict.fromkeys(given) if given.count(name) > 1]:
+        raise BundleError(
+            "two segments have the same name",
+            case=case,
+            stage=STAGE,
+            file=_file(datastore, case),
+            expected="one segment of each name: merge them, rename one or remove it",
+            found=", ".join(map(str, doubled)),
+        )
     values = np.unique(read_labels(_file(datastore, case)).array)
     names = names_of_values(rows, values[values > 0].tolist())
     if not names:

@@ -18,7 +18,7 @@ from scripts.data.reading.folder import FolderScan, LooseSeries, find_label_maps
 from scripts.data.reading.grid_limits import check_grid
 from scripts.data.reading.itk_files import peek_itk, read_itk
 from scripts.data.reading.nifti import is_plain_nifti, peek_nifti, read_nifti
-from scripts.data.reading.slicer_segments import BACKGROUND_SEGMENTS, of_classes
+from scripts.data.reading.slicer_segments import BACKGROUND_SEGMENTS, of_classes, refuse_same_names
 from scripts.data.reading.volume import ITK_SUFFIXES, SUFFIXES, Volume, case_id, has_suffix, is_nifti, volume_error
 
 LARGEST_STROKE = 255  # what background strokes are where nobody says
@@ -88,7 +88,7 @@ def read_labels(
             its grid alone, is read onto it.
 
     Raises:
-        BundleError: as `read_volume`, values that are no whole numbers, or no segment is called like a class.
+        BundleError: as `read_volume`, values that are no whole numbers, or not one segment is called like a class.
     """
     path = Path(path)
     if holds_labels(path):
@@ -105,7 +105,7 @@ def read_labels(
         raise volume_error("the label map has values that are no whole numbers", path, expected, "fractions")
     small = np.abs(labels).max() <= np.iinfo(np.int16).max
     labels = in_c_order(labels, np.int16 if small else np.int32)
-    named = Volume(labels, volume.affine, volume.remarks, volume.names)
+    named = Volume(labels, volume.affine, volume.remarks, volume.names, segments=volume.segments)
     return of_classes(named, classes, path) if classes else named
 
 
@@ -119,12 +119,15 @@ def read_strokes(
         grid: shape and affine of the support.
         classes: name -> value, as far as it is known.
         background: value of background strokes; None takes the largest for a segment of that name.
+
+    Raises:
+        BundleError: as `read_labels`; two segments have the name of one class.
     """
     path = Path(path)
-    if not holds_labels(path):
-        return read_labels(path)
     outside = dict.fromkeys(BACKGROUND_SEGMENTS, LARGEST_STROKE if background is None else background)
-    return read_label_object(path, grid, {**outside, **classes})
+    strokes = read_label_object(path, grid, {**outside, **classes}) if holds_labels(path) else read_labels(path)
+    refuse_same_names(strokes, [*outside, *classes] if classes else [], path)
+    return strokes
 
 
 def remarks_on_series(path: str | Path, source: str | Path) -> tuple[str, ...]:

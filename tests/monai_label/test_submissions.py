@@ -100,6 +100,14 @@ def test_slicer_counts_segments_that_it_leaves_out(studies, tmp_path):
     assert task.classes == {"spleen": 1, "liver": 2} and task.background == 3
 
 
+def test_two_segments_of_one_name_are_refused(studies, tmp_path):
+    studies.submit("a", [0, 1, 2, 3], spleen=1, liver=2, **{OUTSIDE: 3})
+    studies.names["a"][1]["name"] = "spleen"
+    with pytest.raises(BundleError, match="two segments have the same name") as caught:
+        read_task(studies, tmp_path / "work")
+    assert caught.value.found == "spleen"
+
+
 def test_segments_that_are_empty_are_no_classes(studies, tmp_path):
     studies.submit("a", [0, 3, 4, 5], spleen=1, kidney=2, liver=3, stomach=4, **{OUTSIDE: 7})
     task = read_task(studies, tmp_path / "work")

@@ -53,7 +53,8 @@ def read_label_object(path: Path, grid: Grid, values: Mapping[str, int]) -> Volu
     remarks = [f"{overlap} voxels lie in several segments; the later segment counts."] if overlap else []
     if cut := [name for name, one in zip(names, found, strict=True) if one.is_cut]:
         remarks.append(f"Contours that reach beyond the volume were cut off there: {', '.join(cut)}.")
-    return Volume(labels, np.asarray(affine), tuple(remarks), names)
+    segments = tuple(one.name for one in found)
+    return Volume(labels, np.asarray(affine), tuple(remarks), names, segments=segments)
 
 
 def check_label_object(path: Path) -> None:

@@ -53,7 +53,8 @@ def _label_map(path: Path, stored: np.ndarray, affine: np.ndarray, segments: lis
         raise volume_error("the segmentation lacks a layer", path, f"{len(layers)} layers", ", ".join(beyond))
     labels, names, overlap = merge_layers(layers.transpose(0, 3, 2, 1), segments)
     remark = f"{overlap} voxels lie in several segments; the later segment counts."
-    return Volume(labels, affine, (remark,) if overlap else (), names)
+    given = tuple(segment.name for segment in segments)
+    return Volume(labels, affine, (remark,) if overlap else (), names, segments=given)
 
 
 def _header(path: Path) -> sitk.ImageFileReader:

@@ -5,7 +5,8 @@ The format: https://slicer.readthedocs.io/en/latest/developer_guide/modules/segm
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,10 +81,11 @@ def of_classes(volume: Volume, classes: Mapping[str, int], path: Path) -> Volume
         Other segments are 0, and a remark names them, but for those of the background.
 
     Raises:
-        BundleError: no segment is called like a class.
+        BundleError: no segment is called like a class, or two are like one.
     """
     if not volume.names:
         return volume
+    refuse_same_names(volume, classes, path)
     values = {plain_name(name): value for name, value in classes.items()}
     known = {name: values[plain_name(name)] for name in volume.names if plain_name(name) in values}
     if not known:
@@ -99,6 +101,26 @@ def of_classes(volume: Volume, classes: Mapping[str, int], path: Path) -> Volume
     others = [name for name in volume.names if name not in known and plain_name(name) not in BACKGROUND_SEGMENTS]
     remark = f"Segments that are called like no class are not taken: {', '.join(others)}."
     return replace(volume, array=array, names=known, remarks=(*volume.remarks, *((remark,) if others else ())))
+
+
+def refuse_same_names(volume: Volume, names: Iterable[str], path: Path) -> None:
+    """Refuse a segmentation in which two segments are called like one of `names`; no names stand for all.
+
+    Raises:
+        BundleError: two are, see `plain_name`: nobody can know whether one counts, or both.
+    """
+    numbers = defaultdict[str, list[int]](list)
+    for number, name in enumerate(volume.segments, start=1):
+        numbers[plain_name(name)].append(number)
+    wanted = {plain_name(name) for name in names} or set(numbers)
+    for name, same in numbers.items():
+        if len(same) > 1 and name in wanted:
+            raise BundleError(
+                "two segments have the same name",
+                file=path,
+                expected="one segment of each name: merge them, rename one or remove it",
+                found=", ".join(f"segment {number}: {volume.segments[number - 1]}" for number in same),
+            )
 
 
 def plain_name(name: str) -> str:

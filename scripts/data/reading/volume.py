@@ -29,6 +29,7 @@ class Volume:
         remarks: sentences on what reading had to do or to assume.
         names: class name -> value, where the file itself names them (segments of 3D Slicer).
         modality: as DICOM says it, such as "CT"; "" where nothing does.
+        segments: the names that the file gives its segments, in its order; two may be the same.
     """
 
     array: np.ndarray
@@ -36,6 +37,7 @@ class Volume:
     remarks: tuple[str, ...] = ()
     names: Mapping[str, int] = field(default_factory=dict)
     modality: str = ""
+    segments: tuple[str, ...] = ()
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

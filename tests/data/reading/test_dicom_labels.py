@@ -46,6 +46,26 @@ def test_segments_called_like_a_class_get_its_value_and_others_are_left_out(made
     assert label.names == {"left_kidney": 1, "spleen": 9}
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_segments_that_are_called_like_one_class_are_refused(changed, made, kind):
+    def rename(dataset):
+        if kind == "segmentation":
+            dataset.SegmentSequence[2].SegmentLabel = "Spleen"
+        else:
+            dataset.StructureSetROISequence[2].ROIName = "Spleen"
+
+    file = changed(kind, rename)
+    for read in (
+        lambda: read_labels(file, {"spleen": 1, "left_kidney": 3}, made.grid),
+        lambda: read_strokes(file, made.grid, {"spleen": 1}, None),
+        lambda: read_strokes(file, made.grid, {}, None),
+    ):
+        with pytest.raises(BundleError, match="two segments have the same name") as caught:
+            read()
+        assert caught.value.found == "segment 1: spleen, segment 3: Spleen"
+    assert read_labels(file, {"left_kidney": 3}, made.grid).names == {"left_kidney": 3}
+
+
 def test_without_classes_segments_are_numbered_in_their_order(made):
     label = read_labels(made.segmentation, None, made.grid)
     assert label.names == {"spleen": 1, "left_kidney": 2, "lump": 3}

@@ -7,11 +7,12 @@ import SimpleITK as sitk
 from scripts.common.errors import BundleError
 from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.reading.slicer_segments import Segment, merge_layers, of_classes, segments_of
-from scripts.data.volume_io import Volume, read_labels
+from scripts.data.volume_io import Volume, read_labels, read_strokes
 
 SHAPE = (12, 10, 8)
 SPACING_MM = (4.0, 3.0, 5.0)
 ORIGIN_MM = (10.0, -20.0, 30.0)
+GRID = (SHAPE, np.eye(4))
 
 
 def image_of(array, offset=(0, 0, 0), direction=(0.6, -0.8, 0.0, 0.8, 0.6, 0.0, 0.0, 0.0, 1.0)):
@@ -95,6 +96,25 @@ def test_numbers_of_segments_that_are_called_like_no_class_mean_nothing(tmp_path
         read_labels(path, {"spleen": 1, "pancreas": 2})
     assert caught.value.file == str(path) and caught.value.found == "liver, outside, kidney, left"
     assert str(caught.value.expected).startswith("segments of these names: spleen, pancreas; rename them")
+
+
+def test_two_segments_that_are_called_like_one_class_are_refused(tmp_path):
+    path = write(tmp_path / "a.seg.nrrd", two_layers(), [("liver", 0, 1), ("lump", 0, 2), ("Liver", 1, 1)])
+    with pytest.raises(BundleError, match="two segments have the same name") as caught:
+        read_labels(path, {"liver": 6, "lump": 2})
+    assert caught.value.file == str(path) and caught.value.found == "segment 1: liver, segment 3: Liver"
+    with pytest.raises(BundleError, match="two segments have the same name"):
+        read_strokes(path, GRID, {}, None)
+    with pytest.raises(BundleError, match="two segments have the same name"):
+        read_strokes(path, GRID, {"liver": 1}, None)
+
+
+def test_names_that_no_class_has_may_be_given_twice(tmp_path):
+    path = write(tmp_path / "a.seg.nrrd", two_layers(), [("lump", 0, 1), ("liver", 0, 2), ("lump", 1, 1)])
+    label = read_labels(path, {"liver": 6})
+    assert label.names == {"liver": 6}
+    assert "called like no class are not taken: lump, lump (2)" in label.remarks[-1]
+    assert read_strokes(path, GRID, {"liver": 2}, None).names == {"lump": 1, "liver": 2, "lump (2)": 3}
 
 
 def test_segments_that_are_not_taken_are_named_but_for_the_background(tmp_path):
