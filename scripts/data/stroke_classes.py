@@ -127,9 +127,9 @@ def labels_beside(
 
 def _segment_labels(names: Mapping[str, int], file: Path) -> DatasetLabels:
     """Labels that a file names itself (see `Volume.names`); a segment called background or outside is no class."""
-    background = next((value for name, value in names.items() if name.lower() in BACKGROUND_SEGMENTS), None)
-    classes = {name: value for name, value in names.items() if value != background}
-    return DatasetLabels(file, classes, background)
+    background = [value for name, value in names.items() if plain_name(name) in BACKGROUND_SEGMENTS]
+    classes = {name: value for name, value in names.items() if value not in background}
+    return DatasetLabels(file, classes, background[0] if background else None)
 
 
 def resolve_classes(
@@ -213,7 +213,11 @@ def _check_classes(
             )
         if not 1 <= value <= LARGEST_LABEL:
             raise _error(f"the value of the class {name} is out of range", None, f"1 to {LARGEST_LABEL}", value)
-        if name == "background" or value == background:
+        if plain_name(name) in BACKGROUND_SEGMENTS:
+            # Viewers, DICOM segmentations and MONAI Label would take its label maps for background strokes.
+            expected = f"another name: {' and '.join(BACKGROUND_SEGMENTS)} are those of the background strokes"
+            raise _error(f"the class {name} is the background", None, expected, f"{name}:{value}")
+        if value == background:
             raise _error(f"the class {name} is the background", None, "a class of its own", f"{name}:{value}")
         if dataset and dataset.classes.get(name) != value:
             expected = ", ".join(f"{other}:{number}" for other, number in dataset.classes.items())

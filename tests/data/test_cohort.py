@@ -325,6 +325,8 @@ def test_scribbles_in_another_order_of_axes_are_turned_back(folder):
         ({"classes": {"spleen": 0}}, "the value of the class spleen is out of range"),
         ({"classes": {"spleen": 1, "liver": 1}}, "two classes have the same value"),
         ({"classes": {"background": 1}}, "the class background is the background"),
+        ({"classes": {"Background": 1}}, "the class Background is the background"),
+        ({"classes": "OUTSIDE:1,spleen:3"}, "the class OUTSIDE is the background"),
         ({"classes": {"spleen": 1, "liver": 7}}, "the class liver is named but not drawn"),
         ({"classes": {"a": 1, "b": 3, "c": 6, "d": 14}, "background": None}, "there is no background stroke"),
         ({"classes": "spleen"}, "cannot read the classes"),

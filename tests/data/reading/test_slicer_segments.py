@@ -131,12 +131,12 @@ def test_a_layer_that_is_not_there(tmp_path):
         read_labels(path)
 
 
-def prepared(tmp_path, **options):
+def prepared(tmp_path, segments=SEGMENTS, **options):
     """The cohort of one volume, with the strokes of a cropped segmentation."""
     (tmp_path / "images").mkdir()
     hu = np.random.default_rng(0).integers(-50, 150, SHAPE).astype(np.int16)
     sitk.WriteImage(image_of(hu), str(tmp_path / "images" / "a.nii.gz"))
-    strokes = write(tmp_path / "strokes.seg.nrrd", two_layers(), SEGMENTS, offset=(5, 4, 3))
+    strokes = write(tmp_path / "strokes.seg.nrrd", two_layers(), segments, offset=(5, 4, 3))
     support = tmp_path / "images" / "a.nii.gz"
     return prepare_cohort(
         tmp_path / "images", tmp_path / "out", SPACING_MM, support, strokes, minimum_cases=1, **options
@@ -152,6 +152,12 @@ def test_strokes_as_a_segmentation_name_the_classes(tmp_path):
     np.testing.assert_array_equal(written.array, expected)
     np.testing.assert_allclose(written.affine, cohort.cases["a"].affine, atol=1e-5)
     assert "Scribbles: 2 voxels lie in several segments; the later segment counts." in cohort.assumptions
+
+
+def test_segments_called_background_and_outside_are_both_no_class(tmp_path):
+    cohort = prepared(tmp_path, [("liver", 0, 1), ("outside", 0, 2), ("Background", 1, 1)])
+    assert cohort.classes == {"liver": 1} and cohort.background == 2
+    assert "Strokes of classes that were not named count as background: 3." in cohort.assumptions
 
 
 def test_classes_of_other_names_than_the_segments(tmp_path):
