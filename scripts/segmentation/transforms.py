@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from monai.config import KeysCollection
 from monai.data import CacheDataset, MetaTensor
-from monai.transforms import CropForeground, MapTransform, RandomizableTrait, Transform
+from monai.transforms import AsDiscreted, CropForeground, MapTransform, RandomizableTrait, Transform
 from monai.utils import CommonKeys
 
 from scripts.common.errors import BundleError
@@ -114,6 +114,32 @@ class StoredLabeld(Transform, RandomizableTrait):
         first, label, located = data[CommonKeys.LABEL], current_label(data, self.store), data["located"]
         placed = lacking(first, located) & ~lacking(label, located)
         return {**data, CommonKeys.LABEL: label, "located": torch.maximum(located, placed.to(located))}
+
+
+class AsDecidedDiscreted(AsDiscreted):
+    """`AsDiscreted` of a prediction and its label, both background where the label is undecided.
+
+    An undecided voxel has the class index behind the last one, K + 1, for which there is no channel.
+
+    Args:
+        keys: prediction and label, channel-first.
+        argmax: whether prediction and label hold scores, of which the largest counts, and not class indices.
+        to_onehot: channels, K + 1.
+    """
+
+    def __init__(self, keys: KeysCollection, argmax: Sequence[bool], to_onehot: int) -> None:
+        super().__init__(keys, argmax, to_onehot)
+        self.channels = to_onehot
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        label = data[CommonKeys.LABEL]
+        undecided = label >= self.channels
+        known = torch.where(undecided, torch.zeros_like(label), label)
+        result: dict[Hashable, Any] = super().__call__({**data, CommonKeys.LABEL: known})
+        for key in self.key_iterator(result):
+            result[key][:, undecided[0]] = 0
+            result[key][0, undecided[0]] = 1
+        return result
 
 
 class CachedCases(CacheDataset):

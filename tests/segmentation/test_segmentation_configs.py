@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from monai.transforms import Compose, LoadImaged
 from bundle.pipeline.configs import read_configs, with_paths
 from scripts.data.gate.hand_over import LoadHeldd
 from scripts.segmentation.label_correction import ProgressiveLabelCorrection
+from scripts.segmentation.transforms import AsDecidedDiscreted
 from tests.paths import ROOT
 from tests.segmentation_fixtures import CLASSES, LAS, LPS, TINY, make_work_dir, oblique, phantom
 
@@ -137,6 +139,28 @@ def test_plain_pairs_without_correction_as_monai_label_gives_them(tmp_path):
     train(output, use_plc=False, max_epochs=1, **{"train#dataset#data": pairs[:2], "validate#dataset#data": pairs[2:]})
     assert not (output / "segmentation" / "labels").exists()
     assert "val_dice_with_pseudo_labels" in (output / "segmentation" / "curve.csv").read_text(encoding="utf-8")
+
+
+def test_undecided_voxels_of_the_validation_cases_count_nowhere(tmp_path):
+    work = make_work_dir(tmp_path)
+    for n in range(3):
+        file = work / f"pseudo_labels/case_{n}.nii.gz"
+        label = np.asarray(nib.load(file).dataobj).copy()
+        label[:4], label[10:14, 10:14] = 255, 255
+        nib.save(nib.Nifti1Image(label, LAS), file)
+    train(work, use_plc=False, max_epochs=1, validation_count=1)
+    (row,) = csv.DictReader((work / "segmentation" / "curve.csv").read_text(encoding="utf-8").splitlines())
+    assert 0 <= float(row["val_dice_with_pseudo_labels"]) <= 1
+
+
+def test_an_undecided_voxel_is_background_in_the_label_and_in_the_prediction():
+    logits = torch.eye(3)[[0, 1, 2, 1, 2]].T.reshape(3, 5, 1, 1)
+    label = torch.tensor([0, 1, 1, 3, 3]).reshape(1, 5, 1, 1)
+    item = AsDecidedDiscreted(["pred", "label"], argmax=[True, False], to_onehot=3)({"pred": logits, "label": label})
+    assert item["pred"].argmax(0).flatten().tolist() == [0, 1, 2, 0, 0]
+    assert item["label"].argmax(0).flatten().tolist() == [0, 1, 1, 0, 0]
+    assert item["pred"].sum() == item["label"].sum() == 5
+    assert label.flatten().tolist() == [0, 1, 1, 3, 3], "the batch keeps its own"
 
 
 def test_training_from_the_command_line(tmp_path):
