@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,10 @@ from typing import Any
 import monai
 import torch
 
-from scripts.common.files import write_json, write_weights
+from scripts.common.errors import BundleError
+from scripts.common.files import load_tensors, read_json, write_json, write_weights
+
+logger = logging.getLogger(__name__)
 
 
 def write_model(folder: str | Path, network: torch.nn.Module, card: dict[str, Any]) -> None:
@@ -21,6 +26,33 @@ def write_model(folder: str | Path, network: torch.nn.Module, card: dict[str, An
     write_weights(folder / "model.pt", getattr(network, "module", network))
     made_with = {"torch": torch.__version__, "monai": monai.__version__, "device": _device(network)}
     write_json(folder / "model.json", card | {"made_with": made_with | {"commit": _commit()}})
+
+
+def write_trained(folder: str | Path, network: torch.nn.Module, card: dict[str, Any]) -> None:
+    """As `write_model`, at the end of a training; one that found nothing left to train leaves the card as it is.
+
+    The folder then holds these very weights, and its card says how they were made: settings may have changed since.
+    """
+    before = _card_of(Path(folder), getattr(network, "module", network))
+    if before is None:
+        write_model(folder, network, card)
+        return
+    now = json.loads(json.dumps(card))
+    if changed := [key for key in now if key in before and before[key] != now[key]]:
+        words = "nothing was trained: %s stays as it is, although %s changed since"
+        logger.warning(words, Path(folder) / "model.json", ", ".join(changed))
+
+
+def _card_of(folder: Path, network: torch.nn.Module) -> dict[str, Any] | None:
+    """What the card in a folder says; None unless it stands beside these very weights."""
+    try:
+        held, card = load_tensors(folder / "model.pt"), read_json(folder / "model.json")
+    except (BundleError, OSError, ValueError):
+        return None
+    ours = network.state_dict()
+    if not isinstance(held, dict) or not isinstance(card, dict) or set(held) != set(ours):
+        return None
+    return card if all(torch.equal(held[name], tensor.cpu()) for name, tensor in ours.items()) else None
 
 
 def _device(network: torch.nn.Module) -> str:

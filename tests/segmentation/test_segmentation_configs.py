@@ -129,6 +129,19 @@ def test_damaged_checkpoint_still_gives_the_same_weights(tmp_path):
     assert all(torch.equal(again[name], expected[name]) for name in expected)
 
 
+def test_a_card_says_how_its_weights_were_made_when_nothing_more_is_trained(tmp_path):
+    work = make_work_dir(tmp_path)
+    weights = train(work, max_epochs=1, use_plc=False)
+    file = work / "segmentation" / "model.json"
+    card = file.read_bytes()
+    again = train(work, max_epochs=1, use_plc=False, batch_size=1, patches_per_volume=4)
+    assert all(torch.equal(again[name], weights[name]) for name in weights)
+    assert file.read_bytes() == card
+    file.unlink()
+    train(work, max_epochs=1, use_plc=False)
+    assert json.loads(file.read_text(encoding="utf-8")).keys() == json.loads(card).keys()
+
+
 def test_plain_pairs_without_correction_as_monai_label_gives_them(tmp_path):
     work = make_work_dir(tmp_path)
     pairs = [
