@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from scripts.common.distributed import rank_and_world
 from scripts.common.errors import BundleError, in_short
 from scripts.common.files import LONGEST_REASON, atomic_path, load_tensors
+from scripts.training.training_data import data_changes, data_marks
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,8 @@ class ResumableCheckpoint:
 
     A damaged checkpoint is skipped with a warning and the one before it is used. Checkpoints are flat in the sense of
     `torch.load(weights_only=True)`: state dicts of tensors and plain numbers. In a distributed run every process loads
-    them and rank 0 alone writes them. A checkpoint of another schedule of the learning rate is another training's.
+    them and rank 0 alone writes them. A checkpoint of another schedule of the learning rate is another training's. One
+    of other cases or label maps is gone on from with a warning.
 
     Args:
         directory: where `epoch_NNNN.pt` files live.
@@ -52,6 +54,7 @@ class ResumableCheckpoint:
         self.save_interval = save_interval
         self.keep = keep
         self.settings = None if settings is None else json.dumps(dict(settings))
+        self._data: str | None = None
 
     def attach(self, engine: Engine) -> None:
         """Register on the training engine, as its last handler: what the others change in an epoch is then saved."""
@@ -64,6 +67,8 @@ class ResumableCheckpoint:
         Raises:
             BundleError: the checkpoint does not fit the settings or the objects, so it is another training's.
         """
+        marks = None if rank_and_world()[0] else data_marks(engine)
+        self._data = None if marks is None else json.dumps(marks)
         for path in reversed(checkpoint_files(self.directory)):
             content = self._read(path)
             if content is None:
@@ -76,6 +81,7 @@ class ResumableCheckpoint:
             length = engine.state.epoch_length
             engine.state.iteration = content["epoch"] * length if length else content["iteration"]
             logger.info("resuming from %s after epoch %d", path, content["epoch"])
+            self._say_what_changed(content.get("data"))
             if content["epoch"] == engine.state.max_epochs:
                 words = "that was the last epoch, so nothing is trained; to train anew, on other data, delete %s"
                 logger.warning(words, self.directory)
@@ -88,7 +94,7 @@ class ResumableCheckpoint:
         if rank > 0 or (epoch % self.save_interval and epoch != engine.state.max_epochs):
             return
         content = {name: target.state_dict() for name, target in self.objects.items()}
-        content |= {"epoch": epoch, "iteration": engine.state.iteration, "settings": self.settings}
+        content |= {"epoch": epoch, "iteration": engine.state.iteration, "settings": self.settings, "data": self._data}
         with atomic_path(self.directory / f"epoch_{epoch:04d}.pt") as temporary, temporary.open("wb") as file:
             torch.save(content, file)
         for path in checkpoint_files(self.directory)[: -self.keep]:
@@ -108,6 +114,14 @@ class ResumableCheckpoint:
                 raise self._misfit(path, f"{name}: {in_short(error, LONGEST_REASON)}") from error
             if changed:
                 raise self._misfit(path, f"{name}: {'; '.join(changed)}")
+
+    def _say_what_changed(self, before: str | None) -> None:
+        """Checkpoints of earlier versions do not say what they were trained on."""
+        if before is None or self._data is None:
+            return
+        if changes := data_changes(json.loads(before), json.loads(self._data)):
+            words = "the checkpoints are of other data: %s; to train anew on those of now, delete %s"
+            logger.warning(words, "; ".join(changes), self.directory)
 
     def _misfit(self, path: Path, found: str) -> BundleError:
         return BundleError(

@@ -142,6 +142,13 @@ def test_a_card_says_how_its_weights_were_made_when_nothing_more_is_trained(tmp_
     assert json.loads(file.read_text(encoding="utf-8")).keys() == json.loads(card).keys()
 
 
+def test_checkpoints_know_the_cases_and_label_maps_that_they_were_trained_on(tmp_path):
+    work = make_work_dir(tmp_path)
+    train(work, max_epochs=1, use_plc=False)
+    content = torch.load(work / "segmentation" / "checkpoints" / "epoch_0001.pt", weights_only=True)
+    assert list(json.loads(content["data"])) == ["case_0", "case_1", "case_2"]
+
+
 def test_plain_pairs_without_correction_as_monai_label_gives_them(tmp_path):
     work = make_work_dir(tmp_path)
     pairs = [

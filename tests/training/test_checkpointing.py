@@ -5,6 +5,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.optimizers import WarmupCosineSchedule
 from torch.optim.lr_scheduler import PolynomialLR, StepLR
+from torch.utils.data import DataLoader
 
 from scripts.common.errors import BundleError
 from scripts.training import checkpointing
@@ -126,7 +127,7 @@ def test_all_damaged_starts_anew(tmp_path):
 def test_content_loads_safely(tmp_path):
     train(tmp_path, 1)
     content = torch.load(tmp_path / "epoch_0001.pt", weights_only=True)
-    assert set(content) == {"network", "optimizer", "lr_scheduler", "epoch", "iteration", "settings"}
+    assert set(content) == {"network", "optimizer", "lr_scheduler", "epoch", "iteration", "settings", "data"}
     assert (content["epoch"], content["iteration"]) == (1, 2)
 
 
@@ -189,6 +190,59 @@ def test_a_schedule_is_not_replaced_by_that_of_the_checkpoint(tmp_path, schedule
         with pytest.raises(BundleError, match="the checkpoint is of another network or other settings") as caught:
             resume(0.5, 4)
         assert caught.value.found == f"lr_scheduler: {found}"
+
+
+class Cases(list):
+    """A dataset that knows its items, as MONAI's do."""
+
+    @property
+    def data(self):
+        return list(self)
+
+
+def learn(folder, items, epochs):
+    engine = Engine(lambda *_: None)
+    ResumableCheckpoint(folder / "checkpoints", {"network": torch.nn.Linear(1, 1)}).attach(engine)
+    engine.run(DataLoader(Cases(items), collate_fn=list), max_epochs=epochs)
+
+
+@pytest.fixture
+def items(tmp_path):
+    for name in "abc":
+        (tmp_path / f"{name}.nii.gz").write_text(f"label of {name}", encoding="utf-8")
+    return [{"image": "i", "case": name, "label": str(tmp_path / f"{name}.nii.gz")} for name in "abc"]
+
+
+def test_a_checkpoint_of_other_cases_or_label_maps_is_gone_on_from_with_a_warning(tmp_path, items, caplog):
+    learn(tmp_path, items[:2], 1)
+    (tmp_path / "b.nii.gz").write_text("another label", encoding="utf-8")
+    caplog.clear()
+    learn(tmp_path, items[1:], 2)
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    said = "cases that came: c; cases that are gone: a; other label maps: b"
+    assert warning == (
+        f"the checkpoints are of other data: {said}; to train anew on those of now, delete {tmp_path / 'checkpoints'}"
+    )
+
+
+@pytest.mark.parametrize("changes", [{}, {"not_located": []}, {"not_located": ["liver"]}])
+def test_a_class_that_counts_no_more_is_another_label_map(tmp_path, items, caplog, changes):
+    learn(tmp_path, items, 1)
+    caplog.clear()
+    learn(tmp_path, [{**item, **changes} for item in items], 2)
+    assert ("other label maps: a, b, c;" in caplog.text) == (changes.get("not_located") == ["liver"])
+    assert ("WARNING" in caplog.text) == ("liver" in str(changes))
+
+
+def test_a_checkpoint_that_does_not_say_its_data_is_gone_on_from(tmp_path, items, caplog):
+    """Those of earlier versions."""
+    learn(tmp_path, items[:1], 1)
+    file = tmp_path / "checkpoints" / "epoch_0001.pt"
+    content = torch.load(file, weights_only=True)
+    torch.save({key: value for key, value in content.items() if key != "data"}, file)
+    caplog.clear()
+    learn(tmp_path, items, 2)
+    assert "WARNING" not in caplog.text and names(tmp_path / "checkpoints")[-1] == "epoch_0002.pt"
 
 
 def test_only_rank_0_writes_and_all_ranks_resume(tmp_path, monkeypatch):
