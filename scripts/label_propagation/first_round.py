@@ -177,5 +177,5 @@ class FirstRoundStage(CaseStage):
             "support": self.support.case.sha256,
             "scribbles": sha256_of_file(self.support.scribbles),
             "support_mask": None if self.support_mask is None else sha256_of_file(self.support_mask),
-            "network": self.embed.sha256,
+            "network": self.embed.mark,
         }

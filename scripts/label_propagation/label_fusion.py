@@ -245,7 +245,7 @@ class LabelFusionStage(CaseStage):
             "settings": asdict(self.settings),
             "atlases": atlases,
             "background": self.scribbled.background,
-            "network": self.embed.sha256,
+            "network": self.embed.mark,
         }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from scripts.common.files import sha256_of_file, sha256_of_settings
 from scripts.common.schema import list_of, whole
 from scripts.networks.anatomy_net import AnatomyNet
 from scripts.networks.loading import MOST_CHANNELS, SPACING_MM, WINDOW, Card, load_by_card, read_card, three
@@ -19,6 +20,7 @@ CARD = {
     "window_size": WINDOW,
     "spacing_mm": SPACING_MM,
 }
+USUAL_WINDOW = [64, 64, 64]  # of the config and of all shipped networks
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,19 @@ class TrainedEmbedding:
 def check_embedding(folder: str | Path, spacing_mm: Sequence[float] | None = None) -> None:
     """Refuse, by the card alone, what `load_embedding` would refuse for its spacing; cheap."""
     read_card(folder, WEIGHTS, CARD, {"spacing_mm": spacing_mm})
+
+
+def embedding_mark(folder: str | Path) -> str:
+    """Fingerprint of all that decides what a network says: its weights, and what its card says beside them.
+
+    With the usual window it is the hash of the weights alone, as records of before name it, so that these stay valid.
+
+    Raises:
+        BundleError: no network, or a damaged card.
+    """
+    window_size = read_card(folder, WEIGHTS, CARD)["window_size"]
+    weights = sha256_of_file(Path(folder) / "model.pt")
+    return weights if window_size == USUAL_WINDOW else sha256_of_settings([weights, window_size])
 
 
 def load_embedding(

@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 
-from scripts.common.files import sha256_of_file
 from scripts.common.sharing.kept_tensors import kept_tensors
 from scripts.data.cached_volume import CachedVolume
 from scripts.embedding.dense_embedding import DenseEmbedding, WindowSettings
-from scripts.networks.embedding_weights import TrainedEmbedding, check_embedding, load_embedding
+from scripts.networks.embedding_weights import TrainedEmbedding, check_embedding, embedding_mark, load_embedding
 from scripts.registration.body import Body, body_of, embed_body
 
 
@@ -48,9 +47,9 @@ class BodyEmbedder:
         return load_embedding(self._folder, self._spacing_mm, self.device)
 
     @cached_property
-    def sha256(self) -> str:
-        """Of its weights."""
-        return sha256_of_file(self._folder / "model.pt")
+    def mark(self) -> str:
+        """See `embedding_mark`."""
+        return embedding_mark(self._folder)
 
     def __call__(self, volume: CachedVolume) -> Body:
         """See `embed_body`."""
@@ -58,7 +57,7 @@ class BodyEmbedder:
 
     def inputs(self, volume_sha256: str) -> list[Any]:
         """What an embedding of a volume depends on, JSON-serialisable."""
-        return [self.sha256, asdict(self.windows), volume_sha256]
+        return [self.mark, asdict(self.windows), volume_sha256]
 
     def shared(self, volume: CachedVolume, volume_sha256: str, file: Path) -> Body:
         """The same, read from the file; made once for all processes that ask for it."""

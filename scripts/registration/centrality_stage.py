@@ -64,7 +64,7 @@ class LandmarkStage(CaseStage):
     def inputs(self, case: str) -> Any:
         """Network, image and how cells are drawn."""
         return [
-            self.embed.sha256,
+            self.embed.mark,
             asdict(self.embed.windows),
             self.settings.body_landmarks,
             self.cohort.cases[case].sha256,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json, write_nifti
+from scripts.common.files import read_json, write_json, write_nifti
 from scripts.common.work_folder import PropagationFolder
 from scripts.data.records import PropagationRecord
 from scripts.label_propagation.first_round import FirstRoundStage
@@ -103,6 +103,16 @@ def test_only_what_changed_is_done_again(finished):
     other = FirstRoundSettings(matching=MatchingSettings(body_points=299), keeping=SETTINGS.keeping)
     assert stage(cohort, propagation, embedding, mask, other).run(["case_1"]) == ["case_1"]
     assert stage(*finished).run(["case_1"]) == ["case_1"], "as it was"
+
+
+def test_a_corrected_window_on_the_network_s_card_makes_all_again(finished, tmp_path):
+    cohort, propagation, _, mask = finished
+    before = stage(*finished).inputs("case_1")
+    write_embedding(tmp_path)
+    assert stage(cohort, propagation, tmp_path, mask).inputs("case_1") == before
+    card = read_json(tmp_path / "model.json")
+    write_json(tmp_path / "model.json", card | {"window_size": [48, 48, 48]})
+    assert stage(cohort, propagation, tmp_path, mask).inputs("case_1") != before
 
 
 def test_without_a_support_mask_points_alone_are_written(finished, tmp_path):

@@ -3,11 +3,14 @@ import json
 import pytest
 import torch
 
+from bundle.pipeline.configs import read_configs
 from scripts.common.errors import BundleError
+from scripts.common.files import read_json, sha256_of_file, write_weights
 from scripts.networks.anatomy_net import AnatomyNet
-from scripts.networks.embedding_weights import check_embedding, load_embedding
+from scripts.networks.embedding_weights import USUAL_WINDOW, check_embedding, embedding_mark, load_embedding
 from scripts.networks.loading import check_modality
 from scripts.networks.model_files import write_model
+from tests.paths import ROOT
 
 WIDTHS = [2, 4, 4, 4, 4]
 SPACING_MM = (4.0, 4.0, 5.0)
@@ -75,3 +78,23 @@ def test_a_card_that_does_not_fit_the_weights(folder, changes):
     change_card(folder, **changes)
     with pytest.raises(BundleError, match="the embedding weights do not load"):
         load_embedding(folder)
+
+
+def test_the_mark_tells_weights_and_windows_apart(folder):
+    before = embedding_mark(folder)
+    change_card(folder, seed=7)
+    assert embedding_mark(folder) == before, "it does not decide what the network says"
+    change_card(folder, window_size=[32, 32, 32])
+    assert embedding_mark(folder) != before
+    change_card(folder, window_size=[32, 32, 16])
+    assert embedding_mark(folder) == before
+    write_weights(folder / "model.pt", AnatomyNet(WIDTHS, 6, 6))
+    assert embedding_mark(folder) != before
+
+
+def test_the_mark_of_the_usual_window_is_that_of_earlier_versions(folder):
+    change_card(folder, window_size=USUAL_WINDOW)
+    assert embedding_mark(folder) == sha256_of_file(folder / "model.pt")
+    assert read_configs(["train_embedding.json"])["window_size"] == USUAL_WINDOW
+    shipped = [read_json(file) for file in sorted((ROOT / "models").rglob("embedding/model.json"))]
+    assert shipped and all(card["window_size"] == USUAL_WINDOW for card in shipped)

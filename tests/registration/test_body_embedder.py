@@ -2,10 +2,9 @@ import pytest
 import torch
 
 from scripts.common.errors import BundleError
-from scripts.common.files import sha256_of_file
 from scripts.data.cached_volume import CachedVolume
 from scripts.embedding.dense_embedding import WindowSettings
-from scripts.networks.embedding_weights import load_embedding
+from scripts.networks.embedding_weights import embedding_mark, load_embedding
 from scripts.registration.body import embed_body
 from scripts.registration.body_embedder import BodyEmbedder
 from tests.embedding_fixtures import write_embedding
@@ -35,7 +34,7 @@ def test_bodies_are_those_of_the_network(tmp_path, volume):
     expected = embed_body(trained, volume, WindowSettings(bfloat16=False))
     assert torch.equal(embed(volume).vectors, expected.vectors) and torch.equal(embed(volume).cells, expected.cells)
     assert embed.trained is embed.trained
-    assert embed.sha256 == sha256_of_file(tmp_path / "model.pt")
+    assert embed.inputs("volume")[0] == embed.mark == embedding_mark(tmp_path)
 
 
 def test_a_shared_body_is_embedded_once_and_equal_to_the_bit(tmp_path, volume):
