@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scripts.common.boxes import boxes_of
 from scripts.common.overlap import dice_of_share, joined_dice
+from scripts.quality.tissue import Tissue
 
 
 @dataclass(frozen=True)
@@ -59,31 +59,22 @@ class ClassMeasurement:
 
 
 def measure_classes(
-    label: np.ndarray,
-    image_hu: np.ndarray,
-    classes: Mapping[str, int],
-    voxel_ml: float,
-    shares: Mapping[str, float] = {},
+    tissues: Mapping[str, Tissue], voxel_ml: float, shares: Mapping[str, float] = {}
 ) -> dict[str, ClassMeasurement]:
     """Class -> its volume, median intensity and tissue.
 
     Args:
-        label: (X, Y, Z) label values.
-        image_hu: (X, Y, Z) HU on the same grid.
-        classes: name -> label value.
+        tissues: class -> its intensities.
         voxel_ml: volume of a voxel.
         shares: class -> see `tissue_share`.
     """
-    boxes, nothing = boxes_of(label), np.s_[:0, :0, :0]
-    parts = {name: boxes.get(value, nothing) for name, value in classes.items()}
-    inside = {name: image_hu[parts[name]][label[parts[name]] == value] for name, value in classes.items()}
     return {
         name: ClassMeasurement(
-            values.size * voxel_ml,
-            float(np.median(values)) if values.size else float("nan"),
+            tissue.values_hu.size * voxel_ml,
+            float(np.median(tissue.values_hu)) if tissue.values_hu.size else float("nan"),
             shares.get(name, 1.0),
         )
-        for name, values in inside.items()
+        for name, tissue in tissues.items()
     }
 
 

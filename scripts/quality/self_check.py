@@ -122,10 +122,9 @@ class SelfCheckStage(CaseStage):
     def survey(self, case: str) -> dict[str, ClassMeasurement]:
         """Class -> volume, intensity and tissue in the case's result."""
         label, image = _result(self.results.label(case)), read_volume(self.cohort.cases[case].image)
-        shares = {}
-        if self.cohort.modality != MR:
-            shares = tissue_shares(self._tissues(label, image), self._support_tissues)
-        return measure_classes(label.array, image.array, self.cohort.classes, voxel_ml(label.affine), shares)
+        found = self._tissues(label, image)
+        shares = {} if self.cohort.modality == MR else tissue_shares(found, self._support_tissues)
+        return measure_classes(found, voxel_ml(label.affine), shares)
 
     @cached_property
     def _support_tissues(self) -> dict[str, TissueRange]:
@@ -133,11 +132,13 @@ class SelfCheckStage(CaseStage):
         image = read_volume(self.cohort.cases[self.support].image)
         mask = read_labels(self.support_mask, self.cohort.classes)
         on_grid = Volume(nearest_on_grid(mask, image.affine, image.array.shape), image.affine)
-        coverage = self.rule.tissue_coverage
-        return {name: TissueRange.of(tissue, coverage) for name, tissue in self._tissues(on_grid, image).items()}
+        found, coverage = self._tissues(on_grid, image), self.rule.tissue_coverage
+        return {name: TissueRange.of(tissue, coverage) for name, tissue in found.items() if tissue.is_large}
 
     def _tissues(self, label: Volume, image: Volume) -> dict[str, Tissue]:
-        finest = int(np.argmin(np.linalg.norm(label.affine[:3, :3], axis=0)))
+        """An MR's intensities have no scale, so its noise is of no use."""
+        is_mr = self.cohort.modality == MR
+        finest = None if is_mr else int(np.argmin(np.linalg.norm(label.affine[:3, :3], axis=0)))
         return tissues(label.array, image.array, self.cohort.classes, finest)
 
     def summarise(self, surveys: Mapping[str, dict[str, ClassMeasurement]]) -> None:

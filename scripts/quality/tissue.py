@@ -8,7 +8,7 @@ an MR's intensities have no scale of their own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from scripts.common.boxes import boxes_of
 
 ROUNDING_HU = 0.5
 LEAST_VOXELS = 20  # from which percentiles mean something
+NOWHERE = np.s_[:0, :0, :0]
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,16 @@ class Tissue:
 
     Attributes:
         values_hu: (N,) of its voxels.
-        noise_hu: median absolute difference of voxels that are neighbours along one axis.
+        noise_hu: median absolute difference of voxels that are neighbours along one axis; 0 where it is not measured.
     """
 
     values_hu: np.ndarray
     noise_hu: float
+
+    @property
+    def is_large(self) -> bool:
+        """Whether there are enough voxels to say where the tissue lies."""
+        return bool(self.values_hu.size >= LEAST_VOXELS)
 
 
 @dataclass(frozen=True)
@@ -54,32 +60,36 @@ class TissueRange:
         return cls(middle - low, high - middle, coverage, tissue.noise_hu)
 
 
-def tissues(label: np.ndarray, image_hu: np.ndarray, classes: Mapping[str, int], axis: int = 0) -> dict[str, Tissue]:
-    """Class -> its intensities, of classes with at least `LEAST_VOXELS`.
+def tissues(
+    label: np.ndarray, image_hu: np.ndarray, classes: Mapping[str, int], axis: int | None = None
+) -> dict[str, Tissue]:
+    """Class -> its intensities, none of one that is absent.
 
     Args:
         label: (X, Y, Z) label values.
         image_hu: (X, Y, Z) HU on the same grid.
         classes: name -> label value.
-        axis: along which noise is measured: the one of the smallest steps, where anatomy changes least.
+        axis: along which the noise of large classes is measured: the one of the smallest steps, where anatomy changes
+            least; None measures none.
     """
     boxes, found = boxes_of(label), {}
     for name, value in classes.items():
-        if value in boxes:
-            mask, image = label[boxes[value]] == value, image_hu[boxes[value]]
-            values_hu = image[mask]
-            if values_hu.size >= LEAST_VOXELS:
-                found[name] = Tissue(values_hu, _noise_hu(mask, image, axis))
+        box = boxes.get(value, NOWHERE)
+        mask, image = label[box] == value, image_hu[box]
+        tissue = Tissue(image[mask], 0.0)
+        if axis is not None and tissue.is_large:
+            tissue = replace(tissue, noise_hu=_noise_hu(mask, image, axis))
+        found[name] = tissue
     return found
 
 
 def tissue_shares(ours: Mapping[str, Tissue], support: Mapping[str, TissueRange]) -> dict[str, float]:
-    """Class -> share of its voxels with tissue of the support mask, at most 1; classes that both have.
+    """Class -> share of its voxels with tissue of the support mask, at most 1; large classes that both have.
 
     Intensities count from each one's median. The support's range is as much wider as the scan is noisier, by the median
     over its classes: single ones may hold other tissues.
     """
-    both = [name for name in ours if name in support]
+    both = [name for name, tissue in ours.items() if name in support and tissue.is_large]
     noisier = [ours[name].noise_hu / support[name].noise_hu for name in both if support[name].noise_hu > 0]
     wider = max(1.0, float(np.median(noisier))) if noisier else 1.0
     return {name: _share(ours[name].values_hu, support[name], wider) for name in both}

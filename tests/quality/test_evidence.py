@@ -13,6 +13,7 @@ from scripts.quality.evidence import (
     measure_classes,
     stroke_confidence,
 )
+from scripts.quality.tissue import tissues
 from tests.paths import CONFIGS
 
 ABSENT = ClassMeasurement(0.0, float("nan"))
@@ -27,9 +28,8 @@ def test_the_rules_defaults_are_the_configs_values():
 def test_volume_in_ml_and_median_in_hu_by_hand():
     label = np.array([1, 1, 1, 3]).reshape(2, 2, 1)
     image_hu = np.array([10.0, 20.0, 60.0, -5.0]).reshape(2, 2, 1)
-    measured = measure_classes(
-        label, image_hu, {"spleen": 1, "left_kidney": 3, "liver": 6}, voxel_ml=0.25, shares={"spleen": 0.7}
-    )
+    found = tissues(label, image_hu, {"spleen": 1, "left_kidney": 3, "liver": 6})
+    measured = measure_classes(found, voxel_ml=0.25, shares={"spleen": 0.7})
     assert measured["spleen"] == ClassMeasurement(0.75, 20.0, tissue_share=0.7)
     assert measured["left_kidney"] == ClassMeasurement(0.25, -5.0)
     assert measured["liver"].volume_ml == 0.0 and np.isnan(measured["liver"].median_hu)

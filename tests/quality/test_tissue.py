@@ -46,7 +46,14 @@ def test_noise_is_measured_between_neighbours_of_one_class_along_the_given_axis(
     image_hu[1::2] = 30
     image_hu[:, 1::2] += 7
     found = tissues(label, image_hu, {"spleen": 1, "liver": 6, "aorta": 8}, axis=0)
-    assert set(found) == {"liver"}, "the spleen has 16 voxels"
-    assert found["liver"].noise_hu == 30 and len(found["liver"].values_hu) == 48
+    assert {name: len(tissue.values_hu) for name, tissue in found.items()} == {"spleen": 16, "liver": 48, "aorta": 0}
+    assert {name: tissue.noise_hu for name, tissue in found.items()} == {"spleen": 0, "liver": 30, "aorta": 0}
+    assert tissues(label, image_hu, {"liver": 6})["liver"].noise_hu == 0, "nobody asked for it"
     assert tissues(label, image_hu, {"liver": 6}, axis=1)["liver"].noise_hu == 7
     assert tissues(label, image_hu, {"liver": 6}, axis=2)["liver"].noise_hu == 0
+
+
+def test_of_few_voxels_nothing_is_known():
+    few = Tissue(np.arange(19.0), 10.0)
+    assert not few.is_large and Tissue(np.arange(20.0), 10.0).is_large
+    assert tissue_shares({"liver": few}, {"liver": SUPPORT}) == {}
