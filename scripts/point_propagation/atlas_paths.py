@@ -67,6 +67,7 @@ def find_through(
     labels: np.ndarray,
     atlases: Mapping[int, Sequence[PointAtlas]],
     levels: Sequence[str],
+    direct_scores: np.ndarray | None = None,
 ) -> FoundPoints:
     """The support's points in a query, by the direct path and by one for each atlas of their class.
 
@@ -81,10 +82,12 @@ def find_through(
         labels: (N,) their class values.
         atlases: class value -> its atlases; a class without any keeps the direct path's places.
         levels: whose cosines are multiplied.
+        direct_scores: (N,) how alike `direct` looks, see `scores_at`, where that is known already.
     """
     if not any(atlases.values()):
         return direct
-    direct_scores = scores_at(propagator, query, support, direct.voxels, levels)
+    if direct_scores is None:
+        direct_scores = scores_at(propagator, query, support, direct.voxels, levels)
     spacing_mm, voxels = torch.tensor(propagator.fine.spacing_mm), direct.voxels.clone()
     for value, of_class in atlases.items():
         members = labels == value

@@ -78,7 +78,8 @@ def propagate_case(
     by_body = None if body_map is None else _by_body(support, query, seen, direct, propagator, rule, body_map)
     if by_body is not None:
         atlases = {value: of_class for value, of_class in atlases.items() if not by_body.chosen[labels == value].any()}
-    found = find_through(propagator, seen, support.points, direct, labels, atlases, rule.levels)
+    scores = None if by_body is None else by_body.direct_scores
+    found = find_through(propagator, seen, support.points, direct, labels, atlases, rule.levels, scores)
     if by_body is not None:
         chosen = torch.from_numpy(by_body.chosen)[:, None]
         found = FoundPoints(*(torch.where(chosen, by_body.voxels, places) for places in (found.voxels, found.proposed)))
@@ -101,11 +102,19 @@ def propagate_case(
 
 @dataclass(frozen=True)
 class _ByBody:
-    """Voxels (N, 3) by the map of the body, inside the volume; which of them count; how far each was found from it."""
+    """What the map of the body says of N points.
+
+    Attributes:
+        voxels: (N, 3) where they are by it, inside the volume.
+        chosen: (N,) which of these count.
+        residuals_mm: (N,) how far each was found from it.
+        direct_scores: (N,) how alike they look where they were found directly; None if the map is not believed.
+    """
 
     voxels: Tensor
     chosen: np.ndarray
     residuals_mm: np.ndarray
+    direct_scores: np.ndarray | None
 
 
 def _by_body(
@@ -122,13 +131,12 @@ def _by_body(
     mapped = map_points(support.scribbles.world_mm, found_mm, settings)
     last = np.array(query.body.shape) - 1
     voxels = torch.from_numpy(to_voxels(mapped.places_mm, query.affine).clip(0, last)).to(direct.voxels.dtype)
-    chosen = np.zeros(len(labels), dtype=bool)
-    if mapped.believed:
-        here, there = (
-            scores_at(propagator, seen, support.points, places, rule.levels) for places in (direct.voxels, voxels)
-        )
-        chosen = on_the_map(labels, here, there, settings.most_score_lost)
-    return _ByBody(voxels, chosen, mapped.residuals_mm)
+    if not mapped.believed:
+        return _ByBody(voxels, np.zeros(len(labels), dtype=bool), mapped.residuals_mm, None)
+    here, there = (
+        scores_at(propagator, seen, support.points, places, rule.levels) for places in (direct.voxels, voxels)
+    )
+    return _ByBody(voxels, on_the_map(labels, here, there, settings.most_score_lost), mapped.residuals_mm, here)
 
 
 def points_on_support(support: DescribedSupport, volume: CachedVolume, with_map: bool = False) -> PointSet:

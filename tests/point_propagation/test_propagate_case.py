@@ -1,11 +1,14 @@
 """The core of the stage with stand-ins for the networks: every number by hand, on an anisotropic grid."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from scripts.data.cached_volume import CachedVolume
 from scripts.data.scribbles import ScribblePoints
+from scripts.point_propagation.atlas_paths import PointAtlas
 from scripts.point_propagation.body_map import BodyMapSettings
 from scripts.point_propagation.propagate_case import describe_support, points_on_support, propagate_case
 from scripts.point_propagation.propagator import FoundPoints, LocatedPoints, SupportPoints
@@ -98,33 +101,46 @@ def test_on_the_support_every_point_stays_and_is_alike_to_itself():
     assert points.evidence["tissue_misfit"].tolist() == [0, 0, 0]
 
 
-def test_points_go_where_the_body_says_if_they_follow_it_and_are_found_one_by_one_if_not():
+HOME = np.array([*((x, y, z) for x in (0, 5) for y in (0, 5) for z in (0, 5)), (2, 2, 2)], dtype=float)
+FOUND = np.array([*HOME[:-1], (2, 2, 5.9)])
+BOX = ScribblePoints(labels=np.array([0] * 8 + [3]), voxels=HOME.astype(int), world_mm=HOME @ AFFINE[:3, :3].T)
+
+
+class Finder(StandIn):
     """Eight corners of a box and a point in its middle that was found 20 mm away; steps of 4, 4 and 5 mm."""
-    corners = np.array([[x, y, z] for x in (0, 5) for y in (0, 5) for z in (0, 5)], dtype=float)
-    home = np.vstack([corners, [[2.0, 2, 2]]])
-    found = home.copy()
-    found[-1] = [2, 2, 5.9]
-    labels = np.array([0] * 8 + [3])
-    scribbles = ScribblePoints(labels=labels, voxels=home.astype(int), world_mm=home @ AFFINE[:3, :3].T)
 
-    class Finder(StandIn):
-        def describe_support(self, volume, body, voxels):
-            return SupportPoints(torch.zeros(9, 3), torch.zeros(9, 3), {})
+    fine = SimpleNamespace(spacing_mm=(4.0, 4.0, 5.0))
 
-        def compared(self, query, support, found):
-            cosines = {level: np.ones(9) for level in LEVELS}
-            return LocatedPoints(found.voxels.double().numpy(), cosines)
+    def __init__(self, alike):
+        super().__init__(FOUND, np.ones(9))
+        self.alike, self.asked = alike, []
 
-        def similarities(self, query, support, voxels):
-            as_found = (voxels == torch.from_numpy(self.located.voxels)).all(dim=1)
-            return {level: torch.where(as_found, self.alike, 0.9) for level in LEVELS}
+    def describe_support(self, volume, body, voxels):
+        return SupportPoints(torch.zeros(9, 3), torch.zeros(9, 3), {})
 
+    def find(self, query, support):
+        found = torch.from_numpy(FOUND[-len(support.coarse) :])
+        return FoundPoints(found, found)
+
+    def compared(self, query, support, found):
+        cosines = {level: np.ones(9) for level in LEVELS}
+        return LocatedPoints(found.voxels.double().numpy(), cosines)
+
+    def similarities(self, query, support, voxels):
+        as_found = (voxels == torch.from_numpy(FOUND[-len(voxels) :])).all(dim=1)
+        self.asked.append(int(as_found.sum()))
+        return {level: torch.where(as_found, self.alike, 0.9) for level in LEVELS}
+
+
+def located_in_box(propagator, limit_mm, atlases=None):
+    support, query = describe_support(BOX, volume(AFFINE), propagator), volume(QUERY_AFFINE)
+    body_map = BodyMapSettings(largest_residual_mm=limit_mm, doubt_mm=2.0)
+    return propagate_case(support, query, propagator, denoising_rule("dual", 0.0), atlases or {}, body_map)
+
+
+def test_points_go_where_the_body_says_if_they_follow_it_and_are_found_one_by_one_if_not():
     def located(limit_mm, alike=0.9):
-        propagator = Finder(found, np.ones(9))
-        propagator.alike = alike
-        support, query = describe_support(scribbles, volume(AFFINE), propagator), volume(QUERY_AFFINE)
-        body_map = BodyMapSettings(largest_residual_mm=limit_mm, doubt_mm=2.0)
-        return propagate_case(support, query, propagator, denoising_rule("dual", 0.0), body_map=body_map)
+        return located_in_box(Finder(alike), limit_mm)
 
     by_body, one_by_one, unlike = located(16.0), located(0.0), located(16.0, alike=1.0)
     assert by_body.located_mm[-1] == pytest.approx([108, 8, 10], abs=1), "in the middle, 100 mm further along x"
@@ -132,3 +148,13 @@ def test_points_go_where_the_body_says_if_they_follow_it_and_are_found_one_by_on
     assert unlike.located_mm[-1] == pytest.approx(by_body.located_mm[-1]), "0.19 more where it was found is not enough"
     for points in (by_body, one_by_one):
         assert points.evidence["map_mm"][-1] == pytest.approx(19.5, abs=1) and points.evidence["map_mm"][:-1].max() < 1
+
+
+@pytest.mark.parametrize(("limit_mm", "asked"), [(16.0, [9, 0, 1]), (0.0, [9, 1])])
+def test_points_are_compared_once_where_they_were_found_directly(limit_mm, asked):
+    """Of the believed map too, and where it says; then the atlas's point. The class looks less alike by the map."""
+    propagator = Finder(alike=1.2)
+    atlas = PointAtlas(SupportPoints(torch.zeros(1, 3), torch.zeros(1, 3), {}), np.ones(1))
+    points = located_in_box(propagator, limit_mm, {3: [atlas]})
+    assert propagator.asked == asked
+    assert points.located_mm[-1] == pytest.approx([108, 8, 29.5])
