@@ -63,7 +63,7 @@ class FolderWatch:
         Raises:
             BundleError: it cannot be searched.
         """
-        self._scan_again(FolderScan({}, []))
+        self._scan_again(anew=True)
 
     def _look_again(self) -> None:
         begun = time.monotonic()
@@ -72,7 +72,7 @@ class FolderWatch:
             if is_sure:
                 self.search()
             elif _changed(self._scan):
-                self._scan_again(self._scan)
+                self._scan_again(anew=False)
             self._told = ""
         except (BundleError, OSError) as error:  # somebody moves files just now, or removed the folder
             problem = f"the studies are not looked for: {' '.join(str(error).split())}"
@@ -85,9 +85,9 @@ class FolderWatch:
             self._next = now + (FRESH_S if is_sure else max(FRESH_S, rest_s))
             self._sure = now + max(SURE_S, rest_s) if is_sure else self._sure
 
-    def _scan_again(self, before: FolderScan) -> None:
-        with self._searching:
-            scan = scan_folder(self.folder, before)
+    def _scan_again(self, anew: bool) -> None:
+        with self._searching:  # what another thread has found meanwhile counts, too
+            scan = scan_folder(self.folder, FolderScan({}, []) if anew else self._scan)
             kept = read_json(self.names) if self.names.exists() else {}
             volumes, names = with_kept_names(scan, kept)
             if names != kept:
