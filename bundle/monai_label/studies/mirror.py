@@ -133,6 +133,7 @@ class MirroredDatastore(ReloadingDatastore):
             self.source.forget(study)
             if study not in self.source.studies():  # its files were removed, not replaced
                 return
+            stamp = self.source.stamp(study)  # of the files that hold it now
             if file.exists():
                 fresh, is_same = noted.with_name(file.name), False
                 try:

@@ -13,6 +13,7 @@ pytest.importorskip("monailabel", reason="MONAI Label lives in an environment of
 
 from bundle.monai_label import drawn_on
 from bundle.monai_label.names import DRAWN_ON, OURS, SHOWN, SUBMITTED, TAG
+from bundle.monai_label.studies import watch
 from bundle.monai_label.studies.folder import FolderSource
 from bundle.monai_label.studies.mirror import MirroredDatastore
 from bundle.monai_label.studies.reloading import ReloadingDatastore
@@ -97,6 +98,27 @@ def test_a_file_that_was_only_touched_keeps_its_labels(tmp_path, capsys):
     assert again > before and lowest(datastore, "one") == 0
     assert Path(datastore.get_image_uri("one")).stat().st_mtime_ns == again, "not converted at every look"
     assert capsys.readouterr().out == ""
+
+
+def test_a_series_that_was_moved_is_converted_once(tmp_path, monkeypatch):
+    """The folder that it lay in holds another one, and nobody has looked at the folders since."""
+    studies = tmp_path / "studies"
+    monkeypatch.setattr(watch, "FRESH_S", 1000.0)
+    write_series(studies / "patient" / "a", SeriesNumber=1)
+    write_series(studies / "patient" / "b", start=50, SeriesNumber=2)
+    for file in sorted((studies / "patient" / "b").iterdir()):
+        file.rename(studies / "patient" / "a" / f"b_{file.name}")
+    datastore = a_datastore(tmp_path)
+    (study,) = (name for name in datastore.list_images() if name.endswith("_1"))
+    assert lowest(datastore, study) == 0
+    (studies / "patient" / "moved").mkdir()
+    for file in (studies / "patient" / "a").glob("slice_*"):
+        file.rename(studies / "patient" / "moved" / file.name)
+    converted, convert = [], datastore._convert
+    monkeypatch.setattr(datastore, "_convert", lambda *given: converted.append(given) or convert(*given))
+    for _ in range(3):
+        assert lowest(datastore, study) == 0
+    assert len(converted) == 1
 
 
 def test_conversions_of_an_earlier_version_are_compared_once(tmp_path, capsys):
