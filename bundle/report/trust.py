@@ -13,7 +13,7 @@ from scripts.quality.calibration import FAILURE, DicePair, summary
 
 FEW_CASES = 8
 FEW_WORDS = (
-    "Cases that were checked: {}. So few share most of their errors, and what is predicted for them is far too good. "
+    "Cases that were checked: {}. So few share most of their errors, and what is predicted for them may be too good. "
     "Look at every one."
 )
 METHOD_WORDS = (
