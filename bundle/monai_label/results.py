@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from bundle.monai_label.names import TAG
 from scripts.common.files import read_json, write_json
+from scripts.common.names import some_of
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import load_cohort
 from scripts.data.volume_io import find_volumes
@@ -200,9 +201,8 @@ def unlabelled(studies: Collection[str]) -> str:
     """A sentence on studies without a label of the last round; nothing where there are none."""
     if not studies:
         return ""
-    more = f" and {len(studies) - MOST_DOUBTS} more" if len(studies) > MOST_DOUBTS else ""
-    names = ", ".join(sorted(studies)[:MOST_DOUBTS])
-    return f"Without a label of this round (new, replaced, or refused): {names}{more}. Train again."
+    names = some_of(sorted(studies), MOST_DOUBTS)
+    return f"Without a label of this round (new, replaced, or refused): {names}. Train again."
 
 
 def _mean(values: Iterable[float]) -> float:

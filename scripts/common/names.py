@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 LONGEST_BYTES = 200  # of a case: file names have 255, and `.writing-PID-HOST-`, `_probabilities.nii.gz` are ours
 LONGEST_CLASS = 100  # signs
@@ -28,6 +29,12 @@ def is_class_name(name: object) -> bool:
     Keys and values of MONAI's configs that begin with another sign than a letter or digit can mean something else.
     """
     return isinstance(name, str) and 0 < len(name) <= LONGEST_CLASS and name[0].isalnum() and is_writable(name)
+
+
+def some_of(names: Sequence[str], most: int) -> str:
+    """The names, the first few of many and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 CASE_NAME = f"a name of at most {LONGEST_BYTES} bytes in UTF-8, without control signs, / or line breaks, not made_of"

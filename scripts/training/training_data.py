@@ -9,6 +9,7 @@ from typing import Any
 from ignite.engine import Engine
 
 from scripts.common.files import sha256_of_file, sha256_of_settings
+from scripts.common.names import some_of
 
 MOST_NAMES = 5
 
@@ -32,7 +33,7 @@ def data_changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]
         "cases that are gone": [case for case in before if case not in now],
         "other label maps": [case for case in now if before.get(case, now[case]) != now[case]],
     }
-    return [f"{what}: {_listed(cases)}" for what, cases in differences.items() if cases]
+    return [f"{what}: {some_of(cases, MOST_NAMES)}" for what, cases in differences.items() if cases]
 
 
 def _name(item: Mapping[str, Any]) -> str:
@@ -42,8 +43,3 @@ def _name(item: Mapping[str, Any]) -> str:
 def _label(item: Mapping[str, Any]) -> str | None:
     file = item.get("label")
     return sha256_of_file(file) if isinstance(file, (str, Path)) and Path(file).is_file() else None
-
-
-def _listed(cases: list[str]) -> str:
-    more = f" and {len(cases) - MOST_NAMES} more" if len(cases) > MOST_NAMES else ""
-    return ", ".join(cases[:MOST_NAMES]) + more

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from scripts.common.errors import BundleError
+from scripts.common.names import some_of
 from scripts.data.gate.modality import AS_CT, CT, MR, Modality
 from scripts.data.gate.values import (
     CT_AMONG_MR,
@@ -85,7 +86,7 @@ def left_out_lines(errors: Mapping[str, BundleError]) -> list[str]:
     for case, error in errors.items():
         alike.setdefault(f"{error.problem}; expected: {error.expected}", []).append(case)
     return [
-        f"left out: {errors[cases[0]]}" if len(cases) == 1 else f"left out: {_listed(cases)}: {sentence}"
+        f"left out: {errors[cases[0]]}" if len(cases) == 1 else f"left out: {some_of(cases, MOST_NAMES)}: {sentence}"
         for sentence, cases in alike.items()
     ]
 
@@ -96,14 +97,9 @@ def verdict_lines(verdicts: Mapping[str, Sequence[str]]) -> list[str]:
     for case, sentences in verdicts.items():
         for sentence in sentences:
             cases.setdefault(sentence, []).append(case)
-    return [f"{_listed(names)}: {sentence}" for sentence, names in cases.items()]
+    return [f"{some_of(names, MOST_NAMES)}: {sentence}" for sentence, names in cases.items()]
 
 
 def unused_lines(unused: Mapping[str, str]) -> list[str]:
     """File -> why it is not used (see `FolderScan`), as few lines."""
     return verdict_lines({Path(file).name: [f"not used: {reason}"] for file, reason in unused.items()})
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more

@@ -10,6 +10,7 @@ import numpy as np
 
 from scripts.common.affines import spacing_of
 from scripts.common.errors import BundleError
+from scripts.common.names import some_of
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 SEGMENTATION_SUFFIXES = (".seg.nrrd", ".seg.nhdr")  # of 3D Slicer
@@ -69,5 +70,4 @@ def volume_error(problem: str, path: Path, expected: object, found: object) -> B
 
 def some_names(paths: list[Path], most: int = 5) -> str:
     """The files' names, the first few of many; what is no UTF-8 in them becomes a question mark."""
-    rest = f" and {len(paths) - most} more" if len(paths) > most else ""
-    return ", ".join(path.name.encode("utf-8", "replace").decode("utf-8") for path in paths[:most]) + rest
+    return some_of([path.name.encode("utf-8", "replace").decode("utf-8") for path in paths], most)
