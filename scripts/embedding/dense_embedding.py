@@ -14,6 +14,7 @@ from torch.nn import functional
 from scripts.common.errors import BundleError
 from scripts.embedding.cells import FINE, CellGrid, vectors_at
 from scripts.networks.anatomy_net import DEEPEST_STRIDE, STRIDES, AnatomyNet
+from scripts.networks.precision import autocast
 
 BATCH_SIZE = 4  # windows at once
 
@@ -24,7 +25,7 @@ class WindowSettings:
 
     Attributes:
         window_overlap: share of a window that the next one also covers, along each axis.
-        bfloat16: whether the network computes in bfloat16 (autocast); False takes float32.
+        bfloat16: whether the network computes in bfloat16 where the processor does; False takes float32.
     """
 
     window_overlap: float = 0.5
@@ -109,7 +110,7 @@ def embed_volume(
     corners = [corner for corner in every if _window(padded, corner, window_size).any()] or every[:1]
     for batch in _batches(corners, batch_size):
         windows = torch.stack([_window(padded, corner, window_size) for corner in batch])
-        with torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=settings.bfloat16):
+        with autocast(image.device, settings.bfloat16):
             levels = network(windows)
         for level, cells in levels.items():
             if level not in sums:

@@ -1,4 +1,4 @@
-"""Inferers that run the network in bfloat16 autocast, on the CPU and on the GPU."""
+"""Inferers that run the network in bfloat16 autocast where the processor computes in it, on the CPU and on the GPU."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from monai.inferers import SimpleInferer, SlidingWindowInferer
 
+from scripts.networks.precision import autocast
+
 
 class AutocastInferer(SimpleInferer):
     """`SimpleInferer` under bfloat16 autocast. bfloat16 has float32's range, so no gradient scaler is needed.
 
     Args:
-        enabled: whether the network computes in bfloat16 (autocast); False takes float32.
+        enabled: whether the network computes in bfloat16 where the processor does; False takes float32.
     """
 
     def __init__(self, enabled: bool = True) -> None:
@@ -21,7 +23,7 @@ class AutocastInferer(SimpleInferer):
 
     def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> Any:
         """Run `network(inputs)`; see the base class."""
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.enabled):
+        with autocast(inputs.device, self.enabled):
             return super().__call__(inputs, network, *args, **kwargs)
 
 
@@ -46,7 +48,7 @@ class AutocastSlidingWindowInferer(SlidingWindowInferer):
     Args:
         sw_batch_size: windows that the network sees at once.
         overlap: share of a window that the next one covers, too.
-        enabled: whether the network computes in bfloat16 (autocast); False takes float32.
+        enabled: whether the network computes in bfloat16 where the processor does; False takes float32.
     """
 
     def __init__(self, *args: Any, enabled: bool = True, **kwargs: Any) -> None:
@@ -57,7 +59,7 @@ class AutocastSlidingWindowInferer(SlidingWindowInferer):
         """Run `network` over the windows of `inputs`; see the base class."""
 
         def window(patch: torch.Tensor, *window_args: Any, **window_kwargs: Any) -> torch.Tensor:
-            with torch.autocast(patch.device.type, dtype=torch.bfloat16, enabled=self.enabled):
+            with autocast(patch.device, self.enabled):
                 return network(patch, *window_args, **window_kwargs).float()
 
         return super().__call__(inputs, window, *args, **kwargs)

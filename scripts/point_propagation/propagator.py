@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from scripts.data.intensity import only_body
+from scripts.networks.precision import autocast
 from scripts.networks.prnet import LEVELS
 from scripts.networks.prnet_weights import TrainedPRNet
 from scripts.point_propagation.feature_maps import FeatureMaps, feature_maps
@@ -33,7 +34,7 @@ class PropagationSettings:
         fine_steps: most fine steps per point (1 in mode `paper`).
         settled_mm: a point whose fine offset is shorter, in mm, stays where it is.
         batch_size: patches per forward pass.
-        bfloat16: whether the networks compute in bfloat16 (autocast); False takes float32.
+        bfloat16: whether the networks compute in bfloat16 where the processor does; False takes float32.
         seed: seed of the starting points.
         search: then looks around the point for what the support's features look like, and back; None does not.
             Features are then those of windows that tile the body, in place of a patch around each point.
@@ -276,7 +277,7 @@ class Propagator:
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, self.settings.bfloat16):
+        with torch.inference_mode(), autocast(self.device, self.settings.bfloat16):
             yield
 
 

@@ -13,7 +13,7 @@ MEANINGS = {
     "architecture": "which segmentation network",
     "background_limit": "most points of the background's strokes",
     "batch_size": "how many the network takes at once",
-    "bfloat16": "whether networks run in bfloat16 autocast",
+    "bfloat16": "whether networks run in bfloat16 where the processor does",
     "bias_correction": "whether the bias field of MR is divided out",
     "body_margin_mm": "what is kept around the body",
     "body_only": "whether a class ends where the body does",

@@ -1,8 +1,15 @@
+import pytest
 import torch
 from torch import nn
 
+from scripts.networks import precision
 from scripts.networks.autocast_inferers import AutocastInferer, AutocastSlidingWindowInferer, PositionInferer
 from scripts.networks.prnet import PRNet
+
+
+@pytest.fixture(autouse=True)
+def processor_with_bfloat16(monkeypatch):
+    monkeypatch.setattr(precision, "computes_in_bfloat16", lambda device_type: True)
 
 
 class Recorder(nn.Module):

@@ -196,9 +196,11 @@ def test_starting_points_of_a_tiny_and_of_an_empty_body():
     assert starting_points(torch.zeros(SHAPE, dtype=torch.bool), 8, seed=0).shape == (8, 3)
 
 
-def test_works_in_bfloat16_with_a_real_network():
+def test_works_in_bfloat16_with_a_real_network(monkeypatch):
+    from scripts.networks import precision
     from scripts.networks.prnet import PRNet
 
+    monkeypatch.setattr(precision, "computes_in_bfloat16", lambda device_type: True)
     torch.manual_seed(0)
     trained = TrainedPRNet(PRNet((32, 16, 16), width=2).eval(), SPACING_MM, (60.0, 60.0, 60.0))
     propagator = Propagator(trained, trained, PropagationSettings(start_points=2, batch_size=3))
