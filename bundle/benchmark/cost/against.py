@@ -19,7 +19,10 @@ STAGE = "benchmark"
 MEASURE = """
 import json, sys
 from pathlib import Path
-from bundle.benchmark.cost import speed
+try:
+    from bundle.benchmark.cost import speed
+except ImportError:  # versions before that folder
+    from bundle.benchmark.measure import speed
 from bundle.benchmark.measure.machine import made
 from bundle.datasets.dataset import read_dataset
 dataset, trials, file = read_dataset(Path(sys.argv[1])), speed.TRIALS[: int(sys.argv[2])], Path(sys.argv[3])

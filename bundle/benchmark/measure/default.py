@@ -78,6 +78,13 @@ def _with_all_classes(bench: Bench, run: Run) -> Iterator[dict[str, Any]]:
     yield result_line(ALL_CLASSES_NETWORK, PSEUDO_LABELS, scores=pseudo_label_scores(dataset, unlabelled))
     for name, measured in one_shot_network(dataset, unlabelled, raters).items():
         yield result_line(ALL_CLASSES_NETWORK, name, **measured)
+    yield from with_true_labels(bench)
+
+
+def with_true_labels(bench: Bench) -> Iterator[dict[str, Any]]:
+    """The bound for every class at once: the same network, trained on the true label maps of the unlabelled volumes."""
+    pipeline = bench.on_unlabelled(f"{ALL_CLASSES}_{SUPERVISED}")
+    yield result_line(ALL_CLASSES_NETWORK, SUPERVISED, scores=supervised_network(bench.dataset, pipeline))
 
 
 def network_line(name: str, measured: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """`benchmark rivals`: what other packages' registration reaches from the support's true label map, and ours beside it.
 
-Every rival gets the true label map in place of strokes, and single pairs: ours has the unlabelled volumes' embedding
-and the other test volumes as atlases. Labels of test volumes score, nothing else.
+Every rival gets the true label map in place of strokes. Packages get single pairs: ours has the unlabelled volumes'
+embedding and the other test volumes as atlases, DataAug the unlabelled volumes. Labels of test volumes score, nothing
+else.
 """
 
 from __future__ import annotations
@@ -16,21 +17,25 @@ from typing import Any
 
 from bundle.benchmark.measure.runs import Bench, Run
 from bundle.benchmark.measure.stage_calls import work_folder
+from bundle.benchmark.measure.stopwatch import measured
 from bundle.benchmark.results import ACCEPTED, RIVAL, result_line
 from bundle.benchmark.rivals import pair
+from bundle.benchmark.rivals.data_aug import segmenter
+from bundle.benchmark.rivals.data_aug.training import Recipe
 from bundle.benchmark.rivals.procedure import has_networks, measure_procedure
 from bundle.pipeline.configs import BUNDLE_ROOT
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json
+from scripts.common.files import read_json, write_json
 from scripts.quality.evaluation import evaluate_folder
 
 STAGE = "benchmark"
 OURS = "ours, atlases alone"
+DATA_AUG = "DataAug"
 PACKAGES = {"convexadam": "convexAdam", "SyN": "ants", "elastix": "itk"}  # rival -> module of the extra `rivals`
 
 
 def measure(bench: Bench) -> Iterator[dict[str, Any]]:
-    """A line a rival, as soon as all test volumes are warped; then ours from the same label map, and the paper's time.
+    """A line a rival, as soon as all test volumes are done; then ours from the same label map, and the paper's time.
 
     Args:
         bench: see `open_bench`; label maps that are there already are not made again.
@@ -46,9 +51,23 @@ def measure(bench: Bench) -> Iterator[dict[str, Any]]:
         taken = {case: _warped(name, bench, case, folder) for case in dataset.test}
         scores = evaluate_folder(folder, dataset.labels, dataset.all_classes, dataset.test)
         yield result_line(RIVAL, name, scores=scores, taken=taken)
+    yield data_aug(bench)
     yield _ours(bench)
     if has_networks(dataset):
         yield measure_procedure(dataset)
+
+
+def data_aug(bench: Bench, recipe: Recipe | None = None) -> dict[str, Any]:
+    """Our compact version of it, trained on the unlabelled volumes and the support's true label map, all classes."""
+    dataset, folder = bench.dataset, bench.output / "rivals" / DATA_AUG
+    record = folder / "training.json"
+    if not record.is_file():
+        others = [dataset.image(case) for case in dataset.unlabelled if case != dataset.support]
+        given = dataset.image(dataset.support), dataset.label(dataset.support)
+        write_json(record, measured(lambda: segmenter.train(*given, others, folder, recipe)))
+    taken = {case: _warped(DATA_AUG, bench, case, folder) for case in dataset.test}
+    scores = evaluate_folder(folder, dataset.labels, dataset.all_classes, dataset.test)
+    return result_line(RIVAL, DATA_AUG, scores=scores, taken=taken, training=read_json(record))
 
 
 def _ours(bench: Bench) -> dict[str, Any]:

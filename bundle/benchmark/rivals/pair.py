@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from bundle.benchmark.measure.stopwatch import measured
 from bundle.benchmark.rivals import convex_adam
+from bundle.benchmark.rivals.data_aug import segmenter
 from scripts.common.files import atomic_path, write_json
 
 Warp = Callable[[Path, Path, Path, Path], None]
@@ -49,7 +50,12 @@ def _syn(fixed: Path, moving: Path, label: Path, output: Path) -> None:
     ants.image_write(warped.clone("unsigned char"), str(output))
 
 
-METHODS: dict[str, Warp] = {"convexadam": _convex_adam, "elastix": _elastix, "SyN": _syn}
+def _data_aug(fixed: Path, moving: Path, label: Path, output: Path) -> None:
+    """By the network that lies where the label map goes; it learnt from `label` before."""
+    sitk.WriteImage(segmenter.segment(fixed, moving, output.parent), str(output))
+
+
+METHODS: dict[str, Warp] = {"convexadam": _convex_adam, "elastix": _elastix, "SyN": _syn, "DataAug": _data_aug}
 
 
 def main(arguments: list[str]) -> None:

@@ -96,10 +96,19 @@ def all_organs(cohorts: Mapping[str, Cohort]) -> str:
         "All labelled classes at once from one scribbled volume: part of "
         f"{captions.command('default', 'COHORT')}; {captions.origin([run for *_, run in runs], commits=False)}. Mean "
         "Dice of each class, its worst volume in brackets. A failure is a Dice below 0.5; a false flag is one on "
-        f"anything else.{_by_support(cohorts)}"
+        f"anything else.{_supervised(cohorts)}{_by_support(cohorts)}"
     )
     header = ["", *DICE_BANDS, "all", *FLAGS]
     return "\n".join(["## All organs", "", words, "", table(header, rows)])
+
+
+def _supervised(cohorts: Mapping[str, Cohort]) -> str:
+    """What the fully supervised network has for all classes at once, in a sentence; "" where none was measured."""
+    parts = []
+    for name, cohort in cohorts.items():
+        if (line := cohort.get("default", Results()).get(ALL_CLASSES_NETWORK, SUPERVISED)) is not None:
+            parts.append(f"{number(line['scores']['mean_dice'])} on {name}")
+    return f" The fully supervised network of all classes has {listed(parts)}." if parts else ""
 
 
 def _by_support(cohorts: Mapping[str, Cohort]) -> str:

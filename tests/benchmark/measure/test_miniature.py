@@ -164,7 +164,7 @@ def test_default_in_miniature(phantoms, tmp_path):
     assert [line["case"] for line in results.of("out_of_distribution")] == ["phantom_03"]
     assert len(results.of("all_classes")) == 1
     of_all_classes = results.of("all_classes_network")
-    assert [line["name"] for line in of_all_classes] == ["pseudo_labels", "one_shot", "ensemble"]
+    assert [line["name"] for line in of_all_classes] == ["pseudo_labels", "one_shot", "ensemble", "supervised"]
     every_class = read_dataset(phantoms).all_classes
     assert all(list(line["scores"]["classes"]) == list(every_class) for line in of_all_classes)
     text = page.read_text(encoding="utf-8")

@@ -1,0 +1,196 @@
+"""The three networks: one bends the labelled volume, one recolours it, one learns to segment from what they made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from monai.losses import DiceCELoss, DiffusionLoss, LocalNormalizedCrossCorrelationLoss
+from monai.networks.blocks import Warp
+from monai.networks.nets import BasicUNet, UNet, VoxelMorph
+from torch.nn.functional import interpolate
+
+HALF = 2  # displacements are found on every other voxel
+LNCC_VOXELS = 9
+SMOOTH_SPATIAL = 1.0
+SMOOTH_APPEARANCE = 0.02
+CHANNELS = (16, 32, 32, 32)  # of the appearance network
+FEATURES = (16, 16, 32, 64, 128, 16)  # of the segmentation network
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how everything is trained: about an hour on one core by the defaults.
+
+    Attributes:
+        spacing_mm: of the cubic voxels.
+        spatial_steps: of one pair each.
+        appearance_steps: of one volume each.
+        segmentation_steps: of one window each.
+        window: voxels along each axis.
+        learning_rate: Adam's at first, of all three; falls to 0 along a cosine.
+        seed: of everything random.
+    """
+
+    spacing_mm: float = 4.0
+    spatial_steps: int = 1500
+    appearance_steps: int = 300
+    segmentation_steps: int = 1000
+    window: int = 64
+    learning_rate: float = 1e-3
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What the unlabelled volumes taught: how the labelled one would have to change to look like each of them.
+
+    Attributes:
+        displacements: N x (3, Z, Y, X), voxels: where in the labelled volume each place comes from.
+        recolourings: N x (Z, Y, X): what is added to the labelled volume, on its own grid.
+    """
+
+    displacements: list[torch.Tensor]
+    recolourings: list[torch.Tensor]
+
+
+def learn_changes(image: torch.Tensor, labels: torch.Tensor, others: Sequence[torch.Tensor], recipe: Recipe) -> Changes:
+    """Displacements first, then recolourings.
+
+    Args:
+        image: (Z, Y, X), 0 to 1: the labelled volume.
+        labels: (Z, Y, X): its label map; a recolouring may jump at its borders.
+        others: the unlabelled volumes, brought to the same grid.
+        recipe: see there.
+    """
+    torch.manual_seed(recipe.seed)
+    bend = _learn_to_bend(image, others, recipe)
+    warp = Warp(padding_mode="zeros")
+    with torch.no_grad():
+        there = [bend(image, other) for other in others]
+        back = [warp(_batch(other), bend(other, image)[None])[0, 0] for other in others]
+    return Changes(there, _learn_to_recolour(image, labels, others, back, there, recipe))
+
+
+def learn_to_segment(image: torch.Tensor, labels: torch.Tensor, changes: Changes, recipe: Recipe) -> BasicUNet:
+    """A network that saw the labelled volume alone, in as many shapes and colours as two unlabelled ones give.
+
+    Args:
+        image: (Z, Y, X), 0 to 1.
+        labels: (Z, Y, X) int64, 0 is background.
+        changes: shape and colour are drawn independently.
+        recipe: see there.
+    """
+    torch.manual_seed(recipe.seed + 1)
+    network = segmentation_network(int(labels.max()) + 1)
+    loss = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)
+
+    def step() -> torch.Tensor:
+        changed, bent = synthesised(image, labels, changes, _any(changes.displacements), _any(changes.recolourings))
+        window = _window(changed.shape, recipe.window)
+        return loss(network(_batch(changed[window])), _batch(bent[window]))
+
+    _train(network, step, recipe.segmentation_steps, recipe.learning_rate)
+    return network.eval()
+
+
+def segmentation_network(channels: int) -> BasicUNet:
+    """Untrained."""
+    return BasicUNet(spatial_dims=3, in_channels=1, out_channels=channels, features=FEATURES)
+
+
+def synthesised(
+    image: torch.Tensor, labels: torch.Tensor, changes: Changes, shape: int, colour: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The labelled volume recoloured as one unlabelled volume and then bent as another; its label map, bent alike."""
+    field = changes.displacements[shape][None]
+    bent = Warp(padding_mode="zeros")(_batch(image + changes.recolourings[colour]), field)[0, 0]
+    label_map = Warp(mode="nearest", padding_mode="zeros")(_batch(labels.float()), field)[0, 0]
+    return bent, label_map.round().long()
+
+
+def _learn_to_bend(
+    image: torch.Tensor, others: Sequence[torch.Tensor], recipe: Recipe
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """A diffeomorphic VoxelMorph, trained in both directions; what comes back gives (3, Z, Y, X) for a pair."""
+    network = VoxelMorph()
+    similar = LocalNormalizedCrossCorrelationLoss(kernel_size=LNCC_VOXELS)
+    smooth = DiffusionLoss()
+
+    def step() -> torch.Tensor:
+        moving, fixed = _coarse(image), _coarse(others[_any(others)])
+        if _any((0, 1)):
+            moving, fixed = fixed, moving
+        warped, field = network(moving, fixed)
+        return similar(warped, fixed) + SMOOTH_SPATIAL * smooth(field)
+
+    _train(network, step, recipe.spatial_steps, recipe.learning_rate)
+    network.eval()
+
+    def bend(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+        field = network(_coarse(moving), _coarse(fixed))[1]
+        return interpolate(field * HALF, size=tuple(moving.shape), mode="trilinear")[0]
+
+    return bend
+
+
+def _learn_to_recolour(
+    image: torch.Tensor,
+    labels: torch.Tensor,
+    others: Sequence[torch.Tensor],
+    back: Sequence[torch.Tensor],
+    there: Sequence[torch.Tensor],
+    recipe: Recipe,
+) -> list[torch.Tensor]:
+    """What is added to the labelled volume so that it looks like each other one once it is bent (`there`)."""
+    network = UNet(3, in_channels=2, out_channels=1, channels=CHANNELS, strides=(2, 2, 2), num_res_units=1)
+    warp, inside = Warp(padding_mode="zeros"), _inside(labels)
+
+    def added(number: int) -> torch.Tensor:
+        return network(torch.stack([image, back[number]])[None])[0, 0]
+
+    def step() -> torch.Tensor:
+        number = _any(others)
+        colour = added(number)
+        bent = warp(_batch(image + colour), there[number][None])[0, 0]
+        jumps = sum(((inside[axis] * colour.diff(dim=axis)).abs().mean() for axis in range(3)), torch.zeros(()))
+        return (bent - others[number]).square().mean() + SMOOTH_APPEARANCE * jumps
+
+    _train(network, step, recipe.appearance_steps, recipe.learning_rate)
+    network.eval()
+    with torch.no_grad():
+        return [added(number) for number in range(len(others))]
+
+
+def _train(network: torch.nn.Module, step: Callable[[], torch.Tensor], steps: int, learning_rate: float) -> None:
+    optimizer = torch.optim.Adam(network.parameters(), learning_rate)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    network.train()
+    for _ in range(steps):
+        optimizer.zero_grad()
+        step().backward()
+        optimizer.step()
+        falling.step()
+
+
+def _inside(labels: torch.Tensor) -> list[torch.Tensor]:
+    """Along each axis, 1 between two voxels of one label, 0 at a border."""
+    return [(labels.diff(dim=axis) == 0).float() for axis in range(3)]
+
+
+def _coarse(image: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.avg_pool3d(_batch(image), HALF)
+
+
+def _batch(volume: torch.Tensor) -> torch.Tensor:
+    return volume[None, None]
+
+
+def _any(choices: Sequence[object]) -> int:
+    return int(torch.randint(len(choices), ()))
+
+
+def _window(shape: Sequence[int], side: int) -> tuple[slice, ...]:
+    firsts = [int(torch.randint(max(size - side, 0) + 1, ())) for size in shape]
+    return tuple(slice(first, first + side) for first in firsts)
