@@ -68,6 +68,9 @@ def test_the_volume_is_recoloured_by_one_and_bent_by_another():
     changed, bent = synthesised(image, labels, changes, shape=1, colour=1)
     assert changed[1, 2, 2] == pytest.approx(0.75) and changed.sum() == pytest.approx(0.75)
     assert bent[1, 2, 2] == 2 and bent.sum() == 2
+    window = (slice(1, 3), slice(0, 4), slice(2, 5))
+    part, its_labels = synthesised(image, labels, changes, 1, 1, window)
+    assert torch.allclose(part, changed[window]) and torch.equal(its_labels, bent[window])
 
 
 @pytest.mark.slow

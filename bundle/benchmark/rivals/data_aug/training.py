@@ -8,15 +8,17 @@ from dataclasses import dataclass
 import torch
 from monai.losses import DiceCELoss, DiffusionLoss, LocalNormalizedCrossCorrelationLoss
 from monai.networks.blocks import Warp
-from monai.networks.nets import BasicUNet, UNet, VoxelMorph
-from torch.nn.functional import interpolate
+from monai.networks.nets import UNet, VoxelMorph
+from torch.nn.functional import avg_pool3d, grid_sample, interpolate
+
+from scripts.networks import segmenter
 
 HALF = 2  # displacements are found on every other voxel
 LNCC_VOXELS = 9
 SMOOTH_SPATIAL = 1.0
 SMOOTH_APPEARANCE = 0.02
 CHANNELS = (16, 32, 32, 32)  # of the appearance network
-FEATURES = (16, 16, 32, 64, 128, 16)  # of the segmentation network
+ARCHITECTURE, FEATURES = "anatomy", (12, 24, 48, 96, 192)  # of the segmentation network: as ours
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,10 @@ class Recipe:
     """
 
     spacing_mm: float = 4.0
-    spatial_steps: int = 1500
-    appearance_steps: int = 300
-    segmentation_steps: int = 1000
-    window: int = 64
+    spatial_steps: int = 600
+    appearance_steps: int = 150
+    segmentation_steps: int = 1200
+    window: int = 48
     learning_rate: float = 1e-3
     seed: int = 0
 
@@ -73,7 +75,7 @@ def learn_changes(image: torch.Tensor, labels: torch.Tensor, others: Sequence[to
     return Changes(there, _learn_to_recolour(image, labels, others, back, there, recipe))
 
 
-def learn_to_segment(image: torch.Tensor, labels: torch.Tensor, changes: Changes, recipe: Recipe) -> BasicUNet:
+def learn_to_segment(image: torch.Tensor, labels: torch.Tensor, changes: Changes, recipe: Recipe) -> torch.nn.Module:
     """A network that saw the labelled volume alone, in as many shapes and colours as two unlabelled ones give.
 
     Args:
@@ -87,26 +89,43 @@ def learn_to_segment(image: torch.Tensor, labels: torch.Tensor, changes: Changes
     loss = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)
 
     def step() -> torch.Tensor:
-        changed, bent = synthesised(image, labels, changes, _any(changes.displacements), _any(changes.recolourings))
-        window = _window(changed.shape, recipe.window)
-        return loss(network(_batch(changed[window])), _batch(bent[window]))
+        numbers = _any(changes.displacements), _any(changes.recolourings)
+        changed, bent = synthesised(image, labels, changes, *numbers, _window(image.shape, recipe.window))
+        return loss(network(_batch(changed)), _batch(bent))
 
     _train(network, step, recipe.segmentation_steps, recipe.learning_rate)
     return network.eval()
 
 
-def segmentation_network(channels: int) -> BasicUNet:
-    """Untrained."""
-    return BasicUNet(spatial_dims=3, in_channels=1, out_channels=channels, features=FEATURES)
+def segmentation_network(channels: int) -> torch.nn.Module:
+    """Untrained; as many output channels."""
+    return segmenter.segmentation_network(ARCHITECTURE, channels, FEATURES, dropout=0.0)
 
 
 def synthesised(
-    image: torch.Tensor, labels: torch.Tensor, changes: Changes, shape: int, colour: int
+    image: torch.Tensor,
+    labels: torch.Tensor,
+    changes: Changes,
+    shape: int,
+    colour: int,
+    window: tuple[slice, ...] = (slice(None),) * 3,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The labelled volume recoloured as one unlabelled volume and then bent as another; its label map, bent alike."""
-    field = changes.displacements[shape][None]
-    bent = Warp(padding_mode="zeros")(_batch(image + changes.recolourings[colour]), field)[0, 0]
-    label_map = Warp(mode="nearest", padding_mode="zeros")(_batch(labels.float()), field)[0, 0]
+    """The labelled volume recoloured as one unlabelled volume and bent as another, and its label map bent alike.
+
+    Args:
+        image: (Z, Y, X).
+        labels: (Z, Y, X).
+        changes: what is known of the unlabelled volumes.
+        shape: number of the one that it is bent as.
+        colour: number of the one that it is recoloured as.
+        window: the part of the result that is wanted.
+    """
+    axes = [torch.arange(size)[part] for size, part in zip(image.shape, window, strict=True)]
+    places = torch.stack(torch.meshgrid(*axes, indexing="ij")) + changes.displacements[shape][(slice(None), *window)]
+    last = torch.tensor(image.shape).view(3, 1, 1, 1) - 1
+    grid = (2 * places / last - 1).flip(0).movedim(0, -1)[None]
+    bent = grid_sample(_batch(image + changes.recolourings[colour]), grid, align_corners=True)[0, 0]
+    label_map = grid_sample(_batch(labels.float()), grid, mode="nearest", align_corners=True)[0, 0]
     return bent, label_map.round().long()
 
 
@@ -180,7 +199,7 @@ def _inside(labels: torch.Tensor) -> list[torch.Tensor]:
 
 
 def _coarse(image: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.avg_pool3d(_batch(image), HALF)
+    return avg_pool3d(_batch(image), HALF)
 
 
 def _batch(volume: torch.Tensor) -> torch.Tensor:
