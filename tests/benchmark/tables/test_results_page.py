@@ -47,7 +47,11 @@ def test_organs_are_sorted_by_how_well_they_are_reached():
         "| toy, 2 classes, atlases alone | liver 0.90 (0.90) | – | spleen 0.30 (0.30) | 0.60 (0.30) | 1 of 1 | 0 of 1 |"
         in text
     )
+    assert "fully supervised" not in text
     assert all_organs({"toy": {"default": results(*NETWORKS)}}) == ""
+    bound = network("supervised", 0.7, 0.9) | {"what": "all_classes_network"}
+    cohort = {"default": results(*RUNS, run(0.3, 0.9, "all_classes"), bound)}
+    assert "The fully supervised network of all classes has 0.80 on toy." in all_organs({"toy": cohort})
 
 
 def test_all_classes_of_each_support_stand_in_a_sentence_and_are_judged_together():
