@@ -163,11 +163,12 @@ class RunProgress:
         """What docs/progress.schema.json says."""
         states = {stage.state for stage in self.stages}
         seconds, unknown = time_left(self.stages)
+        share = 0.0 if self._is_ahead else sum(stage.share for stage in self.stages) / max(1, len(self.stages))
         return {
             "schema_version": SCHEMA_VERSION,
             "state": STOPPED if STOPPED in states else FINISHED if states <= {DONE} else RUNNING,
             "updated": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "share": round(sum(stage.share for stage in self.stages) / max(1, len(self.stages)), 4),
+            "share": round(share, 4),
             "seconds": round(self.clock() - self._begun, 1),
             "seconds_left": round(seconds, 1),
             "stages_not_estimated": unknown,

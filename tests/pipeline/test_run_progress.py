@@ -189,6 +189,7 @@ def test_what_comes_ahead_of_the_stages_is_written_once_it_takes_a_second(progre
             ("cohort", "running", 1)
         ]
         assert (content["state"], content["seconds_left"], content["stages_not_estimated"]) == ("running", 30.0, 0)
+        assert content["share"] == 0, "else a bar would fall back when the stages begin"
     assert not progress.expects(["cohort"]), "the stages are still to be named"
     progress.begin(STAGES)
     with progress.stage("first"):
