@@ -144,9 +144,10 @@ class RunProgress:
         self._written = start
         counted = _Counter(stage, start, self.clock)
 
-        def listener(unit: str, done: int, total: int) -> None:
+        def listener(unit: str, done: int, total: int) -> str:
             counted(unit, done, total)
             self._tell(number)
+            return self.place(number)
 
         try:
             with listening(listener):
@@ -180,6 +181,10 @@ class RunProgress:
         stage = self.stages[number]
         place = "" if self._is_ahead else f"stage {number + 1} of {len(self.stages)}, "
         return f"{place}{stage.name}: {stage.done} of {stage.total} {stage.unit}, {in_words(*time_left(self.stages))}"
+
+    def place(self, number: int) -> str:
+        """Where the whole run is, for whoever shows the stage of this number alone."""
+        return f"stage {number + 1} of {len(self.stages)}, of the run {in_words(*time_left(self.stages))}"
 
     def _tell(self, number: int) -> None:
         """Write and say how far a stage is, not too often; a terminal has a bar, and a training its own lines."""

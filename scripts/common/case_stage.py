@@ -31,7 +31,8 @@ CASES, EPOCHS = "cases", "epochs"
 WITHOUT_BAR_S = 5.0
 
 T = TypeVar("T")
-Listener = Callable[[str, int, int], None]  # told the unit, how many are done, and how many there are
+# Told the unit, how many are done, and how many there are; says in return how far the whole run is, in words.
+Listener = Callable[[str, int, int], str | None]
 _listeners: list[Listener] = []
 
 
@@ -141,7 +142,7 @@ class CaseStage(ABC):
                     problem, left = outcome.error.problem, len(todo) - done
                     logger.warning("%s: %s failed (%s), %d to go", self.name, outcome.case, problem, left)
                 if done < len(todo):
-                    advance(CASES, done, len(todo))
+                    bar.set_postfix_str(advance(CASES, done, len(todo)))
         advance(CASES, len(todo) - len(failed), len(todo))
         if failed:
             raise joined({case: failed[case] for case in todo if case in failed}, self.name, len(todo))
@@ -201,10 +202,14 @@ def is_listened_to() -> bool:
     return bool(_listeners)
 
 
-def advance(unit: str, done: int, total: int) -> None:
-    """Say that `done` of `total` units are done; with 0 at the start, so that the first one can be timed."""
-    for listener in _listeners:
-        listener(unit, done, total)
+def advance(unit: str, done: int, total: int) -> str:
+    """Say that `done` of `total` units are done; with 0 at the start, so that the first one can be timed.
+
+    Returns:
+        How far the whole run is, in words; nothing where nobody knows.
+    """
+    said = [listener(unit, done, total) for listener in _listeners]
+    return "; ".join(filter(None, said))
 
 
 def counted(items: Iterable[T], name: str, total: int) -> Iterator[T]:
@@ -213,7 +218,7 @@ def counted(items: Iterable[T], name: str, total: int) -> Iterator[T]:
     bar = tqdm(items, name, total, unit="case", disable=_is_told_in_lines(), delay=WITHOUT_BAR_S, leave=False)
     for done, item in enumerate(bar, start=1):
         yield item
-        advance(CASES, done, total)
+        bar.set_postfix_str(advance(CASES, done, total))
 
 
 def _is_told_in_lines() -> bool:

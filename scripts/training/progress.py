@@ -80,7 +80,7 @@ class ProgressReporter:
         before = float(self.rows[-1]["seconds"]) if self.rows else 0.0
         seconds = before + time.monotonic() - self._epoch_start
         epoch, last = engine.state.epoch, engine.state.max_epochs or 0
-        advance(EPOCHS, epoch, last)
+        whole_run = advance(EPOCHS, epoch, last)
         values = {"train_loss": self._sum / max(self._count, 1), **(self.extra() if self.extra else {})}
         row = {"epoch": str(epoch), "seconds": f"{seconds:.1f}"}
         row |= {key: "" if value is None else f"{value:.6g}" for key, value in values.items()}
@@ -88,7 +88,8 @@ class ProgressReporter:
         self._write()
         remaining = seconds / max(len(self.rows), 1) * (last - epoch)
         shown = ", ".join(f"{key} {value}" for key, value in row.items() if key not in ("epoch", "seconds"))
-        logger.info("%s: epoch %d/%d, %s, about %s left", self.name, epoch, last, shown, _minutes(remaining))
+        told = f"{shown}, about {_minutes(remaining)} left{whole_run and f' ({whole_run})'}"
+        logger.info("%s: epoch %d/%d, %s", self.name, epoch, last, told)
 
     def _write(self) -> None:
         columns = list(dict.fromkeys(key for row in self.rows for key in row))

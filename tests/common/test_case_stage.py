@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scripts.common import case_stage
-from scripts.common.case_stage import CaseStage
+from scripts.common.case_stage import CASES, CaseStage, advance, listening
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, read_result, write_nifti
 
@@ -193,3 +193,12 @@ def test_a_label_map_that_the_user_changed_is_made_again_and_kept(tmp_path):
     assert read_result(tmp_path / "b.nii.gz")[0].max() == 2
     assert read_result(tmp_path / "set_aside" / "b.nii.gz")[0].max() == 9
     assert not (tmp_path / "set_aside" / "a.nii.gz").exists(), "nobody changed that one"
+
+
+def test_a_terminals_bar_tells_how_far_the_whole_run_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with listening(lambda unit, done, total: f"{done} of {total} {unit}, 7 min left"), listening(lambda *step: None):
+        assert advance(CASES, 1, 2) == "1 of 2 cases, 7 min left"
+        run(tmp_path)
+    assert "2 of 3 cases, 7 min left" in capsys.readouterr().err
+    assert advance(CASES, 1, 2) == "", "nobody knows"

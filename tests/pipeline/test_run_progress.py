@@ -145,6 +145,18 @@ def test_on_a_terminal_and_for_epochs_others_say_how_far_it_is(progress, clock, 
     assert caplog.messages == ["stage 1 of 4: first", "stage 2 of 4: training"]
 
 
+def test_who_shows_one_stage_is_told_how_far_the_run_is(progress, clock):
+    with progress.stage("first"):
+        work(clock, 4, 60)
+    with progress.stage("training"):
+        advance(EPOCHS, 0, 10)
+        clock.now += 60
+        words = "stage 2 of 4, of the run 13 min left and 1 stage of unknown length"
+        assert advance(EPOCHS, 1, 10) == words, "nine epochs of a minute, and a stage of the first one's kind"
+    with progress.ahead("cohort"):
+        assert advance(CASES, 1, 4) == "", "the stages are not known yet"
+
+
 def test_it_is_not_written_more_often_than_each_second(progress, clock, monkeypatch):
     times = []
     monkeypatch.setattr("bundle.run_progress.write_json", lambda file, content: times.append(clock.now))

@@ -6,6 +6,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 
+from scripts.common.case_stage import listening
 from scripts.common.errors import BundleError
 from scripts.training import progress
 from scripts.training.checkpointing import ResumableCheckpoint, checkpoint_files
@@ -96,7 +97,7 @@ def test_a_training_that_diverges_ends_and_keeps_its_last_good_checkpoint(tmp_pa
 
 
 def test_log_line_and_remaining_time(tmp_path, monkeypatch, caplog):
-    clock = iter([0.0, 10.0, 10.0, 40.0])  # epochs of 10 and 30 seconds
+    clock = iter([0.0, 10.0, 10.0, 40.0, 40.0, 60.0])  # epochs of 10, 30 and 20 seconds
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(logging.getLogger("scripts.training.progress"), "disabled", False)
     reporter = ProgressReporter(tmp_path / "curve.csv", "PRNet coarse")
@@ -106,7 +107,11 @@ def test_log_line_and_remaining_time(tmp_path, monkeypatch, caplog):
         for epoch in (1, 2):
             engine.state.epoch, engine.state.output = epoch, [{CommonKeys.LOSS: torch.tensor(2.5)}]
             reporter.start_epoch(engine), reporter.add_loss(engine), reporter.finish_epoch(engine)
+        engine.state.epoch = 3
+        with listening(lambda unit, done, total: "stage 2 of 4, of the run about 9 min left"):
+            reporter.start_epoch(engine), reporter.add_loss(engine), reporter.finish_epoch(engine)
     assert caplog.messages == [
         "PRNet coarse: epoch 1/6, train_loss 2.5, about 0 min 50 s left",
         "PRNet coarse: epoch 2/6, train_loss 2.5, about 1 min 20 s left",
+        "PRNet coarse: epoch 3/6, train_loss 2.5, about 1 min 00 s left (stage 2 of 4, of the run about 9 min left)",
     ]
