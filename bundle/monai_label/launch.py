@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from bundle.monai_label.studies.address import checked_server
 from bundle.pipeline.configs import BUNDLE_ROOT
 from bundle.pipeline.modes import weights_folder
 from bundle.pipeline.settings import RunSettings
-from scripts.common.errors import BundleError
+from scripts.common.errors import BundleError, in_short
 from scripts.common.files import write_json
 
 HOST = "127.0.0.1"
@@ -96,6 +97,23 @@ def check_limits(port: int, upload_limit_gib: float) -> None:
         raise BundleError("this is no limit for uploads", stage=STAGE, expected=expected, found=upload_limit_gib)
 
 
+def check_free(port: int) -> None:
+    """Refuse a port that is taken: the server would say that it is ready, and then notice.
+
+    Raises:
+        BundleError: it is, or nobody may have it.
+    """
+    try:
+        socket.create_server((HOST, port)).close()
+    except OSError as error:
+        raise BundleError(
+            "the port cannot be had",
+            stage=STAGE,
+            expected="--port with another number, or an end of the server that answers there",
+            found=in_short(error),
+        ) from error
+
+
 def launch(studies: str, app: Path, port: int, settings: Mapping[str, str]) -> None:
     """Write the app's folder and become the server; ends with the server.
 
@@ -106,7 +124,8 @@ def launch(studies: str, app: Path, port: int, settings: Mapping[str, str]) -> N
         settings: the app's (`--conf`).
 
     Raises:
-        BundleError: no such folder or server, MONAI Label is not installed in this Python, or an origin that is none.
+        BundleError: no such folder or server, MONAI Label is not installed in this Python, a port that is taken, or an
+            origin that is none.
     """
     allowed_origins(settings.get("allow_origin", ""))
     place = checked_studies(studies)
@@ -117,6 +136,7 @@ def launch(studies: str, app: Path, port: int, settings: Mapping[str, str]) -> N
             expected="in the source repository `make monai-label STUDIES=DIR`, which sets up an environment of its own",
             found=sys.executable,
         )
+    check_free(port)
     app = app.absolute()
     app.mkdir(parents=True, exist_ok=True)
     (app / "main.py").write_text(MAIN, encoding="utf-8")

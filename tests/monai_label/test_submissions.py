@@ -1,5 +1,6 @@
 """What is submitted in MONAI Label, and what a round of training makes of it."""
 
+import socket
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from bundle.arguments import command_parser
-from bundle.monai_label.launch import launch, run
+from bundle.monai_label.launch import check_free, launch, run
 from bundle.monai_label.names import DRAWN_ON, OUTSIDE
 from bundle.monai_label.strokes import check_grid
 from bundle.monai_label.submissions import classes_option, read_task
@@ -203,6 +204,17 @@ def test_a_server_that_could_not_train_or_answer_does_not_start(tmp_path, given,
     with pytest.raises(BundleError, match=problem):
         run(command_parser().parse_args(["monai-label", "--studies", str(tmp_path), "--app", str(tmp_path), *given]))
     assert not any(tmp_path.iterdir())
+
+
+def test_a_port_that_is_taken_is_told_before_the_server_says_that_it_is_ready(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr("os.execve", lambda *_: pytest.fail("it starts"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(BundleError, match="the port cannot be had") as caught:
+            launch(str(tmp_path), tmp_path / "app", port, {})
+    assert "already in use" in caught.value.found and not (tmp_path / "app").exists()
+    check_free(port)
 
 
 @pytest.mark.parametrize("name", ["kidney, left", "a:2,b", 'say "x"', "Rückenmark", "{}"])
