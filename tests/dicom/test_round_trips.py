@@ -1,5 +1,6 @@
 """Label maps to DICOM and back: equal voxel by voxel for every position of the patient, by our reader and by others."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -58,18 +59,28 @@ def test_each_frame_of_a_segmentation_lies_where_its_source_slice_lies(trip):
 @pytest.mark.parametrize("geometry", [name for name in GEOMETRIES if name != "tilted"])
 def test_dcmqi_and_itk_find_the_same_voxels_in_the_same_place(written, tmp_path, geometry):
     """But for a tilted gantry, whose grid is sheared: an ITK image cannot be."""
+    trip = written(geometry)
+    found, _ = _read_by_dcmqi(trip.segmentation, tmp_path, trip.volume)
+    np.testing.assert_array_equal(found, [trip.labels == value for value in CLASSES.values()])
+
+
+def _read_by_dcmqi(segmentation, folder, volume):
+    """(segments, X, Y, Z) on the volume's grid, from where dcmqi and ITK say that each voxel lies; what is told."""
     pytest.importorskip("dcmqi")
-    trip, program = written(geometry), Path(sys.executable).parent / "segimage2itkimage"
-    files = ["--inputDICOM", str(trip.segmentation), "--outputDirectory", str(tmp_path), "-t", "nrrd"]
+    program = Path(sys.executable).parent / "segimage2itkimage"
+    files = ["--inputDICOM", str(segmentation), "--outputDirectory", str(folder), "-t", "nrrd"]
     subprocess.run([str(program), *files], check=True, capture_output=True)
-    for number, value in enumerate(CLASSES.values(), start=1):
-        image = sitk.ReadImage(str(tmp_path / f"{number}.nrrd"))
-        found_mm = [image.TransformIndexToPhysicalPoint(v.tolist()) for v in np.argwhere(_xyz(image) > 0)]
-        voxels = to_voxels(np.array(found_mm) * (-1, -1, 1), trip.volume.affine)
+    (about,) = folder.glob("*.json")
+    told = [row for (row,) in json.loads(about.read_text(encoding="utf-8"))["segmentAttributes"]]
+    found = np.zeros((len(told), *volume.array.shape), bool)
+    for segment, row in zip(found, told, strict=True):
+        image = sitk.ReadImage(str(folder / f"{row['labelID']}.nrrd"))
+        steps_mm = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+        found_mm = np.argwhere(_xyz(image) > 0) @ steps_mm.T + image.GetOrigin()
+        voxels = to_voxels(found_mm * (-1, -1, 1), volume.affine)
         np.testing.assert_allclose(voxels, np.rint(voxels), atol=1e-4)
-        back = np.zeros(SHAPE, bool)
-        back[tuple(np.rint(voxels).astype(int).T)] = True
-        np.testing.assert_array_equal(back, trip.labels == value)
+        segment[tuple(np.rint(voxels).astype(int).T)] = True
+    return found, told
 
 
 def test_another_filling_of_the_contours_gives_the_same_voxels(trip):
@@ -153,12 +164,20 @@ def test_absent_classes_are_left_out_and_an_empty_label_map_is_refused(written):
             make(np.zeros_like(only), trip.series, facts_of(CLASSES), BY, "mark", WHEN)
 
 
-@pytest.mark.skipif(not SERIES.is_dir(), reason="no real series here")
-def test_a_real_series(tmp_path):
+@pytest.fixture(scope="module")
+def real():
+    """A real series, its volume, and a label map: the body with all the air in it as holes, and the bones."""
+    if not SERIES.is_dir():
+        pytest.skip("no real series here")
     series, volume = read_source(SERIES), read_volume(SERIES)
     smooth = ndimage.uniform_filter(volume.array, (7, 7, 1))
-    labels = (smooth > -300).astype(np.uint8)  # the body, with all the air in it as holes, and the bones
+    labels = (smooth > -300).astype(np.uint8)
     labels[smooth > 200] = 3
+    return series, volume, labels
+
+
+def test_a_real_series(real, tmp_path):
+    series, volume, labels = real
     about = labels, series, facts_of(CLASSES), BY, "mark", WHEN
     grid = volume.array.shape, volume.affine
     for name, make in (("seg", segmentation), ("rtstruct", structure_set)):
@@ -167,6 +186,19 @@ def test_a_real_series(tmp_path):
         assert made.FrameOfReferenceUID == series.first.FrameOfReferenceUID
         back = read_labels(save(made, tmp_path / f"{name}.dcm"), CLASSES, grid)
         np.testing.assert_array_equal(back.array, labels)
+
+
+def test_dcmqi_finds_place_names_and_codes_of_a_real_series(real, tmp_path):
+    series, volume, labels = real
+    made = segmentation(labels, series, facts_of(CLASSES), BY, "mark", WHEN)
+    found, told = _read_by_dcmqi(save(made, tmp_path / "seg.dcm"), tmp_path, volume)
+    np.testing.assert_array_equal(found, [labels == 1, labels == 3])
+    codes = [row["SegmentedPropertyTypeCodeSequence"]["CodeValue"] for row in told]
+    assert [(row["SegmentLabel"], code) for row, code in zip(told, codes, strict=True)] == [
+        ("spleen", "78961009"),
+        ("left_kidney", "64033007"),
+    ]
+    assert told[1]["SegmentedPropertyTypeModifierCodeSequence"]["CodeMeaning"] == "Left"
 
 
 def test_a_series_of_volumes_in_several_files_is_refused(tmp_path):
