@@ -628,6 +628,19 @@ def test_infer_without_a_usable_network(folder, refused, card, weights, message)
     assert str(model) in said
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_the_shipped_network_is_called_by_its_name_unless_a_folder_is(tmp_path, monkeypatch, there):
+    """Whoever installed the wheel does not know where it lies."""
+    asked = []
+    monkeypatch.setattr("bundle.pipeline.inference.infer_folder", lambda images, model, *_, **__: asked.append(model))
+    monkeypatch.setattr("bundle.results.last_lines.last_lines", lambda table: [])
+    monkeypatch.chdir(tmp_path)
+    if there:
+        (tmp_path / "shipped").mkdir()
+    main(["infer", "--images", "images", "--model", "shipped", "--output", "labels"])
+    assert asked == [Path("shipped") if there else ROOT / "models"]
+
+
 def test_interruption_says_how_to_go_on(monkeypatch, capsys):
     def interrupt(_):
         raise KeyboardInterrupt
