@@ -123,12 +123,8 @@ def _add_run_options(parser: argparse.ArgumentParser, from_output: bool = False,
     known = "needed once; `train` knows them from --output" if from_output else ""
     given = _group(parser, "input", '--images ct --support CASE --scribbles s.nii.gz --classes "liver:6"', known)
     given.add_argument("--images", type=Path, required=not from_output, help="folder of volumes")
-    given.add_argument(
-        "--support",
-        type=Path,
-        required=not from_output,
-        help="the scribbled volume; a case of --images by its name",
-    )
+    scribbled = "the scribbled volume; a case of --images by its name"
+    given.add_argument("--support", type=Path, required=not from_output, help=scribbled)
     given.add_argument("--scribbles", type=Path, required=not from_output, help="its scribbles, on its grid")
     given.add_argument("--classes", help='such as "spleen:1,left_kidney:3,liver:6"')
     given.add_argument("--background", type=int, help="value of the background strokes")
@@ -250,7 +246,8 @@ def _add_report_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_settings_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("stage", help="such as segmentation; `--set STAGE.KEY=VALUE` names it")
+    what = "such as segmentation; `--set STAGE.KEY=VALUE` names it. Without one, the stages are listed"
+    parser.add_argument("stage", nargs="?", help=what)
     method = _group(parser, "configuration", "--mode paper --small")
     method.add_argument("--mode", choices=MODES, default=DEFAULT_MODE, help="the method's configuration")
     method.add_argument("--small", action="store_true", help="the configuration for two CPU cores")

@@ -206,8 +206,12 @@ def _monai_label(options: argparse.Namespace) -> None:
 
 
 def _show_settings(options: argparse.Namespace) -> None:
+    from bundle.pipeline.stages import STAGES
     from bundle.setting_list import as_lines, list_settings
 
+    if options.stage is None:
+        print("\n".join(STAGES[options.mode]))
+        return
     print("\n".join(as_lines(options.stage, list_settings(options.stage, options.mode, options.small))))
 
 

@@ -115,6 +115,8 @@ def test_the_command_lists_a_stage_and_refuses_another(capsys):
     main(["settings", "self_check"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("self_check.least_dice=0.5 ") and "is flagged" in lines[0]
+    main(["settings", "--mode", "paper"])
+    assert capsys.readouterr().out.split() == list(STAGES["paper"]), "without a stage, which there are"
     with pytest.raises(SystemExit) as caught:
         main(["settings", "embedding", "--mode", "paper"])
     assert caught.value.code == 2 and "mode paper has no such stage" in capsys.readouterr().err
