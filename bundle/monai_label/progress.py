@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.folder_lock import only_command_in
-from bundle.run_progress import DONE, FINISHED, RUNNING, STOPPED
+from bundle.progress.stage import DONE, FINISHED, RUNNING, STOPPED
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 

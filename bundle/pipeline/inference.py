@@ -13,10 +13,10 @@ from bundle.folder_lock import only_command_in
 from bundle.output_folder import refuse_images_among_results
 from bundle.pipeline.configs import deciding_values, device_override, read_configs, run_config
 from bundle.pipeline.network_labels import NetworkLabels
+from bundle.progress.run import RunProgress
 from bundle.results.files import JSON_START, TableFiles, free_name, refuse_other_start
 from bundle.results.of_run import LabelledCases, result_table
 from bundle.results.table import ResultTable
-from bundle.run_progress import RunProgress
 from scripts.common.case_stage import CASES, advance, counted, joined
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file

@@ -20,12 +20,12 @@ from bundle.pipeline.runner import Runner
 from bundle.pipeline.settings import RunSettings, save_settings
 from bundle.pipeline.state import WorkDirectory
 from bundle.pipeline.training_folder import image_hashes
+from bundle.progress.run import RunProgress
 from bundle.report.page import write_report
 from bundle.results.files import TableFiles
 from bundle.results.final_labels import note_final_labels
 from bundle.results.of_run import LabelledCases, result_table
 from bundle.results.table import ResultTable
-from bundle.run_progress import RunProgress
 from scripts.common.errors import BundleError
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort

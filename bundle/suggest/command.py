@@ -12,7 +12,7 @@ from bundle.pipeline.configs import device_override, run_config
 from bundle.pipeline.modes import weights_folder
 from bundle.pipeline.stages import BASES
 from bundle.pipeline.state import WorkDirectory
-from bundle.run_progress import RunProgress
+from bundle.progress.run import RunProgress
 from bundle.suggest.page import write_page
 from bundle.suggest.suggestion import NONE_WHOLE, read_suggestion, text_table
 from scripts.common.errors import BundleError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -133,7 +132,7 @@ class CaseStage(ABC):
         advance(CASES, 0, len(todo))
         work = {case: CaseWork(case, inputs[case], self.context_of(case)) for case in todo}
         with closing(self._outcomes(work)) as found:
-            bar = tqdm(found, self.name, len(todo), unit="case", disable=rank > 0 or _is_told_in_lines())
+            bar = tqdm(found, self.name, len(todo), unit="case", disable=rank > 0 or is_listened_to())
             for done, outcome in enumerate(bar, start=1):
                 if outcome.error is not None:
                     failed[outcome.case] = outcome.error
@@ -142,7 +141,7 @@ class CaseStage(ABC):
                     problem, left = outcome.error.problem, len(todo) - done
                     logger.warning("%s: %s failed (%s), %d to go", self.name, outcome.case, problem, left)
                 if done < len(todo):
-                    bar.set_postfix_str(advance(CASES, done, len(todo)))
+                    advance(CASES, done, len(todo))
         advance(CASES, len(todo) - len(failed), len(todo))
         if failed:
             raise joined({case: failed[case] for case in todo if case in failed}, self.name, len(todo))
@@ -213,17 +212,12 @@ def advance(unit: str, done: int, total: int) -> str:
 
 
 def counted(items: Iterable[T], name: str, total: int) -> Iterator[T]:
-    """The `total` items, one a case; says how many are done, and shows a bar where that takes long."""
+    """The `total` items, one a case; says how many are done, and shows a bar if nobody listens and that takes long."""
     advance(CASES, 0, total)
-    bar = tqdm(items, name, total, unit="case", disable=_is_told_in_lines(), delay=WITHOUT_BAR_S, leave=False)
+    bar = tqdm(items, name, total, unit="case", disable=is_listened_to(), delay=WITHOUT_BAR_S, leave=False)
     for done, item in enumerate(bar, start=1):
         yield item
-        bar.set_postfix_str(advance(CASES, done, total))
-
-
-def _is_told_in_lines() -> bool:
-    """Whoever listens writes lines where there is no terminal for a bar."""
-    return is_listened_to() and not sys.stderr.isatty()
+        advance(CASES, done, total)
 
 
 def _value(outcome: Outcome) -> Any:

@@ -4,7 +4,7 @@ import pytest
 
 from bundle.monai_label.progress import is_done, left_over, read_progress, stage_in_words, train_stats
 from bundle.monai_label.ready import ready_sentence
-from bundle.run_progress import RunProgress
+from bundle.progress.run import RunProgress
 from scripts.common.errors import BundleError
 
 STAGES = [("embedding", "embedding"), ("label_fusion", "label_fusion"), ("self_check", "self_check")]

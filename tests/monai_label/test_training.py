@@ -15,7 +15,7 @@ from bundle.monai_label.names import DRAWN_ON, OUTSIDE, SHOWN, TAG
 from bundle.monai_label.results import Handed
 from bundle.monai_label.studies.reloading import ReloadingDatastore
 from bundle.monai_label.training import OneShotTraining
-from bundle.run_progress import RunProgress
+from bundle.progress.run import RunProgress
 from scripts.common.errors import BundleError
 from tests.monai_label.test_submissions import Studies
 from tests.paths import ROOT

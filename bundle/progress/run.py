@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from bundle.progress.live import LiveTable, is_terminal
+from bundle.progress.stage import (
+    DONE,
+    FINISHED,
+    RUNNING,
+    STOPPED,
+    WAITING,
+    StageProgress,
+    in_words,
+    time_left,
+)
 from scripts.common.case_stage import CASES, listening
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_path, remove_file, write_json
@@ -19,72 +28,11 @@ from scripts.common.files import atomic_path, remove_file, write_json
 logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1  # of docs/progress.schema.json
-WAITING, RUNNING, DONE, FINISHED, STOPPED = "waiting", "running", "done", "finished", "stopped"
 BETWEEN_WRITES_S, BETWEEN_LINES_S = 1.0, 30.0
 
 
-@dataclass
-class StageProgress:
-    """One stage of a run.
-
-    Attributes:
-        name: of the stage.
-        kind: stages of one kind do the same work on each case.
-        state: `WAITING`, `RUNNING`, `DONE` or `STOPPED`.
-        seconds: that it took so far.
-        unit: what is counted; None where nothing was, as in a stage that was done before.
-        done, total: how many units.
-        timed: units that were done since the counting began.
-        timed_seconds: how long those took.
-    """
-
-    name: str
-    kind: str
-    state: str = WAITING
-    seconds: float = 0.0
-    unit: str | None = None
-    done: int = 0
-    total: int = 0
-    timed: int = 0
-    timed_seconds: float = 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        """What docs/progress.schema.json says of a stage."""
-        return {
-            "name": self.name,
-            "state": self.state,
-            "seconds": round(self.seconds, 1),
-            "unit": self.unit,
-            "done": self.done,
-            "total": self.total,
-        }
-
-    @property
-    def share(self) -> float:
-        """Of its work that is done, 0 to 1."""
-        if self.state == DONE:
-            return 1.0
-        return self.done / self.total if self.total else 0.0
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Of a running stage; None as long as nothing can be said."""
-        return self.timed_seconds / self.timed * (self.total - self.done) if self.timed else None
-
-
-def time_left(stages: Sequence[StageProgress]) -> tuple[float, int]:
-    """Seconds that the rest of a run takes at least, and of how many stages nothing is known.
-
-    A waiting stage is taken to last as long as the last one of its kind in this run that worked on all its cases.
-    """
-    worked = {stage.kind: stage.seconds for stage in stages if stage.state == DONE and stage.timed}
-    guesses = [stage.seconds_left for stage in stages if stage.state == RUNNING]
-    guesses += [worked.get(stage.kind) for stage in stages if stage.state == WAITING]
-    return sum(guess for guess in guesses if guess is not None), guesses.count(None)
-
-
 class RunProgress:
-    """Keeps `progress.json` while stages run, and says what is in it in plain lines.
+    """Keeps `progress.json` while stages run; a terminal shows it as a live table, anything else gets plain lines.
 
     Args:
         file: the JSON file.
@@ -96,6 +44,7 @@ class RunProgress:
         self.stages: list[StageProgress] = []
         self._begun = self._written = self._said = 0.0
         self._is_ahead = False
+        self._table = LiveTable(lambda: self.stages, clock)
 
     def begin(self, stages: Iterable[tuple[str, str]]) -> None:
         """The run consists of these stages: (name, kind) in their order."""
@@ -113,11 +62,13 @@ class RunProgress:
         before = self.file.read_bytes() if self.file.is_file() else None
         self.begin([(name, name)])
         self._written = self._said = self._begun  # nothing is written or said of what takes no time
-        self._is_ahead, self.stages[0].state = True, RUNNING
+        self._is_ahead, self.stages[0].state, self.stages[0].started = True, RUNNING, self._begun
         counted = _Counter(self.stages[0], self._begun, self.clock)
 
         def listener(unit: str, done: int, total: int) -> None:
             counted(unit, done, total)
+            if self.clock() - self._begun >= BETWEEN_WRITES_S:
+                self._table.start()
             self._tell(0)
 
         try:
@@ -128,6 +79,7 @@ class RunProgress:
                 self._put_back(before)
             raise
         finally:
+            self._table.stop()
             self._is_ahead = False
 
     @contextmanager
@@ -139,25 +91,27 @@ class RunProgress:
         """
         number = next(number for number, stage in enumerate(self.stages) if stage.state == WAITING)
         stage, start = self.stages[number], self.clock()
-        stage.state, self._said = RUNNING, start
+        stage.state, stage.started, self._said = RUNNING, start, start
         write_json(self.file, self.to_json())
         self._written = start
         counted = _Counter(stage, start, self.clock)
 
         def listener(unit: str, done: int, total: int) -> str:
             counted(unit, done, total)
+            self._table.start()
             self._tell(number)
             return self.place(number)
 
         try:
             with listening(listener):
-                logger.info("stage %d of %d: %s", number + 1, len(self.stages), name)
+                logger.info("stage %d of %d, %s", number + 1, len(self.stages), stage.words)
                 yield
             stage.state = DONE
         finally:
+            self._table.stop()
             if stage.state == RUNNING:
                 stage.state = STOPPED
-            stage.seconds = self.clock() - start
+            stage.seconds, stage.started = self.clock() - start, None
             self._write()
 
     def to_json(self) -> dict[str, Any]:
@@ -187,11 +141,11 @@ class RunProgress:
         return f"stage {number + 1} of {len(self.stages)}, of the run {in_words(*time_left(self.stages))}"
 
     def _tell(self, number: int) -> None:
-        """Write and say how far a stage is, not too often; a terminal has a bar, and a training its own lines."""
+        """Write and say how far a stage is, not too often; a terminal has a table, and a training its own lines."""
         now = self.clock()
         if now - self._written >= BETWEEN_WRITES_S:
             self._write()
-        if now - self._said >= BETWEEN_LINES_S and self.stages[number].unit == CASES and not sys.stderr.isatty():
+        if now - self._said >= BETWEEN_LINES_S and self.stages[number].unit == CASES and not is_terminal():
             self._said = now
             logger.info("%s", self.line(number))
 
@@ -223,16 +177,3 @@ class _Counter:
         stage.unit, stage.done, stage.total = unit, done, total
         stage.seconds = now - self.start
         stage.timed, stage.timed_seconds = done - self.first[0], now - self.first[1]
-
-
-def in_words(seconds: float, unknown: int) -> str:
-    """What is known of the time left."""
-    if seconds < 60:
-        left = "less than a minute left"
-    else:
-        hours, minutes = divmod(round(seconds / 60), 60)
-        left = (f"{hours} h " if hours else "") + f"{minutes} min left"
-    if not unknown:
-        return f"about {left}" if seconds >= 60 else left
-    stages = "1 stage" if unknown == 1 else f"{unknown} stages"
-    return f"{left} and {stages} of unknown length" if seconds > 0 else f"{stages} of unknown length left"

@@ -5,7 +5,9 @@ import logging
 import jsonschema
 import pytest
 
-from bundle.run_progress import RunProgress, in_words, time_left
+from bundle.progress import run as run_module
+from bundle.progress.run import RunProgress
+from bundle.progress.stage import in_words, time_left
 from scripts.common.case_stage import CASES, EPOCHS, advance, is_listened_to, listening
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
@@ -124,11 +126,11 @@ def test_what_comes_next_is_expected(progress):
 
 def test_in_a_pipe_there_is_a_plain_line_each_half_minute(progress, clock, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "bundle")
-    monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
+    monkeypatch.setattr(run_module, "is_terminal", lambda: False)
     with progress.stage("first"):
         work(clock, 5, 20)
     assert caplog.messages == [
-        "stage 1 of 4: first",
+        "stage 1 of 4, first",
         "stage 1 of 4, first: 2 of 5 cases, 1 min left and 3 stages of unknown length",
         "stage 1 of 4, first: 4 of 5 cases, less than a minute left and 3 stages of unknown length",
     ]
@@ -136,13 +138,13 @@ def test_in_a_pipe_there_is_a_plain_line_each_half_minute(progress, clock, caplo
 
 def test_on_a_terminal_and_for_epochs_others_say_how_far_it_is(progress, clock, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "bundle")
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setattr(run_module, "is_terminal", lambda: True)
     with progress.stage("first"):
         work(clock, 5, 20)
-    monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
+    monkeypatch.setattr(run_module, "is_terminal", lambda: False)
     with progress.stage("training"):
         work(clock, 5, 20, EPOCHS)
-    assert caplog.messages == ["stage 1 of 4: first", "stage 2 of 4: training"]
+    assert caplog.messages == ["stage 1 of 4, first", "stage 2 of 4, training"]
 
 
 def test_who_shows_one_stage_is_told_how_far_the_run_is(progress, clock):
@@ -159,7 +161,7 @@ def test_who_shows_one_stage_is_told_how_far_the_run_is(progress, clock):
 
 def test_it_is_not_written_more_often_than_each_second(progress, clock, monkeypatch):
     times = []
-    monkeypatch.setattr("bundle.run_progress.write_json", lambda file, content: times.append(clock.now))
+    monkeypatch.setattr("bundle.progress.run.write_json", lambda file, content: times.append(clock.now))
     with progress.stage("first"):
         work(clock, 10, 0.25)
     assert times == [1000.0, 1001.0, 1002.0, 1002.5]
@@ -210,7 +212,7 @@ def test_what_comes_ahead_of_the_stages_is_written_once_it_takes_a_second(progre
 
 def test_what_comes_ahead_is_said_without_a_number(progress, clock, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "bundle")
-    monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
+    monkeypatch.setattr(run_module, "is_terminal", lambda: False)
     with progress.ahead("cohort"):
         work(clock, 3, 40)
     assert caplog.messages == [
