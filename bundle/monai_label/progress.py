@@ -52,7 +52,7 @@ def train_stats(progress: Mapping[str, Any] | None, mean_dice: float | None, is_
 
 
 def stage_in_words(progress: Mapping[str, Any]) -> str:
-    """Such as "3 of 14: first_round, 2 of 8 cases"."""
+    """Such as "3 of 14: labels sent from the support alone, 2 of 8 cases"."""
     stages = progress["stages"]
     active = [number for number, stage in enumerate(stages) if stage["state"] in (RUNNING, STOPPED)]
     done = [number for number, stage in enumerate(stages) if stage["state"] == DONE]
@@ -61,7 +61,7 @@ def stage_in_words(progress: Mapping[str, Any]) -> str:
     number = active[0] if active else done[-1] if done else 0
     stage = stages[number]
     counted = f", {stage['done']} of {stage['total']} {stage['unit']}" if stage["unit"] else ""
-    return f"{number + 1} of {len(stages)}: {stage['name']}{counted}"
+    return f"{number + 1} of {len(stages)}: {stage.get('work') or stage['name']}{counted}"
 
 
 def is_done(progress: Mapping[str, Any] | None, stage: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from bundle.progress.stage import RUNNING, WAITING, WORK, StageProgress, in_words, time_left
+from bundle.progress.stage import RUNNING, WAITING, StageProgress, in_words, time_left
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -76,6 +76,6 @@ def table(stages: Sequence[StageProgress], now: float) -> RenderableType:
         bar = ProgressBar(total=1.0, completed=stage.share, width=BAR_WIDTH) if stage.state == RUNNING else stage.state
         seconds = stage.seconds if stage.started is None else now - stage.started
         taken = "" if stage.state == WAITING else str(timedelta(seconds=round(seconds)))
-        cells = f"{number}/{len(stages)}", stage.name, WORK.get(stage.kind, ""), bar, units, taken
+        cells = f"{number}/{len(stages)}", stage.name, stage.work, bar, units, taken
         rows.add_row(*cells, style=STYLES.get(stage.state, ""))
     return Group(rows, Text(in_words(*time_left(stages)), style="bold"))

@@ -54,14 +54,20 @@ class StageProgress:
     started: float | None = None
 
     @property
+    def work(self) -> str:
+        """What it does, in words; "" where nobody said."""
+        return WORK.get(self.kind, "")
+
+    @property
     def words(self) -> str:
         """Its name and what it does."""
-        return f"{self.name}: {WORK[self.kind]}" if self.kind in WORK else self.name
+        return f"{self.name}: {self.work}" if self.work else self.name
 
     def to_json(self) -> dict[str, Any]:
         """What docs/progress.schema.json says of a stage."""
         return {
             "name": self.name,
+            "work": self.work,
             "state": self.state,
             "seconds": round(self.seconds, 1),
             "unit": self.unit,

@@ -32,7 +32,10 @@ def progress(tmp_path):
 def test_stats_are_shares_of_a_hundred_and_never_full_while_it_runs(progress):
     stats = train_stats(progress(1, (1, 4)), None, True)
     assert (stats["epoch"], stats["total_epochs"]) == (int(100 * 1.25 / 3), 100)
-    assert stats["stage"] == "2 of 3: label_fusion, 1 of 4 cases" and "total_time" not in stats
+    assert (
+        stats["stage"] == "2 of 3: labels sent from several atlases and fused, 1 of 4 cases"
+        and "total_time" not in stats
+    )
     assert "best_metric" not in stats, "there is no label yet"
     assert train_stats(progress(3), 0.81234, True)["epoch"] == 99
     assert train_stats(progress(3), 0.81234, True)["best_metric"] == 0.8123
@@ -57,7 +60,7 @@ def test_a_damaged_file_is_none(tmp_path):
 def test_which_stages_have_ended(progress):
     content = progress(2, (0, 4))
     assert is_done(content, "label_fusion") and not is_done(content, "self_check") and not is_done(None, "label_fusion")
-    assert stage_in_words(content) == "3 of 3: self_check, 0 of 4 cases"
+    assert stage_in_words(content) == "3 of 3: Dice of every result predicted, 0 of 4 cases"
 
 
 def test_an_interrupted_training_is_told_with_what_to_do(progress, tmp_path):
@@ -66,8 +69,8 @@ def test_an_interrupted_training_is_told_with_what_to_do(progress, tmp_path):
     for stopped in (False, True):
         sentence = left_over(run, progress(1, (1, 4), stopped), False)
         assert sentence == (
-            "An earlier training was interrupted (stage 2 of 3: label_fusion, 1 of 4 cases). "
-            "Press Train: it goes on from there."
+            "An earlier training was interrupted (stage 2 of 3: labels sent from several atlases and fused, 1 of 4 "
+            "cases). Press Train: it goes on from there."
         )
 
 

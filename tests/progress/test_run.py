@@ -69,6 +69,7 @@ def test_the_file_says_where_the_run_is(progress, clock):
         content = written(progress)
         assert content["stages"][0] == {
             "name": "first",
+            "work": "",
             "state": "running",
             "seconds": 10.0,
             "unit": "cases",
@@ -97,6 +98,7 @@ def test_a_stage_that_was_done_before_tells_nothing_of_others(progress):
     assert time_left(progress.stages) == (0, 3)
     assert written(progress)["stages"][0] == {
         "name": "first",
+        "work": "",
         "state": "done",
         "seconds": 0.0,
         "unit": None,
