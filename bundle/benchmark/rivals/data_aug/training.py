@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 
 import torch
-from monai.losses import DiceCELoss, DiffusionLoss, LocalNormalizedCrossCorrelationLoss
+from monai.losses import DiffusionLoss, LocalNormalizedCrossCorrelationLoss
 from monai.networks.blocks import Warp
 from monai.networks.nets import UNet, VoxelMorph
 from torch.nn.functional import avg_pool3d, grid_sample, interpolate
 
 from scripts.networks import segmenter
+from scripts.segmentation.loss import LocatedDiceCELoss
 
 HALF = 2  # displacements are found on every other voxel
 LNCC_VOXELS = 9
@@ -19,6 +20,7 @@ SMOOTH_SPATIAL = 1.0
 SMOOTH_APPEARANCE = 0.02
 CHANNELS = (16, 32, 32, 32)  # of the appearance network
 ARCHITECTURE, FEATURES = "anatomy", (12, 24, 48, 96, 192)  # of the segmentation network: as ours
+CLASS_BALANCE, CLASS_BALANCE_END = 1.0, 0.5  # as ours
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Recipe:
         spacing_mm: of the cubic voxels.
         spatial_steps: of one pair each.
         appearance_steps: of one volume each.
-        segmentation_steps: of one window each.
+        segmentation_steps: of one window each, around a voxel of any class, each class as often.
         window: voxels along each axis.
         learning_rate: Adam's at first, of all three; falls to 0 along a cosine.
         seed: of everything random.
@@ -38,7 +40,7 @@ class Recipe:
     spacing_mm: float = 4.0
     spatial_steps: int = 600
     appearance_steps: int = 150
-    segmentation_steps: int = 1200
+    segmentation_steps: int = 2000
     window: int = 48
     learning_rate: float = 1e-3
     seed: int = 0
@@ -85,13 +87,20 @@ def learn_to_segment(image: torch.Tensor, labels: torch.Tensor, changes: Changes
         recipe: see there.
     """
     torch.manual_seed(recipe.seed + 1)
-    network = segmentation_network(int(labels.max()) + 1)
-    loss = DiceCELoss(to_onehot_y=True, softmax=True, include_background=False)
+    classes = int(labels.max())
+    network = segmentation_network(classes + 1)
+    loss = LocatedDiceCELoss()
+    falling = iter(torch.linspace(CLASS_BALANCE, CLASS_BALANCE_END, recipe.segmentation_steps).tolist())
+    located = torch.ones(1, classes)
+    voxels = [torch.nonzero(labels == value) for value in labels.unique()]
 
     def step() -> torch.Tensor:
+        loss.class_balance = next(falling)
+        chosen = voxels[_any(voxels)]
+        window = _window(image.shape, chosen[_any(chosen)].tolist(), recipe.window)
         numbers = _any(changes.displacements), _any(changes.recolourings)
-        changed, bent = synthesised(image, labels, changes, *numbers, _window(image.shape, recipe.window))
-        return loss(network(_batch(changed)), _batch(bent))
+        changed, bent = synthesised(image, labels, changes, *numbers, window)
+        return loss(network(_batch(changed)), {"label": _batch(bent), "located": located})
 
     _train(network, step, recipe.segmentation_steps, recipe.learning_rate)
     return network.eval()
@@ -206,10 +215,11 @@ def _batch(volume: torch.Tensor) -> torch.Tensor:
     return volume[None, None]
 
 
-def _any(choices: Sequence[object]) -> int:
+def _any(choices: Sized) -> int:
     return int(torch.randint(len(choices), ()))
 
 
-def _window(shape: Sequence[int], side: int) -> tuple[slice, ...]:
-    firsts = [int(torch.randint(max(size - side, 0) + 1, ())) for size in shape]
+def _window(shape: Sequence[int], centre: Sequence[int], side: int) -> tuple[slice, ...]:
+    """Around a voxel, as far as the volume reaches."""
+    firsts = [min(max(at - side // 2, 0), max(size - side, 0)) for size, at in zip(shape, centre, strict=True)]
     return tuple(slice(first, first + side) for first in firsts)
