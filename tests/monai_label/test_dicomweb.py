@@ -107,6 +107,9 @@ def test_each_series_is_a_study_on_its_own_grid(server, series, tmp_path):
 
 def test_ohif_searches_and_fetches_through_the_server(server, series):
     assert "OHIF" in server.get("/ohif/").text
+    config = server.get("/ohif/app-config.js").text
+    assert "/proxy/dicom/qido" in config and "storeSegmentation" in config, "else OHIF 3.10.0-beta.5 stores nothing"
+    assert "MONAILABEL_SERVER_URL" in config, "else it looks for the server at port 8000"
     found = server.get("/proxy/dicom/qido/studies?limit=101&offset=0&includefield=00081030,00080060").json()
     assert len(found) == len(CASES)
     header = pydicom.dcmread(next(series[CASES[0]].iterdir()))

@@ -20,7 +20,7 @@ from monailabel.utils.others.generic import device_list
 from starlette.exceptions import HTTPException
 
 from bundle.console import quieten_libraries
-from bundle.monai_label.gate import proxy, report_pages, trainings
+from bundle.monai_label.gate import ohif_config, proxy, report_pages, trainings
 from bundle.monai_label.gate.needs import (
     a_format,
     a_label,
@@ -54,6 +54,7 @@ OFFERS = (
     Offer("GET", "/info/", info.api_app_info),
     Offer("GET", "/logs/", logs.api_get_logs, ("lines", "html", "text", "refresh")),
     Offer("GET", "/report/{path:path}", report_pages.page),
+    Offer("GET", "/ohif/app-config.js", ohif_config.app_config),
     Offer("GET", "/ohif/{path:path}", ohif.api_get_ohif, None, (a_page,)),
     Offer("POST", "/activelearning/{strategy}", activelearning.api_sample, (), (A_STRATEGY,), body=CLIENT),
     Offer("GET", "/train/", trainings.status, STATUS),
