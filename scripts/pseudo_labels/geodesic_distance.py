@@ -9,6 +9,7 @@ import torch
 
 from scripts.common.errors import BundleError
 from scripts.pseudo_labels.sweeps.plane_sweeps import swept_distance
+from scripts.pseudo_labels.sweeps.remembered import remembered
 
 DEFAULT_TOLERANCE = 1e-5
 MAX_ITERATIONS = 100
@@ -65,9 +66,13 @@ def geodesic_distance(
     if not empty.all():
         x, y, z = (float(step) for step in spacing_mm)
         if backend == "torch":
-            solved = swept_distance(
-                image, seeds[~empty], (x, y, z), lam, max_iterations, truncation, tolerance, kept_costs_bytes
-            )
+            settings = (x, y, z), lam, max_iterations, truncation, tolerance
+
+            def swept(some: torch.Tensor) -> torch.Tensor:
+                return swept_distance(image, some, *settings, kept_costs_bytes)
+
+            memory = remembered()
+            solved = swept(seeds[~empty]) if memory is None else memory.solve(image, seeds[~empty], settings, swept)
         elif backend == "geodistk":
             solved = _geodistk(image, seeds[~empty], (x, y, z), lam, max_iterations)
         else:

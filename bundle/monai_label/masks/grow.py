@@ -24,7 +24,9 @@ from bundle.pipeline.pipeline import Pipeline
 from scripts.common.errors import UnexpectedError
 from scripts.common.failures import as_bundle_error
 from scripts.pseudo_labels.sweeps.compiled_sweep import compiled_sweep
+from scripts.pseudo_labels.sweeps.remembered import remember_distances
 
+REMEMBERED_BYTES = 2**30
 TOLD = ("problem", "case", "stage", "file", "expected", "found")  # of an error
 
 
@@ -52,6 +54,7 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     set_up_logging(verbose=False)
     compiled_sweep()  # now, so that nobody waits for it later
+    remember_distances(REMEMBERED_BYTES)  # between two looks most strokes stay what they are
     gc.freeze()  # what was imported stays: no look has to go through it again
     serve(sys.stdin, answers)
 

@@ -68,6 +68,10 @@ class AxisSweeps(ABC):
         return result
 
     @abstractmethod
+    def of_fewer(self, count: int) -> AxisSweeps:
+        """The same of so many seed sets."""
+
+    @abstractmethod
     def carry(self, up: bool) -> None:
         """Shorten the distances of each plane by paths over its nine neighbours in the one before."""
 
@@ -80,6 +84,9 @@ class CompiledSweeps(AxisSweeps):
         self.kernel = kernel
         self.arrays = [part.numpy() for part in (self.distance, image.values, image.step_mm)]
         self.weights = np.float32(image.lam), np.float32(1 - image.lam), np.float32(EPSILON)
+
+    def of_fewer(self, count: int) -> AxisSweeps:
+        return CompiledSweeps(self.image, count, self.kernel)
 
     def carry(self, up: bool) -> None:
         self.kernel(*self.arrays, *self.weights, up)
@@ -102,6 +109,11 @@ class TorchSweeps(AxisSweeps):
         self.most_kept = kept_bytes // self.cost.nbytes
         self.path = torch.empty(count, 3, 3, height, width, device=device)
         self.best = torch.empty(count, height, width, device=device)
+
+    def of_fewer(self, count: int) -> AxisSweeps:
+        fewer = TorchSweeps(self.image, count, 0)
+        fewer.kept, fewer.most_kept = self.kept, self.most_kept
+        return fewer
 
     def carry(self, up: bool) -> None:
         length = len(self.inner)

@@ -27,8 +27,9 @@ def swept_distance(
 ) -> torch.Tensor:
     """(K, X, Y, Z): relax plane after plane along each axis, both ways, until a whole round changes nothing.
 
-    Threads share the seed sets. All sets end together, so that the number of threads changes no distance. The arguments
-    are those of `geodesic_distance`: (C, X, Y, Z) intensities, (K, X, Y, Z) seed sets, none of them empty.
+    Threads share the seed sets. Each set ends by itself, so that neither the number of threads nor another set changes
+    a distance. The arguments are those of `geodesic_distance`: (C, X, Y, Z) intensities, (K, X, Y, Z) seed sets, none
+    of them empty.
     """
     threads = min(allowed_threads(), MOST_THREADS) if image.device.type == "cpu" else 1
     shares = seeds.tensor_split(min(threads, len(seeds)))
@@ -38,13 +39,7 @@ def swept_distance(
     # A plane is too little work for more than one thread, and waiting for each other costs far more.
     with one_thread(), ThreadPoolExecutor(len(shares)) if len(shares) > 1 else nullcontext() as pool:
         swept = [_SweptSeeds(images, share, kept_bytes, limit, tolerance) for share in shares]
-        quiet = 0
-        for step in range(3 * max_iterations):
-            changed = [*(map if pool is None else pool.map)(_SweptSeeds.sweep, swept, repeat(step % 3))]
-            quiet = 0 if any(changed) else quiet + 1
-            if quiet == 3:
-                break
-    return torch.cat([share.distance for share in swept])
+        return torch.cat([*(map if pool is None else pool.map)(_SweptSeeds.run, swept, repeat(3 * max_iterations))])
 
 
 class _SweptSeeds:
@@ -60,15 +55,53 @@ class _SweptSeeds:
     ) -> None:
         self.axes = [axis_sweeps(image, len(seeds), kept_bytes) for image in images]
         self.distance = torch.full(seeds.shape, torch.inf, device=seeds.device).masked_fill_(seeds, 0.0)
-        self.limit, self.tolerance, self.fell_at = limit, tolerance, 0
+        self.limit, self.tolerance = limit, tolerance
+        self.moving = [_MovingSet(number) for number in range(len(seeds))]
 
-    def sweep(self, axis: int) -> bool:
-        """Along one axis, both ways; whether a distance below the limit fell by more than the tolerance."""
+    def run(self, most_sweeps: int) -> torch.Tensor:
+        """Sweep along one axis after the other until every set has ended; the distances."""
         with torch.inference_mode(self.distance.is_inference()):  # of the caller's thread; each has its own
-            before, self.distance = self.distance, self.axes[axis].sweep(self.distance)
-            found = _changed(before, self.distance, self.limit, self.tolerance, self.fell_at)
-        self.fell_at = found or 0
-        return found is not None
+            distance = self.distance.clone()
+            for step in range(most_sweeps):
+                if not self.moving:
+                    break
+                distance = self._sweep(step % 3, distance)
+            for one, found in zip(self.moving, distance, strict=True):
+                self.distance[one.number] = found
+        return self.distance
+
+    def _sweep(self, axis: int, before: torch.Tensor) -> torch.Tensor:
+        """Along one axis, both ways; the distances of the sets that still move."""
+        after = self.axes[axis].sweep(before)
+        for one, old, new in zip(self.moving, before, after, strict=True):
+            found = _changed(old, new, self.limit, self.tolerance, one.fell_at)
+            one.fell_at, one.quiet = found or 0, 0 if found is not None else one.quiet + 1
+            if one.has_ended:
+                self.distance[one.number] = new
+        left = [index for index, one in enumerate(self.moving) if not one.has_ended]
+        if len(left) < len(self.moving):
+            self.moving = [self.moving[index] for index in left]
+            after = after[left]
+            self.axes = [sweeps.of_fewer(len(left)) for sweeps in self.axes]
+        return after
+
+
+class _MovingSet:
+    """A seed set of which distances still fall.
+
+    Attributes:
+        number: of the set.
+        quiet: sweeps in a row in which none fell by more than the tolerance.
+        fell_at: where along X one did, in the last sweep.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number, self.quiet, self.fell_at = number, 0, 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether a sweep along each axis changed nothing."""
+        return self.quiet == 3
 
 
 def _changed(before: torch.Tensor, after: torch.Tensor, limit: float, tolerance: float, first: int) -> int | None:
@@ -76,8 +109,8 @@ def _changed(before: torch.Tensor, after: torch.Tensor, limit: float, tolerance:
 
     Where distances fell in one sweep they mostly do in the next one, and a slice says so.
     """
-    size = before.shape[1]
+    size = before.shape[0]
     for x in (*range(first, size), *range(first)):
-        if bool((after[:, x] < before[:, x].clamp(max=limit) - tolerance).any()):
+        if bool((after[x] < before[x].clamp(max=limit) - tolerance).any()):
             return x
     return None
