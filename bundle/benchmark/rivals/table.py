@@ -45,7 +45,7 @@ def measured_rivals(cohorts: Mapping[str, Cohort]) -> str:
     )
     header = ["", "is given", *chain.from_iterable(_header(*item) for item in measured.items())]
     rows = []
-    for name in dict.fromkeys(line["name"] for line in lines):
+    for name in sorted(dict.fromkeys(line["name"] for line in lines), key=lambda name: name.startswith("ours")):
         unlabelled = name.startswith("ours") or any(_trained(cohort, name) for cohort in measured.values())
         given = TRUE_MASK + UNLABELLED * unlabelled
         rows.append([name, given, *chain.from_iterable(_rival(cohort, name) for cohort in measured.values())])
