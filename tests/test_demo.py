@@ -14,15 +14,18 @@ from bundle.pipeline.stages import config_names
 from bundle.results.table import ResultTable
 from scripts.common.files import read_json
 from scripts.common.work_folder import WorkFolder
+from scripts.networks.precision import computes_in_bfloat16
 from scripts.quality.evaluation import evaluate_folder
 from tests.pipeline_fixtures import default_settings
 
 ORGANS = ("spleen", "right_kidney", "left_kidney", "liver")
-# The support mask depends on strokes alone. The other two come from networks of two epochs, that rather find nothing.
+# The support mask depends on strokes alone. The other two come from networks of two epochs, that rather find nothing:
+# the precision that they learned in decides whether a part of the liver is found.
+LIVER = (0.494, 0.482) if computes_in_bfloat16("cpu") else (0.302, 0.302)
 MINIATURE_DICE = {
     "support_mask": {"spleen": 0.832, "right_kidney": 0.817, "left_kidney": 0.805, "liver": 0.903},
-    "pseudo_labels": {"spleen": 0.277, "right_kidney": 0.272, "left_kidney": 0.268, "liver": 0.494},
-    "predictions": {"spleen": 0.277, "right_kidney": 0.272, "left_kidney": 0.284, "liver": 0.482},
+    "pseudo_labels": {"spleen": 0.277, "right_kidney": 0.272, "left_kidney": 0.268, "liver": LIVER[0]},
+    "predictions": {"spleen": 0.277, "right_kidney": 0.272, "left_kidney": 0.284, "liver": LIVER[1]},
 }
 # Other processors round otherwise, and networks that have learnt little make much of it: 0.10 from AMD to Intel.
 BANDS = {"support_mask": 0.05, "pseudo_labels": 0.15, "predictions": 0.15}

@@ -51,20 +51,15 @@ def measured_rivals(cohorts: Mapping[str, Cohort]) -> str:
         rows.append([name, given, *chain.from_iterable(_rival(cohort, name) for cohort in measured.values())])
     for system, given, row in OURS:
         rows.append([system, given, *chain.from_iterable(map(row, measured.values()))])
-    parts = [
-        "## Beside other packages, on the same volumes",
-        words,
-        table(header, rows),
-        *_learnt(measured),
-        *_procedure(measured),
-    ]
-    return "\n\n".join(parts)
+    words = " ".join([words, *_learnt(measured)])
+    parts = ["## Beside other packages, on the same volumes", words, table(header, rows)]
+    return "\n\n".join([*parts, *_procedure(measured)])
 
 
 def _learnt(cohorts: Mapping[str, Cohort]) -> Iterator[str]:
     """How long rivals that learn were trained, in a sentence; nothing where none was."""
     trained = {
-        f"{line['training']['wall_s'] / 60:.0f} minutes on {name}": line
+        f"{line['training']['cpu_s'] / 60:.0f} minutes of CPU on {name}": line
         for name, cohort in cohorts.items()
         for line in _rivals(cohort).of(RIVAL)
         if "training" in line

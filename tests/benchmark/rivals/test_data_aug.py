@@ -85,9 +85,9 @@ def test_it_is_trained_once_and_segments_every_test_volume(tmp_path):
 
 def test_its_row_says_what_it_is_given_and_a_sentence_how_long_it_learnt():
     scores = {"classes": {"liver": {"dice_mean": 0.5}}, "mean_dice": 0.5}
-    line = result_line(RIVAL, "DataAug", scores=scores, taken={}, training={"wall_s": 1800.0})
+    line = result_line(RIVAL, "DataAug", scores=scores, taken={}, training={"cpu_s": 1800.0})
     ours = result_line(RIVAL, "ours", scores=scores, taken={})
     text = measured_rivals({"toy": {"rivals": Results((result_line(HEAD, "toy", classes=["liver"]), ours, line))}})
     assert "| DataAug | true label map of one volume, unlabelled ones | 0.50 | 0.50 |" in text
     assert text.index("| DataAug ") < text.index("| ours "), "ours come last"
-    assert "Its training took 30 minutes on toy" in text
+    assert "Its training took 30 minutes of CPU on toy" in text
