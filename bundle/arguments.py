@@ -11,7 +11,7 @@ from bundle.version import bundle_version
 
 CHECKOUT = "python -m bundle"  # how a checkout's command line is called
 MODELS = Path(__file__).resolve().parents[1] / "models"
-SHIPPED = "shipped"  # names the network in MODELS
+SHIPPED_NETWORK = "shipped"  # names the network in MODELS
 MODES = ("default", "paper")
 AUTO = "auto"
 MODALITIES = (AUTO, "ct", "mr")
@@ -211,7 +211,7 @@ def _add_rtstruct(parser: argparse._ActionsContainer) -> None:
 def _add_infer_options(parser: argparse.ArgumentParser) -> None:
     given = _group(parser, "input", "--images new --model out/segmentation")
     given.add_argument("--images", type=Path, required=True, help="folder of volumes")
-    network = f"folder with model.pt and model.json, or `{SHIPPED}`: spleen, left kidney and liver in CT"
+    network = f"folder with model.pt and model.json, or `{SHIPPED_NETWORK}`: spleen, left kidney and liver in CT"
     given.add_argument("--model", type=Path, required=True, help=network)
     _add_modality(given, "what the volumes are; auto: what the network was trained on, others are left out")
     made = _group(parser, "output", "--output labels --rtstruct")

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundle.arguments import AUTO, CHECKOUT, COMMAND_ALIASES, DEFAULT_MODE, MODELS, SHIPPED, command_parser
+from bundle.arguments import AUTO, CHECKOUT, COMMAND_ALIASES, DEFAULT_MODE, MODELS, SHIPPED_NETWORK, command_parser
 from bundle.config_values import typed_overrides
 from bundle.console import end_unread, set_up_logging
 from bundle.folder_lock import only_command_in
@@ -143,7 +143,7 @@ def _infer(options: argparse.Namespace) -> None:
     from bundle.pipeline.inference import infer_folder
     from bundle.results.last_lines import last_lines
 
-    is_shipped = options.model == Path(SHIPPED) and not options.model.exists()
+    is_shipped = options.model == Path(SHIPPED_NETWORK) and not options.model.exists()
     table = infer_folder(
         options.images,
         MODELS if is_shipped else options.model,

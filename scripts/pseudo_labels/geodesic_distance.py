@@ -71,8 +71,8 @@ def geodesic_distance(
             def swept(some: torch.Tensor) -> torch.Tensor:
                 return swept_distance(image, some, *settings, kept_costs_bytes)
 
-            memory = remembered()
-            solved = swept(seeds[~empty]) if memory is None else memory.solve(image, seeds[~empty], settings, swept)
+            memory, given = remembered(), seeds[~empty]
+            solved = swept(given) if memory is None else memory.solve(image, given, settings, swept)
         elif backend == "geodistk":
             solved = _geodistk(image, seeds[~empty], (x, y, z), lam, max_iterations)
         else:

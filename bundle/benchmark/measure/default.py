@@ -71,20 +71,15 @@ def from_further_supports(bench: Bench) -> Iterator[dict[str, Any]]:
 
 
 def _with_all_classes(bench: Bench, run: Run) -> Iterator[dict[str, Any]]:
-    """Every labelled class at once: by the atlases alone, and with a network."""
+    """Every labelled class at once: by the atlases alone, with a network, and that network's bound."""
     dataset, raters = bench.dataset, bench.on_test(run, ALL_CLASSES)
     yield _one_shot(dataset, run, raters) | {"what": ALL_CLASSES}
     unlabelled = bench.on_unlabelled(ALL_CLASSES_NETWORK)
     yield result_line(ALL_CLASSES_NETWORK, PSEUDO_LABELS, scores=pseudo_label_scores(dataset, unlabelled))
     for name, measured in one_shot_network(dataset, unlabelled, raters).items():
         yield result_line(ALL_CLASSES_NETWORK, name, **measured)
-    yield from with_true_labels(bench)
-
-
-def with_true_labels(bench: Bench) -> Iterator[dict[str, Any]]:
-    """The bound for every class at once: the same network, trained on the true label maps of the unlabelled volumes."""
-    pipeline = bench.on_unlabelled(f"{ALL_CLASSES}_{SUPERVISED}")
-    yield result_line(ALL_CLASSES_NETWORK, SUPERVISED, scores=supervised_network(bench.dataset, pipeline))
+    bound = supervised_network(dataset, bench.on_unlabelled(f"{ALL_CLASSES}_{SUPERVISED}"))
+    yield result_line(ALL_CLASSES_NETWORK, SUPERVISED, scores=bound)
 
 
 def network_line(name: str, measured: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,9 +44,9 @@ def measured_rivals(cohorts: Mapping[str, Cohort]) -> str:
         f"{captions.origin(ours, commits=False)}."
     )
     header = ["", "is given", *chain.from_iterable(_header(*item) for item in measured.items())]
-    rows = []
+    rows, learnt = [], {line["name"] for line in lines if "training" in line}
     for name in sorted(dict.fromkeys(line["name"] for line in lines), key=lambda name: name.startswith("ours")):
-        unlabelled = name.startswith("ours") or any(_trained(cohort, name) for cohort in measured.values())
+        unlabelled = name.startswith("ours") or name in learnt
         given = TRUE_MASK + UNLABELLED * unlabelled
         rows.append([name, given, *chain.from_iterable(_rival(cohort, name) for cohort in measured.values())])
     for system, given, row in OURS:
@@ -98,11 +98,6 @@ def _rivals(cohort: Cohort) -> Results:
     return cohort.get("rivals", Results())
 
 
-def _trained(cohort: Cohort, name: str) -> bool:
-    line = _rivals(cohort).get(RIVAL, name)
-    return line is not None and "training" in line
-
-
 def _header(name: str, cohort: Cohort) -> list[str]:
     every = _rivals(cohort).of(RIVAL)[0]["scores"]["classes"]
     return [f"{name}, {len(_rivals(cohort).head['classes'])}", f"all {len(every)}", "s", "MB"]
@@ -129,29 +124,25 @@ def _atlases(cohort: Cohort) -> list[str]:
 
 
 def _together(cohort: Cohort) -> list[str]:
-    return _of_strokes(_network(cohort, ENSEMBLE), _of_all_classes(cohort, ENSEMBLE))
+    return _of_strokes(_network(cohort, ENSEMBLE), _network(cohort, ENSEMBLE, what=ALL_CLASSES_NETWORK))
 
 
 def _supervised(cohort: Cohort) -> list[str]:
-    return _of_strokes(_network(cohort, SUPERVISED), _of_all_classes(cohort, SUPERVISED))
+    return _of_strokes(_network(cohort, SUPERVISED), _network(cohort, SUPERVISED, what=ALL_CLASSES_NETWORK))
 
 
 def _supervised_in_full(cohort: Cohort) -> list[str]:
     return _of_strokes(_network(cohort, SUPERVISED, "networks"), [])
 
 
-def _network(cohort: Cohort, name: str, kind: str = "default") -> list[Line]:
-    return [line for line in cohort.get(kind, Results()).of("network") if line["name"] == name]
-
-
-def _of_all_classes(cohort: Cohort, name: str) -> list[Line]:
-    return [line for line in cohort.get("default", Results()).of(ALL_CLASSES_NETWORK) if line["name"] == name]
+def _network(cohort: Cohort, name: str, kind: str = "default", what: str = "network") -> list[Line]:
+    return [line for line in cohort.get(kind, Results()).of(what) if line["name"] == name]
 
 
 def _lines_of_ours(cohort: Cohort) -> list[Line]:
     default = cohort.get("default", Results())
     networks = [line for name in (ENSEMBLE, SUPERVISED) for line in _network(cohort, name)]
-    everything = [line for name in (ENSEMBLE, SUPERVISED) for line in _of_all_classes(cohort, name)]
+    everything = [line for name in (ENSEMBLE, SUPERVISED) for line in _network(cohort, name, what=ALL_CLASSES_NETWORK)]
     return [*default.of("run")[:1], *default.of(ALL_CLASSES), *networks, *everything]
 
 

@@ -12,9 +12,10 @@ from monai.inferers import sliding_window_inference
 
 from bundle.benchmark.rivals.data_aug.frame import Frame
 from bundle.benchmark.rivals.data_aug.training import Recipe, learn_changes, learn_to_segment, segmentation_network
-from scripts.common.files import atomic_path, read_json, write_json
+from scripts.networks.loading import load_by_card, read_card
+from scripts.networks.model_files import write_model
 
-WEIGHTS, CARD = "data_aug.pt", "data_aug.json"
+WEIGHTS = "DataAug weights"  # for messages
 OVERLAP = 0.5
 
 
@@ -33,9 +34,7 @@ def train(support: Path, label: Path, unlabelled: Sequence[Path], folder: Path, 
     image, labels = frame.image(), frame.labels(sitk.ReadImage(str(label)))
     others = [frame.brought_here(_volume(file))[0] for file in unlabelled]
     network = learn_to_segment(image, labels, learn_changes(image, labels, others, recipe), recipe)
-    write_json(folder / CARD, {"labels": int(labels.max()) + 1, **asdict(recipe)})
-    with atomic_path(folder / WEIGHTS) as temporary:
-        torch.save(network.state_dict(), temporary)
+    write_model(folder, network, {"labels": int(labels.max()) + 1, **asdict(recipe)})
 
 
 def segment(query: Path, support: Path, folder: Path) -> sitk.Image:
@@ -46,9 +45,8 @@ def segment(query: Path, support: Path, folder: Path) -> sitk.Image:
         support: the labelled volume, whose grid the network knows.
         folder: where `train` wrote.
     """
-    card = read_json(folder / CARD)
-    network = segmentation_network(card["labels"]).eval()
-    network.load_state_dict(torch.load(folder / WEIGHTS, weights_only=True))
+    card = read_card(folder, WEIGHTS, {})
+    network = load_by_card(folder, WEIGHTS, card, lambda card: segmentation_network(card["labels"]), "cpu")
     volume, frame = _volume(query), Frame.of(_volume(support), card["spacing_mm"])
     image, found = frame.brought_here(volume)
     window = (card["window"],) * 3
