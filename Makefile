@@ -30,7 +30,7 @@ demo: setup ## Run the whole method on an embedded synthetic cohort; results in 
 # A file of tests stays in one process, as its tests share what is slow to make. Threads that wait shall not spin while
 # other processes have work for their core.
 test: setup ## Run all tests; ARGS="-m unit" only the small ones, ARGS="-m 'not slow'" all but the slow ones
-	OMP_WAIT_POLICY=passive $(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	OMP_WAIT_POLICY=passive $(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 coverage: setup ## Run all tests and fail when they reach less than 90 % of the lines of scripts/
 	$(VENV_PYTHON) -m pytest --cov=scripts --cov-report=term-missing:skip-covered --cov-fail-under=90 $(ARGS)

@@ -1,4 +1,4 @@
-"""Two fixtures most tests of geometry and files need, and which tests count as `unit`."""
+"""Two fixtures most tests of geometry and files need, which tests count as `unit`, and which files come first."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ from tests.units import is_unit
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as `unit` what is small: not slow, nothing on disk, nothing of the repository."""
+    """Mark as `unit` what is small: not slow, nothing on disk, nothing of the repository; files of slow tests first.
+
+    Of several processes, none shall be left alone with the longest file at the end.
+    """
     for item in items:
         if is_unit(item):
             item.add_marker(pytest.mark.unit)
+    slow_files = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow_files)
 
 
 def _make_affine(codes: Sequence[str], spacing_mm: Sequence[float], oblique_deg: float = 0.0) -> np.ndarray:
