@@ -263,7 +263,11 @@ def read_result(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
 def write_weights(path: str | Path, network: torch.nn.Module) -> None:
     """Write the weights as a flat state dict of CPU tensors (loadable with `weights_only=True`), atomically."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    # A copy, as a contiguous tensor may still hold strides that tell in which order the network was trained.
+    weights = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in network.state_dict().items()
+    }
     # Through a file object a full disk is an OSError; torch.save(path) makes it a RuntimeError without the reason.
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         torch.save(weights, file)
