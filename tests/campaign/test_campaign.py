@@ -20,8 +20,8 @@ from tests.paths import ROOT
     [
         ("volumes", ["--every", "9"]),
         ("hostile", ["--every", "9"]),
-        ("damage", ["--damages", "6", "--seed", "1"]),
-        ("kills", ["--kills", "4", "--seed", "1"]),
+        ("damage", ["--damages", "4", "--seed", "1"]),
+        ("kills", ["--kills", "3", "--seed", "1"]),
     ],
 )
 def test_nothing_is_lost(tmp_path, part, options):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +37,20 @@ def collect(cohort: GoldenCohort, output: Path) -> dict[str, Any]:
     for case in cohort.cases:
         for mode in ("default", "paper"):
             hashes |= {f"{mode} {what}": found for what, found in _propagated(output / mode, case).items()}
+    for case in cohort.labelled_by_network:
         hashes[f"network label map {case}"] = _hash_of_volume(output / "network" / f"{case}.nii.gz")
     checked = {
         case: read_json(output / "default" / "self_check_pseudo_labels" / f"{case}.json")
         for case in cohort.cases
         if case != cohort.dataset.support
     }
+    shipped = {name: number for number, name in enumerate(SHIPPED_CLASSES, start=1)}
     return {
         "hashes": hashes,
         "dice": {
-            "default": _dice(cohort, output / "default" / "pseudo_labels", cohort.dataset.classes),
-            "paper": _dice(cohort, output / "paper" / "pseudo_labels", cohort.dataset.classes),
-            "network": _dice(cohort, output / "network", {name: n for n, name in enumerate(SHIPPED_CLASSES, start=1)}),
+            "default": _dice(cohort, cohort.cases, output / "default" / "pseudo_labels", cohort.dataset.classes),
+            "paper": _dice(cohort, cohort.cases, output / "paper" / "pseudo_labels", cohort.dataset.classes),
+            "network": _dice(cohort, cohort.labelled_by_network, output / "network", shipped),
         },
         "predicted_dice": {
             case: {name: found["predicted_dice"] for name, found in record["classes"].items()}
@@ -141,10 +143,12 @@ def _point_rows(record: PropagationRecord) -> list[list[Any]]:
     ]
 
 
-def _dice(cohort: GoldenCohort, folder: Path, classes: Mapping[str, int]) -> dict[str, dict[str, float]]:
+def _dice(
+    cohort: GoldenCohort, cases: Sequence[str], folder: Path, classes: Mapping[str, int]
+) -> dict[str, dict[str, float]]:
     """Case -> class -> Dice against the label, three digits."""
     table: dict[str, dict[str, float]] = {}
-    for case in cohort.cases:
+    for case in cases:
         label = np.asarray(nib.load(cohort.dataset.label(case)).dataobj)
         found = np.asarray(nib.load(folder / f"{case}.nii.gz").dataobj)
         table[case] = {
