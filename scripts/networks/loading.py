@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +12,7 @@ from torch import nn
 from scripts.common.errors import BundleError
 from scripts.common.files import load_tensors
 from scripts.common.schema import BOOLEAN, CT, MODALITY, Kind, check_table, list_of, number, read_checked, whole
+from scripts.networks.weight_layout import Network, on_device
 
 STAGE = "weights"
 MOST_CHANNELS = 1024  # of one resolution
@@ -22,7 +23,6 @@ OF_CT = {"modality": CT, "bias_correction": True}  # what a card of before 0.4.0
 IMAGES = {"modality": MODALITY, "bias_correction": BOOLEAN}
 
 Card = Mapping[str, Any]
-Network = TypeVar("Network", bound=nn.Module)
 
 
 def read_card(
@@ -114,7 +114,7 @@ def load_by_card(
     state = fitting_weights(folder, weights, card, build)
     network = build(card)
     network.load_state_dict(state)
-    return network.to(device).eval()
+    return on_device(network, device).eval()
 
 
 def fitting_weights(

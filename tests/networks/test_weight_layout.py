@@ -1,4 +1,4 @@
-"""Networks are trained channels last where that is faster, and nothing but the order of numbers in memory differs."""
+"""Channels come last where that is faster, and nothing but the order of numbers in memory differs."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from scripts.common.files import load_tensors, write_weights
 from scripts.networks import weight_layout
 from scripts.networks.segmenter import segmentation_network
-from scripts.networks.weight_layout import for_training
+from scripts.networks.weight_layout import on_device
 
 CPU = torch.device("cpu")
 
@@ -25,16 +25,16 @@ def channels_last(network):
 )
 def test_channels_come_last_where_a_cpu_computes_in_float32(monkeypatch, bfloat16, native, expected):
     monkeypatch.setattr(weight_layout, "computes_in_bfloat16", lambda _: native)
-    assert channels_last(for_training(small_network(), CPU, bfloat16)) == expected
+    assert channels_last(on_device(small_network(), CPU, bfloat16)) == expected
 
 
 def test_a_device_may_be_given_by_its_name():
-    assert channels_last(for_training(small_network(), "cpu", False))
+    assert channels_last(on_device(small_network(), "cpu", False))
 
 
 def test_gradients_are_the_same_but_for_rounding():
     windows = torch.rand(1, 1, 32, 32, 32)
-    plain, trained = small_network(), for_training(small_network(), CPU, False)
+    plain, trained = small_network(), on_device(small_network(), CPU, False)
     for network in (plain, trained):
         network(windows).square().mean().backward()
     for (name, one), other in zip(plain.named_parameters(), trained.parameters(), strict=True):
@@ -42,7 +42,7 @@ def test_gradients_are_the_same_but_for_rounding():
 
 
 def test_a_file_does_not_tell_in_which_order_a_network_was_trained(tmp_path):
-    for name, network in (("plain", small_network()), ("trained", for_training(small_network(), CPU, False))):
+    for name, network in (("plain", small_network()), ("trained", on_device(small_network(), CPU, False))):
         write_weights(tmp_path / name, network)
         assert all(tensor.is_contiguous() for tensor in load_tensors(tmp_path / name).values())
     assert (tmp_path / "plain").read_bytes() == (tmp_path / "trained").read_bytes()
