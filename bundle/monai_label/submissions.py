@@ -125,6 +125,24 @@ def names_of_values(rows: Sequence[Mapping[str, Any]], values: Sequence[int]) ->
     return names
 
 
+def refuse_same_rows(rows: Sequence[Mapping[str, Any]], case: str, file: Path) -> None:
+    """Refuse rows, see `names_of_values`, of which two have one name: a value of one of them would have no name.
+
+    Raises:
+        BundleError: two have.
+    """
+    given = [row.get("name") for row in rows if row.get("name") is not None]
+    if doubled := [name for name in dict.fromkeys(given) if given.count(name) > 1]:
+        raise BundleError(
+            "two segments have the same name",
+            case=case,
+            stage=STAGE,
+            file=file,
+            expected="one segment of each name: merge them, rename one or remove it",
+            found=", ".join(map(str, doubled)),
+        )
+
+
 def classes_option(classes: Mapping[str, int]) -> str:
     """As the command line takes them: JSON, because a segment's name may hold a comma."""
     return json.dumps(dict(classes), ensure_ascii=False)
@@ -179,19 +197,10 @@ def _names(datastore: Datastore, case: str) -> dict[str, int]:
     """Segment -> value, as the client sent them.
 
     Raises:
-        BundleError: it sent none, or one name twice: the values of one of the two would have no name.
+        BundleError: it sent none, or one name twice.
     """
     rows = datastore.get_label_info(case, SUBMITTED).get("label_info") or []
-    given = [row.get("name") for row in rows if row.get("name") is not None]
-    if doubled := [name for name in dict.fromkeys(given) if given.count(name) > 1]:
-        raise BundleError(
-            "two segments have the same name",
-            case=case,
-            stage=STAGE,
-            file=_file(datastore, case),
-            expected="one segment of each name: merge them, rename one or remove it",
-            found=", ".join(map(str, doubled)),
-        )
+    refuse_same_rows(rows, case, _file(datastore, case))
     values = np.unique(read_labels(_file(datastore, case)).array)
     names = names_of_values(rows, values[values > 0].tolist())
     if not names:

@@ -88,7 +88,8 @@ def read_labels(
             its grid alone, is read onto it.
 
     Raises:
-        BundleError: as `read_volume`, values that are no whole numbers, or not one segment is called like a class.
+        BundleError: as `read_volume`, values that are no whole numbers, not one segment is called like a class, two
+            are called like one, or, in DICOM without `classes`, like each other.
     """
     path = Path(path)
     if holds_labels(path):
@@ -193,7 +194,10 @@ def _read_label_object(path: Path, classes: Mapping[str, int], grid: tuple[Seque
         expected = "a NIfTI label map here: DICOM segmentations are read where the volume they belong to is known"
         raise volume_error("the label map's volume is not known", path, expected, "a DICOM segmentation")
     volume = read_label_object(path, grid, classes)
-    return of_classes(volume, classes, path) if classes else volume
+    if classes:
+        return of_classes(volume, classes, path)
+    refuse_same_names(volume, [], path)
+    return volume
 
 
 def _is_slice(path: Path) -> bool:

@@ -19,7 +19,7 @@ from bundle.dicom.terms import anatomy_of
 from bundle.monai_label.names import OBJECT, SUBMITTED
 from bundle.monai_label.studies.mirror import MirroredDatastore
 from bundle.monai_label.studies.pacs import Pacs
-from bundle.monai_label.submissions import names_of_values
+from bundle.monai_label.submissions import names_of_values, refuse_same_rows
 from bundle.report.pictures import colours_of
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_path, sha256_of_file, write_nifti
@@ -46,7 +46,7 @@ class DicomwebDatastore(MirroredDatastore):
     def fetch_submissions(self) -> None:
         """Take the newest segmentation of each series that a user made, and forget those that are gone.
 
-        One that cannot be read is told and left out.
+        One that cannot be read, or has two segments of one name, is told and left out.
 
         Raises:
             BundleError: the server does not answer.
@@ -98,9 +98,11 @@ class DicomwebDatastore(MirroredDatastore):
         logger.info("%s: took the segmentation with %s", study, ", ".join(segments.names))
 
     def _as_segmentation(self, study: str, label: Volume, file: Path, info: dict[str, Any]) -> Dataset:
+        rows = info.get("label_info") or []
+        refuse_same_rows(rows, study, file)
         series = read_source(self.pacs.volume(study))
         values = [int(value) for value in np.unique(label.array) if value > 0]
-        names = names_of_values(info.get("label_info") or [], values)
+        names = names_of_values(rows, values)
         if not names:
             raise BundleError(
                 "the submitted label does not say what its values mean",

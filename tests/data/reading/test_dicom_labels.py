@@ -59,6 +59,7 @@ def test_two_segments_that_are_called_like_one_class_are_refused(changed, made, 
         lambda: read_labels(file, {"spleen": 1, "left_kidney": 3}, made.grid),
         lambda: read_strokes(file, made.grid, {"spleen": 1}, None),
         lambda: read_strokes(file, made.grid, {}, None),
+        lambda: read_labels(file, None, made.grid),
     ):
         with pytest.raises(BundleError, match="two segments have the same name") as caught:
             read()
