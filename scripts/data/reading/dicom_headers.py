@@ -52,6 +52,8 @@ class ImageHeader:
         positions_mm: (frames, 3) first voxel of each frame, LPS; None if that is not told for each.
         modality: such as "CT".
         rescaled: whether the file tells how its values become HU.
+        acquisition: number of the acquisition that it is of; "" if that is not told.
+        acquired: how many images that acquisition gave; None if that is not told.
     """
 
     path: Path
@@ -62,6 +64,8 @@ class ImageHeader:
     positions_mm: np.ndarray | None
     modality: str
     rescaled: bool
+    acquisition: str
+    acquired: int | None
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,7 @@ def _image_header(path: Path, reader: sitk.ImageFileReader, tags: Mapping[str, s
         positions, axes_mm, rescaled = _of_frames(path)
     elif has_axes and len(reader.GetSize()) == 3:
         axes_mm = (np.asarray(reader.GetDirection()).reshape(3, 3) * np.asarray(reader.GetSpacing()))[:, :2]
+    acquired = tags.get("0020|1002", "")
     name = [tags.get(key, "") for key in ("0010|0020", "0008|0020", "0020|0011")]
     return ImageHeader(
         path=path,
@@ -173,6 +178,8 @@ def _image_header(path: Path, reader: sitk.ImageFileReader, tags: Mapping[str, s
         positions_mm=positions if positions is not None and len(positions) == frames else None,
         modality=tags.get("0008|0060", ""),
         rescaled=rescaled,
+        acquisition=tags.get("0020|0012", ""),
+        acquired=int(acquired) if re.fullmatch(r"[0-9]{1,9}", acquired) else None,
     )
 
 

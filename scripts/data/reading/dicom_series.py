@@ -64,6 +64,13 @@ class Series:
         """Slices of its longest stack."""
         return max((len(stack.places) for stack in self.stacks), default=0)
 
+    @property
+    def acquired(self) -> int | None:
+        """How many images its acquisition gave; None unless all its images say the same of the same one."""
+        said = {(image.acquisition, image.acquired) for image in self.images}
+        acquisition, acquired = said.pop() if len(said) == 1 else ("", None)
+        return acquired if acquisition else None
+
     def without(self, files: Sequence[Path]) -> Series:
         """The series without files whose voxels turned out to be unreadable."""
         rest = tuple(image for image in self.images if image.path not in files)
@@ -225,6 +232,13 @@ def _remarks(series: Series, stack: Stack) -> list[str]:
         remarks.append(f"Files of another size, orientation or place were left out: {some_names(rest)}.")
     if repeated := len(used) - len(stack.places):
         remarks.append(f"{repeated} images that are there twice were left out.")
+    found = sum(image.size[2] for image in series.images) - repeated + len(series.damaged)
+    if series.acquired is not None and series.acquired > found:
+        remarks.append(
+            f"{found} images are here, but the headers say that {series.acquired} were acquired: the first or last "
+            "slices may be missing; copy the whole series from the archive again, unless the acquisition was split "
+            "into several series."
+        )
     if stack.tilt_deg:
         remarks.append(f"The gantry was tilted by {stack.tilt_deg:.1f} degrees: the affine is sheared.")
     if first.modality not in ("CT", ""):

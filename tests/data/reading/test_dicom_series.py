@@ -87,6 +87,46 @@ def test_missing_slices_are_an_error(tmp_path):
     assert "missing or uneven slices" in refused(tmp_path / "ct") and "5 to 10 mm" in refused(tmp_path / "ct")
 
 
+def test_slices_that_may_be_missing_at_an_end_are_told(tmp_path):
+    files = write_series(tmp_path / "ct", scan(), AXIAL_MM, acquisition=2, acquired=12)
+    assert read_volume(tmp_path / "ct").remarks == ()
+    told = (
+        "10 images are here, but the headers say that 12 were acquired: the first or last slices may be missing; copy "
+        "the whole series from the archive again, unless the acquisition was split into several series."
+    )
+    for file in files[:2]:
+        file.unlink()
+    assert read_volume(tmp_path / "ct", strict=True).remarks == (told,)
+    write_slice(tmp_path / "ct" / "copy.dcm", scan()[:, :, 3], AXIAL_MM[3], acquisition=2, acquired=12)
+    assert read_volume(tmp_path / "ct").remarks == ("1 images that are there twice were left out.", told)
+
+
+def test_damaged_slices_are_not_told_as_missing_too(tmp_path):
+    files = write_series(tmp_path / "ct", scan(), AXIAL_MM, acquisition=2, acquired=12)
+    files[-1].write_bytes(files[-1].read_bytes()[:-10])
+    (remark,) = read_volume(tmp_path / "ct").remarks
+    assert remark.startswith("Files that cannot be read: 1.2.8-11.dcm")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"acquisition": [2] * 12, "acquired": [11] * 12},
+        {"acquisition": [1] * 6 + [2] * 6, "acquired": [30] * 12},
+        {"acquisition": [2] * 12, "acquired": [30] * 11 + [31]},
+        {"acquisition": [2] * 12, "acquired": [None] + [30] * 11},
+        {"acquisition": [2] * 12, "acquired": ["many"] * 12},
+        {"acquisition": [2] * 12, "acquired": ["9" * 5000] * 12},
+        {"acquisition": [None] * 12, "acquired": [30] * 12},
+    ],
+)
+def test_headers_that_do_not_agree_on_one_acquisition_tell_of_no_missing_slices(tmp_path, said):
+    for k in range(12):
+        about = {name: values[k] for name, values in said.items()}
+        write_slice(tmp_path / "ct" / f"{k:02d}.dcm", scan()[:, :, k], AXIAL_MM[k], **about)
+    assert read_volume(tmp_path / "ct").remarks == ()
+
+
 def test_slices_at_one_position_or_none_are_no_volume(tmp_path):
     write_series(tmp_path / "bolus", scan(), [(0.0, 0.0, 5.0)] * 12)
     assert "12 images at one position" in refused(tmp_path / "bolus")
