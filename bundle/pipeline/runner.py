@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bundle.config_values import Component
 from bundle.pipeline.configs import CONFIGS, deciding_values, device_override, read_configs, run_config, with_paths
 from bundle.pipeline.inference import label_items, network_labels, network_overrides
 from bundle.pipeline.plan import CaseByCase, Inference, Stage, Training
@@ -24,6 +25,8 @@ from scripts.data.cohort import Cohort
 from scripts.data.gate.modality import CT
 
 logger = logging.getLogger(__name__)
+
+AS_PREPARED = {"cohort": Component({"_target_": "scripts.data.cohort.load_cohort", "output_dir": "@output_dir"})}
 
 
 class Runner:
@@ -111,8 +114,9 @@ class Runner:
     def _told(self, stage: Stage, more: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
         """The stage's config files, and its overrides."""
         names = self._names(stage)
-        device = device_override(self.settings.device) if "device" in read_configs(names) else {}
-        places = {"output_dir": str(self.directory.path), **stage.places}
+        config = read_configs(names)
+        device = device_override(self.settings.device) if "device" in config else {}
+        places = {"output_dir": str(self.directory.path), **(AS_PREPARED if "cohort" in config else {}), **stage.places}
         return names, {**places, **stage.values, **more, **self._chosen(stage), **device}
 
     def _deciding(self, stage: Stage) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bundle.config_values import Component, Expression
+from bundle.config_values import Expression
 from bundle.pipeline.configs import key_path, read_configs, value_at, with_paths
 from bundle.pipeline.plan import Training
 from bundle.pipeline.settings import RunSettings
@@ -141,7 +141,6 @@ def unsupervised_training(stage: str, folder: Path, settings: RunSettings, cohor
     count = _validation_count(stage, settings, cohort)
     return Training(
         stage,
-        places={"cohort": Component({"_target_": "scripts.data.cohort.load_cohort", "output_dir": "@output_dir"})},
         values={"validation_count": count},
         inputs={"images": image_hashes(cohort), "split": cohort.split(count)},
         folder=folder,

@@ -22,7 +22,7 @@ from scripts.common.files import MADE_AGAIN, read_json, sha256_of_file, sha256_o
 
 logger = logging.getLogger(__name__)
 
-BOOKKEEPING = ("seconds", "inputs", "files", "record")
+BOOKKEEPING = ("seconds", "inputs", "image_sha256", "files", "record")
 
 
 def fingerprint(inputs: Any) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.common.errors import BundleError
+from scripts.common.files import write_json
 from scripts.common.names import CASE_NAME, is_case_name
 from scripts.common.schema import (
     BOOLEAN,
@@ -118,9 +119,10 @@ class Cohort:
         return ScribbledSupport(self.cases[self.support], self.scribbles, self.background)
 
     def items(self, case_ids: Iterable[str] | None = None) -> list[dict[str, str]]:
-        """MONAI data list: {"case", "image", "body"} for each case, all cases by default."""
+        """MONAI data list: {"case", "image", "body", "image_sha256"} for each case, all cases by default."""
         ids = list(self.cases) if case_ids is None else list(case_ids)
-        return [{"case": i, "image": str(self.cached_image(i)), "body": str(self.cached_body(i))} for i in ids]
+        files = {i: {"image": str(self.cached_image(i)), "body": str(self.cached_body(i))} for i in ids}
+        return [{"case": i, **files[i], "image_sha256": self.cases[i].sha256} for i in ids]
 
     def split(self, validation_count: int) -> tuple[list[str], list[str]]:
         """(training, validation) identifiers; validation is spread evenly over the sorted cases, never the support.
@@ -173,3 +175,29 @@ def load_cohort(output_dir: str | Path) -> Cohort:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(problem, stage=STAGE, file=path, found=repr(error)) from error
+
+
+def write_cohort(cohort: Cohort) -> None:
+    """Write `cohort.json` unless it says the same already."""
+    content = {
+        "output_dir": str(cohort.output_dir),
+        "spacing_mm": list(cohort.spacing_mm),
+        "cases": {name: case.to_json() for name, case in cohort.cases.items()},
+        "rejected": cohort.rejected,
+        "support": cohort.support,
+        "scribbles": None if cohort.scribbles is None else str(cohort.scribbles),
+        "classes": cohort.classes,
+        "background": cohort.background,
+        "assumptions": list(cohort.assumptions),
+        "warnings": cohort.warnings,
+        "unused": cohort.unused,
+        "modality": cohort.modality,
+        "bias_correction": cohort.bias_correction,
+    }
+    try:
+        before = load_cohort(cohort.output_dir)
+        unchanged = before == cohort and list(before.classes) == list(cohort.classes)  # their order counts, too
+    except BundleError:
+        unchanged = False
+    if not unchanged:
+        write_json(WorkFolder(cohort.output_dir).cohort, content)

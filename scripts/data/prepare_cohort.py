@@ -14,12 +14,12 @@ import numpy as np
 
 from scripts.common.affines import is_same
 from scripts.common.errors import BundleError
-from scripts.common.files import write_json, write_nifti
+from scripts.common.files import write_nifti
 from scripts.common.sharing.one_thread import one_thread
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cache_cohort import cache_all, find_or_read
 from scripts.data.case import Case, as_spacing, check_case_names
-from scripts.data.cohort import STAGE, Cohort, load_cohort
+from scripts.data.cohort import STAGE, Cohort, load_cohort, write_cohort
 from scripts.data.gate.admission import left_out_lines, rejection, unused_lines, verdict_lines
 from scripts.data.gate.cohort_modality import check_modality_name, choose_modality
 from scripts.data.gate.modality import AUTO, Modality
@@ -159,7 +159,7 @@ def prepare_cohort(
         _write_strokes(strokes_file, converted)
     if earlier is None:  # of a stage that prepares the cohort again nobody wants to hear it twice
         _tell(cohort, left_out)
-    _write(cohort)
+    write_cohort(cohort)
     return cohort
 
 
@@ -274,29 +274,3 @@ def _check_count(count: int, minimum: int, images: str | Path, rejected: Mapping
         return
     volumes = f"{count}" + (f", rejected: {', '.join(rejected)}" if rejected else "")
     raise BundleError("too few good volumes", stage=STAGE, file=images, expected=f"at least {minimum}", found=volumes)
-
-
-def _write(cohort: Cohort) -> None:
-    """Write `cohort.json` unless it says the same already."""
-    content = {
-        "output_dir": str(cohort.output_dir),
-        "spacing_mm": list(cohort.spacing_mm),
-        "cases": {name: case.to_json() for name, case in cohort.cases.items()},
-        "rejected": cohort.rejected,
-        "support": cohort.support,
-        "scribbles": None if cohort.scribbles is None else str(cohort.scribbles),
-        "classes": cohort.classes,
-        "background": cohort.background,
-        "assumptions": list(cohort.assumptions),
-        "warnings": cohort.warnings,
-        "unused": cohort.unused,
-        "modality": cohort.modality,
-        "bias_correction": cohort.bias_correction,
-    }
-    try:
-        before = load_cohort(cohort.output_dir)
-        unchanged = before == cohort and list(before.classes) == list(cohort.classes)  # their order counts, too
-    except BundleError:
-        unchanged = False
-    if not unchanged:
-        write_json(WorkFolder(cohort.output_dir).cohort, content)

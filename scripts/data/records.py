@@ -201,6 +201,7 @@ class PseudoLabelRecord:
         border_confidence: class -> how far the image, not a growth limit, made its border.
         kinds: class -> what its strokes say it is, of a support mask.
         settings: that it grew with.
+        image_sha256: fingerprint of the case's image, see `Case`; None where nobody noted it.
     """
 
     case: str
@@ -212,9 +213,10 @@ class PseudoLabelRecord:
     border_confidence: Mapping[str, float] = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    image_sha256: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields."""
+        """The fields; no fingerprint where there is none."""
         return {
             "case": self.case,
             "classes": dict(self.classes),
@@ -225,6 +227,7 @@ class PseudoLabelRecord:
             "border_confidence": dict(self.border_confidence),
             "kinds": dict(self.kinds),
             "settings": dict(self.settings),
+            **({} if self.image_sha256 is None else {"image_sha256": self.image_sha256}),
         }
 
     @classmethod

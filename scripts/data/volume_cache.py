@@ -98,6 +98,17 @@ class VolumeCache:
         self._write_record(moved)
         return moved
 
+    def is_touched(self, case: Case) -> bool:
+        """Whether the case's source is another file, or changed, since it was cached, as far as anything says so.
+
+        Or another image was cached meanwhile, by a process that was killed before it could say so.
+        """
+        try:
+            content = read_json(self.files.record(case.id))
+            return bool(content["stamp"] != _stamp(case.source) or content["case"]["sha256"] != case.sha256)
+        except (BundleError, KeyError, TypeError, OSError):
+            return False
+
     def known_modality(self, case_id: str, source: Path) -> str | None:
         """Whether the source is "ct" or "mr", if it was cached and did not change since."""
         try:

@@ -263,6 +263,7 @@ def write_label(
         opened_share=pseudo.opened_share,
         border_confidence=pseudo.border_confidence,
         settings={} if settings is None else asdict(settings),
+        image_sha256=case.sha256,
     )
     return record.to_json(), [file]
 

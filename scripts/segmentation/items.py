@@ -13,17 +13,20 @@ from typing import Any
 from scripts.common.errors import BundleError
 from scripts.common.failures import stops_every_case
 from scripts.common.files import write_nifti
+from scripts.common.names import some_of
 from scripts.common.sharing.crew import Outcome, outcomes, value_or_reason
 from scripts.common.work_folder import LabelFolder, WorkFolder
-from scripts.data.cohort import load_cohort
+from scripts.data.cache_cohort import present_cohort
 from scripts.data.gate.admission import admit, left_out_lines, verdict_lines
 from scripts.data.gate.hand_over import hold
 from scripts.data.gate.modality import AS_CT, CT, Modality
 from scripts.data.records import PseudoLabelRecord
-from scripts.data.volume_io import find_volumes, is_plain_nifti
+from scripts.data.volume_io import find_volumes, is_plain_nifti, source_files
 from scripts.quality.records import distrusted
 
 logger = logging.getLogger(__name__)
+
+MOST_NAMES = 10
 
 
 def training_items(
@@ -35,10 +38,10 @@ def training_items(
     least_agreed_dice: float = 0.5,
     labels_dir: str | Path | None = None,
 ) -> list[dict[str, Any]]:
-    """Cases with their pseudo labels: [{"image", "label", "case", "not_located": [class, ...]}].
+    """Cases with their pseudo labels: [{"image", "label", "case", "not_located": [class, ...], "image_sha256"}].
 
     A class whose pseudo label the self-check distrusts counts as not located. A case in which no class was located
-    supervises nothing and is left out.
+    supervises nothing and is left out; so is one whose image was replaced since its pseudo label was made.
 
     Args:
         work_dir: the work directory with `cohort.json`.
@@ -52,7 +55,7 @@ def training_items(
     Raises:
         BundleError: no pseudo labels, or pseudo labels of other classes.
     """
-    cohort = load_cohort(work_dir)
+    cohort = present_cohort(work_dir)
     ids = cohort.split(validation_count)[1 if validation else 0]
     labels = WorkFolder(cohort.output_dir).pseudo_labels if labels_dir is None else LabelFolder(Path(labels_dir))
     items = []
@@ -60,15 +63,19 @@ def training_items(
         if not labels.record(case).is_file() or not labels.label(case).is_file():
             logger.warning("case %s has no pseudo label and is left out", case)
             continue
-        not_located = set(_not_located(case, labels.record(case), classes))
+        record, image = _record(case, labels.record(case), classes), cohort.cases[case]
+        if record.image_sha256 not in (None, image.sha256):
+            logger.warning("case %s is left out: its pseudo label is of an image that was replaced since", case)
+            continue
+        not_located = set(record.not_located)
         if checks_dir is not None:
             not_located |= set(distrusted(checks_dir, case, least_agreed_dice))
         missing = [name for name in classes if name in not_located]
         if len(missing) == len(classes):
             logger.warning("case %s is left out: none of its classes was located", case)
             continue
-        image = cohort.cases[case].image
-        items.append({"image": str(image), "label": str(labels.label(case)), "case": case, "not_located": missing})
+        item = {"image": str(image.image), "label": str(labels.label(case)), "case": case, "not_located": missing}
+        items.append({**item, "image_sha256": image.sha256})
     if not items and not validation:
         raise BundleError(
             "there are no pseudo labels to train on",
@@ -80,8 +87,8 @@ def training_items(
     return items
 
 
-def _not_located(case: str, file: Path, classes: Mapping[str, int]) -> tuple[str, ...]:
-    """Classes without a pseudo label, by its record."""
+def _record(case: str, file: Path, classes: Mapping[str, int]) -> PseudoLabelRecord:
+    """Of a pseudo label that has these classes."""
     record = PseudoLabelRecord.read(file)
     if any(record.classes.get(name) != value for name, value in classes.items()):
         raise BundleError(
@@ -92,7 +99,17 @@ def _not_located(case: str, file: Path, classes: Mapping[str, int]) -> tuple[str
             expected=dict(classes),
             found=dict(record.classes),
         )
-    return record.not_located
+    return record
+
+
+def _is_older(label: Path, source: Path) -> bool:
+    """Whether a label map was written before its image, or the image's entry, last changed.
+
+    It has no record that names the image's content. Whoever puts another file in a name's place brings that file's own
+    time along, but not that of the entry (ctime).
+    """
+    written_ns = label.stat().st_mtime_ns
+    return any(written_ns < max(stat.st_mtime_ns, stat.st_ctime_ns) for stat in map(Path.stat, source_files(source)))
 
 
 @dataclass(frozen=True)
@@ -186,7 +203,7 @@ def inference_items(
     Args:
         dataset_dir: folder of volumes (see `find_volumes`).
         output_dir: where label maps go.
-        skip_existing: leave out cases whose label map is there.
+        skip_existing: leave out cases whose label map is there and not older than their image.
         pattern: what the volumes' file names look like, as in a shell.
         modality: "ct" or "mr", as the network was trained on.
 
@@ -195,7 +212,12 @@ def inference_items(
     """
     labels = LabelFolder(Path(output_dir))
     volumes = {case: path for case, path in find_volumes(dataset_dir).items() if fnmatch(path.name, pattern)}
-    todo = {case: path for case, path in volumes.items() if not (skip_existing and labels.label(case).is_file())}
+    done = {case: path for case, path in volumes.items() if skip_existing and labels.label(case).is_file()}
+    older = {case: path for case, path in done.items() if _is_older(labels.label(case), path)}
+    if older:
+        names = some_of(list(older), MOST_NAMES)
+        logger.warning("label maps that are older than their images, and made again: %s", names)
+    todo = {case: path for case, path in volumes.items() if case not in done or case in older}
     admitted = admit_volumes(todo, output_dir, Modality(modality))
     admitted.tell()
     if not admitted.items and len(todo) == len(volumes):

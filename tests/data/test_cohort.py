@@ -103,9 +103,8 @@ def test_cases_cache_and_json(folder):
     fields = json.loads((folder / "out" / "cohort.json").read_text(encoding="utf-8"))
     assert set(fields) == set(Cohort.__dataclass_fields__)
     assert load_cohort(folder / "out") == cohort
-    assert cohort.items(["c"]) == [
-        {"case": "c", "image": str(cohort.cached_image("c")), "body": str(cohort.cached_body("c"))}
-    ]
+    files = {"image": str(cohort.cached_image("c")), "body": str(cohort.cached_body("c"))}
+    assert cohort.items(["c"]) == [{"case": "c", **files, "image_sha256": cohort.cases["c"].sha256}]
     assert [item["case"] for item in cohort.items()] == ["a", "b", "c", "d"]
 
 

@@ -1,4 +1,5 @@
 import logging
+import os
 
 import nibabel as nib
 import numpy as np
@@ -8,7 +9,8 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, LoadImaged
 
 from scripts.common.errors import BundleError
-from scripts.common.files import write_json
+from scripts.common.files import read_json, write_json
+from scripts.data.cohort import load_cohort
 from scripts.data.spacing_transforms import AntiAliasd, SafeSpacingd
 from scripts.segmentation.items import inference_items, training_items
 from scripts.segmentation.label_store import LabelStore
@@ -26,6 +28,18 @@ def test_training_items(tmp_path, caplog):
     assert [item["not_located"] for item in items] == [[], ["left_kidney"]]
     assert "case_2 is left out: none of its classes was located" in caplog.text
     assert "case_3 has no pseudo label" in caplog.text
+
+
+def test_a_pseudo_label_of_an_image_that_was_replaced_is_left_out(tmp_path, caplog):
+    work = make_work_dir(tmp_path, 2)
+    for case, found in load_cohort(work).cases.items():
+        record = work / "pseudo_labels" / f"{case}.json"
+        write_json(record, {**read_json(record), "image_sha256": found.sha256})
+    assert [item["case"] for item in training_items(work, CLASSES)] == ["case_0", "case_1"]
+    nib.save(nib.Nifti1Image(phantom(9)[0], LAS), tmp_path / "images" / "case_1.nii.gz")
+    (item,) = training_items(work, CLASSES)
+    assert (item["case"], item["image_sha256"]) == ("case_0", load_cohort(work).cases["case_0"].sha256)
+    assert "case case_1 is left out: its pseudo label is of an image that was replaced since" in caplog.text
 
 
 def test_validation_cases_are_not_trained_on(tmp_path):
@@ -83,6 +97,21 @@ def test_inference_items_convert_skip_and_name_bad_volumes(tmp_path, caplog):
     with pytest.raises(BundleError, match="no volume to segment"):
         (tmp_path / "empty").mkdir()
         inference_items(tmp_path / "empty", output)
+
+
+def test_a_label_map_that_is_older_than_its_image_is_made_again(tmp_path, caplog):
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    output.mkdir()
+    for name in ("a", "b"):
+        nib.save(nib.Nifti1Image(phantom(0)[0], LAS), folder / f"{name}.nii.gz")
+        (output / f"{name}.nii.gz").touch()
+    assert inference_items(folder, output, skip_existing=True) == []
+    nib.save(nib.Nifti1Image(phantom(1)[0], LAS), folder / "other.nii.gz")
+    os.utime(folder / "other.nii.gz", (0, 0))
+    (folder / "other.nii.gz").replace(folder / "b.nii.gz")
+    assert [item["case"] for item in inference_items(folder, output, skip_existing=True)] == ["b"]
+    assert "older than their images, and made again: b" in caplog.text
 
 
 def test_a_conversion_that_cannot_be_written_is_no_verdict_on_the_volume(tmp_path):
