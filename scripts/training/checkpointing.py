@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from scripts.common.distributed import rank_and_world
 from scripts.common.errors import BundleError, in_short
 from scripts.common.files import LONGEST_REASON, atomic_path, load_tensors
+from scripts.training.settings_history import history_of, take_history
 from scripts.training.training_data import data_changes, data_marks
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class ResumableCheckpoint:
     A damaged checkpoint is skipped with a warning and the one before it is used. Checkpoints are flat in the sense of
     `torch.load(weights_only=True)`: state dicts of tensors and plain numbers. In a distributed run every process loads
     them and rank 0 alone writes them. A checkpoint of another schedule of the learning rate is another training's. One
-    of other cases or label maps is gone on from with a warning.
+    of other images, label maps or noted settings (`settings_history`) is gone on from with a warning.
 
     Args:
         directory: where `epoch_NNNN.pt` files live.
@@ -82,6 +83,10 @@ class ResumableCheckpoint:
             engine.state.iteration = content["epoch"] * length if length else content["iteration"]
             logger.info("resuming from %s after epoch %d", path, content["epoch"])
             self._say_what_changed(content.get("data"))
+            others = take_history(engine, content.get("history"))
+            if others and content["epoch"] != engine.state.max_epochs:
+                words = "from epoch %d on the training goes on with other settings, which its card will say: %s"
+                logger.warning(words, content["epoch"] + 1, ", ".join(others))
             if content["epoch"] == engine.state.max_epochs:
                 words = "that was the last epoch, so nothing is trained; to train anew, on other data, delete %s"
                 logger.warning(words, self.directory)
@@ -95,6 +100,7 @@ class ResumableCheckpoint:
             return
         content = {name: target.state_dict() for name, target in self.objects.items()}
         content |= {"epoch": epoch, "iteration": engine.state.iteration, "settings": self.settings, "data": self._data}
+        content["history"] = history_of(engine)
         with atomic_path(self.directory / f"epoch_{epoch:04d}.pt") as temporary, temporary.open("wb") as file:
             torch.save(content, file)
         for path in checkpoint_files(self.directory)[: -self.keep]:

@@ -279,6 +279,20 @@ def test_prediction_at_another_spacing_agrees_but_for_borders(tmp_path, affine):
         assert np.abs(middle[0] - middle[1]).max() < 0.2, "shifted"
 
 
+def test_the_card_says_which_settings_held_until_a_training_went_on_with_others(tmp_path):
+    work = make_work_dir(tmp_path)
+    folder = work / "segmentation"
+    train(work)
+    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    assert (card["batch_size"], card["zoom"], "earlier_settings" in card) == (2, 0.3, False)
+    for file in ("checkpoints/epoch_0003.pt", "model.pt"):
+        (folder / file).unlink()
+    train(work, batch_size=1, zoom=0.1)
+    card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    assert (card["batch_size"], card["zoom"]) == (1, 0.1)
+    assert card["earlier_settings"] == [{"until_epoch": 2, "batch_size": 2, "zoom": 0.3}]
+
+
 def test_largest_component_and_skipping(tmp_path):
     hu = np.zeros((20, 20, 20), np.float32)
     hu[3:8, 3:8, 3:8] = 100

@@ -1,3 +1,4 @@
+import json
 import logging
 
 import pytest
@@ -127,7 +128,7 @@ def test_all_damaged_starts_anew(tmp_path):
 def test_content_loads_safely(tmp_path):
     train(tmp_path, 1)
     content = torch.load(tmp_path / "epoch_0001.pt", weights_only=True)
-    assert set(content) == {"network", "optimizer", "lr_scheduler", "epoch", "iteration", "settings", "data"}
+    assert set(content) == {"network", "optimizer", "lr_scheduler", "epoch", "iteration", "settings", "data", "history"}
     assert (content["epoch"], content["iteration"]) == (1, 2)
 
 
@@ -223,6 +224,29 @@ def test_a_checkpoint_of_other_cases_or_label_maps_is_gone_on_from_with_a_warnin
     assert warning == (
         f"the checkpoints are of other data: {said}; to train anew on those of now, delete {tmp_path / 'checkpoints'}"
     )
+
+
+def test_a_checkpoint_of_other_images_is_gone_on_from_with_a_warning(tmp_path, items, caplog):
+    def of(*images):
+        return [{**item, "image_sha256": image} for item, image in zip(items, images, strict=True)]
+
+    learn(tmp_path, of("1", "2", "3"), 1)
+    learn(tmp_path, of("1", "2", "3"), 2)
+    assert "WARNING" not in caplog.text
+    learn(tmp_path, of("1", "4", "3"), 3)
+    assert "the checkpoints are of other data: other images: b;" in caplog.text
+
+
+def test_a_checkpoint_that_does_not_say_its_images_is_compared_by_its_label_maps(tmp_path, items, caplog):
+    """Those of earlier versions."""
+    learn(tmp_path, items, 1)
+    file = tmp_path / "checkpoints" / "epoch_0001.pt"
+    content = torch.load(file, weights_only=True)
+    marks = {case: mark["label"] for case, mark in json.loads(content["data"]).items()}
+    torch.save({**content, "data": json.dumps({**marks, "b": "another"})}, file)
+    caplog.clear()
+    learn(tmp_path, [{**item, "image_sha256": "1"} for item in items], 2)
+    assert "the checkpoints are of other data: other label maps: b;" in caplog.text
 
 
 @pytest.mark.parametrize("changes", [{}, {"not_located": []}, {"not_located": ["liver"]}])
