@@ -16,7 +16,6 @@ from scripts.common.files import write_nifti
 from scripts.common.names import some_of
 from scripts.common.sharing.crew import Outcome, outcomes, value_or_reason
 from scripts.common.work_folder import LabelFolder, WorkFolder
-from scripts.data.cache_cohort import present_cohort
 from scripts.data.gate.admission import admit, left_out_lines, verdict_lines
 from scripts.data.gate.hand_over import hold
 from scripts.data.gate.modality import AS_CT, CT, Modality
@@ -55,6 +54,8 @@ def training_items(
     Raises:
         BundleError: no pseudo labels, or pseudo labels of other classes.
     """
+    from scripts.data.cache_cohort import present_cohort  # inference does without what prepares cohorts
+
     cohort = present_cohort(work_dir)
     ids = cohort.split(validation_count)[1 if validation else 0]
     labels = WorkFolder(cohort.output_dir).pseudo_labels if labels_dir is None else LabelFolder(Path(labels_dir))

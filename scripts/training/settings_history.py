@@ -19,9 +19,10 @@ History = list[tuple[int, Settings]]  # last epoch, and what it and those before
 
 
 def note_settings(engine: Engine, settings: Mapping[str, Any]) -> None:
-    """Before a training runs: what it runs with (JSON-serialisable)."""
+    """Before a training runs: what else it runs with (JSON-serialisable)."""
     state: Any = engine.state
-    state.noted_settings, state.settings_history = json.loads(json.dumps(dict(settings))), []
+    before, state.settings_history = _noted(engine)
+    state.noted_settings = before | json.loads(json.dumps(dict(settings)))
 
 
 def card_of(engine: Engine) -> Settings:
