@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from bundle.monai_label.names import INSIDE_PANEL, OUTSIDE, OUTSIDE_PANEL
-from bundle.monai_label.submissions import INSIDE_ORGANS, OUTSIDE_ORGANS, STAGE, names_of_values, same_grid
+from bundle.monai_label.submissions import (
+    INSIDE_ORGANS,
+    OUTSIDE_ORGANS,
+    STAGE,
+    names_of_values,
+    refuse_same_rows,
+    same_grid,
+)
 from scripts.common.errors import BundleError
 from scripts.common.files import write_nifti
 from scripts.data.reading.alignment import aligned
@@ -52,7 +59,8 @@ def read_strokes(request: Mapping[str, Any], folder: Path, image: Path | None = 
         image: the study's file; None where the strokes are known to fit it.
 
     Raises:
-        BundleError: no strokes, none inside or none outside, or they lie on another grid than the study.
+        BundleError: no strokes, none inside or none outside, two segments of strokes with one name, or strokes on
+            another grid than the study's.
     """
     if not request.get("label"):
         raise _error("no strokes came with the request", None, "a label map of strokes", "no file")
@@ -69,6 +77,9 @@ def read_strokes(request: Mapping[str, Any], folder: Path, image: Path | None = 
         classes = {selected or ONE_CLASS: names[INSIDE_PANEL]}
     elif OUTSIDE in names:
         classes = {name: value for name, value in names.items() if name not in (OUTSIDE, OUTSIDE_PANEL)}
+    drawn_in = {OUTSIDE, OUTSIDE_PANEL, *([INSIDE_PANEL] if INSIDE_PANEL in names else classes)}
+    rows = request.get("label_info") or []
+    refuse_same_rows([row for row in rows if row.get("name") in drawn_in], request.get("study"), sent)
     if not classes or not outside or (selected and selected not in classes):
         expected = f'strokes inside {selected or "an organ"}, and outside in "{OUTSIDE_PANEL}" or "{OUTSIDE}"'
         raise _error("strokes are missing", sent, expected, ", ".join(names) or "none")

@@ -125,7 +125,7 @@ def names_of_values(rows: Sequence[Mapping[str, Any]], values: Sequence[int]) ->
     return names
 
 
-def refuse_same_rows(rows: Sequence[Mapping[str, Any]], case: str, file: Path) -> None:
+def refuse_same_rows(rows: Sequence[Mapping[str, Any]], case: str | None, file: Path) -> None:
     """Refuse rows, see `names_of_values`, of which two have one name: a value of one of them would have no name.
 
     Raises:

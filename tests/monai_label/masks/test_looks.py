@@ -74,6 +74,18 @@ def test_whole_organs_in_the_segments_are_no_strokes(look):
         look([1, 1, 3, 3], **panel("spleen", "spleen", "liver"))
 
 
+def test_two_segments_of_strokes_with_one_name_are_refused(look):
+    rows = [{"name": name, "idx": value} for name, value in (("liver", 1), ("liver", 2), (OUTSIDE, 3))]
+    with pytest.raises(BundleError, match="two segments have the same name") as caught:
+        look([1, 2, 3, 0], label_info=rows)
+    assert caught.value.found == "liver"
+
+
+def test_a_panel_does_not_mind_what_other_segments_are_called(look):
+    request = panel("spleen", "liver", "liver")
+    assert look([3, 4, 4, 0], **request).selected == "spleen"
+
+
 def test_what_grows_ends_at_the_box_that_was_drawn():
     label = np.arange(1, 9).reshape(2, 2, 2)
     assert within_roi(label, [0, 2, 2, 1, -1, 1]).ravel().tolist() == [0, 0, 3, 0, 0, 0, 7, 0]
