@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from scripts.common.boxes import box_of
+from scripts.common.sharing.threads import in_threads
 
 
 def smoothed_shares(
@@ -31,15 +32,16 @@ def smoothed_shares(
     margins = [int(np.ceil(4 * width_mm / step)) + 1 for step in spacing_mm]  # all that a Gaussian spreads
     boxes = {channel: box_of(label == channel, margins) for channel in range(1, len(seeds))}
     masks = {channel: label[box] == channel for channel, box in boxes.items() if box is not None}
-    depths_mm = {
-        channel: float(ndimage.distance_transform_edt(mask, sampling=spacing_mm).max())
-        for channel, mask in masks.items()
-    }
-    for channel in sorted(masks, key=lambda channel: depths_mm[channel]):
-        width = [min(width_mm, depth_share * depths_mm[channel]) / step for step in spacing_mm]
-        share = ndimage.gaussian_filter(masks[channel].astype(np.float32), width, mode="nearest")
+
+    def around(channel: int) -> tuple[float, np.ndarray]:
+        depth_mm = float(ndimage.distance_transform_edt(masks[channel], sampling=spacing_mm).max())
+        width = [min(width_mm, depth_share * depth_mm) / step for step in spacing_mm]
+        return depth_mm, ndimage.gaussian_filter(masks[channel].astype(np.float32), width, mode="nearest")
+
+    found = dict(zip(masks, in_threads(around, masks), strict=True))
+    for channel in sorted(found, key=lambda channel: found[channel][0]):
         left = shares[0][boxes[channel]]
-        np.minimum(share, left, out=shares[channel][boxes[channel]])
+        np.minimum(found[channel][1], left, out=shares[channel][boxes[channel]])
         left -= shares[channel][boxes[channel]]
     for channel, seed in enumerate(seeds):
         shares[:, seed] = 0.0

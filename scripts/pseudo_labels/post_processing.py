@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scripts.common.affines import spacing_of, voxel_ml
-from scripts.common.boxes import box_of
+from scripts.common.boxes import Box, box_of
+from scripts.common.sharing.threads import in_threads
 from scripts.pseudo_labels.border_smoothing import smoothed_shares
 from scripts.pseudo_labels.geodesic_labels import NearestClass, nearest_class
 from scripts.pseudo_labels.growth_limits import SupportSize, within_growth_limits, within_support_volume
@@ -94,16 +95,23 @@ def limit_growth(
     Returns:
         (X, Y, Z) uint8, and channel -> confidence in the border, of every class that has seeds.
     """
-    label = grown.label.copy()
-    border_confidence = {}
-    for channel in range(1, len(seeds)):
+
+    def limited(channel: int) -> tuple[Box, np.ndarray, float] | None:
         mask, seed = grown.label == channel, seeds[channel]
         if not seed.any() or (box := box_of(mask | seed, margins=(0, 0, 0))) is None:
-            continue
+            return None
         extent_mm = sizes[channel].extent_mm if sizes is not None and channel in sizes else None
         kept, confidence = within_growth_limits(mask[box], seed[box], _ratio(grown, box), spacing_mm, limits, extent_mm)
-        label[box][mask[box] & ~kept] = 0
-        border_confidence[channel] = round(confidence, 3)
+        return box, mask[box] & ~kept, confidence
+
+    label = grown.label.copy()
+    border_confidence = {}
+    channels = range(1, len(seeds))
+    for channel, found in zip(channels, in_threads(limited, channels), strict=True):
+        if found is not None:
+            box, lost, confidence = found
+            label[box][lost] = 0
+            border_confidence[channel] = round(confidence, 3)
     return label, border_confidence
 
 
@@ -153,18 +161,24 @@ def open_masks(
     Returns:
         (X, Y, Z) uint8, and channel -> share of its volume that is lost, of every class.
     """
-    opened = label.copy()
-    shares = dict.fromkeys(range(1, len(seeds)), 0.0)
-    for channel in shares:
+
+    def leaked(channel: int) -> tuple[Box, np.ndarray, float] | None:
         if (box := box_of(label == channel, margins=(1, 1, 1))) is None:
-            continue
+            return None
         mask = label[box] == channel
         kept = opened_by_reconstruction(
             mask, seeds[channel][box], spacing_mm, opening.opening_radius_mm, opening.opening_share
         )
-        leaked = mask & ~kept
-        opened[box][leaked] = 0
-        shares[channel] = round(float(leaked.sum() / mask.sum()), 3)
+        lost = mask & ~kept
+        return box, lost, float(lost.sum() / mask.sum())
+
+    opened = label.copy()
+    shares = dict.fromkeys(range(1, len(seeds)), 0.0)
+    for channel, found in zip(shares, in_threads(leaked, shares), strict=True):
+        if found is not None:
+            box, lost, share = found
+            opened[box][lost] = 0
+            shares[channel] = round(share, 3)
     return opened, shares
 
 

@@ -258,6 +258,6 @@ def test_distances_are_those_of_naive_sweeps_bit_by_bit(limit, noise, threads, m
     alone = [_naive_sweeps(image, seeds[[number]].numpy(), SPACING_MM, limit, 0.1) for number in range(len(seeds))]
     expected = np.minimum(np.concatenate(alone), np.float32(limit))
     truncation = None if limit == np.inf else limit
-    monkeypatch.setattr("scripts.pseudo_labels.sweeps.plane_sweeps.allowed_threads", lambda: threads)
+    monkeypatch.setattr("scripts.common.sharing.threads.allowed_threads", lambda: threads)
     found = geodesic_distance(image, seeds, SPACING_MM, truncation=truncation, tolerance=0.1)
     np.testing.assert_array_equal(found.numpy(), expected)

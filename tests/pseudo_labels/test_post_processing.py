@@ -28,6 +28,12 @@ BLOCK_MM = (2.0, 2.0, 2.0)
 BLOCK_AFFINE = np.diag([*BLOCK_MM, 1.0])
 
 
+@pytest.fixture(autouse=True, params=[1, 2])
+def threads(request, monkeypatch):
+    """All classes by one thread, or by two: every result is the same."""
+    monkeypatch.setattr("scripts.common.sharing.threads.allowed_threads", lambda: request.param)
+
+
 def stroke():
     """Ten voxels of 2 mm along y: an extent of 20 mm."""
     seeds = np.zeros((41, 24, 7), dtype=bool)

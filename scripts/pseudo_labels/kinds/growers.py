@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
 
-from scripts.common.boxes import box_of, longest_side_mm
+from scripts.common.boxes import Box, box_of, longest_side_mm
 from scripts.common.overlap import dice_of
+from scripts.common.sharing.threads import in_threads
 from scripts.pseudo_labels.kinds.bone import by_threshold
 from scripts.pseudo_labels.kinds.hollow import lumen_of, wall_strokes_mm, wall_thicknesses_mm, with_walls
 from scripts.pseudo_labels.kinds.radial_profile import RadialProfile, radial_profile
@@ -17,8 +18,6 @@ from scripts.pseudo_labels.kinds.slice_interpolation import found_again_share, h
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings, StrokeShape, is_thin, kind_of, stroke_shape
 from scripts.pseudo_labels.kinds.tube import by_geodesic_distance, by_intensity
 from scripts.pseudo_labels.parts import distance_mm, parts_with
-
-Box = tuple[slice, slice, slice]
 
 BONE_PERCENTILE = 10.0  # of the intensities under the strokes: another threshold for bone, to compare with
 LEAST_GROWERS = 2  # of a tube's three growers
@@ -64,6 +63,25 @@ class _Stroked:
     shape: StrokeShape
 
 
+@dataclass(frozen=True)
+class _Grown:
+    """One class by its kind.
+
+    Attributes:
+        kind: what it grew as.
+        box: within the volume.
+        agreement: mean Dice between its growers, if they were asked.
+        mask: (x, y, z) bool in the box; None leaves the blob.
+        away: (x, y, z) distance from its strokes in reaches, where there is a mask.
+    """
+
+    kind: Kind
+    box: Box
+    agreement: float | None = None
+    mask: np.ndarray | None = None
+    away: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+
 def grown_by_kind(
     image: np.ndarray,
     strokes: np.ndarray,
@@ -90,32 +108,43 @@ def grown_by_kind(
     across_mm = [step for other, step in enumerate(spacing_mm) if other != axis] + [spacing_mm[axis]]
     volume, drawn, label = (np.moveaxis(array, axis, 2) for array in (image, strokes, blobs))
     noise = _usual_spread(volume, drawn, class_count)
+    channels = [channel for channel in range(1, class_count + 1) if (drawn == channel).any()]
+
+    def grow(channel: int) -> _Grown:
+        return _grown(_stroked(volume, drawn, label, channel, noise, across_mm, settings), across_mm, settings)
+
     kinds: dict[int, Kind] = {}
     agreement: dict[int, float] = {}
     result, nearest = label.copy(), np.full(label.shape, np.inf, dtype=np.float32)
-    for channel in range(1, class_count + 1):
-        if not (drawn == channel).any():
+    for channel, grown in zip(channels, in_threads(grow, channels), strict=True):
+        kinds[channel] = grown.kind
+        if grown.agreement is not None:
+            agreement[channel] = grown.agreement
+        if grown.mask is None:
             continue
-        stroked = _stroked(volume, drawn, label, channel, noise, across_mm, settings)
-        kind = kinds[channel] = _checked_kind(stroked, across_mm, settings)
-        if kind is Kind.BLOB and not is_thin(stroked.shape, settings):
-            continue
-        away_mm = interpolated_distance_mm(stroked.strokes, across_mm)
-        if not (masks := _masks(kind, stroked, away_mm, across_mm, settings)):
-            continue
-        agreement[channel] = _mean_dice(masks)
-        if kind is Kind.BLOB:
-            continue
-        if kind is Kind.HOLLOW:  # what can be told of its wall was drawn
-            kinds[channel] = Kind.WALLED
-        chosen = masks[0]
-        if kind is Kind.TUBE:
-            chosen = (np.sum(masks, axis=0) >= LEAST_GROWERS) | stroked.strokes
         result[(label == channel) & np.isinf(nearest)] = 0
-        away = np.where(stroked.strokes, 0, away_mm / stroked.profile.reach_mm)
-        won = parts_with(chosen, stroked.strokes) & (away <= nearest[stroked.box])
-        result[stroked.box][won], nearest[stroked.box][won] = channel, away[won]
+        won = grown.mask & (grown.away <= nearest[grown.box])
+        result[grown.box][won], nearest[grown.box][won] = channel, grown.away[won]
     return GrownByKind(np.ascontiguousarray(np.moveaxis(result, 2, axis)), kinds, agreement)
+
+
+def _grown(stroked: _Stroked, spacing_mm: Sequence[float], settings: KindSettings) -> _Grown:
+    kind = _checked_kind(stroked, spacing_mm, settings)
+    if kind is Kind.BLOB and not is_thin(stroked.shape, settings):
+        return _Grown(kind, stroked.box)
+    away_mm = interpolated_distance_mm(stroked.strokes, spacing_mm)
+    if not (masks := _masks(kind, stroked, away_mm, spacing_mm, settings)):
+        return _Grown(kind, stroked.box)
+    agreement = _mean_dice(masks)
+    if kind is Kind.BLOB:
+        return _Grown(kind, stroked.box, agreement)
+    if kind is Kind.HOLLOW:  # what can be told of its wall was drawn
+        kind = Kind.WALLED
+    chosen = masks[0]
+    if kind is Kind.TUBE:
+        chosen = (np.sum(masks, axis=0) >= LEAST_GROWERS) | stroked.strokes
+    away = np.where(stroked.strokes, 0, away_mm / stroked.profile.reach_mm)
+    return _Grown(kind, stroked.box, agreement, parts_with(chosen, stroked.strokes), away)
 
 
 def _masks(

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from itertools import repeat
 
 import torch
 
-from scripts.common.sharing.one_thread import allowed_threads, one_thread
+from scripts.common.sharing.one_thread import one_thread
+from scripts.common.sharing.threads import in_threads, most_at_once
 from scripts.pseudo_labels.sweeps.axis_sweeps import FramedImage, axis_sweeps, framed_image
-
-MOST_THREADS = 4  # each works out the costs of edges for itself
 
 
 def swept_distance(
@@ -31,15 +27,15 @@ def swept_distance(
     a distance. The arguments are those of `geodesic_distance`: (C, X, Y, Z) intensities, (K, X, Y, Z) seed sets, none
     of them empty.
     """
-    threads = min(allowed_threads(), MOST_THREADS) if image.device.type == "cpu" else 1
+    threads = most_at_once() if image.device.type == "cpu" else 1
     shares = seeds.tensor_split(min(threads, len(seeds)))
     limit = torch.inf if truncation is None else truncation
     kept_bytes = kept_costs_bytes // (3 * len(shares))
     images = [framed_image(image, spacing_mm, axis, lam) for axis in range(3)]
     # A plane is too little work for more than one thread, and waiting for each other costs far more.
-    with one_thread(), ThreadPoolExecutor(len(shares)) if len(shares) > 1 else nullcontext() as pool:
+    with one_thread():
         swept = [_SweptSeeds(images, share, kept_bytes, limit, tolerance) for share in shares]
-        return torch.cat([*(map if pool is None else pool.map)(_SweptSeeds.run, swept, repeat(3 * max_iterations))])
+        return torch.cat(in_threads(lambda share: share.run(3 * max_iterations), swept))
 
 
 class _SweptSeeds:

@@ -10,6 +10,12 @@ SHAPE = (60, 60, 40)
 SETTINGS = KindSettings()
 
 
+@pytest.fixture(autouse=True, params=[1, 2])
+def threads(request, monkeypatch):
+    """All classes by one thread, or by two: every result is the same."""
+    monkeypatch.setattr("scripts.common.sharing.threads.allowed_threads", lambda: request.param)
+
+
 def places():
     return np.meshgrid(*(np.arange(size) for size in SHAPE), indexing="ij")
 

@@ -14,7 +14,7 @@ from scripts.pseudo_labels.sweeps import compiled_sweep as module
 from scripts.pseudo_labels.sweeps.axis_sweeps import CompiledSweeps, TorchSweeps, axis_sweeps, framed_image
 
 SPACING_MM = (1.0, 2.0, 3.0)
-THREADS = "scripts.pseudo_labels.sweeps.plane_sweeps.allowed_threads"
+THREADS = "scripts.common.sharing.threads.allowed_threads"
 compiled_anew = module.compiled_sweep.__wrapped__  # not the one that this process has
 
 
