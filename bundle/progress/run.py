@@ -19,6 +19,7 @@ from bundle.progress.stage import (
     WAITING,
     StageProgress,
     in_words,
+    share_done,
     time_left,
 )
 from scripts.common.case_stage import CASES, listening
@@ -118,7 +119,7 @@ class RunProgress:
         """What docs/progress.schema.json says."""
         states = {stage.state for stage in self.stages}
         seconds, unknown = time_left(self.stages)
-        share = 0.0 if self._is_ahead else sum(stage.share for stage in self.stages) / max(1, len(self.stages))
+        share = 0.0 if self._is_ahead else share_done(self.stages)
         return {
             "schema_version": SCHEMA_VERSION,
             "state": STOPPED if STOPPED in states else FINISHED if states <= {DONE} else RUNNING,

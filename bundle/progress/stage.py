@@ -24,6 +24,9 @@ WORK = {
     "ensemble": "network and atlases joined",
     "self_check": "Dice of every result predicted",
 }
+# Kinds that train a network. One takes 2 to 24 times as long as another stage, see "Speed" in docs/results.md.
+TRAININGS = ("prnet_coarse", "prnet_fine", "embedding", "segmentation")
+TRAINING_WEIGHT = 12
 
 
 @dataclass
@@ -83,9 +86,19 @@ class StageProgress:
         return self.done / self.total if self.total else 0.0
 
     @property
+    def weight(self) -> int:
+        """What it counts in a run: about what it takes beside a stage that trains nothing."""
+        return TRAINING_WEIGHT if self.kind in TRAININGS else 1
+
+    @property
     def seconds_left(self) -> float | None:
         """Of a running stage; None as long as nothing can be said."""
         return self.timed_seconds / self.timed * (self.total - self.done) if self.timed else None
+
+
+def share_done(stages: Sequence[StageProgress]) -> float:
+    """Of a run's work, 0 to 1."""
+    return sum(stage.weight * stage.share for stage in stages) / max(1, sum(stage.weight for stage in stages))
 
 
 def time_left(stages: Sequence[StageProgress]) -> tuple[float, int]:

@@ -7,7 +7,7 @@ import pytest
 
 from bundle.progress import run as run_module
 from bundle.progress.run import RunProgress
-from bundle.progress.stage import in_words, time_left
+from bundle.progress.stage import DONE, RUNNING, StageProgress, in_words, share_done, time_left
 from scripts.common.case_stage import CASES, EPOCHS, advance, is_listened_to, listening
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
@@ -49,6 +49,16 @@ def work(clock, count, seconds_each, unit=CASES):
     for done in range(1, count + 1):
         clock.now += seconds_each
         advance(unit, done, count)
+
+
+def test_a_bar_moves_most_while_a_network_is_trained():
+    stages = [StageProgress("support_mask", "support_mask", DONE), StageProgress("segmentation", "segmentation")]
+    assert share_done(stages) == pytest.approx(1 / 13)
+    stages[1].state, stages[1].done, stages[1].total = RUNNING, 30, 60
+    assert share_done(stages) == pytest.approx(7 / 13)
+    stages[1].state = DONE
+    assert share_done(stages) == 1
+    assert share_done([]) == 0
 
 
 def test_only_listeners_of_the_moment_are_told():
