@@ -38,7 +38,7 @@ OUR_FUNCTIONS = {  # key -> argument of ours that takes it within an expression
     "tau": "scripts.points.denoising.denoising_rule.tau",
     "tissue_tolerance": "scripts.points.denoising.denoising_rule.tissue_tolerance",
     "point_cycle_mm": "scripts.points.denoising.denoising_rule.point_cycle_mm",
-    "validation_count": "scripts.segmentation.items.training_items.validation_count",
+    "validation_count": "scripts.segmentation.training_items.training_items.validation_count",
     "validation_views": "scripts.embedding.view_pairs.seeded_items.views",
 }
 MEANINGS = {  # of keys that code of others takes, or an expression
