@@ -87,8 +87,9 @@ class StageProgress:
 
     @property
     def weight(self) -> int:
-        """What it counts in a run: about what it takes beside a stage that trains nothing."""
-        return TRAINING_WEIGHT if self.kind in TRAININGS else 1
+        """What it counts in a run: about what it takes beside a stage that trains nothing; 1 if it was done before."""
+        was_done_before = self.state == DONE and self.unit is None
+        return TRAINING_WEIGHT if self.kind in TRAININGS and not was_done_before else 1
 
     @property
     def seconds_left(self) -> float | None:

@@ -10,6 +10,8 @@ import numpy as np
 from scripts.common.overlap import dice_of_share, joined_dice
 from scripts.quality.tissue import Tissue
 
+SLIGHT = 0.9  # what lowers a prediction by less is not told beside a heavier reason
+
 
 @dataclass(frozen=True)
 class TrustRule:
@@ -158,7 +160,7 @@ class ConfidencePenalty:
         return self.at_worst(max(0.0, agreed_dice - margin)), min(1.0, agreed_dice + margin)
 
     def in_words(self) -> list[str]:
-        """Every reason for the penalty, the heavier one first."""
+        """Every reason for the penalty that weighs something beside the heaviest, which comes first."""
         reasons = []
         if self.round_trip_factor < 1:
             dice = self.mean_round_trip_dice
@@ -179,7 +181,7 @@ class ConfidencePenalty:
         if self.tissue_share < 1:
             sentence = f"{1 - self.tissue_share:.0%} of it is tissue that the support mask does not have"
             reasons.append((self.tissue_share, sentence))
-        return [sentence for _, sentence in sorted(reasons)]
+        return [sentence for place, (factor, sentence) in enumerate(sorted(reasons)) if not place or factor < SLIGHT]
 
 
 def stroke_confidence(mask: np.ndarray, strokes: np.ndarray, classes: Mapping[str, int]) -> dict[str, float]:

@@ -31,7 +31,7 @@ def progress(tmp_path):
 
 def test_stats_are_shares_of_a_hundred_and_never_full_while_it_runs(progress):
     stats = train_stats(progress(1, (1, 4)), None, True)
-    assert (stats["epoch"], stats["total_epochs"]) == (int(100 * 12.25 / 14), 100), "a training counts twelve times"
+    assert (stats["epoch"], stats["total_epochs"]) == (int(100 * 1.25 / 3), 100)
     assert (
         stats["stage"] == "2 of 3: labels sent from several atlases and fused, 1 of 4 cases"
         and "total_time" not in stats

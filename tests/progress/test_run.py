@@ -54,11 +54,18 @@ def work(clock, count, seconds_each, unit=CASES):
 def test_a_bar_moves_most_while_a_network_is_trained():
     stages = [StageProgress("support_mask", "support_mask", DONE), StageProgress("segmentation", "segmentation")]
     assert share_done(stages) == pytest.approx(1 / 13)
-    stages[1].state, stages[1].done, stages[1].total = RUNNING, 30, 60
+    stages[1].state, stages[1].unit, stages[1].done, stages[1].total = RUNNING, EPOCHS, 30, 60
     assert share_done(stages) == pytest.approx(7 / 13)
     stages[1].state = DONE
     assert share_done(stages) == 1
     assert share_done([]) == 0
+
+
+def test_a_network_that_was_there_before_counts_as_any_stage():
+    stages = [StageProgress("embedding", "embedding"), StageProgress("label_fusion", "label_fusion")]
+    assert share_done(stages) == 0
+    stages[0].state = DONE
+    assert share_done(stages) == 1 / 2
 
 
 def test_only_listeners_of_the_moment_are_told():

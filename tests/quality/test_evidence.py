@@ -89,6 +89,13 @@ def test_the_heavier_reason_comes_first():
     assert ConfidencePenalty(0.6, 0.35, 0.7).in_words() == [round_trip, border.replace("0.40", "0.60")]
 
 
+def test_what_weighs_hardly_anything_is_told_alone_or_not_at_all():
+    tissue = "33% of it is tissue that the support mask does not have"
+    assert ConfidencePenalty(border_confidence=0.97, tissue_share=0.67).in_words() == [tissue]
+    assert len(ConfidencePenalty(border_confidence=0.89, tissue_share=0.67).in_words()) == 2
+    assert len(ConfidencePenalty(border_confidence=0.97).in_words()) == 1, "or a flag would have no reason"
+
+
 def test_a_mask_that_leaves_strokes_out_has_no_more_of_the_organ():
     strokes = np.array([1, 1, 1, 1, 3, 3, 14, 0]).reshape(-1, 1, 1)
     mask = np.array([1, 0, 0, 3, 3, 3, 1, 6]).reshape(-1, 1, 1)
