@@ -69,7 +69,8 @@ def read_strokes(request: Mapping[str, Any], folder: Path, image: Path | None = 
     if image is not None:
         check_grid(label, image, "strokes", request.get("study"))
     values = np.unique(label.array[label.array > 0]).tolist()
-    names = {name: value for name, value in _names(request, values).items() if value in values}
+    rows = request.get("label_info") or []
+    names = {name: value for name, value in (names_of_values(rows, values) or UNNAMED).items() if value in values}
     outside = [value for name, value in names.items() if name in (OUTSIDE, OUTSIDE_PANEL)]
     selected = request.get("selected_label_name")
     classes = {}
@@ -78,7 +79,6 @@ def read_strokes(request: Mapping[str, Any], folder: Path, image: Path | None = 
     elif OUTSIDE in names:
         classes = {name: value for name, value in names.items() if name not in (OUTSIDE, OUTSIDE_PANEL)}
     drawn_in = {OUTSIDE, OUTSIDE_PANEL, *([INSIDE_PANEL] if INSIDE_PANEL in names else classes)}
-    rows = request.get("label_info") or []
     refuse_same_rows([row for row in rows if row.get("name") in drawn_in], request.get("study"), sent)
     if not classes or not outside or (selected and selected not in classes):
         expected = f'strokes inside {selected or "an organ"}, and outside in "{OUTSIDE_PANEL}" or "{OUTSIDE}"'
@@ -148,11 +148,6 @@ def within_roi(label: np.ndarray, roi: Sequence[int] | None) -> np.ndarray:
     limited = np.zeros_like(label)
     limited[box] = label[box]
     return limited
-
-
-def _names(request: Mapping[str, Any], values: list[int]) -> dict[str, int]:
-    rows = request.get("label_info") or []
-    return names_of_values(rows, values) or UNNAMED
 
 
 def _error(problem: str, file: Path | None, expected: object, found: object) -> BundleError:
