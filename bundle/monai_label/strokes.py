@@ -34,12 +34,14 @@ class Strokes:
 
     Attributes:
         file: label map of the strokes, on the study's grid.
+        drawn: what the file holds.
         classes: name -> value in `file`.
         background: value of the background strokes in `file`.
         selected: the one class that the client shows, as value 1; None for all, with their values.
     """
 
     file: Path
+    drawn: Volume
     classes: dict[str, int]
     background: int
     selected: str | None
@@ -83,11 +85,11 @@ def read_strokes(request: Mapping[str, Any], folder: Path, image: Path | None = 
     if not classes or not outside or (selected and selected not in classes):
         expected = f'strokes inside {selected or "an organ"}, and outside in "{OUTSIDE_PANEL}" or "{OUTSIDE}"'
         raise _error("strokes are missing", sent, expected, ", ".join(names) or "none")
-    array = np.where(np.isin(label.array, list(classes.values())), label.array, 0)
+    array = np.where(np.isin(label.array, list(classes.values())), label.array, 0).astype(np.uint8)
     array[np.isin(label.array, outside)] = outside[0]
     file = folder / "strokes.nii.gz"
-    write_nifti(file, array.astype(np.uint8), label.affine)
-    return Strokes(file, classes, outside[0], selected)
+    write_nifti(file, array, label.affine)
+    return Strokes(file, Volume(array, label.affine), classes, outside[0], selected)
 
 
 def remember(strokes: Strokes, file: Path) -> None:
@@ -95,7 +97,7 @@ def remember(strokes: Strokes, file: Path) -> None:
 
     All strokes ever drawn are kept: the organs that are submitted later say which of them hold, and of what.
     """
-    sent = read_labels(strokes.file)
+    sent = strokes.drawn
     drawn = np.zeros(sent.array.shape, np.uint8)
     if file.exists():
         before = read_labels(file)

@@ -76,9 +76,27 @@ def onto_grid(
             places = to_array[axis, axis] * np.arange(shape[axis]) + to_array[axis, 3]
             array = _along(array, axis, places, outside)
         return array
+    if order == 0 and np.count_nonzero(to_array[:3, :3]) == np.count_nonzero(np.diag(to_array)[:3]):
+        return _nearest(array, to_array, shape, outside)
     matrix = np.diag(to_array)[:3] if parallel else to_array[:3, :3]
     border = {"mode": "nearest"} if outside is None else {"mode": "grid-constant", "cval": outside}
     return ndimage.affine_transform(array, matrix, to_array[:3, 3], output_shape=shape, order=order, **border)
+
+
+def _nearest(array: np.ndarray, to_array: np.ndarray, shape: tuple[int, ...], outside: float | None) -> np.ndarray:
+    """Nearest voxels where every axis goes by itself, as `affine_transform` rounds; see `onto_grid`."""
+    places = [
+        np.floor(to_array[axis, axis] * np.arange(size) + to_array[axis, 3] + 0.5).astype(int)
+        for axis, size in enumerate(shape)
+    ]
+    if outside is None:
+        nearest = [np.clip(place, 0, size - 1) for place, size in zip(places, array.shape, strict=True)]
+        return np.asarray(array[np.ix_(*nearest)])
+    within = [(place >= 0) & (place < size) for place, size in zip(places, array.shape, strict=True)]
+    result = np.full(shape, outside, dtype=array.dtype)
+    seen = array[np.ix_(*(place[inside] for place, inside in zip(places, within, strict=True)))]
+    result[np.ix_(*within)] = seen
+    return result
 
 
 def _along(array: np.ndarray, axis: int, places: np.ndarray, outside: float | None) -> np.ndarray:

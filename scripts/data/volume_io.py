@@ -21,6 +21,7 @@ from scripts.data.reading.nifti import is_plain_nifti, peek_nifti, read_nifti
 from scripts.data.reading.slicer_segments import BACKGROUND_SEGMENTS, of_classes, refuse_same_names
 from scripts.data.reading.volume import ITK_SUFFIXES, SUFFIXES, Volume, case_id, has_suffix, is_nifti, volume_error
 
+LARGEST_LABEL = 2**24  # beyond, voxels are read as float32 and whole numbers would be skipped
 LARGEST_STROKE = 255  # what background strokes are where nobody says
 
 __all__ = [
@@ -88,24 +89,32 @@ def read_labels(
             its grid alone, is read onto it.
 
     Raises:
-        BundleError: as `read_volume`, values that are no whole numbers, not one segment is called like a class, two
-            are called like one, or, in DICOM without `classes`, like each other.
+        BundleError: as `read_volume`, values that are no whole numbers or too large, not one segment is called like a
+            class, two are called like one, or, in DICOM without `classes`, like each other.
     """
     path = Path(path)
     if holds_labels(path):
         return _read_label_object(path, classes or {}, grid)
     volume = _read(path, strict=True)
     array = volume.array
-    if not np.all(np.isfinite(array)):
+    lowest, highest = array.min(), array.max()
+    if not np.isfinite(lowest) or not np.isfinite(highest):
         raise volume_error(
             "the label map has values that are not finite", path, "whole numbers", "NaN or infinite voxels"
         )
-    labels = np.rint(array)
-    if not (array == labels).all() and not np.allclose(array, labels, atol=1e-4):  # mostly equal, which is quick
-        expected = "whole numbers: a label map, not an image"
-        raise volume_error("the label map has values that are no whole numbers", path, expected, "fractions")
-    small = np.abs(labels).max() <= np.iinfo(np.int16).max
-    labels = in_c_order(labels, np.int16 if small else np.int32)
+    largest = max(-lowest, highest)
+    if largest > LARGEST_LABEL:
+        raise volume_error(
+            "the label map has values that are too large", path, f"at most {LARGEST_LABEL}", f"{largest:g}"
+        )
+    dtype = np.int16 if np.rint(largest) <= np.iinfo(np.int16).max else np.int32
+    labels = array.astype(dtype)
+    if not (array == labels).all():  # mostly equal, which is quick
+        labels = np.rint(array).astype(dtype)
+        if not np.allclose(array, labels, atol=1e-4):
+            expected = "whole numbers: a label map, not an image"
+            raise volume_error("the label map has values that are no whole numbers", path, expected, "fractions")
+    labels = in_c_order(labels)
     named = Volume(labels, volume.affine, volume.remarks, volume.names, segments=volume.segments)
     return of_classes(named, classes, path) if classes else named
 

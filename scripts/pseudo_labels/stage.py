@@ -212,12 +212,19 @@ class PseudoLabelStage(CaseStage):
         return Path(fine_dir)
 
 
-def geodesic_image(cohort: Cohort, case: Case, settings: GeodesicSettings) -> Volume:
-    """(X, Y, Z) in [0, 1], canonical, on the grid that distances are computed on."""
+def geodesic_image(cohort: Cohort, case: Case, settings: GeodesicSettings, own: Volume | None = None) -> Volume:
+    """(X, Y, Z) in [0, 1], canonical, on the grid that distances are computed on.
+
+    Args:
+        cohort: whose case it is.
+        case: the case.
+        settings: for the grid.
+        own: the case in HU on its own grid; None reads it where it is needed.
+    """
     if settings.geodesic_spacing_mm == cohort.spacing_mm:
         cached = read_cached(cohort, case.id)
         return Volume(cached.image[0].numpy(), cached.affine)
-    return on_geodesic_grid(read_volume(case.image), settings.geodesic_spacing_mm)
+    return on_geodesic_grid(own or read_volume(case.image), settings.geodesic_spacing_mm)
 
 
 def on_geodesic_grid(volume: Volume, spacing_mm: tuple[float, float, float] | None) -> Volume:

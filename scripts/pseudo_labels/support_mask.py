@@ -13,20 +13,21 @@ import numpy as np
 import torch
 
 from scripts.common.affines import nearest_voxels, to_voxels, voxel_ml
+from scripts.common.boxes import boxes_of
 from scripts.common.case_stage import CaseStage
 from scripts.common.files import open_nifti, sha256_of_file
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.records import PseudoLabelRecord
 from scripts.data.scribbles import ScribblePoints, read_scribble_points
-from scripts.data.volume_io import Volume
+from scripts.data.volume_io import Volume, read_volume
 from scripts.points.propagated_points import points_at_home
 from scripts.pseudo_labels.kinds.label_by_kind import label_by_kind
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
 from scripts.pseudo_labels.label_case import PseudoLabel, WorkingVolume, label_case, path_channels
 from scripts.pseudo_labels.parts import parts_with
 from scripts.pseudo_labels.settings import GeodesicSettings
-from scripts.pseudo_labels.stage import geodesic_image, working_volume, write_label
+from scripts.pseudo_labels.stage import geodesic_image, on_geodesic_grid, working_volume, write_label
 
 logger = logging.getLogger(__name__)
 
@@ -75,13 +76,17 @@ def parts_with_strokes(channels: np.ndarray, scribbles: ScribblePoints, classes:
         classes: name -> label value.
     """
     result = channels.copy()
+    boxes = boxes_of(channels)
     for channel, value in enumerate(classes.values(), start=1):
-        grown = channels == channel
-        near = (scribbles.voxels[scribbles.labels == value][:, None] + NEIGHBOURS).reshape(-1, 3)
-        near = near[((near >= 0) & (near < channels.shape)).all(axis=1)]
-        strokes = np.zeros(channels.shape, dtype=bool)
+        if (box := boxes.get(channel)) is None:
+            continue
+        grown = channels[box] == channel
+        drawn = scribbles.voxels[scribbles.labels == value] - [side.start for side in box]
+        near = (drawn[:, None] + NEIGHBOURS).reshape(-1, 3)
+        near = near[((near >= 0) & (near < grown.shape)).all(axis=1)]
+        strokes = np.zeros(grown.shape, dtype=bool)
         strokes[tuple(near.T)] = True
-        result[grown & ~parts_with(grown, strokes)] = 0
+        result[box][grown & ~parts_with(grown, strokes)] = 0
     return result
 
 
@@ -143,7 +148,8 @@ class SupportMaskStage(CaseStage):
         scribbles = read_scribble_points(self.support.scribbles, cohort.classes)
         if self.only_kinds:
             return self._of_given(scribbles).to_json(), []
-        image = geodesic_image(cohort, support, self.settings)
+        own = read_volume(support.image)
+        image = geodesic_image(cohort, support, self.settings, own)
         mask = grow_support_mask(
             image,
             scribbles,
@@ -156,7 +162,7 @@ class SupportMaskStage(CaseStage):
         )
         kinds: dict[str, Kind] = {}
         if self.kinds is not None:
-            mask, kinds = self._by_kind(mask, scribbles, self.kinds)
+            mask, kinds = self._by_kind(own, mask, scribbles, self.kinds)
         content, files = write_label(self.labels, support, cohort.classes, mask, self.settings)
         sentences = hardly_grown(content["volume_ml"], scribbles, image, cohort.classes)
         sentences += [in_air(name) for name, kind in kinds.items() if kind is Kind.HOLLOW]
@@ -172,18 +178,17 @@ class SupportMaskStage(CaseStage):
         support, kinds = self.support.case, dict[str, Kind]()
         if self.kinds is not None:
             nothing = PseudoLabel(np.zeros(support.shape, dtype=np.uint8))
-            _, kinds = self._by_kind(nothing, scribbles, self.kinds)
+            _, kinds = self._by_kind(read_volume(support.image), nothing, scribbles, self.kinds)
         told = {name: kind.value for name, kind in kinds.items()}
         return PseudoLabelRecord(support.id, self.cohort.classes, given=True, kinds=told)
 
     def _by_kind(
-        self, mask: PseudoLabel, scribbles: ScribblePoints, kinds: KindSettings
+        self, own: Volume, mask: PseudoLabel, scribbles: ScribblePoints, kinds: KindSettings
     ) -> tuple[PseudoLabel, dict[str, Kind]]:
         """See `label_by_kind`; on the support's own voxels, smoothed as for the distances."""
-        support, own = self.support.case, replace(self.settings, geodesic_spacing_mm=None)
-        image = geodesic_image(self.cohort, support, own)
-        smooth = Volume(path_channels(image, None, own)[0], image.affine)
-        affine = open_nifti(support.image).affine
+        image = on_geodesic_grid(own, None)
+        smooth = Volume(path_channels(image, None, self.settings)[0], image.affine)
+        affine = open_nifti(self.support.case.image).affine
         return label_by_kind(smooth, scribbles, mask, affine, self.cohort.classes, kinds)
 
 

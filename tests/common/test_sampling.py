@@ -35,8 +35,8 @@ def test_beyond_the_volume_the_outermost_voxel_goes_on_or_the_given_value():
     assert onto_grid(RAMP, to_ramp, (3, 2, 3), order=0, outside=9)[2, 0, 0] == 9
 
 
-def by_scipy(array, to_array, shape, **border):
-    return ndimage.affine_transform(array, to_array[:3, :3], to_array[:3, 3], output_shape=shape, order=1, **border)
+def by_scipy(array, to_array, shape, order=1, **border):
+    return ndimage.affine_transform(array, to_array[:3, :3], to_array[:3, 3], output_shape=shape, order=order, **border)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,18 @@ def test_a_grid_is_sampled_as_by_scipy_and_with_parallel_axes_but_for_rounding(o
     assert np.array_equal(onto_grid(array, to_array, shape, 1, outside), expected)
     parallel = onto_grid(array, to_array, shape, 1, outside, parallel=True)
     assert parallel.dtype == np.float32 and np.abs(parallel - expected).max() < 3e-7
+
+
+@pytest.mark.parametrize(
+    ("outside", "border"), [(None, {"mode": "nearest"}), (7, {"mode": "grid-constant", "cval": 7})]
+)
+@pytest.mark.parametrize("steps", [(0.5, 0.25, 1.0), (-0.5, 2.0, 0.37)])
+def test_the_nearest_voxel_is_the_one_that_scipy_takes_half_way_too(steps, outside, border):
+    array = np.random.default_rng(0).integers(0, 9, (5, 6, 7), dtype=np.uint8)
+    to_array, shape = np.diag([*steps, 1.0]), (13, 16, 9)
+    to_array[:3, 3] = 2.25, -0.75, 0.5
+    nearest = onto_grid(array, to_array, shape, 0, outside)
+    assert nearest.dtype == np.uint8 and np.array_equal(nearest, by_scipy(array, to_array, shape, 0, **border))
 
 
 def test_between_equal_voxels_lies_their_value_to_the_bit():

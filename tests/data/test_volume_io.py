@@ -229,8 +229,13 @@ def test_labels_are_whole_numbers(tmp_path, write_volume):
     assert labels.array.dtype == np.int16 and labels.array[2, 3, 4] == 14
     stored[2, 3, 4] = 40000
     assert read_labels(write_volume(tmp_path, stored, GRID)).array.dtype == np.int32
+    stored[2, 3, 4] = 6.99995
+    assert read_labels(write_volume(tmp_path, stored, GRID)).array[2, 3, 4] == 7
     stored[2, 3, 4] = 0.5
     with pytest.raises(BundleError, match="no whole numbers"):
+        read_labels(write_volume(tmp_path, stored, GRID))
+    stored[2, 3, 4] = -1e12
+    with pytest.raises(BundleError, match=r"too large[\s\S]*at most 16777216[\s\S]*1e\+12"):
         read_labels(write_volume(tmp_path, stored, GRID))
     stored[2, 3, 4] = np.nan
     with pytest.raises(BundleError, match="not finite"):

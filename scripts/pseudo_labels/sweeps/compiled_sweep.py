@@ -85,28 +85,40 @@ def sweep_planes(
     """
     planes, sets, rows, columns = distance.shape
     width = columns - 2
-    cost = np.empty(width, np.float32)
+    cost = np.empty((3, 3, width), np.float32)
     for step in range(1, planes):
         plane = step if up else planes - 1 - step
         beside = plane - 1 if up else plane + 1
         for row in range(1, rows - 1):
             for across in range(3):
-                for along in range(3):
-                    there = row + across - 1
+                left, middle, right = cost[across, 0], cost[across, 1], cost[across, 2]
+                own_row, other_row = image[0, plane, row], image[0, beside, row + across - 1]
+                for column in range(width):
+                    here = own_row[column + 1]
+                    left[column] = abs(here - other_row[column]) + epsilon
+                    middle[column] = abs(here - other_row[column + 1]) + epsilon
+                    right[column] = abs(here - other_row[column + 2]) + epsilon
+                for channel in range(1, len(image)):
+                    own_row, other_row = image[channel, plane, row], image[channel, beside, row + across - 1]
                     for column in range(width):
-                        jump = image[0, plane, row, column + 1] - image[0, beside, there, column + along]
-                        cost[column] = abs(jump) + epsilon
-                    for channel in range(1, len(image)):
-                        own_row, other_row = image[channel, plane, row], image[channel, beside, there]
-                        for column in range(width):
-                            cost[column] += abs(own_row[column + 1] - other_row[column + along])
+                        here = own_row[column + 1]
+                        left[column] += abs(here - other_row[column])
+                        middle[column] += abs(here - other_row[column + 1])
+                        right[column] += abs(here - other_row[column + 2])
+                for along in range(3):
+                    edge = cost[across, along]
                     if one_minus_lam > 0:
                         for column in range(width):
-                            cost[column] = cost[column] / (cost[column] * one_minus_lam + lam)
+                            edge[column] = edge[column] / (edge[column] * one_minus_lam + lam)
                     for column in range(width):
-                        cost[column] *= step_mm[across, along]
-                    for seed_set in range(sets):
-                        own = distance[plane, seed_set, row]
-                        other = distance[beside, seed_set, there]
-                        for column in range(width):
-                            own[column + 1] = min(own[column + 1], other[column + along] + cost[column])
+                        edge[column] *= step_mm[across, along]
+            for seed_set in range(sets):
+                own, other = distance[plane, seed_set, row], distance[beside, seed_set]
+                above, same, below = other[row - 1], other[row], other[row + 1]
+                for column in range(width):
+                    nearest = own[column + 1]
+                    for along in range(3):
+                        nearest = min(nearest, above[column + along] + cost[0, along, column])
+                        nearest = min(nearest, same[column + along] + cost[1, along, column])
+                        nearest = min(nearest, below[column + along] + cost[2, along, column])
+                    own[column + 1] = nearest
