@@ -46,7 +46,7 @@ class DicomwebDatastore(MirroredDatastore):
     def fetch_submissions(self) -> None:
         """Take the newest segmentation of each series that a user made, and forget those that are gone.
 
-        One that cannot be read, or has two segments of one name, is told and left out.
+        One that cannot be read, or has two segments of one name, is told and left out; what was taken before it stays.
 
         Raises:
             BundleError: the server does not answer.
@@ -65,7 +65,10 @@ class DicomwebDatastore(MirroredDatastore):
                 try:
                     self._take(study, newest[study])
                 except BundleError as error:
-                    print(f"{study}: its segmentation is left out: {' '.join(str(error).split())}", flush=True)
+                    error.file = f"the segmentation {newest[study].SOPInstanceUID} of the server"  # ours was fetched
+                    why = " ".join(str(error.within(None, None)).split())
+                    stays = "" if taken is None else "; the one taken before stays"
+                    print(f"{study}: its segmentation is left out: {why}{stays}", flush=True)
             elif taken is not None and study not in newest:
                 self.remove_label(study, SUBMITTED)
 

@@ -36,7 +36,7 @@ class Shelf:
         """A segmentation with two segments of these names."""
         labels = np.zeros(SHAPE, np.uint8)
         labels[2:5], labels[7:9] = 1, 2
-        about = labels, read_source(self.volume(study)), facts_of(CLASSES), Maker("OHIF", "3"), study, datetime.now()
+        about = labels, read_source(self.volume(study)), facts_of(CLASSES), Maker("OHIF", "3"), f"{study} {names}", datetime.now()
         made = segmentation(*about)
         for segment, name in zip(made.SegmentSequence, names, strict=True):
             segment.SegmentLabel = name
@@ -87,9 +87,15 @@ def test_two_segments_of_one_name_are_told_and_left_out_and_other_studies_have_t
     said = capsys.readouterr().out
     assert said.startswith(f"{bad}: its segmentation is left out: {SAME_NAME}") and said.count("\n") == 1
     assert said.endswith("found: segment 1: liver, segment 2: liver\n")
+    assert f"file: the segmentation {shelf.segmentations()[0].SOPInstanceUID} of the server" in said
     shelf.draw(bad, "spleen", "liver")
     datastore.fetch_submissions()
     assert names(datastore, bad) == ["spleen", "liver"], "once it is mended"
+    shelf.draw(bad, "liver", "liver")
+    capsys.readouterr()
+    datastore.fetch_submissions()
+    assert capsys.readouterr().out.endswith("; the one taken before stays\n")
+    assert names(datastore, bad) == ["spleen", "liver"]
 
 
 def test_what_3d_slicer_submits_with_two_segments_of_one_name_is_stored_nowhere(shelf, datastore, tmp_path):
