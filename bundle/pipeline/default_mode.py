@@ -48,7 +48,7 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
             CaseByCase(
                 "support_mask", fills=(work.support_mask.path,), condition=lambda: settings.support_mask is None
             ),
-            *(() if given_mask is None else (_kinds(work.support_kinds),)),
+            *(() if given_mask is None else (_kinds(work.support_kinds, given_mask),)),
             CaseByCase(
                 "first_round",
                 places=network | mask | {"propagation_dir": str(work.first_round.path)},
@@ -74,6 +74,7 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
                 "dataset_dir": str(work.path),
                 "labels_dir": str(work.training_labels.path),
                 "checks_dir": str(work.self_check_pseudo_labels),
+                "parts": {"_target_": "scripts.data.records.parts_of", "record": kinds},
                 "start_from": str(embedding),
             },
             values={"classes": dict(cohort.classes), **modality_values(cohort)},
@@ -96,9 +97,10 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
     )
 
 
-def _kinds(folder: Path) -> CaseByCase:
-    """Of which kind the classes of a given support mask are."""
-    return CaseByCase("support_kinds", config="support_mask", places={"kinds_dir": str(folder)}, fills=(folder,))
+def _kinds(folder: Path, mask: Path) -> CaseByCase:
+    """Of which kind the classes of a given support mask are, and in how many parts."""
+    places = {"kinds_dir": str(folder), "given": str(mask)}
+    return CaseByCase("support_kinds", config="support_mask", places=places, fills=(folder,))
 
 
 def _labels(

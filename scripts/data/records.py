@@ -200,6 +200,7 @@ class PseudoLabelRecord:
         opened_share: class -> share of its volume that opening by reconstruction took.
         border_confidence: class -> how far the image, not a growth limit, made its border.
         kinds: class -> what its strokes say it is, of a support mask.
+        parts: class -> how many parts it is in, of those in more than one, of a support mask.
         settings: that it grew with.
         image_sha256: fingerprint of the case's image, see `Case`; None where nobody noted it.
     """
@@ -212,6 +213,7 @@ class PseudoLabelRecord:
     opened_share: Mapping[str, float] = field(default_factory=dict)
     border_confidence: Mapping[str, float] = field(default_factory=dict)
     kinds: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     image_sha256: str | None = None
 
@@ -226,6 +228,7 @@ class PseudoLabelRecord:
             "opened_share": dict(self.opened_share),
             "border_confidence": dict(self.border_confidence),
             "kinds": dict(self.kinds),
+            **({"parts": dict(self.parts)} if self.parts else {}),
             "settings": dict(self.settings),
             **({} if self.image_sha256 is None else {"image_sha256": self.image_sha256}),
         }
@@ -239,6 +242,11 @@ class PseudoLabelRecord:
     def _from_json(cls, content: Mapping[str, Any]) -> PseudoLabelRecord:
         fields = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
         return cls(**{**fields, "not_located": tuple(content["not_located"])})
+
+
+def parts_of(record: str | Path) -> dict[str, int]:
+    """Class -> how many parts it is in, of those in more than one, by a support mask's record."""
+    return dict(PseudoLabelRecord.read(record).parts)
 
 
 def read_record(file: str | Path, parse: Callable[[Mapping[str, Any]], Record]) -> Record:

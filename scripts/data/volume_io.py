@@ -21,7 +21,7 @@ from scripts.data.reading.nifti import is_plain_nifti, peek_nifti, read_nifti
 from scripts.data.reading.slicer_segments import BACKGROUND_SEGMENTS, of_classes, refuse_same_names
 from scripts.data.reading.volume import ITK_SUFFIXES, SUFFIXES, Volume, case_id, has_suffix, is_nifti, volume_error
 
-LARGEST_LABEL = 2**24  # beyond, voxels are read as float32 and whole numbers would be skipped
+LARGEST_EXACT = 2**24  # beyond, voxels are read as float32 and whole numbers would be skipped
 LARGEST_STROKE = 255  # what background strokes are where nobody says
 
 __all__ = [
@@ -103,9 +103,9 @@ def read_labels(
             "the label map has values that are not finite", path, "whole numbers", "NaN or infinite voxels"
         )
     largest = max(-lowest, highest)
-    if largest > LARGEST_LABEL:
+    if largest > LARGEST_EXACT:
         raise volume_error(
-            "the label map has values that are too large", path, f"at most {LARGEST_LABEL}", f"{largest:g}"
+            "the label map has values that are too large", path, f"at most {LARGEST_EXACT}", f"{largest:g}"
         )
     dtype = np.int16 if np.rint(largest) <= np.iinfo(np.int16).max else np.int32
     labels = array.astype(dtype)

@@ -19,7 +19,7 @@ MOST_CHANNELS = 1024  # of one resolution
 SPACING_MM = list_of(number(20.0), 3, 3)
 WINDOW = list_of(whole(1, 512), 3, 3)  # voxels
 
-OF_CT = {"modality": CT, "bias_correction": True}  # what a card of before 0.4.0 does not say
+UNSAID = {"modality": CT, "bias_correction": True, "parts": {}}  # what cards of earlier versions do not say
 IMAGES = {"modality": MODALITY, "bias_correction": BOOLEAN}
 
 Card = Mapping[str, Any]
@@ -43,14 +43,14 @@ def read_card(
         BundleError: a file is missing, the card is damaged, or it says something else than expected.
 
     Returns:
-        What it says; "modality" and "bias_correction" in any case.
+        What it says; what cards of earlier versions do not say, in any case.
     """
     folder = Path(folder)
     for name in ("model.pt", "model.json"):
         if not (folder / name).is_file():
             raise BundleError(f"no {weights} here", stage=STAGE, file=folder / name, expected="a trained network")
     file, problem = folder / "model.json", f"the card of the {weights} is damaged"
-    card: dict[str, Any] = OF_CT | read_checked(file, {}, problem, STAGE)
+    card: dict[str, Any] = UNSAID | read_checked(file, {}, problem, STAGE)
     check_table(card, {**schema, **IMAGES}, file, problem, STAGE)
     for key, numbers in (expected or {}).items():
         if numbers is not None and list(map(float, numbers)) != list(map(float, card[key])):

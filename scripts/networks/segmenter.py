@@ -10,12 +10,13 @@ from monai.networks.nets import UNet
 from torch import Tensor, nn
 
 from scripts.common.errors import BundleError
-from scripts.common.schema import BOOLEAN, CLASSES, list_of, one_of, whole
+from scripts.common.schema import BOOLEAN, CLASSES, list_of, one_of, table_of, whole
 from scripts.networks.anatomy_net import AnatomyTrunk, Block, upsampled
 from scripts.networks.embedding_weights import load_embedding
 from scripts.networks.loading import IMAGES, MOST_CHANNELS, SPACING_MM, WINDOW, Card, fitting_weights, read_card
 
 WEIGHTS = "segmentation weights"
+MOST_PARTS = 255  # of one class
 # What decides its label maps, in the order in which fingerprints have it.
 CARD = {
     "classes": CLASSES,
@@ -25,6 +26,7 @@ CARD = {
     "channels": list_of(whole(1, MOST_CHANNELS), 2, 8),
     "crop_to_body": BOOLEAN,
     **IMAGES,
+    "parts": table_of(whole(2, MOST_PARTS)),
 }
 
 

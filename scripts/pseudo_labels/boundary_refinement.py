@@ -14,7 +14,8 @@ from scripts.common.boxes import box_of
 from scripts.common.errors import BundleError
 from scripts.networks.autocast_inferers import AutocastSlidingWindowInferer
 from scripts.networks.prnet import PRNet
-from scripts.pseudo_labels.geodesic_labels import largest_parts, nearest_class
+from scripts.pseudo_labels.geodesic_labels import nearest_class
+from scripts.pseudo_labels.parts import largest_parts
 from scripts.pseudo_labels.settings import GeodesicSettings, RefinementSettings
 
 

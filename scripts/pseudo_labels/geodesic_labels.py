@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import ndimage
 
-from scripts.common.boxes import box_of, boxes_of
+from scripts.common.boxes import box_of
 from scripts.common.sampling import at_borders, at_corners, finer_slabs, sample_at
 from scripts.pseudo_labels.geodesic_distance import geodesic_distance
 from scripts.pseudo_labels.settings import GeodesicSettings
@@ -129,20 +127,3 @@ def finer_label(
             voxels = [index[close] + side.start for index, side in zip(slab.looked, slab.box, strict=True)]
             undecided.append(np.ravel_multi_index(voxels, shape))
     return label, np.concatenate(undecided)
-
-
-def largest_parts(label: np.ndarray) -> np.ndarray:
-    """Each class's largest part whose voxels share faces, of a map of channels; of equals the first."""
-    result = np.zeros(label.shape, dtype=np.uint8)
-    for channel, box in boxes_of(label).items():
-        result[box][_largest_part(label[box] == channel)] = channel
-    return result
-
-
-def _largest_part(mask: np.ndarray) -> np.ndarray:
-    parts, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    slabs = (np.bincount(slab.ravel(), minlength=count + 1) for slab in parts)  # whole, it would be copied to int64
-    sizes = reduce(np.add, slabs)
-    return np.asarray(parts == 1 + np.argmax(sizes[1:]))

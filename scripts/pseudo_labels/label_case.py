@@ -73,6 +73,7 @@ def label_case(
     device: torch.device | str = "cpu",
     support_volume_ml: Mapping[str, float] | None = None,
     with_edges: Collection[str] = (),
+    parts: Mapping[str, int] | None = None,
 ) -> PseudoLabel:
     """Every voxel goes to the class whose seeds are geodesically nearest.
 
@@ -90,6 +91,7 @@ def label_case(
         device: where distances and features are computed.
         support_volume_ml: class -> volume of the support's mask, for its limits; None for the support itself.
         with_edges: classes that the image has edges inside, see `decided_by_class`.
+        parts: class -> how many parts it may be in, of those in more than one.
 
     Raises:
         BundleError: as `geodesic_distance`.
@@ -108,7 +110,8 @@ def label_case(
     processed = post_processed(distances, seeds, image.affine, settings, sizes)
     name_of = dict(enumerate(classes, start=1))
     edged = [channel for channel, name in name_of.items() if name in with_edges]
-    channels = label_on_grid(processed.distances, image.affine, shape, affine, settings, probable, edged)
+    several = {channel: parts[name] for channel, name in name_of.items() if parts and name in parts}
+    channels = label_on_grid(processed.distances, image.affine, shape, affine, settings, probable, edged, several)
     return PseudoLabel(
         channels=channels,
         not_located=tuple(name for channel, name in name_of.items() if not (channels == channel).any()),

@@ -7,7 +7,7 @@ probabilities: its seeds were too few, or none, or it leaked.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import nibabel as nib
 import numpy as np
@@ -19,7 +19,8 @@ from scripts.common.overlap import best_mask
 from scripts.common.sampling import onto_grid
 from scripts.data.probability_maps import ClassProbabilities
 from scripts.data.resampling import stored_order
-from scripts.pseudo_labels.geodesic_labels import finer_label, largest_parts
+from scripts.pseudo_labels.geodesic_labels import finer_label
+from scripts.pseudo_labels.parts import largest_parts
 from scripts.pseudo_labels.settings import GeodesicSettings
 
 
@@ -31,6 +32,7 @@ def label_on_grid(
     settings: GeodesicSettings,
     probabilities: ClassProbabilities | None = None,
     with_edges: Collection[int] = (),
+    parts: Mapping[int, int] | None = None,
 ) -> np.ndarray:
     """Channels on the grid of `shape` and `affine` from canonical distances, made finer linearly.
 
@@ -42,6 +44,7 @@ def label_on_grid(
         settings: `largest_component`, `least_expected_share`, `undecided_margin` and `truncation` count.
         probabilities: by which each class's mask is judged, see `decided_by_class`; None leaves it as it grew.
         with_edges: see there.
+        parts: channel -> how many parts it may be in, see `largest_parts`.
 
     Returns:
         uint8 of `shape`, `UNDECIDED` where two classes are nearly as near.
@@ -56,10 +59,10 @@ def label_on_grid(
     to_working = between_parallel_grids(canonical_affine, working_affine, (x, y, z))
     label, undecided = finer_label(distances, to_working, (x, y, z), margin, settings.truncation)
     if settings.largest_component:
-        label = largest_parts(label)
+        label = largest_parts(label, parts)
     if probabilities is not None and settings.least_expected_share:
         label = decided_by_class(label, canonical_affine, probabilities, settings.least_expected_share, with_edges)
-        label = largest_parts(label) if settings.largest_component else label
+        label = largest_parts(label, parts) if settings.largest_component else label
     label.flat[undecided] = UNDECIDED
     return stored_order(label, affine)
 

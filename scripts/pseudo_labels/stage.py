@@ -44,7 +44,8 @@ class PseudoLabelStage(CaseStage):
         fine_dir: folder of the fine PRNet; needed for refinement only.
         device: where distances and features are computed.
         given: case -> label map on its own grid that the user accepted; it is taken as it is.
-        support_mask_record: says of which kind the support's organs are; None, or a missing one, of none.
+        support_mask_record: says of which kind the support's organs are and in how many parts; None, or a missing one,
+            says nothing.
 
     Raises:
         BundleError: a given label map is missing; or refinement is on and the network is missing, or the grid is not
@@ -106,6 +107,7 @@ class PseudoLabelStage(CaseStage):
             "working_spacing_mm": self.cohort.spacing_mm,
             "network": self._network_mark,
             "with_edges": self._with_edges,
+            **({"parts": self._parts} if self._parts else {}),
             **({} if self.settings.support_limits is None else {"support": self._support_volume_ml(case)}),
         }
 
@@ -146,15 +148,26 @@ class PseudoLabelStage(CaseStage):
             self.device,
             self._support_volume_ml(name),
             self._with_edges,
+            self._parts,
         )
 
     @cached_property
+    def _of_support(self) -> PseudoLabelRecord | None:
+        """What is known of the support's organs."""
+        if self.support_mask_record is None or not self.support_mask_record.exists():
+            return None
+        return PseudoLabelRecord.read(self.support_mask_record)
+
+    @property
     def _with_edges(self) -> list[str]:
         """Classes that hold air and its wall."""
-        if self.support_mask_record is None or not self.support_mask_record.exists():
-            return []
-        kinds = PseudoLabelRecord.read(self.support_mask_record).kinds
+        kinds = {} if self._of_support is None else self._of_support.kinds
         return sorted(name for name, kind in kinds.items() if kind == Kind.WALLED.value)
+
+    @property
+    def _parts(self) -> dict[str, int]:
+        """Class -> how many parts it is in, of those in more than one."""
+        return {} if self._of_support is None else dict(self._of_support.parts)
 
     def _support_volume_ml(self, name: str) -> Mapping[str, float] | None:
         """Class -> volume in the support; None where it limits nothing."""

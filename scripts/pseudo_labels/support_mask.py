@@ -16,16 +16,17 @@ from scripts.common.affines import nearest_voxels, to_voxels, voxel_ml
 from scripts.common.boxes import boxes_of
 from scripts.common.case_stage import CaseStage
 from scripts.common.files import open_nifti, sha256_of_file
+from scripts.common.label_channels import LabelChannels
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.records import PseudoLabelRecord
 from scripts.data.scribbles import ScribblePoints, read_scribble_points
-from scripts.data.volume_io import Volume, read_volume
+from scripts.data.volume_io import Volume, read_labels, read_volume
 from scripts.points.propagated_points import points_at_home
 from scripts.pseudo_labels.kinds.label_by_kind import label_by_kind
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
 from scripts.pseudo_labels.label_case import PseudoLabel, WorkingVolume, label_case, path_channels
-from scripts.pseudo_labels.parts import parts_with
+from scripts.pseudo_labels.parts import LEAST_PART_SHARE, count_of_parts, parts_with
 from scripts.pseudo_labels.settings import GeodesicSettings
 from scripts.pseudo_labels.stage import geodesic_image, on_geodesic_grid, working_volume, write_label
 
@@ -102,6 +103,7 @@ class SupportMaskStage(CaseStage):
         device: where the distances are computed.
         kinds: how tubes and bones are told and grown; None grows all classes as blobs.
         kinds_dir: the mask was given: nothing grows, and the kinds alone go there, as `SUPPORT.json`; or None.
+        given: that mask, a label map on the support's grid.
 
     Raises:
         BundleError: no support with scribbles in the cohort.
@@ -117,10 +119,11 @@ class SupportMaskStage(CaseStage):
         device: torch.device | str = "cpu",
         kinds: KindSettings | None = None,
         kinds_dir: str | Path | None = None,
+        given: str | Path | None = None,
     ) -> None:
         self.support = cohort.scribbled_support(STAGE)
         self.cohort, self.settings, self.device, self.kinds = cohort, settings, torch.device(device), kinds
-        self.only_kinds = kinds_dir is not None
+        self.only_kinds, self.given = kinds_dir is not None, None if given is None else Path(given)
         self.labels = WorkFolder(Path(output_dir)).support_mask if kinds_dir is None else LabelFolder(Path(kinds_dir))
 
     def cases(self) -> list[str]:
@@ -136,6 +139,8 @@ class SupportMaskStage(CaseStage):
             "settings": asdict(self.settings),
             "kinds": None if self.kinds is None else asdict(self.kinds),
             "working_spacing_mm": self.cohort.spacing_mm,
+            "least_part_share": LEAST_PART_SHARE,
+            **({} if self.given is None else {"given": sha256_of_file(self.given)}),
         }
 
     def record(self, case: str) -> Path:
@@ -171,6 +176,9 @@ class SupportMaskStage(CaseStage):
         for name, kind in kinds.items():
             logger.info("support mask: %s", grown_as(name, kind, mask.border_confidence.get(name)))
         content |= {"kinds": {name: kind.value for name, kind in kinds.items()}} if kinds else {}
+        if parts := count_of_parts(mask.channels, cohort.classes):
+            logger.info("support mask: %s", in_parts(parts))
+            content |= {"parts": parts}
         return content | ({"warnings": sentences} if sentences else {}), files
 
     def _of_given(self, scribbles: ScribblePoints) -> PseudoLabelRecord:
@@ -180,7 +188,12 @@ class SupportMaskStage(CaseStage):
             nothing = PseudoLabel(np.zeros(support.shape, dtype=np.uint8))
             _, kinds = self._by_kind(read_volume(support.image), nothing, scribbles, self.kinds)
         told = {name: kind.value for name, kind in kinds.items()}
-        return PseudoLabelRecord(support.id, self.cohort.classes, given=True, kinds=told)
+        parts = {} if self.given is None else self._parts_of(self.given)
+        return PseudoLabelRecord(support.id, self.cohort.classes, given=True, kinds=told, parts=parts)
+
+    def _parts_of(self, mask: Path) -> dict[str, int]:
+        classes = self.cohort.classes
+        return count_of_parts(LabelChannels(classes).to_channels(read_labels(mask, classes).array), classes)
 
     def _by_kind(
         self, own: Volume, mask: PseudoLabel, scribbles: ScribblePoints, kinds: KindSettings
@@ -197,6 +210,12 @@ def grown_as(name: str, kind: Kind, border_confidence: float | None) -> str:
     sure = "" if border_confidence is None else f", border confidence {border_confidence:.2f}"
     helps = "; strokes on its first and last slice help it most" if kind is Kind.TUBE else ""
     return f"{name} is grown as a {kind.value}{sure}{helps}."
+
+
+def in_parts(parts: Mapping[str, int]) -> str:
+    """Which classes are in more than one part."""
+    told = ", ".join(f"{name} in {count}" for name, count in parts.items())
+    return f"organs in several parts, in other cases too: {told}."
 
 
 def in_air(name: str) -> str:

@@ -23,6 +23,8 @@ from scripts.common.boxes import boxes_of, slabs_of
 from scripts.common.label_channels import LabelChannels
 from scripts.common.sampling import at_borders, finer_slabs, onto_grid, sample_at
 
+NO_PARTS: Mapping[str, int] = {}
+
 
 class LabelOnImaged(MapTransform):
     """Replaces logits by (1, X, Y, Z) uint8 label values on the image's own grid, as the file has it.
@@ -31,6 +33,7 @@ class LabelOnImaged(MapTransform):
         keys: logits (1 + K, x, y, z), background first.
         classes: name -> label value, in the order of the channels 1 to K.
         keep_largest: whether only each class's largest connected part is kept, on the image's grid; diagonals connect.
+        parts: class -> up to how many parts are kept then, of those in more than one.
         image_key: the network's input, a MetaTensor on the grid of the logits that knows its file's grid.
     """
 
@@ -39,10 +42,12 @@ class LabelOnImaged(MapTransform):
         keys: KeysCollection,
         classes: Mapping[str, int],
         keep_largest: bool = True,
+        parts: Mapping[str, int] = NO_PARTS,
         image_key: str = CommonKeys.IMAGE,
     ) -> None:
         super().__init__(keys)
         self.channels, self.keep_largest, self.image_key = LabelChannels(classes), keep_largest, image_key
+        self.counts = {channel: parts[name] for channel, name in enumerate(classes, start=1) if name in parts}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result, image = dict(data), data[self.image_key]
@@ -52,7 +57,7 @@ class LabelOnImaged(MapTransform):
             logits = torch.as_tensor(result[key]).float().cpu().numpy()
             label = label_on_grid(logits, grid_affine, affine, shape)
             if self.keep_largest:
-                keep_largest_parts(label)
+                keep_largest_parts(label, self.counts)
             values = torch.from_numpy(self.channels.to_values(label))[None]
             result[key] = MetaTensor(values, meta={**image.meta, "affine": torch.from_numpy(affine)})
         return result
@@ -81,11 +86,16 @@ def label_on_grid(
     return label
 
 
-def keep_largest_parts(label: np.ndarray) -> None:
-    """Put background in place of all but each class's largest connected part, of (X, Y, Z) channels."""
+def keep_largest_parts(label: np.ndarray, counts: Mapping[int, int] | None = None) -> None:
+    """Put background in place of all but each class's largest connected part, of (X, Y, Z) channels.
+
+    Args:
+        label: the channels.
+        counts: channel -> how many parts stay, of those in more than one.
+    """
     for channel, box in boxes_of(label).items():
-        mask = label[box] == channel
-        label[box][mask & ~get_largest_connected_component_mask(mask)] = 0
+        mask, count = label[box] == channel, 1 if counts is None else counts.get(channel, 1)
+        label[box][mask & ~get_largest_connected_component_mask(mask, num_components=count)] = 0
 
 
 def _along_axes(logits: np.ndarray, to_logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,14 +13,14 @@ from monai.bundle import ConfigParser
 
 from bundle.pipeline.configs import CONFIGS, read_configs
 from scripts.common.label_channels import UNDECIDED
-from scripts.networks.loading import OF_CT
+from scripts.networks.loading import UNSAID
 from tests.configs.walk import WHOLE, components, is_value, references
 from tests.paths import ROOT
 
 # Keys that a user, a profile or another program names: they stay on top although only one component takes them.
 NAMED = {
     *("classes", "background", "support", "scribbles", "support_mask", "accepted", "given"),
-    *("largest_component", "keep_largest"),
+    *("largest_component", "keep_largest", "parts"),
     *("patch_size", "architecture", "channels", "geodesic_spacing_mm"),
     *("learning_rate", "lr_step_epochs", "lr_factor", "bfloat16", "cache_workers"),
     *("validation_pairs", "val_interval", "checkpoint_interval"),
@@ -98,7 +98,7 @@ def test_defaults_in_python_are_the_configs_values(names):
 
 def test_train_json_is_the_recipe_of_the_shipped_network():
     config = read_configs(["train.json"])
-    card = OF_CT | json.loads((ROOT / "models" / "model.json").read_text(encoding="utf-8"))
+    card = UNSAID | json.loads((ROOT / "models" / "model.json").read_text(encoding="utf-8"))
     described = {
         key: ConfigParser(config).get_parsed_content(key) for key in card if key in config["card"] and key in config
     }

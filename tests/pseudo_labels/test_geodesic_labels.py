@@ -15,10 +15,10 @@ from scripts.pseudo_labels.geodesic_distance import geodesic_distance
 from scripts.pseudo_labels.geodesic_labels import (
     class_distances,
     finer_label,
-    largest_parts,
     nearest_class,
     open_box,
 )
+from scripts.pseudo_labels.parts import count_of_parts, largest_parts
 from scripts.pseudo_labels.settings import GeodesicSettings
 
 SPACING_MM = (1.0, 2.0, 3.0)
@@ -103,10 +103,25 @@ def test_the_nearest_class_the_first_of_equals_and_the_next_one():
     np.testing.assert_array_equal(distances[0].ravel(), [3.0, 1.0, 2.0, 0.0], err_msg="the distances stay")
 
 
+def along_x(*values):
+    return np.array(values, dtype=np.uint8).reshape(-1, 1, 1)
+
+
 def test_parts_that_share_no_face_go_but_the_largest():
-    label = np.array([1, 1, 0, 1, 2, 0, 2, 2], dtype=np.uint8).reshape(8, 1, 1)
+    label = along_x(1, 1, 0, 1, 2, 0, 2, 2)
     assert largest_parts(label).ravel().tolist() == [1, 1, 0, 0, 0, 0, 2, 2]
     assert label.ravel().tolist() == [1, 1, 0, 1, 2, 0, 2, 2], "the labels stay"
+
+
+def test_a_class_in_two_parts_keeps_two_but_small_ones_go():
+    label = along_x(1, 1, 1, 1, 1, 0, 1, 1, 0, 1, 0, 2, 0, 2)
+    assert largest_parts(label, {1: 2}).ravel().tolist() == [1, 1, 1, 1, 1, 0, 1, 1, 0, 0, 0, 2, 0, 0]
+    assert largest_parts(label, {1: 3}).ravel().tolist() == [1, 1, 1, 1, 1, 0, 1, 1, 0, 0, 0, 2, 0, 0], "a fifth"
+
+
+def test_parts_from_a_quarter_of_the_largest_on_count():
+    assert count_of_parts(along_x(1, 1, 1, 1, 0, 1, 2, 0, 2), {"lungs": 7, "spleen": 3}) == {"lungs": 2, "spleen": 2}
+    assert count_of_parts(along_x(1, 1, 1, 1, 1, 0, 1, 2, 2, 255, 0, 255), {"lungs": 7, "spleen": 3}) == {}
 
 
 @pytest.mark.parametrize("slab_voxels", [50, 2**24])

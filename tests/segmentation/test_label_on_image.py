@@ -130,6 +130,18 @@ def test_classes_get_their_values_and_their_largest_part(make_affine):
         assert [np.count_nonzero(label == value) for value in (7, 4, 1, 2)] == [voxels, 3, 0, 0]
 
 
+def test_a_class_in_two_parts_keeps_two_of_them(make_affine):
+    item, _ = preprocessed(make_affine("RAS", (3.0, 2.0, 2.5)), None)
+    logits = np.zeros((3, *SHAPE), np.float32)
+    logits[0] = 1
+    for channel in (1, 2):
+        logits[channel, 2:6, channel * 4, 3] = logits[channel, 8:11, channel * 4, 3] = 2
+        logits[channel, 13, channel * 4, 3] = 2
+    step = LabelOnImaged("pred", {"lungs": 7, "spleen": 4}, parts={"lungs": 2})
+    label = step({**item, "pred": logits})["pred"].numpy()[0]
+    assert [np.count_nonzero(label == value) for value in (7, 4)] == [7, 4]
+
+
 @pytest.mark.parametrize("oblique", [0.0, 0.1])
 def test_memory_is_that_of_the_label_map_whatever_the_classes(oblique, monkeypatch):
     """Thirteen classes; a float for each voxel of one of them alone would take four times as much."""

@@ -14,7 +14,7 @@ from bundle.pipeline.inference import CARD_KEYS, numbered
 from bundle.pipeline.modes import of_configuration
 from scripts.common.files import atomic_path, read_json, write_json
 from scripts.common.work_folder import WorkFolder
-from scripts.networks.loading import OF_CT
+from scripts.networks.loading import UNSAID
 
 MODELS = BUNDLE_ROOT / "models"
 SHIPPED_TAU = 0.5  # the paper's rule, of which a PRNet's card says what it keeps
@@ -68,7 +68,7 @@ def ship_segmentation(work_dir: Path, variant: str, results: Results, models: Pa
         The copy; None if the network has other classes or another shape than the config describes.
     """
     source = WorkFolder(work_dir / variant).segmentation
-    card = numbered(OF_CT | read_json(source / "model.json"))
+    card = numbered(UNSAID | read_json(source / "model.json"))
     described = read_json(BUNDLE_ROOT / "configs" / "inference.json")
     if any(card[key] != described[key] for key in CARD_KEYS):
         return None

@@ -36,7 +36,14 @@ class Shelf:
         """A segmentation with two segments of these names."""
         labels = np.zeros(SHAPE, np.uint8)
         labels[2:5], labels[7:9] = 1, 2
-        about = labels, read_source(self.volume(study)), facts_of(CLASSES), Maker("OHIF", "3"), f"{study} {names}", datetime.now()
+        about = (
+            labels,
+            read_source(self.volume(study)),
+            facts_of(CLASSES),
+            Maker("OHIF", "3"),
+            f"{study} {names}",
+            datetime.now(),
+        )
         made = segmentation(*about)
         for segment, name in zip(made.SegmentSequence, names, strict=True):
             segment.SegmentLabel = name
