@@ -23,10 +23,11 @@ from bundle.pipeline.training_folder import image_hashes
 from bundle.progress.run import RunProgress
 from bundle.report.page import write_report
 from bundle.results.files import TableFiles
-from bundle.results.final_labels import note_final_labels
+from bundle.results.final_labels import note_final_labels, take_back_final_labels
 from bundle.results.of_run import LabelledCases, result_table
 from bundle.results.table import ResultTable
 from scripts.common.errors import BundleError
+from scripts.common.files import remove_file
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.prepare_cohort import prepare_cohort
@@ -104,6 +105,7 @@ class Pipeline:
 
     def propagate(self) -> None:
         """Locate the scribbles in every case and grow pseudo labels from them."""
+        self._forget_checks_of_another_mode()
         self._run(self.plan.propagation)
 
     def train_segmentation(
@@ -129,7 +131,17 @@ class Pipeline:
 
     def infer(self) -> None:
         """Label maps of every case, in `predictions/`."""
+        self._forget_checks_of_another_mode()
+        take_back_final_labels(self.work)
         self._run(self.plan.inference)
+
+    def _forget_checks_of_another_mode(self) -> None:
+        """Where this mode predicts no Dice, what is predicted here is of label maps that another mode made."""
+        if self.plan.self_check:
+            return
+        for folder in (self.work.self_check, self.work.self_check_pseudo_labels):
+            for record in folder.glob("*.json"):
+                remove_file(record)
 
     def self_check(self) -> None:
         """Say how far to trust the label maps in `predictions/`, and note of what they are made."""

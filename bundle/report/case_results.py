@@ -121,8 +121,9 @@ def summarise_case(run: Run, case: str) -> CaseResult:
 def _warnings(run: Run, case: str) -> tuple[str, ...]:
     """Of the cohort, and of the records that the segmentation network left with the final label maps."""
     of_volume = () if run.cohort is None else run.cohort.warnings.get(case, ())
-    of_network = (run.folder.network, run.folder.predictions) if run.has_predictions else ()
-    records = [labels.record(case) for labels in of_network]
+    folder = run.folder
+    of_network = () if run.choices.mode == "paper" else (folder.network,)  # there it makes the final ones itself
+    records = [labels.record(case) for labels in (*of_network, folder.predictions) if run.has_predictions]
     return (*of_volume, *(sentence for record in records for sentence in warnings_of(record)))
 
 

@@ -94,12 +94,18 @@ def times(run: Run) -> Markup:
     )
 
 
+NOT_SCORED = (
+    "There are no scores with true labels of these label maps; evaluate --json report/metrics.json writes them, and "
+    "report shows them here."
+)
+
+
 def metrics(run: Run) -> Markup:
-    """The scores of `report/metrics.json` (see `scripts.quality.evaluation`), per class; each case tells its own."""
+    """The scores of `report/metrics.json`, which `evaluate --json` wrote, per class; each case tells its own."""
     title = "Scores with true labels"
-    content, _ = tolerant(read_json, run.folder.report / "metrics.json")
-    if not isinstance(content, dict) or not content.get("classes"):
-        return section("metrics", title, paragraph("Nothing was scored with true labels: no report/metrics.json."))
+    content = _scores(run)
+    if not isinstance(content.get("classes"), dict):
+        return section("metrics", title, paragraph(NOT_SCORED))
     summary = [(spoken(name), *_class_scores(row)) for name, row in content["classes"].items()]
     mean = content.get("mean_dice")
     names = [title for _, title, _ in SCORES]
@@ -111,10 +117,20 @@ def metrics(run: Run) -> Markup:
 
 def case_scores(run: Run) -> Mapping[str, Mapping[str, Any]]:
     """Case -> class -> its scores, if there are any."""
-    content, _ = tolerant(read_json, run.folder.report / "metrics.json")
-    cases = content.get("cases") if isinstance(content, dict) else None
+    cases = _scores(run).get("cases")
     scored = cases if isinstance(cases, dict) else {}
     return {case: scores for case, scores in scored.items() if isinstance(scores, dict)}
+
+
+def _scores(run: Run) -> dict[str, Any]:
+    """What `report/metrics.json` says; nothing if a label map is newer than it."""
+    file = run.folder.report / "metrics.json"
+    content, _ = tolerant(read_json, file)
+    if not isinstance(content, dict):
+        return {}
+    scored_ns = file.stat().st_mtime_ns
+    maps = run.results.path.glob("*.nii.gz")
+    return {} if any(label.stat().st_mtime_ns > scored_ns for label in maps) else content
 
 
 def _class_scores(row: Mapping[str, Any]) -> list[object]:

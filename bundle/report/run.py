@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 Content = TypeVar("Content")
 
 OLD_PREDICTIONS = (
-    "The final labels in predictions are of before: transferred labels changed since, and are shown instead. The "
+    "The final labels in predictions are of before, or were not finished: transferred labels are shown instead. The "
     "command oneshot or train makes final labels again."
 )
 OLD_LABELS = "The label maps are of before: the support mask grew anew since. The command oneshot makes them again."

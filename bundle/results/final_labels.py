@@ -27,6 +27,15 @@ def note_final_labels(work: WorkFolder, images: Mapping[str, str] | None = None)
     keep_json(work.final_labels, {**made_of, IMAGES: dict(images or {})})
 
 
+def take_back_final_labels(work: WorkFolder) -> None:
+    """Note that label maps in `predictions/` are about to be made, so that half of them are not taken for all.
+
+    Raises:
+        BundleError: the file cannot be written.
+    """
+    keep_json(work.final_labels, {**_content(work.final_labels), PSEUDO_LABELS: {}})
+
+
 def labelled_images(work: WorkFolder) -> dict[str, str]:
     """Case -> fingerprint of the image that its label map in `predictions/` is of, as far as that was noted."""
     noted = _content(work.final_labels).get(IMAGES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from scripts.common.affines import voxel_ml
 from scripts.common.case_stage import CaseStage
 from scripts.common.errors import BundleError
-from scripts.common.files import open_nifti, read_result, sha256_of_file
+from scripts.common.files import open_nifti, read_result, remove_file, sha256_of_file
 from scripts.common.made_of import content_mark, fingerprint, recorded_hash
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import Cohort
@@ -84,6 +84,11 @@ class SelfCheckStage(CaseStage):
         """Those that have a result, but the support."""
         others = (case for case in sorted(self.cohort.cases) if case != self.support)
         return [case for case in others if self.results.label(case).exists()]
+
+    def run(self, case_ids: Iterable[str] | None = None) -> list[str]:
+        """As `CaseStage.run`. A check of the support is of before it was scribbled, and goes."""
+        remove_file(self.record(self.support))
+        return super().run(case_ids)
 
     def record(self, case: str) -> Path:
         """Among `checks_dir`."""

@@ -34,6 +34,7 @@ MEANINGS = {
     "iterations_per_epoch": "steps of the optimizer",
     "lam": "weight of intensity against length in geodesic distances, 0 to 1",
     "largest_component": "whether a class is one connected organ",
+    "parts": "class -> how many connected parts it is in, of those in more than one",
     "learning_rate": "of the optimizer, at its highest",
     "match_prior_mm": "how near a match should be to where the map expects it",
     "match_temperature": "of the softmax over matches",

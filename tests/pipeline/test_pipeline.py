@@ -9,8 +9,9 @@ from bundle.pipeline.modes import MODES, weights_folder
 from bundle.pipeline.network_labels import FOLDER_RECORD
 from bundle.pipeline.pipeline import Pipeline
 from bundle.pipeline.settings import RunSettings, save_settings, saved_settings
+from bundle.results.final_labels import has_final_labels
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json
+from scripts.common.files import read_json, write_json
 from scripts.data.cohort import load_cohort
 from tests.damage import damage
 from tests.pipeline_fixtures import FakeStages, make_cohort, make_weights, run_all, save, settings, strokes, volume
@@ -149,6 +150,26 @@ def test_killed_inference_predicts_only_what_is_missing(folder, stages):
     assert again(stages, settings(folder)) == ["inference"]
     assert [item["case"] for item in stages.calls[0][1]["dataset#data"]] == ["case_2"]
     assert (folder / "out" / "predictions" / "case_0.nii.gz").stat().st_mtime_ns == before
+
+
+def test_label_maps_are_final_once_all_are_made_and_checked(folder, stages):
+    pipeline = Pipeline(settings(folder))
+    run_all(pipeline)
+    pipeline.self_check()
+    assert has_final_labels(pipeline.work)
+    pipeline.infer()
+    assert not has_final_labels(pipeline.work), "as where the run is killed here"
+    pipeline.self_check()
+    assert has_final_labels(pipeline.work)
+
+
+def test_a_mode_that_predicts_no_dice_keeps_none_of_another_mode(folder, stages):
+    pipeline = Pipeline(settings(folder))
+    folders = (pipeline.work.self_check, pipeline.work.self_check_pseudo_labels)
+    for checks in folders:
+        write_json(checks / "case_1.json", {"of": "mode default"})
+    run_all(pipeline)
+    assert [list(checks.iterdir()) for checks in folders] == [[], []]
 
 
 def test_the_log_decides_nothing(folder, stages):

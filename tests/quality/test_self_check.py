@@ -226,6 +226,13 @@ def test_what_changed_is_checked_again(cohort, tmp_path):
     assert stage(cohort, tmp_path, rule=TrustRule(least_dice=0.4)).run() == list(OTHERS)
 
 
+def test_a_check_of_the_support_from_before_it_was_scribbled_goes(cohort, tmp_path):
+    stage(cohort, tmp_path).run()
+    stale = stage(cohort, tmp_path).record(cohort.support)
+    stale.write_bytes((tmp_path / "checks" / "case_1.json").read_bytes())
+    assert stage(cohort, tmp_path).run() == [] and not stale.exists()
+
+
 def test_what_a_case_depends_on_is_no_longer_in_a_larger_cohort(cohort, tmp_path):
     of_two = json.dumps(stage(cohort, tmp_path).inputs("case_1"))
     (tmp_path / "results" / "case_2.nii.gz").unlink()

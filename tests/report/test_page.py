@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from base64 import b64encode
 from hashlib import sha256
@@ -84,7 +85,7 @@ def test_page_tells_everything(finished):
         "3 of 4 (75%)",
         "1 min 15 s",
         "512 MB",
-        "Nothing was scored with true labels",
+        "There are no scores with true labels of these label maps",
         "2 epochs in 4.0 s.",
         "7 0.940 to 0.950 3 0 3",
         "No training curve in prnet/fine",
@@ -227,6 +228,9 @@ def test_scores_of_the_evaluation_are_shown(output):
     assert "spleen 0.900 ± 0.020 4.0 – 3 1" in text
     row = next(row for row in panel_of(path, "case_1").iter("tr") if "spleen" in "".join(row.itertext()))
     assert [cell.text for cell in row][-2:] == ["4.2", "ok"]
+    scored = (output / "report" / "metrics.json").stat().st_mtime
+    os.utime(output / "predictions" / "case_1.nii.gz", (scored + 1, scored + 1))
+    assert "Mean Dice over organs" not in text_of(write_report(output)), "a label map was made again"
 
 
 def test_many_classes_get_smaller_pictures():
