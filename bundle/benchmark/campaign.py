@@ -23,7 +23,7 @@ def campaign_section(results: Results) -> str:
     parts = [
         "## Faults",
         f"`make fault-campaign`; {captions.origin(lines)}. A trial is survived if the result is identical, right or "
-        "made again, or if one sentence refuses it; it is lost otherwise.",
+        "made again, or if one sentence refuses it or says what is doubtful; it is lost otherwise.",
         table(["tried", "trials", "survived", "lost", "time s"], map(_row, lines)),
         "\n".join(["Lost:", "", *lost]) if lost else "",
     ]

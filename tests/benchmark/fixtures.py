@@ -30,9 +30,12 @@ def scores(**cases: tuple[float | None, ...]) -> dict[str, Any]:
 def trust(spleen: float, liver: float) -> dict[str, Any]:
     """Of one case: the spleen is predicted 0.4 and flagged, the liver 0.9 and not."""
     true = {"spleen": spleen, "liver": liver}
-    predicted = {"spleen": 0.4, "liver": 0.9}
+    predicted, interval = {"spleen": 0.4, "liver": 0.9}, {"spleen": [0.3, 0.5], "liver": [0.85, 1.0]}
     pairs = [
-        {"case": "a", "class": name, "predicted": predicted[name], "true": true[name], "flagged": name == "spleen"}
+        {
+            **{"case": "a", "class": name, "predicted": predicted[name], "interval": interval[name]},
+            **{"true": true[name], "flagged": name == "spleen"},
+        }
         for name in CLASSES
     ]
     return {"pairs": pairs}

@@ -25,8 +25,9 @@ def line(*values):
     return np.broadcast_to(np.array(values, dtype=np.float32)[:, :, None, None], (2, len(values[0]), 2, 2)).copy()
 
 
-def label_along_x(distances, shape=None, affine=AFFINE, **settings):
-    label = label_on_grid(distances, AFFINE, shape or distances.shape[1:], affine, replace(FROM_POINTS, **settings))
+def label_along_x(distances, shape=None, affine=AFFINE, parts=None, **settings):
+    chosen = replace(FROM_POINTS, **settings)
+    label = label_on_grid(distances, AFFINE, shape or distances.shape[1:], affine, chosen, parts=parts)
     assert label.dtype == np.uint8
     return label[:, 0, 0].tolist()
 
@@ -49,6 +50,7 @@ def test_the_largest_component_is_a_setting():
     distances = line([0.4] * 5, [0.1, 0.1, 0.9, 0.9, 0.1])
     assert label_along_x(distances) == [1, 1, 0, 0, 0]
     assert label_along_x(distances, largest_component=False) == [1, 1, 0, 0, 1]
+    assert label_along_x(distances, parts={1: 2}) == [1, 1, 0, 0, 1], "the support's organ is in two parts"
 
 
 @pytest.mark.parametrize(

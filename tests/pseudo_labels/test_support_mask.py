@@ -6,10 +6,10 @@ import pytest
 
 from bundle.pipeline.configs import read_component
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json
+from scripts.common.files import read_json, write_nifti
 from scripts.common.overlap import dice_of
 from scripts.common.work_folder import WorkFolder
-from scripts.data.records import PseudoLabelRecord
+from scripts.data.records import PseudoLabelRecord, parts_of
 from scripts.data.scribbles import ScribblePoints
 from scripts.data.volume_io import Volume
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
@@ -19,6 +19,7 @@ from scripts.pseudo_labels.support_mask import (
     grown_as,
     hardly_grown,
     in_air,
+    in_parts,
     parts_with_strokes,
 )
 from tests.prnet_fixtures import CLASSES, make_cohort, phantom
@@ -161,7 +162,21 @@ def test_of_a_mask_that_was_given_the_kinds_alone_are_told(cohort, tmp_path):
     assert not work.support_mask.path.exists()
 
 
+def test_in_how_many_parts_a_mask_is_that_was_given_is_told(cohort, tmp_path):
+    support = cohort.cases["case_0"]
+    mask = np.zeros(support.shape, dtype=np.uint8)
+    mask[2:5], mask[7:9], mask[12] = CLASSES["spleen"], CLASSES["spleen"], CLASSES["left_kidney"]
+    file, kinds = tmp_path / "mask.nii.gz", WorkFolder(cohort.output_dir).support_kinds
+    places = {"kinds": KindSettings(), "kinds_dir": kinds, "given": file}
+    for size, parts in ((2, {"spleen": 2}), (0, {})):
+        mask[7:9] = CLASSES["spleen"] if size else 0
+        write_nifti(file, mask, support.affine)
+        assert SupportMaskStage(cohort, cohort.output_dir, SETTINGS, **places).run() == ["case_0"]
+        assert PseudoLabelRecord.read(kinds / "case_0.json").parts == parts_of(kinds / "case_0.json") == parts
+
+
 def test_what_is_said_of_kinds():
+    assert in_parts({"lungs": 2}) == "organs in several parts, in other cases too: lungs in 2."
     assert grown_as("aorta", Kind.TUBE, 0.823) == (
         "aorta is grown as a tube, border confidence 0.82; strokes on its first and last slice help it most."
     )

@@ -40,7 +40,8 @@ def measured_rivals(cohorts: Mapping[str, Cohort]) -> str:
         "map by SimpleITK (`bundle/benchmark/rivals/`). Ours has unlabelled volumes beside it. Mean Dice on the full "
         "original grid of the paper's three organs and of all classes, median CPU seconds a case, most MB of memory: "
         f"{captions.command('rivals', 'COHORT')}; {captions.origin(lines, commits=False)}. Ours from strokes, and the "
-        f"supervised network, are those of the tables below, three organs by runs of three classes; "
+        f"supervised network, are those of the tables below, three organs by runs of three classes (atlases alone: the "
+        f"first of the nine); "
         f"{captions.origin(ours, commits=False)}."
     )
     header = ["", "is given", *chain.from_iterable(_header(*item) for item in measured.items())]
@@ -88,9 +89,9 @@ def _procedure(cohorts: Mapping[str, Cohort]) -> Iterator[str]:
                 ratios.append(f"{passes:,} passes for {count} classes, {taken_s / 60:.0f} minutes{beside}")
             yield (
                 f"The paper's public procedure on {name}, in time alone: five passes of the coarse network a case and "
-                f"two of the fine one for every stroke voxel, of its size, {line['cpu_s_a_pass']:.2f} s of processors "
-                f"a pass ({line['measured']:,} measured): {'; '.join(ratios)}; "
-                f"{captions.origin([line], commits=False)}."
+                f"two of the fine one for every stroke voxel, by networks of the paper's size, "
+                f"{line['cpu_s_a_pass']:.2f} s of processors a pass ({line['measured']:,} measured): "
+                f"{'; '.join(ratios)}; {captions.origin([line], commits=False)}."
             )
 
 

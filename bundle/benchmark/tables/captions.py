@@ -9,7 +9,7 @@ from bundle.benchmark.results import MADE, Line, Results
 from bundle.benchmark.tables.markdown import listed
 
 GENERATED = "`python -m bundle benchmark pages` writes this page from the raw results; edit neither by hand."
-SCORED = "labels score results here, they tune, select and stop nothing"
+SCORED = "labels score results, a run uses none"
 
 
 def command(kind: str, cohort: str, more: str = "") -> str:
@@ -21,8 +21,8 @@ def data(results: Results) -> str:
     """Volumes and configuration."""
     head = results.head
     return (
-        f"{head['configuration']} configuration; {len(head['unlabelled_cases'])} unlabelled volumes, scores on the "
-        f"{len(head['test_cases'])} volumes of the `test` list, full original grid"
+        f"{head['configuration']} configuration; {len(head['unlabelled_cases'])} volumes without labels, one of them "
+        f"scribbled, scores on the {len(head['test_cases'])} volumes of the `test` list, full original grid"
     )
 
 

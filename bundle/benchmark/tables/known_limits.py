@@ -111,8 +111,8 @@ def _points(name: str, cohort: Cohort) -> Iterator[str]:
         right = statistics.fmean(row["precision_mean"] or 0.0 for row in rows)
         if kept < LEAST_KEPT or right < LEAST_RIGHT:
             yield (
-                f"{name}: of the points of the {plain(organ)} a share of {number(kept)} is kept, of which "
-                f"{number(right)} lie in it."
+                f"{name}: of the strokes' points that mode `default` locates in the {plain(organ)} a share of "
+                f"{number(kept)} is kept, of which {number(right)} lie in it."
             )
 
 

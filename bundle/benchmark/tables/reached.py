@@ -33,7 +33,7 @@ from bundle.benchmark.tables.self_check import (
     trust_cells,
 )
 from bundle.benchmark.tables.speed import speed_in_short
-from scripts.quality.calibration import kept_quality
+from scripts.quality.calibration import interval_coverage, kept_quality
 
 SHARES = (1.0, 0.9, 0.5)  # of the results, those of the best predicted Dice, kept
 NETWORKS = (ENSEMBLE, ONE_SHOT, SUPERVISED)
@@ -56,7 +56,7 @@ def reached(name: str, cohort: Cohort) -> str:
     devices = sorted({line["trained_on"] for line in lines if "trained_on" in line})
     trained = f", the full recipe's networks trained on {', '.join(devices)}" if devices else ""
     words = (
-        f"{commands}; {captions.data(results)}; support `{results.head['support']}`, strokes a; "
+        f"{commands}; {captions.data(results)}; support `{results.head['support']}`, the first of its sets of strokes; "
         f"{captions.origin(lines, commits=False)}{trained}."
     )
     header = ["", *map(plain, classes), "mean", "worst", "of the supervised"]
@@ -128,19 +128,26 @@ def trust(cohorts: Mapping[str, Cohort]) -> str:
     for name, cohort in cohorts.items():
         results = cohort.get("default", Results())
         for words, pairs in _judged(results).items():
-            rows.append([name, words, f"{len(pairs)}", *trust_cells(pairs), *_kept_cells(pairs)])
+            rows.append([name, words, f"{len(pairs)}", *trust_cells(pairs), _held(pairs), *_kept_cells(pairs)])
         lines += [line for line in results.lines if "trust" in line]
     words = (
         "The self-check predicts the Dice of every (case, class) without labels and flags what a user should look at: "
         f"{captions.command('default', 'COHORT')}; test volumes, small configuration; "
-        f"{captions.origin(lines, commits=False)}. The last columns are the mean true Dice of the results with the "
-        "best predicted Dice (risk and coverage)."
+        f'{captions.origin(lines, commits=False)}. "Held": how many intervals, meant for nine of ten, held the true '
+        "Dice. The last columns are the mean true Dice of the results with the best predicted Dice (risk and "
+        "coverage), over results, not over classes as elsewhere."
     )
     kept = [f"best {round(100 * share)} %" for share in SHARES]
-    header = ["cohort", "label maps", "results", "Pearson's r", "mean absolute error", *FLAGS, *kept]
+    header = ["cohort", "label maps", "results", "Pearson's r", "mean absolute error", *FLAGS, "held", *kept]
     return "\n".join(
         ["## Calibration, risk and coverage", "", words, "", table(header, rows), *_out_of_distribution(cohorts)]
     )
+
+
+def _held(pairs: Pairs) -> str:
+    """How many intervals held the true Dice."""
+    told = [pair for pair in pairs if "interval" in pair]
+    return of(round(interval_coverage(told) * len(told)), len(told)) if told else NOTHING
 
 
 def speed(cohorts: Mapping[str, Cohort]) -> str:

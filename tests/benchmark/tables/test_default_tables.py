@@ -14,7 +14,7 @@ def test_networks_are_held_against_the_supervised_one():
 def test_the_section_names_command_data_and_machine():
     text = default_section(results(*MEASURED, result_line("out_of_distribution", "x c", dataset="x", **FLAGGED)))
     assert "`python -m bundle benchmark default --dataset DIR/toy --out-of-distribution DIR/x`" in text
-    assert "1 unlabelled volumes, scores on the 1 volumes of the `test` list" in text
+    assert "1 volumes without labels, one of them scribbled, scores on the 1 volumes of the `test` list" in text
     assert "recorded 2026-01-02 with version 0.1.0 on 2 CPU threads (commit abc)" in text
     assert "| c | 0.12 | yes | spleen 0.00 |" in text
 
