@@ -74,7 +74,6 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
                 "dataset_dir": str(work.path),
                 "labels_dir": str(work.training_labels.path),
                 "checks_dir": str(work.self_check_pseudo_labels),
-                "parts": {"_target_": "scripts.data.records.parts_of", "record": kinds},
                 "start_from": str(embedding),
             },
             values={"classes": dict(cohort.classes), **modality_values(cohort)},
@@ -86,6 +85,7 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
                 "start": embedding / "model.pt",
             },
             folder=work.segmentation,
+            support_mask_record=Path(kinds),
         ),
         # The network joins the atlases; label maps grow from what they say together, as the pseudo labels did.
         inference=(

@@ -31,6 +31,7 @@ from scripts.common.files import remove_file
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.prepare_cohort import prepare_cohort
+from scripts.data.records import parts_of
 from scripts.data.scribbles import check_scribbles, keep_remarks
 
 COHORT = "cohort"  # what comes before the stages
@@ -125,6 +126,9 @@ class Pipeline:
             stage = _on_other_labels(stage, labels_dir)
         if variant:
             stage = _variant(stage, variant, self.output / variant)
+        record = stage.support_mask_record
+        if record is not None and record.exists() and (parts := parts_of(record)):
+            stage = replace(stage, values={**stage.values, "parts": parts})
         stage = replace(stage, changes={**stage.changes, **(changes or {})})
         self._run([stage])
         return stage.folder
