@@ -9,6 +9,7 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from bundle.command_line import main
 from bundle.datasets.phantom_cohort import write_phantom_cohort
@@ -51,6 +52,20 @@ def command(cohort, output, *more):
         *("--classes", "spleen:1,liver:4", "--background", "7"),
         *(part for stage, key, value in pairs for part in ("--set", f"{stage}.{key}={json.dumps(value)}")),
     ]
+
+
+def test_a_class_in_two_parts_stays_in_two_to_the_networks_card(cohort, tmp_path):
+    drawn = nib.load(cohort / "scribbles" / "phantom_00_a.nii.gz")
+    strokes = np.asarray(drawn.dataobj).copy()
+    strokes[strokes == 2] = 3  # the other kidney
+    nib.save(nib.Nifti1Image(strokes, drawn.affine), tmp_path / "strokes.nii.gz")
+    output = tmp_path / "out"
+    main([*command(cohort, output), "--scribbles", str(tmp_path / "strokes.nii.gz"), "--classes", "left_kidney:3"])
+    assert read_json(output / "support_mask" / "phantom_00.json")["parts"] == {"left_kidney": 2}
+    assert read_json(output / "segmentation" / "model.json")["parts"] == {"left_kidney": 2}
+    for folder in (WorkFolder(output).first_round_labels, WorkFolder(output).predictions):
+        labels = [np.asarray(nib.load(file).dataobj) for file in sorted(folder.path.glob("*.nii.gz"))]
+        assert ndimage.label(labels[0] == 3)[1] == 2 and max(ndimage.label(label == 3)[1] for label in labels) == 2
 
 
 def test_from_scribbles_to_label_maps(cohort, finished):
