@@ -145,7 +145,12 @@ def with_paths(names: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, 
         BundleError: a key that is not in the config, or that several components have.
     """
     config = read_configs(names)
-    return {key_path(config, key, CONFIGS / names[0]): value for key, value in overrides.items()}
+    paths: dict[str, Any] = {}
+    for key, value in overrides.items():
+        path = key_path(config, key, CONFIGS / names[0])
+        paths.pop(path, None)  # its place, too, is that of the last one: what holds it may stand between
+        paths[path] = value
+    return paths
 
 
 def encoded(names: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:

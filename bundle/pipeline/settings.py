@@ -153,7 +153,7 @@ def merged_overrides(
         BundleError: an expression that is only in the file.
     """
     before, now = current_overrides(saved), current_overrides(given)
-    merged = {stage: before.get(stage, {}) | now.get(stage, {}) for stage in {**before, **now}}
+    merged = {stage: _with_last(before.get(stage, {}), now.get(stage, {})) for stage in {**before, **now}}
     for stage, values in merged.items():
         for key, value in values.items():
             if key not in now.get(stage, {}) and _holds_expression(value):
@@ -165,6 +165,11 @@ def merged_overrides(
                     found=f"{stage}.{key}",
                 )
     return merged
+
+
+def _with_last(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, those of now at the end: of several keys for one place the last one counts."""
+    return {key: value for key, value in before.items() if key not in now} | dict(now)
 
 
 def _holds_expression(value: Any) -> bool:

@@ -93,6 +93,12 @@ def test_overrides_by_their_full_paths_and_the_last_one_counts():
     assert with_paths(["train.json"], overrides) == expected
 
 
+def test_the_last_one_of_a_path_also_comes_after_what_holds_it():
+    overrides = {"settings#most_atlases": 2, "settings": {"most_atlases": 3}, "most_atlases": 4}
+    paths = with_paths(["propagation_settings.json", "label_fusion.json"], overrides)
+    assert list(paths.items()) == [("settings", {"most_atlases": 3}), ("settings#most_atlases", 4)]
+
+
 def test_a_component_is_built_as_a_run_would():
     settings = read_component(["pseudo_labels.json", "small/pseudo_labels.json"], "settings")
     assert replace(settings, geodesic_spacing_mm=(2.0, 2.0, 2.0)) == GeodesicSettings(

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from bundle.datasets.links import link_images
+from bundle.pipeline.configs import with_paths
 from bundle.pipeline.modes import MODES, weights_folder
 from bundle.pipeline.network_labels import FOLDER_RECORD
 from bundle.pipeline.pipeline import Pipeline
-from bundle.pipeline.settings import RunSettings, save_settings, saved_settings
+from bundle.pipeline.settings import RunSettings, merged_overrides, save_settings, saved_settings
 from bundle.results.final_labels import has_final_labels
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
@@ -235,6 +236,15 @@ def test_settings_are_kept(folder):
     assert "device" not in kept
     assert RunSettings(output=folder / "out", **kept) == dataclasses.replace(given, device=None)
     assert saved_settings(folder / "elsewhere") == {}
+
+
+def test_this_commands_override_counts_for_more_than_an_earlier_one_of_the_same_place(tmp_path):
+    names = ["propagation_settings.json", "label_fusion.json"]
+    saved = {"label_fusion": {"most_atlases": 3, "settings#most_atlases": 2}}
+    merged = merged_overrides(saved, {"label_fusion": {"most_atlases": 4}}, tmp_path / "run.json")
+    assert with_paths(names, merged["label_fusion"]) == {"settings#most_atlases": 4}
+    assert merged_overrides(merged, {}, tmp_path / "run.json") == merged
+    assert list(merged["label_fusion"]) == ["settings#most_atlases", "most_atlases"], "as the next command reads them"
 
 
 @pytest.mark.parametrize("content", ["[]", '{"colour": "red"}', '{"overrides": 3}', "{"])
