@@ -14,7 +14,7 @@ from scripts.common.errors import BundleError
 from scripts.common.files import atomic_path, keep_json, read_json, remove_file
 from scripts.common.kept_changes import set_aside, was_changed
 from scripts.common.names import is_case_name
-from scripts.common.work_folder import WorkFolder
+from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.volume_io import case_id, scan_folder
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def label_maps_of(names: Sequence[str], work: WorkFolder, images: Mapping[str, s
         images: case -> fingerprint of its image; None where these are not known yet.
 
     Raises:
-        BundleError: a case has no label map, or its image was replaced since its label map was accepted.
+        BundleError: a case has no label map, or its image was replaced since its label map was made or accepted.
     """
     has_final = bool(names) and has_final_labels(work)  # which reads the records of all cases
     return {case: _label_map_of(case, work, images or {}, has_final) for case in names}
@@ -117,29 +117,28 @@ def _withdraw_others(names: Sequence[str], work: WorkFolder, folder: Path | None
 def _label_map_of(case: str, work: WorkFolder, images: Mapping[str, str], has_final: bool) -> Path:
     if not is_case_name(case):
         raise missing_label_maps(Path(case))
-    accepted, predicted = work.accepted.label(case), work.predictions.label(case)
-    if was_changed(work.predictions.record(case), predicted):
-        return predicted
-    if accepted.is_file() and case in images:
-        _check_image(case, work, images[case])
-    places = (accepted, *((predicted,) if has_final else ()), work.pseudo_labels.label(case))
-    found = next((place for place in places if place.is_file()), None)
+    folders = [work.accepted, *((work.predictions,) if has_final else ()), work.pseudo_labels]
+    if was_changed(work.predictions.record(case), work.predictions.label(case)):
+        folders = [work.predictions]
+    found = next((folder for folder in folders if folder.label(case).is_file()), None)
     if found is None:
         raise missing_label_maps(Path(case))
-    return found
+    if case in images:
+        _check_image(case, found, images[case], "accepted" if found == work.accepted else "made")
+    return found.label(case)
 
 
-def _check_image(case: str, work: WorkFolder, image: str) -> None:
-    """Refuse what was accepted for another image: what lies in `predictions/` was made from it, so is no better."""
+def _check_image(case: str, folder: LabelFolder, image: str, done: str) -> None:
+    """Refuse a label map that was made of another image, or accepted for one: `done` says which."""
     recorded: Any = {}
     with suppress(BundleError):  # earlier commands kept no record
-        recorded = read_json(work.accepted.record(case))
+        recorded = read_json(folder.record(case))
     if isinstance(recorded, dict) and recorded.get(IMAGE, image) != image:
         raise BundleError(
-            "the image was replaced since its label map was accepted",
+            f"the image was replaced since its label map was {done}",
             case=case,
             stage="settings",
-            file=work.accepted.label(case),
+            file=folder.label(case),
             expected="a run without this name, which labels the case anew, and then a look at that label map; or "
             "--accepted DIR with a copy of this one, if it fits the image",
             found="another image",

@@ -135,6 +135,20 @@ def test_a_label_map_is_not_accepted_for_another_image(work):
     assert work.accepted.label("a").read_bytes() == b"of the new image"
 
 
+@pytest.mark.parametrize("case", ["a", "c"])
+@pytest.mark.parametrize("content", [b"as it was made", b"corrected"])
+def test_nor_is_one_that_was_made_of_an_image_that_was_replaced_since(work, case, content):
+    folder = work.predictions if case == "a" else work.pseudo_labels
+    folder.label(case).write_bytes(b"as it was made")
+    write_record(folder.record(case), {"image_sha256": IMAGES[case]}, "", [folder.label(case)])
+    folder.label(case).write_bytes(content)
+    assert label_maps_of((case,), work, IMAGES) == {case: folder.label(case)}
+    with pytest.raises(BundleError, match="the image was replaced since its label map was made") as caught:
+        keep_accepted((case,), work, {**IMAGES, case: "another"})
+    assert (caught.value.case, caught.value.file) == (case, str(folder.label(case)))
+    assert not work.accepted.path.exists()
+
+
 def test_what_an_earlier_version_accepted_stays_accepted(work):
     work.accepted.path.mkdir()
     work.accepted.label("a").write_bytes(b"accepted before")
