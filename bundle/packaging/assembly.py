@@ -38,8 +38,8 @@ def assemble(release: Release, output: Path, task: Path | None = None, largest_m
         largest_mb: files above it lie elsewhere (`Release.large_files_url`).
 
     Raises:
-        BundleError: no network or a damaged one, a version without a change or the reverse, terms where there are some,
-            or files in the way that we did not write.
+        BundleError: no network or a damaged one, a version without a change or the reverse, terms where there are some
+            or that are no text in UTF-8, or files in the way that we did not write.
     """
     work = None if task is None else WorkFolder(task)
     network = BUNDLE_ROOT / "models" if work is None else work.segmentation
@@ -54,6 +54,8 @@ def assemble(release: Release, output: Path, task: Path | None = None, largest_m
     if work is None and release.data_terms is not None:
         problem = "the terms of the bundle's own network are written down already"
         raise BundleError(problem, stage=STAGE, file=release.data_terms, expected="--data-terms with --task alone")
+    if release.data_terms is not None:
+        _refuse_unreadable(release.data_terms)
     card = numbered(read_card(network, WEIGHTS, CARD if work is None else CARD | TRAINING))
     package = Package(output, release.name)
     package.refuse_foreign()
@@ -75,6 +77,16 @@ def assemble(release: Release, output: Path, task: Path | None = None, largest_m
     with suppress(OSError):  # there are large files
         package.large_files.rmdir()
     return package.folder
+
+
+def _refuse_unreadable(data_terms: Path) -> None:
+    """The zoo's rules read every text as UTF-8."""
+    try:
+        data_terms.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise BundleError(
+            "cannot read the terms of the data", stage=STAGE, file=data_terms, expected="a text in UTF-8", found=error
+        ) from error
 
 
 def _write_config(file: Path, content: Mapping[str, Any]) -> None:

@@ -254,6 +254,14 @@ def test_a_users_network_brings_its_classes_and_numbers(task, tmp_path):
     assert (folder / "docs" / "data_license.txt").read_text(encoding="utf-8") == "Ours, for research.\n"
 
 
+def test_terms_that_are_no_text_are_refused_before_anything_is_written(task, tmp_path):
+    (tmp_path / "terms.txt").write_bytes("Für die Forschung.\n".encode("latin-1"))
+    with pytest.raises(BundleError, match="cannot read the terms of the data") as caught:
+        assemble(Release("aorta_segmentation", data_terms=tmp_path / "terms.txt"), tmp_path / "zoo", task)
+    assert (caught.value.file, caught.value.expected) == (str(tmp_path / "terms.txt"), "a text in UTF-8")
+    assert not (tmp_path / "zoo").exists()
+
+
 def test_a_package_of_a_network_of_mr_does_not_speak_of_ct(task, tmp_path):
     change(task / "segmentation" / "model.json", modality="mr", bias_correction=True)
     folder = assemble(Release("aorta_segmentation", data_terms=tmp_path / "terms.txt"), tmp_path / "zoo", task)
