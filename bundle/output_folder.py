@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from scripts.common.errors import BundleError
+from scripts.common.made_of import is_record
 from scripts.common.work_folder import WorkFolder
 
 
@@ -29,6 +30,28 @@ def refuse_images_among_results(images: Path, output: Path, below: Collection[st
             file=output,
             expected="an output folder of its own",
             found=f"images in {images}",
+        )
+
+
+def refuse_run(output: Path, stage: str) -> None:
+    """Refuse the output folder of a run to a command that would replace its table of results and its progress.
+
+    Args:
+        output: where results go.
+        stage: for the message.
+
+    Raises:
+        BundleError: it holds a run; the record of a case that is called like a run's file is none.
+    """
+    work = WorkFolder(output.absolute())
+    found = [file.name for file in (work.cohort, work.settings) if file.exists() and not is_record(file)]
+    if found:
+        raise BundleError(
+            "the output folder is that of a run, whose table of results and progress would be replaced",
+            stage=stage,
+            file=output,
+            expected="an output folder of its own",
+            found=", ".join(found),
         )
 
 

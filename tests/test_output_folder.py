@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bundle.output_folder import refuse_foreign, refuse_images_among_results
+from bundle.output_folder import refuse_foreign, refuse_images_among_results, refuse_run
 from scripts.common.errors import BundleError
+from scripts.common.made_of import write_record
 from scripts.common.work_folder import WorkFolder
 
 BELOW = ("images", "predictions")
@@ -40,6 +41,21 @@ def test_a_folder_with_a_mark_of_ours_is_ours(tmp_path, mark):
     (tmp_path / mark).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / mark).touch()
     refuse_foreign(WorkFolder(tmp_path))
+
+
+@pytest.mark.parametrize("mark", ["cohort.json", "run.json"])
+def test_a_runs_folder_is_refused_where_another_command_would_replace_its_files(tmp_path, mark):
+    refuse_run(tmp_path, "inference")
+    (tmp_path / mark).write_text("{}")
+    with pytest.raises(BundleError, match="the output folder is that of a run") as caught:
+        refuse_run(tmp_path, "inference")
+    assert (caught.value.stage, caught.value.file, caught.value.found) == ("inference", str(tmp_path), mark)
+
+
+@pytest.mark.parametrize("case", ["cohort", "run"])
+def test_the_record_of_a_case_that_is_called_so_is_no_run(tmp_path, case):
+    write_record(tmp_path / f"{case}.json", {"case": case}, "", [])
+    refuse_run(tmp_path, "inference")
 
 
 def test_names_of_a_work_folder():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.folder_lock import only_command_in
-from bundle.output_folder import refuse_images_among_results
+from bundle.output_folder import refuse_images_among_results, refuse_run
 from bundle.pipeline.configs import deciding_values, device_override, read_configs, run_config
 from bundle.pipeline.network_labels import NetworkLabels
 from bundle.progress.run import RunProgress
@@ -20,18 +21,21 @@ from bundle.results.table import ResultTable
 from scripts.common.case_stage import CASES, advance, counted, joined
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file
+from scripts.common.names import some_of
 from scripts.common.sharing.crew import outcomes, present_crew
 from scripts.common.work_folder import LabelFolder
 from scripts.data.case import check_case_names
-from scripts.data.gate.admission import left_out_lines, rejection
+from scripts.data.gate.admission import MOST_NAMES, left_out_lines, rejection
 from scripts.data.gate.hand_over import handing_over
 from scripts.data.gate.modality import AUTO, Modality
 from scripts.data.gate.output_space import check_folder
 from scripts.data.volume_io import FolderScan, is_plain_nifti, scan_folder
 from scripts.networks.loading import check_modality, read_card
 from scripts.networks.segmenter import CARD, WEIGHTS, check_segmentation
-from scripts.segmentation.inference_verdicts import InferenceVerdicts
+from scripts.segmentation.inference_verdicts import InferenceVerdicts, labelled_images
 from scripts.segmentation.items import admit_volumes
+
+logger = logging.getLogger(__name__)
 
 CONFIG = ["inference.json"]
 CARD_KEYS = tuple(CARD)
@@ -50,7 +54,8 @@ def infer_folder(
     """Run `configs/inference.json` with the settings of the network's card; label maps it made before are kept.
 
     Returns:
-        What is in `OUTPUT/results.json` and `results.csv`.
+        What is in `OUTPUT/results.json` and `results.csv`: this folder's cases, and those of folders before whose label
+        maps are still there as this network made them.
 
     Args:
         images: folder of volumes.
@@ -63,7 +68,7 @@ def infer_folder(
 
     Raises:
         BundleError: no such network, one of the other modality, no usable volume, or an output folder that is the
-            images folder or in use. A volume that is not usable beside others is left out, and told.
+            images folder, a run's own or in use. A volume that is not usable beside others is left out, and told.
     """
     from bundle.dicom.command import export_inferred
 
@@ -73,18 +78,22 @@ def infer_folder(
     scan = scan_folder(images)
     check_case_names(scan.volumes)
     refuse_images_among_results(images, output, ("images",), "inference")
+    refuse_run(output, "inference")
     table = TableFiles.beside_label_maps(output, scan.volumes)
     table.refuse_foreign("inference")
     progress = RunProgress(output / f"{free_name('progress', scan.volumes)}.json")
     refuse_other_start(progress.file, JSON_START, "the progress", "inference")
     with only_command_in(output), handing_over():
         check_folder(output, scan.volumes, "inference")
-        verdicts = _infer_volumes(scan, images, labels, overrides, trained, progress)
+        tabled = table.sources()
+        earlier = _earlier_cases(labels, scan.volumes, tabled)
+        verdicts = _infer_volumes(scan, images, labels, overrides, trained, progress, earlier)
         export_inferred(labels.labels, scan.volumes, structure_sets)
         cases = LabelledCases(
             classes=overrides["classes"],
             labels=labels.labels,
-            sources={case: file.absolute() for case, file in scan.volumes.items() if case not in verdicts.left_out},
+            sources=earlier
+            | {case: file.absolute() for case, file in scan.volumes.items() if case not in verdicts.left_out},
             remarks=verdicts.warnings,
             rejected={
                 case: rejection(scan.volumes[case].absolute(), error) for case, error in verdicts.left_out.items()
@@ -94,6 +103,10 @@ def infer_folder(
         )
         results = result_table(cases, output)
         table.write(results)
+        gone = [case for case in tabled if case not in scan.volumes | earlier and labels.labels.label(case).exists()]
+        if gone:
+            words = "%s: of another network or other settings, and not in %s: they have no rows any more in %s"
+            logger.warning(words, some_of(gone, MOST_NAMES), images, table.json)
         return results
 
 
@@ -105,6 +118,13 @@ def _modality(model: Path, asked: str) -> Modality:
     return Modality(card["modality"], given=asked != AUTO, bias_correction=card["bias_correction"])
 
 
+def _earlier_cases(labels: NetworkLabels, volumes: Collection[str], sources: Mapping[str, Path]) -> dict[str, Path]:
+    """Case -> source, of those in the folder's table that are not among the volumes and whose label maps still hold."""
+    inputs = labels.inputs(labelled_images(labels.labels))
+    others = {case: source for case, source in sources.items() if case not in volumes and case in inputs}
+    return {case: source for case, source in others.items() if labels.is_there(case, inputs[case])}
+
+
 def _infer_volumes(
     scan: FolderScan,
     images: Path,
@@ -112,6 +132,7 @@ def _infer_volumes(
     overrides: Mapping[str, Any],
     modality: Modality,
     progress: RunProgress,
+    earlier: Collection[str],
 ) -> InferenceVerdicts:
     volumes, output = scan.volumes, labels.labels.path
     verdicts = InferenceVerdicts({}, {}, {str(file): reason for file, reason in scan.unused})
@@ -121,7 +142,8 @@ def _infer_volumes(
     }
     todo = labels.clear(inputs, converted)
     labels.forget(verdicts.left_out)
-    verdicts.recall(labels.labels, set(inputs) - set(todo))
+    verdicts.recall(labels.labels, {*inputs, *earlier} - set(todo))
+    verdicts.images.update({case: image for case, image in labelled_images(labels.labels).items() if case in earlier})
     with progress.ahead(READING):
         chosen = {case: volumes[case] for case in todo}
         admitted = admit_volumes(chosen, output, modality, partial(counted, name=READING, total=len(chosen)))

@@ -11,7 +11,7 @@ from typing import Any
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, remove_file, write_json
 from scripts.common.kept_changes import set_aside_changed
-from scripts.common.made_of import fingerprint, is_whole
+from scripts.common.made_of import fingerprint, is_record, is_whole
 from scripts.common.work_folder import LabelFolder
 
 logger = logging.getLogger(__name__)
@@ -83,11 +83,16 @@ class NetworkLabels:
                 self._remove(case)
                 logger.warning("%s: its volume cannot be used any more; removed %s", case, found[0])
 
+    def is_there(self, case: str, inputs: str) -> bool:
+        """Whether a case's label map is there, and its record says that it was made of these inputs."""
+        record = self.labels.record(case)
+        return self.labels.label(case).exists() and is_record(record) and bool(read_json(record)["inputs"] == inputs)
+
     def _remove(self, case: str) -> None:
         """Whatever we made of a case, but for a label map that somebody changed."""
         set_aside_changed(self.labels.record(case))
         own = self.labels.own
-        kept = [own.probabilities(case), own.record(case)] if _is_record(own.record(case)) else []
+        kept = [own.probabilities(case), own.record(case)] if is_record(own.record(case)) else []
         for file in (*self._files(case), *kept):
             remove_file(file)
 
@@ -112,18 +117,11 @@ class NetworkLabels:
 
     def _has_record(self, case: str) -> bool:
         """Whether a record says that we made the case's label map."""
-        return _is_record(self.labels.record(case))
+        return is_record(self.labels.record(case))
 
     def _is_whole(self, case: str, inputs: str) -> bool:
         whole = not self.with_probabilities or is_whole(self.labels.own.record(case), inputs)
         return whole and is_whole(self.labels.record(case), inputs)
-
-
-def _is_record(file: Path) -> bool:
-    try:
-        return {"inputs", "files"} <= set(read_json(file))
-    except (BundleError, TypeError):
-        return False
 
 
 def _existing(converted: Mapping[str, Path] | None, case: str) -> list[Path]:

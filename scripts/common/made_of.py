@@ -44,6 +44,14 @@ def write_record(record: str | Path, content: Mapping[str, Any], inputs: str, fi
     write_json(record, {**content, "record": fingerprint(content)})
 
 
+def is_record(file: str | Path) -> bool:
+    """Whether a file is a record as `write_record` leaves it, whatever it speaks of."""
+    try:
+        return {"inputs", "files"} <= set(read_json(file))
+    except (BundleError, TypeError):
+        return False
+
+
 def is_whole(record: str | Path, inputs: str) -> bool:
     """Whether a record names these inputs and its files are as it says; what is damaged or missing is logged."""
     record = Path(record)

@@ -231,6 +231,50 @@ def test_probabilities_are_kept_and_joined_as_the_configs_say(tmp_path):
     assert np.array_equal(joined, nothing), "nobody checked its pseudo label, so the network has no weight"
 
 
+@pytest.mark.parametrize("mark", ["cohort.json", "run.json"])
+def test_the_output_folder_of_a_run_stays_as_it_is(tmp_path, images, mark):
+    output, network = tmp_path / "out", model(tmp_path / "model", [9.0, 0, 0])
+    output.mkdir()
+    (output / mark).write_text("{}")
+    with pytest.raises(BundleError, match="the output folder is that of a run"):
+        infer_folder(images, network, output, "cpu")
+    assert [file.name for file in output.iterdir()] == [mark]
+
+
+def of_two_days(tmp_path):
+    """Folders of a volume each: "early", of which there is something to remark, and "late"."""
+    hu, _ = phantom(0)
+    for name, array in {"early": np.maximum(hu, 0), "late": hu}.items():
+        (tmp_path / name).mkdir()
+        nib.save(nib.Nifti1Image(array, LAS), tmp_path / name / f"{name}.nii.gz")
+    return tmp_path / "early", tmp_path / "late", tmp_path / "labels"
+
+
+def test_rows_of_an_earlier_folder_stay_while_their_label_maps_do(tmp_path, caplog):
+    (early, late, output), network = of_two_days(tmp_path), model(tmp_path / "model", [0, 9.0, 0])
+    first = infer_folder(early, network, output, "cpu", modality="ct")
+    both = infer_folder(late, network, output, "cpu", modality="ct")
+    assert both.rows[: len(first.rows)] == first.rows and {row.case for row in both.rows} == {"early", "late"}
+    assert read_json(output / "results.json") == both.to_json()
+    verdicts = read_json(output / "verdicts")
+    assert (list(verdicts["warnings"]), sorted(verdicts["images"])) == (["early"], ["early", "late"])
+    assert infer_folder(late, network, output, "cpu", modality="ct") == both
+    assert "have no rows any more" not in caplog.text
+    (output / "early.nii.gz").unlink()
+    assert {row.case for row in infer_folder(late, network, output, "cpu", modality="ct").rows} == {"late"}
+    assert list(read_json(output / "verdicts")["images"]) == ["late"]
+
+
+def test_label_maps_of_another_network_are_named_once_when_they_leave_the_table(tmp_path, caplog):
+    (early, late, output), network = of_two_days(tmp_path), model(tmp_path / "model", [0, 9.0, 0])
+    infer_folder(early, network, output, "cpu", modality="ct")
+    for _ in range(2):
+        table = infer_folder(late, model(tmp_path / "other", [0, 0, 9.0]), output, "cpu", modality="ct")
+        assert {row.case for row in table.rows} == {"late"} and (output / "early.nii.gz").exists()
+    (told,) = [message for message in caplog.messages if "have no rows any more" in message]
+    assert told.startswith("early: ")
+
+
 def test_the_network_is_given_what_the_gate_has_read(tmp_path, images, monkeypatch):
     taken = []
     take = _Held.take
