@@ -48,7 +48,9 @@ def typed_overrides(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
         stage, dot, key = place.partition(".")
         if not (equals and dot and key):
             raise BundleError("cannot read --set", stage="settings", expected="STAGE.KEY=VALUE", found=setting)
-        overrides.setdefault(stage, {})[key] = Expression(text) if text.startswith(EVALUATED) else _json_or_text(text)
+        values = overrides.setdefault(stage, {})
+        values.pop(key, None)  # typed again it stands last, since another key may name the same place
+        values[key] = Expression(text) if text.startswith(EVALUATED) else _json_or_text(text)
     return overrides
 
 

@@ -78,7 +78,9 @@ def current_overrides(overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, d
         stage = _renamed(old_stage, STAGES, f"the stage {old_stage}")
         keys = current.setdefault(stage, {})
         for key, value in values.items():
-            keys[_current_key(stage, key)] = value
+            name = _current_key(stage, key)
+            keys.pop(name, None)  # its place is that of the last one, too
+            keys[name] = value
     return current
 
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from bundle.config_check import check_values
-from bundle.config_values import Component, Expression
+from bundle.config_values import Component, Expression, typed_overrides
 from bundle.memory_remedies import MEMORY_REMEDIES
+from bundle.pipeline.aliases import current_overrides
 from bundle.pipeline.configs import (
     CONFIGS,
     check_keys,
@@ -97,6 +98,18 @@ def test_the_last_one_of_a_path_also_comes_after_what_holds_it():
     overrides = {"settings#most_atlases": 2, "settings": {"most_atlases": 3}, "most_atlases": 4}
     paths = with_paths(["propagation_settings.json", "label_fusion.json"], overrides)
     assert list(paths.items()) == [("settings", {"most_atlases": 3}), ("settings#most_atlases", 4)]
+
+
+def test_a_key_that_is_typed_again_beats_another_name_of_its_place_between():
+    typed = typed_overrides(["label_fusion.most_atlases=1", "label_fusion.settings#most_atlases=2"] * 2)
+    assert list(typed["label_fusion"].items()) == [("most_atlases", 1), ("settings#most_atlases", 2)]
+    typed = typed_overrides([f"label_fusion.{key}" for key in ("most_atlases=1", "settings#x=2", "most_atlases=3")])
+    assert list(typed["label_fusion"].items()) == [("settings#x", 2), ("most_atlases", 3)]
+    old_names = {"fusion": {"helpers": 1, "settings#most_atlases": 2}, "label_fusion": {"most_atlases": 3}}
+    assert list(current_overrides(old_names)["label_fusion"].items()) == [
+        ("settings#most_atlases", 2),
+        ("most_atlases", 3),
+    ]
 
 
 def test_a_component_is_built_as_a_run_would():
