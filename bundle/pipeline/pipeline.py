@@ -23,7 +23,7 @@ from bundle.pipeline.training_folder import image_hashes
 from bundle.progress.run import RunProgress
 from bundle.report.page import write_report
 from bundle.results.files import TableFiles
-from bundle.results.final_labels import note_final_labels, take_back_final_labels
+from bundle.results.final_labels import note_final_labels
 from bundle.results.of_run import LabelledCases, result_table
 from bundle.results.table import ResultTable
 from scripts.common.errors import BundleError
@@ -136,7 +136,6 @@ class Pipeline:
     def infer(self) -> None:
         """Label maps of every case, in `predictions/`."""
         self._forget_checks_of_another_mode()
-        take_back_final_labels(self.work)
         self._run(self.plan.inference)
 
     def _forget_checks_of_another_mode(self) -> None:

@@ -10,7 +10,7 @@ from scripts.common.errors import BundleError
 from scripts.common.files import keep_json, read_json
 from scripts.common.work_folder import WorkFolder
 
-PSEUDO_LABELS, SUPPORT_MASK, IMAGES = "pseudo_labels", "support_mask", "images"
+PSEUDO_LABELS, SUPPORT_MASK, PREDICTIONS, IMAGES = "pseudo_labels", "support_mask", "predictions", "images"
 
 
 def note_final_labels(work: WorkFolder, images: Mapping[str, str] | None = None) -> None:
@@ -23,17 +23,9 @@ def note_final_labels(work: WorkFolder, images: Mapping[str, str] | None = None)
     Raises:
         BundleError: the file cannot be written.
     """
-    made_of = {PSEUDO_LABELS: _made_of(work.pseudo_labels.path), SUPPORT_MASK: _made_of(work.support_mask.path)}
+    folders = {PSEUDO_LABELS: work.pseudo_labels, SUPPORT_MASK: work.support_mask, PREDICTIONS: work.predictions}
+    made_of = {name: _made_of(folder.path) for name, folder in folders.items()}
     keep_json(work.final_labels, {**made_of, IMAGES: dict(images or {})})
-
-
-def take_back_final_labels(work: WorkFolder) -> None:
-    """Note that label maps in `predictions/` are about to be made, so that half of them are not taken for all.
-
-    Raises:
-        BundleError: the file cannot be written.
-    """
-    keep_json(work.final_labels, {**_content(work.final_labels), PSEUDO_LABELS: {}})
 
 
 def labelled_images(work: WorkFolder) -> dict[str, str]:
@@ -43,17 +35,22 @@ def labelled_images(work: WorkFolder) -> dict[str, str]:
 
 
 def has_final_labels(work: WorkFolder) -> bool:
-    """Whether there are label maps in `predictions/` that were made of the present pseudo labels.
+    """Whether there are label maps in `predictions/`, all of them made of the present pseudo labels and checked.
 
-    Of a run of an earlier version, which noted nothing, those are of before that are older than pseudo labels.
+    Of a run that noted nothing, of an earlier version or killed before, all cases have one that is no older than their
+    pseudo labels.
     """
     if not any(work.predictions.path.glob("*.nii.gz")):
         return False
-    noted = _content(work.final_labels).get(PSEUDO_LABELS)
+    content, final = _content(work.final_labels), _made_of(work.predictions.path)
+    noted = content.get(PSEUDO_LABELS)
     if isinstance(noted, dict):
-        return all(noted.get(case) == inputs for case, inputs in _made_of(work.pseudo_labels.path).items())
+        are_those = content.get(PREDICTIONS, final) == final  # else a run was killed while it made them anew
+        return are_those and all(
+            noted.get(case) == inputs for case, inputs in _made_of(work.pseudo_labels.path).items()
+        )
     pairs = [(work.predictions.record(record.stem), record) for record in _records(work.pseudo_labels.path)]
-    return all(_written_ns(final) >= _written_ns(record) for final, record in pairs if final.exists())
+    return all(final.exists() and _written_ns(final) >= _written_ns(record) for final, record in pairs)
 
 
 def is_support_mask_newer(work: WorkFolder) -> bool:

@@ -29,7 +29,7 @@ def inputs(tmp_path_factory):
 
 MADE_EVERY_TIME = (
     *("run.json", "cohort.json", "scribble_remarks.json", "scribbles/case_0.nii.gz"),
-    *("predictions/made_by", "state.json", "progress.json", "final_labels.json"),
+    *("predictions/made_by", "state.json", "progress.json"),
 )
 
 
@@ -59,7 +59,7 @@ def names(folder):
 def test_the_run_leaves_every_kind_of_file(run, tmp_path):
     """Of mode `paper` without its report; those of mode `default` are damaged in `tests/end_to_end`."""
     assert {name.replace("case_1", "ID") for name in names(tmp_path / "whole") if not {"0", "2"} & set(name)} == {
-        *("cohort.json", "run.json", "scribble_remarks.json", "state.json", "progress.json", "final_labels.json"),
+        *("cohort.json", "run.json", "scribble_remarks.json", "state.json", "progress.json"),
         *("cache/ID/image.nii", "cache/ID/body.nii", "cache/ID/record.json"),
         *(f"prnet/{net}/{file}" for net in ("coarse", "fine") for file in ("made_of.json", "model.json", "model.pt")),
         *("first_round/propagation/ID.json", "propagation/ID.json", "pseudo_labels/ID.json"),

@@ -158,10 +158,24 @@ def test_label_maps_are_final_once_all_are_made_and_checked(folder, stages):
     run_all(pipeline)
     pipeline.self_check()
     assert has_final_labels(pipeline.work)
-    pipeline.infer()
-    assert not has_final_labels(pipeline.work), "as where the run is killed here"
-    pipeline.self_check()
+    other = Pipeline(settings(folder, overrides={"segmentation": {"max_epochs": 3}}))
+    other.train_segmentation()
+    stages.kill_after = 1
+    with pytest.raises(SystemExit):
+        other.infer()
+    assert not has_final_labels(pipeline.work), "one of three is of another network"
+    stages.kill_after = None
+    run_all(other)
+    assert not has_final_labels(pipeline.work), "nothing is known of how far to trust them"
+    other.self_check()
     assert has_final_labels(pipeline.work)
+
+
+def test_some_label_maps_of_a_run_that_was_killed_are_not_final(folder, stages):
+    stages.kill_after = 2
+    with pytest.raises(SystemExit):
+        run_all(Pipeline(settings(folder)))
+    assert not has_final_labels(Pipeline(settings(folder)).work)
 
 
 def test_a_mode_that_predicts_no_dice_keeps_none_of_another_mode(folder, stages):
