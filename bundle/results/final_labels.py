@@ -50,7 +50,8 @@ def has_final_labels(work: WorkFolder) -> bool:
             noted.get(case) == inputs for case, inputs in _made_of(work.pseudo_labels.path).items()
         )
     pairs = [(work.predictions.record(record.stem), record) for record in _records(work.pseudo_labels.path)]
-    return all(final.exists() and _written_ns(final) >= _written_ns(record) for final, record in pairs)
+    are_newer = all(_written_ns(final) >= _written_ns(record) for final, record in pairs if final.exists())
+    return are_newer and all(work.predictions.label(record.stem).exists() for _, record in pairs)
 
 
 def is_support_mask_newer(work: WorkFolder) -> bool:

@@ -56,6 +56,8 @@ def test_times_decide_where_nothing_was_noted(work):
     assert not has_final_labels(work)
     records[1].unlink()
     assert has_final_labels(work), "without a record there is nothing to tell it by"
+    work.predictions.label("b").unlink()
+    assert not has_final_labels(work), "the run was killed before it made all"
 
 
 def test_a_support_mask_that_grew_anew_is_known(work):
