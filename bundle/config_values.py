@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -42,16 +42,24 @@ def typed_overrides(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
     Raises:
         BundleError: a setting is not STAGE.KEY=VALUE.
     """
-    overrides: dict[str, dict[str, Any]] = {}
+    typed: dict[str, list[tuple[str, Any]]] = {}
     for setting in settings:
         place, equals, text = setting.partition("=")
         stage, dot, key = place.partition(".")
         if not (equals and dot and key):
             raise BundleError("cannot read --set", stage="settings", expected="STAGE.KEY=VALUE", found=setting)
-        values = overrides.setdefault(stage, {})
-        values.pop(key, None)  # typed again it stands last, since another key may name the same place
-        values[key] = Expression(text) if text.startswith(EVALUATED) else _json_or_text(text)
-    return overrides
+        value = Expression(text) if text.startswith(EVALUATED) else _json_or_text(text)
+        typed.setdefault(stage, []).append((key, value))
+    return {stage: last_of_each(pairs) for stage, pairs in typed.items()}
+
+
+def last_of_each(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Key -> its last value, which also has the last place: another key between may name the same place in a config."""
+    table: dict[str, Any] = {}
+    for key, value in pairs:
+        table.pop(key, None)
+        table[key] = value
+    return table
 
 
 def as_config(value: Any) -> Any:

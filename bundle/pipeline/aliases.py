@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from bundle.config_values import last_of_each
 from scripts.common.errors import BundleError
 
 logger = logging.getLogger(__name__)
@@ -76,11 +77,8 @@ def current_overrides(overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, d
     current: dict[str, dict[str, Any]] = {}
     for old_stage, values in overrides.items():
         stage = _renamed(old_stage, STAGES, f"the stage {old_stage}")
-        keys = current.setdefault(stage, {})
-        for key, value in values.items():
-            name = _current_key(stage, key)
-            keys.pop(name, None)  # its place is that of the last one, too
-            keys[name] = value
+        named = ((_current_key(stage, key), value) for key, value in values.items())
+        current[stage] = last_of_each([*current.get(stage, {}).items(), *named])
     return current
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from bundle.config_values import EVALUATED, Expression, as_config
+from bundle.config_values import EVALUATED, Expression, as_config, last_of_each
 from bundle.memory_remedies import MEMORY_REMEDIES
 from scripts.common.case_stage import CaseStage, CaseWork
 from scripts.common.errors import BundleError
@@ -145,12 +145,7 @@ def with_paths(names: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, 
         BundleError: a key that is not in the config, or that several components have.
     """
     config = read_configs(names)
-    paths: dict[str, Any] = {}
-    for key, value in overrides.items():
-        path = key_path(config, key, CONFIGS / names[0])
-        paths.pop(path, None)  # its place, too, is that of the last one: what holds it may stand between
-        paths[path] = value
-    return paths
+    return last_of_each((key_path(config, key, CONFIGS / names[0]), value) for key, value in overrides.items())
 
 
 def encoded(names: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:

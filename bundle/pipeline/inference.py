@@ -143,7 +143,6 @@ def _infer_volumes(
     todo = labels.clear(inputs, converted)
     labels.forget(verdicts.left_out)
     verdicts.recall(labels.labels, {*inputs, *earlier} - set(todo))
-    verdicts.images.update({case: image for case, image in labelled_images(labels.labels).items() if case in earlier})
     with progress.ahead(READING):
         chosen = {case: volumes[case] for case in todo}
         admitted = admit_volumes(chosen, output, modality, partial(counted, name=READING, total=len(chosen)))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.arguments import DEFAULT_MODE, MODALITIES, MODES
-from bundle.config_values import EVALUATED
+from bundle.config_values import EVALUATED, last_of_each
 from bundle.pipeline.aliases import current_overrides, current_settings
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json
@@ -153,7 +153,10 @@ def merged_overrides(
         BundleError: an expression that is only in the file.
     """
     before, now = current_overrides(saved), current_overrides(given)
-    merged = {stage: _with_last(before.get(stage, {}), now.get(stage, {})) for stage in {**before, **now}}
+    merged = {
+        stage: last_of_each([*before.get(stage, {}).items(), *now.get(stage, {}).items()])
+        for stage in {**before, **now}
+    }
     for stage, values in merged.items():
         for key, value in values.items():
             if key not in now.get(stage, {}) and _holds_expression(value):
@@ -165,11 +168,6 @@ def merged_overrides(
                     found=f"{stage}.{key}",
                 )
     return merged
-
-
-def _with_last(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, those of now at the end: of several keys for one place the last one counts."""
-    return {key: value for key, value in before.items() if key not in now} | dict(now)
 
 
 def _holds_expression(value: Any) -> bool:

@@ -13,6 +13,10 @@ from bundle.report.markup import MISSING, Markup, duration, number, paragraph, s
 from bundle.report.run import Run, read_curve, tolerant
 from scripts.common.files import read_json
 
+NOT_SCORED = (
+    "There are no scores with true labels of these label maps; evaluate --json report/metrics.json writes them, and "
+    "report shows them here."
+)
 SCORES = (("dice", "Dice", 3), ("hd95_mm", "HD95, mm", 1), ("surface_dice_2mm", "Surface Dice at 2 mm", 3))
 
 
@@ -92,12 +96,6 @@ def times(run: Run) -> Markup:
     return section(
         "times", "Time and memory", paragraph(summary), table(("Stage", "", "Time", "", "Peak memory"), rows)
     )
-
-
-NOT_SCORED = (
-    "There are no scores with true labels of these label maps; evaluate --json report/metrics.json writes them, and "
-    "report shows them here."
-)
 
 
 def metrics(run: Run) -> Markup:

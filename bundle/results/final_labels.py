@@ -42,13 +42,12 @@ def has_final_labels(work: WorkFolder) -> bool:
     """
     if not any(work.predictions.path.glob("*.nii.gz")):
         return False
-    content, final = _content(work.final_labels), _made_of(work.predictions.path)
+    content = _content(work.final_labels)
     noted = content.get(PSEUDO_LABELS)
     if isinstance(noted, dict):
-        are_those = content.get(PREDICTIONS, final) == final  # else a run was killed while it made them anew
-        return are_those and all(
-            noted.get(case) == inputs for case, inputs in _made_of(work.pseudo_labels.path).items()
-        )
+        if PREDICTIONS in content and content[PREDICTIONS] != _made_of(work.predictions.path):
+            return False  # a run was killed while it made them anew
+        return all(noted.get(case) == inputs for case, inputs in _made_of(work.pseudo_labels.path).items())
     pairs = [(work.predictions.record(record.stem), record) for record in _records(work.pseudo_labels.path)]
     are_newer = all(_written_ns(final) >= _written_ns(record) for final, record in pairs if final.exists())
     return are_newer and all(work.predictions.label(record.stem).exists() for _, record in pairs)

@@ -152,22 +152,21 @@ class PseudoLabelStage(CaseStage):
         )
 
     @cached_property
-    def _of_support(self) -> PseudoLabelRecord | None:
+    def _of_support(self) -> PseudoLabelRecord:
         """What is known of the support's organs."""
         if self.support_mask_record is None or not self.support_mask_record.exists():
-            return None
+            return PseudoLabelRecord("", {})
         return PseudoLabelRecord.read(self.support_mask_record)
 
     @property
     def _with_edges(self) -> list[str]:
         """Classes that hold air and its wall."""
-        kinds = {} if self._of_support is None else self._of_support.kinds
-        return sorted(name for name, kind in kinds.items() if kind == Kind.WALLED.value)
+        return sorted(name for name, kind in self._of_support.kinds.items() if kind == Kind.WALLED.value)
 
     @property
     def _parts(self) -> dict[str, int]:
         """Class -> how many parts it is in, of those in more than one."""
-        return {} if self._of_support is None else dict(self._of_support.parts)
+        return dict(self._of_support.parts)
 
     def _support_volume_ml(self, name: str) -> Mapping[str, float] | None:
         """Class -> volume in the support; None where it limits nothing."""

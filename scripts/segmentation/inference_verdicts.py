@@ -45,7 +45,10 @@ class InferenceVerdicts:
         return self.images
 
     def recall(self, labels: LabelFolder, done: Collection[str]) -> None:
-        """Take over what an earlier run said of the volumes whose label maps are done."""
+        """Take over what an earlier run said and noted of the volumes whose label maps are done."""
+        for case, image in labelled_images(labels).items():
+            if case in done:
+                self.images.setdefault(case, image)
         try:
             earlier = dict(read_json(labels.path / FILE_NAME)["warnings"])
             self.warnings.update({case: tuple(sentences) for case, sentences in earlier.items() if case in done})
