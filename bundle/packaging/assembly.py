@@ -13,8 +13,10 @@ from bundle.packaging.documents import with_linked_files
 from bundle.packaging.model_card import PICTURE, TRAINING, nameless, task_readme
 from bundle.packaging.packages import Package
 from bundle.packaging.release import DESCRIBED, STAGE, Release, described_metadata
+from bundle.packaging.start_weights import with_terms_of_start_weights
 from bundle.pipeline.configs import BUNDLE_ROOT
 from bundle.pipeline.inference import network_overrides, numbered
+from bundle.pipeline.settings import saved_settings
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_folder, read_json, sha256_of_file, write_json
 from scripts.common.work_folder import WorkFolder
@@ -101,7 +103,9 @@ def _copy_docs(
         (target / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(BUNDLE_ROOT / "docs" / file, target / file)
     if release.data_terms is not None:
-        shutil.copyfile(release.data_terms, target / "data_license.txt")
+        weights = None if work is None else saved_settings(work.path).get("weights")
+        terms = with_terms_of_start_weights(release.data_terms.read_text(encoding="utf-8"), weights)
+        (target / "data_license.txt").write_text(terms, encoding="utf-8")
     if work is not None:
         (target / "README.md").write_text(task_readme(release.name, metadata, card, work), encoding="utf-8")
 

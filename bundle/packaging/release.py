@@ -34,6 +34,7 @@ class Release:
         change: one line for the changelog; needed with a new version.
         authors: for the metadata; None keeps them.
         data_terms: file on the data and its terms, which becomes `docs/data_license.txt`; needed for a user's network.
+            Those of networks that the run began with are added.
         large_files_url: where files above 25 MB will lie; needed if there are any.
 
     Raises:

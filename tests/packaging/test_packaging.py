@@ -12,8 +12,10 @@ from bundle.packaging.assembly import assemble
 from bundle.packaging.package import pack, package
 from bundle.packaging.release import Release
 from bundle.packaging.rules import broken_rules
+from bundle.packaging.start_weights import with_terms_of_start_weights
 from bundle.packaging.trials import failed_trials, readme_commands
 from bundle.pipeline.configs import BUNDLE_ROOT
+from bundle.pipeline.modes import SHIPPED
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
 from scripts.common.work_folder import WorkFolder
@@ -252,6 +254,21 @@ def test_a_users_network_brings_its_classes_and_numbers(task, tmp_path):
     readme = (folder / "docs" / "README.md").read_text(encoding="utf-8")
     assert "| aorta | 0.75 | 0.75 to 0.75 | 1 of 1 |" in readme and "1 aorta, 2 left_adrenal" in readme
     assert (folder / "docs" / "data_license.txt").read_text(encoding="utf-8") == "Ours, for research.\n"
+
+
+def test_terms_of_the_networks_that_a_run_began_with_go_along(task, tmp_path):
+    change(WorkFolder(task).settings, weights=str(SHIPPED / "abdomen_mr"))
+    folder = assemble(Release("aorta_segmentation", data_terms=tmp_path / "terms.txt"), tmp_path / "zoo", task)
+    text = (folder / "docs" / "data_license.txt").read_text(encoding="utf-8")
+    assert text.startswith("Ours, for research.\n\nNetworks that this one was made with\n")
+    assert "networks of the set abdomen_mr" in text and "CC BY-NC-SA 4.0" in text
+    assert broken_rules(folder) == []
+
+
+def test_of_networks_out_of_an_unknown_folder_it_says_that_they_may_have_terms(tmp_path):
+    text = with_terms_of_start_weights("Ours.\n", tmp_path / "secret_trial")
+    assert "may have been trained on other images" in text and "secret_trial" not in text
+    assert with_terms_of_start_weights("Ours.\n", None) == "Ours.\n"
 
 
 def test_terms_that_are_no_text_are_refused_before_anything_is_written(task, tmp_path):
