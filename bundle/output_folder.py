@@ -10,29 +10,6 @@ from scripts.common.made_of import is_record
 from scripts.common.work_folder import WorkFolder
 
 
-def refuse_images_among_results(images: Path, output: Path, below: Collection[str], stage: str) -> None:
-    """Refuse an output folder that is the images folder, or fills it.
-
-    Args:
-        images: folder of volumes.
-        output: where results go.
-        below: names of its folders that hold results.
-        stage: for the message.
-
-    Raises:
-        BundleError: results would become volumes of the next run.
-    """
-    source, target = images.resolve(), output.resolve()
-    if source == target or any(source.is_relative_to(target / name) for name in below):
-        raise BundleError(
-            "the results would lie among the images, and the next run would take them for volumes",
-            stage=stage,
-            file=output,
-            expected="an output folder of its own",
-            found=f"images in {images}",
-        )
-
-
 def refuse_run(output: Path, stage: str) -> None:
     """Refuse the output folder of a run to a command that would replace its table of results and its progress.
 

@@ -21,7 +21,7 @@ SECTION = re.compile(r"^(\w+):$")
 ENTRY = re.compile(r"^ {4}(\w+(?:, \w+)*): (.*)$")
 PLACES = ("_dir", "_root")  # how keys end that say where a run works
 RUN_DECIDES = {"case_ids", "cohort", "given", "made_of", "checkpoint", "device", "cache_device", "rank", "accepted"}
-RUN_DECIDES |= {"classes", "start_from", "skip_existing", "pattern", "network_name"}
+RUN_DECIDES |= {"classes", "start_from", "skip_existing", "pattern", "network_name", "check_card"}
 PLUMBING = {
     "keys",
     "mode",

@@ -4,25 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bundle.output_folder import refuse_foreign, refuse_images_among_results, refuse_run
+from bundle.output_folder import refuse_foreign, refuse_run
 from scripts.common.errors import BundleError
 from scripts.common.made_of import write_record
 from scripts.common.work_folder import WorkFolder
-
-BELOW = ("images", "predictions")
-
-
-@pytest.mark.parametrize("images", ["out", "out/../out", "link", "out/images", "out/predictions/below"])
-def test_images_where_results_go_are_refused(tmp_path, images):
-    (tmp_path / "out" / "predictions" / "below").mkdir(parents=True)
-    (tmp_path / "link").symlink_to(tmp_path / "out")
-    with pytest.raises(BundleError, match="the next run would take them for volumes"):
-        refuse_images_among_results(tmp_path / images, tmp_path / "out", BELOW, "settings")
-
-
-@pytest.mark.parametrize(("images", "output"), [("out/mine", "out"), ("images", "images/out"), ("images", "images2")])
-def test_images_that_no_result_meets_are_fine(tmp_path, images, output):
-    refuse_images_among_results(tmp_path / images, tmp_path / output, BELOW, "settings")
 
 
 @pytest.mark.parametrize("name", ["predictions", "report", "images", "segmentation/model.pt"])

@@ -9,13 +9,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from monai.bundle import ConfigParser
+
 from bundle.packaging.documents import with_linked_files
 from bundle.packaging.model_card import PICTURE, TRAINING, nameless, task_readme
 from bundle.packaging.packages import Package
 from bundle.packaging.release import DESCRIBED, STAGE, Release, described_metadata
 from bundle.packaging.start_weights import with_terms_of_start_weights
-from bundle.pipeline.configs import BUNDLE_ROOT
+from bundle.pipeline.configs import BUNDLE_ROOT, encoded
 from bundle.pipeline.inference import network_overrides, numbered
+from bundle.pipeline.run_of_network import CONFIG as INFERENCE
+from bundle.pipeline.run_of_network import settings_of_run
 from bundle.pipeline.settings import saved_settings
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_folder, read_json, sha256_of_file, write_json
@@ -71,6 +75,11 @@ def assemble(release: Release, output: Path, task: Path | None = None, largest_m
         for name, keys in DESCRIBED.items():
             config = growing / "configs" / name
             _write_config(config, read_json(config) | {key: card[key] for key in keys})
+        if of_run := settings_of_run(network):
+            config = growing / "configs" / INFERENCE
+            parser = ConfigParser(read_json(config))
+            parser.update(encoded([INFERENCE], of_run))
+            _write_config(config, parser.get())
         metadata = described_metadata(read_json(growing / "configs" / "metadata.json"), release, card)
         _write_config(growing / "configs" / "metadata.json", metadata)
         _copy_docs(growing / "docs", release, metadata, card, work)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from bundle.pipeline.given.class_values import absent_classes, refuse_values_of_no_class
 from bundle.pipeline.given.label_maps import accepted_labels, accepted_places, as_nifti
 from bundle.pipeline.plan import CaseByCase, Inference, Mode, Plan, Training, always
 from bundle.pipeline.settings import RunSettings
@@ -181,6 +182,8 @@ def check_inputs(settings: RunSettings, cohort: Cohort) -> None:
             )
         label = _given_labels(file, cohort, case)
         on_grid_of(label, cohort.cases[case], file, "accepted label map's voxels", "the case's")
+        for sentence in absent_classes(label.array, cohort.classes):
+            logger.warning("%s: %s: %s", case, file, sentence)
 
 
 def support_of(cohort: Cohort) -> str:
@@ -214,7 +217,8 @@ def _given_labels(file: Path, cohort: Cohort, case: str) -> Volume:
     with blamed("settings", case):
         remarks = remarks_on_series(file, cohort.cases[case].source)
         label = read_labels(file, cohort.classes, cohort.cases[case].grid)
-    for remark in (*remarks, *label.remarks):
+    of_values = refuse_values_of_no_class(label.array, cohort.classes, case, file)
+    for remark in (*remarks, *label.remarks, *of_values):
         logger.warning("%s: %s: %s", case, file, remark)
     return label
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from bundle.folder_lock import only_command_in
-from bundle.output_folder import refuse_images_among_results, refuse_run
+from bundle.output_folder import refuse_run
 from bundle.pipeline.configs import deciding_values, device_override, read_configs, run_config
 from bundle.pipeline.network_labels import NetworkLabels
+from bundle.pipeline.run_of_network import settings_of_run
 from bundle.progress.run import RunProgress
 from bundle.results.files import JSON_START, TableFiles, free_name, refuse_other_start
 from bundle.results.of_run import LabelledCases, result_table
@@ -29,7 +30,7 @@ from scripts.data.gate.admission import MOST_NAMES, left_out_lines, rejection
 from scripts.data.gate.hand_over import handing_over
 from scripts.data.gate.modality import AUTO, Modality
 from scripts.data.gate.output_space import check_folder
-from scripts.data.volume_io import FolderScan, is_plain_nifti, scan_folder
+from scripts.data.volume_io import FolderScan, is_plain_nifti, refuse_images_among_results, scan_folder
 from scripts.networks.loading import check_modality, read_card
 from scripts.networks.segmenter import CARD, WEIGHTS, check_segmentation
 from scripts.segmentation.inference_verdicts import InferenceVerdicts, labelled_images
@@ -51,7 +52,9 @@ def infer_folder(
     modality: str = AUTO,
     structure_sets: bool = False,
 ) -> ResultTable:
-    """Run `configs/inference.json` with the settings of the network's card; label maps it made before are kept.
+    """Run `configs/inference.json` with the settings of the network's card, and what its run set for inference.
+
+    Label maps it made before are kept.
 
     Returns:
         What is in `OUTPUT/results.json` and `results.csv`: this folder's cases, and those of folders before whose label
@@ -72,9 +75,11 @@ def infer_folder(
     """
     from bundle.dicom.command import export_inferred
 
-    overrides = network_overrides(model) | device_override(device)
+    of_run = settings_of_run(model)
+    overrides = of_run | network_overrides(model) | device_override(device)
     trained = _modality(model, modality)
-    labels = network_labels(model, output, keep_probabilities, deciding_values(read_configs(CONFIG)))
+    deciding: Any = deciding_values(read_configs(CONFIG))
+    labels = network_labels(model, output, keep_probabilities, [deciding, of_run] if of_run else deciding)
     scan = scan_folder(images)
     check_case_names(scan.volumes)
     refuse_images_among_results(images, output, ("images",), "inference")

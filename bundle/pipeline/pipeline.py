@@ -9,7 +9,7 @@ from typing import Any
 
 from bundle.config_check import check_overrides
 from bundle.folder_lock import only_command_in
-from bundle.output_folder import refuse_foreign, refuse_images_among_results
+from bundle.output_folder import refuse_foreign
 from bundle.pipeline.configs import device_override
 from bundle.pipeline.default_mode import support_of
 from bundle.pipeline.given.label_maps import accepted_labels, as_nifti, convert_given
@@ -33,6 +33,7 @@ from scripts.data.cohort import Cohort
 from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.records import parts_of
 from scripts.data.scribbles import check_scribbles, keep_remarks
+from scripts.data.volume_io import refuse_images_among_results
 
 COHORT = "cohort"  # what comes before the stages
 

@@ -86,7 +86,8 @@ class Runner:
         _say_how_it_starts(stage, before)
         items = [{"image": str(self.cohort.cases[case].image), "case": case} for case in todo]
         places = {"output_dir": str(stage.labels.path), "keep_probabilities": stage.with_probabilities}
-        prepared = {"modality": CT}  # the cohort's images are in Hounsfield or standard units
+        # The cohort's images are in Hounsfield or standard units, whatever the card says that they were.
+        prepared = {"modality": CT, "check_card": False}
         names, overrides = self._told(stage, network | prepared | places)
         label_items(run_config, names, overrides, items, inputs)
         return True

@@ -159,7 +159,7 @@ def merged_overrides(
     }
     for stage, values in merged.items():
         for key, value in values.items():
-            if key not in now.get(stage, {}) and _holds_expression(value):
+            if key not in now.get(stage, {}) and holds_expression(value):
                 raise BundleError(
                     "the settings of the run before hold an expression, which is not taken from a file",
                     stage=STAGE,
@@ -170,9 +170,10 @@ def merged_overrides(
     return merged
 
 
-def _holds_expression(value: Any) -> bool:
+def holds_expression(value: Any) -> bool:
+    """Whether a value, or one within it, would be evaluated if the user typed it."""
     if isinstance(value, str):
         return value.startswith(EVALUATED)
     if isinstance(value, Mapping):
-        return any(map(_holds_expression, value.values()))
-    return isinstance(value, list) and any(map(_holds_expression, value))
+        return any(map(holds_expression, value.values()))
+    return isinstance(value, list) and any(map(holds_expression, value))

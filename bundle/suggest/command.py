@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from bundle.folder_lock import only_command_in
-from bundle.output_folder import refuse_foreign, refuse_images_among_results
+from bundle.output_folder import refuse_foreign
 from bundle.pipeline.configs import device_override, run_config
 from bundle.pipeline.modes import weights_folder
 from bundle.pipeline.stages import BASES
@@ -20,6 +20,7 @@ from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.gate.modality import AUTO
 from scripts.data.prepare_cohort import prepare_cohort
+from scripts.data.volume_io import refuse_images_among_results
 from scripts.networks.embedding_weights import WEIGHTS, load_embedding, trained_spacing_mm
 from scripts.networks.loading import check_modality, without_bias_field
 

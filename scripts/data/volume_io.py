@@ -14,7 +14,14 @@ from scripts.data.reading.detached_data import data_files
 from scripts.data.reading.dicom_headers import holds_labels, is_dicom, named_frames, named_series
 from scripts.data.reading.dicom_labels import check_label_object, read_label_object
 from scripts.data.reading.dicom_series import open_series, peek_series, read_series, series_files
-from scripts.data.reading.folder import FolderScan, LooseSeries, find_label_maps, find_volumes, scan_folder
+from scripts.data.reading.folder import (
+    FolderScan,
+    LooseSeries,
+    find_label_maps,
+    find_volumes,
+    refuse_images_among_results,
+    scan_folder,
+)
 from scripts.data.reading.grid_limits import check_grid
 from scripts.data.reading.itk_files import peek_itk, read_itk
 from scripts.data.reading.nifti import is_plain_nifti, peek_nifti, read_nifti
@@ -41,6 +48,7 @@ __all__ = [
     "read_labels",
     "read_strokes",
     "read_volume",
+    "refuse_images_among_results",
     "remarks_on_series",
     "scan_folder",
     "source_files",

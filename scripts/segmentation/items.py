@@ -19,7 +19,7 @@ from scripts.common.work_folder import LabelFolder
 from scripts.data.gate.admission import admit, left_out_lines, verdict_lines
 from scripts.data.gate.hand_over import hold
 from scripts.data.gate.modality import AS_CT, CT, Modality
-from scripts.data.volume_io import find_volumes, is_plain_nifti, source_files
+from scripts.data.volume_io import find_volumes, is_plain_nifti, refuse_images_among_results, source_files
 
 logger = logging.getLogger(__name__)
 
@@ -132,8 +132,9 @@ def inference_items(
         modality: "ct" or "mr", as the network was trained on.
 
     Raises:
-        BundleError: no volume is usable.
+        BundleError: no volume is usable; or label maps, or converted images, would take the volumes' place.
     """
+    refuse_images_among_results(Path(dataset_dir), Path(output_dir), ("images",), "inference")
     labels = LabelFolder(Path(output_dir))
     volumes = {case: path for case, path in find_volumes(dataset_dir).items() if fnmatch(path.name, pattern)}
     done = {case: path for case, path in volumes.items() if skip_existing and labels.label(case).is_file()}

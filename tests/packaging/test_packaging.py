@@ -265,6 +265,18 @@ def test_terms_of_the_networks_that_a_run_began_with_go_along(task, tmp_path):
     assert broken_rules(folder) == []
 
 
+def test_a_package_labels_as_the_run_of_its_network_did(task, tmp_path):
+    change(WorkFolder(task).settings, overrides={"inference": {"keep_largest": False, "overlap": 0.25}})
+    folder = assemble(Release("aorta_segmentation", data_terms=tmp_path / "terms.txt"), tmp_path / "zoo", task)
+    config = read_json(folder / "configs" / "inference.json")
+    assert (config["keep_largest"], config["inferer"]["overlap"], config["inferer"]["mode"]) == (
+        False,
+        0.25,
+        "gaussian",
+    )
+    assert broken_rules(folder) == []
+
+
 def test_of_networks_out_of_an_unknown_folder_it_says_that_they_may_have_terms(tmp_path):
     text = with_terms_of_start_weights("Ours.\n", tmp_path / "secret_trial")
     assert "may have been trained on other images" in text and "secret_trial" not in text

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from bundle.pipeline import inference
 from bundle.pipeline.configs import run_config
 from bundle.pipeline.inference import infer_folder
+from bundle.pipeline.run_of_network import settings_of_run
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file, write_json
 from scripts.common.made_of import write_record
@@ -118,6 +120,23 @@ def test_the_table_of_results_has_a_row_a_class_and_one_a_volume_left_out(tmp_pa
     assert rows["gone", None]["verdict"] == "left out" and "1024" in rows["raw", None]["remarks"][0]
     assert content["weights_sha256"] == {"segmentation": sha256_of_file(network / "model.pt")}
     jsonschema.validate(content, read_json(ROOT / "docs" / "results.schema.json"))
+
+
+def test_what_the_run_set_for_its_label_maps_goes_with_its_network(tmp_path, images, caplog):
+    work = WorkFolder(tmp_path / "run")
+    model(work.segmentation, [0, 9.0, 0])
+    assert settings_of_run(work.segmentation) == {}
+    values = {"keep_largest": False, "overlap": 0.25, "patch_size": [16] * 3, "sw_batch_size": "$1 + 1"}
+    write_json(work.settings, {"mode": "default", "overrides": {"inference": values}})
+    assert settings_of_run(work.segmentation) == {"keep_largest": False, "inferer#overlap": 0.25}
+    assert f"inference.inferer#sw_batch_size: an expression is not taken from {work.settings}" in caplog.text
+    told = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(inference, "run_config", lambda names, overrides: told.append(overrides))
+        infer_folder(images, work.segmentation, tmp_path / "out", "cpu", modality="ct")
+    assert (told[0]["keep_largest"], told[0]["patch_size"]) == (False, TINY["patch_size"])
+    elsewhere = model(tmp_path / "elsewhere" / "segmentation", [0, 9.0, 0])
+    assert settings_of_run(elsewhere) == {}
 
 
 def test_progress_says_how_many_volumes_are_labelled(tmp_path, images):

@@ -41,6 +41,17 @@ def test_inference_items_convert_skip_and_name_bad_volumes(tmp_path, caplog):
         inference_items(tmp_path / "empty", output)
 
 
+@pytest.mark.parametrize("output", ["in", "in/../in"])
+def test_label_maps_never_take_the_place_of_their_images(tmp_path, output):
+    image = tmp_path / "in" / "a.nii.gz"
+    image.parent.mkdir()
+    nib.save(nib.Nifti1Image(phantom(0)[0], LAS), image)
+    with pytest.raises(BundleError, match="the results would lie among the images"):
+        inference_items(tmp_path / "in", tmp_path / output)
+    with pytest.raises(BundleError, match="the results would lie among the images"):
+        inference_items(tmp_path / "in" / "images", tmp_path / "in")
+
+
 def test_a_label_map_that_is_older_than_its_image_is_made_again(tmp_path, caplog):
     folder, output = tmp_path / "in", tmp_path / "out"
     folder.mkdir()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -225,3 +225,26 @@ def _summed_up(folder: Path, unused: list[tuple[Path, str]]) -> list[tuple[Path,
     counts = Counter(reason for _, reason in unused)
     single = [(path, reason) for path, reason in unused if counts[reason] <= FEW]
     return single + [(folder, f"{count} files: {reason}") for reason, count in counts.items() if count > FEW]
+
+
+def refuse_images_among_results(images: Path, output: Path, below: Collection[str], stage: str) -> None:
+    """Refuse an output folder that is the images folder, or fills it.
+
+    Args:
+        images: folder of volumes.
+        output: where results go.
+        below: names of its folders that hold results.
+        stage: for the message.
+
+    Raises:
+        BundleError: results would become volumes of the next run.
+    """
+    source, target = images.resolve(), output.resolve()
+    if source == target or any(source.is_relative_to(target / name) for name in below):
+        raise BundleError(
+            "the results would lie among the images, and the next run would take them for volumes",
+            stage=stage,
+            file=output,
+            expected="an output folder of its own",
+            found=f"images in {images}",
+        )

@@ -7,7 +7,13 @@ import pytest
 from scripts.common.errors import BundleError
 from scripts.data.reading import folder
 from scripts.data.reading.dicom_headers import read_headers
-from scripts.data.volume_io import find_label_maps, find_volumes, read_volume, scan_folder
+from scripts.data.volume_io import (
+    find_label_maps,
+    find_volumes,
+    read_volume,
+    refuse_images_among_results,
+    scan_folder,
+)
 from tests.fixtures.dicom_files import REPORT, SEGMENTATION, header, write_enhanced, write_object, write_series
 
 SHAPE = (10, 9, 8)
@@ -134,3 +140,16 @@ def test_a_later_scan_reads_changed_folders_again_and_no_other(tmp_path, monkeyp
     assert sorted(read) == ["deep", "images", "renamed", "third"]
     assert after == scan_folder(images)
     assert len(after.volumes) == 4 and "renamed" in after.volumes and "first" not in after.volumes
+
+
+@pytest.mark.parametrize("images", ["out", "out/../out", "link", "out/images", "out/predictions/below"])
+def test_images_where_results_go_are_refused(tmp_path, images):
+    (tmp_path / "out" / "predictions" / "below").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    with pytest.raises(BundleError, match="the next run would take them for volumes"):
+        refuse_images_among_results(tmp_path / images, tmp_path / "out", ("images", "predictions"), "settings")
+
+
+@pytest.mark.parametrize(("images", "output"), [("out/mine", "out"), ("images", "images/out"), ("images", "images2")])
+def test_images_that_no_result_meets_are_fine(tmp_path, images, output):
+    refuse_images_among_results(tmp_path / images, tmp_path / output, ("images", "predictions"), "settings")

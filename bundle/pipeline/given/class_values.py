@@ -1,0 +1,50 @@
+"""The values of a label map that the user gave, against the classes of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from scripts.common.errors import BundleError
+from scripts.common.names import some_of
+
+MOST_VALUES = 10  # that a sentence names
+
+
+def refuse_values_of_no_class(array: np.ndarray, classes: Mapping[str, int], case: str, file: Path) -> list[str]:
+    """Refuse a label map that holds something, but nothing of a class; else a sentence if it holds something beside.
+
+    Args:
+        array: (X, Y, Z) label values, 0 is background.
+        classes: name -> label value.
+        case: whose label map it is, for the message.
+        file: for the message.
+
+    Raises:
+        BundleError: whoever numbers classes in another way would teach that there is none of them.
+    """
+    held = [int(value) for value in np.unique(array) if value != 0]
+    others = some_of([str(value) for value in held if value not in classes.values()], MOST_VALUES)
+    if others and not set(held) & set(classes.values()):
+        raise BundleError(
+            "no value of the label map is that of a class",
+            case=case,
+            stage="settings",
+            file=file,
+            expected=", ".join(f"{name} {value}" for name, value in classes.items()),
+            found=f"values {others}",
+        )
+    return [f"values that are of no class are not taken: {others}"] if others else []
+
+
+def absent_classes(array: np.ndarray, classes: Mapping[str, int]) -> list[str]:
+    """A sentence if an accepted label map lacks classes: that they are absent is what the other cases learn.
+
+    Args:
+        array: (X, Y, Z) label values.
+        classes: name -> label value.
+    """
+    lacking = [name for name, value in classes.items() if not (array == value).any()]
+    return [f"no {', no '.join(lacking)} in it: taken for true, and the other cases learn from it"] if lacking else []
