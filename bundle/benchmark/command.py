@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,8 @@ def run(options: argparse.Namespace) -> None:
 def keep(lines: Iterable[Line], docs: Path, cohort: str, kind: str) -> Results:
     """Each line goes into the raw results, and with it onto the pages, whatever comes after.
 
-    What was measured of the same thing before makes room; everything else in the file stays.
+    What was measured of the same thing before makes room; everything else in the file stays. A line that says what it
+    said before keeps its origin: whoever runs a benchmark again measures nothing that is up to date.
     """
     return _keep_in(results_file(docs, cohort, kind), lines, docs)
 
@@ -78,7 +80,9 @@ def keep(lines: Iterable[Line], docs: Path, cohort: str, kind: str) -> Results:
 def _keep_in(file: Path, lines: Iterable[Line], docs: Path) -> Results:
     results = read_results(file)
     for line in lines:
-        results = results.including({MADE: made(), **line})
+        before = results.get(line["what"], line["name"])
+        if before is None or {**before, MADE: None} != json.loads(json.dumps({**line, MADE: None})):
+            results = results.including({MADE: made(), **line})
         write_results(file, results)
         write_pages(docs)
     return results

@@ -6,8 +6,10 @@ import gc
 import logging
 import os
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from scripts.common.schema import is_finite
 from scripts.common.work_folder import WorkFolder
 
 logger = logging.getLogger(__name__)
+
+NOTED_EVERY_S = 30.0
 
 
 class WorkDirectory:
@@ -50,7 +54,7 @@ class WorkDirectory:
     def run(self, title: str, action: Callable[[], bool]) -> bool:
         """Run the `action` of a stage, which says whether it had anything to do; returns that.
 
-        Seconds add up over kills, not over changes.
+        Seconds add up over kills, but for the last `NOTED_EVERY_S` of each, not over changes.
 
         Raises:
             BundleError: another process works in this folder.
@@ -60,9 +64,15 @@ class WorkDirectory:
             before = state.get(title, {})
             finished = bool(before.get("done"))
             seconds_before = 0.0 if finished else float(before.get("seconds", 0.0))
-            self._write(state, title, {"done": False, "seconds": seconds_before})
             start = time.monotonic()
-            worked, peak_mb = with_peak_memory(action)
+
+            def note() -> None:
+                seconds = round(seconds_before + time.monotonic() - start, 1)
+                self._write(state, title, {"done": False, "seconds": seconds})
+
+            note()
+            with _repeated(note, NOTED_EVERY_S):
+                worked, peak_mb = with_peak_memory(action)
             if finished and not worked:
                 self._write(state, title, before)
             else:
@@ -80,6 +90,34 @@ class WorkDirectory:
 
     def _write(self, state: dict[str, dict[str, Any]], title: str, entry: dict[str, Any]) -> None:
         write_json(self.work.state, state | {title: entry})
+
+
+@contextmanager
+def _repeated(note: Callable[[], None], every_s: float) -> Iterator[None]:
+    """Call `note` again and again meanwhile, beside what is done, and at the end if that fails.
+
+    What cannot be noted decides nothing, so that it is no reason to stop.
+    """
+    over = threading.Event()
+
+    def again() -> None:
+        while not over.wait(every_s):
+            with suppress(BundleError, OSError):
+                note()
+
+    beside = threading.Thread(target=again, daemon=True)
+    beside.start()
+    try:
+        yield
+    except BaseException:
+        over.set()
+        beside.join()
+        with suppress(BundleError, OSError):
+            note()
+        raise
+    finally:
+        over.set()
+        beside.join()
 
 
 def _is_entry(entry: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The segmentation networks by name: the paper's plain U-Net, and one that starts from the embedding network."""
+"""The segmentation networks by name: MONAI's residual U-Net (mode `paper`), and one that starts from an embedding."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def segmentation_network(
     """A segmentation network, (B, 1, X, Y, Z) -> (B, out_channels, X, Y, Z) logits.
 
     Args:
-        architecture: "unet" (section 2.4 of arXiv 2111.10773) or "anatomy" (`AnatomySegmenter`).
+        architecture: "unet" (MONAI's, with residual units; section 2.4 of arXiv 2111.10773) or "anatomy".
         out_channels: classes and background.
         channels: channels of the network at each resolution, finest first.
         dropout: share of the plain U-Net's features that are dropped in training; "anatomy" drops none.

@@ -20,6 +20,17 @@ def parse(*arguments):
     return command_parser().parse_args(["benchmark", *arguments])
 
 
+def test_a_line_that_says_what_it_said_before_keeps_its_origin(tmp_path, monkeypatch):
+    made = command.made()
+    monkeypatch.setattr(command, "made", lambda: made | {"commit": "first"})
+    command.keep([head(), run(0.3, 0.9), network("supervised", 0.7, 0.9)], tmp_path, "toy", "default")
+    monkeypatch.setattr(command, "made", lambda: made | {"commit": "second"})
+    again = [head(), run(0.3, 0.9), network("supervised", 0.7, 0.8)]
+    results = command.keep(again, tmp_path, "toy", "default")
+    assert [line["made"]["commit"] for line in results.lines] == ["first", "first", "second"]
+    assert results.lines[2]["scores"] == again[2]["scores"]
+
+
 def test_every_line_is_kept_as_soon_as_it_is_there(tmp_path):
     file = results_file(tmp_path, "toy", "default")
 

@@ -1,11 +1,15 @@
 import json
 import logging
+import signal
+import subprocess
+import sys
 
 import pytest
 
 from bundle.pipeline import state as module
 from bundle.pipeline.state import WorkDirectory
 from scripts.common.work_folder import WorkFolder
+from tests.paths import ROOT
 
 
 @pytest.fixture
@@ -68,12 +72,38 @@ def test_seconds_add_up_over_kills_but_not_over_changes(directory, monkeypatch):
 
     directory.run("a", work)
     assert directory.state()["a"]["seconds"] == 10
-    unfinished = {"a": {**directory.state()["a"], "done": False}}
-    directory.work.state.write_text(json.dumps(unfinished), encoding="utf-8")
+
+    def stop_after_work():
+        work()
+        raise SystemExit(1)
+
+    with pytest.raises(SystemExit):
+        directory.run("a", stop_after_work)
+    assert directory.state()["a"] == {"done": False, "seconds": 10}
     directory.run("a", work)
     assert directory.state()["a"]["seconds"] == 20
     directory.run("a", work)
     assert directory.state()["a"]["seconds"] == 10
+
+
+def test_of_a_stage_that_was_killed_the_time_is_known(directory):
+    program = f"""
+import os, signal, time
+from pathlib import Path
+from bundle.pipeline import state
+from scripts.common.work_folder import WorkFolder
+
+def work():
+    time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+state.NOTED_EVERY_S = 0.1
+state.WorkDirectory(WorkFolder(Path({str(directory.path)!r}))).run("a", work)
+"""
+    killed = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    entry = directory.state()["a"]
+    assert entry["done"] is False and 0.3 <= entry["seconds"] <= 30
 
 
 @pytest.mark.parametrize("content", ["{", "[1, 2]", '{"a": 3}', '{"b": {"seconds": "3"}}'])

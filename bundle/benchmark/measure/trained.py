@@ -19,6 +19,7 @@ from scripts.common.files import read_json, write_json, write_nifti
 from scripts.common.work_folder import LabelFolder
 from scripts.data.records import PseudoLabelRecord
 from scripts.data.volume_io import read_labels
+from scripts.pseudo_labels.parts import count_of_parts
 from scripts.quality.evaluation import Evaluation, evaluate_folder
 
 
@@ -75,11 +76,28 @@ def grow_ensemble(pipeline: Pipeline, network: LabelFolder, ensemble: LabelFolde
 def supervised_network(
     dataset: Dataset, pipeline: Pipeline, variant: str = SUPERVISED, changes: Mapping[str, Any] | None = None
 ) -> Evaluation:
-    """Scores of the test cases by the same network, trained likewise on the true labels of the unlabelled cases."""
-    labels = work_folder(pipeline).pseudo_labels
-    write_true_labels(dataset, pipeline.cohort.classes, labels)
-    model = pipeline.train_segmentation(variant, changes, labels_dir=labels.path)
+    """Scores of the test cases by the same network, trained likewise on the true labels of the unlabelled cases.
+
+    A class may be in as many parts as in the support's true label map.
+    """
+    labels, classes = work_folder(pipeline).pseudo_labels, pipeline.cohort.classes
+    write_true_labels(dataset, classes, labels)
+    parts = parts_in(read_labels(labels.label(dataset.support)).array, classes)
+    model = pipeline.train_segmentation(variant, {"parts": parts} | dict(changes or {}), labels_dir=labels.path)
     return score_network(dataset, model, pipeline.output / f"test_{variant}", pipeline.settings.device)
+
+
+def parts_in(label: np.ndarray, classes: Mapping[str, int]) -> dict[str, int]:
+    """Class -> how many parts it is in, of those in more than one: see `count_of_parts`.
+
+    Args:
+        label: (X, Y, Z) label values.
+        classes: name -> label value.
+    """
+    channels = np.zeros(label.shape, dtype=np.uint8)
+    for channel, value in enumerate(classes.values(), start=1):
+        channels[label == value] = channel
+    return count_of_parts(channels, classes)
 
 
 def score_network(

@@ -18,6 +18,11 @@ NETWORKS = {
     "bounded_guarded_plc": "trained on bounded pseudo labels, guarded label correction",
 }
 
+SMALL = (
+    "points placed by the small configuration's feature search, body map and atlases, which the paper does not have "
+    "(those of rule `multi` as `dual` placed them), and label correction late in a training (`docs/method.md`); "
+)
+
 
 def paper_section(results: Results, published: Mapping[str, Any], kind: str = "paper") -> str:
     """Everything `benchmark paper` measured on one cohort in one configuration.
@@ -35,9 +40,9 @@ def paper_section(results: Results, published: Mapping[str, Any], kind: str = "p
     parts = [
         f"## Mode `paper`{', full configuration' if full else ''}",
         f"{origin}; {'both PRNets trained before; ' if given else ''}{captions.data(results)}; "
-        f"{captions.SCORED}; label maps and label correction by the paper's own rules unless a row says bounded or "
-        f"guarded; {captions.origin(results.lines)}. Support{'s' * (len(supports) > 1)} {_named(supports)}, strokes a. "
-        + captions.raw(head["name"], kind),
+        f"{captions.SCORED}; label maps as they grow, and label correction by the paper's rule, unless a row says "
+        f"bounded or guarded; {'' if full else SMALL}{captions.origin(results.lines)}. "
+        f"Support{'s' * (len(supports) > 1)} {_named(supports)}, strokes a. " + captions.raw(head["name"], kind),
         *(_dice(results, published) if results.of("masks") else ()),
         *(_trainings(results) if results.of("training") else ()),
         *(_points(results) if results.of("points") else ()),
@@ -55,7 +60,9 @@ def points_against_tau(configurations: Mapping[str, Results], picture: str) -> l
     """
     supports = "; ".join(f"{name}: {_named(_supports(results))}" for name, results in configurations.items())
     return [
-        f"**Points right and points kept against tau,** rule `dual`, mean over supports ({supports}).",
+        f"**Points right and points kept against tau,** rule `dual`, mean over supports ({supports}). Of the small "
+        "configuration they are points as feature search, body map and atlases place them; of the full one, as the "
+        "networks alone do.",
         f"![Share of points right and share of points kept against tau]({picture})",
     ]
 

@@ -254,9 +254,9 @@ def _out_of_distribution(cohorts: Mapping[str, Cohort]) -> list[str]:
 def _minutes(name: str, results: Results) -> str:
     """What embedding network, propagation and segmentation network took on a cohort."""
     stages = {stage: entry["seconds"] for line in results.of("stages") for stage, entry in line["stages"].items()}
-    if not stages:
-        return ""
     training = sum(seconds for stage, seconds in stages.items() if stage.startswith("segmentation"))
+    if "embedding" not in stages or not training:
+        return ""
     return (
         f"- {name}: from {len(results.head['unlabelled_cases'])} unlabelled volumes to a trained network in "
         f"{sum(stages.values()) / 60:.0f} minutes, {stages.get('embedding', 0.0) / 60:.0f} of them the embedding "
