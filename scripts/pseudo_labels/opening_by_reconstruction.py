@@ -9,6 +9,8 @@ from scipy import ndimage
 
 from scripts.pseudo_labels.parts import parts_with
 
+ROUNDING = 1e-9
+
 
 def opened_by_reconstruction(
     mask: np.ndarray, seeds: np.ndarray, spacing_mm: Sequence[float], radius_mm: float, share: float
@@ -35,6 +37,7 @@ def opened_by_reconstruction(
     kept = parts_with(depth_mm > radius_mm, seeds)
     if not kept.any():
         return mask
-    # One voxel more than the ball: its surface lies between voxels.
-    near = ndimage.distance_transform_edt(~kept, sampling=spacing_mm) <= radius_mm + max(spacing_mm)
+    # One voxel more than the ball along each axis: its surface lies between voxels.
+    reach_mm = radius_mm + np.asarray(spacing_mm)
+    near = ndimage.distance_transform_edt(~kept, sampling=spacing_mm / reach_mm) <= 1 + ROUNDING
     return mask & (near | seeds)

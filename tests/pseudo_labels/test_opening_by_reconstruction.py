@@ -38,6 +38,25 @@ def test_a_small_organ_is_measured_by_its_own_depth():
     )
 
 
+def test_on_thick_slices_a_leak_is_cut_where_it_is_on_thin_ones():
+    """A ball of 20 mm and a bar 7 mm wide, 15 mm high and 30 mm long: one voxel of it stays, which is 1 mm in-plane."""
+
+    def reach_mm(slice_mm):
+        spacing_mm = np.array([1.0, 1.0, slice_mm])
+        shape = (90, 60, round(60 / slice_mm))
+        x, y, z = (
+            (np.arange(n) - n / 2 + 0.5).reshape([-1 if axis == k else 1 for k in range(3)]) * s
+            for axis, (n, s) in enumerate(zip(shape, spacing_mm, strict=True))
+        )
+        organ = (x + 20) ** 2 + y**2 + z**2 <= 20**2
+        bar = (x > -10) & (x < 30) & (abs(y) <= 3.5) & (abs(z) <= 7.5)
+        seeds = (x + 20) ** 2 + y**2 + z**2 <= 8**2
+        opened = opened_by_reconstruction(organ | bar, seeds, spacing_mm, radius_mm=7, share=0.5)
+        return np.broadcast_to(x, opened.shape)[opened].max()
+
+    assert reach_mm(1.0) <= 2.5 and reach_mm(5.0) <= 2.5 and reach_mm(10.0) <= 2.5
+
+
 def test_without_a_seed_in_it_a_mask_stays():
     assert (opened_by_reconstruction(ORGAN, OTHER & ~BAR, SPACING_MM, 7, 0.5) == ORGAN).all(), "no seed in the mask"
 
