@@ -6,7 +6,7 @@ import argparse
 import logging
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,9 +101,7 @@ def _check_texts(options: argparse.Namespace) -> None:
 
 def _oneshot(options: argparse.Namespace) -> None:
     pipeline = _pipeline(options)
-    pipeline.run()
-    pipeline.export(options.rtstruct)
-    _end(pipeline, options)
+    _to_the_end(pipeline, options, pipeline.run)
 
 
 def _suggest(options: argparse.Namespace) -> None:
@@ -112,31 +110,32 @@ def _suggest(options: argparse.Namespace) -> None:
     command.run(options)
 
 
-def grow_support_mask(options: argparse.Namespace) -> Pipeline:
-    """What `support-mask` does, but for its report."""
-    pipeline = _pipeline(options, minimum_cases=1)
-    pipeline.grow_support_mask()
-    return pipeline
+def support_mask_pipeline(options: argparse.Namespace) -> Pipeline:
+    """Of the command `support-mask`, which needs no volume but the support."""
+    return _pipeline(options, minimum_cases=1)
 
 
 def _support_mask(options: argparse.Namespace) -> None:
-    pipeline = grow_support_mask(options)
-    print(f"support mask: {pipeline.support_mask()}\nreport: {pipeline.report(options.labels)}")
+    pipeline = support_mask_pipeline(options)
+    with pipeline.progress.whole():
+        pipeline.grow_support_mask()
+        report = pipeline.report(options.labels)
+    print(f"support mask: {pipeline.support_mask()}\nreport: {report}")
 
 
 def _propagate(options: argparse.Namespace) -> None:
     from bundle.results.final_labels import has_final_labels
 
     pipeline = _pipeline(options, needs_weights=True)
-    pipeline.propagate()
-    _end(pipeline, options, final=has_final_labels(pipeline.work))  # the report says the same
+    with pipeline.progress.whole():
+        pipeline.propagate()
+        said = _leave_results(pipeline, options, final=has_final_labels(pipeline.work))  # the report says the same
+    print(said)
 
 
 def _train(options: argparse.Namespace) -> None:
     pipeline = _pipeline(options)
-    pipeline.train()
-    pipeline.export(options.rtstruct)
-    _end(pipeline, options)
+    _to_the_end(pipeline, options, pipeline.train)
 
 
 def _infer(options: argparse.Namespace) -> None:
@@ -258,14 +257,22 @@ def _pipeline(options: argparse.Namespace, minimum_cases: int = 2, needs_weights
     return pipeline
 
 
-def _end(pipeline: Pipeline, options: argparse.Namespace, final: bool = True) -> None:
-    """Leave the table of results and the report; say what was made, what to look at first, and where."""
+def _to_the_end(pipeline: Pipeline, options: argparse.Namespace, stages: Callable[[], None]) -> None:
+    with pipeline.progress.whole():
+        stages()
+        pipeline.export(options.rtstruct)
+        said = _leave_results(pipeline, options)
+    print(said)
+
+
+def _leave_results(pipeline: Pipeline, options: argparse.Namespace, final: bool = True) -> str:
+    """Leave the table of results and the report; in words what was made, what to look at first, and where."""
     from bundle.results.last_lines import last_lines
 
     work = pipeline.work
     table, report = pipeline.write_results(final), pipeline.report(options.labels)
     maps = f"label maps: {work.predictions.path}" if final else f"pseudo labels: {work.pseudo_labels.path}"
-    print("\n".join([*last_lines(table), maps, f"results: {work.results_csv}", f"report: {report}"]))
+    return "\n".join([*last_lines(table), maps, f"results: {work.results_csv}", f"report: {report}"])
 
 
 def _settings(options: argparse.Namespace, needs_weights: bool) -> RunSettings:

@@ -47,12 +47,13 @@ def run_demo(output: Path) -> float:
             overrides=OVERRIDES,
         )
     )
-    pipeline.run()
-    predictions = output / "held_out_predictions"
-    infer_folder(held_out, pipeline.output / "segmentation", predictions)
-    result = evaluate_folder(predictions, dataset.labels, dataset.classes, cases=dataset.test)
-    write_json(output / "held_out_metrics.json", result)
-    table, report = pipeline.write_results(), pipeline.report(dataset.labels)
+    with pipeline.progress.whole():
+        pipeline.run()
+        predictions = output / "held_out_predictions"
+        infer_folder(held_out, pipeline.output / "segmentation", predictions)
+        result = evaluate_folder(predictions, dataset.labels, dataset.classes, cases=dataset.test)
+        write_json(output / "held_out_metrics.json", result)
+        table, report = pipeline.write_results(), pipeline.report(dataset.labels)
     print("\n".join([*last_lines(table), f"results: {pipeline.work.results_csv}", f"report: {report}"]))
     print(format_table(result))
     mean_dice = result["mean_dice"]

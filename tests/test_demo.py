@@ -11,6 +11,7 @@ from bundle.demo import OVERRIDES, run_demo
 from bundle.pipeline.pipeline import Pipeline
 from bundle.pipeline.settings import RunSettings
 from bundle.pipeline.stages import config_names
+from bundle.progress.run import RunProgress
 from bundle.results.table import ResultTable
 from scripts.common.files import read_json
 from scripts.common.work_folder import WorkFolder
@@ -50,6 +51,7 @@ class PerfectPipeline:
     def __init__(self, settings):
         self.settings, self.output, self.calls = settings, settings.output, []
         self.work = WorkFolder(settings.output)
+        self.progress = RunProgress(self.work.progress)
         PerfectPipeline.last = self
 
     def _expect(self, stages):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.dicom.facts import Maker, class_facts, maker
+from scripts.common.case_stage import CASES, advance
 from scripts.common.errors import BundleError
 from scripts.common.failures import blamed, stops_every_case
 from scripts.common.files import atomic_path, read_json, read_result, remove_file
@@ -66,7 +67,7 @@ class Export:
 
         kinds = [(self.labels.segmentations, _segmentation_writer()), (self.labels.structure_sets, structure_set)]
         done, failed, by = [], {}, maker()
-        for case, source in sources.items():
+        for place, (case, source) in enumerate(sources.items(), start=1):
             try:
                 with blamed(STAGE, case):
                     if self._export(case, source, (marks or {}).get(case), kinds, by):
@@ -75,6 +76,7 @@ class Export:
                 if stops_every_case(error):
                     raise
                 failed[case] = error
+            advance(CASES, place, len(sources))
         return done, failed
 
     def _export(

@@ -48,16 +48,19 @@ def train_stats(progress: Mapping[str, Any] | None, mean_dice: float | None, is_
             "stages_not_estimated": progress["stages_not_estimated"],
         }
     ended = {"total_time": str(timedelta(seconds=round(progress["seconds"])))}
+    done = done if progress["state"] == FINISHED else min(done, STEPS - 1)
     return {**stats, "epoch": done, "total_epochs": STEPS, "stage": stage_in_words(progress), **ended}
 
 
 def stage_in_words(progress: Mapping[str, Any]) -> str:
-    """Such as "3 of 14: labels sent from the support alone, 2 of 8 cases"."""
+    """Such as "3 of 14: labels sent from the support alone, 2 of 8 cases"; after all, what is still to be written."""
     stages = progress["stages"]
     active = [number for number, stage in enumerate(stages) if stage["state"] in (RUNNING, STOPPED)]
     done = [number for number, stage in enumerate(stages) if stage["state"] == DONE]
     if not stages:
         return ""
+    if len(done) == len(stages) and progress["state"] != FINISHED:
+        return f"{len(stages)} of {len(stages)} done: DICOM, tables and report to be written"
     number = active[0] if active else done[-1] if done else 0
     stage = stages[number]
     counted = f", {stage['done']} of {stage['total']} {stage['unit']}" if stage["unit"] else ""

@@ -88,7 +88,7 @@ def infer_folder(
     table.refuse_foreign("inference")
     progress = RunProgress(output / f"{free_name('progress', scan.volumes)}.json")
     refuse_other_start(progress.file, JSON_START, "the progress", "inference")
-    with only_command_in(output), handing_over():
+    with only_command_in(output), handing_over(), progress.whole():
         check_folder(output, scan.volumes, "inference")
         tabled = table.sources()
         earlier = _earlier_cases(labels, scan.volumes, tabled)

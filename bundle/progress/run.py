@@ -44,18 +44,41 @@ class RunProgress:
         self.file, self.clock = file, clock
         self.stages: list[StageProgress] = []
         self._begun = self._written = self._said = 0.0
-        self._is_ahead = False
+        self._is_ahead = self._is_more_to_come = self._is_stopped = False
         self._table = LiveTable(lambda: self.stages, clock)
 
     def begin(self, stages: Iterable[tuple[str, str]]) -> None:
         """The run consists of these stages: (name, kind) in their order."""
         self.stages = [StageProgress(name, kind) for name, kind in stages]
-        self._begun = self.clock()
+        self._begun, self._is_stopped = self.clock(), False
 
     def expects(self, names: Sequence[str]) -> bool:
         """Whether these are the stages that come next."""
         waiting = [stage.name for stage in self.stages if stage.state == WAITING]
         return waiting[: len(names)] == list(names)
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Run within this the stages and what a command writes after them: the run is finished when this ends.
+
+        An error after the stages stops the run, too. Without this a run is finished with its last stage.
+        """
+
+        def listener(*_: object) -> None:
+            if self._is_past_stages and self.clock() - self._written >= BETWEEN_WRITES_S:
+                self._write()
+
+        self._is_more_to_come = True
+        try:
+            with listening(listener):
+                yield
+        except BaseException:
+            self._is_stopped = True
+            raise
+        finally:
+            self._is_more_to_come = False
+            if any(stage.state != WAITING for stage in self.stages):
+                self._write()
 
     @contextmanager
     def ahead(self, name: str) -> Iterator[None]:
@@ -81,7 +104,7 @@ class RunProgress:
             raise
         finally:
             self._table.stop()
-            self._is_ahead = False
+            self._is_ahead, self.stages = False, []
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -117,12 +140,11 @@ class RunProgress:
 
     def to_json(self) -> dict[str, Any]:
         """What docs/progress.schema.json says."""
-        states = {stage.state for stage in self.stages}
         seconds, unknown = time_left(self.stages)
         share = 0.0 if self._is_ahead else share_done(self.stages)
         return {
             "schema_version": SCHEMA_VERSION,
-            "state": STOPPED if STOPPED in states else FINISHED if states <= {DONE} else RUNNING,
+            "state": self._state,
             "updated": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "share": round(share, 4),
             "seconds": round(self.clock() - self._begun, 1),
@@ -140,6 +162,16 @@ class RunProgress:
     def place(self, number: int) -> str:
         """Where the whole run is, for whoever shows the stage of this number alone."""
         return f"stage {number + 1} of {len(self.stages)}, of the run {in_words(*time_left(self.stages))}"
+
+    @property
+    def _state(self) -> str:
+        if self._is_stopped or any(stage.state == STOPPED for stage in self.stages):
+            return STOPPED
+        return FINISHED if self._is_past_stages and not self._is_more_to_come else RUNNING
+
+    @property
+    def _is_past_stages(self) -> bool:
+        return bool(self.stages) and all(stage.state == DONE for stage in self.stages)
 
     def _tell(self, number: int) -> None:
         """Write and say how far a stage is, not too often; a terminal has a table, and a training its own lines."""

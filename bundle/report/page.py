@@ -23,6 +23,7 @@ from bundle.report.run import Run, load_run
 from bundle.report.support import SupportPart, support, support_section
 from bundle.report.trouble import Ranked, rank_cases
 from bundle.report.trust import trust
+from scripts.common.case_stage import CASES, advance, counted
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_path, remove_file
 from scripts.quality.check_case import without_names
@@ -94,7 +95,7 @@ def write_report(output_dir: str | Path, labels: str | Path | None = None, alone
         raise BundleError(
             "there is no such case", stage="report", expected=f"one of: {', '.join(run.case_ids)}", found=alone
         )
-    results = {case: summarise_case(run, case) for case in run.case_ids}
+    results = {case: summarise_case(run, case) for case in counted(run.case_ids, "report", len(run.case_ids))}
     pixels = tile_pixels(len(run.classes))
     findings = Findings(run, results, rows_of(run), rank_cases(results, run.support), support(run, results, pixels))
     _write_beside(findings, pixels)
@@ -184,10 +185,12 @@ def _write_beside(findings: Findings, pixels: int) -> None:
     """A case's panel and volume, and the viewer."""
     run = findings.run
     folder, scores = run.folder.report / FOLDER, process.case_scores(run)
+    count = len(findings.results)
     for place, (case, result) in enumerate(findings.results.items(), start=1):
         keep_panel(run, result, scores.get(case, {}), pixels, folder)
         keep_volume(run, result, folder)
-        logger.info("report: %s (%d of %d)", case, place, len(findings.results))
+        advance(CASES, place, count)
+        logger.info("report: %s (%d of %d)", case, place, count)
     if findings.support.pictures and run.support is not None:
         keep_strokes(run.support, findings.support.pictures, folder)
     if findings.results:

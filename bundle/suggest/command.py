@@ -44,12 +44,14 @@ def run(options: argparse.Namespace) -> None:
     weights = weights_folder(options.weights or str(options.output), "default", small=True)
     count = {} if options.count is None else {"count": options.count}
     values = count | device_override(options.device)
-    cohort = suggest(options.images, weights / "embedding", options.output, values, options.modality or AUTO)
-    work = WorkFolder(cohort.output_dir)
-    ranking = read_suggestion(work.suggestion_record)
-    first = next(one for one in ranking if one.proposed)
-    step = next_step(cohort, first.case, options)
-    write_page(work.suggestion.page, cohort, ranking, step)
+    work = WorkFolder(options.output.absolute())
+    progress = RunProgress(work.progress)
+    with progress.whole():
+        cohort = suggest(options.images, weights / "embedding", work, values, progress, options.modality or AUTO)
+        ranking = read_suggestion(work.suggestion_record)
+        first = next(one for one in ranking if one.proposed)
+        step = next_step(cohort, first.case, options)
+        write_page(work.suggestion.page, cohort, ranking, step)
     print(text_table(ranking))
     if not first.shows_field:
         print(NONE_WHOLE)
@@ -57,17 +59,24 @@ def run(options: argparse.Namespace) -> None:
     print(f"next: look at the pictures, draw strokes in one of these volumes, then\n  {step}")
 
 
-def suggest(images: Path, embedding: Path, output: Path, values: dict[str, object], modality: str = AUTO) -> Cohort:
+def suggest(
+    images: Path,
+    embedding: Path,
+    work: WorkFolder,
+    values: dict[str, object],
+    progress: RunProgress,
+    modality: str = AUTO,
+) -> Cohort:
     """Prepare the cohort and rank it; `OUTPUT/suggest.json` says how.
 
     Args:
         images: folder of volumes.
         embedding: folder of the network that describes bodies.
-        output: the work directory.
+        work: the work directory.
         values: key of `configs/suggest.json` -> value.
+        progress: of the command.
         modality: what the volumes are; "auto" takes what most of them are.
     """
-    work = WorkFolder(output.absolute())
     refuse_images_among_results(images, work.path, work.names(), STAGE)
     refuse_foreign(work, [embedding])
     load_embedding(embedding)
@@ -87,7 +96,6 @@ def suggest(images: Path, embedding: Path, output: Path, values: dict[str, objec
             run_config(BASES[STAGE], places | values)
             return True
 
-        progress = RunProgress(work.progress)
         progress.begin([(STAGE, STAGE)])
         with progress.stage(STAGE):
             WorkDirectory(work).run(STAGE, compare)

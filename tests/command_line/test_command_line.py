@@ -119,6 +119,24 @@ def test_oneshot_leaves_the_same_table_of_results_again(folder, stages):
     assert list(content["weights_sha256"]) == ["prnet_coarse", "prnet_fine", "segmentation"]
 
 
+@pytest.mark.parametrize("command", ["oneshot", "train", "propagate", "support-mask"])
+def test_a_command_is_finished_only_with_its_report(folder, stages, monkeypatch, command):
+    given = ["--weights", str(make_weights(folder / "weights"))]
+    main(oneshot(folder, *given))
+    options = {"train": ["--output", str(folder / "out")], "support-mask": [*oneshot(folder)[1:], "--mode", "default"]}
+    progress = WorkFolder(folder / "out").progress
+    assert read_json(progress)["state"] == "finished"
+
+    def disk_is_full(*_):
+        assert read_json(progress)["state"] == "running"
+        raise BundleError("no space", stage="report")
+
+    monkeypatch.setattr(pipeline, "write_report", disk_is_full)
+    with pytest.raises(SystemExit):
+        main([command, *options.get(command, oneshot(folder, *given)[1:])])
+    assert read_json(progress)["state"] == "stopped"
+
+
 def test_propagate_names_the_weights_it_was_given(folder, stages):
     weights = make_weights(folder / "weights")
     (folder / "images" / "bad.nii.gz").write_bytes(b"garbage")

@@ -82,6 +82,22 @@ def test_a_training_killed_after_its_last_stage_is_told(progress, tmp_path):
     )
 
 
+def test_a_training_whose_report_could_not_be_written_is_no_finished_one(tmp_path):
+    run = RunProgress(tmp_path / "progress.json", clock=lambda: 0.0)
+    run.begin(STAGES)
+    with pytest.raises(BundleError), run.whole():
+        for name, _ in STAGES:
+            with run.stage(name):
+                pass
+        raise BundleError("no space", stage="report")
+    content = read_progress(run.file)
+    assert train_stats(content, 0.8, False)["epoch"] == 99
+    assert left_over(tmp_path / "run", content, False) == (
+        "An earlier training was interrupted (stage 3 of 3 done: DICOM, tables and report to be written). Press Train: "
+        "it goes on from there."
+    )
+
+
 def test_a_training_that_survived_its_server_is_told(progress, tmp_path, monkeypatch):
     def taken(folder):
         raise BundleError("another command works in this folder", found="process 7 on here: python -m bundle")

@@ -148,6 +148,19 @@ def test_progress_says_how_many_volumes_are_labelled(tmp_path, images):
     assert (content["state"], told) == ("finished", [("inference", "done", 2, 2)])
 
 
+def test_a_run_is_not_finished_before_its_table_is_written(tmp_path, images, monkeypatch):
+    output, network = tmp_path / "out", model(tmp_path / "model", [9.0, 0, 0])
+
+    def disk_is_full(*_):
+        assert read_json(output / "progress.json")["state"] == "running"
+        raise BundleError("no space", stage="results")
+
+    monkeypatch.setattr("bundle.pipeline.inference.TableFiles.write", disk_is_full)
+    with pytest.raises(BundleError, match="no space"):
+        infer_folder(images, network, output, "cpu", modality="ct")
+    assert read_json(output / "progress.json")["state"] == "stopped"
+
+
 def test_a_file_of_somebody_elses_is_not_taken_for_progress(tmp_path, images):
     output, network = tmp_path / "out", model(tmp_path / "model", [9.0, 0, 0])
     output.mkdir()

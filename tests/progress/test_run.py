@@ -51,6 +51,12 @@ def work(clock, count, seconds_each, unit=CASES):
         advance(unit, done, count)
 
 
+def finish(progress):
+    for name, _ in STAGES:
+        with progress.stage(name):
+            pass
+
+
 def test_a_bar_moves_most_while_a_network_is_trained():
     stages = [StageProgress("support_mask", "support_mask", DONE), StageProgress("segmentation", "segmentation")]
     assert share_done(stages) == pytest.approx(1 / 13)
@@ -125,14 +131,42 @@ def test_a_stage_that_was_done_before_tells_nothing_of_others(progress):
 
 
 def test_a_run_ends_finished_or_stopped(progress):
-    for name, _ in STAGES:
-        with progress.stage(name):
-            pass
+    finish(progress)
     assert (written(progress)["state"], written(progress)["share"]) == ("finished", 1.0)
     progress.begin(STAGES)
     with pytest.raises(KeyboardInterrupt), progress.stage("first"):
         raise KeyboardInterrupt
     assert written(progress)["state"] == "stopped"
+
+
+def test_a_command_is_finished_once_what_follows_its_stages_is_written(progress, clock):
+    with progress.whole():
+        finish(progress)
+        assert (written(progress)["state"], written(progress)["share"]) == ("running", 1.0)
+        clock.now += 10
+        advance(CASES, 1, 3)  # of the report
+        assert written(progress)["seconds"] == 10, "whoever looks sees that it goes on"
+    assert written(progress)["state"] == "finished"
+
+
+@pytest.mark.parametrize("error", [BundleError("full", stage="report"), KeyboardInterrupt()])
+def test_an_error_after_the_stages_stops_the_run(progress, error):
+    with pytest.raises(type(error)), progress.whole():
+        finish(progress)
+        raise error
+    assert written(progress)["state"] == "stopped"
+    progress.begin(STAGES)
+    with progress.whole():
+        finish(progress)
+    assert written(progress)["state"] == "finished"
+
+
+def test_a_command_that_is_refused_before_its_stages_leaves_the_file_as_it_was(progress):
+    with pytest.raises(BundleError), progress.whole():
+        raise BundleError("refused", stage="cohort")
+    with pytest.raises(BundleError), progress.whole(), progress.ahead("reading"):
+        raise BundleError("refused", stage="inference")
+    assert not progress.file.exists()
 
 
 def test_what_comes_next_is_expected(progress):

@@ -9,6 +9,7 @@ import pytest
 from bundle.arguments import command_parser
 from bundle.command_line import main
 from bundle.suggest.suggestion import RankedVolume, read_suggestion, text_table
+from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_nifti
 from scripts.common.work_folder import WorkFolder
 from tests.embedding_fixtures import write_embedding
@@ -63,6 +64,19 @@ def test_volumes_are_proposed_shown_and_the_next_command_named(folder, capsys, c
     assert read_json(work.suggestion_record)["proposed"] == [ranking[0].case]
     assert shlex.split(capsys.readouterr().out.splitlines()[-1])[:2] == ["oneshot-ct", "oneshot"], "as it was called"
     assert read_json(work.progress)["state"] == "finished"
+
+
+def test_it_is_finished_only_with_its_page(folder, monkeypatch):
+    progress = WorkFolder(folder / "out").progress
+
+    def disk_is_full(*_):
+        assert read_json(progress)["state"] == "running"
+        raise BundleError("no space", stage="suggest")
+
+    monkeypatch.setattr("bundle.suggest.command.write_page", disk_is_full)
+    with pytest.raises(SystemExit):
+        main(options(folder))
+    assert read_json(progress)["state"] == "stopped"
 
 
 def test_without_weights_the_choices_are_named(folder, capsys):

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import IO
 
 from bundle.arguments import command_parser
-from bundle.command_line import grow_support_mask
+from bundle.command_line import support_mask_pipeline
 from bundle.console import set_up_logging
 from bundle.folder_lock import only_command_in
 from bundle.monai_label.masks.worker import DONE
@@ -37,7 +37,8 @@ def serve(looks: Iterable[str], answers: IO[str]) -> None:
         try:
             options = command_parser().parse_args(json.loads(look))
             with only_command_in(options.output):
-                pipeline: Pipeline = grow_support_mask(options)
+                pipeline: Pipeline = support_mask_pipeline(options)
+                pipeline.grow_support_mask()
             print(f"support mask: {pipeline.support_mask()}")
         except Exception as error:
             problem = as_bundle_error(error)
