@@ -155,6 +155,33 @@ def test_ticks_are_kept_and_saved_as_the_list_that_accepted_reads(page, report, 
     assert page.run("document.querySelector('#panel [data-tick]')") is None, "the support is accepted as it is"
 
 
+def test_an_accepted_case_can_be_taken_back_and_is_accepted_again(page, report, tmp_path):
+    run = report.parents[1]
+    write_json(run / "run.json", {"mode": "default", "accepted": ["case_1", "case_2"]})
+    told = "document.getElementById('ticked').textContent"
+    try:
+        page.open(write_report(run))
+        page.download_to(tmp_path)
+        open_case(page, "case_1")
+        pressed = "[...document.querySelectorAll('#panel [data-tick]')].map((b) => b.getAttribute('aria-pressed'))"
+        assert page.run(pressed) == ["true", "false"]
+        page.press("a")
+        assert page.run(pressed) == ["false", "false"]
+        page.open(report)
+        assert page.run(told) == "Right as they are: 1. To correct: 0."
+        page.run("document.getElementById('save-accepted').click()")
+        assert parse_accepted(str(saved(tmp_path, "accepted.txt"))) == ("case_2",)
+        open_case(page, "case_2")
+        page.press("c")
+        page.press("c")
+        assert page.run(told) == "Right as they are: 0. To correct: 0."
+        page.press("a")
+        assert page.run(told) == "Right as they are: 1. To correct: 0."
+    finally:
+        write_json(run / "run.json", {"mode": "default"})
+        write_report(run)
+
+
 def test_a_tick_is_dropped_when_its_label_map_changes(page, report):
     run = report.parents[1]
     open_case(page, "case_1")

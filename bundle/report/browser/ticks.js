@@ -2,6 +2,7 @@
 const STORE = "oneshot-report-" + data.run;
 const ACCEPTED = "accepted";
 const TO_CORRECT = "to correct";
+const TAKEN_BACK = "taken back"; // of what this run was given as accepted
 let storeWorks = true;
 const ticks = storedTicks();
 
@@ -11,7 +12,7 @@ function storedTicks() {
     const stored = new Map(Object.entries(JSON.parse(localStorage.getItem(STORE) || "{}")));
     return new Map(data.cases.filter((entry) => {
       const [tick, map] = stored.get(entry.id) || [];
-      return (tick === ACCEPTED || tick === TO_CORRECT) && map === entry.map;
+      return [ACCEPTED, TO_CORRECT, TAKEN_BACK].includes(tick) && map === entry.map;
     }).map((entry) => [entry.id, stored.get(entry.id)[0]]));
   } catch {
     storeWorks = false;
@@ -23,9 +24,10 @@ function canBeTicked(entry) {
   return data.ticks && entry.map !== null && (entry.role === "unlabelled" || entry.role === "accepted");
 }
 
-// What this run was given as accepted stays so until somebody wants to correct it.
+// What this run was given as accepted stays so until somebody takes that back or wants to correct it.
 function tickOf(entry) {
-  return ticks.get(entry.id) || (entry.role === ACCEPTED && canBeTicked(entry) ? ACCEPTED : null);
+  const tick = ticks.get(entry.id) || (entry.role === ACCEPTED && canBeTicked(entry) ? ACCEPTED : null);
+  return tick === TAKEN_BACK ? null : tick;
 }
 
 function tickMark(entry) {
@@ -33,8 +35,9 @@ function tickMark(entry) {
 }
 
 function setTick(entry, tick) {
-  if (tick === null) ticks.delete(entry.id);
-  else ticks.set(entry.id, tick);
+  if (tick !== null) ticks.set(entry.id, tick);
+  else if (entry.role === ACCEPTED) ticks.set(entry.id, TAKEN_BACK);
+  else ticks.delete(entry.id);
   const kept = data.cases.filter((one) => ticks.has(one.id)).map((one) => [one.id, [ticks.get(one.id), one.map]]);
   try {
     localStorage.setItem(STORE, JSON.stringify(Object.fromEntries(kept)));
