@@ -12,7 +12,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from bundle.packaging.documents import with_linked_files
-from bundle.packaging.model_card import PICTURE, TRAINING, nameless, task_readme
+from bundle.packaging.model_card import PICTURE, TRAINING, mode_of, nameless, task_readme
 from bundle.packaging.packages import Package
 from bundle.packaging.release import DESCRIBED, STAGE, Release, described_metadata
 from bundle.packaging.start_weights import with_terms_of_start_weights
@@ -80,7 +80,9 @@ def assemble(release: Release, output: Path, task: Path | None = None, largest_m
             parser = ConfigParser(read_json(config))
             parser.update(encoded([INFERENCE], of_run))
             _write_config(config, parser.get())
-        metadata = described_metadata(read_json(growing / "configs" / "metadata.json"), release, card)
+        metadata = described_metadata(
+            read_json(growing / "configs" / "metadata.json"), release, card, None if work is None else mode_of(work)
+        )
         _write_config(growing / "configs" / "metadata.json", metadata)
         _copy_docs(growing / "docs", release, metadata, card, work)
         _part_large_files(growing, apart, release, largest_mb)

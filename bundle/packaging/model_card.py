@@ -41,6 +41,11 @@ def nameless(card: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in card.items() if key not in NAMES} | counts
 
 
+def mode_of(work: WorkFolder) -> str:
+    """In which mode a run's network was made."""
+    return str(saved_settings(work.path).get("mode", DEFAULT_MODE))
+
+
 def task_readme(name: str, metadata: Mapping[str, Any], card: Mapping[str, Any], work: WorkFolder) -> str:
     """The model card, with the headings of the zoo's template.
 
@@ -70,7 +75,7 @@ def task_readme(name: str, metadata: Mapping[str, Any], card: Mapping[str, Any],
         "## **Additional Usage Steps**": f"Run from the bundle's root folder.\n\n```\n{COMMANDS}\n```\n\n`WORK` is an "
         "output folder of the one-shot pipeline, `LABELS` a folder of label maps, both with the values above. TensorRT "
         "is not supported.",
-        "## **System Configuration**": f"Mode {settings.get('mode', DEFAULT_MODE)}"
+        "## **System Configuration**": f"Mode {mode_of(work)}"
         f"{', for two CPU cores' if settings.get('small') else ''}; {card['max_epochs']} epochs of "
         f"{card['samples_per_epoch']} volumes, windows of {card['patch_size']} voxels of {card['spacing_mm']} mm. The "
         "main settings: `models/model.json`.",

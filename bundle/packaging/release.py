@@ -19,6 +19,12 @@ MR_IMAGES = {
     "data_source": "MR volumes of the user; one of them with scribbles",
     "image_classes": "single channel MR, its 1st and 75th percentile inside the body mapped to 0.2 and 0.5",
 }
+LOCATED_POINTS = (
+    "A segmentation network trained without label maps: the points of the scribbles of one CT volume are located one "
+    "by one in unlabelled volumes by self-supervised networks that predict how far two patches lie apart (PRNets), and "
+    "grown to pseudo labels by geodesic distance."
+)
+ABBREVIATIONS = ("ct", "mr", "mri")
 NAME = re.compile(r"[A-Za-z0-9_]+")
 # Config -> its keys that say what the network is; they are those of its card.
 DESCRIBED = {"inference.json": CARD_KEYS, "train.json": CARD_KEYS, "evaluate.json": ("classes",)}
@@ -57,9 +63,24 @@ class Release:
                 found=repr(self.name),
             )
 
+    @property
+    def title(self) -> str:
+        """The name in words, such as "Spleen CT segmentation"."""
+        words = self.name.replace("_", " ").split()
+        title = " ".join(word.upper() if word in ABBREVIATIONS else word for word in words)
+        return title[:1].upper() + title[1:]
 
-def described_metadata(metadata: Mapping[str, Any], release: Release, card: Mapping[str, Any]) -> dict[str, Any]:
+
+def described_metadata(
+    metadata: Mapping[str, Any], release: Release, card: Mapping[str, Any], mode: str | None = None
+) -> dict[str, Any]:
     """The metadata with the release's version and changelog, and the network's classes.
+
+    Args:
+        metadata: of the bundle.
+        release: see `Release`.
+        card: of the network.
+        mode: that a user's network was made in; None for the bundle's own.
 
     Raises:
         BundleError: a new version without a change, or a change without one.
@@ -78,6 +99,11 @@ def described_metadata(metadata: Mapping[str, Any], release: Release, card: Mapp
         result["changelog"] = {release.version: release.change, **result["changelog"]}
     result["version"] = release.version or result["version"]
     result["authors"] = release.authors or result["authors"]
+    if mode is not None:
+        result["name"] = release.title
+        del result["prnet_data_format"]  # no PRNet goes along
+    if mode == "paper":
+        result["description"] = LOCATED_POINTS
     if SCORES not in card:  # nobody has measured it
         del result["eval_metrics"]
     if card["modality"] == MR:

@@ -67,7 +67,7 @@ def test_a_run_writes_what_came_as_dicom_with_all_that_is_known(work):
     for name in ("StudyInstanceUID", "FrameOfReferenceUID", "StudyDate", "ReferringPhysicianName", "StudyID"):
         assert made[name].value == source[name].value
     assert not any(made[name].value for name in UNKNOWN)
-    assert made.PatientSex == "" and made.Manufacturer == "One-shot CT segmentation"
+    assert made.PatientSex == "" and made.Manufacturer == "One-shot segmentation"
     spleen, kidney, lump = made.SegmentSequence
     assert [s.SegmentLabel for s in made.SegmentSequence] == list(CLASSES)
     assert spleen.SegmentDescription == "Predicted Dice 0.87 (0.80 to 0.91). Not flagged."
