@@ -20,6 +20,7 @@ import numpy as np
 
 from scripts.common.overlap import dice_of
 from scripts.data.intensity import normalise_hu
+from scripts.quality.case_spread import spread_of_cases
 from scripts.quality.evidence import AtlasLabels, ClassMeasurement, CohortStatistics, ConfidencePenalty, TrustRule
 from scripts.quality.modelled_dice import modelled_dice
 from scripts.quality.records import NETWORK, CheckRecord, ClassCheck
@@ -214,9 +215,13 @@ def _check_class(
         agreed_dice = cohort.calibration.predicted(name, modelled_dice(mask, case.probabilities[name]))
         margin = cohort.calibration.margin
     reasons = reasons_to_flag(agreed_dice, penalty, agreement, measurement, cohort.statistics[name], rule, cohort.is_mr)
+    predicted_dice, interval = penalty.predicted(agreed_dice), penalty.interval(agreed_dice, margin)
+    if comparable and not truth_known:
+        spread = spread_of_cases(predicted_dice, rule.case_concentration, rule.interval_coverage)
+        interval = min(interval[0], spread[0]), max(interval[1], spread[1])
     return ClassCheck(
-        predicted_dice=penalty.predicted(agreed_dice),
-        interval=penalty.interval(agreed_dice, margin),
+        predicted_dice=predicted_dice,
+        interval=interval,
         agreed_dice=agreed_dice,
         border_confidence=penalty.border_confidence,
         agreement=agreement,

@@ -30,6 +30,8 @@ class TrustRule:
             that only what is below lowers the confidence.
         calibration_doubt: how much all classes together count for one class, in label maps of its own, see `calibrate`.
         interval_coverage: share of the results whose true Dice the interval shall hold.
+        case_concentration: how little true Dice spreads around predicted Dice from case to case, see
+            `spread_of_cases`; the interval is no narrower.
         tissue_coverage: share of a class's voxels in the support mask, around the median, whose intensities are those
             of its tissue; what a label map holds beyond them lowers its predicted Dice. Of CT alone.
     """
@@ -42,6 +44,7 @@ class TrustRule:
     good_round_trip: float = 0.7
     calibration_doubt: float = 1.0
     interval_coverage: float = 0.9
+    case_concentration: float = 20.0
     tissue_coverage: float = 0.9
 
 

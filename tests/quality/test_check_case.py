@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from scripts.common.overlap import joined_dice
+from scripts.quality.case_spread import spread_of_cases
 from scripts.quality.check_case import (
     CaseEvidence,
     CohortEvidence,
@@ -21,7 +22,7 @@ LIVER = {"liver": 6}
 ORGANS = {"spleen": 1, "left_kidney": 3}
 USUAL = CohortStatistics(volume_ml=100.0, median_hu=120.0, spread_hu=10.0)
 UNREMARKABLE = ClassMeasurement(volume_ml=100.0, median_hu=120.0)
-RULE = TrustRule()
+RULE = TrustRule(case_concentration=1e9)  # as if all cases were alike
 UNSURE = "the atlases are not sure of it; it agrees least with"
 
 
@@ -69,6 +70,13 @@ def test_predicted_dice_is_what_the_probabilities_let_expect():
     assert (liver.volume_ml, liver.median_hu) == (100.0, 120.0)
 
 
+def test_the_interval_is_no_narrower_than_cases_differ():
+    sure = cohort(LIVER, calibration=SupportCalibration(margin=0.0))
+    rule = TrustRule(case_concentration=20.0, interval_coverage=0.9)
+    liver = check_case(three_raters(), sure, rule).classes["liver"]
+    assert liver.interval == pytest.approx(spread_of_cases(PREDICTED, 20.0, 0.9), abs=1e-4)
+
+
 def test_what_all_atlases_get_wrong_together_lowers_everything():
     all_cases = cohort(LIVER, calibration=SupportCalibration(shared_quality=0.8, margin=0.8))
     record = check_case(three_raters(), all_cases, RULE)
@@ -90,7 +98,7 @@ def test_a_class_that_is_wrong_on_the_support_is_lowered_alone():
 def test_a_penalty_lowers_predicted_dice():
     case = three_raters(mean_round_trip_dice={"liver": 0.35})
     all_cases = cohort(LIVER, border_confidence={"liver": 0.8}, calibration=SupportCalibration(margin=0.0))
-    liver = check_case(case, all_cases, TrustRule(good_round_trip=0.7)).classes["liver"]
+    liver = check_case(case, all_cases, TrustRule(good_round_trip=0.7, case_concentration=1e9)).classes["liver"]
     round_trip = 0.35 / 0.7
     assert liver.agreed_dice == pytest.approx(PREDICTED, abs=1e-4)
     assert liver.predicted_dice == pytest.approx(joined_dice(PREDICTED, 0.8) * round_trip, abs=1e-4)
@@ -156,7 +164,9 @@ def test_the_support_is_judged_by_the_selected_atlases_alone():
     calibration = calibrate_on_support(label, truth, probabilities, atlases, ORGANS, RULE)
     assert calibration.shared_quality == pytest.approx(0.75)
     assert calibration.class_quality == pytest.approx({"spleen": (0.75 + 0.5) / 2, "left_kidney": (0.75 + 1) / 2})
-    assert calibration.margin == pytest.approx(0.125), "each of four known labels is off by so much"
+    assert calibration.margin == pytest.approx(0.5), (
+        "each by the quality of the other one"
+    )
 
 
 def test_a_class_without_an_atlas_teaches_nothing():

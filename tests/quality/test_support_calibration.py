@@ -20,6 +20,21 @@ def test_single_atlases_widen_the_margin_and_change_nothing_else():
     assert wide.margin == pytest.approx(0.9 * 1.65 / 1.9 - 0.1) and wide.margin > alone.margin
 
 
+def test_a_class_of_the_support_is_judged_by_the_other_ones_for_the_margin():
+    """Medians of the two others: 0.575 for the liver, 0.7 for the spleen, 0.875 for the gallbladder."""
+    assert calibrate(FUSED, [], doubt=1.0, coverage=0.9).margin == pytest.approx(
+        max(0.9 - 0.9 * 0.575, 0.6 - 0.8 * 0.7, 0.5 * 0.875 - 0.2)
+    )
+    alone = calibrate([KnownLabel("liver", 0.9, 0.3)], [], doubt=1.0, coverage=0.9)
+    assert alone.margin == 1.0, "no other class says anything of it"
+
+
+def test_a_class_that_was_lost_on_the_support_makes_no_prediction_sure():
+    lost = KnownLabel("adrenal", 0.0, 0.0)
+    assert calibrate([lost], [lost], 1.0, 0.9).margin == 1.0
+    assert calibrate([*FUSED, lost], [lost] * 20, 1.0, 0.9).margin == calibrate(FUSED, [], 1.0, 0.9).margin
+
+
 def test_no_prediction_exceeds_one_and_better_than_modelled_is_not_shared():
     calibration = calibrate([KnownLabel("liver", 0.5, 1.0)], [], doubt=1.0, coverage=0.9)
     assert calibration.shared_quality == 1.0 and calibration.class_quality["liver"] == pytest.approx(2 / 1.5)
