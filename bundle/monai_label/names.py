@@ -6,7 +6,7 @@ import logging
 
 logger = logging.getLogger(__name__)
 
-OUTSIDE = "outside"  # the segment of background strokes; 3D Slicer sends none that is called background
+OUTSIDE = "outside"  # what the segment of background strokes is asked to be called; see `is_background`
 INSIDE_PANEL, OUTSIDE_PANEL = "foreground_scribbles", "background_scribbles"  # of MONAI Label's scribbles panel
 SUBMITTED = "final"  # MONAI Label's tag of what a user submits
 TAG = "oneshot"  # of the labels that a round of training leaves for every study

@@ -21,6 +21,7 @@ from bundle.monai_label.submissions import (
 from scripts.common.errors import BundleError
 from scripts.common.files import write_nifti
 from scripts.data.reading.alignment import aligned
+from scripts.data.reading.slicer_segments import BACKGROUND_SEGMENTS, is_background
 from scripts.data.volume_io import Volume, peek_grid, read_labels
 
 # MONAI Label's values where a client names none (and the task has no labels of its own).
@@ -73,23 +74,24 @@ def read_strokes(request: Mapping[str, Any], folder: Path, image: Path | None = 
     values = np.unique(label.array[label.array > 0]).tolist()
     rows = request.get("label_info") or []
     names = {name: value for name, value in (names_of_values(rows, values) or UNNAMED).items() if value in values}
-    outside = [value for name, value in names.items() if name in (OUTSIDE, OUTSIDE_PANEL)]
+    outside = {name: value for name, value in names.items() if name == OUTSIDE_PANEL or is_background(name)}
     selected = request.get("selected_label_name")
     classes = {}
     if INSIDE_PANEL in names:
         classes = {selected or ONE_CLASS: names[INSIDE_PANEL]}
-    elif OUTSIDE in names:
-        classes = {name: value for name, value in names.items() if name not in (OUTSIDE, OUTSIDE_PANEL)}
-    drawn_in = {OUTSIDE, OUTSIDE_PANEL, *([INSIDE_PANEL] if INSIDE_PANEL in names else classes)}
-    refuse_same_rows([row for row in rows if row.get("name") in drawn_in], request.get("study"), sent)
+    elif set(outside) - {OUTSIDE_PANEL}:
+        classes = {name: value for name, value in names.items() if name not in outside}
+    drawn_in = [*BACKGROUND_SEGMENTS, OUTSIDE_PANEL, *([INSIDE_PANEL] if INSIDE_PANEL in names else classes)]
+    refuse_same_rows(rows, request.get("study"), sent, drawn_in)
     if not classes or not outside or (selected and selected not in classes):
         expected = f'strokes inside {selected or "an organ"}, and outside in "{OUTSIDE_PANEL}" or "{OUTSIDE}"'
         raise _error("strokes are missing", sent, expected, ", ".join(names) or "none")
     array = np.where(np.isin(label.array, list(classes.values())), label.array, 0).astype(np.uint8)
-    array[np.isin(label.array, outside)] = outside[0]
+    background, *_ = outside.values()
+    array[np.isin(label.array, list(outside.values()))] = background
     file = folder / "strokes.nii.gz"
     write_nifti(file, array, label.affine)
-    return Strokes(file, Volume(array, label.affine), classes, outside[0], selected)
+    return Strokes(file, Volume(array, label.affine), classes, background, selected)
 
 
 def remember(strokes: Strokes, file: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,9 +14,11 @@ from bundle.monai_label.drawn_on import has_former_look, hash_of_image, is_drawn
 from bundle.monai_label.names import DRAWN_ON, INSIDE_PANEL, LOOKS, OUTSIDE, OUTSIDE_PANEL, SUBMITTED
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, sha256_of_file, write_json, write_nifti
+from scripts.data.reading.slicer_segments import is_background, of_classes, refuse_same_names
 from scripts.data.volume_io import Volume, case_id, read_labels
 
 STAGE = "MONAI Label"
+SUBMIT_AGAIN = "rename them as in the strokes and submit again, or remove this label"
 INSIDE_ORGANS, OUTSIDE_ORGANS = 1, 2  # in what was drawn to see what grows from it
 BACKGROUND = 255  # value of the background strokes that are taken from there
 
@@ -59,9 +61,12 @@ class Task:
 def read_task(datastore: Datastore, folder: Path) -> Task:
     """Sort the submitted labels into strokes and corrected label maps, and keep a copy of each.
 
-    A label with a segment called "outside" holds strokes: its study is the support. The copy stays when its label is
-    later replaced by whole organs; any other label is one that the user corrected. Where no label holds strokes, those
-    count that were drawn to see what grows from them (`strokes.remember`), on a study whose organs were submitted.
+    A label with a segment of the background, see `is_background`, holds strokes: its study is the support. The copy
+    stays when its label is later replaced by whole organs; any other label is one that the user corrected. Where no
+    label holds strokes, those count that were drawn to see what grows from them (`strokes.remember`), on a study whose
+    organs were submitted.
+
+    Segments of corrected labels count that are called like a class of the strokes, see `of_classes`; others are told.
 
     What was drawn on an image that another has replaced since is left out.
 
@@ -70,11 +75,11 @@ def read_task(datastore: Datastore, folder: Path) -> Task:
         folder: receives `support.json`, `scribbles.nii.gz`, `support_mask.nii.gz` and `accepted/ID.nii.gz`.
 
     Raises:
-        BundleError: no strokes, strokes on two studies or on an image that was replaced, or a label that does not say
-            what its values mean.
+        BundleError: no strokes, strokes on two studies or on an image that was replaced, a label that does not say
+            what its values mean, or a corrected one of which no segment is called like a class.
     """
     submitted = {case: _names(datastore, case) for case in _drawn_on_what_is_there(datastore)}
-    scribbled = [case for case, names in submitted.items() if OUTSIDE in names]
+    scribbled = [case for case, names in submitted.items() if any(map(is_background, names))]
     if len(scribbled) > 1:
         raise BundleError(
             "strokes on more than one study",
@@ -98,11 +103,11 @@ def read_task(datastore: Datastore, folder: Path) -> Task:
     support, classes = task["support"], task["classes"]
     _refuse_other_image(datastore, support, task.get(DRAWN_ON))
     support_mask, accepted = folder / "support_mask.nii.gz", folder / "accepted"
-    corrected = {case: names for case, names in submitted.items() if OUTSIDE not in names}
+    corrected = {case: names for case, names in submitted.items() if case not in scribbled}
     _forget(accepted, corrected)
     for case, names in corrected.items():
         target = support_mask if case == support else accepted / f"{case}.nii.gz"
-        _renumber(_file(datastore, case), names, classes, target)
+        _renumber(case, _file(datastore, case), names, classes, target)
     if support not in corrected:
         support_mask.unlink(missing_ok=True)
     return Task(
@@ -125,22 +130,19 @@ def names_of_values(rows: Sequence[Mapping[str, Any]], values: Sequence[int]) ->
     return names
 
 
-def refuse_same_rows(rows: Sequence[Mapping[str, Any]], case: str | None, file: Path) -> None:
-    """Refuse rows, see `names_of_values`, of which two have one name: a value of one of them would have no name.
+def refuse_same_rows(
+    rows: Sequence[Mapping[str, Any]], case: str | None, file: Path, names: Iterable[str] = ()
+) -> None:
+    """Refuse rows, see `names_of_values`, of which two are called like one of `names`; see `refuse_same_names`.
 
     Raises:
-        BundleError: two have.
+        BundleError: two are.
     """
-    given = [row.get("name") for row in rows if row.get("name") is not None]
-    if doubled := [name for name in dict.fromkeys(given) if given.count(name) > 1]:
-        raise BundleError(
-            "two segments have the same name",
-            case=case,
-            stage=STAGE,
-            file=file,
-            expected="one segment of each name: merge them, rename one or remove it",
-            found=", ".join(map(str, doubled)),
-        )
+    try:
+        refuse_same_names([row["name"] for row in rows if row.get("name") is not None], names, file)
+    except BundleError as error:
+        error.within(STAGE, case)
+        raise
 
 
 def classes_option(classes: Mapping[str, int]) -> str:
@@ -197,12 +199,14 @@ def _names(datastore: Datastore, case: str) -> dict[str, int]:
     """Segment -> value, as the client sent them.
 
     Raises:
-        BundleError: it sent none, or one name twice.
+        BundleError: it sent none but those of the scribbles panel, or one name twice.
     """
     rows = datastore.get_label_info(case, SUBMITTED).get("label_info") or []
     refuse_same_rows(rows, case, _file(datastore, case))
     values = np.unique(read_labels(_file(datastore, case)).array)
-    names = names_of_values(rows, values[values > 0].tolist())
+    sent = names_of_values(rows, values[values > 0].tolist())
+    # A client may name 0, too, which no segment has.
+    names = {name: value for name, value in sent.items() if value and name not in (INSIDE_PANEL, OUTSIDE_PANEL)}
     if not names:
         raise BundleError(
             "the submitted label does not say what its values mean",
@@ -210,8 +214,9 @@ def _names(datastore: Datastore, case: str) -> dict[str, int]:
             stage=STAGE,
             file=_file(datastore, case),
             expected='"label_info": [{"name": ..., "idx": ...}] in its params, as 3D Slicer sends it',
+            found=", ".join(sent) or "no segment",
         )
-    return {name: value for name, value in names.items() if name not in (INSIDE_PANEL, OUTSIDE_PANEL)}
+    return names
 
 
 def _keep_strokes(datastore: Datastore, case: str, names: Mapping[str, int], folder: Path) -> None:
@@ -221,9 +226,11 @@ def _keep_strokes(datastore: Datastore, case: str, names: Mapping[str, int], fol
     if before.get("sha256") == sha256 and drawn_on in (None, before.get(DRAWN_ON)):
         return
     label = read_labels(source)
-    classes = {name: value for name, value in names.items() if name != OUTSIDE and (label.array == value).any()}
-    write_nifti(folder / "scribbles.nii.gz", label.array, label.affine)
-    task = {"support": case, "classes": classes, "background": names[OUTSIDE], "sha256": sha256}
+    outside = [value for name, value in names.items() if is_background(name)]
+    drawn = np.where(np.isin(label.array, outside), outside[0], label.array)
+    classes = {name: value for name, value in names.items() if value not in outside and (drawn == value).any()}
+    write_nifti(folder / "scribbles.nii.gz", drawn, label.affine)
+    task = {"support": case, "classes": classes, "background": outside[0], "sha256": sha256}
     write_json(about, {**task, DRAWN_ON: drawn_on or hash_of_image(datastore.get_image_uri(case))})
 
 
@@ -288,11 +295,19 @@ def _forget(accepted: Path, corrected: Mapping[str, Any]) -> None:
             file.unlink()
 
 
-def _renumber(source: Path, names: Mapping[str, int], classes: Mapping[str, int], target: Path) -> None:
-    """Copy a label map with the task's values; segments of other names become background."""
+def _renumber(case: str, source: Path, names: Mapping[str, int], classes: Mapping[str, int], target: Path) -> None:
+    """Copy a label map with the task's values; segments of other names become background, and are told.
+
+    Raises:
+        BundleError: no segment is called like a class.
+    """
     label = read_labels(source)
-    array = np.zeros(label.array.shape, dtype=np.uint8)
-    for name, value in classes.items():
-        if name in names:
-            array[label.array == names[name]] = value
-    write_nifti(target, array, label.affine)
+    named = Volume(label.array, label.affine, names=names, segments=tuple(names))
+    try:
+        known = of_classes(named, classes, source, SUBMIT_AGAIN)
+    except BundleError as error:
+        error.within(STAGE, case)
+        raise
+    for remark in known.remarks:
+        print(f"{case}: {remark}", flush=True)
+    write_nifti(target, known.array.astype(np.uint8), known.affine)

@@ -13,7 +13,7 @@ import numpy as np
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.common.names import CLASS_NAME, is_class_name
-from scripts.data.reading.slicer_segments import BACKGROUND_SEGMENTS, plain_name
+from scripts.data.reading.slicer_segments import BACKGROUND_SEGMENTS, is_background, plain_name
 
 STAGE = "cohort"
 LARGEST_LABEL = 254  # label maps are uint8, 255 stands for undecided
@@ -127,7 +127,7 @@ def labels_beside(
 
 def _segment_labels(names: Mapping[str, int], file: Path) -> DatasetLabels:
     """Labels that a file names itself (see `Volume.names`); a segment called background or outside is no class."""
-    background = [value for name, value in names.items() if plain_name(name) in BACKGROUND_SEGMENTS]
+    background = [value for name, value in names.items() if is_background(name)]
     classes = {name: value for name, value in names.items() if value not in background}
     return DatasetLabels(file, classes, background[0] if background else None)
 
@@ -213,7 +213,7 @@ def _check_classes(
             )
         if not 1 <= value <= LARGEST_LABEL:
             raise _error(f"the value of the class {name} is out of range", None, f"1 to {LARGEST_LABEL}", value)
-        if plain_name(name) in BACKGROUND_SEGMENTS:
+        if is_background(name):
             # Viewers, DICOM segmentations and MONAI Label would take its label maps for background strokes.
             expected = f"another name: {' and '.join(BACKGROUND_SEGMENTS)} are those of the background strokes"
             raise _error(f"the class {name} is the background", None, expected, f"{name}:{value}")

@@ -144,7 +144,7 @@ def read_strokes(
     path = Path(path)
     outside = dict.fromkeys(BACKGROUND_SEGMENTS, LARGEST_STROKE if background is None else background)
     strokes = read_label_object(path, grid, {**outside, **classes}) if holds_labels(path) else read_labels(path)
-    refuse_same_names(strokes, [*outside, *classes] if classes else [], path)
+    refuse_same_names(strokes.segments, [*outside, *classes] if classes else [], path)
     return strokes
 
 
@@ -213,7 +213,7 @@ def _read_label_object(path: Path, classes: Mapping[str, int], grid: tuple[Seque
     volume = read_label_object(path, grid, classes)
     if classes:
         return of_classes(volume, classes, path)
-    refuse_same_names(volume, [], path)
+    refuse_same_names(volume.segments, [], path)
     return volume
 
 

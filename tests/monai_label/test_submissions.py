@@ -85,6 +85,46 @@ def test_corrected_labels_get_the_values_of_the_strokes(studies, tmp_path):
     assert not (tmp_path / "work" / "accepted" / "c.nii.gz").exists()
 
 
+def test_corrected_segments_count_by_their_plain_names_and_others_are_told(studies, tmp_path, capsys):
+    studies.submit("b", [1, 2, 3, 0], **{"Liver": 1, "SPLEEN ": 2, "Segment 1": 3})
+    assert values(read_task(studies, tmp_path / "work").accepted / "b.nii.gz") == [2, 1, 0, 0]
+    said = "b: Segments that are called like no class are not taken: Segment 1.\n"
+    assert capsys.readouterr().out == said
+
+
+def test_a_corrected_label_without_a_known_segment_is_refused(studies, tmp_path):
+    studies.submit("b", [1, 2, 0, 0], **{"Segment 1": 1, "Segment 2": 2})
+    with pytest.raises(BundleError, match="no segment is called like a class") as caught:
+        read_task(studies, tmp_path / "work")
+    assert (caught.value.stage, caught.value.case, caught.value.found) == ("MONAI Label", "b", "Segment 1, Segment 2")
+    assert caught.value.expected.startswith("segments of these names: spleen, liver; rename them")
+    assert not (tmp_path / "work" / "accepted" / "b.nii.gz").exists()
+    studies.submit("b", [1, 2, 0, 0], foreground_scribbles=1, background_scribbles=2)
+    with pytest.raises(BundleError, match="does not say what its values mean") as caught:
+        read_task(studies, tmp_path / "work")
+    assert caught.value.found == "foreground_scribbles, background_scribbles"
+
+
+def test_an_organ_that_a_corrected_label_names_may_be_absent(studies, tmp_path):
+    studies.submit("b", [0, 0, 0, 0], spleen=1, liver=2, background=0)
+    assert values(read_task(studies, tmp_path / "work").accepted / "b.nii.gz") == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("name", ["Outside", "background"])
+def test_every_name_of_the_background_makes_strokes(studies, tmp_path, name):
+    studies.submit("a", [0, 1, 2, 3], spleen=1, liver=2, **{name: 3})
+    task = read_task(studies, tmp_path / "work")
+    assert (task.support, task.classes, task.background) == ("a", {"spleen": 1, "liver": 2}, 3)
+    assert task.support_mask is None
+
+
+def test_background_strokes_in_two_segments_are_of_one_value(studies, tmp_path):
+    studies.submit("a", [1, 2, 3, 4], spleen=1, liver=2, outside=3, background=4)
+    task = read_task(studies, tmp_path / "work")
+    assert task.classes == {"spleen": 1, "liver": 2} and task.background == 3
+    assert values(task.scribbles) == [1, 2, 3, 3]
+
+
 def test_whole_organs_of_the_support_are_its_mask_and_its_strokes_stay(studies, tmp_path):
     read_task(studies, tmp_path / "work")
     studies.submit("a", [1, 1, 2, 0], spleen=1, liver=2)
@@ -106,7 +146,7 @@ def test_two_segments_of_one_name_are_refused(studies, tmp_path):
     studies.names["a"][1]["name"] = "spleen"
     with pytest.raises(BundleError, match="two segments have the same name") as caught:
         read_task(studies, tmp_path / "work")
-    assert caught.value.found == "spleen"
+    assert (caught.value.case, caught.value.found) == ("a", "segment 1: spleen, segment 2: spleen")
 
 
 def test_segments_that_are_empty_are_no_classes(studies, tmp_path):

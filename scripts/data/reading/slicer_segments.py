@@ -16,6 +16,7 @@ from scripts.common.errors import BundleError
 from scripts.data.reading.volume import Volume
 
 BACKGROUND_SEGMENTS = ("background", "outside")  # of strokes
+TRY_A_FILE = "rename them, or save a plain label map as NIfTI"
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,14 @@ def merge_layers(layers: np.ndarray, segments: Sequence[Segment]) -> tuple[np.nd
     return labels, dict(zip(distinct_names([s.name for s in segments]), values, strict=True)), int(overlap.sum())
 
 
-def of_classes(volume: Volume, classes: Mapping[str, int], path: Path) -> Volume:
+def of_classes(volume: Volume, classes: Mapping[str, int], path: Path, advice: str = TRY_A_FILE) -> Volume:
     """The label map of those segments alone that are called like a class, with its value: numbers mean nothing.
 
     Args:
         volume: label map; one without names of segments stays as it is.
         classes: name -> value; see `plain_name`.
         path: its file, for the message.
+        advice: what to do where no segment is called like a class, for the message.
 
     Returns:
         Other segments are 0, and a remark names them, but for those of the background.
@@ -85,32 +87,37 @@ def of_classes(volume: Volume, classes: Mapping[str, int], path: Path) -> Volume
     """
     if not volume.names:
         return volume
-    refuse_same_names(volume, classes, path)
+    refuse_same_names(volume.segments, classes, path)
     values = {plain_name(name): value for name, value in classes.items()}
     known = {name: values[plain_name(name)] for name in volume.names if plain_name(name) in values}
     if not known:
         raise BundleError(
             "no segment is called like a class",
             file=path,
-            expected=f"segments of these names: {', '.join(classes)}; rename them, or save a plain label map as NIfTI",
+            expected=f"segments of these names: {', '.join(classes)}; {advice}",
             found=", ".join(volume.names),
         )
     array = np.zeros_like(volume.array)
     for name, value in known.items():
         array[volume.array == volume.names[name]] = value
-    others = [name for name in volume.names if name not in known and plain_name(name) not in BACKGROUND_SEGMENTS]
+    others = [name for name in volume.names if name not in known and not is_background(name)]
     remark = f"Segments that are called like no class are not taken: {', '.join(others)}."
     return replace(volume, array=array, names=known, remarks=(*volume.remarks, *((remark,) if others else ())))
 
 
-def refuse_same_names(volume: Volume, names: Iterable[str], path: Path) -> None:
+def refuse_same_names(segments: Sequence[str], names: Iterable[str], path: Path) -> None:
     """Refuse a segmentation in which two segments are called like one of `names`; no names stand for all.
+
+    Args:
+        segments: what its segments are called, in their order.
+        names: of those that matter.
+        path: its file, for the message.
 
     Raises:
         BundleError: two are, see `plain_name`: nobody can know whether one counts, or both.
     """
     numbers = defaultdict[str, list[int]](list)
-    for number, name in enumerate(volume.segments, start=1):
+    for number, name in enumerate(segments, start=1):
         numbers[plain_name(name)].append(number)
     wanted = {plain_name(name) for name in names} or set(numbers)
     for name, same in numbers.items():
@@ -119,8 +126,13 @@ def refuse_same_names(volume: Volume, names: Iterable[str], path: Path) -> None:
                 "two segments have the same name",
                 file=path,
                 expected="one segment of each name: merge them, rename one or remove it",
-                found=", ".join(f"segment {number}: {volume.segments[number - 1]}" for number in same),
+                found=", ".join(f"segment {number}: {segments[number - 1]}" for number in same),
             )
+
+
+def is_background(name: str) -> bool:
+    """Whether a segment of this name holds background strokes."""
+    return plain_name(name) in BACKGROUND_SEGMENTS
 
 
 def plain_name(name: str) -> str:

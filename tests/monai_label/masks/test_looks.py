@@ -54,6 +54,12 @@ def test_segments_hold_strokes_where_the_panel_holds_none(look):
     assert values(strokes.file) == [1, 2, 7, 7], "both kinds of background"
 
 
+@pytest.mark.parametrize("name", ["Outside", "background"])
+def test_every_name_of_the_background_makes_strokes(look, name):
+    strokes = look([1, 2, 7, 0], label_info=[{"name": "spleen", "idx": 1}, {"name": name, "idx": 7}])
+    assert (strokes.classes, strokes.background) == ({"spleen": 1}, 7)
+
+
 def test_strokes_without_names_are_two_and_three(look):
     strokes = look([0, 3, 2, 0])
     assert (strokes.classes, strokes.background) == ({"organ": 3}, 2)
@@ -78,7 +84,7 @@ def test_two_segments_of_strokes_with_one_name_are_refused(look):
     rows = [{"name": name, "idx": value} for name, value in (("liver", 1), ("liver", 2), (OUTSIDE, 3))]
     with pytest.raises(BundleError, match="two segments have the same name") as caught:
         look([1, 2, 3, 0], label_info=rows)
-    assert caught.value.found == "liver"
+    assert caught.value.found == "segment 1: liver, segment 2: liver"
 
 
 def test_a_panel_does_not_mind_what_other_segments_are_called(look):

@@ -113,5 +113,5 @@ def test_what_3d_slicer_submits_with_two_segments_of_one_name_is_stored_nowhere(
     rows = [{"name": "liver", "idx": 1}, {"name": "liver", "idx": 2}]
     with pytest.raises(BundleError, match=SAME_NAME) as caught:
         datastore.save_label(STUDIES[0], str(tmp_path / "label.nii.gz"), SUBMITTED, {"label_info": rows})
-    assert (caught.value.case, caught.value.found) == (STUDIES[0], "liver")
+    assert (caught.value.case, caught.value.found) == (STUDIES[0], "segment 1: liver, segment 2: liver")
     assert shelf.stored == [] and names(datastore, STUDIES[0]) == []
