@@ -223,14 +223,14 @@ def _keep_strokes(datastore: Datastore, case: str, names: Mapping[str, int], fol
     source, about = _file(datastore, case), folder / "support.json"
     sha256, drawn_on = sha256_of_file(source), _drawn_on(datastore, case)
     before = read_json(about) if about.exists() else {}
-    if before.get("sha256") == sha256 and drawn_on in (None, before.get(DRAWN_ON)):
-        return
     label = read_labels(source)
     outside = [value for name, value in names.items() if is_background(name)]
     drawn = np.where(np.isin(label.array, outside), outside[0], label.array)
     classes = {name: value for name, value in names.items() if value not in outside and (drawn == value).any()}
-    write_nifti(folder / "scribbles.nii.gz", drawn, label.affine)
     task = {"support": case, "classes": classes, "background": outside[0], "sha256": sha256}
+    if before == {**task, DRAWN_ON: before.get(DRAWN_ON)} and drawn_on in (None, before[DRAWN_ON]):
+        return
+    write_nifti(folder / "scribbles.nii.gz", drawn, label.affine)
     write_json(about, {**task, DRAWN_ON: drawn_on or hash_of_image(datastore.get_image_uri(case))})
 
 
@@ -250,10 +250,11 @@ def _keep_drawn(datastore: Datastore, submitted: Mapping[str, Mapping[str, int]]
     case = first if first in drawn else max(drawn, key=lambda case: len(submitted[case]))
     source = _file(datastore, case)
     sha256, drawn_on = sha256_of_file(source), hash_of_image(datastore.get_image_uri(case))
-    if case == first and previous["sha256"] == sha256 and previous.get(DRAWN_ON, drawn_on) == drawn_on:
-        return
     organs = read_labels(source)
     classes = {name: value for name, value in submitted[case].items() if (organs.array == value).any()}
+    task = {"support": case, "classes": classes, "background": BACKGROUND, "drawn": True, "sha256": sha256}
+    if {DRAWN_ON: drawn_on, **previous} == {**task, DRAWN_ON: drawn_on}:
+        return
     kept = np.where(drawn[case] == INSIDE_ORGANS, organs.array, 0)
     kept[(drawn[case] == OUTSIDE_ORGANS) & (organs.array == 0)] = BACKGROUND
     lacking = [name for name, value in {**classes, OUTSIDE: BACKGROUND}.items() if not (kept == value).any()]
@@ -267,7 +268,6 @@ def _keep_drawn(datastore: Datastore, submitted: Mapping[str, Mapping[str, int]]
             found="none in " + ", ".join(lacking),
         )
     write_nifti(folder / "scribbles.nii.gz", kept.astype(np.uint8), organs.affine)
-    task = {"support": case, "classes": classes, "background": BACKGROUND, "drawn": True, "sha256": sha256}
     write_json(about, {**task, DRAWN_ON: drawn_on})
 
 

@@ -135,6 +135,12 @@ def test_whole_organs_of_the_support_are_its_mask_and_its_strokes_stay(studies, 
     assert task.support_mask is None and values(task.scribbles) == [3, 0, 2, 1], "new strokes"
 
 
+def test_strokes_whose_segments_were_renamed_are_of_the_new_classes(studies, tmp_path):
+    read_task(studies, tmp_path / "work")
+    studies.submit("a", [0, 1, 2, 3], spleen=1, pancreas=2, **{OUTSIDE: 3})
+    assert read_task(studies, tmp_path / "work").classes == {"spleen": 1, "pancreas": 2}
+
+
 def test_slicer_counts_segments_that_it_leaves_out(studies, tmp_path):
     studies.submit("a", [0, 1, 2, 3], spleen=2, liver=3, **{OUTSIDE: 5})
     task = read_task(studies, tmp_path / "work")

@@ -114,7 +114,9 @@ def test_strokes_drawn_for_a_look_count_where_whole_organs_were_submitted(studie
     assert values(task.support_mask) == [6, 5, 0, 0]
     look([0, 0, 4, 3], **panel("liver", "spleen", "liver"))
     assert values(read_task(studies, tmp_path / "work").scribbles) == [6, 5, 0, 255], "a look alone changes nothing"
-    studies.submit("a", [0, 1, 2, 3], spleen=1, liver=2, **{OUTSIDE: 3})
+    studies.submit("b", [6, 5, 0, 0], spleen=6, pancreas=5)
+    assert read_task(studies, tmp_path / "work").classes == {"spleen": 6, "pancreas": 5}, "a segment was renamed"
+    studies.submit("a", [0, 1, 2, 3], spleen=1, pancreas=2, **{OUTSIDE: 3})
     assert read_task(studies, tmp_path / "work").support == "a", "submitted strokes count more"
 
 
