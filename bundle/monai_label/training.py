@@ -11,7 +11,7 @@ from monailabel.interfaces.exception import ImageNotFoundException, MONAILabelEr
 from monailabel.interfaces.tasks.train import TrainTask
 from monailabel.utils.async_tasks.utils import processes
 
-from bundle.datasets.links import link_images
+from bundle.datasets.links import link_only
 from bundle.folder_lock import only_command_in
 from bundle.monai_label.answers import present_names
 from bundle.monai_label.commands import command_line, is_small, run_command
@@ -152,11 +152,7 @@ class OneShotTraining(TrainTask):
                 files[study], marks[study] = datastore.run_input(study), datastore.image_mark(study)
             except BundleError as error:
                 print(f"{study} is left out: {' '.join(str(error).split())}", flush=True)
-        folder, wanted = self.folder / "images", {file.resolve() for file in files.values()}
-        for link in folder.iterdir() if folder.is_dir() else ():
-            if link.is_symlink() and link.resolve() not in wanted:
-                link.unlink()
-        return link_images(files, folder), marks
+        return link_only(files, self.folder / "images"), marks
 
     def _hand_back(
         self, made: RoundLabels, task: Task, datastore: ReloadingDatastore, marks: Mapping[str, str | None]

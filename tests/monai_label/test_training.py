@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import nibabel as nib
@@ -72,6 +73,19 @@ def test_a_training_that_outlived_its_server_keeps_its_inputs(training, studies,
     assert {name: left[name] for name in before} == before
     training.check(studies)
     assert (training.folder / "accepted" / "b.nii.gz").exists()
+
+
+def test_without_links_a_round_has_the_images_as_they_are_now(training, studies, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError
+
+    monkeypatch.setattr("os.symlink", refuse)
+    monkeypatch.setattr(studies, "run_input", lambda study: Path(studies.get_image_uri(study)))
+    training._link_studies(studies)
+    studies.replace("a", "another image")
+    studies.cases.remove("b")
+    images, _ = training._link_studies(studies)
+    assert [file.read_text() for file in images.glob("*.nii.gz")] == ["another image"]
 
 
 class Killed(BaseException):

@@ -1,10 +1,8 @@
 import dataclasses
-import os
 
 import numpy as np
 import pytest
 
-from bundle.datasets.links import link_images
 from bundle.pipeline.configs import with_paths
 from bundle.pipeline.modes import MODES, weights_folder
 from bundle.pipeline.network_labels import FOLDER_RECORD
@@ -354,45 +352,6 @@ def test_a_set_holds_the_full_configurations_networks_in_a_folder_of_their_own(t
         assert weights_folder(name_or_folder, "paper", False, tmp_path) == full
     (full / "fine" / "model.pt").unlink()
     assert weights_folder("abdomen_ct", "paper", False, tmp_path) == small, "a set is both networks or none"
-
-
-# -------------------------------------------------------------------------------------------------------------- links
-
-
-def test_links_keep_names_and_suffixes(tmp_path):
-    files = {"a": tmp_path / "some.other.nii.gz", "b": tmp_path / "b.nrrd"}
-    for file in files.values():
-        file.write_text(file.name)
-    folder = link_images(files, tmp_path / "links")
-    assert {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()} == {
-        "a.nii.gz": "some.other.nii.gz",
-        "b.nrrd": "b.nrrd",
-    }
-    assert link_images(files, folder) == folder
-
-
-def test_links_follow_what_they_should_name(tmp_path):
-    for name in ("old.nii", "new.nii"):
-        (tmp_path / name).write_text(name)
-    folder = link_images({"a": tmp_path / "old.nii"}, tmp_path / "links")
-    link_images({"a": tmp_path / "new.nii"}, folder)
-    assert (folder / "a.nii").read_text(encoding="utf-8") == "new.nii"
-    (tmp_path / "new.nii").unlink()
-    link_images({"a": tmp_path / "old.nii"}, folder)
-    assert (folder / "a.nii").read_text(encoding="utf-8") == "old.nii"
-
-
-def test_copies_where_links_are_not_to_be_had(tmp_path, monkeypatch):
-    (tmp_path / "a.nii").write_text("content")
-
-    def refuse(*_, **__):
-        raise OSError
-
-    monkeypatch.setattr(os, "symlink", refuse)
-    link_images({"a": tmp_path / "a.nii"}, tmp_path / "links")
-    link_images({"a": tmp_path / "a.nii"}, tmp_path / "links")
-    assert not (tmp_path / "links" / "a.nii").is_symlink()
-    assert (tmp_path / "links" / "a.nii").read_text(encoding="utf-8") == "content"
 
 
 def test_volumes_of_the_fixture_are_what_the_tests_think(folder):

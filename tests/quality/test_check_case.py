@@ -164,9 +164,7 @@ def test_the_support_is_judged_by_the_selected_atlases_alone():
     calibration = calibrate_on_support(label, truth, probabilities, atlases, ORGANS, RULE)
     assert calibration.shared_quality == pytest.approx(0.75)
     assert calibration.class_quality == pytest.approx({"spleen": (0.75 + 0.5) / 2, "left_kidney": (0.75 + 1) / 2})
-    assert calibration.margin == pytest.approx(0.5), (
-        "each by the quality of the other one"
-    )
+    assert calibration.margin == pytest.approx(0.5), "each by the quality of the other one"
 
 
 def test_a_class_without_an_atlas_teaches_nothing():

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
-from bundle.datasets.links import link_images
+from bundle.datasets.links import link_only
 from bundle.monai_label.answers import answer_file
 from bundle.monai_label.commands import command_line
 from bundle.monai_label.drawn_on import look_file
@@ -63,7 +63,7 @@ class SupportMaskTask(InferTask):
             raise HTTPException(400, str(error)) from error
 
     def _grow(self, request: Mapping[str, Any], case: str, image: Path, strokes: Strokes, folder: Path) -> Path:
-        images, work = link_images({case: image}, folder / "images"), WorkFolder(folder / "run")
+        images, work = link_only({case: image}, folder / "images"), WorkFolder(folder / "run")
         options = {
             "images": images,
             "support": find_volumes(images)[case],
