@@ -12,10 +12,10 @@ from scipy.cluster.vq import kmeans2
 
 from scripts.common.boxes import box_of
 from scripts.common.errors import BundleError
+from scripts.common.masks.largest_parts import keep_largest_parts
 from scripts.networks.autocast_inferers import AutocastSlidingWindowInferer
 from scripts.networks.prnet import PRNet
 from scripts.pseudo_labels.geodesic_labels import nearest_class
-from scripts.pseudo_labels.parts import largest_parts
 from scripts.pseudo_labels.settings import GeodesicSettings, RefinementSettings
 
 
@@ -36,7 +36,9 @@ def refined_distances(
         device: where the network is.
     """
     before, *_ = nearest_class(distances)
-    label = largest_parts(before) if settings.largest_component else before.copy()
+    label = before.copy()
+    if settings.largest_component:
+        keep_largest_parts(label)
     box = box_of(label, margins=[size // 2 for size in network.patch_size])
     if box is None:
         return distances

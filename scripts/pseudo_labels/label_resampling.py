@@ -15,12 +15,12 @@ import numpy as np
 from scripts.common.affines import between_parallel_grids
 from scripts.common.boxes import Box, box_of, boxes_of, overlap_of, slabs_of
 from scripts.common.label_channels import UNDECIDED
+from scripts.common.masks.largest_parts import keep_largest_parts
 from scripts.common.overlap import best_mask
 from scripts.common.sampling import onto_grid
 from scripts.data.probability_maps import ClassProbabilities
 from scripts.data.resampling import stored_order
 from scripts.pseudo_labels.geodesic_labels import finer_label
-from scripts.pseudo_labels.parts import largest_parts
 from scripts.pseudo_labels.settings import GeodesicSettings
 
 
@@ -44,7 +44,7 @@ def label_on_grid(
         settings: `largest_component`, `least_expected_share`, `undecided_margin` and `truncation` count.
         probabilities: by which each class's mask is judged, see `decided_by_class`; None leaves it as it grew.
         with_edges: see there.
-        parts: channel -> how many parts it may be in, see `largest_parts`.
+        parts: channel -> how many parts it may be in, see `keep_largest_parts`.
 
     Returns:
         uint8 of `shape`, `UNDECIDED` where two classes are nearly as near.
@@ -59,10 +59,11 @@ def label_on_grid(
     to_working = between_parallel_grids(canonical_affine, working_affine, (x, y, z))
     label, undecided = finer_label(distances, to_working, (x, y, z), margin, settings.truncation)
     if settings.largest_component:
-        label = largest_parts(label, parts)
+        keep_largest_parts(label, parts)
     if probabilities is not None and settings.least_expected_share:
         label = decided_by_class(label, canonical_affine, probabilities, settings.least_expected_share, with_edges)
-        label = largest_parts(label, parts) if settings.largest_component else label
+        if settings.largest_component:
+            keep_largest_parts(label, parts)
     label.flat[undecided] = UNDECIDED
     return stored_order(label, affine)
 

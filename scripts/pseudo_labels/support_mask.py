@@ -17,6 +17,7 @@ from scripts.common.boxes import boxes_of
 from scripts.common.case_stage import CaseStage
 from scripts.common.files import open_nifti, sha256_of_file
 from scripts.common.label_channels import LabelChannels
+from scripts.common.masks.largest_parts import LEAST_PART_SHARE, count_of_parts
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.records import PseudoLabelRecord
@@ -26,7 +27,7 @@ from scripts.points.propagated_points import points_at_home
 from scripts.pseudo_labels.kinds.label_by_kind import label_by_kind
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
 from scripts.pseudo_labels.label_case import PseudoLabel, WorkingVolume, label_case, path_channels
-from scripts.pseudo_labels.parts import LEAST_PART_SHARE, count_of_parts, parts_with
+from scripts.pseudo_labels.parts import parts_with
 from scripts.pseudo_labels.settings import GeodesicSettings
 from scripts.pseudo_labels.stage import geodesic_image, on_geodesic_grid, working_volume, write_label
 

@@ -15,12 +15,12 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
-from monai.transforms.utils import get_largest_connected_component_mask
 from monai.utils import CommonKeys
 
 from scripts.common.affines import ROUNDING_VOXELS, are_parallel, between_grids
-from scripts.common.boxes import boxes_of, slabs_of
+from scripts.common.boxes import slabs_of
 from scripts.common.label_channels import LabelChannels
+from scripts.common.masks.largest_parts import keep_largest_parts
 from scripts.common.sampling import at_borders, finer_slabs, onto_grid, sample_at
 
 NO_PARTS: Mapping[str, int] = {}
@@ -33,7 +33,7 @@ class LabelOnImaged(MapTransform):
         keys: logits (1 + K, x, y, z), background first.
         classes: name -> label value, in the order of the channels 1 to K.
         keep_largest: whether only each class's largest connected part is kept, on the image's grid; diagonals connect.
-        parts: class -> up to how many parts are kept then, of those in more than one.
+        parts: class -> up to how many parts are kept then, of those in more than one, see `keep_largest_parts`.
         image_key: the network's input, a MetaTensor on the grid of the logits that knows its file's grid.
     """
 
@@ -57,7 +57,7 @@ class LabelOnImaged(MapTransform):
             logits = torch.as_tensor(result[key]).float().cpu().numpy()
             label = label_on_grid(logits, grid_affine, affine, shape)
             if self.keep_largest:
-                keep_largest_parts(label, self.counts)
+                keep_largest_parts(label, self.counts, diagonals=True)
             values = torch.from_numpy(self.channels.to_values(label))[None]
             result[key] = MetaTensor(values, meta={**image.meta, "affine": torch.from_numpy(affine)})
         return result
@@ -84,18 +84,6 @@ def label_on_grid(
     else:
         _label_everywhere(logits, to_logits, label)
     return label
-
-
-def keep_largest_parts(label: np.ndarray, counts: Mapping[int, int] | None = None) -> None:
-    """Put background in place of all but each class's largest connected part, of (X, Y, Z) channels.
-
-    Args:
-        label: the channels.
-        counts: channel -> how many parts stay, of those in more than one.
-    """
-    for channel, box in boxes_of(label).items():
-        mask, count = label[box] == channel, 1 if counts is None else counts.get(channel, 1)
-        label[box][mask & ~get_largest_connected_component_mask(mask, num_components=count)] = 0
 
 
 def _along_axes(logits: np.ndarray, to_logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

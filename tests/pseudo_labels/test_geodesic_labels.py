@@ -18,7 +18,6 @@ from scripts.pseudo_labels.geodesic_labels import (
     nearest_class,
     open_box,
 )
-from scripts.pseudo_labels.parts import count_of_parts, largest_parts
 from scripts.pseudo_labels.settings import GeodesicSettings
 
 SPACING_MM = (1.0, 2.0, 3.0)
@@ -103,27 +102,6 @@ def test_the_nearest_class_the_first_of_equals_and_the_next_one():
     np.testing.assert_array_equal(distances[0].ravel(), [3.0, 1.0, 2.0, 0.0], err_msg="the distances stay")
 
 
-def along_x(*values):
-    return np.array(values, dtype=np.uint8).reshape(-1, 1, 1)
-
-
-def test_parts_that_share_no_face_go_but_the_largest():
-    label = along_x(1, 1, 0, 1, 2, 0, 2, 2)
-    assert largest_parts(label).ravel().tolist() == [1, 1, 0, 0, 0, 0, 2, 2]
-    assert label.ravel().tolist() == [1, 1, 0, 1, 2, 0, 2, 2], "the labels stay"
-
-
-def test_a_class_in_two_parts_keeps_two_but_small_ones_go():
-    label = along_x(1, 1, 1, 1, 1, 0, 1, 1, 0, 1, 0, 2, 0, 2)
-    assert largest_parts(label, {1: 2}).ravel().tolist() == [1, 1, 1, 1, 1, 0, 1, 1, 0, 0, 0, 2, 0, 0]
-    assert largest_parts(label, {1: 3}).ravel().tolist() == [1, 1, 1, 1, 1, 0, 1, 1, 0, 0, 0, 2, 0, 0], "a fifth"
-
-
-def test_parts_from_a_quarter_of_the_largest_on_count():
-    assert count_of_parts(along_x(1, 1, 1, 1, 0, 1, 2, 0, 2), {"lungs": 7, "spleen": 3}) == {"lungs": 2, "spleen": 2}
-    assert count_of_parts(along_x(1, 1, 1, 1, 1, 0, 1, 2, 2, 255, 0, 255), {"lungs": 7, "spleen": 3}) == {}
-
-
 @pytest.mark.parametrize("slab_voxels", [50, 2**24])
 @pytest.mark.parametrize("margin", [0.0, 0.05])
 def test_a_finer_label_is_that_of_distances_made_finer_everywhere(slab_voxels, margin, monkeypatch):
@@ -138,9 +116,3 @@ def test_a_finer_label_is_that_of_distances_made_finer_everywhere(slab_voxels, m
     assert np.array_equal(label, plain.label) and len(np.unique(label)) == 3
     close = (plain.second - plain.nearest < margin) & (plain.nearest < 1)
     assert sorted(undecided.tolist()) == np.flatnonzero(close).tolist()
-
-
-def test_of_parts_as_large_as_each_other_the_first_stays():
-    label = np.zeros((5, 2, 2), dtype=np.uint8)
-    label[0], label[4], label[2, 0, 0] = 1, 1, 2
-    assert largest_parts(label)[:, 0, 0].tolist() == [1, 0, 2, 0, 0]

@@ -14,7 +14,7 @@ from scripts.common import sampling
 from scripts.common.boxes import slabs_of
 from scripts.data.spacing_transforms import SafeSpacingd
 from scripts.segmentation import label_on_image
-from scripts.segmentation.label_on_image import LabelOnImaged, keep_largest_parts, label_on_grid
+from scripts.segmentation.label_on_image import LabelOnImaged, label_on_grid
 
 SHAPE = (27, 22, 19)
 CLOSE = 1e-4  # two logits between which rounding may decide
@@ -110,15 +110,6 @@ def test_logits_are_looked_at_between_corners_of_several_classes_alone(monkeypat
     assert label.sum() == pytest.approx(32**3, rel=0.1)
 
 
-def test_largest_parts_connect_by_diagonals():
-    label = np.zeros((6, 3, 1), np.uint8)
-    label[0, 0] = label[1, 1] = label[2, 2] = 1  # three in a diagonal
-    label[4:6, 0] = 1
-    label[5, 2] = 2
-    keep_largest_parts(label)
-    assert label[:, :, 0].tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0], [0, 0, 2]]
-
-
 def test_classes_get_their_values_and_their_largest_part(make_affine):
     item, _ = preprocessed(make_affine("RAS", (3.0, 2.0, 2.5)), None)
     logits = np.zeros((3, *SHAPE), np.float32)
@@ -128,6 +119,14 @@ def test_classes_get_their_values_and_their_largest_part(make_affine):
         step = LabelOnImaged("pred", {"liver": 7, "spleen": 4}, keep_largest=largest)
         label = step({**item, "pred": logits})["pred"].numpy()[0]
         assert [np.count_nonzero(label == value) for value in (7, 4, 1, 2)] == [voxels, 3, 0, 0]
+
+
+def test_of_a_class_in_two_parts_no_stray_voxel_is_one(make_affine):
+    item, _ = preprocessed(make_affine("RAS", (3.0, 2.0, 2.5)), None)
+    logits = np.zeros((2, *SHAPE), np.float32)
+    logits[0], logits[1, 2:5, 2:5, 2:5], logits[1, 8, 8, 3] = 1, 2, 2
+    label = LabelOnImaged("pred", {"lungs": 7}, parts={"lungs": 2})({**item, "pred": logits})["pred"]
+    assert np.count_nonzero(label.numpy()) == 27, "less than a quarter of the largest"
 
 
 def test_a_class_in_two_parts_keeps_two_of_them(make_affine):

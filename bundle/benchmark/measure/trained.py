@@ -16,10 +16,10 @@ from bundle.datasets.links import link_images
 from bundle.pipeline.inference import infer_folder
 from bundle.pipeline.pipeline import Pipeline
 from scripts.common.files import read_json, write_json, write_nifti
+from scripts.common.masks.largest_parts import count_of_parts
 from scripts.common.work_folder import LabelFolder
 from scripts.data.records import PseudoLabelRecord
 from scripts.data.volume_io import read_labels
-from scripts.pseudo_labels.parts import count_of_parts
 from scripts.quality.evaluation import Evaluation, evaluate_folder
 
 
