@@ -237,16 +237,18 @@ class LabelFusionStage(CaseStage):
 
     @cached_property
     def _shared_inputs(self) -> dict[str, Any]:
-        record = self.work.first_round_labels.record
-        atlases = {
-            case: [recorded_hash(record(case), self._labels(case)), self.classes_of[case]] for case in self.selected
-        }
         return {
             "settings": asdict(self.settings),
-            "atlases": atlases,
+            "atlases": {case: self._atlas_inputs(case) for case in self.selected},
             "background": self.scribbled.background,
             "network": self.embed.mark,
         }
+
+    def _atlas_inputs(self, case: str) -> list[Any]:
+        """Labels, classes, and the image where the labels do not depend on it."""
+        labels = recorded_hash(self.work.first_round_labels.record(case), self._labels(case))
+        image = [self.cohort.cases[case].sha256] if case in self.accepted else []
+        return [labels, self.classes_of[case], *image]
 
 
 class _OnSupportStage(CaseStage):

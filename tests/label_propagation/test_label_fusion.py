@@ -1,6 +1,7 @@
 """Label fusion with an untrained network on equal volumes: every atlas must find the organs where they are."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -188,6 +189,18 @@ def test_accepted_label_maps_are_always_atlases(place, tmp_path):
     write_nifti(file, np.roll(organs(), 1, axis=0), LAS)
     assert stage(place, accepted, most_atlases=0, least_round_trip_dice=1.1).run() == CASES
     assert stage(place, accepted, most_atlases=2, least_round_trip_dice=0.0).selected == ["case_2", "case_1"]
+
+
+def test_the_replaced_image_of_an_accepted_case_makes_the_others_again(place, tmp_path):
+    cohort, embedding, work = place
+    case = replace(cohort.cases["case_2"], sha256="of another image")
+    replaced = replace(cohort, cases={**cohort.cases, "case_2": case}), embedding, work
+    file = tmp_path / "accepted.nii.gz"
+    write_nifti(file, organs(), LAS)
+    settings = {"most_atlases": 0, "least_round_trip_dice": 1.1}
+    for accepted, is_atlas in (({"case_2": file}, True), ({}, False)):
+        before, after = (stage(of, accepted, **settings).inputs("case_1") for of in (place, replaced))
+        assert (before != after) == is_atlas, "its image is registered to all others"
 
 
 def test_a_turned_body_with_an_accepted_label_map_helps_no_other(place, tmp_path):
