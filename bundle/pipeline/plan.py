@@ -63,11 +63,14 @@ class Training(Stage):
         folder: the network's.
         inputs: name -> what its result depends on besides its settings: a value, or a `Path` whose content counts.
         support_mask_record: says in how many parts organs are, which the network's card tells; None where nobody knows.
+        version: of how it is trained, see `CaseStage.version`; raise it only where networks that are there should be
+            trained again.
     """
 
     folder: Path = field(kw_only=True)
     inputs: Mapping[str, Any] = field(kw_only=True)
     support_mask_record: Path | None = field(default=None, kw_only=True)
+    version: int = field(default=1, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from scripts.data.gate.modality import MR
 
 logger = logging.getLogger(__name__)
 
-RECORD = "made_of.json"
+RECORD, VERSION = "made_of.json", "version"
 NETWORK = ("model.pt", "model.json")
 CURVES = ("curve.csv", "flips.json")
 COMPARED = (".spacing_mm", ".patch_size")  # with what given weights were trained with
@@ -36,11 +36,13 @@ class TrainingFolder:
         path: the folder.
         title: of the stage, for messages.
         made_of: "inputs" and "settings" -> everything that the network depends on, JSON-serialisable.
+        version: see `Training`.
     """
 
     path: Path
     title: str
     made_of: Mapping[str, Any]
+    version: int = 1
 
     def clear(self, finished_before: bool) -> bool:
         """Remove what cannot stay, and say why; whether there is anything left to train.
@@ -56,7 +58,8 @@ class TrainingFolder:
         if record is None:
             self._say_how_it_starts(finished_before)
             return True
-        if changed := [name for name, mark in self._fingerprints().items() if record.get(name) != mark]:
+        marks = self._fingerprints()
+        if changed := [name for name in (*self.made_of, VERSION) if record.get(name) != marks.get(name)]:
             words = " and ".join(changed)
             logger.warning("%s: its %s changed since the last run, so it is done again", self.title, words)
             self._discard()
@@ -129,7 +132,8 @@ class TrainingFolder:
         remove_tree(self._leaving)
 
     def _fingerprints(self) -> dict[str, str]:
-        return {name: fingerprint(value) for name, value in self.made_of.items()}
+        marks = {name: fingerprint(value) for name, value in self.made_of.items()}
+        return marks if self.version == 1 else {**marks, VERSION: fingerprint(self.version)}
 
     def _write(self, done: bool, files: list[Path]) -> None:
         marks = self._fingerprints()

@@ -58,11 +58,15 @@ class CaseStage(ABC):
 
     Attributes:
         name: for progress and messages.
+        version: of what it computes. Raise it by one with every change of code by which the same inputs give another
+            result, or a folder mixes old results and new ones in silence; never for one that gives the same. Results
+            of other versions are made again, and what depends on them where they differ.
         job: makes the same stage in a worker and calls `do`; None where workers cannot.
         context: of the case that is being made, see `context_of`.
     """
 
     name: str
+    version: int = 1
     job: Job | None = None
     context: Any = None
     _is_prepared = False
@@ -174,7 +178,7 @@ class CaseStage(ABC):
 
     def _fingerprint(self, case: str) -> str:
         with blamed(self.name, case):
-            return fingerprint(self.inputs(case))
+            return fingerprint(self.inputs(case), self.version)
 
     def _make(self, case: str, inputs: str) -> None:
         start = time.perf_counter()

@@ -25,9 +25,14 @@ logger = logging.getLogger(__name__)
 BOOKKEEPING = ("seconds", "inputs", "image_sha256", "files", "record")
 
 
-def fingerprint(inputs: Any) -> str:
-    """Hexadecimal SHA-256 of a JSON-serialisable value, independent of key order."""
-    return sha256_of_settings(inputs)
+def fingerprint(inputs: Any, version: int = 1) -> str:
+    """Hexadecimal SHA-256 of a JSON-serialisable value, independent of key order.
+
+    Args:
+        inputs: the value.
+        version: of what makes a result of it, see `CaseStage.version`; 1 changes nothing.
+    """
+    return sha256_of_settings(inputs if version == 1 else {"version": version, "inputs": inputs})
 
 
 def write_record(record: str | Path, content: Mapping[str, Any], inputs: str, files: Iterable[str | Path]) -> None:

@@ -261,7 +261,7 @@ class _OnSupportStage(CaseStage):
     name = f"{STAGE} on the support"
 
     def __init__(self, fusion: LabelFusionStage) -> None:
-        self.fusion, self.folder = fusion, fusion.work.on_support
+        self.fusion, self.folder, self.version = fusion, fusion.work.on_support, fusion.version
 
     def catch_up(self) -> None:
         """As `run`, as a part of another stage's case: it is nobody's progress."""

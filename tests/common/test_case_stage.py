@@ -7,6 +7,7 @@ from scripts.common import case_stage
 from scripts.common.case_stage import CASES, CaseStage, advance, listening
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, read_result, write_nifti
+from scripts.common.made_of import fingerprint
 
 
 class Doubling(CaseStage):
@@ -59,6 +60,18 @@ def test_only_what_changed_is_made_again(tmp_path):
     (tmp_path / "c.txt").unlink()
     (tmp_path / "a.json").write_text("{half", encoding="utf-8")
     assert run(tmp_path, {**NUMBERS, "b": 5})[0] == ["a", "c"]
+
+
+def test_another_version_makes_all_again_and_the_first_has_the_fingerprint_of_the_inputs_alone(tmp_path):
+    run(tmp_path)
+    assert read_json(tmp_path / "b.json")["inputs"] == fingerprint({"number": 2})
+
+    class Corrected(Doubling):
+        version = 2
+
+    assert Corrected(tmp_path, NUMBERS).run() == ["a", "b", "c"]
+    assert Corrected(tmp_path, NUMBERS).run() == []
+    assert run(tmp_path)[0] == ["a", "b", "c"]
 
 
 def test_chosen_cases_alone(tmp_path):

@@ -3,7 +3,7 @@ import pytest
 from bundle.pipeline.network_labels import NetworkLabels
 from scripts.common.errors import BundleError
 from scripts.common.files import write_json
-from scripts.common.made_of import write_record
+from scripts.common.made_of import fingerprint, write_record
 from scripts.common.work_folder import LabelFolder, PropagationFolder
 from tests.damage import KINDS, damage
 
@@ -46,6 +46,14 @@ def test_another_network_or_other_settings_make_all_again(done, tmp_path, caplog
     assert other.clear(other.inputs(IMAGES)) == ["a", "b"]
     assert files(tmp_path) == ["made_by"]
     assert "2 label maps in" in caplog.text
+
+
+def test_label_maps_of_classes_in_several_parts_are_of_the_second_version_and_others_of_the_first(tmp_path):
+    for parts, made_of in (({}, {}), ({"lungs": 2}, {"version": 2})):
+        network = {"model.pt": "one", "parts": parts}
+        inputs = [network, 1, "image"]
+        labels = NetworkLabels(network, LabelFolder(tmp_path), with_probabilities=False, settings=1)
+        assert labels.inputs({"a": "image"}) == {"a": fingerprint({**made_of, "inputs": inputs} if made_of else inputs)}
 
 
 def test_another_image_makes_its_label_map_again(done, tmp_path):

@@ -1,6 +1,7 @@
 import json
 import logging
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -66,6 +67,17 @@ def test_other_inputs_or_settings_discard_the_folder_and_say_so(trained, tmp_pat
     assert folder_of(tmp_path, **changes).clear(finished_before=True)
     assert not trained.path.exists()
     assert f"net: its {words} changed since the last run, so it is done again" in caplog.text
+
+
+def test_another_version_trains_again_and_the_first_leaves_what_was_there(trained, tmp_path, caplog):
+    record = json.loads((trained.path / "made_of.json").read_text(encoding="utf-8"))
+    assert set(record) == {"done", "inputs", "settings", "files", "record"}, "as before there were versions"
+    second = replace(trained, version=2)
+    assert second.clear(finished_before=True)
+    assert "net: its version changed since the last run, so it is done again" in caplog.text
+    train(second)
+    assert not second.clear(finished_before=True)
+    assert folder_of(tmp_path).clear(finished_before=True), "back to the first"
 
 
 def test_an_unfinished_training_goes_on_with_its_files(trained, caplog):
