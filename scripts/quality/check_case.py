@@ -7,8 +7,9 @@ far as the image, not growth limits, made the support mask's border, as far as t
 few atlases know a class, as far as labels sent to another case and back still match. What all atlases put into the
 wrong place shows in the image: a label map that took in other tissues is trusted as far as its own goes.
 
-Reference segmentations of the case, the labels that each atlas alone predicts, the pseudo label, and what the trained
-network alone says, tell which of them the label map contradicts.
+Reference segmentations of the case tell which of them the label map contradicts: the labels that each atlas alone
+predicts, and those of raters, the pseudo label and what the trained network alone says. Atlases are called like cases,
+which may have any name, so the two are kept apart.
 """
 
 from __future__ import annotations
@@ -38,24 +39,25 @@ class CaseEvidence:
         case: identifier.
         result: (X, Y, Z) label values of the label map to be checked.
         probabilities: class -> (X, Y, Z) probability on the same grid, by the atlases.
-        references: other segmentations of the case on the same grid, the atlases' labels among them. The one by the
-            case's own name is the truth: a label map that the user accepted.
-        atlases: which of them vote for which class.
+        raters: `PSEUDO_LABEL` or `NETWORK` -> (X, Y, Z) label values of that segmentation of the case.
+        atlases: what each of them alone predicts, and for which classes it votes.
         similarity: of the case's body to the support's.
-        turned: how the body is turned against the support's, in words; None where it is not.
         mean_round_trip_dice: class -> round-trip Dice of the atlases, mean by weight.
         measurements: class -> its volume and intensity in the result.
+        turned: how the body is turned against the support's, in words; None where it is not.
+        truth: (X, Y, Z) label values of the label map that the user accepted; None where there is none.
     """
 
     case: str
     result: np.ndarray
     probabilities: Mapping[str, np.ndarray]
-    references: Mapping[str, np.ndarray]
+    raters: Mapping[str, np.ndarray]
     atlases: AtlasLabels
     similarity: float
     mean_round_trip_dice: Mapping[str, float]
     measurements: Mapping[str, ClassMeasurement]
     turned: str | None = None
+    truth: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ def reasons_to_flag(
     agreed_dice: float,
     penalty: ConfidencePenalty,
     agreement: Mapping[str, float],
+    rater_agreement: Mapping[str, float],
     measurement: ClassMeasurement,
     statistics: CohortStatistics,
     rule: TrustRule,
@@ -138,7 +141,8 @@ def reasons_to_flag(
     Args:
         agreed_dice: predicted Dice before the penalty.
         penalty: what lowers it.
-        agreement: reference segmentation -> its Dice with the result.
+        agreement: atlas -> its Dice with the result.
+        rater_agreement: rater -> its Dice with the result.
         measurement: of the class in the result.
         statistics: of the class over the cohort.
         rule: the limits.
@@ -148,13 +152,13 @@ def reasons_to_flag(
         return ["not found"]
     reasons = []
     if agreed_dice < rule.least_dice:
-        lowest = sorted(agreement.items(), key=lambda item: item[1])[:MOST_NAMED]
+        lowest = sorted([*rater_agreement.items(), *agreement.items()], key=lambda item: item[1])[:MOST_NAMED]
         raters = ", ".join(f"{rater} {dice:.2f}" for rater, dice in lowest)
         reasons.append(f"{UNSURE}{LEAST_WITH}{raters}")
     elif penalty.at_worst(agreed_dice) < rule.least_dice:
         reasons += penalty.in_words()
-    if agreement.get(NETWORK, 1.0) < rule.least_dice:  # which is right, it or the atlases, nobody knows
-        reasons.append(f"the network alone finds something else: Dice {agreement[NETWORK]:.2f}")
+    if rater_agreement.get(NETWORK, 1.0) < rule.least_dice:  # which is right, it or the atlases, nobody knows
+        reasons.append(f"the network alone finds something else: Dice {rater_agreement[NETWORK]:.2f}")
     volume_ml, usual_ml = measurement.volume_ml, statistics.volume_ml
     if usual_ml > 0 and not 1 / rule.volume_factor <= volume_ml / usual_ml <= rule.volume_factor:
         reasons.append(f"its volume, {volume_ml:.0f} ml, is unlike the cohort's: median {usual_ml:.0f} ml")
@@ -192,31 +196,35 @@ def _check_class(
     name: str, case: CaseEvidence, cohort: CohortEvidence, rule: TrustRule, comparable: bool
 ) -> ClassCheck:
     """`comparable`: whether the case's body is of the support's kind, and turned as it is."""
-    segmentations = case.atlases.references(name, case.references)
-    value, truth_known = cohort.classes[name], case.case in segmentations
+    value, atlases = cohort.classes[name], case.atlases.voting(name)
     mask = case.result == value
-    agreement = {rater: dice_of(mask, label == value, of_nothing=0.0) for rater, label in segmentations.items()}
+    agreement, rater_agreement = (
+        {rater: dice_of(mask, label == value, of_nothing=0.0) for rater, label in labels.items()}
+        for labels in (atlases, case.raters)
+    )
     measurement = case.measurements[name]
     penalty, margin = ConfidencePenalty(), 0.0
-    if not truth_known:
+    if case.truth is None:
         penalty = ConfidencePenalty(
             cohort.border_confidence.get(name, 1.0),
             case.mean_round_trip_dice[name],
             rule.good_round_trip,
-            len(case.atlases.voting(name)),
+            len(atlases),
             cohort.stroke_confidence.get(name, 1.0),
             measurement.tissue_share,
         )
     if not comparable:  # what bodies of another kind say of this one, they may well agree about
         agreed_dice = 0.0
-    elif truth_known:
-        agreed_dice = agreement[case.case]
+    elif case.truth is not None:
+        agreed_dice = dice_of(mask, case.truth == value, of_nothing=0.0)
     else:
         agreed_dice = cohort.calibration.predicted(name, modelled_dice(mask, case.probabilities[name]))
         margin = cohort.calibration.margin
-    reasons = reasons_to_flag(agreed_dice, penalty, agreement, measurement, cohort.statistics[name], rule, cohort.is_mr)
+    reasons = reasons_to_flag(
+        agreed_dice, penalty, agreement, rater_agreement, measurement, cohort.statistics[name], rule, cohort.is_mr
+    )
     predicted_dice, interval = penalty.predicted(agreed_dice), penalty.interval(agreed_dice, margin)
-    if comparable and not truth_known:
+    if comparable and case.truth is None:
         spread = spread_of_cases(predicted_dice, rule.case_concentration, rule.interval_coverage)
         interval = min(interval[0], spread[0]), max(interval[1], spread[1])
     return ClassCheck(
@@ -229,4 +237,5 @@ def _check_class(
         median_hu=measurement.median_hu if measurement.volume_ml else None,
         flagged=not comparable or bool(reasons),
         reasons=tuple(reasons),
+        rater_agreement=rater_agreement,
     )

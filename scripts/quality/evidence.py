@@ -217,8 +217,3 @@ class AtlasLabels:
     def voting(self, name: str) -> dict[str, np.ndarray]:
         """Those that vote for a class."""
         return {atlas: label for atlas, label in self.labels.items() if name in self.classes[atlas]}
-
-    def references(self, name: str, segmentations: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Of all segmentations those that say something about a class: not those of atlases that do not vote for it."""
-        silent = {atlas for atlas, classes in self.classes.items() if name not in classes}
-        return {rater: label for rater, label in segmentations.items() if rater not in silent}

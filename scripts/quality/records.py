@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from scripts.data.records import DIGITS, read_record, rounded_values
 
 STAGE = "self_check"
 
-# Reference segmentations beside the atlases, as records name them.
+# Raters: reference segmentations beside the atlases, as records name them.
 PSEUDO_LABEL = "pseudo label"
 NETWORK = "network"  # also the folder of its own label maps
 
@@ -40,11 +40,12 @@ class ClassCheck:
         interval: holds it as often as the rule asks for, as far as the support mask is right.
         agreed_dice: the same before anything lowers it.
         border_confidence: of the support mask, 1 where nothing is known.
-        agreement: reference segmentation -> Dice with it.
+        agreement: atlas -> Dice with what it alone predicts.
         volume_ml: 0 where the class is absent.
         median_hu: None where it is absent.
         flagged: a user should look.
         reasons: why, in words.
+        rater_agreement: `PSEUDO_LABEL` or `NETWORK` -> Dice with it; earlier versions had these among the atlases.
     """
 
     predicted_dice: float
@@ -56,6 +57,7 @@ class ClassCheck:
     median_hu: float | None
     flagged: bool
     reasons: tuple[str, ...] = ()
+    rater_agreement: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The fields, Dice to four digits."""
@@ -69,12 +71,15 @@ class ClassCheck:
             "median_hu": None if self.median_hu is None else round(self.median_hu, 1),
             "flagged": self.flagged,
             "reasons": list(self.reasons),
+            # Of pseudo labels, which have no raters, records stay as they were, and so does what learns from them.
+            **({"rater_agreement": rounded_values(self.rater_agreement)} if self.rater_agreement else {}),
         }
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> ClassCheck:
         """What `to_json` was called on, rounded."""
         low, high = content["interval"]
+        content = {"rater_agreement": {}, **content}
         fields = {name: content[name] for name in cls.__dataclass_fields__}
         return cls(**{**fields, "interval": (float(low), float(high)), "reasons": tuple(content["reasons"])})
 

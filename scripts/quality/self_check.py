@@ -78,7 +78,7 @@ class SelfCheckStage(CaseStage):
         self.results, self.checks_dir = LabelFolder(Path(results_dir).absolute()), Path(checks_dir)
         network = self.work.network if network_dir is None else LabelFolder(Path(network_dir))
         learnt_from = self.results.path == self.work.pseudo_labels.path
-        self.references = {PSEUDO_LABEL: self.work.pseudo_labels} | ({} if learnt_from else {NETWORK: network})
+        self.raters = {PSEUDO_LABEL: self.work.pseudo_labels} | ({} if learnt_from else {NETWORK: network})
 
     def cases(self) -> list[str]:
         """Those that have a result, but the support."""
@@ -104,7 +104,7 @@ class SelfCheckStage(CaseStage):
             "classes": list(self.cohort.classes.items()),
             "support": self.support,
             "propagation": [content_mark(record), _hash(atlases, record), _hash(self._probabilities(case), record)],
-            "references": {name: _label_hash(folder, case) for name, folder in self.references.items()},
+            "references": {name: _label_hash(folder, case) for name, folder in self.raters.items()},
             "support_mask": [
                 _hash(self.support_mask, self.support_mask_record),
                 None if self.support_mask_record is None else content_mark(self.support_mask_record),
@@ -184,32 +184,28 @@ class SelfCheckStage(CaseStage):
                 "the case's record says nothing of label fusion", case=case, stage=STAGE, file=record_file
             )
         atlases = _read_atlases(record, atlases_file)
+        truth = atlases.labels.get(case)  # a case is its own atlas only by a label map that the user accepted
         return CaseEvidence(
             case=case,
             result=_on_grid_of(atlases_file, _result(self.results.label(case))),
             probabilities=self._class_probabilities(self._probabilities(case)),
-            references=self._references(case, atlases, atlases_file),
+            raters={} if truth is not None else self._raters(case, atlases_file),
             atlases=atlases,
             similarity=record.similarity,
             turned=record.turned,
             mean_round_trip_dice=record.mean_round_trip_dice,
             measurements=measurements,
+            truth=truth,
         )
 
-    def _references(self, case: str, atlases: AtlasLabels, grid: Path) -> dict[str, np.ndarray]:
-        """Name -> (X, Y, Z) label values on the working grid; a label map is no reference of itself.
-
-        Of a case whose label map the user accepted, that is the only one, by the case's own name.
-        """
-        if list(atlases.labels) == [case]:
-            return dict(atlases.labels)
+    def _raters(self, case: str, grid: Path) -> dict[str, np.ndarray]:
+        """Name -> (X, Y, Z) label values on the working grid; a label map is no rater of itself."""
         result = _label_hash(self.results, case)
-        others = {
+        return {
             name: _on_grid_of(grid, _result(folder.label(case)))
-            for name, folder in self.references.items()
+            for name, folder in self.raters.items()
             if _label_hash(folder, case) not in (None, result)
         }
-        return {**others, **atlases.labels}
 
     def _calibration(self) -> SupportCalibration:
         """Of no effect where no atlas was selected: what all get wrong together is then unknown."""

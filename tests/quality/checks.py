@@ -13,10 +13,11 @@ UNREMARKABLE = ClassCheck(
     interval=(0.85, 0.95),
     agreed_dice=0.9,
     border_confidence=1.0,
-    agreement={"pseudo label": 0.92, "case_0": 0.88},
+    agreement={"case_0": 0.88},
     volume_ml=150.0,
     median_hu=110.0,
     flagged=False,
+    rater_agreement={"pseudo label": 0.92},
 )
 
 

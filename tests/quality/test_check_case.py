@@ -16,6 +16,8 @@ from scripts.quality.check_case import (
     without_names,
 )
 from scripts.quality.evidence import AtlasLabels, ClassMeasurement, CohortStatistics, ConfidencePenalty, TrustRule
+from scripts.quality.modelled_dice import modelled_dice
+from scripts.quality.records import ClassCheck
 from scripts.quality.support_calibration import SupportCalibration
 
 LIVER = {"liver": 6}
@@ -30,18 +32,18 @@ def label_map(*values):
     return np.array(values, dtype=np.uint8).reshape(-1, 1, 1)
 
 
-def evidence(result, references, atlas_classes, **changes):
-    """Of case_1, a class measuring as usual; `atlas_classes` names the atlases among the references."""
-    labels = {name: references[name] for name in atlas_classes}
+def evidence(result, labels, atlas_classes, **changes):
+    """Of case_1, a class measuring as usual; `labels` are those of the atlases, which vote for `atlas_classes`."""
     classes = {name: frozenset(names) for name, names in atlas_classes.items()}
     values = {
         "case": "case_1",
+        "raters": {},
         "similarity": 0.5,
         "mean_round_trip_dice": dict.fromkeys([*ORGANS, *LIVER], 1.0),
         "measurements": dict.fromkeys([*ORGANS, *LIVER], UNREMARKABLE),
     }
     values["probabilities"] = {name: (result == value).astype(float) for name, value in (ORGANS | LIVER).items()}
-    return CaseEvidence(result=result, references=references, atlases=AtlasLabels(labels, classes), **values | changes)
+    return CaseEvidence(result=result, atlases=AtlasLabels(labels, classes), **values | changes)
 
 
 def cohort(classes, **values):
@@ -51,10 +53,11 @@ def cohort(classes, **values):
 def three_raters(**changes):
     """Dice 0.75 with the pseudo label and 0.5 with the atlas; the probabilities let expect 2 * 3 / (4 + 4) of it,
     and 2 * 4 / (6 + 4) of the best mask, which has two voxels more."""
-    references = {"pseudo label": label_map(6, 6, 6, 0, 6, 0, 0), "case_0": label_map(6, 6, 0, 0, 0, 6, 6)}
+    values = {"raters": {"pseudo label": label_map(6, 6, 6, 0, 6, 0, 0)}}
     probability = {"liver": np.array([1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.0]).reshape(-1, 1, 1)}
     result = label_map(6, 6, 6, 6, 0, 0, 0)
-    return evidence(result, references, {"case_0": ["liver"]}, **{"probabilities": probability, **changes})
+    values["probabilities"] = probability
+    return evidence(result, {"case_0": label_map(6, 6, 0, 0, 0, 6, 6)}, {"case_0": ["liver"]}, **values | changes)
 
 
 PREDICTED = 0.75 / np.sqrt(0.8)
@@ -63,7 +66,7 @@ PREDICTED = 0.75 / np.sqrt(0.8)
 def test_predicted_dice_is_what_the_probabilities_let_expect():
     all_cases = cohort(LIVER, calibration=SupportCalibration(margin=0.1))
     liver = check_case(three_raters(), all_cases, RULE).classes["liver"]
-    assert liver.agreement == {"pseudo label": 0.75, "case_0": 0.5}
+    assert liver.agreement == {"case_0": 0.5} and liver.rater_agreement == {"pseudo label": 0.75}
     assert liver.predicted_dice == liver.agreed_dice == pytest.approx(PREDICTED, abs=1e-4)
     assert liver.interval == pytest.approx((PREDICTED - 0.1, PREDICTED + 0.1))
     assert not liver.flagged and liver.reasons == ()
@@ -109,20 +112,37 @@ def test_a_penalty_lowers_predicted_dice():
 
 def test_an_atlas_is_a_reference_of_the_classes_it_votes_for():
     result = label_map(1, 1, 3, 3)
-    references = {"case_0": label_map(1, 1, 3, 3), "case_2": label_map(0, 0, 0, 0)}
+    labels = {"case_0": label_map(1, 1, 3, 3), "case_2": label_map(0, 0, 0, 0)}
     classes = check_case(
-        evidence(result, references, {"case_0": ORGANS, "case_2": ["left_kidney"]}), cohort(ORGANS), RULE
+        evidence(result, labels, {"case_0": ORGANS, "case_2": ["left_kidney"]}), cohort(ORGANS), RULE
     ).classes
     assert classes["spleen"].agreement == {"case_0": 1.0} and classes["spleen"].predicted_dice == 1.0
     assert classes["left_kidney"].agreement == {"case_0": 1.0, "case_2": 0.0}
 
 
 def test_a_label_map_that_the_user_accepted_is_the_truth():
-    case = evidence(label_map(6, 6, 6, 0), {"case_1": label_map(0, 6, 6, 6)}, {"case_1": LIVER})
+    truth = label_map(0, 6, 6, 6)
+    case = evidence(label_map(6, 6, 6, 0), {"case_1": truth}, {"case_1": LIVER}, truth=truth)
     poor = cohort(LIVER, calibration=SupportCalibration(0.5), border_confidence={"liver": 0.5})
     liver = check_case(case, poor, RULE).classes["liver"]
     assert liver.predicted_dice == pytest.approx(2 / 3) and liver.interval == (liver.predicted_dice,) * 2
     assert liver.border_confidence == 1.0
+
+
+@pytest.mark.parametrize("name", ["network", "pseudo label"])
+def test_a_case_may_be_called_like_a_rater(name):
+    """What the rater says is no truth, and neither hides what the other says."""
+    result, empty = label_map(6, 6, 0, 0), label_map(0, 0, 0, 0)
+    half = {"liver": 0.5 * (result == 6)}
+    own = evidence(result, {"case_0": result}, {"case_0": LIVER}, case=name, raters={name: result}, probabilities=half)
+    liver = check_case(own, cohort(LIVER), RULE).classes["liver"]
+    assert liver.predicted_dice == pytest.approx(modelled_dice(result == 6, half["liver"])) != 1.0
+    labels = {"case_0": result, name: result}
+    other = evidence(result, labels, {"case_0": LIVER, name: []}, raters={name: empty}, probabilities=half)
+    liver = check_case(other, cohort(LIVER), RULE).classes["liver"]
+    for said in (liver, ClassCheck.from_json(liver.to_json())):
+        assert said.agreement == {"case_0": 1.0} and said.rater_agreement == {name: 0.0}
+    assert liver.flagged == (name == "network")
 
 
 def test_a_body_unlike_the_supports_flags_every_class():
@@ -149,9 +169,9 @@ def test_a_turned_body_is_flagged_however_well_its_references_agree():
 
 def test_a_class_that_is_absent_has_no_intensity():
     absent = {"liver": ClassMeasurement(0.0, float("nan"))}
-    references = {"case_0": label_map(6, 6, 0, 0)}
+    labels = {"case_0": label_map(6, 6, 0, 0)}
     liver = check_case(
-        evidence(label_map(0, 0, 0, 0), references, {"case_0": LIVER}, measurements=absent), cohort(LIVER), RULE
+        evidence(label_map(0, 0, 0, 0), labels, {"case_0": LIVER}, measurements=absent), cohort(LIVER), RULE
     ).classes["liver"]
     assert (liver.volume_ml, liver.median_hu, liver.reasons) == (0.0, None, ("not found",))
 
@@ -175,15 +195,17 @@ def test_a_class_without_an_atlas_teaches_nothing():
     assert calibration.class_quality == {"spleen": 1.0} and calibration.margin == 0.0
 
 
-def reasons(agreed_dice=0.9, penalty=None, agreement=None, measurement=UNREMARKABLE, rule=RULE, is_mr=False):
-    penalty, agreement = penalty or ConfidencePenalty(), agreement or {}
-    return reasons_to_flag(agreed_dice, penalty, agreement, measurement, USUAL, rule, is_mr)
+def reasons(
+    agreed_dice=0.9, penalty=None, agreement=None, raters=None, measurement=UNREMARKABLE, rule=RULE, is_mr=False
+):
+    penalty = penalty or ConfidencePenalty()
+    return reasons_to_flag(agreed_dice, penalty, agreement or {}, raters or {}, measurement, USUAL, rule, is_mr)
 
 
 def test_low_agreement_names_the_three_worst_references():
-    agreement = {"pseudo label": 0.5, "case_0": 0.2, "case_2": 0.4, "case_3": 0.3}
-    (told,) = reasons(0.4, agreement=agreement)
-    assert told == f"{UNSURE} case_0 0.20, case_3 0.30, case_2 0.40"
+    agreement = {"case_0": 0.2, "case_2": 0.4, "case_3": 0.5}
+    (told,) = reasons(0.4, agreement=agreement, raters={"pseudo label": 0.3})
+    assert told == f"{UNSURE} case_0 0.20, pseudo label 0.30, case_2 0.40"
     assert without_names(told) == "the atlases are not sure of it"
     assert without_names("not found") == "not found"
 
@@ -200,8 +222,8 @@ def test_a_penalty_is_a_reason_only_where_it_decides():
 
 
 def test_a_network_that_contradicts_all_others_is_a_reason():
-    assert reasons(agreement={"network": 0.49}) == ["the network alone finds something else: Dice 0.49"]
-    assert reasons(agreement={"network": 0.5}) == []
+    assert reasons(raters={"network": 0.49}) == ["the network alone finds something else: Dice 0.49"]
+    assert reasons(raters={"network": 0.5}) == reasons(agreement={"network": 0.49}) == []
 
 
 @pytest.mark.parametrize(("volume_ml", "flagged"), [(24.0, True), (25.0, False), (400.0, False), (401.0, True)])

@@ -111,6 +111,4 @@ def test_an_atlas_that_does_not_vote_for_a_class_is_no_reference_of_it():
     atlases = AtlasLabels(
         {"case_0": label, "case_2": label}, {"case_0": frozenset({"a", "b"}), "case_2": frozenset("a")}
     )
-    segmentations = dict.fromkeys(["result", "pseudo label", "case_0", "case_2"], label)
-    assert list(atlases.references("a", segmentations)) == ["result", "pseudo label", "case_0", "case_2"]
-    assert list(atlases.references("b", segmentations)) == ["result", "pseudo label", "case_0"]
+    assert list(atlases.voting("a")) == ["case_0", "case_2"] and list(atlases.voting("b")) == ["case_0"]

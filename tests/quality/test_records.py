@@ -2,7 +2,7 @@ import pytest
 
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
-from scripts.quality.records import CheckRecord, distrusted
+from scripts.quality.records import CheckRecord, ClassCheck, distrusted
 from tests.quality.checks import check_record, class_check
 
 
@@ -17,6 +17,13 @@ def test_a_record_comes_back_rounded_to_four_digits(tmp_path):
     assert back.classes["liver"] == absent
     assert back.flagged and back.reasons == ("the body is unlike the support's",)
     assert back.to_json() == record.to_json()
+
+
+def test_a_record_of_earlier_versions_has_raters_among_the_atlases():
+    content = class_check().to_json()
+    content["agreement"] |= content.pop("rater_agreement")
+    check = ClassCheck.from_json(content)
+    assert check.rater_agreement == {} and check.agreement == {"case_0": 0.88, "pseudo label": 0.92}
 
 
 def test_a_damaged_record_is_named(tmp_path):

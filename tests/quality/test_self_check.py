@@ -112,7 +112,7 @@ def test_a_right_result_is_trusted(cohort, tmp_path):
     assert record["case"] == "case_1" and record["similarity"] == 0.5 and not record["flagged"]
     for checked in record["classes"].values():
         assert checked["predicted_dice"] > 0.95 and not checked["flagged"] and checked["reasons"] == []
-        assert set(checked["agreement"]) == {PSEUDO_LABEL, "case_0", "selected"}
+        assert set(checked["agreement"]) == {"case_0", "selected"} and set(checked["rater_agreement"]) == {PSEUDO_LABEL}
         low, high = checked["interval"]
         assert low <= checked["predicted_dice"] <= high
     assert (record["classes"]["spleen"]["median_hu"], record["classes"]["left_kidney"]["median_hu"]) == (120, 190)
@@ -133,15 +133,16 @@ def test_nothing_is_learnt_from_a_turned_body(cohort, tmp_path):
 def test_the_network_is_a_reference_of_what_it_did_not_make_alone(cohort, tmp_path):
     network = WorkFolder(tmp_path).network.label("case_1")
     write_nifti(network, np.zeros_like(organs()), LAS)
-    agreement = check(cohort, tmp_path)["classes"]["spleen"]["agreement"]
+    agreement = check(cohort, tmp_path)["classes"]["spleen"]["rater_agreement"]
     assert agreement[NETWORK] == 0 and agreement[PSEUDO_LABEL] > 0.95
     write_nifti(network, almost(organs()), LAS)
-    assert NETWORK not in check(cohort, tmp_path)["classes"]["spleen"]["agreement"], "it is the result itself"
+    assert NETWORK not in check(cohort, tmp_path)["classes"]["spleen"]["rater_agreement"], "it is the result itself"
 
 
 def test_the_networks_label_maps_may_lie_elsewhere(cohort, tmp_path):
     write_nifti(tmp_path / "elsewhere" / "case_1.nii.gz", np.zeros_like(organs()), LAS)
-    assert check(cohort, tmp_path, network_dir=tmp_path / "elsewhere")["classes"]["spleen"]["agreement"][NETWORK] == 0
+    spleen = check(cohort, tmp_path, network_dir=tmp_path / "elsewhere")["classes"]["spleen"]
+    assert spleen["rater_agreement"][NETWORK] == 0
 
 
 def test_a_network_that_contradicts_all_others_is_told(cohort, tmp_path):
@@ -160,6 +161,7 @@ def test_of_what_it_learns_from_a_network_of_an_earlier_run_says_nothing(cohort,
     write_nifti(work.network.label("case_1"), np.zeros_like(organs()), LAS)
     spleen = check(cohort, tmp_path, results_dir=work.pseudo_labels.path)["classes"]["spleen"]
     assert set(spleen["agreement"]) == {"case_0", "selected"} and spleen["predicted_dice"] > 0.95
+    assert "rater_agreement" not in spleen
 
 
 def test_a_missing_organ_is_flagged(cohort, tmp_path):
@@ -211,8 +213,7 @@ def test_an_unlike_body_flags_everything(cohort, tmp_path):
 
 
 def test_a_pseudo_label_is_no_reference_of_itself(cohort, tmp_path):
-    agreement = check(cohort, tmp_path, organs())["classes"]["spleen"]["agreement"]
-    assert set(agreement) == {"case_0", "selected"}
+    assert "rater_agreement" not in check(cohort, tmp_path, organs())["classes"]["spleen"]
 
 
 def test_what_changed_is_checked_again(cohort, tmp_path):
