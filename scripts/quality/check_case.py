@@ -66,7 +66,7 @@ class CohortEvidence:
 
     Attributes:
         classes: name -> label value.
-        statistics: class -> medians over the label maps.
+        statistics: class -> medians over the label maps, of few with the support mask.
         calibration: see `calibrate_on_support`.
         border_confidence: class -> how far the image made the support mask's border; classes of which nothing is
             known, such as all of a support mask that the user gave, are left out.
@@ -159,13 +159,14 @@ def reasons_to_flag(
         reasons += penalty.in_words()
     if rater_agreement.get(NETWORK, 1.0) < rule.least_dice:  # which is right, it or the atlases, nobody knows
         reasons.append(f"the network alone finds something else: Dice {rater_agreement[NETWORK]:.2f}")
+    whose = "the support's:" if statistics.of_support else "the cohort's: median"
     volume_ml, usual_ml = measurement.volume_ml, statistics.volume_ml
     if usual_ml > 0 and not 1 / rule.volume_factor <= volume_ml / usual_ml <= rule.volume_factor:
-        reasons.append(f"its volume, {volume_ml:.0f} ml, is unlike the cohort's: median {usual_ml:.0f} ml")
+        reasons.append(f"its volume, {volume_ml:.0f} ml, is unlike {whose} {usual_ml:.0f} ml")
     deviation_hu = abs(measurement.median_hu - statistics.median_hu)
     if deviation_hu > max(rule.tissue_hu, rule.tissue_spread * statistics.spread_hu):
         found, usual = (_intensity(value, is_mr) for value in (measurement.median_hu, statistics.median_hu))
-        reasons.append(f"its tissue, {found}, is unlike the cohort's: median {usual}")
+        reasons.append(f"its tissue, {found}, is unlike {whose} {usual}")
     return reasons
 
 

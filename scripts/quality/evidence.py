@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from scripts.common.overlap import dice_of_share, joined_dice
 from scripts.quality.tissue import Tissue
 
+LEAST_CASES = 3  # from which on one alone does not move a median as it likes
 SLIGHT = 0.9  # what lowers a prediction by less is not told beside a heavier reason
 
 
@@ -21,7 +22,8 @@ class TrustRule:
         least_dice: a class is flagged whose predicted Dice would be below if the losses of support mask and transfer
             added up, or whose Dice with what the network alone says is.
         least_similarity: a case whose body is less similar to the support's, once registered, is flagged as a whole.
-        volume_factor: a class this many times larger or smaller than the cohort's median is flagged.
+        volume_factor: a class this many times larger or smaller than the cohort's median is flagged; see
+            `CohortStatistics.with_support` for few cases.
         tissue_hu: a class is flagged, too, if its median intensity is further from the cohort's than this, in HU or an
             MR's standard units, and than `tissue_spread` allows.
         tissue_spread: so many times the cohort's median distance from its median must be exceeded, too: contrast
@@ -91,16 +93,30 @@ class CohortStatistics:
         volume_ml: median, absent ones as 0.
         median_hu: median over the cases that have the class; NaN if none has.
         spread_hu: median distance from it.
+        of_support: all are the support's alone.
     """
 
     volume_ml: float
     median_hu: float
     spread_hu: float
+    of_support: bool = False
 
     @classmethod
-    def of(cls, measurements: Iterable[ClassMeasurement]) -> CohortStatistics:
+    def with_support(cls, cases: Sequence[ClassMeasurement], support: ClassMeasurement) -> CohortStatistics:
+        """Of one class in each of at least one case; few are held against the support mask, too, if that has the class.
+
+        Two cases and the support have one median. A single case is held against the support alone: with itself it would
+        never be far from the middle. From three cases on they are enough.
+        """
+        if len(cases) >= LEAST_CASES or support.volume_ml == 0:
+            return cls.of(cases)
+        if len(cases) == 1:
+            return replace(cls.of([support]), of_support=True)
+        return cls.of([*cases, support])
+
+    @classmethod
+    def of(cls, cases: Sequence[ClassMeasurement]) -> CohortStatistics:
         """Of one class in each of at least one case."""
-        cases = list(measurements)
         present = np.array([case.median_hu for case in cases if case.volume_ml > 0])
         median_hu = float(np.median(present)) if len(present) else float("nan")
         spread_hu = float(np.median(np.abs(present - median_hu))) if len(present) else float("nan")

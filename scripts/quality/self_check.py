@@ -57,6 +57,7 @@ class SelfCheckStage(CaseStage):
     """
 
     name = STAGE
+    version = 2  # few cases were not held against the support mask
 
     def __init__(
         self,
@@ -134,11 +135,16 @@ class SelfCheckStage(CaseStage):
     @cached_property
     def _support_tissues(self) -> dict[str, TissueRange]:
         """Of the support mask, for all cases."""
+        coverage = self.rule.tissue_coverage
+        return {name: TissueRange.of(of, coverage) for name, of in self._in_support_mask.items() if of.is_large}
+
+    @cached_property
+    def _in_support_mask(self) -> dict[str, Tissue]:
+        """Class -> its intensities there, on the grid of the support's image."""
         image = read_volume(self.cohort.cases[self.support].image)
         mask = read_labels(self.support_mask, self.cohort.classes)
         on_grid = Volume(nearest_on_grid(mask, image.affine, image.array.shape), image.affine)
-        found, coverage = self._tissues(on_grid, image), self.rule.tissue_coverage
-        return {name: TissueRange.of(tissue, coverage) for name, tissue in found.items() if tissue.is_large}
+        return self._tissues(on_grid, image)
 
     def _tissues(self, label: Volume, image: Volume) -> dict[str, Tissue]:
         """An MR's intensities have no scale, so its noise is of no use."""
@@ -160,16 +166,23 @@ class SelfCheckStage(CaseStage):
         return check_case(self._evidence(case, measurements), of_cohort, self.rule).to_json(), []
 
     def _cohort_evidence(self, surveys: Mapping[str, dict[str, ClassMeasurement]]) -> CohortEvidence:
-        in_order = [surveys[case] for case in sorted(surveys)]
-        by_class = {name: [classes[name] for classes in in_order] for name in self.cohort.classes}
         return CohortEvidence(
             classes=self.cohort.classes,
-            statistics={name: CohortStatistics.of(cases) for name, cases in by_class.items()},
+            statistics=self._statistics([surveys[case] for case in sorted(surveys)]),
             calibration=self._calibration(),
             border_confidence=self._border_confidence(),
             stroke_confidence=self._stroke_confidence(),
             is_mr=self.cohort.modality == MR,
         )
+
+    def _statistics(self, cases: Sequence[Mapping[str, ClassMeasurement]]) -> dict[str, CohortStatistics]:
+        """Class -> those of all cases."""
+        image = open_nifti(self.cohort.cases[self.support].image)
+        support = measure_classes(self._in_support_mask, voxel_ml(image.affine))
+        return {
+            name: CohortStatistics.with_support([measurements[name] for measurements in cases], support[name])
+            for name in self.cohort.classes
+        }
 
     @cached_property
     def _results_mark(self) -> str:

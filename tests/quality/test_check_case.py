@@ -196,10 +196,17 @@ def test_a_class_without_an_atlas_teaches_nothing():
 
 
 def reasons(
-    agreed_dice=0.9, penalty=None, agreement=None, raters=None, measurement=UNREMARKABLE, rule=RULE, is_mr=False
+    agreed_dice=0.9,
+    penalty=None,
+    agreement=None,
+    raters=None,
+    measurement=UNREMARKABLE,
+    usual=USUAL,
+    rule=RULE,
+    is_mr=False,
 ):
     penalty = penalty or ConfidencePenalty()
-    return reasons_to_flag(agreed_dice, penalty, agreement or {}, raters or {}, measurement, USUAL, rule, is_mr)
+    return reasons_to_flag(agreed_dice, penalty, agreement or {}, raters or {}, measurement, usual, rule, is_mr)
 
 
 def test_low_agreement_names_the_three_worst_references():
@@ -230,6 +237,14 @@ def test_a_network_that_contradicts_all_others_is_a_reason():
 def test_volumes_four_times_off_are_a_reason(volume_ml, flagged):
     reason = f"its volume, {volume_ml:.0f} ml, is unlike the cohort's: median 100 ml"
     assert reasons(measurement=ClassMeasurement(volume_ml, 120.0)) == ([reason] if flagged else [])
+
+
+def test_a_reason_says_that_the_support_alone_is_the_measure():
+    of_support = replace(USUAL, of_support=True)
+    (volume,) = reasons(measurement=ClassMeasurement(500.0, 120.0), usual=of_support)
+    (tissue,) = reasons(measurement=ClassMeasurement(100.0, 260.0), usual=of_support)
+    assert volume == "its volume, 500 ml, is unlike the support's: 100 ml"
+    assert tissue == "its tissue, 260 HU, is unlike the support's: 120 HU"
 
 
 def test_a_bowel_full_of_contrast_is_no_kidney():

@@ -41,6 +41,25 @@ def test_an_absent_class_has_a_volume_and_no_intensity_in_the_cohorts_medians():
     assert CohortStatistics.of([ABSENT, ABSENT, present[0]]) == CohortStatistics(0.0, 100.0, 0.0)
 
 
+def measured(*volumes_ml):
+    return [ClassMeasurement(volume_ml, 10 + volume_ml) for volume_ml in volumes_ml]
+
+
+def test_few_cases_are_held_against_the_support_mask_and_one_against_nothing_else():
+    (support,) = measured(200.0)
+    of_support = CohortStatistics(200.0, 210.0, 0.0, of_support=True)
+    assert CohortStatistics.with_support(measured(1000.0), support) == of_support
+    two = CohortStatistics.with_support(measured(1600.0, 10.0), support)
+    assert two == CohortStatistics(200.0, 210.0, 190.0) and not two.of_support
+    three = measured(100.0, 110.0, 120.0)
+    assert CohortStatistics.with_support(three, support) == CohortStatistics.of(three), "they are enough"
+
+
+def test_a_support_mask_without_the_class_says_nothing_of_it():
+    for cases in (measured(100.0), measured(100.0, 300.0)):
+        assert CohortStatistics.with_support(cases, ABSENT) == CohortStatistics.of(cases)
+
+
 def test_a_class_that_no_case_has():
     nowhere = CohortStatistics.of([ABSENT])
     assert nowhere.volume_ml == 0.0 and np.isnan(nowhere.median_hu) and np.isnan(nowhere.spread_hu)

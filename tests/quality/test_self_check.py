@@ -195,6 +195,26 @@ def test_an_unusual_volume_is_told(cohort, tmp_path):
     assert any("unlike the cohort's" in reason for reason in reasons)
 
 
+@pytest.mark.parametrize("cases", [1, 2])
+def test_in_a_small_cohort_the_support_mask_tells_an_unusual_volume_and_tissue(cohort, tmp_path, cases):
+    kidney, grown = CLASSES["left_kidney"], organs()
+    if cases == 1:
+        (tmp_path / "results" / "case_2.nii.gz").unlink()
+    grown[binary_dilation(organs() == kidney, iterations=6) & (organs() == 0)] = kidney
+    assert np.mean(grown == kidney) / np.mean(organs() == kidney) > 4
+    checked = check(cohort, tmp_path, grown)["classes"]["left_kidney"]
+    whose = ["the cohort's: median", "the support's:"][cases == 1]
+    for of in ("volume", "tissue"):
+        assert any(reason.startswith(f"its {of}") and whose in reason for reason in checked["reasons"])
+
+
+def test_what_the_first_version_said_is_checked_again(cohort, tmp_path):
+    first = stage(cohort, tmp_path)
+    first.version = 1
+    assert first.run() == list(OTHERS) and first.run() == []
+    assert stage(cohort, tmp_path).run() == list(OTHERS)
+
+
 def test_volumes_on_a_sheared_grid_are_those_of_its_slanted_voxels(cohort, tmp_path):
     sheared = LAS.copy()
     sheared[1, 2] += 3.0
