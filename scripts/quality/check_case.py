@@ -113,13 +113,12 @@ def calibrate_on_support(
         classes: name -> label value.
         rule: the constants.
     """
-    fused, single = [], []
-    for name, value in classes.items():
-        labels = atlases.voting(name)
-        if labels:
-            fused.append(_known(name, label == value, truth == value, probabilities[name]))
-        single += [_known(name, of_atlas == value, truth == value, probabilities[name]) for of_atlas in labels.values()]
-    return calibrate(fused, single, rule.calibration_doubt, rule.interval_coverage)
+    fused = [
+        _known(name, label == value, truth == value, probabilities[name])
+        for name, value in classes.items()
+        if atlases.voting(name)
+    ]
+    return calibrate(fused, rule.calibration_doubt)
 
 
 def _known(name: str, mask: np.ndarray, truth: np.ndarray, probability: np.ndarray) -> KnownLabel:
@@ -204,7 +203,7 @@ def _check_class(
         for labels in (atlases, case.raters)
     )
     measurement = case.measurements[name]
-    penalty, margin = ConfidencePenalty(), 0.0
+    penalty = ConfidencePenalty()
     if case.truth is None:
         penalty = ConfidencePenalty(
             cohort.border_confidence.get(name, 1.0),
@@ -220,14 +219,15 @@ def _check_class(
         agreed_dice = dice_of(mask, case.truth == value, of_nothing=0.0)
     else:
         agreed_dice = cohort.calibration.predicted(name, modelled_dice(mask, case.probabilities[name]))
-        margin = cohort.calibration.margin
     reasons = reasons_to_flag(
         agreed_dice, penalty, agreement, rater_agreement, measurement, cohort.statistics[name], rule, cohort.is_mr
     )
-    predicted_dice, interval = penalty.predicted(agreed_dice), penalty.interval(agreed_dice, margin)
-    if comparable and case.truth is None:
-        spread = spread_of_cases(predicted_dice, rule.case_concentration, rule.interval_coverage)
-        interval = min(interval[0], spread[0]), max(interval[1], spread[1])
+    predicted_dice = penalty.predicted(agreed_dice)
+    interval = predicted_dice, predicted_dice
+    if comparable and case.truth is None and not cohort.calibration.is_known:
+        interval = 0.0, 1.0
+    elif comparable and case.truth is None:
+        interval = spread_of_cases(predicted_dice, rule.case_concentration, rule.interval_coverage)
     return ClassCheck(
         predicted_dice=predicted_dice,
         interval=interval,

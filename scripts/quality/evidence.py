@@ -33,7 +33,7 @@ class TrustRule:
         calibration_doubt: how much all classes together count for one class, in label maps of its own, see `calibrate`.
         interval_coverage: share of the results whose true Dice the interval shall hold.
         case_concentration: how little true Dice spreads around predicted Dice from case to case, see
-            `spread_of_cases`; the interval is no narrower.
+            `spread_of_cases`.
         tissue_coverage: share of a class's voxels in the support mask, around the median, whose intensities are those
             of its tissue; what a label map holds beyond them lowers its predicted Dice. Of CT alone.
     """
@@ -46,7 +46,7 @@ class TrustRule:
     good_round_trip: float = 0.7
     calibration_doubt: float = 1.0
     interval_coverage: float = 0.9
-    case_concentration: float = 20.0
+    case_concentration: float = 12.0
     tissue_coverage: float = 0.9
 
 
@@ -168,15 +168,6 @@ class ConfidencePenalty:
         Other tissue lies where the organ is not, and so much of the organ is left out elsewhere.
         """
         return agreed_dice * self.mask_confidence * self.round_trip_factor * self.tissue_share
-
-    def interval(self, agreed_dice: float, margin: float) -> tuple[float, float]:
-        """Lowest and highest Dice: from losses that add up to doubts that are all unfounded.
-
-        Args:
-            agreed_dice: see `predicted`.
-            margin: how far it may be off.
-        """
-        return self.at_worst(max(0.0, agreed_dice - margin)), min(1.0, agreed_dice + margin)
 
     def in_words(self) -> list[str]:
         """Every reason for the penalty that weighs something beside the heaviest, which comes first."""

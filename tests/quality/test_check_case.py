@@ -24,7 +24,7 @@ LIVER = {"liver": 6}
 ORGANS = {"spleen": 1, "left_kidney": 3}
 USUAL = CohortStatistics(volume_ml=100.0, median_hu=120.0, spread_hu=10.0)
 UNREMARKABLE = ClassMeasurement(volume_ml=100.0, median_hu=120.0)
-RULE = TrustRule(case_concentration=1e9)  # as if all cases were alike
+RULE = TrustRule()
 UNSURE = "the atlases are not sure of it; it agrees least with"
 
 
@@ -64,29 +64,28 @@ PREDICTED = 0.75 / np.sqrt(0.8)
 
 
 def test_predicted_dice_is_what_the_probabilities_let_expect():
-    all_cases = cohort(LIVER, calibration=SupportCalibration(margin=0.1))
-    liver = check_case(three_raters(), all_cases, RULE).classes["liver"]
+    liver = check_case(three_raters(), cohort(LIVER), RULE).classes["liver"]
     assert liver.agreement == {"case_0": 0.5} and liver.rater_agreement == {"pseudo label": 0.75}
     assert liver.predicted_dice == liver.agreed_dice == pytest.approx(PREDICTED, abs=1e-4)
-    assert liver.interval == pytest.approx((PREDICTED - 0.1, PREDICTED + 0.1))
     assert not liver.flagged and liver.reasons == ()
     assert (liver.volume_ml, liver.median_hu) == (100.0, 120.0)
 
 
-def test_the_interval_is_no_narrower_than_cases_differ():
-    sure = cohort(LIVER, calibration=SupportCalibration(margin=0.0))
-    rule = TrustRule(case_concentration=20.0, interval_coverage=0.9)
-    liver = check_case(three_raters(), sure, rule).classes["liver"]
-    assert liver.interval == pytest.approx(spread_of_cases(PREDICTED, 20.0, 0.9), abs=1e-4)
+def test_the_interval_is_as_wide_as_cases_differ():
+    rule = TrustRule(case_concentration=20.0, interval_coverage=0.8)
+    known = cohort(LIVER, calibration=SupportCalibration(1.0, {"liver": 1.0}))
+    liver = check_case(three_raters(), known, rule).classes["liver"]
+    assert liver.interval == pytest.approx(spread_of_cases(PREDICTED, 20.0, 0.8), abs=1e-4)
+    unknown = check_case(three_raters(), cohort(LIVER), rule).classes["liver"]
+    assert unknown.interval == (0.0, 1.0), "no atlas labelled the support"
 
 
 def test_what_all_atlases_get_wrong_together_lowers_everything():
-    all_cases = cohort(LIVER, calibration=SupportCalibration(shared_quality=0.8, margin=0.8))
+    all_cases = cohort(LIVER, calibration=SupportCalibration(shared_quality=0.8))
     record = check_case(three_raters(), all_cases, RULE)
     assert record.shared_quality == 0.8
     liver = record.classes["liver"]
     assert liver.agreed_dice == pytest.approx(0.8 * PREDICTED, abs=1e-4)
-    assert liver.interval == (0.0, 1.0)
 
 
 def test_a_class_that_is_wrong_on_the_support_is_lowered_alone():
@@ -100,12 +99,11 @@ def test_a_class_that_is_wrong_on_the_support_is_lowered_alone():
 
 def test_a_penalty_lowers_predicted_dice():
     case = three_raters(mean_round_trip_dice={"liver": 0.35})
-    all_cases = cohort(LIVER, border_confidence={"liver": 0.8}, calibration=SupportCalibration(margin=0.0))
-    liver = check_case(case, all_cases, TrustRule(good_round_trip=0.7, case_concentration=1e9)).classes["liver"]
+    all_cases = cohort(LIVER, border_confidence={"liver": 0.8})
+    liver = check_case(case, all_cases, TrustRule(good_round_trip=0.7)).classes["liver"]
     round_trip = 0.35 / 0.7
     assert liver.agreed_dice == pytest.approx(PREDICTED, abs=1e-4)
     assert liver.predicted_dice == pytest.approx(joined_dice(PREDICTED, 0.8) * round_trip, abs=1e-4)
-    assert liver.interval == pytest.approx((0.8 * PREDICTED * round_trip, PREDICTED), abs=1e-4)
     assert liver.border_confidence == 0.8
     assert [reason[:7] for reason in liver.reasons] == ["labels ", "the sup"], "the heavier reason first"
 
@@ -184,7 +182,6 @@ def test_the_support_is_judged_by_the_selected_atlases_alone():
     calibration = calibrate_on_support(label, truth, probabilities, atlases, ORGANS, RULE)
     assert calibration.shared_quality == pytest.approx(0.75)
     assert calibration.class_quality == pytest.approx({"spleen": (0.75 + 0.5) / 2, "left_kidney": (0.75 + 1) / 2})
-    assert calibration.margin == pytest.approx(0.5), "each by the quality of the other one"
 
 
 def test_a_class_without_an_atlas_teaches_nothing():
@@ -192,7 +189,7 @@ def test_a_class_without_an_atlas_teaches_nothing():
     probabilities = dict.fromkeys(ORGANS, (label == 1).astype(float))
     atlases = AtlasLabels({"case_2": label}, {"case_2": frozenset({"spleen"})})
     calibration = calibrate_on_support(label, label, probabilities, atlases, ORGANS, RULE)
-    assert calibration.class_quality == {"spleen": 1.0} and calibration.margin == 0.0
+    assert calibration.class_quality == {"spleen": 1.0}
 
 
 def reasons(

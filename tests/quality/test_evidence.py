@@ -86,13 +86,6 @@ def test_other_tissue_is_too_much_in_the_prediction_and_in_place_of_the_organ_at
     assert penalty.in_words() == ["40% of it is tissue that the support mask does not have"]
 
 
-def test_the_interval_reaches_from_losses_that_add_up_to_doubts_that_are_unfounded():
-    penalty = ConfidencePenalty(border_confidence=0.6, mean_round_trip_dice=0.35, good_round_trip=0.7)
-    assert penalty.interval(0.7, margin=0.1) == pytest.approx((0.6 * 0.6 * 0.5, 0.8))
-    assert ConfidencePenalty(0.6).interval(0.7, margin=1.0) == (0.0, 1.0), "nothing is known"
-    assert ConfidencePenalty().interval(0.7, margin=0.0) == (0.7, 0.7)
-
-
 def test_of_several_atlases_each_has_its_part_of_the_round_trips_penalty():
     penalty = ConfidencePenalty(mean_round_trip_dice=0.175, good_round_trip=0.7, atlases=2)
     assert penalty.round_trip_factor == pytest.approx(0.5)

@@ -278,7 +278,7 @@ def test_what_all_atlases_get_wrong_is_seen_on_the_support(cohort, tmp_path):
     dice = [dice_of(shifted == value, organs() == value) for value in CLASSES.values()]
     assert record["shared_quality"] == pytest.approx(np.median(dice), abs=1e-3)
     kidney = record["classes"]["left_kidney"]
-    assert kidney["predicted_dice"] == pytest.approx(np.median(dice), abs=0.02) and kidney["interval"][1] < 0.95
+    assert kidney["predicted_dice"] == pytest.approx(np.median(dice), abs=0.02) and kidney["interval"][1] < 0.97
     again = check(cohort, tmp_path, support_mask=as_segments(tmp_path / "support_mask.nii.gz"))
     assert again["shared_quality"] == record["shared_quality"]
 

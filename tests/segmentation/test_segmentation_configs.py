@@ -227,7 +227,8 @@ def infer(images, output, **override):
 
 STUB = {
     "network_def": {"_target_": "tests.segmentation_fixtures.ThresholdNetwork"},
-    "handlers#0#_disabled_": True,
+    "check_card": False,
+    "handlers#1#_disabled_": True,
     "keep_largest": False,
     "bfloat16": False,
 }
