@@ -33,7 +33,7 @@ from scripts.data.gate.output_space import check_folder
 from scripts.data.volume_io import FolderScan, is_plain_nifti, refuse_images_among_results, scan_folder
 from scripts.networks.loading import check_modality, read_card
 from scripts.networks.segmenter import CARD, WEIGHTS, check_segmentation
-from scripts.segmentation.inference_verdicts import InferenceVerdicts, labelled_images
+from scripts.segmentation.inference_verdicts import InferenceVerdicts, labelled_images, labelled_sources
 from scripts.segmentation.items import admit_volumes
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def infer_folder(
     with only_command_in(output), handing_over(), progress.whole():
         check_folder(output, scan.volumes, "inference")
         tabled = table.sources()
-        earlier = _earlier_cases(labels, scan.volumes, tabled)
+        earlier = _earlier_cases(labels, scan.volumes, labelled_sources(labels.labels) | tabled)
         verdicts = _infer_volumes(scan, images, labels, overrides, trained, progress, earlier)
         export_inferred(labels.labels, scan.volumes, structure_sets)
         cases = LabelledCases(
@@ -124,7 +124,7 @@ def _modality(model: Path, asked: str) -> Modality:
 
 
 def _earlier_cases(labels: NetworkLabels, volumes: Collection[str], sources: Mapping[str, Path]) -> dict[str, Path]:
-    """Case -> source, of those in the folder's table that are not among the volumes and whose label maps still hold."""
+    """Case -> source, of those known here that are not among the volumes and whose label maps still hold."""
     inputs = labels.inputs(labelled_images(labels.labels))
     others = {case: source for case, source in sources.items() if case not in volumes and case in inputs}
     return {case: source for case, source in others.items() if labels.is_there(case, inputs[case])}

@@ -28,18 +28,21 @@ class InferenceVerdicts:
         left_out: case -> why it is left out.
         unused: file -> reason, of what else lies in the folder.
         images: case -> fingerprint of its file, of all that can be read.
+        sources: case -> that file or folder, of the same.
     """
 
     warnings: dict[str, tuple[str, ...]]
     left_out: dict[str, BundleError]
     unused: dict[str, str] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, Path] = field(default_factory=dict)
 
     def readable(self, volumes: Mapping[str, Path]) -> dict[str, str]:
         """`images`, from the files; what cannot be read is left out."""
         for case, source in volumes.items():
             try:
                 self.images[case] = fingerprint(source)
+                self.sources[case] = source.absolute()
             except (BundleError, OSError) as error:
                 self.left_out[case] = _unreadable(case, source, error)
         return self.images
@@ -49,6 +52,9 @@ class InferenceVerdicts:
         for case, image in labelled_images(labels).items():
             if case in done:
                 self.images.setdefault(case, image)
+        for case, source in labelled_sources(labels).items():
+            if case in done:
+                self.sources.setdefault(case, source)
         try:
             earlier = dict(read_json(labels.path / FILE_NAME)["warnings"])
             self.warnings.update({case: tuple(sentences) for case, sentences in earlier.items() if case in done})
@@ -64,7 +70,8 @@ class InferenceVerdicts:
         """Keep them for the next run."""
         rejected = {case: rejection(sources[case], error) for case, error in self.left_out.items()}
         content = {"warnings": self.warnings, "rejected": rejected, "unused": self.unused, "images": self.images}
-        keep_json(labels.path / FILE_NAME, content)
+        places = {case: str(source) for case, source in self.sources.items()}
+        keep_json(labels.path / FILE_NAME, content | {"sources": places})
 
     def tell(self, labels: LabelFolder, done: Collection[str]) -> None:
         """One line for what is not simply good, and one for how many there are; `done` have a label map."""
@@ -81,6 +88,15 @@ def labelled_images(labels: LabelFolder) -> dict[str, str]:
     try:
         return dict(read_json(labels.path / FILE_NAME)["images"])
     except (BundleError, KeyError, TypeError, ValueError):
+        return {}
+
+
+def labelled_sources(labels: LabelFolder) -> dict[str, Path]:
+    """Case -> the file or folder itself, as far as `infer` noted it."""
+    try:
+        noted = read_json(labels.path / FILE_NAME)["sources"]
+        return {case: Path(source) for case, source in noted.items()}
+    except (BundleError, AttributeError, KeyError, TypeError):
         return {}
 
 

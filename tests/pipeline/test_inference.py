@@ -297,6 +297,17 @@ def test_rows_of_an_earlier_folder_stay_while_their_label_maps_do(tmp_path, capl
     assert list(read_json(output / "verdicts")["images"]) == ["late"]
 
 
+def test_label_maps_of_a_folder_that_was_cut_short_before_its_table_get_their_rows_later(tmp_path):
+    (early, late, output), network = of_two_days(tmp_path), model(tmp_path / "model", [0, 9.0, 0])
+    infer_folder(early, network, output, "cpu", modality="ct")
+    for name in ("results.json", "results.csv"):
+        (output / name).unlink()
+    table = infer_folder(late, network, output, "cpu", modality="ct")
+    assert {(row.case, row.source) for row in table.rows} == {
+        (folder.name, str(folder / f"{folder.name}.nii.gz")) for folder in (early, late)
+    }
+
+
 def test_label_maps_of_another_network_are_named_once_when_they_leave_the_table(tmp_path, caplog):
     (early, late, output), network = of_two_days(tmp_path), model(tmp_path / "model", [0, 9.0, 0])
     infer_folder(early, network, output, "cpu", modality="ct")
