@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from scripts.data.case import Case
 from scripts.data.cohort import STAGE, Cohort, load_cohort, write_cohort
 from scripts.data.gate.admission import admit
 from scripts.data.gate.modality import Modality
-from scripts.data.volume_cache import CachedCase, VolumeCache
+from scripts.data.volume_cache import CachedCase, VolumeCache, source_mark
 from scripts.data.volume_io import Volume
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,13 @@ def cache_all(cache: VolumeCache, sources: Mapping[str, Path], support: CachedCa
 
 def find_or_read(cache: VolumeCache, name: str, source: Path, strict: bool = False) -> CachedCase | Volume:
     """What the cache holds of a source, or its content if that may be a case; the support is judged more strictly."""
-    return cache.find(name, source) or admit(source, strict, cache.modality)
+    present = cache.find(name, source)
+    if present is not None:
+        return present
+    mark = None
+    with suppress(OSError):  # told when the volume is read
+        mark = source_mark(source)
+    return replace(admit(source, strict, cache.modality), source_mark=mark)
 
 
 def present_cohort(output_dir: str | Path) -> Cohort:

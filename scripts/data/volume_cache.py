@@ -86,7 +86,8 @@ class VolumeCache:
         if not is_whole(record, inputs):
             return None
         try:
-            if stamp == _stamp(source) and cached.case.image == image:
+            mark = source_mark(source)  # before the source is read: what changes later shows
+            if stamp == mark and cached.case.image == image:
                 return cached
             changed = cached.case.sha256 != image_fingerprint(source, self.modality)
         except OSError:  # told when the volume is read
@@ -95,7 +96,7 @@ class VolumeCache:
             logger.info("%s: the source changed, reading the volume again", case_id)
             return None
         moved = replace(cached, case=replace(cached.case, source=source, image=image))
-        self._write_record(moved)
+        self._write_record(moved, mark)
         return moved
 
     def is_touched(self, case: Case) -> bool:
@@ -105,7 +106,7 @@ class VolumeCache:
         """
         try:
             content = read_json(self.files.record(case.id))
-            return bool(content["stamp"] != _stamp(case.source) or content["case"]["sha256"] != case.sha256)
+            return bool(content["stamp"] != source_mark(case.source) or content["case"]["sha256"] != case.sha256)
         except (BundleError, KeyError, TypeError, OSError):
             return False
 
@@ -113,7 +114,7 @@ class VolumeCache:
         """Whether the source is "ct" or "mr", if it was cached and did not change since."""
         try:
             content = read_json(self.files.record(case_id))
-            if content["stamp"] != _stamp(source):
+            if content["stamp"] != source_mark(source):
                 return None
             return _looks_like(content)
         except (BundleError, KeyError, TypeError, OSError):
@@ -147,9 +148,21 @@ class VolumeCache:
         """The case in the cache, which is filled if need be; what is no NIfTI is converted. See `described`.
 
         An MR is converted, too, to standard units: whoever reads the case's image reads it as if it were CT.
+
+        Raises:
+            BundleError: the source changed since it was read, or a file cannot be written.
         """
         if isinstance(present, CachedCase):
             return present
+        mark = source_mark(case.source)
+        if present.source_mark is not None and present.source_mark != mark:
+            raise BundleError(
+                "the volume changed while it was read",
+                case=case.id,
+                stage="cohort",
+                file=case.source,
+                expected="a source that is complete; run the same command again once it is",
+            )
         _forget_flat_files(self.files.path)
         remove_file(self.files.record(case.id))  # so that a kill leaves nothing that looks complete
         if self.modality.is_mr:
@@ -163,7 +176,7 @@ class VolumeCache:
             write_nifti(case.image, _compact(present.array), present.affine)
         looks_like = _kind(present, self.modality.name)
         cached = CachedCase(case, _voxel_fingerprint(upright.array), present.remarks, looks_like)
-        self._write_record(cached)
+        self._write_record(cached, mark)
         return cached
 
     def missing_bytes(self, sources: Mapping[str, Path]) -> int:
@@ -193,9 +206,9 @@ class VolumeCache:
             inputs |= {"modality": MR, "bias_correction": self.modality.bias_correction}
         return made_of(inputs)
 
-    def _write_record(self, cached: CachedCase) -> None:
+    def _write_record(self, cached: CachedCase, mark: list[Any]) -> None:
         case = cached.case
-        content: dict[str, Any] = {"stamp": _stamp(case.source), "voxels": cached.voxels, "case": case.to_json()}
+        content: dict[str, Any] = {"stamp": mark, "voxels": cached.voxels, "case": case.to_json()}
         content |= {"warnings": cached.warnings, "looks_like": cached.looks_like}
         files = [self.files.image(case.id), self.files.body(case.id)]
         files += [case.image] if case.image != case.source else []
@@ -244,7 +257,7 @@ def image_fingerprint(source: Path, modality: Modality) -> str:
     return sha256_of_settings([fingerprint(source), MR, modality.bias_correction])
 
 
-def _stamp(source: Path) -> list[Any]:
+def source_mark(source: Path) -> list[Any]:
     """What changes when a source is replaced, without reading it."""
     stats = [path.stat() for path in source_files(source)]
     # A copy may bring its time along (mtime), but not the moment that it came (ctime).

@@ -42,10 +42,6 @@ class View:
         """Window voxel in the middle, (3,)."""
         return (np.array(self.size) - 1) / 2
 
-    def to_volume(self, voxels: np.ndarray) -> np.ndarray:
-        """Window voxels (N, 3) -> volume voxels (N, 3)."""
-        return (voxels - self.middle) @ self.matrix.T + self.centre
-
     def to_window(self, voxels: np.ndarray) -> np.ndarray:
         """Volume voxels (N, 3) -> window voxels (N, 3)."""
         return (voxels - self.centre) @ np.linalg.inv(self.matrix).T + self.middle

@@ -12,6 +12,8 @@ from scripts.data.reading.grid_limits import check_grid
 from scripts.data.reading.slicer_segments import Segment, merge_layers, segments_of
 from scripts.data.reading.volume import LPS_TO_RAS, Volume, some_names, volume_error
 
+NRRD_SUFFIXES = (".nrrd", ".nhdr")
+NO_SPACE = "no space"
 ANATOMICAL = ("left-posterior-superior", "right-anterior-superior", "left-anterior-superior")  # NRRD's words
 
 
@@ -26,8 +28,9 @@ def read_itk(path: Path) -> Volume:
         raise volume_error("the header's data file is missing", path, "its voxels beside it", some_names(missing))
     reader = _header(path)
     shape, affine = _grid(reader)
-    space = reader.GetMetaData("NRRD_space") if reader.HasMetaDataKey("NRRD_space") else ANATOMICAL[0]
-    if space.removesuffix("-time") not in ANATOMICAL:
+    space = reader.GetMetaData("NRRD_space") if reader.HasMetaDataKey("NRRD_space") else NO_SPACE
+    is_nrrd = path.suffix.lower() in NRRD_SUFFIXES  # MetaImage has one space alone
+    if (is_nrrd or space != NO_SPACE) and space.removesuffix("-time") not in ANATOMICAL:
         raise volume_error("the header does not say where left and right are", path, " or ".join(ANATOMICAL), space)
     components = reader.GetNumberOfComponents()
     segments = segments_of({key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}, components)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 UNEVEN_SLICES_MM = 0.1
+LARGEST_OFF_MM = 0.5  # of a slice from where it would lie if all were evenly spaced
 SAME_POSITION_MM = 0.01
 SAME_DIRECTION = 1e-3
 LARGEST_DRIFT_VOXELS = 0.01  # of the last slice against the first; more is a tilted gantry
@@ -60,8 +61,14 @@ class Stack:
 
     @property
     def is_even(self) -> bool:
-        """Whether all steps are the same."""
-        return len(self.gaps_mm) == 0 or bool(np.ptp(self.gaps_mm, axis=0).max() <= UNEVEN_SLICES_MM)
+        """Whether all steps are the same, and small differences do not add up either."""
+        count = len(self.positions_mm)
+        if count < 2:
+            return True
+        shares = np.linspace(0, 1, count)[:, None]
+        evenly_mm = self.positions_mm[0] + shares * (self.positions_mm[-1] - self.positions_mm[0])
+        off_mm = float(np.linalg.norm(self.positions_mm - evenly_mm, axis=1).max())
+        return bool(np.ptp(self.gaps_mm, axis=0).max() <= UNEVEN_SLICES_MM and off_mm <= LARGEST_OFF_MM)
 
     @property
     def tilt_deg(self) -> float:

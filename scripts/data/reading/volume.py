@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,7 @@ class Volume:
         names: class name -> value, where the file itself names them (segments of 3D Slicer).
         modality: as DICOM says it, such as "CT"; "" where nothing does.
         segments: the names that the file gives its segments, in its order; two may be the same.
+        source_mark: what its source was like before it was read, see `volume_cache.source_mark`; None if nobody looked.
     """
 
     array: np.ndarray
@@ -39,6 +41,7 @@ class Volume:
     names: Mapping[str, int] = field(default_factory=dict)
     modality: str = ""
     segments: tuple[str, ...] = ()
+    source_mark: Any = None
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

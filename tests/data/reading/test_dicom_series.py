@@ -87,6 +87,16 @@ def test_missing_slices_are_an_error(tmp_path):
     assert "missing or uneven slices" in refused(tmp_path / "ct") and "5 to 10 mm" in refused(tmp_path / "ct")
 
 
+def test_small_differences_between_slices_may_not_add_up(tmp_path):
+    """Six gaps of 5 mm, then five of 5.09 mm: none is far from the others; the 40th of 80 would lie 1.8 mm off."""
+    positions_mm = [(0.0, 0.0, 5.0 * k + 0.09 * max(0, k - 40)) for k in range(80)]
+    array = np.random.default_rng(0).integers(-900, 900, (10, 9, 80)).astype(np.float32)
+    write_series(tmp_path / "few", array[:, :, :12], positions_mm[35:47])
+    assert read_volume(tmp_path / "few").array.shape == (10, 9, 12)
+    write_series(tmp_path / "many", array, positions_mm)
+    assert "missing or uneven slices" in refused(tmp_path / "many")
+
+
 def test_slices_that_may_be_missing_at_an_end_are_told(tmp_path):
     files = write_series(tmp_path / "ct", scan(), AXIAL_MM, acquisition=2, acquired=12)
     assert read_volume(tmp_path / "ct").remarks == ()
