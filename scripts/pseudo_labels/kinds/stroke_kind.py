@@ -36,6 +36,8 @@ class KindSettings:
         tube_found_share: if a slice's strokes are left out, more than this share of them lies within the tube that the
             others draw.
         most_alike_share: where more than this share of what surrounds a class looks like it, its width is unknown.
+        by_hounsfield: whether intensities are Hounsfield units, by which bones and hollow organs are told; those of MR
+            are none, and bright fluid is no bone there.
         bone_brightness: a bone's strokes are at least this bright, of an image in [0, 1]: 330 HU, more than contrast
             medium gives most vessels.
         bone_contrast: a bone's strokes are this much brighter than what is around: 150 HU of soft tissue. A hollow
@@ -59,6 +61,7 @@ class KindSettings:
     tube_widest_mm: float = 60.0
     tube_found_share: float = 0.5
     most_alike_share: float = 0.8
+    by_hounsfield: bool = True
     bone_brightness: float = 0.82
     bone_contrast: float = 0.3
     profile_limit_mm: float = 25.0
@@ -138,11 +141,12 @@ def stroke_shape(
 
 def kind_of(shape: StrokeShape, settings: KindSettings) -> Kind:
     """Bone by contrast, tube by elongation, hollow organ by the reverse of a bone's contrast, else a blob."""
-    if shape.brightness >= settings.bone_brightness and shape.contrast >= settings.bone_contrast:
+    stands_out = settings.by_hounsfield and abs(shape.contrast) >= settings.bone_contrast
+    if stands_out and shape.contrast > 0 and shape.brightness >= settings.bone_brightness:
         return Kind.BONE
     if is_thin(shape, settings) and shape.length_mm >= settings.tube_elongation * shape.width_mm:
         return Kind.TUBE
-    return Kind.HOLLOW if -shape.contrast >= settings.bone_contrast else Kind.BLOB
+    return Kind.HOLLOW if stands_out and shape.contrast < 0 else Kind.BLOB
 
 
 def is_thin(shape: StrokeShape, settings: KindSettings) -> bool:

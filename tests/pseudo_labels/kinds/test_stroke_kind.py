@@ -39,6 +39,13 @@ def test_kinds(changed, kind):
     assert kind_of(replace(BLOB, **changed), KindSettings()) is kind
 
 
+def test_where_intensities_are_no_hounsfield_units_there_is_neither_bone_nor_air():
+    of_mr = KindSettings(by_hounsfield=False)
+    for bright_or_dark in (0.5, -0.5):
+        shape = replace(BLOB, brightness=0.9, contrast=bright_or_dark)
+        assert kind_of(shape, KindSettings()) in (Kind.BONE, Kind.HOLLOW) and kind_of(shape, of_mr) is Kind.BLOB
+
+
 def test_the_shape_of_strokes():
     """Strokes of 3 and 5 voxels of 2 mm on slices 2 and 6 of 5 mm; a second one of 1 voxel beside them."""
     strokes = np.zeros((40, 40, 9), dtype=bool)
