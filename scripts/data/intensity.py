@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import torch
 from monai.config import KeysCollection, NdarrayOrTensor
 from monai.transforms import MapTransform
 from monai.utils import convert_data_type, convert_to_dst_type
-from scipy import ndimage
 from torch import Tensor
+
+from scripts.data.body.field_edge import with_cut_airway, with_cut_lung
+from scripts.data.body.parts import FoundBody, body_parts
 
 HU_KNOTS = (-500.0, -100.0, 200.0, 1500.0)
 NORMALISED_KNOTS = (0.0, 0.2, 0.8, 1.0)
@@ -19,7 +22,6 @@ NORMALISED_KNOTS = (0.0, 0.2, 0.8, 1.0)
 AIR_HU = -500.0  # tissue lies above, air and lung below
 CLIPPED_AIR_MARGIN_HU = 6.0  # in volumes clipped above AIR_HU: tissue lies this far above the minimum
 PART_VOXELS = 2**18  # at once: numpy interpolates in float64, which is large for a whole volume
-TABLE_THICKNESS_MM = 8.0  # thinner sheets touching the skin (table, blanket) are cut off
 
 
 def normalise_hu(hu: np.ndarray) -> np.ndarray:
@@ -58,10 +60,16 @@ class NormaliseHUd(MapTransform):
 
 
 def body_mask(hu: np.ndarray, spacing_mm: Sequence[float] = (4.0, 4.0, 4.0)) -> np.ndarray:
-    """Where the body is: (X, Y, Z) bool for (X, Y, Z) HU whose third axis runs along the body.
+    """Where the body is: the mask of `find_body`."""
+    return find_body(hu, spacing_mm).mask
 
-    The largest connected part that is denser than air, without the table, its holes (lungs, bowel gas) filled slice
-    by slice. Works for air of any value, and for volumes clipped so that air is their minimum (say -125 HU).
+
+def find_body(hu: np.ndarray, spacing_mm: Sequence[float] = (4.0, 4.0, 4.0)) -> FoundBody:
+    """Where the body is, for (X, Y, Z) HU whose third axis runs along the body.
+
+    What is denser than air: the largest connected part and others of some size, such as the second leg, without the
+    table, holes (lungs, bowel gas) filled slice by slice, also those that the field's edge cuts. Works for air of any
+    value, and for volumes clipped so that air is their minimum (say -125 HU).
 
     Args:
         hu: Hounsfield units; with no tissue at all the mask is empty.
@@ -69,25 +77,13 @@ def body_mask(hu: np.ndarray, spacing_mm: Sequence[float] = (4.0, 4.0, 4.0)) -> 
     """
     lowest = float(hu.min())
     clipped = lowest > AIR_HU
-    tissue = hu > (lowest + CLIPPED_AIR_MARGIN_HU if clipped else AIR_HU)
-    return largest_body(tissue, spacing_mm, closed=clipped)  # fat is hardly denser than clipped air, but skin closes
-
-
-def largest_body(tissue: np.ndarray, spacing_mm: Sequence[float], closed: bool) -> np.ndarray:
-    """The largest connected part of (X, Y, Z) bool, without thin sheets, its holes filled slice by slice.
-
-    Args:
-        tissue: empty where there is none.
-        spacing_mm: voxel spacing along X, Y, Z.
-        closed: whether skin closes around what of the body is not in `tissue`; that is filled first.
-    """
-    if closed:
-        tissue = _fill_slices(tissue)
-    opened = _open_in_plane(tissue, spacing_mm)
-    parts, count = ndimage.label(opened)
-    if count == 0:
-        return tissue
-    return _fill_slices(parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]))
+    tissue_hu = lowest + CLIPPED_AIR_MARGIN_HU if clipped else AIR_HU
+    tissue = hu > tissue_hu
+    found = body_parts(tissue, spacing_mm, closed=clipped)  # fat is hardly denser than clipped air, but skin closes
+    if not found.mask.any():
+        return found
+    with_lung = with_cut_lung(found.mask, hu, tissue_hu, spacing_mm)
+    return replace(found, mask=with_cut_airway(with_lung, tissue, spacing_mm))
 
 
 class BodySelector:
@@ -105,19 +101,6 @@ class BodySelector:
         array = convert_data_type(image, np.ndarray)[0]
         body = body_mask(np.interp(array[0], NORMALISED_KNOTS, HU_KNOTS), self.spacing_mm)
         return torch.from_numpy(body if body.any() else np.ones_like(body))[None]
-
-
-def _fill_slices(mask: np.ndarray) -> np.ndarray:
-    """Fill what each axial slice encloses: along the body's axis lungs and bowel are often open."""
-    return np.stack([ndimage.binary_fill_holes(mask[:, :, k]) for k in range(mask.shape[2])], axis=2)
-
-
-def _open_in_plane(mask: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
-    """Remove sheets thinner than the table, slice by slice."""
-    radius_x, radius_y = (max(1, round(TABLE_THICKNESS_MM / 2 / step)) for step in spacing_mm[:2])
-    x, y = np.ogrid[-radius_x : radius_x + 1, -radius_y : radius_y + 1]
-    disc = (x / radius_x) ** 2 + (y / radius_y) ** 2 <= 1
-    return ndimage.binary_opening(mask, structure=disc[:, :, None])
 
 
 def only_body(image: Tensor, body: Tensor) -> Tensor:

@@ -23,14 +23,14 @@ from scripts.common.work_folder import CacheFolder, WorkFolder
 from scripts.data.case import Case
 from scripts.data.gate.modality import AS_CT, CT, MR, Modality
 from scripts.data.gate.values import CT_LIKE, MR_LIKE
-from scripts.data.intensity import body_mask, normalise_hu
+from scripts.data.intensity import find_body, normalise_hu
 from scripts.data.mr.standard_units import in_standard_units
 from scripts.data.resampling import canonical, resample, resampled_shape
 from scripts.data.volume_io import Volume, check_grid, is_nifti, is_plain_nifti, peek_grid, source_files
 
 logger = logging.getLogger(__name__)
 
-VERSION = 4  # raise it when the same source would be cached differently
+VERSION = 5  # raise it when the same source would be cached differently
 HU_RANGE = (-1024.0, 3071.0)  # padding below and metal above carry no anatomy
 
 
@@ -169,13 +169,14 @@ class VolumeCache:
             present = in_standard_units(present, self.modality.bias_correction)
         upright = canonical(present)
         small = at_spacing(upright, self.spacing_mm)
-        body = body_mask(small.array, spacing_of(small.affine))
-        write_nifti(self.files.body(case.id), body.astype(np.uint8), small.affine)
+        body = find_body(small.array, spacing_of(small.affine))
+        write_nifti(self.files.body(case.id), body.mask.astype(np.uint8), small.affine)
         write_nifti(self.files.image(case.id), normalise_hu(small.array), small.affine)
         if case.image != case.source:
             write_nifti(case.image, _compact(present.array), present.affine)
         looks_like = _kind(present, self.modality.name)
-        cached = CachedCase(case, _voxel_fingerprint(upright.array), present.remarks, looks_like)
+        remarks = (*present.remarks, *body.remarks)
+        cached = CachedCase(case, _voxel_fingerprint(upright.array), remarks, looks_like)
         self._write_record(cached, mark)
         return cached
 

@@ -546,7 +546,7 @@ def test_verdicts_are_told_kept_and_survive_a_second_run(folder, monkeypatch, ca
     assert "water lies near 1024" in cohort.rejected["raw"]["reason"]
     assert "left out: b_seg, c_seg: this is a label map" in caplog.text and f"mr: {sentence}" in caplog.text
     before = load_cohort(folder / "out")
-    monkeypatch.setattr(scripts.data.volume_cache, "body_mask", pytest.fail)
+    monkeypatch.setattr(scripts.data.volume_cache, "find_body", pytest.fail)
     assert prepare(folder, modality="ct") == before and before.warnings["mr"] == (sentence,)
 
 

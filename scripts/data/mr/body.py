@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from scripts.data.intensity import largest_body
+from scripts.data.body.parts import body_parts
 
 SMOOTHING_MM = 4.0  # noise and the ghosts of breathing are finer than a body
 BRIGHT_PERCENTILE = 99.0
@@ -31,4 +31,4 @@ def mr_body_mask(image: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     if floor <= 0:
         return np.zeros(image.shape, dtype=bool)
     logarithm = np.log(np.maximum(smooth, 0) + floor)
-    return largest_body(logarithm > threshold_otsu(logarithm), spacing_mm, closed=True)
+    return body_parts(logarithm > threshold_otsu(logarithm), spacing_mm, closed=True).mask
