@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -9,12 +10,14 @@ import numpy as np
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
-from monai.utils import convert_data_type, convert_to_dst_type
+from monai.utils import ImageMetaKey, convert_data_type, convert_to_dst_type
 
 from scripts.data.gate.modality import Modality
 from scripts.data.intensity import NormaliseHUd
 from scripts.data.mr.standard_units import in_standard_units
 from scripts.data.volume_io import Volume
+
+logger = logging.getLogger(__name__)
 
 
 class NormaliseVolumed(MapTransform):
@@ -44,5 +47,7 @@ class NormaliseVolumed(MapTransform):
     def _in_standard_units(self, image: MetaTensor) -> MetaTensor:
         array, *_ = convert_data_type(image, np.ndarray)
         volume = Volume(array[0], np.asarray(image.affine, dtype=float))
-        standard = in_standard_units(volume, self.modality.bias_correction).array[None]
-        return convert_to_dst_type(standard, dst=image, dtype=np.float32)[0]
+        standard = in_standard_units(volume, self.modality.bias_correction)
+        for remark in standard.remarks:
+            logger.warning("%s: %s", image.meta.get(ImageMetaKey.FILENAME_OR_OBJ, "an image"), remark)
+        return convert_to_dst_type(standard.array[None], dst=image, dtype=np.float32)[0]

@@ -14,8 +14,9 @@ import nibabel as nib
 import numpy as np
 
 from scripts.common.sharing.one_thread import one_thread
+from scripts.data.body.parts import FoundBody
 from scripts.data.mr.bias_field import log_bias_field
-from scripts.data.mr.body import BRIGHT_PERCENTILE, mr_body_mask
+from scripts.data.mr.body import BRIGHT_PERCENTILE, find_mr_body
 from scripts.data.resampling import canonical
 from scripts.data.volume_io import Volume
 
@@ -31,22 +32,30 @@ LIMITS = (-200.0, 3071.0)  # of the body: nothing in it is taken for air
 def in_standard_units(volume: Volume, bias_correction: bool) -> Volume:
     """The MR in standard units, float32, on its own grid: `OUTSIDE` around the body, `ANCHORS` at the percentiles.
 
+    Its remarks say, too, what is odd about where the body is.
+
     Args:
         volume: (X, Y, Z) intensities, in whatever orientation.
         bias_correction: whether the bias field is divided out.
     """
     upright = canonical(volume)
     with one_thread():  # a network that reads the MR itself finds it as the stages before it did
-        standard = _standard(upright, bias_correction)
+        image, body = _with_body(upright)
+        standard = _standard(image, body.mask, bias_correction)
     back = nib.orientations.ornt_transform(nib.io_orientation(upright.affine), nib.io_orientation(volume.affine))
-    return replace(volume, array=np.ascontiguousarray(nib.apply_orientation(standard, back)))
+    array = np.ascontiguousarray(nib.apply_orientation(standard, back))
+    return replace(volume, array=array, remarks=(*volume.remarks, *body.remarks))
 
 
-def _standard(volume: Volume, bias_correction: bool) -> np.ndarray:
-    """(X, Y, Z) of a volume whose third axis runs along the body."""
+def _with_body(volume: Volume) -> tuple[Volume, FoundBody]:
+    """A volume whose third axis runs along the body, with air at 0, and the body."""
     volume = replace(volume, array=_above_air(volume.array.astype(np.float32, copy=False)))
+    return volume, find_mr_body(volume.array, volume.spacing_mm)
+
+
+def _standard(volume: Volume, body: np.ndarray, bias_correction: bool) -> np.ndarray:
+    """(X, Y, Z) of a volume whose third axis runs along the body."""
     image = volume.array
-    body = mr_body_mask(image, volume.spacing_mm)
     if not body.any():
         return np.full(image.shape, OUTSIDE, dtype=np.float32)
     if bias_correction:

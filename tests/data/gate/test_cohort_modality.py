@@ -8,6 +8,7 @@ import pytest
 from scripts.common.errors import BundleError
 from scripts.data.cohort import load_cohort
 from scripts.data.intensity import normalise_hu
+from scripts.data.mr.body import WHOLE_FIELD
 from scripts.data.mr.standard_units import in_standard_units
 from scripts.data.prepare_cohort import prepare_cohort
 from scripts.data.volume_cache import VolumeCache
@@ -56,6 +57,14 @@ def test_the_image_of_an_mr_is_its_conversion_to_standard_units(folder):
     expected = in_standard_units(read_volume(case.source), True)
     assert np.array_equal(read_volume(case.image).array, expected.array)
     assert np.array_equal(read_volume(case.image).affine, expected.affine)
+
+
+def test_an_mr_without_air_is_used_and_named(folder):
+    array = 200 + 100 * (magnitude(7) > np.median(magnitude(7))) + np.random.default_rng(0).normal(0, 8, chest().shape)
+    save(folder / "images" / "m3.nii.gz", array.astype(np.int16))
+    cohort = prepare(folder, image(folder, "m1"), modality="mr")
+    assert cohort.warnings["m3"] == (WHOLE_FIELD,)
+    assert cohort.warnings == prepare(folder, image(folder, "m1"), modality="mr").warnings
 
 
 def test_ct_stays_as_it_is(folder):

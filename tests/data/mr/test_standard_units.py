@@ -6,7 +6,7 @@ import pytest
 
 from scripts.data.intensity import body_mask
 from scripts.data.mr.bias_field import log_bias_field
-from scripts.data.mr.body import mr_body_mask
+from scripts.data.mr.body import find_mr_body
 from scripts.data.mr.standard_units import ANCHORS, BODY_PERCENTILES, OUTSIDE, _above_air, in_standard_units
 from scripts.data.volume_io import Volume
 
@@ -32,13 +32,13 @@ def noisy(image, scale=1.0, seed=0):
 def test_the_body_is_found_whatever_the_scale_and_its_dark_gas_belongs_to_it():
     body, image = torso()
     for scale in (0.001, 1.0, 50.0):
-        found = mr_body_mask(noisy(image, scale), (2.0, 2.0, 7.0))
+        found = find_mr_body(noisy(image, scale), (2.0, 2.0, 7.0)).mask
         assert found[22:26, 18:22, 4].all()
         assert 2 * (found & body).sum() / (found.sum() + body.sum()) > 0.93
 
 
 def test_nothing_but_zeros_is_no_body():
-    assert not mr_body_mask(np.zeros(SHAPE, np.float32), (2.0, 2.0, 7.0)).any()
+    assert not find_mr_body(np.zeros(SHAPE, np.float32), (2.0, 2.0, 7.0)).mask.any()
     standard = in_standard_units(Volume(np.zeros(SHAPE, np.float32), AFFINE), True)
     assert (standard.array == OUTSIDE).all()
 
