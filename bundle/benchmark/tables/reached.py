@@ -33,7 +33,9 @@ from bundle.benchmark.tables.self_check import (
     trust_cells,
 )
 from bundle.benchmark.tables.speed import speed_in_short
+from bundle.pipeline.configs import read_component
 from scripts.quality.calibration import interval_coverage, kept_quality
+from scripts.quality.case_spread import spread_of_cases
 
 SHARES = (1.0, 0.9, 0.5)  # of the results, those of the best predicted Dice, kept
 NETWORKS = (ENSEMBLE, ONE_SHOT, SUPERVISED)
@@ -133,9 +135,9 @@ def trust(cohorts: Mapping[str, Cohort]) -> str:
     words = (
         "The self-check predicts the Dice of every (case, class) without labels and flags what a user should look at: "
         f"{captions.command('default', 'COHORT')}; test volumes, small configuration; "
-        f'{captions.origin(lines, commits=False)}. "Held": how many intervals, meant for nine of ten, held the true '
-        "Dice. The last columns are the mean true Dice of the results with the best predicted Dice (risk and "
-        "coverage), over results, not over classes as elsewhere."
+        f'{captions.origin(lines, commits=False)}. "Held": how many intervals of the present rule, meant for nine '
+        "of ten, held the true Dice. The last columns are the mean true Dice of the results with the best predicted "
+        "Dice (risk and coverage), over results, not over classes as elsewhere."
     )
     kept = [f"best {round(100 * share)} %" for share in SHARES]
     header = ["cohort", "label maps", "results", "Pearson's r", "mean absolute error", *FLAGS, "held", *kept]
@@ -145,8 +147,10 @@ def trust(cohorts: Mapping[str, Cohort]) -> str:
 
 
 def _held(pairs: Pairs) -> str:
-    """How many intervals held the true Dice."""
-    told = [pair for pair in pairs if "interval" in pair]
+    """How many intervals of the present rule, which predicted Dice alone decides, held the true Dice."""
+    rule = read_component(["self_check.json"], "rule")
+    limits = [spread_of_cases(pair["predicted"], rule.case_concentration, rule.interval_coverage) for pair in pairs]
+    told = [{"true": pair["true"], "interval": interval} for pair, interval in zip(pairs, limits, strict=True)]
     return of(round(interval_coverage(told) * len(told)), len(told)) if told else NOTHING
 
 
