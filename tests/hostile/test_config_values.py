@@ -110,4 +110,4 @@ def test_a_stages_config_holds_the_texts_that_it_was_told(text):
     parser.parse()
     assert {key: parser.get_parsed_content(key) for key in told} == told
     assert parser.get_parsed_content("dataset").data == items
-    assert parser.get_parsed_content("handlers#1").made_of == {text: text}
+    assert parser.get_parsed_content("handlers#2").made_of == {text: text}
