@@ -14,7 +14,7 @@ which may have any name, so the two are kept apart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -99,7 +99,7 @@ def calibrate_on_support(
     label: np.ndarray,
     truth: np.ndarray,
     probabilities: Mapping[str, np.ndarray],
-    atlases: AtlasLabels,
+    voted: Collection[str],
     classes: Mapping[str, int],
     rule: TrustRule,
 ) -> SupportCalibration:
@@ -109,14 +109,14 @@ def calibrate_on_support(
         label: (X, Y, Z) label values that the selected atlases alone make on the support.
         truth: (X, Y, Z) the support mask on the same grid.
         probabilities: class -> (X, Y, Z) probability there, by the same atlases.
-        atlases: what each of them alone predicts there.
+        voted: classes that one of them votes for.
         classes: name -> label value.
         rule: the constants.
     """
     fused = [
         _known(name, label == value, truth == value, probabilities[name])
         for name, value in classes.items()
-        if atlases.voting(name)
+        if name in voted
     ]
     return calibrate(fused, rule.calibration_doubt)
 
@@ -224,10 +224,9 @@ def _check_class(
     )
     predicted_dice = penalty.predicted(agreed_dice)
     interval = predicted_dice, predicted_dice
-    if comparable and case.truth is None and not cohort.calibration.is_known:
-        interval = 0.0, 1.0
-    elif comparable and case.truth is None:
-        interval = spread_of_cases(predicted_dice, rule.case_concentration, rule.interval_coverage)
+    if comparable and case.truth is None:
+        spread = spread_of_cases(predicted_dice, rule.case_concentration, rule.interval_coverage)
+        interval = spread if cohort.calibration.is_known else (0.0, 1.0)
     return ClassCheck(
         predicted_dice=predicted_dice,
         interval=interval,

@@ -225,13 +225,12 @@ class SelfCheckStage(CaseStage):
         label, support = self.work.on_support_labels.label(self.support), self.work.on_support
         if not label.exists():
             return SupportCalibration()
-        grid = support.atlases(self.support)
-        atlases = _read_atlases(PropagationRecord.read(support.record(self.support)), grid)
+        grid, record = support.atlases(self.support), PropagationRecord.read(support.record(self.support))
         return calibrate_on_support(
             _on_grid_of(grid, _result(label)),
             _on_grid_of(grid, read_labels(self.support_mask, self.cohort.classes)),
             self._class_probabilities(support.probabilities(self.support)),
-            atlases,
+            {name for weights in record.atlases.values() for name in weights},
             self.cohort.classes,
             self.rule,
         )

@@ -178,8 +178,7 @@ def test_the_support_is_judged_by_the_selected_atlases_alone():
     """The spleen agrees by 1 with its probabilities and by 0.5 with the mask; the kidney, by 1 with both."""
     label, truth = label_map(1, 1, 3, 0, 0), label_map(0, 1, 3, 1, 0)
     probabilities = {name: (label == value).astype(float) for name, value in ORGANS.items()}
-    atlases = AtlasLabels({"case_2": label}, {"case_2": frozenset(ORGANS)})
-    calibration = calibrate_on_support(label, truth, probabilities, atlases, ORGANS, RULE)
+    calibration = calibrate_on_support(label, truth, probabilities, set(ORGANS), ORGANS, RULE)
     assert calibration.shared_quality == pytest.approx(0.75)
     assert calibration.class_quality == pytest.approx({"spleen": (0.75 + 0.5) / 2, "left_kidney": (0.75 + 1) / 2})
 
@@ -187,8 +186,7 @@ def test_the_support_is_judged_by_the_selected_atlases_alone():
 def test_a_class_without_an_atlas_teaches_nothing():
     label = label_map(1, 1, 0, 0)
     probabilities = dict.fromkeys(ORGANS, (label == 1).astype(float))
-    atlases = AtlasLabels({"case_2": label}, {"case_2": frozenset({"spleen"})})
-    calibration = calibrate_on_support(label, label, probabilities, atlases, ORGANS, RULE)
+    calibration = calibrate_on_support(label, label, probabilities, {"spleen"}, ORGANS, RULE)
     assert calibration.class_quality == {"spleen": 1.0}
 
 
