@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bundle.pipeline.given.class_values import absent_classes, refuse_values_of_no_class
+from bundle.pipeline.given.class_values import absent_classes, lacking_classes, refuse_values_of_no_class
 from bundle.pipeline.given.label_maps import accepted_labels, accepted_places, as_nifti
 from bundle.pipeline.plan import CaseByCase, Inference, Mode, Plan, Training, always
 from bundle.pipeline.settings import RunSettings
@@ -200,8 +200,7 @@ def support_of(cohort: Cohort) -> str:
 def _check_support_mask(file: Path, cohort: Cohort) -> None:
     support = cohort.cases[support_of(cohort)]
     label = on_grid_of(_given_labels(file, cohort, support.id), support, file, "support mask's voxels")
-    missing = [name for name, value in cohort.classes.items() if not (label.array == value).any()]
-    if missing:
+    if missing := lacking_classes(label.array, cohort.classes):
         raise BundleError(
             "the support mask lacks a class",
             case=cohort.support,

@@ -31,7 +31,7 @@ def settings_of_run(model: Path) -> dict[str, Any]:
         BundleError: the run's settings are damaged, or set a key that the config does not have.
     """
     work = WorkFolder(model.absolute().parent)
-    if model.absolute() != work.segmentation or not work.settings.exists():
+    if model.absolute() != work.segmentation:
         return {}
     saved = current_overrides(saved_settings(work.path).get("overrides", {})).get(STAGE, {})
     said = {key: value for key, value in with_paths([CONFIG], saved).items() if key not in NOT_OF_THE_NETWORK}

@@ -108,16 +108,15 @@ def _repeated(note: Callable[[], None], every_s: float) -> Iterator[None]:
     beside = threading.Thread(target=again, daemon=True)
     beside.start()
     try:
-        yield
+        try:
+            yield
+        finally:
+            over.set()
+            beside.join()
     except BaseException:
-        over.set()
-        beside.join()
         with suppress(BundleError, OSError):
             note()
         raise
-    finally:
-        over.set()
-        beside.join()
 
 
 def _is_entry(entry: Any) -> bool:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from scripts.common.errors import BundleError
 from scripts.common.files import keep_json, read_json
@@ -85,18 +86,22 @@ class InferenceVerdicts:
 
 def labelled_images(labels: LabelFolder) -> dict[str, str]:
     """Case -> fingerprint of the file that its label map was made of, as far as `infer` noted it."""
-    try:
-        return dict(read_json(labels.path / FILE_NAME)["images"])
-    except (BundleError, KeyError, TypeError, ValueError):
-        return {}
+    return _noted(labels, "images")
 
 
 def labelled_sources(labels: LabelFolder) -> dict[str, Path]:
     """Case -> the file or folder itself, as far as `infer` noted it."""
     try:
-        noted = read_json(labels.path / FILE_NAME)["sources"]
-        return {case: Path(source) for case, source in noted.items()}
-    except (BundleError, AttributeError, KeyError, TypeError):
+        return {case: Path(source) for case, source in _noted(labels, "sources").items()}
+    except TypeError:
+        return {}
+
+
+def _noted(labels: LabelFolder, key: str) -> dict[str, Any]:
+    """Case -> what an earlier run noted under a key; nothing where the file is missing or damaged."""
+    try:
+        return dict(read_json(labels.path / FILE_NAME)[key])
+    except (BundleError, KeyError, TypeError, ValueError):
         return {}
 
 

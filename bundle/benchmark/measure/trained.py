@@ -16,6 +16,7 @@ from bundle.datasets.links import link_images
 from bundle.pipeline.inference import infer_folder
 from bundle.pipeline.pipeline import Pipeline
 from scripts.common.files import read_json, write_json, write_nifti
+from scripts.common.label_channels import LabelChannels
 from scripts.common.masks.largest_parts import count_of_parts
 from scripts.common.work_folder import LabelFolder
 from scripts.data.records import PseudoLabelRecord
@@ -94,10 +95,7 @@ def parts_in(label: np.ndarray, classes: Mapping[str, int]) -> dict[str, int]:
         label: (X, Y, Z) label values.
         classes: name -> label value.
     """
-    channels = np.zeros(label.shape, dtype=np.uint8)
-    for channel, value in enumerate(classes.values(), start=1):
-        channels[label == value] = channel
-    return count_of_parts(channels, classes)
+    return count_of_parts(LabelChannels(classes).to_channels(label), classes)
 
 
 def score_network(

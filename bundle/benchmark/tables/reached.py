@@ -36,6 +36,7 @@ from bundle.benchmark.tables.speed import speed_in_short
 from bundle.pipeline.configs import read_component
 from scripts.quality.calibration import interval_coverage, kept_quality
 from scripts.quality.case_spread import spread_of_cases
+from scripts.quality.evidence import TrustRule
 
 SHARES = (1.0, 0.9, 0.5)  # of the results, those of the best predicted Dice, kept
 NETWORKS = (ENSEMBLE, ONE_SHOT, SUPERVISED)
@@ -126,11 +127,11 @@ def _by_support(cohorts: Mapping[str, Cohort]) -> str:
 
 def trust(cohorts: Mapping[str, Cohort]) -> str:
     """Calibration, and what is gained by putting the results of the lowest predicted Dice aside."""
-    rows, lines = [], []
+    rows, lines, rule = [], [], read_component(["self_check.json"], "rule")
     for name, cohort in cohorts.items():
         results = cohort.get("default", Results())
         for words, pairs in _judged(results).items():
-            rows.append([name, words, f"{len(pairs)}", *trust_cells(pairs), _held(pairs), *_kept_cells(pairs)])
+            rows.append([name, words, f"{len(pairs)}", *trust_cells(pairs), _held(pairs, rule), *_kept_cells(pairs)])
         lines += [line for line in results.lines if "trust" in line]
     words = (
         "The self-check predicts the Dice of every (case, class) without labels and flags what a user should look at: "
@@ -146,9 +147,8 @@ def trust(cohorts: Mapping[str, Cohort]) -> str:
     )
 
 
-def _held(pairs: Pairs) -> str:
+def _held(pairs: Pairs, rule: TrustRule) -> str:
     """How many intervals of the present rule, which predicted Dice alone decides, held the true Dice."""
-    rule = read_component(["self_check.json"], "rule")
     limits = [spread_of_cases(pair["predicted"], rule.case_concentration, rule.interval_coverage) for pair in pairs]
     told = [{"true": pair["true"], "interval": interval} for pair, interval in zip(pairs, limits, strict=True)]
     return of(round(interval_coverage(told) * len(told)), len(told)) if told else NOTHING

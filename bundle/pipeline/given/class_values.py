@@ -46,5 +46,10 @@ def absent_classes(array: np.ndarray, classes: Mapping[str, int]) -> list[str]:
         array: (X, Y, Z) label values.
         classes: name -> label value.
     """
-    lacking = [name for name, value in classes.items() if not (array == value).any()]
+    lacking = lacking_classes(array, classes)
     return [f"no {', no '.join(lacking)} in it: taken for true, and the other cases learn from it"] if lacking else []
+
+
+def lacking_classes(array: np.ndarray, classes: Mapping[str, int]) -> list[str]:
+    """Names of the classes, name -> label value, that (X, Y, Z) label values hold no voxel of."""
+    return [name for name, value in classes.items() if not (array == value).any()]
