@@ -126,6 +126,7 @@ def label_map(output, images, network=None):
     config = json.loads(Path(NETWORK["config_file"]).read_text(encoding="utf-8"))
     places = {"bundle_root": str(ROOT), "dataset_dir": str(images), "output_dir": str(output), "bfloat16": False}
     if network is not None:
-        places |= {"network": network, "handlers": config["handlers"][1:]}  # without the checkpoint's loader
+        others = [handler for handler in config["handlers"] if handler["_target_"] != "CheckpointLoader"]
+        places |= {"network": network, "handlers": others}
     create_workflow(config_file=NETWORK["config_file"], workflow_type="inference", **places).run()
     return np.asarray(nib.load(output / "volume.nii.gz").dataobj)
