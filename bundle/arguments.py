@@ -303,6 +303,9 @@ def _add_benchmark_options(parser: argparse.ArgumentParser) -> None:
     places.add_argument("--against", nargs="?", const="", help="speed: a commit to run, too; default as last time")
     method = _group(parser, "method", "--full --device cuda:0")
     method.add_argument("--full", action="store_true", help="paper, default, ablation, rivals: the full configuration")
+    method.add_argument(
+        "--papers-rules", action="store_true", help="paper: without what the small configuration adds to the paper"
+    )
     method.add_argument("--device", help="such as cpu or cuda:0")
     method.add_argument(
         "--weights", help=f"paper: both PRNets as trained before ({', '.join(shipped_weights('coarse'))})"

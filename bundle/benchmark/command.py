@@ -19,6 +19,7 @@ from bundle.benchmark.results import (
     MADE,
     ONE_SHOT,
     PAPER_FULL,
+    PAPERS_RULES,
     Line,
     Results,
     read_cohorts,
@@ -61,6 +62,8 @@ def run(options: argparse.Namespace) -> None:
         raise BundleError("the benchmark needs a dataset", stage="benchmark", expected="--dataset FOLDER")
     elif options.weights is not None and (options.name != "paper" or options.ship):
         raise BundleError("--weights is for `paper` alone, and not to be shipped again", stage="benchmark")
+    elif options.papers_rules and (options.name != "paper" or options.full or options.ship):
+        raise BundleError("--papers-rules is for the small configuration of `paper` alone", stage="benchmark")
     elif options.ship and not (BUNDLE_ROOT / "pyproject.toml").is_file():
         raise BundleError("an installed package keeps its weights", stage="benchmark", expected="--ship in a checkout")
     else:
@@ -117,7 +120,7 @@ def _measure(options: argparse.Namespace) -> None:
         keep(SHIPPED[name](dataset), options.docs, dataset.folder.name, name)
         return
     bench = _bench(options)
-    kind = PAPER_FULL if name == "paper" and options.full else name
+    kind = PAPER_FULL if name == "paper" and options.full else PAPERS_RULES if options.papers_rules else name
     with only_command_in(bench.output):
         results = keep(_lines(options, bench), options.docs, bench.dataset.folder.name, kind)
         if options.ship:
@@ -154,7 +157,8 @@ def _bench(options: argparse.Namespace) -> Bench:
 def _lines(options: argparse.Namespace, bench: Bench) -> Iterable[dict[str, Any]]:
     if options.name == "paper":
         given = options.weights
-        return paper.measure(bench, weights=None if given is None else weights_folder(given, "paper", bench.small))
+        weights = None if given is None else weights_folder(given, "paper", bench.small)
+        return (paper.measure_papers_rules if options.papers_rules else paper.measure)(bench, weights=weights)
     if options.name == "networks":
         return networks.measure(bench)
     if options.name == "ablation":

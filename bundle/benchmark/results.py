@@ -20,6 +20,7 @@ HEAD = "head"
 MADE = "made"
 FOLDER = "benchmarks"  # below docs/
 PAPER_FULL = "paper_full"  # kind of what `benchmark paper --full` measures; the small one's stays beside it
+PAPERS_RULES = "papers_rules"  # kind of what `benchmark paper --papers-rules` measures
 AS_GROWN, ACCEPTED = "as grown", "accepted"  # whence a run's support mask: from its strokes, or given by the user
 ALL_CLASSES, ALL_CLASSES_NETWORK = "all_classes", "all_classes_network"  # sorts of lines: every class at once
 ALL_CLASSES_FURTHER = "all_classes_further"  # sort of lines: every class at once, from the other supports

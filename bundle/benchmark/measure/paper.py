@@ -6,7 +6,7 @@ Labels score results here; they tune, select and stop nothing.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,11 @@ from scripts.quality.evaluation import Evaluation, evaluate_folder
 WITHOUT_THE_PAPERS_CORRECTION: Mapping[str, Mapping[str, bool]] = {
     "without_plc": {"use_plc": False},
     "guarded_plc": {"plc_guarded": True},
+}
+# What the small configuration has and the paper has not: stage -> config key -> the paper's value.
+PAPERS_RULES: Mapping[str, Mapping[str, Any]] = {
+    "point_propagation": {"feature_search": False, "body_map": False, "most_atlases": 0},
+    "segmentation": {"plc_guarded": False, "plc_start_epoch": 3},
 }
 
 
@@ -77,6 +82,44 @@ def measure(
     yield from _masks_of_other_supports(bench, thresholds, weights)
     pipeline.report(bench.dataset.labels)
     test.report(bench.dataset.labels)
+
+
+def measure_papers_rules(
+    bench: Bench, thresholds: Thresholds | None = None, weights: Path | None = None
+) -> Iterator[dict[str, Any]]:
+    """The same by the paper's rules alone, in a folder of its own: points, label maps and networks.
+
+    Args:
+        bench: see `measure`; PRNets trained there serve here too.
+        thresholds: those of points and masks are tried.
+        weights: see `measure`.
+    """
+    thresholds = thresholds or Thresholds()
+    yield bench.head(**({} if weights is None else {"given_weights": _named(weights)}))
+    if weights is None:
+        Pipeline(_settings(bench, bench.output, bench.unlabelled_images())).train_localisation()
+        weights = WorkFolder(bench.output).prnet
+    bench = replace(bench, output=bench.output / "papers_rules", overrides=merged(PAPERS_RULES, bench.overrides))
+    supports = (bench.dataset.support, *bench.dataset.alternative_supports)
+    for support in supports:
+        yield from _by_papers_rules(bench, thresholds, weights, support)
+    pipeline = Pipeline(_settings(bench, bench.output, bench.unlabelled_images(), weights))
+    pipeline.run()
+    yield _network_line(bench, "with_plc", pipeline.work.segmentation)
+    yield _network_line(bench, "without_plc", pipeline.train_segmentation("without_plc", {"use_plc": False}))
+    yield stages_line("unlabelled", pipeline)
+
+
+def _by_papers_rules(bench: Bench, thresholds: Thresholds, weights: Path, support: str) -> Iterator[dict[str, Any]]:
+    """Points of the test cases, and the label maps that grow from them."""
+    test = _propagated(bench, support, bench.output / f"test_{support}", weights)
+    records, organs = _points(bench.dataset, test.work)
+    rules = [denoising_rule(rule, tau) for rule in ("dual", "multi") for tau in thresholds.points]
+    for row in sweep(records, organs, rules):
+        yield result_line("points", f"{support}, {_point_name(row)}", support=support, **row)
+    for tau in thresholds.masks:
+        scores = _mask_scores(bench.dataset, test, records, f"tau {tau}", denoising_rule("dual", tau))
+        yield result_line("masks", f"tau {tau}, {support}", support=support, scores=scores)
 
 
 def _points_and_masks(bench: Bench, thresholds: Thresholds, weights: Path) -> Generator[dict[str, Any], None, Pipeline]:
