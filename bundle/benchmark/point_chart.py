@@ -19,14 +19,14 @@ def point_chart(configurations: Mapping[str, Results]) -> str:
     """A row for each configuration: share right and share kept, by class; mean over supports. Empty without points.
 
     Args:
-        configurations: "small" or "full" -> what was measured.
+        configurations: such as "full configuration" -> what was measured.
     """
     rows = {name: results for name, results in configurations.items() if _points(results)}
     if not rows:
         return ""
     classes = list(dict.fromkeys(row["class"] for results in rows.values() for row in _points(results)))
     parts = [
-        _panel(column * WIDTH, number * HEIGHT, f"{name} configuration: share {what}", _curves(results, key, classes))
+        _panel(column * WIDTH, number * HEIGHT, f"{name}: share {what}", _curves(results, key, classes))
         for number, (name, results) in enumerate(rows.items())
         for column, (what, key) in enumerate(VALUES.items())
     ]

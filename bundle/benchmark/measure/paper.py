@@ -114,12 +114,14 @@ def _by_papers_rules(bench: Bench, thresholds: Thresholds, weights: Path, suppor
     """Points of the test cases, and the label maps that grow from them."""
     test = _propagated(bench, support, bench.output / f"test_{support}", weights)
     records, organs = _points(bench.dataset, test.work)
+    another = support != bench.dataset.support
+    of_support = {"support": support} if another else {}
     rules = [denoising_rule(rule, tau) for rule in ("dual", "multi") for tau in thresholds.points]
     for row in sweep(records, organs, rules):
-        yield result_line("points", f"{support}, {_point_name(row)}", support=support, **row)
+        yield result_line("points", f"{support}, " * another + _point_name(row), **of_support, **row)
     for tau in thresholds.masks:
         scores = _mask_scores(bench.dataset, test, records, f"tau {tau}", denoising_rule("dual", tau))
-        yield result_line("masks", f"tau {tau}, {support}", support=support, scores=scores)
+        yield result_line("masks", f"tau {tau}" + f", {support}" * another, **of_support, scores=scores)
 
 
 def _points_and_masks(bench: Bench, thresholds: Thresholds, weights: Path) -> Generator[dict[str, Any], None, Pipeline]:

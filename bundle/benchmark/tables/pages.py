@@ -8,7 +8,7 @@ from typing import Any
 from bundle.benchmark.campaign import campaign_section
 from bundle.benchmark.cost.cohort_size_table import cohort_size_section
 from bundle.benchmark.point_chart import point_chart
-from bundle.benchmark.results import FOLDER, PAPER_FULL, Cohort, Results
+from bundle.benchmark.results import FOLDER, PAPER_FULL, PAPERS_RULES, Cohort, Results
 from bundle.benchmark.rivals.table import measured_rivals
 from bundle.benchmark.tables import captions
 from bundle.benchmark.tables.ablation import ablation_section
@@ -22,7 +22,8 @@ from bundle.benchmark.tables.rivals import rivals_section
 from bundle.benchmark.tables.speed import speed_section
 
 RESULTS, ABLATION, COHORT_SIZE = "results.md", f"{FOLDER}/ablation.md", f"{FOLDER}/cohort_size.md"
-CONFIGURATIONS = {"small": "paper", "full": PAPER_FULL}  # configuration of mode paper -> kind of its results
+# Configuration of mode `paper` -> kind of its results.
+IN_MODE_PAPER = {"small configuration": "paper", "paper's rules": PAPERS_RULES, "full configuration": PAPER_FULL}
 NO_RIVALS: Mapping[str, Any] = {"paper": {}, "systems": []}
 
 
@@ -60,10 +61,9 @@ def _cohort_page(name: str, cohort: Cohort, published: Mapping[str, Any]) -> str
         parts.append(default_section(cohort["default"]))
     if "networks" in cohort:
         parts.append(networks_section(cohort["networks"]))
-    if "paper" in cohort:
-        parts.append(paper_section(cohort["paper"], published.get(name, {})))
-    if PAPER_FULL in cohort:
-        parts.append(paper_section(cohort[PAPER_FULL], published.get(name, {}), PAPER_FULL))
+    parts += [
+        paper_section(cohort[kind], published.get(name, {}), kind) for kind in IN_MODE_PAPER.values() if kind in cohort
+    ]
     if _chart(cohort):
         parts += points_against_tau(_in_mode_paper(cohort), _chart_name(name))
     if "limits" in cohort:
@@ -77,7 +77,7 @@ def _cohort_page(name: str, cohort: Cohort, published: Mapping[str, Any]) -> str
 
 def _in_mode_paper(cohort: Cohort) -> Cohort:
     """Configuration -> what was measured."""
-    return {name: cohort[kind] for name, kind in CONFIGURATIONS.items() if kind in cohort}
+    return {name: cohort[kind] for name, kind in IN_MODE_PAPER.items() if kind in cohort}
 
 
 def _chart(cohort: Cohort) -> str:

@@ -9,7 +9,7 @@ from bundle.benchmark.command import keep
 from bundle.benchmark.cost import limits, speed
 from bundle.benchmark.measure import ablation, default, networks, orientation, paper
 from bundle.benchmark.measure.runs import open_bench
-from bundle.benchmark.results import EVERYTHING, read_results
+from bundle.benchmark.results import EVERYTHING, PAPERS_RULES, read_results
 from bundle.datasets.dataset import read_dataset
 from bundle.datasets.phantom.classes import BACKGROUND_SCRIBBLE, LABELS
 from bundle.datasets.phantom_cohort import write_phantom_cohort
@@ -133,6 +133,28 @@ def test_paper_in_miniature(phantoms, tmp_path):
     assert (
         "| trained with label correction |" in text and "dual, tau" in text and "| segmentation (unlabelled) |" in text
     )
+
+
+@pytest.mark.slow
+def test_the_papers_rules_alone_in_miniature(phantoms, tmp_path):
+    docs, phantoms = tmp_path / "docs", with_another_support(phantoms, tmp_path / "phantoms")
+    bench = open_bench(phantoms, tmp_path / "out", small=True, device="cpu", overrides=phantom_settings(15.0))
+    thresholds = paper.Thresholds(points=(0.5,), masks=(0.0, 0.5))
+    results = keep(paper.measure_papers_rules(bench, thresholds), docs, "phantoms", PAPERS_RULES)
+    assert [line["name"] for line in results.of("masks")] == ["tau 0.0", "tau 0.5", *OF_ANOTHER]
+    assert {(row.get("support"), row["rule"]) for row in results.of("points")} == {
+        (support, rule) for support in (None, "phantom_01") for rule in ("dual", "multi")
+    }
+    assert [line["name"] for line in results.of("network")] == ["with_plc", "without_plc"]
+    assert "first_points" not in results.get("stages", "unlabelled")["stages"], "no atlases, so no first round"
+    run = read_json(tmp_path / "out" / "papers_rules" / "run.json")
+    assert run["weights"] == str(tmp_path / "out" / "prnet") and run["bounded_labels"] is False
+    assert run["overrides"]["point_propagation"].items() >= paper.PAPERS_RULES["point_propagation"].items()
+    assert run["overrides"]["segmentation"]["plc_guarded"] is False
+    assert "by the rules of the paper alone" in (docs / "benchmarks" / "phantoms.md").read_text(encoding="utf-8")
+
+
+OF_ANOTHER = ["tau 0.0, phantom_01", "tau 0.5, phantom_01"]
 
 
 @pytest.mark.slow

@@ -1,5 +1,5 @@
 from bundle.benchmark.point_chart import point_chart
-from bundle.benchmark.results import Results, result_line
+from bundle.benchmark.results import PAPERS_RULES, Results, result_line
 from bundle.benchmark.tables.pages import pages
 from bundle.benchmark.tables.paper import paper_section, points_against_tau
 from tests.benchmark.fixtures import results, scores
@@ -80,6 +80,20 @@ def test_the_full_configuration_shows_what_there_is_of_it():
     assert paper_section(results(recipe="Trained elsewhere"), {}).splitlines()[2].startswith("Trained elsewhere; small")
 
 
+def test_the_papers_rules_alone_have_a_section_and_a_row_of_the_picture():
+    text = paper_section(results(*LINES, given_weights="toy"), PUBLISHED, PAPERS_RULES)
+    assert text.startswith("## Mode `paper`, by the rules of the paper alone\n\n`python -m bundle benchmark paper ")
+    assert " --papers-rules --weights toy`" in text and "`docs/benchmarks/toy/papers_rules.jsonl`" in text
+    assert "the paper's rules alone" in text and "feature search" not in text
+    assert "| trained with label correction | 0.000 ± 0.000 | 1.000 ± 0.000 | 0.500 | 10.00 | – | 0.887 |" in text
+    written = pages({"toy": {"paper": results(*LINES), PAPERS_RULES: results(*LINES)}})
+    assert written["benchmarks/toy.md"].index("rules of the paper alone") > written["benchmarks/toy.md"].index(
+        "## Mode"
+    )
+    chart = written["benchmarks/toy_points.svg"]
+    assert "small configuration: share right" in chart and "paper's rules: share kept" in chart
+
+
 def test_points_of_several_supports_stand_in_rows_of_their_own():
     rows = [point("dual", tau, right=right) | {"support": support} for support, tau, right in SUPPORTS]
     text = paper_section(results(*rows), {})
@@ -92,17 +106,21 @@ SUPPORTS = (("s", 0.0, 0.2), ("t", 0.0, 0.4), ("s", 0.5, 0.5), ("t", 0.5, None))
 
 def test_the_chart_draws_the_mean_over_supports_and_nothing_where_no_point_was_kept():
     rows = [point("dual", tau, right=right) | {"support": support} for support, tau, right in SUPPORTS]
-    measured = {"small": results(), "full": results(*rows, point("multi", 1.0), point("dual", 1.0, 0.08))}
+    measured = {
+        "small configuration": results(),
+        "full configuration": results(*rows, point("multi", 1.0), point("dual", 1.0, 0.08)),
+    }
     chart = point_chart(measured)
     # The panel's plot begins at 36, 24 and is 250 x 122 pixels: means of 0.3 at tau 0 and 0.5 at tau 0.5.
     assert '<polyline points="36.0,109.4 161.0,85.0" stroke="#0072B2"' in chart
     assert "full configuration: share right" in chart and "small configuration" not in chart
-    assert "(full: `s` and `t`)" in points_against_tau({"full": measured["full"]}, "a.svg")[0]
-    assert point_chart({"small": results(point("multi", 0.5))}) == ""
+    alone = {"full configuration": measured["full configuration"]}
+    assert "(full configuration: `s` and `t`)" in points_against_tau(alone, "a.svg")[0]
+    assert point_chart({"small configuration": results(point("multi", 0.5))}) == ""
 
 
 def test_a_cohorts_page_shows_its_chart():
     written = pages({"toy": {"paper": results(*LINES)}})
     assert "](toy_points.svg)" in written["benchmarks/toy.md"]
-    assert written["benchmarks/toy_points.svg"] == point_chart({"small": results(*LINES)})
+    assert written["benchmarks/toy_points.svg"] == point_chart({"small configuration": results(*LINES)})
     assert "benchmarks/toy_points.svg" not in pages({"toy": {"paper": Results(results().lines)}})
