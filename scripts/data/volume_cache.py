@@ -31,6 +31,8 @@ from scripts.data.volume_io import Volume, check_grid, is_nifti, is_plain_nifti,
 logger = logging.getLogger(__name__)
 
 VERSION = 5  # raise it when the same source would be cached differently
+# Of the images that stages read, by modality: raise it when label maps made of them before have to be made again.
+IMAGE_VERSIONS = {CT: 1, MR: 2}
 HU_RANGE = (-1024.0, 3071.0)  # padding below and metal above carry no anatomy
 
 
@@ -205,7 +207,7 @@ class VolumeCache:
         inputs: dict[str, Any] = {"version": VERSION, "spacing_mm": self.spacing_mm}
         if self.modality.is_mr:
             inputs |= {"modality": MR, "bias_correction": self.modality.bias_correction}
-        return made_of(inputs)
+        return made_of([inputs, *versions] if (versions := _later_version(self.modality)) else inputs)
 
     def _write_record(self, cached: CachedCase, mark: list[Any]) -> None:
         case = cached.case
@@ -252,10 +254,16 @@ def fingerprint(source: Path) -> str:
 
 
 def image_fingerprint(source: Path, modality: Modality) -> str:
-    """Of the source's bytes; where the same bytes make another image, of that choice, too."""
-    if not modality.is_mr:
-        return fingerprint(source)
-    return sha256_of_settings([fingerprint(source), MR, modality.bias_correction])
+    """Of the source's bytes; where the same bytes make another image, of that choice and how it is done, too."""
+    choices = [MR, modality.bias_correction] if modality.is_mr else []
+    choices += _later_version(modality)
+    return sha256_of_settings([fingerprint(source), *choices]) if choices else fingerprint(source)
+
+
+def _later_version(modality: Modality) -> list[int]:
+    """The images' version unless it is the first, whose fingerprints name none."""
+    version = IMAGE_VERSIONS[MR if modality.is_mr else CT]
+    return [] if version == 1 else [version]
 
 
 def source_mark(source: Path) -> list[Any]:

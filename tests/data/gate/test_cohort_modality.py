@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from scripts.common.errors import BundleError
+from scripts.data import volume_cache
 from scripts.data.cohort import load_cohort
 from scripts.data.intensity import normalise_hu
 from scripts.data.mr.body import WHOLE_FIELD
@@ -98,6 +99,17 @@ def test_another_choice_makes_other_images(folder):
     second = prepare(folder, image(folder, "m1"), bias_correction=False).cases["m2"].sha256
     third = prepare(folder, image(folder, "m1"), modality="ct").cases["m2"].sha256
     assert len({first, second, third}) == 3
+
+
+@pytest.mark.parametrize(("modality", "support"), [("ct", "c1"), ("mr", "m1")])
+def test_images_of_a_later_version_are_others_so_that_stages_make_label_maps_again(
+    folder, monkeypatch, modality, support
+):
+    before, kept = prepare(folder, image(folder, support)), prepare(folder, image(folder, support))
+    monkeypatch.setitem(volume_cache.IMAGE_VERSIONS, modality, 9)
+    after = prepare(folder, image(folder, support))
+    name = support[0] + "2"
+    assert before.cases[name].sha256 == kept.cases[name].sha256 != after.cases[name].sha256
 
 
 def test_a_stage_that_prepares_the_cohort_again_takes_its_modality(folder):
