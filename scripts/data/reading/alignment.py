@@ -89,12 +89,18 @@ def onto_grid(
         return None
     if np.abs(_corners(labels.shape) @ (to_target - exact).T).max() > TOLERANCE_VOXELS:
         return None
-    drawn = np.argwhere(labels)
-    places = (drawn @ exact[:3, :3].T + exact[:3, 3]).astype(np.intp)
-    if np.any(places < 0) or np.any(places >= shape):
+    turned = labels.transpose(steps.argmax(axis=1))
+    signs, offset = exact[:3, :3].sum(axis=1), exact[:3, 3]
+    turned = turned[tuple(slice(None, None, int(sign)) for sign in signs)]
+    first = np.where(signs > 0, offset, offset - np.array(turned.shape) + 1).astype(int)
+    low, high = np.maximum(first, 0), np.minimum(first + turned.shape, shape)
+    if np.any(low >= high):
+        return None if turned.any() else np.zeros(tuple(shape), labels.dtype)
+    seen = turned[tuple(map(slice, low - first, high - first))]
+    if np.count_nonzero(seen) < np.count_nonzero(turned):
         return None
     target = np.zeros(tuple(shape), labels.dtype)
-    target[tuple(places.T)] = labels[tuple(drawn.T)]
+    target[tuple(map(slice, low, high))] = seen
     return target
 
 
