@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import torch
 
 from scripts.common.boxes import box_of
 from scripts.common.sampling import at_borders, at_corners, finer_slabs, sample_at
+from scripts.data.reading.grid_limits import available_memory
 from scripts.pseudo_labels.geodesic_distance import geodesic_distance
 from scripts.pseudo_labels.settings import GeodesicSettings
 
@@ -50,8 +52,10 @@ def class_distances(
 
     Raises:
         BundleError: as `geodesic_distance`.
+        MemoryError: less is free than the distances take.
     """
     x, y, z = open_box(seeds)
+    _check_memory(seeds.shape, seeds[0, x, y, z].shape)
     inside = geodesic_distance(
         image[..., x, y, z],
         seeds[:, x, y, z],
@@ -67,6 +71,19 @@ def class_distances(
     distances[0] = 0.0
     distances[:, x, y, z] = inside.clamp_(max=settings.truncation).cpu().numpy()
     return distances
+
+
+def _check_memory(shape: Sequence[int], box: Sequence[int]) -> None:
+    """Distances of (K + 1, X, Y, Z) voxels, and two more of the box: a system that runs out of it kills without a word.
+
+    Raises:
+        MemoryError: see `class_distances`.
+    """
+    channels, *grid = shape
+    needed, free = 4 * channels * (math.prod(grid) + 2 * math.prod(box)), available_memory()
+    if needed > free:
+        size, most, left = " x ".join(map(str, grid)), f"{needed / 1e9:.1f} GB", f"{free / 1e9:.1f} GB"
+        raise MemoryError(f"{channels - 1} classes on {size} voxels take more than {most}, {left} are free")
 
 
 def open_box(seeds: np.ndarray) -> tuple[slice, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 import numpy as np
@@ -10,7 +11,10 @@ from scipy import ndimage
 
 from scripts.common import sampling
 from scripts.common.boxes import slabs_of
+from scripts.common.errors import BundleError
+from scripts.common.failures import blamed
 from scripts.common.sampling import onto_grid
+from scripts.pseudo_labels import geodesic_labels
 from scripts.pseudo_labels.geodesic_distance import geodesic_distance
 from scripts.pseudo_labels.geodesic_labels import (
     class_distances,
@@ -50,6 +54,22 @@ def test_each_block_goes_to_its_seed_and_the_rest_to_background():
     label = nearest_class(distances).label
     assert label.dtype == np.uint8
     np.testing.assert_array_equal(label, truth)
+
+
+def test_memory_that_is_short_is_told_before_it_is_taken(monkeypatch):
+    """Three channels of 4 bytes: 960 voxels, and twice the box of 288 around all but background seeds, with a rim."""
+    image, _ = blocks()
+    seeds = seeds_at(image.shape, [], [(2, 4, 3)], [(9, 5, 4)])
+    seeds[0] = True
+    seeds[0, 2:8, 2:6, 2:6] = False  # 6 x 4 x 4 and a voxel on every side: 8 x 6 x 6
+    needed = 4 * 3 * (960 + 2 * 288)
+    monkeypatch.setattr(geodesic_labels, "available_memory", lambda: needed)
+    assert class_distances(image, seeds, SPACING_MM, GeodesicSettings()).shape == seeds.shape
+    monkeypatch.setattr(geodesic_labels, "available_memory", lambda: needed - 1)
+    words = r"2 classes on 12 x 10 x 8 voxels take more than 0\.0 GB, 0\.0 GB are free"
+    with pytest.raises(BundleError, match="memory is short") as caught, blamed("label_fusion", "a", "--small"):
+        class_distances(image, seeds, SPACING_MM, GeodesicSettings())
+    assert re.search(words, caught.value.found) and (caught.value.case, caught.value.expected) == ("a", "--small")
 
 
 @pytest.mark.parametrize("seed", range(4))

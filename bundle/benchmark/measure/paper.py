@@ -100,14 +100,14 @@ def measure_papers_rules(
         Pipeline(_settings(bench, bench.output, bench.unlabelled_images())).train_localisation()
         weights = WorkFolder(bench.output).prnet
     bench = replace(bench, output=bench.output / "papers_rules", overrides=merged(PAPERS_RULES, bench.overrides))
-    supports = (bench.dataset.support, *bench.dataset.alternative_supports)
-    for support in supports:
-        yield from _by_papers_rules(bench, thresholds, weights, support)
+    yield from _by_papers_rules(bench, thresholds, weights, bench.dataset.support)
     pipeline = Pipeline(_settings(bench, bench.output, bench.unlabelled_images(), weights))
     pipeline.run()
     yield _network_line(bench, "with_plc", pipeline.work.segmentation)
     yield _network_line(bench, "without_plc", pipeline.train_segmentation("without_plc", {"use_plc": False}))
     yield stages_line("unlabelled", pipeline)
+    for support in bench.dataset.alternative_supports:
+        yield from _by_papers_rules(bench, thresholds, weights, support)
 
 
 def _by_papers_rules(bench: Bench, thresholds: Thresholds, weights: Path, support: str) -> Iterator[dict[str, Any]]:
