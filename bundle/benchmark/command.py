@@ -93,9 +93,7 @@ def _keep_in(file: Path, lines: Iterable[Line], docs: Path) -> Results:
 
 def keep_campaign(docs: Path, line: Line) -> None:
     """Keep what a part of the fault campaign found, and write the pages."""
-    file = docs / FOLDER / CAMPAIGN
-    write_results(file, read_results(file).including({**line, MADE: made()}))
-    write_pages(docs)
+    _keep_in(docs / FOLDER / CAMPAIGN, [line], docs)
 
 
 def write_pages(docs: Path) -> list[Path]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy import ndimage
 
-from scripts.data.body.parts import TABLE_THICKNESS_MM, fill_slices, without_thin
+from scripts.common.masks.filled_slices import fill_slices
+from scripts.data.body.parts import TABLE_THICKNESS_MM, without_thin
 
 REAL_AIR_HU = -950.0  # what is around the body lies below
 FOAM_HU = -900.0  # the median of lung lies above, at -880 to -600; that of cushions and mattresses below

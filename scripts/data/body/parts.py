@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from scripts.common.masks.filled_slices import fill_slices
+
 TABLE_THICKNESS_MM = 8.0  # thinner sheets touching the skin (table, blanket) are cut off
 LEAST_PART = 0.1  # of the largest part's volume: an arm or a leg has as much
 LEAST_PART_MM = 24.0  # so thick somewhere: a table is thinner, a limb is not
@@ -56,11 +58,6 @@ def body_parts(tissue: np.ndarray, spacing_mm: Sequence[float], closed: bool) ->
     ml = beside * float(np.prod(spacing_mm)) / 1000
     sentence = f"{ml:.0f} ml of tissue apart from the body are taken for no part of it, and nothing is labelled there"
     return FoundBody(body, (f"{sentence}; crop the volume to what you want to be labelled, if it is there",))
-
-
-def fill_slices(mask: np.ndarray) -> np.ndarray:
-    """Fill what each axial slice encloses: along the body's axis lungs and bowel are often open."""
-    return np.stack([ndimage.binary_fill_holes(mask[:, :, k]) for k in range(mask.shape[2])], axis=2)
 
 
 def without_thin(mask: np.ndarray, spacing_mm: Sequence[float], thickness_mm: float) -> np.ndarray:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage
 
+from scripts.common.masks.filled_slices import fill_slices
 from scripts.pseudo_labels.parts import distance_mm, parts_with
 
 
@@ -37,5 +37,4 @@ def by_threshold(
     bright = (image >= threshold) & possible
     away_mm, rivals_mm = distance_mm(strokes, spacing_mm), distance_mm(others & bright, spacing_mm)
     grown = parts_with((bright & (away_mm <= reach_mm) & (away_mm < rivals_mm)) | strokes, strokes)
-    filled = np.stack([ndimage.binary_fill_holes(grown[:, :, z]) for z in range(grown.shape[2])], axis=2)
-    return filled & ~others
+    return fill_slices(grown) & ~others
