@@ -28,13 +28,15 @@ class Server:
         app: its folder; the log lies beside it.
         options: further arguments of `python -m bundle monai-label`.
         patience_s: how long a training may take.
+        environment: what its environment has beside the tests' own.
     """
 
-    def __init__(self, studies, app, options=(), patience_s=PATIENCE_S):
+    def __init__(self, studies, app, options=(), patience_s=PATIENCE_S, environment=None):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.studies, self.app, self.options, self.patience_s = studies, app, options, patience_s
+        self.environment = {**os.environ, **(environment or {})}
         self.start()
 
     def start(self):
@@ -42,7 +44,12 @@ class Server:
         command = [sys.executable, "-m", "bundle", "monai-label", *map(str, place), *self.options]
         self.log = (self.app.parent / "server.log").open("a")
         self.process = subprocess.Popen(
-            command, cwd=ROOT, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=self.environment,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         self.wait_for(lambda: self.get("/info/").status_code == 200)
 

@@ -16,15 +16,23 @@ PATIENCE_S = 60
 
 
 class Orthanc:
-    """An empty server; its database lies in `folder`."""
+    """An empty server.
 
-    def __init__(self, folder):
+    Args:
+        folder: of its database.
+        login: a name and a password, without which it lets nobody in.
+    """
+
+    def __init__(self, folder, login=None):
+        self.session = requests.Session()
+        self.session.trust_env, self.session.auth = False, login and tuple(part.encode() for part in login)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         config = {
             **{"StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db")},
-            **{"HttpPort": self.port, "RemoteAccessAllowed": False, "AuthenticationEnabled": False},
+            **{"HttpPort": self.port, "RemoteAccessAllowed": False},
+            **{"AuthenticationEnabled": login is not None, "RegisteredUsers": dict([login] if login else [])},
             **{"DicomServerEnabled": False, "Plugins": [PLUGIN]},
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "EnableWado": False},
         }
@@ -36,7 +44,7 @@ class Orthanc:
         end = time.monotonic() + PATIENCE_S
         while True:
             try:
-                requests.get(f"{self.root}/system", timeout=5).raise_for_status()
+                self.session.get(f"{self.root}/system", timeout=5).raise_for_status()
                 return
             except requests.RequestException:
                 assert self.process.poll() is None and time.monotonic() < end, (folder / "orthanc.log").read_text()
@@ -45,22 +53,22 @@ class Orthanc:
     def add(self, folder):
         """All files of a folder."""
         for file in sorted(folder.iterdir()):
-            requests.post(f"{self.root}/instances", data=file.read_bytes(), timeout=60).raise_for_status()
+            self.session.post(f"{self.root}/instances", data=file.read_bytes(), timeout=60).raise_for_status()
 
     def remove(self, uid):
         """A series."""
-        for series in requests.get(f"{self.root}/series?expand", timeout=60).json():
+        for series in self.session.get(f"{self.root}/series?expand", timeout=60).json():
             if series["MainDicomTags"]["SeriesInstanceUID"] == uid:
-                requests.delete(f"{self.root}/series/{series['ID']}", timeout=60).raise_for_status()
+                self.session.delete(f"{self.root}/series/{series['ID']}", timeout=60).raise_for_status()
 
     def segmentations(self, folder):
         """Series that is referred to -> files of its SEG objects, as they were stored."""
         found = {}
-        for series in requests.get(f"{self.root}/series?expand", timeout=60).json():
+        for series in self.session.get(f"{self.root}/series?expand", timeout=60).json():
             if series["MainDicomTags"]["Modality"] == "SEG":
                 for instance in series["Instances"]:
                     file = folder / f"{instance}.dcm"
-                    file.write_bytes(requests.get(f"{self.root}/instances/{instance}/file", timeout=60).content)
+                    file.write_bytes(self.session.get(f"{self.root}/instances/{instance}/file", timeout=60).content)
                     referred = pydicom.dcmread(file).ReferencedSeriesSequence[0].SeriesInstanceUID
                     found.setdefault(str(referred), []).append(file)
         return found

@@ -19,6 +19,7 @@ from bundle.dicom.facts import Maker
 from bundle.dicom.segmentation import segmentation
 from bundle.dicom.source import read_source
 from bundle.monai_label.names import OUTSIDE, TAG, TRAINED
+from bundle.monai_label.studies.login import PASSWORD, USERNAME
 from scripts.common.overlap import dice_of
 from scripts.data.volume_io import read_labels, read_volume
 from tests.dicom.conftest import facts_of
@@ -32,12 +33,13 @@ pytestmark = pytest.mark.skipif(not (PROGRAM and PLUGIN), reason="apt-get instal
 VOXEL_MM = 8.0
 CASES = [f"phantom_{number:02d}" for number in range(4)]
 ORGANS = {"spleen": 1, "liver": 4}
+LOGIN = ("annotator", "pass:wört")
 STROKES = {**ORGANS, OUTSIDE: 7}
 
 
 @pytest.fixture(scope="module")
 def orthanc(tmp_path_factory):
-    server = Orthanc(tmp_path_factory.mktemp("orthanc"))
+    server = Orthanc(tmp_path_factory.mktemp("orthanc"), LOGIN)
     yield server
     server.stop()
 
@@ -71,7 +73,8 @@ def uid(folder):
 def server(orthanc, series, tmp_path_factory):
     pairs = [(stage, key, value) for stage, keys in default_settings().items() for key, value in keys.items()]
     settings = [part for s, key, value in pairs for part in ("--set", f"{s}.{key}={json.dumps(value)}")]
-    server = Server(orthanc.dicomweb, tmp_path_factory.mktemp("server") / "app", settings)
+    app, login = tmp_path_factory.mktemp("server") / "app", dict(zip((USERNAME, PASSWORD), LOGIN, strict=True))
+    server = Server(orthanc.dicomweb, app, settings, environment=login)
     yield server
     server.kill()
 
@@ -103,6 +106,12 @@ def test_each_series_is_a_study_on_its_own_grid(server, series, tmp_path):
     assert np.array_equal(fetched.array, source.array) and np.allclose(fetched.affine, source.affine)
     said = (server.app.parent / "server.log").read_text(encoding="utf-8")
     assert said.splitlines()[-1].startswith("Ready: 4 studies of http://127.0.0.1:") and "/ohif/ in a browser" in said
+
+
+def test_a_password_is_in_nothing_that_the_server_says_or_writes(server):
+    said = [*server.app.parent.glob("*.log"), *server.app.glob("logs/*")]
+    assert said and not any(LOGIN[1] in file.read_text(encoding="utf-8") for file in said)
+    assert LOGIN[1] not in server.get("/info/").text
 
 
 def test_ohif_searches_and_fetches_through_the_server(server, series):

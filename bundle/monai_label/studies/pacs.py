@@ -18,7 +18,8 @@ from dicomweb_client import DICOMwebClient
 from pydicom import Dataset
 from requests_toolbelt import StreamingIterator
 
-from bundle.monai_label.studies.address import STAGE, no_answer
+from bundle.monai_label.studies.address import REFUSED, no_answer
+from bundle.monai_label.studies.login import STAGE, authorities, authorization, wants_login
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_folder, atomic_path, read_json, remove_tree, write_json
 from scripts.data.reading.grid_limits import MINIMUM_VOXELS
@@ -41,7 +42,9 @@ class _OneServer(requests.Session):
 
     def __init__(self) -> None:
         super().__init__()
-        self.trust_env = False
+        self.trust_env = False  # nor `.netrc`: a login is what `login` says
+        self.headers.update(authorization())
+        self.verify = authorities()
 
     def request(self, *arguments: Any, **options: Any) -> requests.Response:
         answer = super().request(*arguments, **{"timeout": TIMEOUT_S, **options, "allow_redirects": False})
@@ -169,6 +172,8 @@ class Pacs:
             pieces = chain([head], iter(partial(content.read, PIECE_BYTES), b""), [tail])
             body = StreamingIterator(len(head) + file.stat().st_size + len(tail), pieces)
             answer = self._asked(lambda: self._session.post(f"{self.url}/studies", data=body, headers=headers))
+        if answer.status_code in REFUSED:
+            raise wants_login(self.url, answer.status_code)
         if not self._asked(lambda: _is_stored(answer)):
             raise BundleError(
                 "the DICOMweb server did not store the object",
@@ -200,6 +205,9 @@ class Pacs:
         """Raises BundleError instead of the many that client and network have."""
         try:
             return ask()
+        except requests.HTTPError as error:
+            status = None if error.response is None else error.response.status_code
+            raise (wants_login(self.url, status) if status in REFUSED else no_answer(self.url, error)) from error
         except (requests.RequestException, OSError, ValueError, KeyError) as error:
             raise no_answer(self.url, error) from error
 

@@ -15,6 +15,7 @@ pytest.importorskip("dicomweb_client", reason="it lives in the environment of MO
 import requests
 
 from bundle.monai_label.launch import checked_studies
+from bundle.monai_label.studies import login
 from bundle.monai_label.studies import pacs as pacs_module
 from bundle.monai_label.studies.pacs import Pacs, one_server_session
 from scripts.common.errors import BundleError
@@ -202,3 +203,18 @@ def test_an_object_that_is_not_taken_is_told(answering, tmp_path, status, said):
     with pytest.raises(BundleError, match="the DICOMweb server did not store the object") as caught:
         Pacs(url, tmp_path).store(tmp_path / "object.dcm")
     assert caught.value.found == f"status {status}"
+
+
+def test_every_request_says_who_asks_and_a_refusal_says_what_to_do(answering, tmp_path, monkeypatch):
+    monkeypatch.setenv(login.TOKEN, "abc")
+    monkeypatch.setenv(login.AUTHORITIES, "/etc/hospital.pem")
+    session = one_server_session()
+    assert session.headers["Authorization"] == "Bearer abc" and session.verify == "/etc/hospital.pem"
+    for status in (401, 403):
+        url, _ = answering(status=status)
+        pacs, file = Pacs(url, tmp_path), tmp_path / "a.dcm"
+        file.write_bytes(b"DICM")
+        for ask in (pacs.studies, lambda pacs=pacs, file=file: pacs.store(file)):
+            with pytest.raises(BundleError, match="does not let this login in") as caught:
+                ask()
+            assert login.USERNAME in caught.value.expected and str(status) in caught.value.found
