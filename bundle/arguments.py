@@ -234,6 +234,7 @@ def _add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     given.add_argument("--predictions", type=Path, required=True, help="folder of label maps to be scored")
     given.add_argument("--labels", type=Path, required=True, help="folder of true label maps")
     given.add_argument("--classes", required=True, help='such as "spleen:1,liver:6"')
+    given.add_argument("--predicted-classes", help="their values in the predictions; default: see its results.json")
     made = _group(parser, "output", "--json scores.json")
     made.add_argument("--json", type=Path, help="write the result there, too")
 
@@ -303,9 +304,7 @@ def _add_benchmark_options(parser: argparse.ArgumentParser) -> None:
     places.add_argument("--against", nargs="?", const="", help="speed: a commit to run, too; default as last time")
     method = _group(parser, "method", "--full --device cuda:0")
     method.add_argument("--full", action="store_true", help="paper, default, ablation, rivals: the full configuration")
-    method.add_argument(
-        "--papers-rules", action="store_true", help="paper: without what the small configuration adds to the paper"
-    )
+    method.add_argument("--papers-rules", action="store_true", help="paper: by the paper's rules alone")
     method.add_argument("--device", help="such as cpu or cuda:0")
     method.add_argument(
         "--weights", help=f"paper: both PRNets as trained before ({', '.join(shipped_weights('coarse'))})"

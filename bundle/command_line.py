@@ -165,18 +165,9 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from scripts.common.case_stage import joined
-    from scripts.common.files import write_json
-    from scripts.data.stroke_classes import parse_classes
-    from scripts.quality.evaluation import STAGE, evaluate_folder, format_table
+    from bundle.results import evaluate
 
-    failed: dict[str, BundleError] = {}
-    result = evaluate_folder(options.predictions, options.labels, parse_classes(options.classes), failed=failed)
-    if options.json is not None:
-        write_json(options.json, result)
-    print(format_table(result))
-    if failed:
-        raise joined(failed, STAGE, len(failed) + len(result["cases"]))
+    evaluate.run(options)
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -191,11 +182,15 @@ def _report(options: argparse.Namespace) -> None:
 def _package(options: argparse.Namespace) -> None:
     from bundle.packaging.package import package
     from bundle.packaging.release import Release
+    from scripts.common.files import read_json
 
     release = Release(
         options.name, options.version, options.change, options.authors, options.data_terms, options.large_files_url
     )
-    print(f"package: {package(release, options.output, options.task, options.schema)}")
+    folder = package(release, options.output, options.task, options.schema)
+    classes = read_json(folder / "models" / "model.json")["classes"]
+    values = ", ".join(f"{value} {name}" for name, value in classes.items())
+    print(f"label values in it: {values}\npackage: {folder}")
 
 
 def _monai_label(options: argparse.Namespace) -> None:

@@ -17,12 +17,12 @@ from scripts.common.files import atomic_path, read_json
 from scripts.common.names import is_case_name
 
 COLUMNS = (
-    *("case", "role", "verdict", "class", "label", "volume_ml", "predicted_dice", "dice_low", "dice_high"),
+    *("case", "role", "admission", "class", "label", "volume_ml", "predicted_dice", "dice_low", "dice_high"),
     *("flagged", "reasons", "remarks", "source", "label_map", "version", "weights_sha256"),
 )
 BYTE_ORDER_MARK = "\ufeff"  # by which Excel knows UTF-8
 # How our files begin: what does not is somebody else's.
-JSON_START, CSV_START = '{\n  "schema_version":', f'{BYTE_ORDER_MARK}"case","role","verdict"'
+JSON_START, CSV_START = '{\n  "schema_version":', f'{BYTE_ORDER_MARK}"case","role","'
 # A cell that begins so is a formula to a spreadsheet; where another separator is usual, so is one after it.
 FORMULA = re.compile(r'(^|[,;\t])([\s"]*)(?=[=+\-@＝＋－＠])')
 LIST_SEPARATOR = "; "

@@ -11,7 +11,7 @@ MOST_NAMED = 3
 
 def last_lines(table: ResultTable) -> list[str]:
     """A line on what was made, and some on what to look at first: the worst predicted, else what was remarked."""
-    labelled = [row for row in table.rows if row.verdict != LEFT_OUT]
+    labelled = [row for row in table.rows if row.admission != LEFT_OUT]
     cases = {row.case for row in labelled}
     left_out = len(table.rows) - len(labelled)
     classes = _counted(len({row.class_name for row in labelled}), "class", "classes")

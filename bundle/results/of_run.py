@@ -131,7 +131,9 @@ def volumes_ml(labels: LabelFolder, case: str, classes: Mapping[str, int]) -> di
 
 
 def _of_label_map(cases: LabelledCases, case: str) -> list[str]:
-    """What was implausible about it, or about the network's own."""
+    """What was implausible about it, or about the network's own that it comes from; a given one comes from none."""
+    if case == cases.support or case in cases.accepted:
+        return []
     records = [labels.record(case) for labels in cases.noted if labels.record(case).exists()]
     return [sentence for record in records for sentence in LabelMapRecord.read(record).warnings]
 

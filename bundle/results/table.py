@@ -9,9 +9,9 @@ from typing import Any
 from scripts.data.records import DIGITS
 from scripts.quality.records import CheckRecord
 
-SCHEMA_VERSION = 1  # of docs/results.schema.json
+SCHEMA_VERSION = 2  # of docs/results.schema.json
 SUPPORT, ACCEPTED, UNLABELLED = "support", "accepted", "unlabelled"  # what a case is to the run
-GOOD, WARNED, LEFT_OUT = "good", "warned", "left out"  # what the gate says of its volume
+ADMITTED, REMARKED, LEFT_OUT = "admitted", "with remarks", "left out"  # what the gate says of its volume
 VOLUME_DIGITS = 3
 
 
@@ -22,7 +22,7 @@ class ResultRow:
     Attributes:
         case: identifier.
         role: `SUPPORT`, `ACCEPTED` (the user accepted its label map) or `UNLABELLED`.
-        verdict: `GOOD`, `WARNED` (there are remarks) or `LEFT_OUT`.
+        admission: `ADMITTED`, `REMARKED` (there are remarks) or `LEFT_OUT`; no word on how good the label map is.
         class_name: None of a case that was left out; so are label and label map.
         label: value of the class in the label map.
         volume_ml: of the class in the label map.
@@ -37,7 +37,7 @@ class ResultRow:
 
     case: str
     role: str
-    verdict: str
+    admission: str
     class_name: str | None
     label: int | None
     volume_ml: float | None
@@ -55,7 +55,7 @@ class ResultRow:
         return {
             "case": self.case,
             "role": self.role,
-            "verdict": self.verdict,
+            "admission": self.admission,
             "class": self.class_name,
             "label": self.label,
             "volume_ml": _rounded(self.volume_ml, VOLUME_DIGITS),
@@ -124,7 +124,7 @@ def case_rows(facts: CaseFacts, classes: Mapping[str, int]) -> Iterator[ResultRo
         yield ResultRow(
             case=facts.case,
             role=facts.role,
-            verdict=WARNED if facts.remarks else GOOD,
+            admission=REMARKED if facts.remarks else ADMITTED,
             class_name=name,
             label=label,
             volume_ml=facts.volume_ml.get(name),
@@ -146,7 +146,7 @@ def left_out_row(case: str, rejected: Mapping[str, str]) -> ResultRow:
     return ResultRow(
         case=case,
         role=UNLABELLED,
-        verdict=LEFT_OUT,
+        admission=LEFT_OUT,
         class_name=None,
         label=None,
         volume_ml=None,

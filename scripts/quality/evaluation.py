@@ -91,6 +91,7 @@ def evaluate_folder(
     cases: Sequence[str] | None = None,
     json_file: str | Path | None = None,
     failed: dict[str, BundleError] | None = None,
+    predicted_classes: Mapping[str, int] | None = None,
 ) -> Evaluation:
     """Compare label maps with labels, case by case, one at a time in memory.
 
@@ -100,10 +101,11 @@ def evaluate_folder(
     Args:
         predictions: folder of label maps.
         labels: folder of labels on the same grids.
-        classes: name -> value, the same in both.
+        classes: name -> value, in the labels, and in the predictions but for what `predicted_classes` says.
         cases: which to compare; by default every prediction that has a label.
         json_file: where the result goes, with a CSV of the same name beside it.
         failed: takes the cases that cannot be compared and why, the others are scored; None: the first one ends all.
+        predicted_classes: name -> value in the predictions, of those with another one there.
 
     Raises:
         BundleError: nothing to compare, a case without prediction or label, segments of which none is called like a
@@ -111,10 +113,11 @@ def evaluate_folder(
     """
     predicted, labelled = find_label_maps(predictions), find_label_maps(labels)
     ids = _cases_to_compare(predicted, labelled, cases, predictions, labels)
+    in_predictions = {name: (predicted_classes or {}).get(name, value) for name, value in classes.items()}
     scores: dict[str, dict[str, ClassScores]] = {}
     for case in ids:
         try:
-            scores[case] = _evaluate_case(case, predicted[case], labelled[case], classes)
+            scores[case] = _evaluate_case(case, predicted[case], labelled[case], in_predictions, classes)
         except BundleError as error:
             if failed is None:
                 raise
@@ -197,37 +200,39 @@ def _cases_to_compare(
     return ids
 
 
-def _evaluate_case(case: str, prediction: Path, label: Path, classes: Mapping[str, int]) -> dict[str, ClassScores]:
+def _evaluate_case(
+    case: str, prediction: Path, label: Path, in_predictions: Mapping[str, int], classes: Mapping[str, int]
+) -> dict[str, ClassScores]:
     with blamed(STAGE, case):
-        predicted = read_labels(prediction, classes)
+        predicted = read_labels(prediction, in_predictions)
         truth = read_labels(label, classes, (predicted.array.shape, predicted.affine))
     for file, volume in ((prediction, predicted), (label, truth)):
         for remark in volume.remarks:
             logger.warning("%s: %s: %s", case, file, remark)
     predicted, truth = _on_one_grid(case, prediction, predicted, truth)
-    _judge_labels(case, {prediction: predicted, label: truth}, classes)
+    _judge_labels(case, prediction, predicted, in_predictions)
+    _judge_labels(case, label, truth, classes)
     return {
-        name: score_masks(predicted.array == value, truth.array == value, truth.affine)
+        name: score_masks(predicted.array == in_predictions[name], truth.array == value, truth.affine)
         for name, value in classes.items()
     }
 
 
-def _judge_labels(case: str, maps: Mapping[Path, Volume], classes: Mapping[str, int]) -> None:
+def _judge_labels(case: str, file: Path, volume: Volume, classes: Mapping[str, int]) -> None:
     """Refuse what is an image, and say of a label map that it holds none of the classes."""
-    for file, volume in maps.items():
-        lowest, highest = int(volume.array.min()), int(volume.array.max())
-        if lowest < 0 or highest > LARGEST_LABEL + 1:
-            raise BundleError(
-                "this is no label map",
-                case=case,
-                stage=STAGE,
-                file=file,
-                expected=f"values from 0 to {LARGEST_LABEL + 1}; give a folder of label maps, not of images",
-                found=f"values from {lowest} to {highest}",
-            )
-        if not np.isin(volume.array, list(classes.values())).any():
-            held = ", ".join(map(str, np.unique(volume.array)[:10]))
-            logger.warning("%s: %s holds none of the classes, only values %s", case, file, held)
+    lowest, highest = int(volume.array.min()), int(volume.array.max())
+    if lowest < 0 or highest > LARGEST_LABEL + 1:
+        raise BundleError(
+            "this is no label map",
+            case=case,
+            stage=STAGE,
+            file=file,
+            expected=f"values from 0 to {LARGEST_LABEL + 1}; give a folder of label maps, not of images",
+            found=f"values from {lowest} to {highest}",
+        )
+    if not np.isin(volume.array, list(classes.values())).any():
+        held = ", ".join(map(str, np.unique(volume.array)[:10]))
+        logger.warning("%s: %s holds none of the classes, only values %s", case, file, held)
 
 
 def _on_one_grid(case: str, file: Path, predicted: Volume, truth: Volume) -> tuple[Volume, Volume]:

@@ -33,12 +33,19 @@ class SaveLabelMaps:
 
     Args:
         output_dir: receives `ID.nii.gz`.
+        classes: name -> label value, for what is said of them.
         made_of: case -> fingerprint of all that its label map depends on, for a record `ID.json` beside it, written
             last; None keeps no record.
     """
 
-    def __init__(self, output_dir: str | Path, made_of: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        output_dir: str | Path,
+        classes: Mapping[str, int],
+        made_of: Mapping[str, str] | None = None,
+    ) -> None:
         self.labels, self.made_of = LabelFolder(Path(output_dir)), dict(made_of or {})
+        self.names = {value: name for name, value in classes.items()}
 
     def attach(self, engine: Engine) -> None:
         """Register on an evaluator that decollates and inverts its predictions."""
@@ -76,7 +83,7 @@ class SaveLabelMaps:
         path, labels = self.labels.label(case), array[0].astype(np.uint8)
         write_nifti(path, labels, image.affine, like=image)
         volume_ml = label_volumes_ml(labels, voxel_ml(image.affine))
-        warnings = label_map_warnings(volume_ml, body_ml)
+        warnings = label_map_warnings(volume_ml, body_ml, self.names)
         if case in self.made_of:
             content = LabelMapRecord(case, tuple(warnings), volume_ml).to_json()
             write_record(self.labels.record(case), content, self.made_of[case], [path])

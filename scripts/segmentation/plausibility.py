@@ -13,21 +13,29 @@ BODY_SPACING_MM = 4.0  # fine enough to tell a body's volume
 LARGEST_SHARE = 0.75  # of the body: an organ fills about half of the tightest box around it
 
 
-def label_map_warnings(label_ml: Mapping[int, float], body_ml: float) -> list[str]:
+def label_map_warnings(
+    label_ml: Mapping[int, float], body_ml: float, names: Mapping[int, str] | None = None
+) -> list[str]:
     """Sentences about a label map, none if it is plausible.
 
     Args:
         label_ml: label value -> volume, without 0.
         body_ml: volume of the body, as far as the image shows it.
+        names: label value -> class.
     """
+    names = names or {}
     if not any(label_ml.values()):
         return ["the label map is empty; look whether the volume shows the organs, in Hounsfield units"]
     return [
-        f"label {value} fills {volume / body_ml:.0%} of the body; look whether the volume is in Hounsfield units, "
-        "and the network trained for long enough"
+        f"{names.get(value, f'label {value}')} {_filled(volume / body_ml)}; look whether the volume is in Hounsfield "
+        "units, and the network trained for long enough"
         for value, volume in label_ml.items()
         if volume > LARGEST_SHARE * body_ml
     ]
+
+
+def _filled(share: float) -> str:
+    return f"fills {share:.0%} of the body" if share <= 1 else "is larger than the body"
 
 
 def label_volumes_ml(labels: np.ndarray, voxel_ml: float) -> dict[int, float]:

@@ -83,7 +83,7 @@ def _record(case: str, file: Path, classes: Mapping[str, int]) -> PseudoLabelRec
             case=case,
             stage="segmentation",
             file=file,
-            expected=dict(classes),
+            expected=f"{dict(classes)}, or --classes with the values of that folder",
             found=dict(record.classes),
         )
     return record

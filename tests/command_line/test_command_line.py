@@ -23,7 +23,7 @@ from bundle.pipeline.modes import MODES
 from bundle.pipeline.settings import DEFAULT_MODE, saved_settings
 from bundle.version import bundle_version
 from scripts.common.errors import BundleError
-from scripts.common.files import read_json, sha256_of_file
+from scripts.common.files import read_json, sha256_of_file, write_json
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import load_cohort
 from tests.paths import ROOT
@@ -144,7 +144,7 @@ def test_propagate_names_the_weights_it_was_given(folder, stages):
     content = read_json(folder / "out" / "results.json")
     hashes = {f"prnet_{name}": sha256_of_file(weights / name / "model.pt") for name in ("coarse", "fine")}
     assert content["weights_sha256"] == hashes
-    assert [(row["case"], row["verdict"]) for row in content["rows"]] == [("bad", "left out")]
+    assert [(row["case"], row["admission"]) for row in content["rows"]] == [("bad", "left out")]
 
 
 def test_propagate_tells_of_final_labels_only_while_they_are_of_its_pseudo_labels(folder, stages, capsys):
@@ -601,6 +601,29 @@ def test_evaluate_prints_a_table_and_writes_json(folder, capsys):
     main(["evaluate", *options, "--classes", "spleen:1,liver:6", "--json", str(folder / "scores.json")])
     assert "mean Dice over classes 1.000, 1 cases" in capsys.readouterr().out
     assert read_json(folder / "scores.json")["cases"]["a"]["spleen"]["dice"] == 1.0
+
+
+@pytest.mark.parametrize("noted", [None, "beside", "above"])
+def test_evaluate_takes_values_of_the_predictions_from_their_table_or_the_command(folder, capsys, caplog, noted):
+    """The liver has 6 in the labels and 2 in the predictions."""
+    predicted = folder / "predicted"
+    save(folder / "truth" / "a.nii.gz", strokes())
+    save(predicted / "a.nii.gz", np.where(strokes() == 6, 2, strokes()))
+    options = ["--predictions", str(predicted), "--labels", str(folder / "truth"), "--classes", "spleen:1,liver:6"]
+    main(["evaluate", *options, "--predicted-classes", "liver:2"])
+    if noted is not None:
+        table, prefix = (predicted, "") if noted == "beside" else (folder, "predicted/")
+        rows = [{"class": name, "label": value, "label_map": f"{prefix}a.nii.gz"} for name, value in LIVER_2.items()]
+        rows += [{"class": "liver", "label": 9, "label_map": "elsewhere/a.nii.gz"}]
+        rows += [{"class": None, "label": None, "label_map": None}]
+        write_json(table / "results.json", {"rows": rows})
+    main(["evaluate", *options])
+    first, second = capsys.readouterr().out.split("mean Dice over classes ")[1:]
+    assert first.startswith("1.000") and second.startswith("0.500" if noted is None else "1.000")
+    assert ("says liver 2;" in caplog.text) is (noted is not None)
+
+
+LIVER_2 = {"spleen": 1, "liver": 2}
 
 
 def test_evaluate_scores_the_others_and_names_every_case_that_it_cannot_compare(folder, capsys):

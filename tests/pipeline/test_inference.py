@@ -71,7 +71,7 @@ def test_names_that_the_output_disk_cannot_tell_apart_are_refused_before_anythin
 
 
 @pytest.mark.parametrize(
-    ("bias", "sentence"), [([9.0, 0, 0], "the label map is empty"), ([0, 9.0, 0], "label 1 fills")]
+    ("bias", "sentence"), [([9.0, 0, 0], "the label map is empty"), ([0, 9.0, 0], "spleen is larger")]
 )
 def test_good_volumes_go_on_and_the_others_are_told_once_more_on_a_second_run(tmp_path, images, caplog, bias, sentence):
     output, network = tmp_path / "out", model(tmp_path / "model", bias)
@@ -117,7 +117,7 @@ def test_the_table_of_results_has_a_row_a_class_and_one_a_volume_left_out(tmp_pa
         "good.nii.gz",
     )
     assert rows["mr", first]["remarks"][0].startswith("the values are no Hounsfield units")
-    assert rows["gone", None]["verdict"] == "left out" and "1024" in rows["raw", None]["remarks"][0]
+    assert rows["gone", None]["admission"] == "left out" and "1024" in rows["raw", None]["remarks"][0]
     assert content["weights_sha256"] == {"segmentation": sha256_of_file(network / "model.pt")}
     jsonschema.validate(content, read_json(ROOT / "docs" / "results.schema.json"))
 

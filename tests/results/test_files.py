@@ -24,11 +24,11 @@ def only_row(**about):
 def test_numbers_are_bare_and_texts_are_quoted():
     header, row = as_csv(table(case="Müller")).split("\r\n")[:2]
     assert header == (
-        '\ufeff"case","role","verdict","class","label","volume_ml","predicted_dice","dice_low","dice_high",'
+        '\ufeff"case","role","admission","class","label","volume_ml","predicted_dice","dice_low","dice_high",'
         '"flagged","reasons","remarks","source","label_map","version","weights_sha256"'
     )
     assert row == (
-        '"Müller","unlabelled","good","spleen",1,12.5,"","","","","","","in","Müller.nii.gz","1.2",'
+        '"Müller","unlabelled","admitted","spleen",1,12.5,"","","","","","","in","Müller.nii.gz","1.2",'
         '"embedding ab; segmentation cd"'
     )
 

@@ -61,7 +61,7 @@ def test_every_case_and_class_has_a_row_and_what_was_left_out_has_one(run):
     assert list(rows) == [*((case, name) for case in cases for name in CLASSES), ("bad", None)]
     assert [rows[case, "spleen"].role for case in cases] == ["unlabelled", "support", "accepted", "unlabelled"]
     assert rows["case_2", "spleen"].remarks == ("the values are clipped to -50 to 150",)
-    assert rows["case_2", "spleen"].verdict == "warned" and rows["case_1", "spleen"].verdict == "good"
+    assert rows["case_2", "spleen"].admission == "with remarks" and rows["case_1", "spleen"].admission == "admitted"
     assert rows["bad", None].remarks == ("the volume is constant: the value 0 everywhere",)
 
 
@@ -139,9 +139,16 @@ def test_a_record_of_an_older_version_says_nothing_of_volumes(tmp_path):
 
 
 def test_what_the_network_s_writer_remarks_is_told(run):
-    write_json(run.predictions.record("case_1"), LabelMapRecord("case_1", ("the label map is empty",)).to_json())
-    row = rows_of(run)["case_1", "spleen"]
-    assert (row.verdict, row.remarks) == ("warned", ("the label map is empty",))
+    name = "case & <3>"
+    write_json(run.predictions.record(name), LabelMapRecord(name, ("the label map is empty",)).to_json())
+    row = rows_of(run)[name, "spleen"]
+    assert (row.admission, row.remarks) == ("with remarks", ("the label map is empty",))
+
+
+@pytest.mark.parametrize("case", ["case_0", "case_1"])
+def test_of_the_support_and_of_accepted_cases_the_network_s_own_label_map_does_not_count(run, case):
+    write_json(run.predictions.record(case), LabelMapRecord(case, ("the label map is empty",)).to_json())
+    assert rows_of(run)[case, "spleen"].remarks == ()
 
 
 def test_a_damaged_record_is_an_error_that_names_it(run):

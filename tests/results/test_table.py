@@ -36,7 +36,7 @@ def test_a_row_for_each_class_with_rounded_numbers():
     assert spleen.columns() == {
         "case": "a",
         "role": "unlabelled",
-        "verdict": "good",
+        "admission": "admitted",
         "class": "spleen",
         "label": 1,
         "volume_ml": 1.235,
@@ -65,14 +65,14 @@ def test_what_nobody_checked_is_not_known_to_be_good(check):
     assert (spleen.predicted_dice, spleen.interval, spleen.flagged) == (None, None, None)
 
 
-def test_remarks_make_the_verdict():
+def test_remarks_are_told_with_the_admission():
     rows = list(case_rows(facts(remarks=("looks like MR",)), CLASSES))
-    assert [(row.verdict, row.remarks) for row in rows] == [("warned", ("looks like MR",))] * 2
+    assert [(row.admission, row.remarks) for row in rows] == [("with remarks", ("looks like MR",))] * 2
 
 
 def test_a_case_that_was_left_out_has_one_row_with_its_sentence():
     row = left_out_row("b", {"file": "in/b.nii.gz", "reason": "it is constant", "remedy": "a CT"})
-    assert (row.case, row.verdict, row.remarks) == ("b", "left out", ("it is constant", "expected: a CT"))
+    assert (row.case, row.admission, row.remarks) == ("b", "left out", ("it is constant", "expected: a CT"))
     assert (row.source, row.class_name, row.label_map, row.flagged) == ("in/b.nii.gz", None, None, None)
     assert left_out_row("b", {"file": "b", "reason": "no"}).remarks == ("no",)
 
@@ -80,6 +80,6 @@ def test_a_case_that_was_left_out_has_one_row_with_its_sentence():
 def test_the_table_names_version_and_weights_once():
     table = ResultTable("1.2.3", {"segmentation": "ab"}, tuple(case_rows(facts(), {"spleen": 1})))
     content = table.to_json()
-    assert (content["schema_version"], content["version"]) == (1, "1.2.3")
+    assert (content["schema_version"], content["version"]) == (2, "1.2.3")
     assert content["weights_sha256"] == {"segmentation": "ab"}
     assert [row["class"] for row in content["rows"]] == ["spleen"]

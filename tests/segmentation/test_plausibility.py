@@ -13,6 +13,8 @@ def test_an_empty_label_map_and_one_that_fills_the_body():
     assert label_map_warnings({1: 15000.0}, 20000.0) == []
     (sentence,) = label_map_warnings({1: 15001.0, 3: 20.0}, 20000.0)
     assert sentence.startswith("label 1 fills 75% of the body") and sentence.endswith("trained for long enough")
+    (named,) = label_map_warnings({3: 20001.0}, 20000.0, {3: "liver"})
+    assert named.startswith("liver is larger than the body;")
     assert label_map_warnings({}, 20000.0)[0].startswith("the label map is empty")
 
 
@@ -35,6 +37,6 @@ def test_a_label_map_on_a_sheared_grid_is_recorded_with_its_slanted_voxels_volum
     labels = np.zeros((1, 4, 4, 4), np.uint8)
     labels[0, :2, :2, :2] = 3
     write_nifti(tmp_path / "image.nii.gz", labels[0], affine)
-    writer = SaveLabelMaps(tmp_path / "out", {"a": "made of"})
+    writer = SaveLabelMaps(tmp_path / "out", {"liver": 1}, {"a": "made of"})
     writer.save("a", labels, tmp_path / "image.nii.gz", body_ml=100.0)
     assert LabelMapRecord.read(writer.labels.record("a")).volume_ml == pytest.approx({3: 8 * 0.2})
