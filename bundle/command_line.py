@@ -266,7 +266,7 @@ def _leave_results(pipeline: Pipeline, options: argparse.Namespace, final: bool 
 
     work = pipeline.work
     table, report = pipeline.write_results(final), pipeline.report(options.labels)
-    maps = f"label maps: {work.predictions.path}" if final else f"pseudo labels: {work.pseudo_labels.path}"
+    maps = f"label maps: {(work.predictions if final else work.pseudo_labels).path}"
     return "\n".join([*last_lines(table), maps, f"results: {work.results_csv}", f"report: {report}"])
 
 

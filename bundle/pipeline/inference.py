@@ -19,7 +19,7 @@ from bundle.progress.run import RunProgress
 from bundle.results.files import JSON_START, TableFiles, free_name, refuse_other_start
 from bundle.results.of_run import LabelledCases, result_table
 from bundle.results.table import ResultTable
-from scripts.common.case_stage import CASES, advance, counted, joined
+from scripts.common.case_stage import CASES, advance, counted, done_before, joined
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file
 from scripts.common.names import some_of
@@ -166,7 +166,8 @@ def _infer_volumes(
     with progress.stage("inference"):
         if admitted.items:
             places = {"output_dir": str(output.absolute()), "keep_probabilities": labels.with_probabilities}
-            label_items(run_config, CONFIG, {**overrides, **places}, admitted.items, inputs)
+            with done_before(len(done) - len(admitted.items)):
+                label_items(run_config, CONFIG, {**overrides, **places}, admitted.items, inputs)
     verdicts.tell(labels.labels, done)
     return verdicts
 

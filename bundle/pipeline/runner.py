@@ -15,6 +15,7 @@ from bundle.pipeline.settings import RunSettings
 from bundle.pipeline.stages import BASES, config_names
 from bundle.pipeline.state import WorkDirectory
 from bundle.pipeline.training_folder import TrainingFolder
+from scripts.common.case_stage import done_before
 from scripts.common.errors import BundleError
 from scripts.common.failures import blamed
 from scripts.common.files import read_json, remove_file
@@ -89,7 +90,8 @@ class Runner:
         # The cohort's images are in Hounsfield or standard units, whatever the card says that they were.
         prepared = {"modality": CT, "check_card": False}
         names, overrides = self._told(stage, network | prepared | places)
-        label_items(run_config, names, overrides, items, inputs)
+        with done_before(len(inputs) - len(items)):
+            label_items(run_config, names, overrides, items, inputs)
         return True
 
     def _run_cases(self, stage: CaseByCase, before: Mapping[str, Any] | None) -> bool:

@@ -148,7 +148,7 @@ class RunProgress:
             "updated": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "share": round(share, 4),
             "seconds": round(self.clock() - self._begun, 1),
-            "seconds_left": round(seconds, 1),
+            "seconds_left": None if self._state == STOPPED else round(seconds, 1),
             "stages_not_estimated": unknown,
             "stages": [stage.to_json() for stage in self.stages],
         }

@@ -39,7 +39,7 @@ class StageProgress:
         state: `WAITING`, `RUNNING`, `DONE` or `STOPPED`.
         seconds: that it took so far.
         unit: what is counted; None where nothing was, as in a stage that was done before.
-        done, total: how many units.
+        done, total: how many units, those of an earlier run among them.
         timed: units that were done since the counting began.
         timed_seconds: how long those took.
         started: while it runs, when it began, by the run's clock.
@@ -105,11 +105,12 @@ def share_done(stages: Sequence[StageProgress]) -> float:
 def time_left(stages: Sequence[StageProgress]) -> tuple[float, int]:
     """Seconds that the rest of a run takes at least, and of how many stages nothing is known.
 
-    A waiting stage is taken to last as long as the last one of its kind in this run that worked on all its cases.
+    A waiting stage is taken to last as long as the last one of its kind in this run would have for all its units.
     """
-    worked = {stage.kind: stage.seconds for stage in stages if stage.state == DONE and stage.timed}
+    worked = [stage for stage in stages if stage.state == DONE and stage.timed]
+    whole_s = {stage.kind: stage.seconds * stage.total / stage.timed for stage in worked}
     guesses = [stage.seconds_left for stage in stages if stage.state == RUNNING]
-    guesses += [worked.get(stage.kind) for stage in stages if stage.state == WAITING]
+    guesses += [whole_s.get(stage.kind) for stage in stages if stage.state == WAITING]
     return sum(guess for guess in guesses if guess is not None), guesses.count(None)
 
 

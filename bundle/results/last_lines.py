@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bundle.results.table import LEFT_OUT, UNLABELLED, ResultRow, ResultTable
+from scripts.common.names import how_many
 
 MOST_NAMED = 3
 
@@ -14,10 +15,10 @@ def last_lines(table: ResultTable) -> list[str]:
     labelled = [row for row in table.rows if row.admission != LEFT_OUT]
     cases = {row.case for row in labelled}
     left_out = len(table.rows) - len(labelled)
-    classes = _counted(len({row.class_name for row in labelled}), "class", "classes")
-    made = f"made: {_counted(len(cases), 'label map')}, {classes} each"
+    classes = how_many(len({row.class_name for row in labelled}), "class", "classes")
+    made = f"made: {how_many(len(cases), 'label map')}, {classes} each"
     if left_out:
-        made += f"; {_counted(left_out, 'volume')} left out, see the table of results"
+        made += f"; {how_many(left_out, 'volume')} left out, see the table of results"
     checked = [row for row in labelled if row.predicted_dice is not None and row.role == UNLABELLED]
     if checked:
         made += f"; {sum(bool(row.flagged) for row in checked)} of {len(checked)} organs are flagged"
@@ -42,7 +43,3 @@ def _remarked(rows: list[ResultRow]) -> Iterator[str]:
     for row in rows:
         if row.volume_ml == 0 and not row.remarks:
             yield f"{row.case}, {row.class_name}: not found"
-
-
-def _counted(number: int, what: str, several: str = "") -> str:
-    return f"{number} {what if number == 1 else several or what + 's'}"

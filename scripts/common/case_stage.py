@@ -33,6 +33,7 @@ T = TypeVar("T")
 # Told the unit, how many are done, and how many there are; says in return how far the whole run is, in words.
 Listener = Callable[[str, int, int], str | None]
 _listeners: list[Listener] = []
+_done_before: list[int] = []
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,9 @@ class CaseStage(ABC):
             surveys = self._outcomes({case: CaseWork(case) for case in self.surveyed()})
             self.summarise({outcome.case: _value(outcome) for outcome in surveys})
         failed: dict[str, BundleError] = {}
-        advance(CASES, 0, len(todo))
         work = {case: CaseWork(case, inputs[case], self.context_of(case)) for case in todo}
-        with closing(self._outcomes(work)) as found:
+        with done_before(len(inputs) - len(todo)), closing(self._outcomes(work)) as found:
+            advance(CASES, 0, len(todo))
             bar = tqdm(found, self.name, len(todo), unit="case", disable=rank > 0 or is_listened_to())
             for done, outcome in enumerate(bar, start=1):
                 if outcome.error is not None:
@@ -146,7 +147,7 @@ class CaseStage(ABC):
                     logger.warning("%s: %s failed (%s), %d to go", self.name, outcome.case, problem, left)
                 if done < len(todo):
                     advance(CASES, done, len(todo))
-        advance(CASES, len(todo) - len(failed), len(todo))
+            advance(CASES, len(todo) - len(failed), len(todo))
         if failed:
             raise joined({case: failed[case] for case in todo if case in failed}, self.name, len(todo))
         return todo
@@ -200,6 +201,16 @@ def listening(listener: Listener) -> Iterator[None]:
         _listeners.remove(listener)
 
 
+@contextmanager
+def done_before(count: int) -> Iterator[None]:
+    """Count so many units that an earlier run did among those that stages tell of meanwhile."""
+    _done_before.append(count)
+    try:
+        yield
+    finally:
+        _done_before.pop()
+
+
 def is_listened_to() -> bool:
     """Whether anybody does."""
     return bool(_listeners)
@@ -211,7 +222,8 @@ def advance(unit: str, done: int, total: int) -> str:
     Returns:
         How far the whole run is, in words; nothing where nobody knows.
     """
-    said = [listener(unit, done, total) for listener in _listeners]
+    before = sum(_done_before)
+    said = [listener(unit, before + done, before + total) for listener in _listeners]
     return "; ".join(filter(None, said))
 
 

@@ -37,5 +37,10 @@ def some_of(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + more
 
 
+def how_many(number: int, what: str, several: str = "") -> str:
+    """Such as "1 volume", "2 volumes"; `several` where an s is not enough."""
+    return f"{number} {what if number == 1 else several or what + 's'}"
+
+
 CASE_NAME = f"a name of at most {LONGEST_BYTES} bytes in UTF-8, without control signs, / or line breaks, not made_of"
 CLASS_NAME = f"a name of one line and at most {LONGEST_CLASS} signs that begins with a letter or digit"

@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from scripts.common.affines import nearest_voxels, spacing_of, to_voxels, to_world
 from scripts.common.errors import BundleError
 from scripts.common.files import keep_json
+from scripts.common.names import how_many
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cached_volume import read_cached
 from scripts.data.cohort import Cohort
@@ -128,9 +129,9 @@ def _too_little(name: str, voxels: np.ndarray, affine: np.ndarray) -> list[str]:
     count = 1 if is_flat and len(along_body) == np.ptp(along_body) + 1 else len(along_body)
     remedy = f"draw on at least {LEAST_SLICES} slices, the organ's first and last one are worth most."
     if len(voxels) < LEAST_VOXELS:
-        return [f"{name}: strokes of {_counted(len(voxels), 'voxel')} are too little to grow from; {remedy}"]
+        return [f"{name}: strokes of {how_many(len(voxels), 'voxel')} are too little to grow from; {remedy}"]
     if count < LEAST_SLICES:
-        return [f"{name}: its strokes lie on {_counted(count, 'slice')} only; {remedy}"]
+        return [f"{name}: its strokes lie on {how_many(count, 'slice')} only; {remedy}"]
     return []
 
 
@@ -143,10 +144,6 @@ def _touching(name: str, voxels: np.ndarray, others: np.ndarray, names: Sequence
     most = max(sorted(set(touching)), key=touching.count)
     share = len(touching) / len(voxels)
     return [f"{name}: {share:.0%} of its strokes touch others, such as {most}; leave a gap at the organ's border."]
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _unusable(problem: str, expected: str, found: str) -> BundleError:

@@ -10,6 +10,7 @@ from typing import Any
 
 from scripts.common.errors import BundleError
 from scripts.common.files import keep_json, read_json
+from scripts.common.names import how_many
 from scripts.common.work_folder import LabelFolder
 from scripts.data.gate.admission import left_out_lines, rejection, unused_lines, verdict_lines
 from scripts.data.volume_cache import fingerprint
@@ -81,7 +82,8 @@ class InferenceVerdicts:
             logger.warning("%s", message)
         for message in unused_lines(self.unused):
             logger.info("%s", message)
-        logger.info("%d label maps in %s; %d volumes left out", len(done), labels.path, len(self.left_out))
+        maps, left_out = how_many(len(done), "label map"), how_many(len(self.left_out), "volume")
+        logger.info("%s in %s; %s left out", maps, labels.path, left_out)
 
 
 def labelled_images(labels: LabelFolder) -> dict[str, str]:

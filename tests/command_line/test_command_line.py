@@ -156,7 +156,7 @@ def test_propagate_tells_of_final_labels_only_while_they_are_of_its_pseudo_label
     assert capsys.readouterr().out.count(f"\nlabel maps: {final}\n") == 2, "nothing changed"
     save(folder / "scribbles.nii.gz", strokes((6, 1, 3, 14)))
     main(propagate)
-    assert f"\npseudo labels: {pseudo}\n" in capsys.readouterr().out
+    assert f"\nlabel maps: {pseudo}\n" in capsys.readouterr().out
     main(oneshot(folder, *given))
     assert f"\nlabel maps: {final}\n" in capsys.readouterr().out
 

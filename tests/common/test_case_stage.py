@@ -62,6 +62,14 @@ def test_only_what_changed_is_made_again(tmp_path):
     assert run(tmp_path, {**NUMBERS, "b": 5})[0] == ["a", "c"]
 
 
+def test_progress_counts_the_cases_that_were_done_before(tmp_path):
+    run(tmp_path)
+    told = []
+    with listening(lambda *step: told.append(step)):
+        run(tmp_path, {**NUMBERS, "b": 5})
+    assert told == [(CASES, 2, 3), (CASES, 3, 3)]
+
+
 def test_another_version_makes_all_again_and_the_first_has_the_fingerprint_of_the_inputs_alone(tmp_path):
     run(tmp_path)
     assert read_json(tmp_path / "b.json")["inputs"] == fingerprint({"number": 2})

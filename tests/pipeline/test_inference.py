@@ -148,6 +148,15 @@ def test_progress_says_how_many_volumes_are_labelled(tmp_path, images):
     assert (content["state"], told) == ("finished", [("inference", "done", 2, 2)])
 
 
+def test_progress_counts_the_volumes_that_an_earlier_run_labelled(tmp_path, images):
+    output, network = tmp_path / "out", model(tmp_path / "model", [9.0, 0, 0])
+    infer_folder(images, network, output, "cpu", modality="ct")
+    (output / "good.nii.gz").unlink()
+    infer_folder(images, network, output, "cpu", modality="ct")
+    (stage,) = read_json(output / "progress.json")["stages"]
+    assert (stage["done"], stage["total"]) == (2, 2)
+
+
 def test_a_run_is_not_finished_before_its_table_is_written(tmp_path, images, monkeypatch):
     output, network = tmp_path / "out", model(tmp_path / "model", [9.0, 0, 0])
 

@@ -8,7 +8,7 @@ import pytest
 from bundle.progress import run as run_module
 from bundle.progress.run import RunProgress
 from bundle.progress.stage import DONE, RUNNING, StageProgress, in_words, share_done, time_left
-from scripts.common.case_stage import CASES, EPOCHS, advance, is_listened_to, listening
+from scripts.common.case_stage import CASES, EPOCHS, advance, done_before, is_listened_to, listening
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from tests.paths import ROOT
@@ -136,7 +136,15 @@ def test_a_run_ends_finished_or_stopped(progress):
     progress.begin(STAGES)
     with pytest.raises(KeyboardInterrupt), progress.stage("first"):
         raise KeyboardInterrupt
-    assert written(progress)["state"] == "stopped"
+    content = written(progress)
+    assert (content["state"], content["seconds_left"]) == ("stopped", None), "nobody works on it any more"
+
+
+def test_a_stage_that_an_earlier_run_began_counts_all_its_cases(progress, clock):
+    with progress.stage("first"), done_before(2):
+        work(clock, 2, 10)
+        assert (progress.stages[0].done, progress.stages[0].total) == (4, 4)
+    assert time_left(progress.stages) == (40, 2), "the other of its kind has four cases to do"
 
 
 def test_a_command_is_finished_once_what_follows_its_stages_is_written(progress, clock):

@@ -4,6 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
 from scripts.common.work_folder import LabelFolder
 from scripts.segmentation.inference_verdicts import InferenceVerdicts
@@ -40,6 +41,13 @@ def test_what_cannot_be_read_or_used_is_left_out_and_told_again(volumes, tmp_pat
         second.tell(labels, ["good", "mr"])
     assert "good: the label map is empty" in caplog.text and "mr: the values are no Hounsfield units" in caplog.text
     assert f"2 label maps in {labels.path}; 0 volumes left out" in caplog.text
+
+
+def test_one_volume_is_told_as_one(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    verdicts = InferenceVerdicts({}, {"bad": BundleError("it is empty", expected="a volume")})
+    verdicts.tell(LabelFolder(tmp_path), ["good"])
+    assert f"1 label map in {tmp_path}; 1 volume left out" in caplog.text
 
 
 def test_a_verdict_of_a_volume_that_is_read_again_is_not_taken_over(volumes, tmp_path):
