@@ -10,10 +10,11 @@ import numpy as np
 from bundle.report import page as report_page
 from bundle.report.markup import Markup, escape, paragraph, section, table
 from bundle.report.pictures import three_planes
-from bundle.report.volumes import open_image, view_around
+from bundle.report.volumes import RasVolume, open_image, view_around
 from bundle.suggest.suggestion import COLUMNS, RankedVolume, rows
+from scripts.common.affines import to_world
 from scripts.common.errors import BundleError
-from scripts.common.files import atomic_path
+from scripts.common.files import atomic_path, read_result
 from scripts.data.cohort import Cohort
 from scripts.data.gate.admission import verdict_lines
 
@@ -55,18 +56,33 @@ def write_page(file: Path, cohort: Cohort, ranking: Sequence[RankedVolume], next
 
 
 def _picture(cohort: Cohort, one: RankedVolume) -> Markup:
-    """Three planes through the middle of a volume."""
+    """Three planes through the middle of a volume's body."""
     case = cohort.cases[one.case]
     remarks = [paragraph(sentence, "warning") for sentence in cohort.warnings.get(one.case, ())]
     facts = f"like the others {one.similarity:.3f}, field shown {one.field_shown:.0%}"
     heading = Markup(f"<h3>{escape(one.case)} <small>{escape(facts)}; {escape(case.source)}</small></h3>\n")
     try:
         image = open_image(case.image)
+        body, affine = read_result(cohort.cached_body(one.case))
     except BundleError as error:
         return Markup(heading + paragraph(f"The volume cannot be shown: {error}"))
     last = np.array(image.array.shape) - 1
-    view = view_around(np.zeros(3), last, last // 2, image, smallest_mm=0.0)
+    view = view_around(np.zeros(3), last, middle_of_body(body > 0, affine, image), image, smallest_mm=0.0)
     return Markup("".join([heading, *remarks, three_planes(image, view, PIXELS)]))
+
+
+def middle_of_body(body: np.ndarray, affine: np.ndarray, image: RasVolume) -> np.ndarray:
+    """(3,) voxel coordinates in the image of the body's centroid; the image's own middle where there is no body.
+
+    Args:
+        body: (X, Y, Z) bool, on a grid of its own.
+        affine: (4, 4) of that grid, voxel centre to world millimetres.
+        image: of the same volume.
+    """
+    voxels = np.argwhere(body)
+    if not len(voxels):
+        return (np.array(image.array.shape) - 1) / 2
+    return image.to_voxel(to_world(voxels.mean(axis=0, keepdims=True), affine))[0]
 
 
 def _left_out(cohort: Cohort) -> Markup:

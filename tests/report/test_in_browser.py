@@ -7,6 +7,7 @@ import io
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -15,8 +16,10 @@ import pytest
 
 from bundle.pipeline.given.named_cases import parse_accepted
 from bundle.report.page import write_report
+from bundle.suggest.page import write_page
 from scripts.common.files import write_json
 from scripts.common.work_folder import WorkFolder
+from scripts.data.cohort import load_cohort
 from tests.quality.checks import check_record, class_check
 from tests.report.browser import DESKTOP, PHONE, Page, needs_chromium, opened_browser
 from tests.report.runs import CASES, CLASSES, LPS, SIZE, build_run, cohort, label_map, save
@@ -287,6 +290,16 @@ def test_nothing_runs_off_a_phone(browser, report, opened):
         browser.run("for (const one of document.querySelectorAll('details')) one.open = true")
         browser.wait_for("document.querySelectorAll('.tile').length > 12")
     assert browser.run("document.documentElement.scrollWidth") == PHONE[0]
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_a_long_command_makes_the_page_of_suggested_volumes_no_wider(browser, report, tmp_path, size):
+    command = f"python -m bundle oneshot --images {'/a_long_folder' * 20} --support CASE --weights abdomen_ct"
+    volumes = replace(load_cohort(report.parent.parent), rejected={})
+    write_page(tmp_path / "index.html", volumes, [], command)
+    browser.open(tmp_path / "index.html", size)
+    assert browser.run("document.querySelector('pre').textContent") == command
+    assert browser.run("document.documentElement.scrollWidth") <= size[0], browser.run(TOO_WIDE)
 
 
 def test_print_has_the_open_cases_pictures_instead_of_the_viewer(page, tmp_path):

@@ -66,6 +66,17 @@ def test_volumes_are_proposed_shown_and_the_next_command_named(folder, capsys, c
     assert read_json(work.progress)["state"] == "finished"
 
 
+def test_pictures_show_the_middle_of_a_body_that_lies_at_one_side(folder, monkeypatch):
+    views = []
+    monkeypatch.setattr("bundle.suggest.page.three_planes", lambda image, view, pixels: views.append(view) or "")
+    for case in "abc":
+        hu = np.pad(phantom(0), ((0, 0), (0, 24), (0, 0)), constant_values=-1000)
+        hu[12, 12, "abc".index(case)] += 1
+        write_nifti(folder / "images" / f"{case}.nii.gz", hu, LAS)
+    main(options(folder, "--count", "1"))
+    assert [abs(view.slices[1] - 11.5) <= 1 for view in views] == [True], "of 48 rows the body has the first 24"
+
+
 def test_it_is_finished_only_with_its_page(folder, monkeypatch):
     progress = WorkFolder(folder / "out").progress
 
