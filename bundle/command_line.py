@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bundle")
 
-
 INTERRUPTED = 130  # exit status, as shells have it for SIGINT
 
 
@@ -116,11 +115,13 @@ def support_mask_pipeline(options: argparse.Namespace) -> Pipeline:
 
 
 def _support_mask(options: argparse.Namespace) -> None:
+    from bundle.report.support import mask_lines
+
     pipeline = support_mask_pipeline(options)
     with pipeline.progress.whole():
         pipeline.grow_support_mask()
         report = pipeline.report(options.labels)
-    print(f"support mask: {pipeline.support_mask()}\nreport: {report}")
+    print("\n".join([*mask_lines(options.output), f"support mask: {pipeline.support_mask()}", f"report: {report}"]))
 
 
 def _propagate(options: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from bundle.report.pictures import NEAR_MM, WINDOW_HU, Contours, Points, colours
 from bundle.report.run import Run
 from bundle.report.volumes import SMALLEST_VIEW_MM, RasVolume, open_image, view_around
 from scripts.common.errors import BundleError
+from scripts.common.names import in_ml
 from scripts.data.gate.modality import CT, MR
 from scripts.data.records import PointSet, PropagationRecord
 from scripts.data.scribbles import BACKGROUND
@@ -132,7 +133,7 @@ def _volume(result: ClassResult, which: str) -> str:
     volume = result.volume_ml.get(which)
     if volume is None:
         return MISSING
-    return "empty" if volume == 0 else f"{volume:.0f} ml" if volume >= 10 else f"{volume:.1f} ml"
+    return in_ml(volume)
 
 
 def _legend(run: Run, modality: str) -> Markup:

@@ -11,10 +11,11 @@ import numpy as np
 from bundle.report.case_results import CaseResult
 from bundle.report.markup import Markup, paragraph, section, spoken, swatch
 from bundle.report.pictures import STROKE_SLAB_MM, Contours, Strokes, colours_of, three_planes
-from bundle.report.run import Run, tolerant, warnings_of
+from bundle.report.run import Run, load_run, tolerant, warnings_of
 from bundle.report.volumes import SMALLEST_VIEW_MM, RasVolume, View, open_image, open_labels, view_around
+from scripts.common.affines import voxel_ml
 from scripts.common.errors import BundleError
-from scripts.data.records import PseudoLabelRecord
+from scripts.data.records import PseudoLabelRecord, how_grown
 from scripts.data.scribbles import BACKGROUND
 from scripts.data.volume_io import holds_labels
 
@@ -45,12 +46,25 @@ class SupportMask:
         labels: itself.
         opened_share: class -> share of what grew that opening by reconstruction took; nothing of one that was given.
         border_confidence: class -> how far the image made its border; nothing of one that was given.
+        kinds: class -> as what it grew; nothing of one that was given.
     """
 
     path: Path
     labels: RasVolume
     opened_share: Mapping[str, float] = field(default_factory=dict)
     border_confidence: Mapping[str, float] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
+
+    def facts(self, name: str, label: int) -> str:
+        """How large a class is, how it grew, and where to look."""
+        volume_ml = int(np.count_nonzero(self.labels.array == label)) * voxel_ml(self.labels.affine)
+        share, confidence = self.opened_share.get(name), self.border_confidence.get(name)
+        facts = how_grown(volume_ml, self.kinds.get(name), confidence)
+        if share:
+            facts += f"; opening cut off {share:.0%} of what grew at narrow places: look whether the right part is left"
+        if confidence is not None and confidence < CLEAR_BORDER:
+            facts += "; no clear border: look how far it should go"
+        return facts
 
 
 @dataclass(frozen=True)
@@ -81,7 +95,8 @@ def support(run: Run, results: Mapping[str, CaseResult], pixels: int) -> Support
     rows = [paragraph(STROKE_WORDS)]
     for name, label in (*run.classes.items(), (BACKGROUND, None)):
         drawn = strokes.others() if label is None else scribbles.array == label
-        facts = _stroke_facts(drawn) + _round_trip_facts(round_trip.get(name)) + _mask_facts(mask, name)
+        facts = _stroke_facts(drawn) + _round_trip_facts(round_trip.get(name))
+        facts += "" if mask is None or label is None else f"; support mask: {mask.facts(name, label)}"
         rows.append(Markup(f"<h3>{swatch(colours[name], spoken(name))} <small>{facts}</small></h3>\n"))
         if drawn.any():
             outlined = [] if mask is None or label is None else [_outline(mask, label, name, colours[name])]
@@ -90,10 +105,11 @@ def support(run: Run, results: Mapping[str, CaseResult], pixels: int) -> Support
     return SupportPart(tuple(words), Markup("".join(rows)))
 
 
-def support_section(part: SupportPart, key: str) -> Markup:
-    """The section, which loads the pictures from the file of this key."""
+def support_section(part: SupportPart, key: str, unfolded: bool = False) -> Markup:
+    """The section, which loads the pictures from the file of this key, at once where they are unfolded."""
+    is_open = ' open="open"' if unfolded else ""
     loaded = Markup(
-        f'<details data-load="strokes" data-key="{key}"><summary>Strokes and support mask</summary>'
+        f'<details{is_open} data-load="strokes" data-key="{key}"><summary>Strokes and support mask</summary>'
         '<div class="loaded"></div></details>\n'
     )
     return section("support", "The scribbled volume", *map(paragraph, part.words), loaded if part.pictures else "")
@@ -124,8 +140,15 @@ def support_mask(run: Run, support: str) -> SupportMask | None:
     return (
         SupportMask(path, labels)
         if record is None
-        else SupportMask(path, labels, record.opened_share, record.border_confidence)
+        else SupportMask(path, labels, record.opened_share, record.border_confidence, record.kinds)
     )
+
+
+def mask_lines(output_dir: Path) -> list[str]:
+    """A line for each class of a run's support mask, see `SupportMask.facts`; none without one that can be read."""
+    run = load_run(output_dir)
+    mask = support_mask(run, run.support or "")
+    return [] if mask is None else [f"{name}: {mask.facts(name, label)}" for name, label in run.classes.items()]
 
 
 def _round_trip_dice(run: Run, results: Mapping[str, CaseResult]) -> dict[str, float]:
@@ -142,18 +165,6 @@ def _stroke_facts(drawn: np.ndarray) -> str:
 
 def _round_trip_facts(dice: float | None) -> str:
     return "" if dice is None else f"; round-trip Dice with other cases {dice:.2f}"
-
-
-def _mask_facts(mask: SupportMask | None, name: str) -> str:
-    if mask is None:
-        return ""
-    share, confidence = mask.opened_share.get(name), mask.border_confidence.get(name)
-    facts = ""
-    if share:
-        facts += f"; opening cut off {share:.0%} of what grew at narrow places: look whether the right part is left"
-    if confidence is not None and confidence < CLEAR_BORDER:
-        facts += f"; no clear border (border confidence {confidence:.2f}): look how far it should go"
-    return facts
 
 
 def _outline(mask: SupportMask, label: int, name: str, colour: str) -> Contours:

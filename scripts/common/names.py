@@ -42,5 +42,10 @@ def how_many(number: int, what: str, several: str = "") -> str:
     return f"{number} {what if number == 1 else several or what + 's'}"
 
 
+def in_ml(volume_ml: float) -> str:
+    """A volume in words, such as "231 ml"; "empty" of nothing."""
+    return "empty" if volume_ml == 0 else f"{volume_ml:.0f} ml" if volume_ml >= 10 else f"{volume_ml:.1f} ml"
+
+
 CASE_NAME = f"a name of at most {LONGEST_BYTES} bytes in UTF-8, without control signs, / or line breaks, not made_of"
 CLASS_NAME = f"a name of one line and at most {LONGEST_CLASS} signs that begins with a letter or digit"

@@ -11,6 +11,7 @@ import numpy as np
 
 from scripts.common.errors import BundleError
 from scripts.common.files import MADE_AGAIN, read_json
+from scripts.common.names import in_ml
 
 KEPT = ""  # the reason of a point that was not dropped
 DIGITS_MM, DIGITS = 3, 4
@@ -242,6 +243,14 @@ class PseudoLabelRecord:
     def _from_json(cls, content: Mapping[str, Any]) -> PseudoLabelRecord:
         fields = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
         return cls(**{**fields, "not_located": tuple(content["not_located"])})
+
+
+def how_grown(volume_ml: float, kind: str | None, border_confidence: float | None) -> str:
+    """Such as "231 ml, grown as a blob, border confidence 0.98", as far as it is known."""
+    told = [in_ml(volume_ml)]
+    told += [] if kind is None else [f"grown as a {kind}"]
+    told += [] if border_confidence is None else [f"border confidence {border_confidence:.2f}"]
+    return ", ".join(told)
 
 
 def parts_of(record: str | Path) -> dict[str, int]:

@@ -20,7 +20,7 @@ from scripts.common.label_channels import LabelChannels
 from scripts.common.masks.largest_parts import LEAST_PART_SHARE, count_of_parts
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import Cohort
-from scripts.data.records import PseudoLabelRecord
+from scripts.data.records import PseudoLabelRecord, how_grown
 from scripts.data.scribbles import ScribblePoints, read_scribble_points
 from scripts.data.volume_io import Volume, read_labels, read_volume
 from scripts.points.propagated_points import points_at_home
@@ -175,7 +175,8 @@ class SupportMaskStage(CaseStage):
         for sentence in sentences:
             logger.warning("support mask: %s", sentence)
         for name, kind in kinds.items():
-            logger.info("support mask: %s", grown_as(name, kind, mask.border_confidence.get(name)))
+            told = grown_as(name, kind, content["volume_ml"][name], mask.border_confidence.get(name))
+            logger.info("support mask: %s", told)
         content |= {"kinds": {name: kind.value for name, kind in kinds.items()}} if kinds else {}
         if parts := count_of_parts(mask.channels, cohort.classes):
             logger.info("support mask: %s", in_parts(parts))
@@ -206,11 +207,10 @@ class SupportMaskStage(CaseStage):
         return label_by_kind(smooth, scribbles, mask, affine, self.cohort.classes, kinds)
 
 
-def grown_as(name: str, kind: Kind, border_confidence: float | None) -> str:
+def grown_as(name: str, kind: Kind, volume_ml: float, border_confidence: float | None) -> str:
     """How a class grew and how sure that is; what helps a tube."""
-    sure = "" if border_confidence is None else f", border confidence {border_confidence:.2f}"
     helps = "; strokes on its first and last slice help it most" if kind is Kind.TUBE else ""
-    return f"{name} is grown as a {kind.value}{sure}{helps}."
+    return f"{name}: {how_grown(volume_ml, kind.value, border_confidence)}{helps}"
 
 
 def in_parts(parts: Mapping[str, int]) -> str:

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import nibabel as nib
@@ -149,7 +150,7 @@ def test_the_record_says_the_kind_of_each_class(cohort, caplog):
     assert SupportMaskStage(cohort, cohort.output_dir, SETTINGS, kinds=KindSettings()).run() == ["case_0"]
     assert read_json(folder.record("case_0"))["kinds"] == dict.fromkeys(CLASSES, "blob")
     np.testing.assert_array_equal(np.asarray(nib.load(folder.label("case_0")).dataobj), before)
-    assert "support mask: spleen is grown as a blob" in caplog.text
+    assert re.search(r"support mask: spleen: [\d.]+ ml, grown as a blob, border confidence [\d.]+\n", caplog.text)
 
 
 def test_of_a_mask_that_was_given_the_kinds_alone_are_told(cohort, tmp_path):
@@ -177,8 +178,7 @@ def test_in_how_many_parts_a_mask_is_that_was_given_is_told(cohort, tmp_path):
 
 def test_what_is_said_of_kinds():
     assert in_parts({"lungs": 2}) == "organs in several parts, in other cases too: lungs in 2."
-    assert grown_as("aorta", Kind.TUBE, 0.823) == (
-        "aorta is grown as a tube, border confidence 0.82; strokes on its first and last slice help it most."
-    )
-    assert grown_as("liver", Kind.BLOB, None) == "liver is grown as a blob."
+    told = "aorta: 231 ml, grown as a tube, border confidence 0.82; strokes on its first and last slice help it most"
+    assert grown_as("aorta", Kind.TUBE, 230.8, 0.823) == told
+    assert grown_as("liver", Kind.BLOB, 1500.0, None) == "liver: 1500 ml, grown as a blob"
     assert in_air("larynx").startswith("larynx: its strokes lie mostly in air")

@@ -14,6 +14,7 @@ from bundle.command_line import main
 from bundle.report.browser.data_files import key_of, script_json
 from bundle.report.browser.page_frame import VIEWER_FILE
 from bundle.report.page import BYTES_PER_PIXEL, PICTURE_BUDGET_BYTES, PIXEL_RANGE, tile_pixels, write_report
+from bundle.report.support import mask_lines
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
 from scripts.common.work_folder import WorkFolder
@@ -183,19 +184,23 @@ def test_the_support_mask_is_outlined_and_says_what_opening_took(output):
         CLASSES,
         opened_share={"spleen": 0.25, "left_kidney": 0.0},
         border_confidence={"spleen": 0.95, "left_kidney": 0.72},
+        kinds={"spleen": "blob"},
     )
     write_json(grown.record("case_0"), record.to_json())
     path = write_report(output)
     text = text_of(path)
     assert f"run again with --support-mask: {grown.label('case_0')}" in text
     assert text.count("opening cut off") == 1 and "opening cut off 25% of what grew" in text
-    assert text.count("no clear border") == 1 and "no clear border (border confidence 0.72)" in text
+    assert "voxels drawn; support mask: 5.2 ml, grown as a blob, border confidence 0.95; opening cut off" in text
+    assert text.count("no clear border") == 1 and "5.2 ml, border confidence 0.72; no clear border: look" in text
+    assert mask_lines(output)[1].startswith("left_kidney: 5.2 ml, border confidence 0.72; no clear border")
     assert beside(path, "strokes", "case_0").count('class="c pseudo"') > before.count('class="c pseudo"') == 0
     given = WorkFolder(output).pseudo_labels.label("case_0")
     write_json(output / "run.json", {"support_mask": str(given)})
     text = text_of(write_report(output))
     assert f"--support-mask: {given}" in text
     assert "opening cut off" not in text and "no clear border" not in text, "one that was given did not grow"
+    assert mask_lines(output) == ["spleen: 5.2 ml", "left_kidney: 5.2 ml"]
 
 
 def test_the_round_trip_dice_is_told(output):
