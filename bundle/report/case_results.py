@@ -97,6 +97,11 @@ class CaseResult:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    @property
+    def is_remarked(self) -> bool:
+        """Whether anything is told about the whole case."""
+        return bool(self.notes or self.warnings)
+
 
 def summarise_case(run: Run, case: str) -> CaseResult:
     """Count points, volumes and Dice of one case. Label maps are read once and dropped."""

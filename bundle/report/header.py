@@ -11,9 +11,15 @@ from bundle.report.case_results import CaseResult
 from bundle.report.markup import MAP_WORDS, Markup, definition_list, escape, paragraph, spoken, swatch
 from bundle.report.pictures import colours_of
 from bundle.report.run import Run
+from scripts.common.names import how_many
 from scripts.data.gate.admission import verdict_lines
 from scripts.data.gate.modality import CT
 
+ALONE_WORDS = (
+    "Only the support mask was made so far. Look at it below. Where it is right, the command oneshot, with the same "
+    "options, comes next: it sends its labels to the other cases, trains the network, and predicts the Dice of each "
+    "label map."
+)
 SHOWN = ("pseudo", "prediction")  # maps whose number is told
 
 
@@ -23,6 +29,7 @@ def header(run: Run, results: Mapping[str, CaseResult]) -> Markup:
         "<header><h1>One-shot segmentation: report of a run</h1>\n"
         + _warnings(run)
         + paragraph(_in_short(run, results))
+        + (paragraph(ALONE_WORDS) if run.has_support_mask_alone else "")
         + _assumptions(run)
         + f"<details><summary>About this run</summary>\n{definition_list(_facts(run))}{_unused(run)}</details>\n"
         + "</header>\n"
@@ -41,11 +48,12 @@ def _warnings(run: Run) -> Markup:
 
 
 def _in_short(run: Run, results: Mapping[str, CaseResult]) -> str:
-    counts = {f"with {MAP_WORDS[which]}": sum(which in r.maps for r in results.values()) for which in SHOWN}
+    shown = () if run.has_support_mask_alone else SHOWN
+    counts = {f"with {MAP_WORDS[which]}": sum(which in r.maps for r in results.values()) for which in shown}
     counts |= {"left out": len(run.cohort.rejected)} if run.cohort is not None and run.cohort.rejected else {}
     cases = ", ".join(f"{count} {what}" for what, count in counts.items())
     scribbled = f"; scribbled: {run.support}" if run.support else ""
-    return f"{len(run.case_ids)} cases: {cases}{scribbled}."
+    return f"{how_many(len(run.case_ids), 'case')}{cases and f': {cases}'}{scribbled}."
 
 
 def _facts(run: Run) -> dict[str, object]:

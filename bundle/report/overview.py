@@ -18,9 +18,9 @@ TABLE_WORDS = (
     "look, a high one is no proof. Flagged: somebody should look. Atlases: the labelled volumes that a label came from."
 )
 TICK_WORDS = Markup(
-    "Tick the cases that are right as they are, save the list, and run the same command again with <code>--accepted "
-    "accepted.txt</code>: they then help to label the others. Ticks stay in this browser; one is dropped when its "
-    "label map changes."
+    "Open a case and press “Right as it is” or “To correct”. Then save the list, and run the same command again with "
+    "<code>--accepted accepted.txt</code>: the cases that are right then help to label the others. What you pressed "
+    "stays in this browser; it is dropped when the case's label map changes."
 )
 RANK_WORDS = (
     "No true label enters. Every sign of trouble adds points for each organ; the case with most points comes first. "

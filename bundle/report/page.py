@@ -47,6 +47,7 @@ NAVIGATION = {
     "metrics": "Scores",
     "times": "Time",
 }
+ALONE = ("run", "results", "support", "times")  # what there is to say of the support mask alone
 
 
 @dataclass(frozen=True)
@@ -143,9 +144,12 @@ def index_page(findings: Findings) -> Iterator[str]:
     """The page of the run; what belongs to one case is in files beside it."""
     run, results = findings.run, findings.results
     table = findings.table()
+    if run.has_support_mask_alone:  # what the others lack is no failure
+        told = {run.support, *(case for case, result in results.items() if result.is_remarked)}
+        table["cases"] = [entry for entry in table["cases"] if entry["key"] is None or entry["id"] in told]
     yield from page_frame(
         title=f"Report: {run.folder.path.resolve().name}",
-        links=NAVIGATION,
+        links={name: words for name, words in NAVIGATION.items() if name in ALONE or not run.has_support_mask_alone},
         data=table,
         parts=_index_parts(findings, bool(table["ticks"]), results),
     )
@@ -167,12 +171,17 @@ def case_page(findings: Findings, case: str) -> Iterator[str]:
 
 
 def _index_parts(findings: Findings, ticks: bool, results: Mapping[str, CaseResult]) -> Iterator[str]:
-    run = findings.run
+    run, key = findings.run, key_of(findings.run.support or "")
     yield Markup(f'<div id="run">{header(run, results)}</div>')
+    if run.has_support_mask_alone:
+        yield support_section(findings.support, key, unfolded=True)
+        yield results_section(run, ticks)
+        yield process.times(run)
+        return
     yield results_section(run, ticks)
     if not results:
         yield paragraph("There is no case: neither cohort.json nor any result was found.")
-    yield support_section(findings.support, key_of(run.support or ""))
+    yield support_section(findings.support, key)
     yield classes_overview(run, results)
     yield trust(run, results)
     yield process.trainings(run)

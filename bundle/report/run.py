@@ -39,6 +39,7 @@ OTHER_IMAGES = (
     "the command oneshot labels them anew:"
 )
 MOST_NAMED = 10
+DEFAULT_MODE = "default"
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,15 @@ class Run:
     def has_predictions(self) -> bool:
         """Whether there are final label maps, made of the present pseudo labels."""
         return has_final_labels(self.folder)
+
+    @cached_property
+    def has_support_mask_alone(self) -> bool:
+        """Whether nothing was made so far but the support mask, as the command `support-mask` leaves a folder."""
+        folder, support = self.folder, self.support
+        if support is None or not (self.choices.support_mask or folder.support_mask.label(support).exists()):
+            return False
+        made = (folder.propagation.path.glob("*.json"), *(part.path.glob("*.nii.gz") for part in _maps_of(folder)))
+        return not folder.embedding.exists() and not any(any(files) for files in made)
 
     @cached_property
     def has_old_predictions(self) -> bool:
@@ -291,10 +301,14 @@ def _number(value: Any) -> float | None:
     return float(value) if is_finite(value) else None
 
 
+def _maps_of(folder: WorkFolder) -> tuple[LabelFolder, ...]:
+    return folder.pseudo_labels, folder.predictions
+
+
 def _cases_of_results(folder: WorkFolder) -> set[str]:
     """Identifiers by the files of the stages, for a folder without cohort.json."""
     propagated = {file.stem for file in folder.propagation.path.glob("*.json")}
-    maps = [file for part in (folder.pseudo_labels, folder.predictions) for file in part.path.glob("*.nii.gz")]
+    maps = [file for part in _maps_of(folder) for file in part.path.glob("*.nii.gz")]
     return propagated | {file.name.removesuffix(".nii.gz") for file in maps}
 
 

@@ -8,7 +8,7 @@ from bundle.report.case_results import CaseResult, ClassResult
 from bundle.report.charts import trust_charts
 from bundle.report.markup import Markup, number, paragraph, section, spoken, swatch, table
 from bundle.report.pictures import colours_of
-from bundle.report.run import Run
+from bundle.report.run import DEFAULT_MODE, Run
 from scripts.quality.calibration import FAILURE, DicePair, summary
 
 FEW_CASES = 8
@@ -31,7 +31,8 @@ def trust(run: Run, results: Mapping[str, CaseResult]) -> Markup:
     checked = {name: _checked(results, name) for name in run.classes}
     most = max(map(len, checked.values()), default=0)
     if not most:
-        return section("trust", title, paragraph("There was no self-check; mode default makes one."))
+        remedy = "oneshot and propagate make one" if run.choices.mode == DEFAULT_MODE else "mode default makes one"
+        return section("trust", title, paragraph(f"There was no self-check; {remedy}."))
     few = Markup("") if most >= FEW_CASES else paragraph(FEW_WORDS.format(most))
     return section("trust", title, paragraph(METHOD_WORDS), few, _table(run, checked), _scored(checked))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -101,6 +102,16 @@ def build_run(out: Path) -> Path:
     write_json(work.settings, {"mode": "paper", "small": True, "weights": None})
     stage = {"inputs": "", "config": "", "done": True, "seconds": 75.0, "peak_memory_mb": 512.0}
     write_json(work.state, {"propagation": stage})
+    return out
+
+
+def build_support_mask_alone(out: Path) -> Path:
+    """What the command `support-mask` leaves of the same cohort: case_0 is the support, case_2 has a warning."""
+    work = WorkFolder(build_run(out))
+    for folder in (work.pseudo_labels.path, work.predictions.path, work.propagation.path):
+        shutil.rmtree(folder)
+    save(work.support_mask.path, label_map(), "case_0")
+    write_json(work.settings, {"mode": "default", "small": True, "weights": None})
     return out
 
 

@@ -22,7 +22,7 @@ from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import load_cohort
 from tests.quality.checks import check_record, class_check
 from tests.report.browser import DESKTOP, PHONE, Page, needs_chromium, opened_browser
-from tests.report.runs import CASES, CLASSES, LPS, SIZE, build_run, cohort, label_map, save
+from tests.report.runs import CASES, CLASSES, LPS, SIZE, build_run, build_support_mask_alone, cohort, label_map, save
 
 pytestmark = [needs_chromium, pytest.mark.slow]
 
@@ -300,6 +300,22 @@ def test_a_long_command_makes_the_page_of_suggested_volumes_no_wider(browser, re
     browser.open(tmp_path / "index.html", size)
     assert browser.run("document.querySelector('pre').textContent") == command
     assert browser.run("document.documentElement.scrollWidth") <= size[0], browser.run(TOO_WIDE)
+
+
+def test_the_support_mask_alone_is_shown_at_once(browser, tmp_path):
+    browser.problems.clear()
+    browser.open(write_report(build_support_mask_alone(tmp_path / "out")))
+    browser.wait_for("document.querySelectorAll('#support .tile').length === 9")
+    assert [row[0].split()[0] for row in rows_shown(browser)] == ["case_2", "case_0", "bad"]
+    assert browser.problems == []
+
+
+def test_how_cases_are_accepted_is_told_in_the_words_of_the_buttons(page):
+    open_case(page, "case_2")
+    page.wait_for("document.querySelector('#panel [data-tick]')")
+    words = page.run("[...document.querySelectorAll('#panel [data-tick]')].map((button) => button.textContent)")
+    told = page.run("document.querySelector('#results').textContent")
+    assert words and all(f"“{one}”" in told for one in words) and "Tick" not in told
 
 
 def test_print_has_the_open_cases_pictures_instead_of_the_viewer(page, tmp_path):

@@ -12,7 +12,16 @@ from scripts.common.files import read_json, sha256_of_file, write_json
 from scripts.common.made_of import write_record
 from scripts.common.work_folder import WorkFolder
 from scripts.quality.records import CheckRecord
-from tests.report.runs import data_of, text_of, write_curve
+from tests.report.runs import (
+    build_support_mask_alone,
+    data_of,
+    label_map,
+    lines_of,
+    save,
+    text_of,
+    tree_of,
+    write_curve,
+)
 from tests.results.test_table import class_check
 
 
@@ -27,6 +36,31 @@ def test_partial_run_says_what_is_missing(output):
     assert "Labels were not sent to this case yet." in text
     assert "Label correction did not run: no flips are recorded." in text
     assert "No times are recorded" in text
+
+
+def test_of_the_support_mask_alone_the_page_says_what_comes_next_and_lists_no_failures(tmp_path):
+    out = build_support_mask_alone(tmp_path / "out")
+    page = write_report(out)
+    text, tree, data = text_of(page), tree_of(page), data_of(page)
+    assert "4 cases: 1 left out; scribbled: case_0. Only the support mask was made so far." in text
+    assert "the command oneshot, with the same options, comes next" in text
+    assert "self-check; mode default" not in text and "Right as it is" not in text and data["ticks"] is False
+    assert [entry["id"] for entry in data["cases"] if entry["key"]] == ["case_2", "case_0"], "one is odd, one is shown"
+    assert lines_of(page, "case_0") == {"": (0, ["so far it has a support mask alone"])}
+    alone = write_report(out, alone="case_1")
+    assert lines_of(alone, "case_1") == {"": (0, ["it has no label map yet"])}
+    assert [part.get("id") for part in tree.iter("section")] == ["support", "results", "times"]
+    assert next(part for part in tree.iter("details") if part.get("data-load") == "strokes").get("open") is not None
+    assert {link.get("href") for link in tree.iter("a")} == {"#run", "#results", "#support", "#times"}
+
+
+def test_with_any_label_map_the_page_is_that_of_a_run(tmp_path):
+    out = build_support_mask_alone(tmp_path / "out")
+    save(WorkFolder(out).pseudo_labels.path, label_map(), "case_1")
+    page = write_report(out)
+    assert "Only the support mask" not in text_of(page) and data_of(page)["ticks"] is True
+    assert "There was no self-check; oneshot and propagate make one." in text_of(page)
+    assert lines_of(page, "case & <3>") == {"": (0, ["it has no label map yet"])}
 
 
 def test_final_labels_of_other_pseudo_labels_are_not_shown_as_such(output):

@@ -66,12 +66,15 @@ function bindLayers(place) {
 
 function loadWhenOpened(details) {
   const place = details.querySelector(".loaded");
-  details.addEventListener("toggle", () => {
+  const show = () => {
     if (!details.open || place.childNodes.length) return;
+    place.textContent = "Loading …";
     load(details.dataset.load, details.dataset.key)
       .then((html) => { place.innerHTML = html; })
       .catch((error) => { place.textContent = error.message; });
-  });
+  };
+  details.addEventListener("toggle", show);
+  show();
 }
 
 function onKey(event) {

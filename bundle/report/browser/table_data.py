@@ -12,7 +12,7 @@ from bundle.report.browser.data_files import KEY_DIGITS, key_of
 from bundle.report.case_results import CaseResult
 from bundle.report.markup import spoken
 from bundle.report.pictures import colours_of
-from bundle.report.run import Run, tolerant
+from bundle.report.run import DEFAULT_MODE, Run, tolerant
 from bundle.report.trouble import Ranked
 from bundle.results.of_run import LabelledCases, result_table
 from bundle.results.table import ACCEPTED, LEFT_OUT, SUPPORT, UNLABELLED, ResultRow, left_out_row
@@ -20,7 +20,8 @@ from scripts.common.files import sha256_of_file
 from scripts.data.records import DIGITS
 
 WHOLE_CASE = -1  # in the place of a class
-TICKED_MODE = "default"  # the other mode takes no accepted label maps
+# Of a case of which nothing else is told: it can be looked at all the same.
+UNTOLD, ALONE = "it has no label map yet", "so far it has a support mask alone"
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def table_data(
     Texts that hold for a class in all cases are apart.
     """
     texts, colours = _Texts(), colours_of(run.classes)
+    alone = run.support if run.has_support_mask_alone else None
     places, common = {name: place for place, name in enumerate(run.classes)}, _common(rows)
     cases = [
         {
@@ -88,7 +90,8 @@ def table_data(
             "key": key_of(rank.case),
             "role": _role(run, rank.case),
             "map": rows[rank.case].label_map,
-            "lines": list(_lines(results[rank.case], rank, rows[rank.case], places, common, texts)),
+            "lines": list(_lines(results[rank.case], rank, rows[rank.case], places, common, texts))
+            or [[WHOLE_CASE, None, None, None, None, 0, texts.numbers_of([ALONE if rank.case == alone else UNTOLD])]],
         }
         for rank in ranking
     ]
@@ -99,7 +102,8 @@ def table_data(
     ]
     return {
         "run": _run_key(run),
-        "ticks": run.choices.mode == TICKED_MODE,
+        # The other mode takes no accepted label maps.
+        "ticks": run.choices.mode == DEFAULT_MODE and not run.has_support_mask_alone,
         "classes": [{"name": name, "spoken": spoken(name), "colour": colours[name]} for name in run.classes],
         "common": [[places[name], texts.numbers_of(reasons)] for name, reasons in common.items() if reasons],
         "cases": cases,
@@ -132,7 +136,6 @@ def _lines(
     if of_case:
         yield _whole_case(texts, of_case)
     of_class = {row.class_name: row for row in rows.rows}
-    told = bool(of_case)
     for name, place in places.items():
         row, signs = of_class.get(name), [sign.reason for sign in rank.of_class(name)]
         volume_ml = result.classes[name].final_volume_ml if row is None else row.volume_ml
@@ -142,9 +145,6 @@ def _lines(
             flagged = bool(reasons) if row is None or row.flagged is None else row.flagged
             own = [reason for reason in reasons if reason not in common.get(name, ())]
             yield [place, *map(_rounded, numbers), int(flagged), texts.numbers_of(own)]
-            told = True
-    if not told:  # it can be looked at all the same
-        yield [WHOLE_CASE, None, None, None, None, 0, texts.numbers_of(["it has no label map yet"])]
 
 
 def _dice(row: ResultRow) -> tuple[float | None, ...]:

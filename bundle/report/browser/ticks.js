@@ -59,7 +59,7 @@ function showTicked() {
   if (!told) return;
   const toCorrect = data.cases.filter((entry) => tickOf(entry) === TO_CORRECT).length;
   told.textContent = `Right as they are: ${acceptedCases().length}. To correct: ${toCorrect}.`
-    + (storeWorks ? "" : " This browser keeps no ticks: save the list before you close the page.");
+    + (storeWorks ? "" : " This browser keeps nothing: save the list before you close the page.");
   document.getElementById("save-accepted").disabled = acceptedCases().length === 0;
 }
 
