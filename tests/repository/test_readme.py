@@ -101,6 +101,15 @@ def test_configs_of_plain_bundle_commands_exist_with_their_keys():
         check_keys(names, {key.removeprefix("--"): value for key, value in options.items()})
 
 
+def test_the_table_of_messages_has_what_monai_says_where_it_finds_no_code_of_ours():
+    with pytest.raises(ModuleNotFoundError) as caught:
+        monai.bundle.ConfigComponent({"_target_": "scripts.nowhere.network"}).instantiate()
+    said = str(caught.value).partition("scripts.")[0] + "scripts."
+    assert said.startswith("Cannot locate") and any(
+        line.startswith("|") and said in line for line in README.splitlines()
+    )
+
+
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
 def test_links_lead_somewhere(target):
     assert (ROOT / target).exists()
