@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 LONGEST_BYTES = 200  # of a case: file names have 255, and `.writing-PID-HOST-`, `_probabilities.nii.gz` are ours
 LONGEST_CLASS = 100  # signs
+MOST_ALIKE = 3  # names that a message proposes
 RESERVED = ("", ".", "..", "made_of")  # a case `made_of` would share its record with the folder
 UNWRITABLE = ("Cc", "Cs", "Zl", "Zp")  # control signs, bytes that are no UTF-8, line breaks
 
@@ -45,6 +47,14 @@ def how_many(number: int, what: str, several: str = "") -> str:
 def in_ml(volume_ml: float) -> str:
     """A volume in words, such as "231 ml"; "empty" of nothing."""
     return "empty" if volume_ml == 0 else f"{volume_ml:.0f} ml" if volume_ml >= 10 else f"{volume_ml:.1f} ml"
+
+
+def alike(name: str, names: Iterable[str]) -> list[str]:
+    """Those of `names` that somebody who wrote `name` may have meant, the likeliest first; capitals do not count."""
+    folded: dict[str, str] = {}
+    for one in names:
+        folded.setdefault(one.casefold(), one)
+    return [folded[one] for one in get_close_matches(name.casefold(), folded, MOST_ALIKE)]
 
 
 CASE_NAME = f"a name of at most {LONGEST_BYTES} bytes in UTF-8, without control signs, / or line breaks, not made_of"

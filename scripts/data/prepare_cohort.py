@@ -15,6 +15,7 @@ import numpy as np
 from scripts.common.affines import is_same
 from scripts.common.errors import BundleError
 from scripts.common.files import write_nifti
+from scripts.common.names import alike, some_of
 from scripts.common.sharing.one_thread import one_thread
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cache_cohort import cache_all, find_or_read
@@ -45,6 +46,7 @@ from scripts.data.volume_io import (
 
 logger = logging.getLogger(__name__)
 
+MOST_CASES = 5  # that a message names
 GIVEN = "given as strokes or organs of the support"
 
 
@@ -108,7 +110,7 @@ def prepare_cohort(
     support_id: str | None = None
     assumptions: list[str] = []
     if support is not None:
-        support_id, assumptions = _name_of_support(sources, Path(support).absolute())
+        support_id, assumptions = _name_of_support(sources, Path(support))
         sources.setdefault(support_id, Path(support).absolute())
     check_case_names(sources)
     _check_count(len(sources), minimum_cases, images, {})
@@ -203,7 +205,13 @@ def _recall(output_dir: Path, sources: Mapping[str, Path]) -> _Earlier | None:
 def _name_of_support(sources: Mapping[str, Path], support: Path) -> tuple[str, list[str]]:
     """The support's identifier among `sources`; of one that is not there, its own, and a sentence about that."""
     if not support.exists():
-        raise BundleError("the support is missing", stage=STAGE, file=support, expected="a volume")
+        cases = alike(case_id(support), sources) or sorted(sources)
+        raise BundleError(
+            "the support is missing: there is neither such a file nor a case of that name",
+            stage=STAGE,
+            expected=f"a volume, or the name of a case of the images folder: {some_of(cases, MOST_CASES)}",
+            found=support,
+        )
     for name, source in sources.items():
         if _real(source) == _real(support):
             return name, []

@@ -251,7 +251,16 @@ def test_too_few_volumes(folder):
 
 def test_missing_folder_support_and_scribbles(folder):
     assert "images folder is missing" in failure(folder, images=folder / "nowhere")
-    assert "the support is missing" in failure(folder, support=folder / "nowhere.nii.gz")
+    said = failure(folder, support=folder / "nowhere.nii.gz")
+    assert "the support is missing" in said and "images folder: a, b, c, d\n" in said and "nowhere.nii.gz" in said
+
+
+def test_a_mistyped_name_of_the_support_is_told_with_the_names_like_it_and_no_path(folder):
+    for name in ("abd_00", "abd_08"):
+        shutil.copy(folder / "images" / "b.nii.gz", folder / "images" / f"{name}.nii.gz")
+    said = failure(folder, support="abd_0O")
+    assert "there is neither such a file nor a case of that name" in said
+    assert "images folder: abd_08, abd_00\n" in said and said.endswith("found: abd_0O")
     assert "the volume is missing" in failure(folder, scribbles=folder / "nowhere.nii.gz")
     assert "scribbles were given without their support" in failure(folder, support=None)
 

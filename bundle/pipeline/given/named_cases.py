@@ -13,7 +13,7 @@ from bundle.results.final_labels import has_final_labels
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_path, keep_json, read_json, remove_file
 from scripts.common.kept_changes import set_aside, was_changed
-from scripts.common.names import is_case_name
+from scripts.common.names import alike, is_case_name, some_of
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.volume_io import case_id, scan_folder
 
@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 SEPARATOR = ","
 IMAGE = "image_sha256"
+MOST_CASES = 5  # that a message names
 
 
 def named_volume(images: Path, support: Path) -> Path:
@@ -116,16 +117,26 @@ def _withdraw_others(names: Sequence[str], work: WorkFolder, folder: Path | None
 
 def _label_map_of(case: str, work: WorkFolder, images: Mapping[str, str], has_final: bool) -> Path:
     if not is_case_name(case):
-        raise missing_label_maps(Path(case))
-    folders = [work.accepted, *((work.predictions,) if has_final else ()), work.pseudo_labels]
+        raise missing_label_maps(Path(case), _labelled_cases(work, has_final))
+    folders = _label_folders(work, has_final)
     if was_changed(work.predictions.record(case), work.predictions.label(case)):
         folders = [work.predictions]
     found = next((folder for folder in folders if folder.label(case).is_file()), None)
     if found is None:
-        raise missing_label_maps(Path(case))
+        raise missing_label_maps(Path(case), _labelled_cases(work, has_final))
     if case in images:
         _check_image(case, found, images[case], "accepted" if found == work.accepted else "made")
     return found.label(case)
+
+
+def _label_folders(work: WorkFolder, has_final: bool) -> list[LabelFolder]:
+    """Where a label map may lie, the first one that has it counts."""
+    return [work.accepted, *((work.predictions,) if has_final else ()), work.pseudo_labels]
+
+
+def _labelled_cases(work: WorkFolder, has_final: bool) -> list[str]:
+    files = [file for folder in _label_folders(work, has_final) for file in folder.path.glob("*.nii.gz")]
+    return sorted(set(map(case_id, files)))
 
 
 def _check_image(case: str, folder: LabelFolder, image: str, done: str) -> None:
@@ -145,11 +156,13 @@ def _check_image(case: str, folder: LabelFolder, image: str, done: str) -> None:
         )
 
 
-def missing_label_maps(named: Path) -> BundleError:
-    """Where neither a folder nor a case is called like that."""
+def missing_label_maps(named: Path, labelled: Sequence[str] = ()) -> BundleError:
+    """Where neither a folder nor a case is called like that; `labelled`: cases that have a label map."""
+    names = some_of(alike(named.name, labelled) or labelled, MOST_CASES)
     return BundleError(
         "the folder of accepted label maps is missing, or a case of this name has no label map yet",
         stage="settings",
         file=named,
-        expected="a folder of label maps ID.nii.gz, or names of cases that have a label map in the output folder",
+        expected="a folder of label maps ID.nii.gz, or names of cases that have a label map in the output folder"
+        + (f": {names}" if names else ""),
     )

@@ -171,3 +171,11 @@ def test_a_case_without_a_label_map_is_refused(work, name):
     with pytest.raises(BundleError, match="a case of this name has no label map yet") as caught:
         label_maps_of((name,), work)
     assert caught.value.file == name
+
+
+def test_of_a_mistyped_case_those_like_it_that_have_a_label_map_are_named(work):
+    made(work, "abd_05", b"predicted")
+    for name, cases in {"abd_5": "abd_05", "zzz": "a, abd_05, b, c"}.items():
+        with pytest.raises(BundleError) as caught:
+            label_maps_of((name,), work)
+        assert caught.value.expected.endswith(f"a label map in the output folder: {cases}")
