@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bundle.arguments import DEFAULT_MODE
 from bundle.config_values import Expression, as_config
-from bundle.pipeline.configs import CONFIGS, is_expression, key_path, read_configs, refuse_code, value_at
+from bundle.pipeline.configs import (
+    CONFIGS,
+    MOST_KEYS,
+    UnknownKeyError,
+    is_expression,
+    key_path,
+    read_configs,
+    refuse_code,
+    value_at,
+)
 from bundle.pipeline.settings import RunSettings
 from bundle.pipeline.stages import STAGES, config_names
+from bundle.setting_list import settings_of
 from scripts.common.errors import BundleError
+from scripts.common.names import alike, some_of
 from scripts.common.schema import is_finite, shown
 
 # Keys whose numbers are of no use unless above 0; their stages would notice only after hours of earlier ones.
@@ -37,7 +49,21 @@ def check_overrides(settings: RunSettings) -> None:
         if stage not in STAGES[settings.mode]:
             problem, names = f"mode {settings.mode} has no such stage", ", ".join(STAGES[settings.mode])
             raise BundleError(problem, stage="settings", expected=names, found=stage)
-        check_values(config_names(stage, settings), overrides)
+        for key, value in overrides.items():
+            try:
+                check_values(config_names(stage, settings), {key: value})
+            except UnknownKeyError as error:
+                raise _with_remedy(error, key, stage, settings) from error
+
+
+def _with_remedy(error: UnknownKeyError, key: str, stage: str, settings: RunSettings) -> BundleError:
+    """The same error, with the settings of the stage that may have been meant, and the command that lists them all."""
+    names = error.expected
+    if error.found == key:
+        known = [setting.key for setting in settings_of(read_configs(config_names(stage, settings)))]
+        names = "such as " + some_of(alike(key, known) or known, MOST_KEYS)
+    command = f"settings {stage}" + ("" if settings.mode == DEFAULT_MODE else f" --mode {settings.mode}")
+    return BundleError(error.problem, stage=error.stage, expected=f"{names}; `{command}` lists all", found=error.found)
 
 
 def check_values(names: Sequence[str], overrides: Mapping[str, Any]) -> None:

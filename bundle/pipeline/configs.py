@@ -18,6 +18,7 @@ from bundle.memory_remedies import MEMORY_REMEDIES
 from scripts.common.case_stage import CaseStage, CaseWork
 from scripts.common.errors import BundleError
 from scripts.common.failures import MEMORY_REMEDY, blamed
+from scripts.common.names import alike, some_of
 from scripts.common.sharing.crew import present_crew
 
 BUNDLE_ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +29,12 @@ CASE_STAGE = "stage"  # what a config calls the component that works case by cas
 CODE = ("imports", *STEPS)
 EXPRESSIONS = (EVALUATED, "@")  # how strings of our configs begin that MONAI evaluates or looks up
 SWITCH = "_disabled_"  # every component has it, said or not
+MOST_KEYS = 8  # that a message names
 MACHINE = ("device", "cache_device", "cache_workers")  # where and how fast a result is made
+
+
+class UnknownKeyError(BundleError):
+    """A config has no such key; `found` is the part of it that is not there."""
 
 
 def run_config(names: Sequence[str], overrides: Mapping[str, Any]) -> None:
@@ -184,7 +190,7 @@ def value_at(config: Mapping[str, Any], path: str, key: str, file: Path | None) 
     """The value at a full path; `key` is what the user called it.
 
     Raises:
-        BundleError: no such path.
+        UnknownKeyError: no such path.
     """
     level: Any = config
     for depth, part in enumerate(path.split("#")):
@@ -192,12 +198,14 @@ def value_at(config: Mapping[str, Any], path: str, key: str, file: Path | None) 
         if "_target_" in children:
             children.setdefault(SWITCH, False)
         if part not in children:
-            expected = {*children, *(_arguments(config) if depth == 0 else ())}
-            raise BundleError(
+            names = {*children, *_arguments(config)} - {*CODE} if depth == 0 else children
+            known = sorted(name for name in names if not name.startswith("_"))
+            likely = [] if isinstance(level, list) else alike(part, known)
+            raise UnknownKeyError(
                 f"unknown config key {key!r}",
                 stage="settings",
                 file=file,
-                expected=", ".join(sorted(expected)) or "nothing below it",
+                expected=some_of(likely or known, MOST_KEYS) or "nothing below it",
                 found=part,
             )
         level = children[part]

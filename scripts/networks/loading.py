@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,11 @@ def read_card(
     folder = Path(folder)
     for name in ("model.pt", "model.json"):
         if not (folder / name).is_file():
-            raise BundleError(f"no {weights} here", stage=STAGE, file=folder / name, expected="a trained network")
-    file, problem = folder / "model.json", f"the card of the {weights} is damaged"
-    card: dict[str, Any] = UNSAID | read_checked(file, {}, problem, STAGE)
-    check_table(card, {**schema, **IMAGES}, file, problem, STAGE)
+            below = _networks_below(folder, schema)
+            expected = "a trained network" + (f", such as that in {below[0]}" if below else "")
+            raise BundleError(f"no {weights} here", stage=STAGE, file=folder / name, expected=expected)
+    file = folder / "model.json"
+    card = _checked_card(file, weights, schema)
     for key, numbers in (expected or {}).items():
         if numbers is not None and list(map(float, numbers)) != list(map(float, card[key])):
             raise BundleError(
@@ -62,6 +64,23 @@ def read_card(
                 found=card[key],
             )
     return card
+
+
+def _checked_card(file: Path, weights: str, schema: Mapping[str, Kind]) -> dict[str, Any]:
+    problem = f"the card of the {weights} is damaged"
+    card: dict[str, Any] = UNSAID | read_checked(file, {}, problem, STAGE)
+    check_table(card, {**schema, **IMAGES}, file, problem, STAGE)
+    return card
+
+
+def _networks_below(folder: Path, schema: Mapping[str, Kind]) -> list[Path]:
+    """Sub-folders that hold a network whose card says what `schema` asks for."""
+    found = []
+    for weights in sorted(folder.glob("*/model.pt")):
+        with suppress(BundleError):
+            _checked_card(weights.with_name("model.json"), "weights", schema)
+            found.append(weights.parent)
+    return found
 
 
 def check_modality(folder: str | Path, weights: str, modality: str) -> None:

@@ -4,7 +4,9 @@ import errno
 import gc
 import json
 import logging
+import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -567,6 +569,23 @@ def test_settings_that_cannot_be(folder, refused, setting, message):
     assert not (folder / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("max_epoch", r"such as max_epochs\b"),
+        ("zzz", r"such as (\w+, ){7}\w+ and \d+ more;"),
+        ("train#trainr", "trainer;"),
+    ],
+)
+def test_of_an_unknown_setting_the_likely_ones_are_named_and_the_command_that_lists_all(folder, refused, key, expected):
+    said = refused(*oneshot(folder, "--set", f"segmentation.{key}=2"))
+    assert re.search(f"expected: {expected}", said) and "`settings segmentation --mode paper` lists all" in said
+    assert "imports" not in said and "_target_" not in said and len(max(said.splitlines(), key=len)) < 200
+    assert "`settings segmentation` lists all" in refused(
+        *oneshot(folder, "--mode", "default", "--set", f"segmentation.{key}=2")
+    )
+
+
 def test_weights_that_are_not_there(folder, refused):
     command = ["propagate", *input_options(folder), "--output", folder / "out"]
     message = refused(*command, "--weights", folder / "nowhere")
@@ -667,6 +686,16 @@ def test_infer_without_a_usable_network(folder, refused, card, weights, message)
     said = refused("infer", "--images", folder / "images", "--model", model, "--output", folder / "predicted")
     assert message in said
     assert str(model) in said
+
+
+def test_infer_names_the_network_one_folder_below(folder, refused):
+    """Not the embedding network beside it."""
+    for network, shipped in {"embedding": "abdomen_ct/embedding", "segmentation": "."}.items():
+        for name in ("model.json", "model.pt"):
+            (folder / "run" / network).mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / "models" / shipped / name, folder / "run" / network / name)
+    said = refused("infer", "--images", folder / "images", "--model", folder / "run", "--output", folder / "predicted")
+    assert f"expected: a trained network, such as that in {folder / 'run' / 'segmentation'}\n" in f"{said}\n"
 
 
 @pytest.mark.parametrize("there", [False, True])
