@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from contextlib import suppress
 from pathlib import Path
 
+from bundle.computing_device import uses_gpu
 from bundle.folder_lock import only_command_in
 from bundle.output_folder import refuse_foreign
 from bundle.pipeline.configs import device_override, run_config
@@ -13,18 +15,20 @@ from bundle.pipeline.modes import weights_folder
 from bundle.pipeline.stages import BASES
 from bundle.pipeline.state import WorkDirectory
 from bundle.progress.run import RunProgress
-from bundle.suggest.page import write_page
+from bundle.suggest.page import OWN_NAMES, write_page
 from bundle.suggest.suggestion import NONE_WHOLE, read_suggestion, text_table
 from scripts.common.errors import BundleError
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.gate.modality import AUTO
 from scripts.data.prepare_cohort import prepare_cohort
+from scripts.data.stroke_classes import dataset_labels
 from scripts.data.volume_io import refuse_images_among_results
 from scripts.networks.embedding_weights import WEIGHTS, load_embedding, trained_spacing_mm
 from scripts.networks.loading import check_modality, without_bias_field
 
 STAGE = "suggest"
+CLASSES = "ORGAN_1:1,ORGAN_2:2"  # where no file beside the images names them
 LEAST_VOLUMES = 3  # of two, none is more like the others
 
 
@@ -56,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
     if not first.shows_field:
         print(NONE_WHOLE)
     print(f"pictures: {work.suggestion.page}")
-    print(f"next: look at the pictures, draw strokes in one of these volumes, then\n  {step}")
+    print(f"next: look at the pictures, draw strokes in one of these volumes, then {OWN_NAMES}\n  {step}")
 
 
 def suggest(
@@ -103,9 +107,19 @@ def suggest(
 
 
 def next_step(cohort: Cohort, case: str, options: argparse.Namespace) -> str:
-    """The command for the volume, once it has strokes."""
+    """The command for the volume, once it has strokes; in capitals is what the user has other words for."""
     words = [*options.program.split(), "oneshot", "--images", str(options.images)]
     words += ["--support", str(cohort.cases[case].source), "--scribbles", "STROKES.nii.gz"]
+    words += [] if _are_classes_named(options.images) else ["--classes", CLASSES]
     words += ["--output", str(options.output)]
     words += ["--modality", options.modality] if options.modality else []
-    return shlex.join(words + (["--weights", options.weights] if options.weights else []))
+    words += ["--device", options.device] if options.device else []
+    words += ["--weights", options.weights] if options.weights else []
+    return shlex.join(words if uses_gpu(options.device) else [*words, "--small"])
+
+
+def _are_classes_named(images: Path) -> bool:
+    """Whether the file beside the images folder names them; what is wrong with it is for `oneshot` to say."""
+    with suppress(BundleError):
+        return dataset_labels(images) is not None
+    return True

@@ -19,6 +19,7 @@ from scripts.data.cohort import Cohort
 from scripts.data.gate.admission import verdict_lines
 
 PIXELS = 360
+OWN_NAMES = "(your own names in place of those in capitals)"
 TITLE = "Which volume to scribble"
 WORDS = (
     "The volumes proposed here are most like the others and show the field that most of them show. "
@@ -47,7 +48,10 @@ def write_page(file: Path, cohort: Cohort, ranking: Sequence[RankedVolume], next
     parts = [
         section("volumes", TITLE, paragraph(WORDS), *pictures),
         section(
-            "next", "What next", paragraph("Draw strokes in it, then:"), Markup(f"<pre>{escape(next_step)}</pre>\n")
+            "next",
+            "What next",
+            paragraph(f"Draw strokes in it, then {OWN_NAMES}:"),
+            Markup(f"<pre>{escape(next_step)}</pre>\n"),
         ),
         section("all", "All volumes", paragraph(COLUMN_WORDS), table(COLUMNS, rows(list(ranking))), _left_out(cohort)),
     ]

@@ -30,7 +30,9 @@ def affordable_workers(memory_gib: float, device: str | None) -> int:
     from dask.system import CPU_COUNT
     from distributed.system import MEMORY_LIMIT
 
+    from bundle.computing_device import uses_gpu
+
     gpu_bytes = None
-    if torch.cuda.is_available() and (device is None or device.startswith("cuda")):
+    if uses_gpu(device):
         gpu_bytes = torch.cuda.mem_get_info(device)[0]
     return worker_count(CPU_COUNT, min(MEMORY_LIMIT, psutil.virtual_memory().available), memory_gib, gpu_bytes)

@@ -2,12 +2,14 @@
 
 import re
 import shlex
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from bundle.arguments import command_parser
 from bundle.command_line import main
+from bundle.suggest.command import next_step
 from bundle.suggest.suggestion import RankedVolume, read_suggestion, text_table
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_nifti
@@ -55,7 +57,10 @@ def test_volumes_are_proposed_shown_and_the_next_command_named(folder, capsys, c
     assert parsed.support == folder / "images" / f"{ranking[0].case}.nii.gz"
     assert (parsed.weights, parsed.output) == (str(folder / "weights"), folder / "out")
 
+    assert (parsed.small, parsed.device, parsed.classes) == (True, "cpu", "ORGAN_1:1,ORGAN_2:2")
+
     page = work.suggestion.page.read_text(encoding="utf-8")
+    assert "--device cpu" in page and "--small" in page
     assert page.count('class="tile"') == 2 * 3 and len(re.findall("<h3>", page)) == 2
     assert "Left out: drawn" in page and "http" not in page.replace("http://www.w3.org", "")
     assert not work.settings.exists(), "nothing was asked for that a later command should take over"
@@ -75,6 +80,21 @@ def test_pictures_show_the_middle_of_a_body_that_lies_at_one_side(folder, monkey
         write_nifti(folder / "images" / f"{case}.nii.gz", hu, LAS)
     main(options(folder, "--count", "1"))
     assert [abs(view.slices[1] - 11.5) <= 1 for view in views] == [True], "of 48 rows the body has the first 24"
+
+
+@pytest.mark.parametrize(("gpu", "device", "small"), [(False, None, True), (True, None, False), (True, "cpu", True)])
+def test_the_next_command_is_the_small_one_where_no_gpu_is_used(folder, monkeypatch, gpu, device, small):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    cohort = SimpleNamespace(cases={"a": SimpleNamespace(source=folder / "images" / "a.nii.gz")})
+    asked = command_parser().parse_args(options(folder, *(["--device", device] if device else [])))
+    assert ("--small" in shlex.split(next_step(cohort, "a", asked))) == small
+
+
+@pytest.mark.parametrize(("content", "named"), [('{"labels": {"1": "liver"}}', True), ("{", True), ("{}", False)])
+def test_the_next_command_names_classes_unless_a_file_beside_the_images_does(folder, content, named):
+    (folder / "dataset.json").write_text(content)
+    cohort = SimpleNamespace(cases={"a": SimpleNamespace(source=folder / "images" / "a.nii.gz")})
+    assert ("--classes" not in next_step(cohort, "a", command_parser().parse_args(options(folder)))) == named
 
 
 def test_it_is_finished_only_with_its_page(folder, monkeypatch):
