@@ -11,8 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundle.arguments import AUTO, CHECKOUT, COMMAND_ALIASES, DEFAULT_MODE, MODELS, SHIPPED_NETWORK, command_parser
-from bundle.config_values import typed_overrides
+from bundle.arguments import AUTO, CHECKOUT, COMMAND_ALIASES, MODELS, SHIPPED_NETWORK, command_parser
 from bundle.console import end_unread, set_up_logging
 from bundle.folder_lock import only_command_in
 from bundle.workers.command import workers_of
@@ -21,11 +20,14 @@ from scripts.common.names import is_writable
 
 if TYPE_CHECKING:
     from bundle.pipeline.pipeline import Pipeline
-    from bundle.pipeline.settings import RunSettings
 
 logger = logging.getLogger("bundle")
 
 INTERRUPTED = 130  # exit status, as shells have it for SIGINT
+LONG = ("oneshot", "propagate", "train")  # commands in which networks see whole cohorts
+NO_GPU = (
+    "no GPU is used here: the full configuration takes many hours on a CPU; --small is the configuration for two cores"
+)
 
 
 def main(arguments: Sequence[str] | None = None, program: str = CHECKOUT) -> None:
@@ -241,11 +243,16 @@ COMMANDS = {
 
 
 def _pipeline(options: argparse.Namespace, minimum_cases: int = 2, needs_weights: bool = False) -> Pipeline:
+    from bundle.computing_device import uses_gpu
+    from bundle.pipeline.given.run_options import run_settings
     from bundle.pipeline.pipeline import Pipeline
 
     if options.labels is not None and not options.labels.is_dir():
         raise BundleError("the labels folder is missing", stage="report", file=options.labels, expected="a folder")
-    pipeline = Pipeline(_settings(options, needs_weights), minimum_cases)
+    settings = run_settings(options, needs_weights)
+    if options.command in LONG and not settings.small and not uses_gpu(options.device):
+        logger.warning("%s", NO_GPU)
+    pipeline = Pipeline(settings, minimum_cases)
     cohort, settings = pipeline.cohort, pipeline.settings
     print(f"support: {cohort.support}; cases: {len(cohort.cases)}; classes: {cohort.classes}")
     print(f"background strokes: {cohort.background}; mode: {settings.mode}{', small' if settings.small else ''}")
@@ -269,47 +276,3 @@ def _leave_results(pipeline: Pipeline, options: argparse.Namespace, final: bool 
     table, report = pipeline.write_results(final), pipeline.report(options.labels)
     maps = f"label maps: {(work.predictions if final else work.pseudo_labels).path}"
     return "\n".join([*last_lines(table), maps, f"results: {work.results_csv}", f"report: {report}"])
-
-
-def _settings(options: argparse.Namespace, needs_weights: bool) -> RunSettings:
-    """What the options say; `train` takes what they leave open from the output folder."""
-    from bundle.pipeline.given.named_cases import named_volume, parse_accepted
-    from bundle.pipeline.settings import RunSettings, merged_overrides, saved_settings
-    from scripts.common.work_folder import WorkFolder
-
-    names = (
-        *("images", "support", "scribbles", "support_mask", "accepted"),
-        *("classes", "background", "modality", "mode", "bounded_labels", "all_pairs", "device"),
-    )
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    if "accepted" in given:
-        given["accepted"] = parse_accepted(given["accepted"])
-    saved, file = saved_settings(options.output) if options.from_output else {}, WorkFolder(options.output).settings
-    mode = options.mode or saved.get("mode", DEFAULT_MODE)
-    small = options.small or saved.get("small", False)
-    if mode == "default" and options.bounded_labels is False:
-        raise BundleError("--no-bounded-labels is of no use in mode default", stage="settings", expected="mode paper")
-    if (weights := _weights(options, mode, small, needs_weights)) is not None:
-        given["weights"] = weights
-    if "support" in given and (images := (saved | given).get("images")) is not None:
-        given["support"] = named_volume(images, given["support"])
-    missing = [f"--{name}" for name in ("images", "support", "scribbles") if name not in saved | given]
-    if missing:
-        raise BundleError(
-            "nothing was run in this output folder yet",
-            stage="settings",
-            file=file,
-            expected="the file that `propagate` or `oneshot` leaves, or " + ", ".join(missing),
-            found="no such file",
-        )
-    overrides = merged_overrides(saved.get("overrides", {}), typed_overrides(options.set), file)
-    chosen = {"mode": mode, "small": small, "overrides": overrides}
-    return RunSettings(**saved | given | chosen | {"output": options.output})
-
-
-def _weights(options: argparse.Namespace, mode: str, small: bool, needed: bool) -> Path | None:
-    from bundle.pipeline.modes import weights_folder
-
-    if options.weights is not None:
-        return weights_folder(options.weights, mode, small)
-    return weights_folder(str(options.output), mode, small) if needed else None

@@ -50,8 +50,8 @@ def read_card(
     for name in ("model.pt", "model.json"):
         if not (folder / name).is_file():
             below = _networks_below(folder, schema)
-            expected = "a trained network" + (f", such as that in {below[0]}" if below else "")
-            raise BundleError(f"no {weights} here", stage=STAGE, file=folder / name, expected=expected)
+            words = "a trained network" + (f", such as that in {below[0]}" if below else "")
+            raise BundleError(f"no {weights} here", stage=STAGE, file=folder / name, expected=words)
     file = folder / "model.json"
     card = _checked_card(file, weights, schema)
     for key, numbers in (expected or {}).items():

@@ -514,6 +514,27 @@ def test_the_version_is_that_of_the_metadata(capsys):
     assert capsys.readouterr().out == read_json(ROOT / "configs" / "metadata.json")["version"] + "\n"
 
 
+@pytest.mark.parametrize(
+    ("command", "gpu", "more", "is_warned"),
+    [
+        ("oneshot", False, [], True),
+        ("oneshot", False, ["--small"], False),
+        ("oneshot", True, [], False),
+        ("oneshot", True, ["--device", "cpu"], True),
+        ("train", False, [], True),
+        ("support-mask", False, ["--mode", "default"], False),
+    ],
+)
+def test_the_full_configuration_without_a_gpu_is_warned_of_once(
+    folder, monkeypatch, caplog, command, gpu, more, is_warned
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    monkeypatch.setattr(pipeline, "Pipeline", lambda *_: (_ for _ in ()).throw(BundleError("enough")))
+    with pytest.raises(SystemExit):
+        main([command, *input_options(folder), "--output", str(folder / "out"), *more])
+    assert caplog.text.count("takes many hours on a CPU; --small is") == is_warned
+
+
 def test_no_support_at_all(folder, refused):
     options = oneshot(folder)
     options[options.index("--support") + 1] = str(folder / "nowhere.nii.gz")

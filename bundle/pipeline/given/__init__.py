@@ -1,1 +1,1 @@
-"""What the user gives beside images and strokes: the support by its name, support mask, accepted label maps."""
+"""What the user gives: a run's options, the support by its name, support mask, accepted label maps."""
