@@ -217,7 +217,7 @@ def test_a_server_needs_studies(tmp_path):
         " ": "the folder of studies is not named",
         str(ROOT): "the bundle's own folder holds no studies",
         "http://": "this is no address of a DICOMweb server",
-        "http://user@127.0.0.1/dicom-web": "this is no address of a DICOMweb server",
+        "http://user@127.0.0.1/dicom-web": "a login has no place in the address",
         "http://127.0.0.1:1/dicom-web": "the DICOMweb server does not answer",
     }.items():
         with pytest.raises(BundleError, match=problem):
