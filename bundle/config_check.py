@@ -49,19 +49,18 @@ def check_overrides(settings: RunSettings) -> None:
         if stage not in STAGES[settings.mode]:
             problem, names = f"mode {settings.mode} has no such stage", ", ".join(STAGES[settings.mode])
             raise BundleError(problem, stage="settings", expected=names, found=stage)
-        for key, value in overrides.items():
-            try:
-                check_values(config_names(stage, settings), {key: value})
-            except UnknownKeyError as error:
-                raise _with_remedy(error, key, stage, settings) from error
+        try:
+            check_values(config_names(stage, settings), overrides)
+        except UnknownKeyError as error:
+            raise _with_remedy(error, stage, settings) from error
 
 
-def _with_remedy(error: UnknownKeyError, key: str, stage: str, settings: RunSettings) -> BundleError:
+def _with_remedy(error: UnknownKeyError, stage: str, settings: RunSettings) -> BundleError:
     """The same error, with the settings of the stage that may have been meant, and the command that lists them all."""
     names = error.expected
-    if error.found == key:
+    if error.found == error.key:
         known = [setting.key for setting in settings_of(read_configs(config_names(stage, settings)))]
-        names = "such as " + some_of(alike(key, known) or known, MOST_KEYS)
+        names = "such as " + some_of(alike(error.key, known) or known, MOST_KEYS)
     command = f"settings {stage}" + ("" if settings.mode == DEFAULT_MODE else f" --mode {settings.mode}")
     return BundleError(error.problem, stage=error.stage, expected=f"{names}; `{command}` lists all", found=error.found)
 

@@ -34,7 +34,11 @@ MACHINE = ("device", "cache_device", "cache_workers")  # where and how fast a re
 
 
 class UnknownKeyError(BundleError):
-    """A config has no such key; `found` is the part of it that is not there."""
+    """A config has no such key: `key` is what the user called it, `part` what of it is not there."""
+
+    def __init__(self, key: str, file: Path | None, expected: str, part: str) -> None:
+        super().__init__(f"unknown config key {key!r}", stage="settings", file=file, expected=expected, found=part)
+        self.key = key
 
 
 def run_config(names: Sequence[str], overrides: Mapping[str, Any]) -> None:
@@ -201,13 +205,7 @@ def value_at(config: Mapping[str, Any], path: str, key: str, file: Path | None) 
             names = {*children, *_arguments(config)} - {*CODE} if depth == 0 else children
             known = sorted(name for name in names if not name.startswith("_"))
             likely = [] if isinstance(level, list) else alike(part, known)
-            raise UnknownKeyError(
-                f"unknown config key {key!r}",
-                stage="settings",
-                file=file,
-                expected=some_of(likely or known, MOST_KEYS) or "nothing below it",
-                found=part,
-            )
+            raise UnknownKeyError(key, file, some_of(likely or known, MOST_KEYS) or "nothing below it", part)
         level = children[part]
     return level
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json
+from scripts.common.work_folder import WorkFolder
 
 logger = logging.getLogger(__name__)
-
-TABLE = "results.json"
 
 
 def predicted_values(folder: Path, classes: Mapping[str, int]) -> dict[str, int]:
@@ -19,9 +18,8 @@ def predicted_values(folder: Path, classes: Mapping[str, int]) -> dict[str, int]
 
     The table lies beside the label maps, as `infer` writes it, or in the folder above, as a run does.
     """
-    values: dict[str, int] = {}
-    for table in (folder / TABLE, folder.parent / TABLE):
-        values = values or _values_in(table, folder)
+    beside, above = (WorkFolder(place).results_json for place in (folder, folder.parent))
+    values = _values_in(beside, folder) or _values_in(above, folder)
     others = {name: value for name, value in values.items() if name in classes and classes[name] != value}
     if others:
         said = ", ".join(f"{name} {value}" for name, value in others.items())

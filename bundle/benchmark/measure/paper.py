@@ -71,7 +71,7 @@ def measure(
         weights: folder of both PRNets as trained before; None trains them first.
     """
     thresholds = thresholds or Thresholds()
-    yield bench.head(**({} if weights is None else {"given_weights": _named(weights)}))
+    yield _head(bench, weights)
     pipeline = Pipeline(_settings(bench, bench.output, bench.unlabelled_images(), weights))
     pipeline.train_localisation()
     weights = weights or pipeline.work.prnet
@@ -95,7 +95,7 @@ def measure_papers_rules(
         weights: see `measure`.
     """
     thresholds = thresholds or Thresholds()
-    yield bench.head(**({} if weights is None else {"given_weights": _named(weights)}))
+    yield _head(bench, weights)
     if weights is None:
         Pipeline(_settings(bench, bench.output, bench.unlabelled_images())).train_localisation()
         weights = WorkFolder(bench.output).prnet
@@ -114,26 +114,21 @@ def _by_papers_rules(bench: Bench, thresholds: Thresholds, weights: Path, suppor
     """Points of the test cases, and the label maps that grow from them."""
     test = _propagated(bench, support, bench.output / f"test_{support}", weights)
     records, organs = _points(bench.dataset, test.work)
-    another = support != bench.dataset.support
-    of_support = {"support": support} if another else {}
-    rules = [denoising_rule(rule, tau) for rule in ("dual", "multi") for tau in thresholds.points]
-    for row in sweep(records, organs, rules):
-        yield result_line("points", f"{support}, " * another + _point_name(row), **of_support, **row)
+    yield from _point_lines(bench, support, records, organs, _plain_rules(thresholds))
     for tau in thresholds.masks:
-        scores = _mask_scores(bench.dataset, test, records, f"tau {tau}", denoising_rule("dual", tau))
-        yield result_line("masks", f"tau {tau}" + f", {support}" * another, **of_support, scores=scores)
+        name = f"tau {tau}"
+        scores = _mask_scores(bench.dataset, test, records, name, denoising_rule("dual", tau))
+        yield _mask_line(bench, support, name, scores)
 
 
 def _points_and_masks(bench: Bench, thresholds: Thresholds, weights: Path) -> Generator[dict[str, Any], None, Pipeline]:
     """Of the test cases, from the dataset's own support; returns what made them."""
     dataset, test = bench.dataset, _propagated(bench, bench.dataset.support, bench.output / "test", weights)
     records, organs = _points(dataset, test.work)
-    for row in sweep(records, organs, _rules(thresholds)):
-        yield result_line("points", _point_name(row), **row)
+    yield from _point_lines(bench, dataset.support, records, organs, _rules(thresholds))
     for name, rule in _mask_rules(thresholds).items():
-        yield result_line("masks", name, scores=_mask_scores(dataset, test, records, name, rule))
-    name, scores = _masks_at_one_threshold(bench, thresholds, test, records, bounded=True)
-    yield result_line("masks", name, scores=scores)
+        yield _mask_line(bench, dataset.support, name, _mask_scores(dataset, test, records, name, rule))
+    yield _mask_line(bench, dataset.support, *_masks_at_one_threshold(bench, thresholds, test, records, bounded=True))
     return test
 
 
@@ -143,11 +138,9 @@ def _masks_of_other_supports(bench: Bench, thresholds: Thresholds, weights: Path
     for support in bench.dataset.alternative_supports:
         test = _propagated(bench, support, bench.output / f"test_{support}", weights)
         records, organs = _points(bench.dataset, test.work)
-        for row in sweep(records, organs, rules):
-            yield result_line("points", f"{support}, {_point_name(row)}", support=support, **row)
+        yield from _point_lines(bench, support, records, organs, rules)
         for bounded in (False, True):
-            name, scores = _masks_at_one_threshold(bench, thresholds, test, records, bounded)
-            yield result_line("masks", f"{name}, {support}", support=support, scores=scores)
+            yield _mask_line(bench, support, *_masks_at_one_threshold(bench, thresholds, test, records, bounded))
 
 
 def _networks(bench: Bench, pipeline: Pipeline, weights: Path) -> Iterator[dict[str, Any]]:
@@ -205,6 +198,10 @@ def _settings(
     )
 
 
+def _head(bench: Bench, weights: Path | None) -> dict[str, Any]:
+    return bench.head(**({} if weights is None else {"given_weights": _named(weights)}))
+
+
 def _named(weights: Path) -> str:
     """As the pages call a set of weights: where it is shipped, or the folder alone."""
     return weights.relative_to(SHIPPED).as_posix() if weights.is_relative_to(SHIPPED) else weights.name
@@ -224,9 +221,37 @@ def _points(dataset: Dataset, test: WorkFolder) -> tuple[dict[str, PropagationRe
     return records, organs
 
 
+def _point_lines(
+    bench: Bench,
+    support: str,
+    records: dict[str, PropagationRecord],
+    organs: dict[str, np.ndarray],
+    rules: Sequence[DenoisingRule],
+) -> Iterator[dict[str, Any]]:
+    """Of points from a support; a line names it where it is not the dataset's own."""
+    prefix = f"{support}, " * (support != bench.dataset.support)
+    for row in sweep(records, organs, rules):
+        yield result_line("points", prefix + _point_name(row), **_another(bench, support), **row)
+
+
+def _mask_line(bench: Bench, support: str, name: str, scores: Evaluation) -> dict[str, Any]:
+    """Of label maps from a support; the line names it where it is not the dataset's own."""
+    suffix = f", {support}" * (support != bench.dataset.support)
+    return result_line("masks", name + suffix, **_another(bench, support), scores=scores)
+
+
+def _another(bench: Bench, support: str) -> dict[str, str]:
+    return {} if support == bench.dataset.support else {"support": support}
+
+
+def _plain_rules(thresholds: Thresholds) -> list[DenoisingRule]:
+    """Those that the paper and its code have."""
+    return [denoising_rule(rule, tau) for rule in ("dual", "multi") for tau in thresholds.points]
+
+
 def _rules(thresholds: Thresholds) -> list[DenoisingRule]:
-    plain = [denoising_rule(rule, tau) for rule in ("dual", "multi") for tau in thresholds.points]
-    return plain + [denoising_rule("dual", tau, thresholds.tissue_tolerance) for tau in thresholds.points]
+    checked = [denoising_rule("dual", tau, thresholds.tissue_tolerance) for tau in thresholds.points]
+    return _plain_rules(thresholds) + checked
 
 
 def _mask_rules(thresholds: Thresholds) -> dict[str, DenoisingRule]:
