@@ -21,7 +21,7 @@ from bundle.pipeline.settings import RunSettings
 from bundle.pipeline.stages import STAGES, config_names
 from bundle.setting_list import settings_of
 from scripts.common.errors import BundleError
-from scripts.common.names import alike, some_of
+from scripts.common.names import likely_names
 from scripts.common.schema import is_finite, shown
 
 # Keys whose numbers are of no use unless above 0; their stages would notice only after hours of earlier ones.
@@ -60,7 +60,7 @@ def _with_remedy(error: UnknownKeyError, stage: str, settings: RunSettings) -> B
     names = error.expected
     if error.found == error.key:
         known = [setting.key for setting in settings_of(read_configs(config_names(stage, settings)))]
-        names = "such as " + some_of(alike(error.key, known) or known, MOST_KEYS)
+        names = "such as " + likely_names(error.key, known, MOST_KEYS)
     command = f"settings {stage}" + ("" if settings.mode == DEFAULT_MODE else f" --mode {settings.mode}")
     return BundleError(error.problem, stage=error.stage, expected=f"{names}; `{command}` lists all", found=error.found)
 

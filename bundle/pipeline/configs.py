@@ -18,7 +18,7 @@ from bundle.memory_remedies import MEMORY_REMEDIES
 from scripts.common.case_stage import CaseStage, CaseWork
 from scripts.common.errors import BundleError
 from scripts.common.failures import MEMORY_REMEDY, blamed
-from scripts.common.names import alike, some_of
+from scripts.common.names import likely_names, some_of
 from scripts.common.sharing.crew import present_crew
 
 BUNDLE_ROOT = Path(__file__).resolve().parents[2]
@@ -204,8 +204,8 @@ def value_at(config: Mapping[str, Any], path: str, key: str, file: Path | None) 
         if part not in children:
             names = {*children, *_arguments(config)} - {*CODE} if depth == 0 else children
             known = sorted(name for name in names if not name.startswith("_"))
-            likely = [] if isinstance(level, list) else alike(part, known)
-            raise UnknownKeyError(key, file, some_of(likely or known, MOST_KEYS) or "nothing below it", part)
+            likely = some_of(known, MOST_KEYS) if isinstance(level, list) else likely_names(part, known, MOST_KEYS)
+            raise UnknownKeyError(key, file, likely or "nothing below it", part)
         level = children[part]
     return level
 

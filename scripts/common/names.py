@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 LONGEST_BYTES = 200  # of a case: file names have 255, and `.writing-PID-HOST-`, `_probabilities.nii.gz` are ours
@@ -49,12 +49,16 @@ def in_ml(volume_ml: float) -> str:
     return "empty" if volume_ml == 0 else f"{volume_ml:.0f} ml" if volume_ml >= 10 else f"{volume_ml:.1f} ml"
 
 
-def alike(name: str, names: Iterable[str]) -> list[str]:
-    """Those of `names` that somebody who wrote `name` may have meant, the likeliest first; capitals do not count."""
+def likely_names(name: str, names: Sequence[str], most: int) -> str:
+    """Those of `names` that somebody who wrote `name` may have meant, the likeliest first; where none is, all of them.
+
+    Capitals do not count. Of many the first few, and how many more there are.
+    """
     folded: dict[str, str] = {}
     for one in names:
         folded.setdefault(one.casefold(), one)
-    return [folded[one] for one in get_close_matches(name.casefold(), folded, MOST_ALIKE)]
+    alike = [folded[one] for one in get_close_matches(name.casefold(), folded, MOST_ALIKE)]
+    return some_of(alike or names, most)
 
 
 CASE_NAME = f"a name of at most {LONGEST_BYTES} bytes in UTF-8, without control signs, / or line breaks, not made_of"

@@ -15,7 +15,7 @@ import numpy as np
 from scripts.common.affines import is_same
 from scripts.common.errors import BundleError
 from scripts.common.files import write_nifti
-from scripts.common.names import alike, some_of
+from scripts.common.names import likely_names
 from scripts.common.sharing.one_thread import one_thread
 from scripts.common.work_folder import WorkFolder
 from scripts.data.cache_cohort import cache_all, find_or_read
@@ -205,11 +205,11 @@ def _recall(output_dir: Path, sources: Mapping[str, Path]) -> _Earlier | None:
 def _name_of_support(sources: Mapping[str, Path], support: Path) -> tuple[str, list[str]]:
     """The support's identifier among `sources`; of one that is not there, its own, and a sentence about that."""
     if not support.exists():
-        cases = alike(case_id(support), sources) or sorted(sources)
+        cases = likely_names(case_id(support), sorted(sources), MOST_CASES)
         raise BundleError(
             "the support is missing: there is neither such a file nor a case of that name",
             stage=STAGE,
-            expected=f"a volume, or the name of a case of the images folder: {some_of(cases, MOST_CASES)}",
+            expected=f"a volume, or the name of a case of the images folder: {cases}",
             found=support,
         )
     for name, source in sources.items():

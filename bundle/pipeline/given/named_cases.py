@@ -13,7 +13,7 @@ from bundle.results.final_labels import has_final_labels
 from scripts.common.errors import BundleError
 from scripts.common.files import atomic_path, keep_json, read_json, remove_file
 from scripts.common.kept_changes import set_aside, was_changed
-from scripts.common.names import alike, is_case_name, some_of
+from scripts.common.names import is_case_name, likely_names
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.volume_io import case_id, scan_folder
 
@@ -158,7 +158,7 @@ def _check_image(case: str, folder: LabelFolder, image: str, done: str) -> None:
 
 def missing_label_maps(named: Path, labelled: Sequence[str] = ()) -> BundleError:
     """Where neither a folder nor a case is called like that; `labelled`: cases that have a label map."""
-    names = some_of(alike(named.name, labelled) or labelled, MOST_CASES)
+    names = likely_names(named.name, labelled, MOST_CASES)
     return BundleError(
         "the folder of accepted label maps is missing, or a case of this name has no label map yet",
         stage="settings",
