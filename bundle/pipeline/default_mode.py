@@ -27,6 +27,7 @@ from scripts.data.reading.alignment import on_grid_of
 from scripts.data.volume_io import Volume, check_labels, read_labels, remarks_on_series
 from scripts.networks.embedding_weights import WEIGHTS, load_embedding, trained_spacing_mm
 from scripts.networks.loading import check_modality, without_bias_field
+from scripts.quality.records import agreed_dice
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
                 "checks": work.self_check_pseudo_labels,
                 "start": embedding / "model.pt",
             },
+            deciding={"checks": agreed_dice},
             folder=work.segmentation,
             support_mask_record=Path(kinds),
         ),

@@ -62,6 +62,7 @@ class Training(Stage):
     Attributes:
         folder: the network's.
         inputs: name -> what its result depends on besides its settings: a value, or a `Path` whose content counts.
+        deciding: name of an input that is a `Path` -> what of its content decides, where the rest is only told.
         support_mask_record: says in how many parts organs are, which the network's card tells; None where nobody knows.
         version: of how it is trained, see `CaseStage.version`; raise it only where networks that are there should be
             trained again.
@@ -69,8 +70,13 @@ class Training(Stage):
 
     folder: Path = field(kw_only=True)
     inputs: Mapping[str, Any] = field(kw_only=True)
+    deciding: Mapping[str, Callable[[Path], Any]] = field(default_factory=dict, kw_only=True)
     support_mask_record: Path | None = field(default=None, kw_only=True)
     version: int = field(default=1, kw_only=True)
+
+    def deciding_content(self) -> dict[str, Any]:
+        """Name of an input -> what of its content decides, of those of which not all does."""
+        return {name: read(path) for name, read in self.deciding.items() if (path := self.inputs[name]) is not None}
 
 
 @dataclass(frozen=True)

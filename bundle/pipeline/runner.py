@@ -64,8 +64,12 @@ class Runner:
 
     def _train(self, stage: Training, finished_before: bool) -> bool:
         _check_inputs(stage)
-        made_of = {"inputs": content_mark(stage.inputs), "settings": [self._deciding(stage), dict(stage.values)]}
-        folder = TrainingFolder(stage.folder, stage.title, made_of, stage.version)
+        content = content_mark(stage.inputs)
+        made_of = {
+            "inputs": {**content, **stage.deciding_content()},
+            "settings": [self._deciding(stage), dict(stage.values)],
+        }
+        folder = TrainingFolder(stage.folder, stage.title, made_of, stage.version, whole_inputs=content)
         if not folder.clear(finished_before):
             return False
         folder.start()

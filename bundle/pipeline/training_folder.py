@@ -21,7 +21,7 @@ from scripts.data.gate.modality import MR
 
 logger = logging.getLogger(__name__)
 
-RECORD, VERSION = "made_of.json", "version"
+RECORD, INPUTS, VERSION = "made_of.json", "inputs", "version"
 NETWORK = ("model.pt", "model.json")
 CURVES = ("curve.csv", "flips.json")
 COMPARED = (".spacing_mm", ".patch_size")  # with what given weights were trained with
@@ -37,12 +37,14 @@ class TrainingFolder:
         title: of the stage, for messages.
         made_of: "inputs" and "settings" -> everything that the network depends on, JSON-serialisable.
         version: see `Training`.
+        whole_inputs: the inputs with what of them is only told, as they were noted before; None where that is nothing.
     """
 
     path: Path
     title: str
     made_of: Mapping[str, Any]
     version: int = 1
+    whole_inputs: Any = None
 
     def clear(self, finished_before: bool) -> bool:
         """Remove what cannot stay, and say why; whether there is anything left to train.
@@ -59,7 +61,9 @@ class TrainingFolder:
             self._say_how_it_starts(finished_before)
             return True
         marks = self._fingerprints()
-        if changed := [name for name in (*self.made_of, VERSION) if record.get(name) != marks.get(name)]:
+        noted_whole = self.made_of[INPUTS] != self.whole_inputs and record.get(INPUTS) == fingerprint(self.whole_inputs)
+        known = record | {INPUTS: marks[INPUTS]} if noted_whole else record
+        if changed := [name for name in (*self.made_of, VERSION) if known.get(name) != marks.get(name)]:
             words = " and ".join(changed)
             logger.warning("%s: its %s changed since the last run, so it is done again", self.title, words)
             self._discard()
@@ -70,6 +74,8 @@ class TrainingFolder:
         damaged = damaged_files(self.path / RECORD)
         if damaged:
             self._remove(damaged)
+        elif noted_whole:
+            self.finish()
         return bool(damaged)
 
     def start(self) -> None:
@@ -137,7 +143,7 @@ class TrainingFolder:
 
     def _write(self, done: bool, files: list[Path]) -> None:
         marks = self._fingerprints()
-        write_record(self.path / RECORD, {"done": done, **marks}, marks["inputs"], files)
+        write_record(self.path / RECORD, {"done": done, **marks}, marks[INPUTS], files)
 
 
 def unsupervised_training(stage: str, folder: Path, settings: RunSettings, cohort: Cohort) -> Training:

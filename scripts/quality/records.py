@@ -31,6 +31,17 @@ def distrusted(checks_dir: str | Path, case: str, least_agreed_dice: float) -> l
     return [name for name, check in CheckRecord.read(file).classes.items() if check.agreed_dice < least_agreed_dice]
 
 
+def agreed_dice(checks_dir: str | Path) -> dict[str, dict[str, float]]:
+    """Case -> class -> agreed Dice, of all records in a folder: all that `distrusted` goes by.
+
+    Raises:
+        BundleError: a record is damaged.
+    """
+    files = sorted(file for file in Path(checks_dir).glob("*.json") if not file.name.startswith("."))
+    records = [CheckRecord.read(file) for file in files]
+    return {record.case: {name: check.agreed_dice for name, check in record.classes.items()} for record in records}
+
+
 @dataclass(frozen=True)
 class ClassCheck:
     """How far to trust one class of a label map.

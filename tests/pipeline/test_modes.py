@@ -120,6 +120,12 @@ def test_nothing_is_trained_where_weights_were_given(plan_of, tmp_path):
         assert not any(stage.condition() for stage in given.localisation)
 
 
+def test_what_a_mode_says_to_decide_of_an_input_is_of_one_that_there_is(plan_of):
+    default, paper = (plan_of(mode).segmentation for mode in ("default", "paper"))
+    assert set(default.deciding) == {"checks"} <= set(default.inputs)
+    assert not paper.deciding
+
+
 def test_given_weights_are_read_instead(plan_of, tmp_path):
     default, paper = (plan_of(mode, weights=tmp_path / "weights") for mode in ("default", "paper"))
     (first_round,) = (stage for stage in default if stage.title == "first_round")

@@ -13,7 +13,9 @@ from scripts.common.files import read_json, write_json
 from scripts.common.made_of import write_record
 from scripts.common.work_folder import WorkFolder
 from scripts.data.prepare_cohort import prepare_cohort
+from scripts.quality.records import agreed_dice
 from tests.pipeline_fixtures import SPACING_MM, make_cohort, settings
+from tests.quality.checks import check_record, class_check
 
 
 class Configs:
@@ -152,6 +154,26 @@ def test_a_training_runs_again_only_for_other_inputs_or_settings(configs, runner
     (labels_dir / "a.json").write_text("{")
     with pytest.raises(BundleError, match=r"\[stage segmentation\] cannot read the JSON file\n.*\n.* makes it again"):
         runner_of().run(stage())
+
+
+def test_of_checks_the_agreed_dice_alone_decides_of_a_network_and_no_words(configs, runner_of, tmp_path):
+    folder, checks = tmp_path / "net", tmp_path / "checks"
+
+    def check(dice, reasons):
+        of_class = class_check(agreed_dice=dice, reasons=reasons)
+        write_json(checks / "a.json", check_record("a", {"liver": of_class}).to_json())
+
+    def stage(**more):
+        return Training("segmentation", inputs={"checks": checks}, folder=folder, **more)
+
+    check(0.4, ("the atlases are not sure of it",))
+    assert runner_of().run(stage()), "as versions noted it that took the words for inputs"
+    deciding = {"checks": agreed_dice}
+    assert not runner_of().run(stage(deciding=deciding))
+    check(0.4, ("the atlases doubt it",))
+    assert not runner_of().run(stage(deciding=deciding))
+    check(0.6, ("the atlases doubt it",))
+    assert runner_of().run(stage(deciding=deciding))
 
 
 def test_no_kind_of_stage_is_an_error(runner_of):

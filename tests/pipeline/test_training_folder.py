@@ -69,6 +69,18 @@ def test_other_inputs_or_settings_discard_the_folder_and_say_so(trained, tmp_pat
     assert f"net: its {words} changed since the last run, so it is done again" in caplog.text
 
 
+def test_inputs_that_were_noted_with_what_is_only_told_are_noted_anew(trained, tmp_path):
+    """Else a later change of the words would train the network again."""
+    of_today = replace(folder_of(tmp_path, inputs="Dice"), whole_inputs="Dice and words")
+    train(folder_of(tmp_path, inputs="Dice and words"))
+    assert not of_today.clear(finished_before=True)
+    assert not replace(of_today, whole_inputs="Dice and other words").clear(finished_before=True)
+    noted_at = (trained.path / "made_of.json").stat().st_mtime_ns
+    assert not of_today.clear(finished_before=True)
+    assert (trained.path / "made_of.json").stat().st_mtime_ns == noted_at, "once"
+    assert replace(of_today, made_of={"inputs": "other Dice", "settings": 1}).clear(finished_before=True)
+
+
 def test_another_version_trains_again_and_the_first_leaves_what_was_there(trained, tmp_path, caplog):
     record = json.loads((trained.path / "made_of.json").read_text(encoding="utf-8"))
     assert set(record) == {"done", "inputs", "settings", "files", "record"}, "as before there were versions"

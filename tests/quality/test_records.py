@@ -2,7 +2,7 @@ import pytest
 
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
-from scripts.quality.records import CheckRecord, ClassCheck, distrusted
+from scripts.quality.records import CheckRecord, ClassCheck, agreed_dice, distrusted
 from tests.quality.checks import check_record, class_check
 
 
@@ -42,3 +42,11 @@ def test_classes_below_the_least_agreed_dice_are_distrusted_whatever_the_penalty
     write_json(tmp_path / "case_1.json", record.to_json())
     assert distrusted(tmp_path, "case_1", least_agreed_dice=0.5) == ["spleen"]
     assert distrusted(tmp_path, "case_2", least_agreed_dice=0.5) == [], "it was not checked"
+
+
+def test_the_agreed_dice_of_a_folder_are_all_that_its_records_decide_by(tmp_path):
+    for case, dice in (("case_1", 0.49), ("case_2", 0.8)):
+        write_json(tmp_path / f"{case}.json", check_record(case, {"spleen": class_check(agreed_dice=dice)}).to_json())
+    (tmp_path / ".writing-1-host-case_3.json").write_text("{")
+    assert agreed_dice(tmp_path) == {"case_1": {"spleen": 0.49}, "case_2": {"spleen": 0.8}}
+    assert agreed_dice(tmp_path / "nowhere") == {}
