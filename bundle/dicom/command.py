@@ -11,6 +11,7 @@ from bundle.dicom.export import STAGE, Export
 from bundle.pipeline.network_labels import FOLDER_RECORD
 from bundle.pipeline.training_folder import image_hashes
 from bundle.results.final_labels import has_final_labels, labelled_images
+from bundle.results.table_reader import label_map_rows, table_of
 from scripts.common.case_stage import joined
 from scripts.common.errors import BundleError
 from scripts.common.failures import blamed
@@ -148,23 +149,13 @@ def _content(output: Path) -> _Content:
         return _Content(work.predictions, cohort.classes, work.self_check, sources, images, modality)
     labels = LabelFolder(output.absolute())
     return _Content(
-        labels, _classes(labels), None, _tabled(work.results_json), inference_verdicts.labelled_images(labels)
+        labels, _classes(labels), None, _tabled(table_of(labels.path)), inference_verdicts.labelled_images(labels)
     )
 
 
-def _tabled(results: Path) -> dict[str, Path]:
+def _tabled(table: Path) -> dict[str, Path]:
     """Case -> its DICOM series, of those that the table of results names and that are still where they were."""
-    if not results.exists():
-        return {}
-    expected = "the table as `infer` left it, or no such file"
-    content = read_json(results, expected)
-    if isinstance(content, dict) and "inputs" in content:
-        return {}  # a case is called so, and this is its record
-    try:
-        sources = {str(row["case"]): Path(row["source"]) for row in content["rows"]}
-    except (KeyError, TypeError) as error:
-        problem = "the table of results is damaged"
-        raise BundleError(problem, stage=STAGE, file=results, expected=expected, found=error) from error
+    sources = {row.case: row.source for row in label_map_rows(table)}
     return {case: source for case, source in sources.items() if source.exists() and is_dicom_series(source)}
 
 

@@ -19,6 +19,7 @@ from bundle.progress.run import RunProgress
 from bundle.results.files import JSON_START, TableFiles, free_name, refuse_other_start
 from bundle.results.of_run import LabelledCases, result_table
 from bundle.results.table import ResultTable
+from bundle.results.table_reader import rows_if_whole
 from scripts.common.case_stage import CASES, advance, counted, done_before, joined
 from scripts.common.errors import BundleError
 from scripts.common.files import sha256_of_file
@@ -90,7 +91,7 @@ def infer_folder(
     refuse_other_start(progress.file, JSON_START, "the progress", "inference")
     with only_command_in(output), handing_over(), progress.whole():
         check_folder(output, scan.volumes, "inference")
-        tabled = table.sources()
+        tabled = {row.case: row.source for row in rows_if_whole(table.json)}
         earlier = _earlier_cases(labels, scan.volumes, labelled_sources(labels.labels) | tabled)
         verdicts = _infer_volumes(scan, images, labels, overrides, trained, progress, earlier)
         export_inferred(labels.labels, scan.volumes, structure_sets)

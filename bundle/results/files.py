@@ -13,8 +13,7 @@ from typing import Any
 
 from bundle.results.table import ResultTable
 from scripts.common.errors import BundleError
-from scripts.common.files import atomic_path, read_json
-from scripts.common.names import is_case_name
+from scripts.common.files import atomic_path
 
 COLUMNS = (
     *("case", "role", "admission", "class", "label", "volume_ml", "predicted_dice", "dice_low", "dice_high"),
@@ -49,14 +48,6 @@ class TableFiles:
         """
         for file, start in ((self.json, JSON_START), (self.csv, CSV_START)):
             refuse_other_start(file, start, "the table of results", stage)
-
-    def sources(self) -> dict[str, Path]:
-        """Case -> input file or folder, of those with a label map in the table that is there; none if it is damaged."""
-        try:
-            rows = read_json(self.json)["rows"]
-            return {row["case"]: Path(row["source"]) for row in rows if row["label_map"] and is_case_name(row["case"])}
-        except (BundleError, KeyError, TypeError):
-            return {}
 
     def write(self, table: ResultTable) -> None:
         """Write both; a file that says the same already is left alone."""

@@ -6,9 +6,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from scripts.common.errors import BundleError
-from scripts.common.files import read_json
-from scripts.common.work_folder import WorkFolder
+from bundle.results.table_reader import rows_if_whole, table_of
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +16,7 @@ def predicted_values(folder: Path, classes: Mapping[str, int]) -> dict[str, int]
 
     The table lies beside the label maps, as `infer` writes it, or in the folder above, as a run does.
     """
-    beside, above = (WorkFolder(place).results_json for place in (folder, folder.parent))
+    beside, above = (table_of(place) for place in (folder, folder.parent))
     values = _values_in(beside, folder) or _values_in(above, folder)
     others = {name: value for name, value in values.items() if name in classes and classes[name] != value}
     if others:
@@ -29,11 +27,5 @@ def predicted_values(folder: Path, classes: Mapping[str, int]) -> dict[str, int]
 
 def _values_in(table: Path, folder: Path) -> dict[str, int]:
     """Class -> value, by the table's rows of label maps in the folder; none without a table, or if it is damaged."""
-    try:
-        return {
-            str(row["class"]): int(row["label"])
-            for row in read_json(table)["rows"]
-            if row["label_map"] and (table.parent / row["label_map"]).parent.resolve() == folder.resolve()
-        }
-    except (BundleError, KeyError, TypeError, ValueError):
-        return {}
+    rows = (row for row in rows_if_whole(table) if row.label_map.parent.resolve() == folder.resolve())
+    return {row.class_name: row.label for row in rows}

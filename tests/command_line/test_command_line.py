@@ -653,9 +653,10 @@ def test_evaluate_takes_values_of_the_predictions_from_their_table_or_the_comman
     main(["evaluate", *options, "--predicted-classes", "liver:2"])
     if noted is not None:
         table, prefix = (predicted, "") if noted == "beside" else (folder, "predicted/")
-        rows = [{"class": name, "label": value, "label_map": f"{prefix}a.nii.gz"} for name, value in LIVER_2.items()]
-        rows += [{"class": "liver", "label": 9, "label_map": "elsewhere/a.nii.gz"}]
-        rows += [{"class": None, "label": None, "label_map": None}]
+        about = {"case": "a", "source": "a.nii.gz", "label_map": f"{prefix}a.nii.gz"}
+        rows = [{**about, "class": name, "label": value} for name, value in LIVER_2.items()]
+        rows += [{**about, "class": "liver", "label": 9, "label_map": "elsewhere/a.nii.gz"}]
+        rows += [{**about, "class": None, "label": None, "label_map": None}]
         write_json(table / "results.json", {"rows": rows})
     main(["evaluate", *options])
     first, second = capsys.readouterr().out.split("mean Dice over classes ")[1:]

@@ -174,6 +174,15 @@ def test_label_maps_of_before_are_exported_with_a_word(work, caplog):
         assert ("are of before: transferred labels changed since" in caplog.text) == said
 
 
+def write_table(labels, sources):
+    """The table of results as `infer` leaves it, as far as it is read."""
+    rows = [
+        {"case": case, "class": "spleen", "label": 1, "source": str(source), "label_map": f"{case}.nii.gz"}
+        for case, source in sources.items()
+    ]
+    write_json(labels.path / "results.json", {"rows": rows})
+
+
 def test_what_infer_made(work, tmp_path):
     """With its own classes, and no self-check."""
     labels = LabelFolder(tmp_path / "inferred")
@@ -189,8 +198,7 @@ def test_what_infer_made(work, tmp_path):
     export_folder(labels.path, [series], structure_sets=True)
     assert labels.structure_sets.label("case_0").exists()
     shutil.rmtree(labels.structure_sets.path)
-    rows = [{"case": "case_0", "source": str(series)}, {"case": "case_1", "source": str(tmp_path / "gone")}]
-    write_json(labels.path / "results.json", {"rows": rows})
+    write_table(labels, {"case_0": series, "case_1": tmp_path / "gone"})
     export_folder(labels.path, [], structure_sets=True)
     assert labels.structure_sets.label("case_0").exists(), "the table of results knows the series"
     write_json(labels.path / "results.json", {"rows": [{"case": "case_0"}]})
@@ -282,7 +290,7 @@ def test_infer_notes_what_it_labelled_for_the_export(work, tmp_path):
     labels, series = LabelFolder(tmp_path / "inferred"), tmp_path / "images" / "case_0"
     put_label(labels, "case_0", noisy_labels(), read_volume(series).affine)
     write_json(labels.path / "made_by", {"network": {"classes": [["spleen", 1]]}, "cases": ["case_0"]})
-    write_json(labels.path / "results.json", {"rows": [{"case": "case_0", "source": str(series)}]})
+    write_table(labels, {"case_0": series})
     verdicts = InferenceVerdicts({}, {})
     verdicts.readable({"case_0": series})
     verdicts.write(labels, {"case_0": series})
