@@ -10,8 +10,7 @@ from typing import Any
 from ignite.engine import Engine
 
 from scripts.common.errors import BundleError
-from scripts.common.schema import read_checked
-from scripts.networks.loading import UNSAID
+from scripts.networks.loading import checked_card
 from scripts.networks.segmenter import WEIGHTS
 
 
@@ -37,7 +36,7 @@ class CardCheck:
         """
         if not self.file.is_file():
             return
-        card = UNSAID | read_checked(self.file, {}, f"the card of the {WEIGHTS} is damaged", "inference")
+        card = checked_card(self.file, WEIGHTS, {})
         said = json.loads(json.dumps(self.config))
         other = [key for key in said if key in card and _in_order(card[key]) != _in_order(said[key])]
         if other:

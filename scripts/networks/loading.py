@@ -53,7 +53,7 @@ def read_card(
             words = "a trained network" + (f", such as that in {below[0]}" if below else "")
             raise BundleError(f"no {weights} here", stage=STAGE, file=folder / name, expected=words)
     file = folder / "model.json"
-    card = _checked_card(file, weights, schema)
+    card = checked_card(file, weights, schema)
     for key, numbers in (expected or {}).items():
         if numbers is not None and list(map(float, numbers)) != list(map(float, card[key])):
             raise BundleError(
@@ -66,7 +66,12 @@ def read_card(
     return card
 
 
-def _checked_card(file: Path, weights: str, schema: Mapping[str, Kind]) -> dict[str, Any]:
+def checked_card(file: Path, weights: str, schema: Mapping[str, Kind]) -> dict[str, Any]:
+    """What one card says, whether there are weights beside it or not; see `read_card`.
+
+    Raises:
+        BundleError: the card is missing or damaged.
+    """
     problem = f"the card of the {weights} is damaged"
     card: dict[str, Any] = UNSAID | read_checked(file, {}, problem, STAGE)
     check_table(card, {**schema, **IMAGES}, file, problem, STAGE)
@@ -78,7 +83,7 @@ def _networks_below(folder: Path, schema: Mapping[str, Kind]) -> list[Path]:
     found = []
     for weights in sorted(folder.glob("*/model.pt")):
         with suppress(BundleError):
-            _checked_card(weights.with_name("model.json"), "weights", schema)
+            checked_card(weights.with_name("model.json"), "weights", schema)
             found.append(weights.parent)
     return found
 

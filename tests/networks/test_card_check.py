@@ -32,6 +32,12 @@ def test_channels_of_classes_in_another_order_are_refused(tmp_path):
         checked(tmp_path, classes={"liver": 6, "spleen": 1})
 
 
+def test_a_card_of_no_modality_that_there_is_is_damaged(tmp_path):
+    write_json(tmp_path / "model.json", CARD | {"modality": "x-ray"})
+    with pytest.raises(BundleError, match="the card of the segmentation weights is damaged"):
+        checked(tmp_path)
+
+
 def test_cards_of_earlier_versions_are_of_ct(tmp_path):
     write_json(tmp_path / "model.json", {"classes": CARD["classes"]})
     with pytest.raises(BundleError, match='found: modality "mr"'):
