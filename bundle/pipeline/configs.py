@@ -256,15 +256,6 @@ def read_component(names: Sequence[str], key: str) -> Any:
     return ConfigParser(config).get_parsed_content(key_path(config, key, CONFIGS / names[0]))
 
 
-def check_keys(names: Sequence[str], overrides: Mapping[str, Any]) -> None:
-    """Refuse overrides that would silently do nothing.
-
-    Raises:
-        BundleError: a key that is not in the config, or that several components have.
-    """
-    with_paths(names, overrides)
-
-
 def is_expression(value: Any) -> bool:
     """Whether MONAI evaluates this value of one of our configs, or looks it up."""
     return isinstance(value, str) and value.startswith(EXPRESSIONS)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow
 
-from bundle.pipeline.configs import check_keys, key_path, read_configs, with_paths
+from bundle.pipeline.configs import key_path, read_configs, with_paths
 from bundle.pipeline.stages import BASES
 from scripts.point_propagation.stage import PointPropagationStage
 from scripts.pseudo_labels.stage import PseudoLabelStage
@@ -87,7 +87,7 @@ def test_what_a_stage_adds_to_a_config_is_there_already(stage):
     if base == "propagation_settings.json":
         return
     for patch in more:
-        check_keys([base], json.loads((CONFIGS / patch).read_text(encoding="utf-8")))
+        with_paths([base], json.loads((CONFIGS / patch).read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("stage", ["first_round", "label_fusion"])

@@ -11,7 +11,6 @@ from bundle.memory_remedies import MEMORY_REMEDIES
 from bundle.pipeline.aliases import current_overrides
 from bundle.pipeline.configs import (
     CONFIGS,
-    check_keys,
     deciding_values,
     device_override,
     key_path,
@@ -124,7 +123,7 @@ def test_a_component_is_built_as_a_run_would():
     "key", ["width", "weight_decay", "train#trainer#max_epochs", "train::trainer::max_epochs", "run#0"]
 )
 def test_known_keys_pass(key):
-    check_keys(PRNET, {key: 1})
+    with_paths(PRNET, {key: 1})
 
 
 @pytest.mark.parametrize(
@@ -139,7 +138,7 @@ def test_known_keys_pass(key):
 )
 def test_unknown_keys_are_refused_with_the_known_ones(key, missing, known):
     with pytest.raises(BundleError, match="unknown config key") as caught:
-        check_keys(PRNET, {key: 1})
+        with_paths(PRNET, {key: 1})
     assert key in caught.value.problem
     assert caught.value.found == missing
     assert known in caught.value.expected
@@ -247,7 +246,7 @@ def test_settings_that_a_remedy_names_exist():
     named = set(re.findall(r"(\w+)\.(\w+)(?==)", " ".join(MEMORY_REMEDIES.values())))
     assert len(named) > 10
     for stage, key in named:
-        check_keys(BASES[stage], {key: None})
+        with_paths(BASES[stage], {key: None})
     assert set(MEMORY_REMEDIES) == {bases[-1].removesuffix(".json") for bases in BASES.values()} - {"self_check"}
 
 

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from bundle.config_values import Expression
-from bundle.pipeline.configs import check_keys
+from bundle.pipeline.configs import with_paths
 from bundle.pipeline.modes import MODES
 from bundle.pipeline.plan import CaseByCase, Training
 from bundle.pipeline.stages import BASES, STAGES, config_names
@@ -101,7 +101,7 @@ def test_set_reaches_the_stages_of_a_mode_and_no_others(plan_of, mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_stages_tell_their_configs_only_what_those_know(plan_of, mode):
     for stage in plan_of(mode):
-        check_keys(BASES[stage.name], {**stage.places, **stage.values, **stage.changes})
+        with_paths(BASES[stage.name], {**stage.places, **stage.values, **stage.changes})
 
 
 @pytest.mark.parametrize("mode", MODES)

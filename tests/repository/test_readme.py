@@ -15,7 +15,7 @@ from bundle.arguments import COMMAND_ALIASES, command_parser
 from bundle.command_line import COMMANDS
 from bundle.packaging.documents import code_blocks
 from bundle.packaging.trials import commands_in
-from bundle.pipeline.configs import check_keys, read_configs
+from bundle.pipeline.configs import read_configs, with_paths
 from tests.paths import ROOT
 from tests.pipeline_fixtures import make_cohort
 
@@ -91,14 +91,14 @@ def test_settings_named_in_the_text_exist():
     for stage, key in re.findall(r"--set ([a-z_]+)\.([a-z_]+)=", README):
         from bundle.pipeline.stages import BASES
 
-        check_keys(BASES[stage], {key: None})
+        with_paths(BASES[stage], {key: None})
 
 
 def test_configs_of_plain_bundle_commands_exist_with_their_keys():
     assert config_calls()
     for names, options in config_calls():
         assert all((ROOT / "configs" / name).is_file() for name in names)
-        check_keys(names, {key.removeprefix("--"): value for key, value in options.items()})
+        with_paths(names, {key.removeprefix("--"): value for key, value in options.items()})
 
 
 def test_the_table_of_messages_has_what_monai_says_where_it_finds_no_code_of_ours():
