@@ -12,13 +12,13 @@ LEAN_DIGITS = 12  # show any shear, and hide the rounding of orthogonal axes
 
 
 def spacing_of(affine: np.ndarray) -> tuple[float, float, float]:
-    """Voxel spacing in mm along the array's three axes."""
+    """Voxel spacing in mm along the three axes of a (4, 4) affine's array."""
     x, y, z = np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)
     return float(x), float(y), float(z)
 
 
 def is_same(affine: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two affines say the same, but for what a header's float32 loses."""
+    """Whether two (4, 4) affines say the same, but for what a header's float32 loses."""
     return np.allclose(affine, other, rtol=1e-5, atol=1e-3)
 
 
@@ -40,7 +40,7 @@ def to_voxels(world_mm: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
 
 def nearest_voxels(voxels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Fractional voxel indices rounded and clamped to the volume."""
+    """(N, 3) fractional voxel indices rounded to int and clamped to a volume of `shape`."""
     return np.clip(np.rint(voxels).astype(int), 0, np.array(shape) - 1)
 
 

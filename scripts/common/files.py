@@ -236,7 +236,7 @@ def _copy_tiles(array: np.ndarray, result: np.ndarray) -> None:
 
 
 def open_nifti(path: str | Path) -> nib.Nifti1Image:
-    """A NIfTI file, voxels not yet read; errors are those of `nibabel.load`."""
+    """A NIfTI file, voxels not yet read; errors are those of `nibabel.load`, and of another format `BundleError`."""
     image = nib.load(path)
     if not isinstance(image, nib.Nifti1Image):
         raise BundleError("this is no NIfTI file", file=path, expected=".nii or .nii.gz", found=type(image).__name__)

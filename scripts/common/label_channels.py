@@ -37,7 +37,7 @@ class LabelChannels:
         return channels
 
     def to_values(self, channels: np.ndarray) -> np.ndarray:
-        """uint8 channels, `UNDECIDED` among them, -> uint8 label values."""
+        """uint8 channels of any shape, `UNDECIDED` among them, -> uint8 label values of the same."""
         table = np.full(UNDECIDED + 1, UNDECIDED, dtype=np.uint8)
         table[: len(self.values)] = self.values
         return table[channels]

@@ -22,7 +22,7 @@ class BestMask(NamedTuple):
 
 
 def dice_of(first: np.ndarray, second: np.ndarray, of_nothing: float = 1.0) -> float:
-    """Dice of two bool masks; `of_nothing` where both are empty: 0 where nothing is no evidence."""
+    """Dice of two bool masks of one shape; `of_nothing` where both are empty: 0 where nothing is no evidence."""
     total = int(first.sum()) + int(second.sum())
     return 2 * int((first & second).sum()) / total if total else of_nothing
 
@@ -52,7 +52,7 @@ def expected_dice(mask: np.ndarray, probability: np.ndarray) -> float:
 
 
 def best_mask(probability: np.ndarray) -> BestMask:
-    """Of all masks that any threshold gives, the one with the highest expected Dice."""
+    """Of all masks that any threshold on a map of probabilities gives, the one with the highest expected Dice."""
     falling = np.sort(probability[probability > 0].astype(np.float64))[::-1]
     if not len(falling):
         return BestMask(1.0, 0.0)
@@ -63,7 +63,7 @@ def best_mask(probability: np.ndarray) -> BestMask:
 
 
 def likely_mask(probability: np.ndarray) -> np.ndarray:
-    """The best mask, bool; empty without any probability."""
+    """The best mask of a map of probabilities, bool, of its shape; empty without any probability."""
     return probability >= best_mask(probability).limit
 
 

@@ -50,7 +50,7 @@ class Case:
 
     @property
     def grid(self) -> tuple[tuple[int, int, int], np.ndarray]:
-        """Shape and affine: where its label maps lie."""
+        """Shape and (4, 4) affine: where its label maps lie."""
         return self.shape, np.asarray(self.affine)
 
     def to_json(self) -> dict[str, Any]:
@@ -95,7 +95,11 @@ def check_case_names(sources: Mapping[str, Path]) -> None:
 
 
 def as_spacing(spacing_mm: Sequence[float]) -> tuple[float, float, float]:
-    """Three positive numbers, or a clear error."""
+    """The working spacing in mm along three axes.
+
+    Raises:
+        BundleError: these are not three steps above 0 and of at most 20 mm.
+    """
     values = tuple(float(step) for step in spacing_mm)
     if len(values) != 3 or not all(0 < step <= 20 for step in values):
         raise BundleError(

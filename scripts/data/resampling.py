@@ -60,7 +60,7 @@ def resample(volume: Volume, spacing_mm: Sequence[float], limits: tuple[float, f
 
 
 def nearest_on_grid(volume: Volume, affine: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Label map `volume` on another grid of `shape` and `affine`: each voxel takes the nearest label, 0 outside.
+    """(X, Y, Z) label values of `volume` on another grid of `shape` and `affine`: the nearest label each, 0 outside.
 
     The outermost voxels reach half a voxel beyond their centres.
     """

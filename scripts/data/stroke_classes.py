@@ -89,6 +89,9 @@ def dataset_labels(images: str | Path) -> DatasetLabels | None:
     """Labels of the `dataset.json` beside the images folder, None if it is missing or names none.
 
     Both {"1": "spleen"} and {"spleen": 1} are read; the value 0 is no class.
+
+    Raises:
+        BundleError: the file is damaged.
     """
     file = Path(images).absolute().parent / "dataset.json"
     if not file.is_file():

@@ -184,7 +184,7 @@ class ViewPairsd(Randomizable, MapTransform):
 
 
 def remapped(window: Tensor, slopes: np.ndarray) -> Tensor:
-    """Intensities in [0, 1] through a rising line of pieces of equal length with these slopes; 0 and 1 stay."""
+    """Intensities in [0, 1], any shape, through a rising line of equally long pieces of (K,) slopes; 0 and 1 stay."""
     ends = np.concatenate([[0.0], np.cumsum(slopes)]) / np.sum(slopes)
     heights = torch.as_tensor(ends, dtype=window.dtype, device=window.device)
     pieces = window * len(slopes)

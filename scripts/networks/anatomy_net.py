@@ -54,7 +54,7 @@ class AnatomyTrunk(nn.Module):
         self.decoder = nn.ModuleList([Block(w16 + w8, w8), Block(w8 + w4, w4), Block(w4 + w2, w2)])
 
     def features(self, windows: Tensor) -> dict[int, Tensor]:
-        """Stride -> features: the decoder's at 8, 4 and 2, the encoder's at 1.
+        """(B, 1, X, Y, Z) windows -> stride -> (B, C, ...) features: the decoder's at 8, 4 and 2, the encoder's at 1.
 
         Raises:
             ValueError: a side is no multiple of 16.
@@ -115,7 +115,7 @@ class AnatomyNet(AnatomyTrunk):
 
 
 def upsampled(features: Tensor) -> Tensor:
-    """Twice the resolution, nearest."""
+    """(B, C, X, Y, Z) features at twice the resolution, nearest."""
     return functional.interpolate(features, scale_factor=2.0, mode="nearest")
 
 

@@ -37,7 +37,7 @@ class PointAtlas:
 
 
 def class_scores(labels: np.ndarray, scores: np.ndarray) -> dict[int, float]:
-    """Class value -> mean of its points' scores."""
+    """Class value -> mean of its points' scores, of (N,) class values and (N,) scores."""
     return {int(value): float(scores[labels == value].mean()) for value in np.unique(labels)}
 
 

@@ -87,7 +87,7 @@ def _check_memory(shape: Sequence[int], box: Sequence[int]) -> None:
 
 
 def open_box(seeds: np.ndarray) -> tuple[slice, ...]:
-    """Box around every voxel that is no background seed, with a rim of one.
+    """Box, with a rim of one, around every voxel that is no background seed of (1 + K, X, Y, Z) bool seeds.
 
     Beyond it there are background seeds only. A way out of the box and back passes one, and from there on background is
     at least as near as the class: labels need no look beyond.

@@ -222,5 +222,5 @@ class AtlasLabels:
     classes: Mapping[str, frozenset[str]]
 
     def voting(self, name: str) -> dict[str, np.ndarray]:
-        """Those that vote for a class."""
+        """Atlas -> (X, Y, Z) label values, of those that vote for a class."""
         return {atlas: label for atlas, label in self.labels.items() if name in self.classes[atlas]}

@@ -39,7 +39,7 @@ class Body:
 
     @cached_property
     def sparse(self) -> Tensor:
-        """Which of the M cells are looked at first: every other one along each axis."""
+        """(S,) indices of the M cells that are looked at first: every other one along each axis."""
         even = (self.cells % 2 == 0).all(dim=1).nonzero()[:, 0]
         return even if len(even) else torch.arange(len(self.cells), device=self.cells.device)
 

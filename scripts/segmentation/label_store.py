@@ -74,7 +74,7 @@ class LabelStore:
         return _read_map(file, case) if file is not None and file.is_file() else None
 
     def write_ignored(self, epoch: int, case: str, ignored: np.ndarray, affine: np.ndarray) -> None:
-        """Keep what `read_ignored` reads."""
+        """Keep (X, Y, Z) rounds for which a voxel has been ignored, see `read_ignored`."""
         write_nifti(self._folder(epoch) / IGNORED / f"{case}.nii.gz", ignored.astype(np.uint8), affine)
 
     def write(self, epoch: int, case: str, label: np.ndarray, affine: np.ndarray) -> None:

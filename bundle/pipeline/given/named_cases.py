@@ -45,7 +45,11 @@ def named_volume(images: Path, support: Path) -> Path:
 
 
 def parse_accepted(text: str) -> Path | tuple[str, ...]:
-    """A folder of label maps, or names of cases: "a,b", or a text file with one on each line."""
+    """A folder of label maps, or names of cases: "a,b", or a text file with one on each line.
+
+    Raises:
+        BundleError: the text file cannot be read.
+    """
     path = Path(text)
     if path.is_file():
         try:

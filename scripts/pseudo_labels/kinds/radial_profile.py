@@ -53,7 +53,7 @@ def radial_profile(
 
 
 def inside_share(away_mm: np.ndarray, reach_mm: float) -> np.ndarray:
-    """Share of the voxels at a distance from the strokes that are of the class: one half at its reach."""
+    """Share of the voxels so far from the strokes, any shape, that are of the class: one half at its reach."""
     return expit(SHARPNESS * (1 - away_mm / reach_mm))
 
 

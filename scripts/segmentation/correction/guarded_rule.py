@@ -47,7 +47,7 @@ class Case(NamedTuple):
 
 
 def rolling_mean(before: np.ndarray | None, now: np.ndarray, memory: float) -> np.ndarray:
-    """Mean probabilities over rounds, the older the lighter."""
+    """(K + 1, X, Y, Z) mean probabilities over rounds, the older the lighter; None before the first round."""
     return now if before is None else memory * before + (1 - memory) * now
 
 
