@@ -26,13 +26,7 @@ from scripts.data.gate.cohort_modality import check_modality_name, choose_modali
 from scripts.data.gate.modality import AUTO, Modality
 from scripts.data.gate.output_space import check_output
 from scripts.data.reading.alignment import on_grid_of
-from scripts.data.stroke_classes import (
-    StrokeClasses,
-    drawn_values,
-    labels_beside,
-    parse_classes,
-    resolve_classes,
-)
+from scripts.data.stroke_classes import drawn_values, labels_beside, parse_classes, resolve_classes
 from scripts.data.volume_cache import VolumeCache, fingerprint
 from scripts.data.volume_io import (
     Volume,
@@ -93,43 +87,22 @@ def prepare_cohort(
     cache = VolumeCache(Path(output_dir).absolute(), as_spacing(spacing_mm))
     check_modality_name(modality)
     classes = parse_classes(classes) if isinstance(classes, str) else classes
-    scan = scan_folder(images)
-    sources = {name: path.absolute() for name, path in scan.volumes.items()}
-    unused = {str(path): reason for path, reason in scan.unused}
-    earlier = None
-    if support is None and scribbles is None and not classes and (earlier := _recall(cache.output_dir, sources)):
-        support, scribbles = earlier.support, earlier.scribbles
-        classes, background = earlier.classes or None, earlier.background
-    given = [_real(file) for file in (scribbles, support_mask) if file is not None]
-    given += earlier.given if earlier else []
-    unused |= {file: GIVEN for file in unused if _real(file) in given}
-    for name in [name for name, path in sources.items() if _real(path) in given]:
-        unused[str(sources.pop(name))] = GIVEN
-    if scribbles is not None and support is None:
-        raise BundleError("scribbles were given without their support", stage=STAGE, file=scribbles)
-    support_id: str | None = None
-    assumptions: list[str] = []
-    if support is not None:
-        support_id, assumptions = _name_of_support(sources, Path(support))
-        sources.setdefault(support_id, Path(support).absolute())
+    asked = _what_is_asked(images, cache.output_dir, support, scribbles, classes, background, support_mask)
+    sources, earlier = asked.sources, asked.earlier
     check_case_names(sources)
     _check_count(len(sources), minimum_cases, images, {})
 
-    if modality == AUTO and earlier is not None:
-        chosen = Modality(earlier.modality, False, bias_correction)
+    if modality != AUTO or earlier is None:
+        chosen, about = choose_modality(modality, bias_correction, cache, sources, asked.support)
     else:
-        chosen, about = choose_modality(modality, bias_correction, cache, sources, support_id)
-        assumptions += about
-    cache = replace(cache, modality=chosen)
-    support_case, strokes_file, converted = None, None, None
-    if support_id is not None:
-        present = find_or_read(cache, support_id, sources[support_id], strict=True)
-        support_case = cache.described(support_id, sources[support_id], present)
-    if scribbles is not None and support_case is not None:
-        file = Path(scribbles).absolute()
-        strokes, strokes_file, converted = _read_strokes(file, support_case, cache, images, classes, background)
-        classes, background = strokes.classes, strokes.background
-        assumptions += strokes.assumptions
+        chosen, about = Modality(earlier.modality, False, bias_correction), []
+    cache, asked = replace(cache, modality=chosen), replace(asked, assumptions=(*asked.assumptions, *about))
+    support_case, converted = None, None
+    if asked.support is not None:
+        present = find_or_read(cache, asked.support, sources[asked.support], strict=True)
+        support_case = cache.described(asked.support, sources[asked.support], present)
+        if asked.scribbles is not None:
+            asked, converted = _with_strokes(asked, asked.scribbles, support_case, cache.output_dir, images)
     check_output(cache, sources)
     cached_support = None
     if support_case is not None:
@@ -137,30 +110,29 @@ def prepare_cohort(
             cached_support = cache.stored(support_case, present)
         del present  # one volume in memory at a time
     found = cache_all(cache, sources, cached_support)
-    cached, left_out = found.cases, found.left_out
-    _check_count(len(cached), minimum_cases, images, left_out)
+    _check_count(len(found.cases), minimum_cases, images, found.left_out)
     cohort = Cohort(
         output_dir=cache.output_dir,
         spacing_mm=cache.spacing_mm,
-        cases={name: good.case for name, good in cached.items()},
-        rejected={name: rejection(sources[name], error) for name, error in left_out.items()},
-        support=support_id,
-        scribbles=strokes_file,
-        classes=dict(classes or {}),
-        background=background,
-        assumptions=tuple(dict.fromkeys([*(earlier.assumptions if earlier else ()), *assumptions, *found.dropped])),
-        warnings={name: good.warnings for name, good in cached.items() if good.warnings},
-        unused=unused,
+        cases={name: good.case for name, good in found.cases.items()},
+        rejected={name: rejection(sources[name], error) for name, error in found.left_out.items()},
+        support=asked.support,
+        scribbles=asked.scribbles,
+        classes=dict(asked.classes or {}),
+        background=asked.background,
+        assumptions=tuple(dict.fromkeys([*asked.assumptions, *found.dropped])),
+        warnings={name: good.warnings for name, good in found.cases.items() if good.warnings},
+        unused=asked.unused,
         modality=cache.modality.name,
         bias_correction=cache.modality.bias_correction,
     )
     check(cohort)
     for sentence in cohort.assumptions:
         logger.info("assumed: %s", sentence)
-    if strokes_file is not None and converted is not None:
-        _write_strokes(strokes_file, converted)
+    if asked.scribbles is not None and converted is not None:
+        _write_strokes(asked.scribbles, converted)
     if earlier is None:  # of a stage that prepares the cohort again nobody wants to hear it twice
-        _tell(cohort, left_out)
+        _tell(cohort, found.left_out)
     write_cohort(cohort)
     return cohort
 
@@ -173,6 +145,7 @@ class _Earlier:
         support: the volume as the user gave it.
         scribbles, classes, background, assumptions: see `Cohort`.
         given: label maps of the support that lie in the images folder.
+        modality: of the cohort.
     """
 
     support: Path
@@ -200,6 +173,61 @@ def _recall(output_dir: Path, sources: Mapping[str, Path]) -> _Earlier | None:
     return _Earlier(
         support, cohort.scribbles, cohort.classes, cohort.background, cohort.assumptions, given, cohort.modality
     )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a cohort is to be made of, as the user says or as the work directory remembers.
+
+    Attributes:
+        sources: name -> volume, the support's among them.
+        unused: see `Cohort`.
+        support: its name.
+        scribbles, classes, background, assumptions: see `Cohort`, as far as they are known yet.
+        earlier: what the work directory remembers; None where the user said something.
+    """
+
+    sources: dict[str, Path]
+    unused: dict[str, str]
+    support: str | None
+    scribbles: Path | None
+    classes: Mapping[str, int] | None
+    background: int | None
+    assumptions: tuple[str, ...]
+    earlier: _Earlier | None
+
+
+def _what_is_asked(
+    images: str | Path,
+    output_dir: Path,
+    support: str | Path | None,
+    scribbles: str | Path | None,
+    classes: Mapping[str, int] | None,
+    background: int | None,
+    support_mask: str | Path | None,
+) -> _Asked:
+    """By the arguments of `prepare_cohort`; label maps of the support that lie among the images are no volumes."""
+    scan = scan_folder(images)
+    sources = {name: path.absolute() for name, path in scan.volumes.items()}
+    unused = {str(path): reason for path, reason in scan.unused}
+    earlier = None
+    if support is None and scribbles is None and not classes and (earlier := _recall(output_dir, sources)):
+        support, scribbles = earlier.support, earlier.scribbles
+        classes, background = earlier.classes or None, earlier.background
+    given = [_real(file) for file in (scribbles, support_mask) if file is not None]
+    given += earlier.given if earlier else []
+    unused |= {file: GIVEN for file in unused if _real(file) in given}
+    for name in [name for name, path in sources.items() if _real(path) in given]:
+        unused[str(sources.pop(name))] = GIVEN
+    if scribbles is not None and support is None:
+        raise BundleError("scribbles were given without their support", stage=STAGE, file=scribbles)
+    support_id, assumptions = None, [*(earlier.assumptions if earlier else ())]
+    if support is not None:
+        support_id, about = _name_of_support(sources, Path(support))
+        sources.setdefault(support_id, Path(support).absolute())
+        assumptions += about
+    strokes = None if scribbles is None else Path(scribbles).absolute()
+    return _Asked(sources, unused, support_id, strokes, classes, background, tuple(assumptions), earlier)
 
 
 def _name_of_support(sources: Mapping[str, Path], support: Path) -> tuple[str, list[str]]:
@@ -237,30 +265,27 @@ def _tell(cohort: Cohort, left_out: Mapping[str, BundleError]) -> None:
         logger.info("%s", message)
 
 
-def _read_strokes(
-    scribbles: Path,
-    support: Case,
-    cache: VolumeCache,
-    images: str | Path,
-    classes: Mapping[str, int] | None,
-    background: int | None,
-) -> tuple[StrokeClasses, Path, Volume | None]:
+def _with_strokes(
+    asked: _Asked, scribbles: Path, support: Case, output_dir: Path, images: str | Path
+) -> tuple[_Asked, Volume | None]:
     """Check the scribbles against the support's grid, and write nothing.
 
     Returns:
-        What their values mean, the NIfTI file to use, and the strokes if they are still to be written there.
+        What is asked, with the NIfTI file to use and what its values mean; the strokes if they are still to be written
+        there.
     """
     about_series = remarks_on_series(scribbles, support.source)
-    drawn = read_strokes(scribbles, support.grid, classes or {}, background)
+    drawn = read_strokes(scribbles, support.grid, asked.classes or {}, asked.background)
     strokes = on_grid_of(drawn, support, scribbles, "scribbles")
-    labels = labels_beside(scribbles, strokes.names, classes, images)
-    meaning = resolve_classes(drawn_values(strokes.array), classes, background, labels, scribbles)
+    labels = labels_beside(scribbles, strokes.names, asked.classes, images)
+    meaning = resolve_classes(drawn_values(strokes.array), asked.classes, asked.background, labels, scribbles)
     remarks = [f"Scribbles: {remark}" for remark in (*about_series, *strokes.remarks)]
-    meaning = replace(meaning, assumptions=(*meaning.assumptions, *remarks))
+    assumptions = (*asked.assumptions, *meaning.assumptions, *remarks)
+    asked = replace(asked, classes=meaning.classes, background=meaning.background, assumptions=assumptions)
     if strokes is drawn and is_plain_nifti(scribbles):
-        return meaning, scribbles, None
-    file = WorkFolder(cache.output_dir).scribbles / f"{support.id}.nii.gz"
-    return meaning, file, Volume(strokes.array, np.asarray(support.affine))
+        return asked, None
+    file = WorkFolder(output_dir).scribbles / f"{support.id}.nii.gz"
+    return replace(asked, scribbles=file), Volume(strokes.array, np.asarray(support.affine))
 
 
 def _write_strokes(file: Path, strokes: Volume) -> None:
