@@ -196,37 +196,24 @@ def _check_class(
     name: str, case: CaseEvidence, cohort: CohortEvidence, rule: TrustRule, comparable: bool
 ) -> ClassCheck:
     """`comparable`: whether the case's body is of the support's kind, and turned as it is."""
-    value, atlases = cohort.classes[name], case.atlases.voting(name)
+    value = cohort.classes[name]
     mask = case.result == value
     agreement, rater_agreement = (
         {rater: dice_of(mask, label == value, of_nothing=0.0) for rater, label in labels.items()}
-        for labels in (atlases, case.raters)
+        for labels in (case.atlases.voting(name), case.raters)
     )
     measurement = case.measurements[name]
-    penalty = ConfidencePenalty()
-    if case.truth is None:
-        penalty = ConfidencePenalty(
-            cohort.border_confidence.get(name, 1.0),
-            case.mean_round_trip_dice[name],
-            rule.good_round_trip,
-            len(atlases),
-            cohort.stroke_confidence.get(name, 1.0),
-            measurement.tissue_share,
-        )
-    if not comparable:  # what bodies of another kind say of this one, they may well agree about
-        agreed_dice = 0.0
-    elif case.truth is not None:
-        agreed_dice = dice_of(mask, case.truth == value, of_nothing=0.0)
-    else:
-        agreed_dice = cohort.calibration.predicted(name, modelled_dice(mask, case.probabilities[name]))
-    reasons = reasons_to_flag(
-        agreed_dice, penalty, agreement, rater_agreement, measurement, cohort.statistics[name], rule, cohort.is_mr
-    )
+    # What bodies of another kind say of this one, they may well agree about.
+    agreed_dice = _agreed_dice(name, mask, case, cohort) if comparable else 0.0
+    penalty = _penalty(name, case, cohort, rule)
     predicted_dice = penalty.predicted(agreed_dice)
     interval = predicted_dice, predicted_dice
     if comparable and case.truth is None:
         spread = spread_of_cases(predicted_dice, rule.case_concentration, rule.interval_coverage)
         interval = spread if cohort.calibration.is_known else (0.0, 1.0)
+    reasons = reasons_to_flag(
+        agreed_dice, penalty, agreement, rater_agreement, measurement, cohort.statistics[name], rule, cohort.is_mr
+    )
     return ClassCheck(
         predicted_dice=predicted_dice,
         interval=interval,
@@ -238,4 +225,25 @@ def _check_class(
         flagged=not comparable or bool(reasons),
         reasons=tuple(reasons),
         rater_agreement=rater_agreement,
+    )
+
+
+def _agreed_dice(name: str, mask: np.ndarray, case: CaseEvidence, cohort: CohortEvidence) -> float:
+    """Of a class's (X, Y, Z) bool mask with the label map that the user accepted, else as the atlases predict it."""
+    if case.truth is not None:
+        return dice_of(mask, case.truth == cohort.classes[name], of_nothing=0.0)
+    return cohort.calibration.predicted(name, modelled_dice(mask, case.probabilities[name]))
+
+
+def _penalty(name: str, case: CaseEvidence, cohort: CohortEvidence, rule: TrustRule) -> ConfidencePenalty:
+    """What lowers the agreed Dice of a class; nothing where the truth is known."""
+    if case.truth is not None:
+        return ConfidencePenalty()
+    return ConfidencePenalty(
+        cohort.border_confidence.get(name, 1.0),
+        case.mean_round_trip_dice[name],
+        rule.good_round_trip,
+        len(case.atlases.voting(name)),
+        cohort.stroke_confidence.get(name, 1.0),
+        case.measurements[name].tissue_share,
     )
