@@ -50,18 +50,7 @@ def assemble(release: Release, output: Path, task: Path | None = None, largest_m
     work = None if task is None else WorkFolder(task)
     network = BUNDLE_ROOT / "models" if work is None else work.segmentation
     network_overrides(network)  # refuses what cannot be read
-    if work is not None and (release.data_terms is None or not release.data_terms.is_file()):
-        raise BundleError(
-            "a network carries traces of the images it was trained on: say under which terms",
-            stage=STAGE,
-            file=release.data_terms,
-            expected="--data-terms FILE, a text on the data and its terms",
-        )
-    if work is None and release.data_terms is not None:
-        problem = "the terms of the bundle's own network are written down already"
-        raise BundleError(problem, stage=STAGE, file=release.data_terms, expected="--data-terms with --task alone")
-    if release.data_terms is not None:
-        _refuse_unreadable(release.data_terms)
+    _check_terms(release.data_terms, of_task=work is not None)
     card = numbered(read_card(network, WEIGHTS, CARD if work is None else CARD | TRAINING))
     package = Package(output, release.name)
     package.refuse_foreign()
@@ -69,21 +58,8 @@ def assemble(release: Release, output: Path, task: Path | None = None, largest_m
         for part in ("configs", "scripts"):
             shutil.copytree(BUNDLE_ROOT / part, growing / part, ignore=IGNORED)
         shutil.copyfile(BUNDLE_ROOT / "LICENSE", growing / "LICENSE")
-        (growing / "models").mkdir()
-        shutil.copyfile(network / WEIGHTS_FILE, growing / "models" / WEIGHTS_FILE)
-        write_json(growing / "models" / "model.json", card if work is None else nameless(card))
-        for name, keys in DESCRIBED.items():
-            config = growing / "configs" / name
-            _write_config(config, read_json(config) | {key: card[key] for key in keys})
-        if of_run := settings_of_run(network):
-            config = growing / "configs" / INFERENCE
-            parser = ConfigParser(read_json(config))
-            parser.update(encoded([INFERENCE], of_run))
-            _write_config(config, parser.get())
-        metadata = described_metadata(
-            read_json(growing / "configs" / "metadata.json"), release, card, None if work is None else mode_of(work)
-        )
-        _write_config(growing / "configs" / "metadata.json", metadata)
+        _copy_network(growing / "models", network, card if work is None else nameless(card))
+        metadata = _write_configs(growing / "configs", network, release, card, work)
         _copy_docs(growing / "docs", release, metadata, card, work)
         _part_large_files(growing, apart, release, largest_mb)
         package.note(growing, apart)
@@ -92,14 +68,50 @@ def assemble(release: Release, output: Path, task: Path | None = None, largest_m
     return package.folder
 
 
-def _refuse_unreadable(data_terms: Path) -> None:
-    """The zoo's rules read every text as UTF-8."""
+def _check_terms(data_terms: Path | None, of_task: bool) -> None:
+    """Refuse a user's network without terms of its data, and terms that nobody needs or that the zoo cannot read."""
+    if of_task and (data_terms is None or not data_terms.is_file()):
+        raise BundleError(
+            "a network carries traces of the images it was trained on: say under which terms",
+            stage=STAGE,
+            file=data_terms,
+            expected="--data-terms FILE, a text on the data and its terms",
+        )
+    if data_terms is None:
+        return
+    if not of_task:
+        problem = "the terms of the bundle's own network are written down already"
+        raise BundleError(problem, stage=STAGE, file=data_terms, expected="--data-terms with --task alone")
     try:
-        data_terms.read_text(encoding="utf-8")
+        data_terms.read_text(encoding="utf-8")  # the zoo's rules read every text so
     except (OSError, ValueError) as error:
         raise BundleError(
             "cannot read the terms of the data", stage=STAGE, file=data_terms, expected="a text in UTF-8", found=error
         ) from error
+
+
+def _copy_network(target: Path, network: Path, card: Mapping[str, Any]) -> None:
+    target.mkdir()
+    shutil.copyfile(network / WEIGHTS_FILE, target / WEIGHTS_FILE)
+    write_json(target / "model.json", card)
+
+
+def _write_configs(
+    configs: Path, network: Path, release: Release, card: Mapping[str, Any], work: WorkFolder | None
+) -> dict[str, Any]:
+    """Let the package's configs be those of its network; returns their metadata."""
+    for name, keys in DESCRIBED.items():
+        config = configs / name
+        _write_config(config, read_json(config) | {key: card[key] for key in keys})
+    if of_run := settings_of_run(network):
+        config = configs / INFERENCE
+        parser = ConfigParser(read_json(config))
+        parser.update(encoded([INFERENCE], of_run))
+        _write_config(config, parser.get())
+    file = configs / "metadata.json"
+    metadata = described_metadata(read_json(file), release, card, None if work is None else mode_of(work))
+    _write_config(file, metadata)
+    return metadata
 
 
 def _write_config(file: Path, content: Mapping[str, Any]) -> None:
