@@ -30,9 +30,9 @@ def noise_of(image: Tensor) -> float:
             middle = image.narrow(axis, 1, size - 2)
             beside = (image.narrow(axis, 0, size - 2) + image.narrow(axis, 2, size - 2)) / 2
             differences.append((middle - beside).abs().flatten())
-    told = torch.cat(differences) if differences else image.new_zeros(0)
-    told = told[told > 0]
-    return NORMAL * float(told.median()) / OF_DIFFERENCE if len(told) else 0.0
+    joined = torch.cat(differences) if differences else image.new_zeros(0)
+    noisy = joined[joined > 0]
+    return NORMAL * float(noisy.median()) / OF_DIFFERENCE if len(noisy) else 0.0
 
 
 def certainty_of(image: Tensor, noise: float) -> Tensor:
