@@ -1,6 +1,8 @@
 """Cases that others work on: the same files, errors and progress as where one process does all."""
 
 import pickle
+import traceback
+import weakref
 from threading import Event, Thread
 
 import pytest
@@ -92,6 +94,23 @@ def shared(folder, *arguments):
     stage, crew = Sharing(folder, *arguments), BackwardsCrew()
     stage.job = SharingJob(folder, *arguments)
     return stage, crew
+
+
+def test_a_case_that_failed_keeps_no_volume_in_memory():
+    volumes = []
+
+    def fail(_):
+        volume = torch.zeros(2)
+        volumes.append(weakref.ref(volume))
+        try:
+            raise ValueError(volume.sum())
+        except ValueError as error:
+            raise BundleError("bad") from error
+
+    outcome = outcome_of(fail, "a", None)
+    assert volumes[0]() is None
+    lines = "".join(traceback.format_exception(outcome.error))
+    assert "raise ValueError" in lines and "raise BundleError" in lines, "where it happened is still told"
 
 
 def test_a_crew_makes_what_one_process_makes(tmp_path):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from scripts.common.errors import BundleError
-from scripts.common.failures import stops_every_case
+from scripts.common.failures import causes, stops_every_case
 
 
 class LostWorkersError(BundleError):
@@ -75,10 +76,15 @@ def present_crew() -> Crew | None:
 
 
 def outcome_of(work: Callable[[Any], Any], case: str, item: Any) -> Outcome:
-    """Work on one case in this process; what it raises but `BundleError` passes."""
+    """Work on one case in this process; what it raises but `BundleError` passes.
+
+    An error keeps its lines and no volume of the case: errors are told at the end, when all cases are done.
+    """
     try:
         return Outcome(case, work(item))
     except BundleError as error:
+        for cause in causes(error):
+            traceback.clear_frames(cause.__traceback__)
         return Outcome(case, error=error, stops_all=stops_every_case(error))
 
 
