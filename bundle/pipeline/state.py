@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import sys
@@ -13,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from bundle.computing_device import hand_back_memory
 from bundle.folder_lock import only_command_in
 from scripts.common.errors import BundleError
 from scripts.common.files import read_json, write_json
@@ -126,7 +126,7 @@ def _is_entry(entry: Any) -> bool:
 def with_peak_memory(action: Callable[[], bool]) -> tuple[bool, float]:
     """Run `action`; its answer and the peak resident memory in MB during it (of the whole process, where the system
     cannot reset it)."""
-    gc.collect()
+    hand_back_memory()
     status: Path | None = Path("/proc/self/status")
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")

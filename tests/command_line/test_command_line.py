@@ -62,7 +62,7 @@ def stages(monkeypatch):
     """The stages are replaced by ones that do no work; the report is not written."""
     fake = FakeStages()
     monkeypatch.setattr("bundle.pipeline.runner.run_config", fake)
-    monkeypatch.setattr("bundle.pipeline.state.gc.collect", lambda: 0)  # slow, and there is nothing to collect
+    monkeypatch.setattr("bundle.pipeline.state.hand_back_memory", lambda: None)  # slow, and there is nothing to collect
     monkeypatch.setattr(pipeline, "write_report", lambda output, labels: output / "report" / "index.html")
     return fake
 

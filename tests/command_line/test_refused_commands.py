@@ -31,7 +31,7 @@ def folder(tmp_path, monkeypatch):
     """A cohort, a run of it in `out` (mode paper) and another in `masks` (mode default), and things to refuse."""
     make_cohort(tmp_path)
     monkeypatch.setattr("bundle.pipeline.runner.run_config", FakeStages())
-    monkeypatch.setattr("bundle.pipeline.state.gc.collect", lambda: 0)  # slow, and there is nothing to collect
+    monkeypatch.setattr("bundle.pipeline.state.hand_back_memory", lambda: None)  # slow, and there is nothing to collect
     monkeypatch.setattr(pipeline, "write_report", lambda output, labels: output / "report" / "index.html")
     main(["oneshot", *input_options(tmp_path), "--small", "--output", str(tmp_path / "out")])
     main(["support-mask", *default_options(tmp_path), "--output", str(tmp_path / "masks")])

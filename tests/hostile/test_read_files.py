@@ -172,7 +172,7 @@ def told(monkeypatch):
         fake(names, overrides)
 
     monkeypatch.setattr("bundle.pipeline.runner.run_config", run)
-    monkeypatch.setattr("bundle.pipeline.state.gc.collect", lambda: 0)
+    monkeypatch.setattr("bundle.pipeline.state.hand_back_memory", lambda: None)
     monkeypatch.setattr("bundle.pipeline.pipeline.write_report", lambda *_: None)
     return fake
 

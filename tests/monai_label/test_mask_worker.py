@@ -30,6 +30,13 @@ def test_what_went_wrong_is_told_in_the_fields_of_an_error(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_between_two_looks_the_gpu_is_free_for_trainings(tmp_path, monkeypatch):
+    answers, told = io.StringIO(), []
+    monkeypatch.setattr("torch.cuda.empty_cache", lambda: told.append(len(answers.getvalue().splitlines())))
+    serve([json.dumps(look(tmp_path))] * 2, answers)
+    assert told == [1, 2], "after each answer, which nobody waits for"
+
+
 @pytest.mark.slow
 def test_it_stays_between_two_looks_and_comes_back_when_it_ended(tmp_path):
     worker = MaskWorker()

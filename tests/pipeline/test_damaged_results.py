@@ -36,7 +36,7 @@ MADE_EVERY_TIME = (
 @pytest.fixture
 def run(inputs, tmp_path, monkeypatch):
     monkeypatch.setattr("bundle.pipeline.runner.run_config", FakeStages())
-    monkeypatch.setattr("bundle.pipeline.state.gc.collect", lambda: 0)  # slow, and there is nothing to collect
+    monkeypatch.setattr("bundle.pipeline.state.hand_back_memory", lambda: None)  # slow, and there is nothing to collect
 
     def again(output):
         run_all(Pipeline(settings(inputs, output=output, scribbles=inputs / "scribbles.nrrd")))

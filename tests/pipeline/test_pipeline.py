@@ -22,7 +22,7 @@ ALL = ["train_prnet", "fine", "first_points", "point_propagation", "pseudo_label
 def stages(monkeypatch):
     fake = FakeStages()
     monkeypatch.setattr("bundle.pipeline.runner.run_config", fake)
-    monkeypatch.setattr("bundle.pipeline.state.gc.collect", lambda: 0)  # slow, and there is nothing to collect
+    monkeypatch.setattr("bundle.pipeline.state.hand_back_memory", lambda: None)  # slow, and there is nothing to collect
     return fake
 
 

@@ -34,7 +34,7 @@ class Configs:
 def configs(monkeypatch):
     fake = Configs()
     monkeypatch.setattr(module, "run_config", fake)
-    monkeypatch.setattr("bundle.pipeline.state.gc.collect", lambda: 0)  # slow, and there is nothing to collect
+    monkeypatch.setattr("bundle.pipeline.state.hand_back_memory", lambda: None)  # slow, and there is nothing to collect
     return fake
 
 

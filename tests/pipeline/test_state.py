@@ -14,7 +14,7 @@ from tests.paths import ROOT
 
 @pytest.fixture
 def directory(tmp_path, monkeypatch):
-    monkeypatch.setattr(module.gc, "collect", lambda: 0)  # slow, and there is nothing to collect
+    monkeypatch.setattr(module, "hand_back_memory", lambda: None)  # slow, and there is nothing to collect
     return WorkDirectory(WorkFolder(tmp_path / "out"))
 
 
@@ -84,6 +84,16 @@ def test_seconds_add_up_over_kills_but_not_over_changes(directory, monkeypatch):
     assert directory.state()["a"]["seconds"] == 20
     directory.run("a", work)
     assert directory.state()["a"]["seconds"] == 10
+
+
+def test_what_stages_before_kept_of_the_gpu_is_handed_back_first(directory, monkeypatch):
+    """A cohort that a training held there is garbage in cycles; workers of the next stage share the GPU."""
+    order = []
+    monkeypatch.undo()
+    monkeypatch.setattr("bundle.computing_device.gc.collect", lambda: order.append("collect"))
+    monkeypatch.setattr("torch.cuda.empty_cache", lambda: order.append("empty"))
+    directory.run("a", lambda: order.append("work") or True)
+    assert order == ["collect", "empty", "work"]
 
 
 def test_of_a_stage_that_was_killed_the_time_is_known(directory):

@@ -17,6 +17,7 @@ from typing import IO
 
 from bundle.arguments import command_parser
 from bundle.command_line import support_mask_pipeline
+from bundle.computing_device import hand_back_memory
 from bundle.console import set_up_logging
 from bundle.folder_lock import only_command_in
 from bundle.monai_label.masks.worker import DONE
@@ -47,6 +48,7 @@ def serve(looks: Iterable[str], answers: IO[str]) -> None:
             told = {name: getattr(problem, name) for name in TOLD}
             answer = {name: None if value is None else str(value) for name, value in told.items()}
         print(json.dumps(answer), file=answers, flush=True)
+        hand_back_memory()
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ Solver = Callable[[torch.Tensor], torch.Tensor]  # (K, X, Y, Z) seed sets -> dis
 
 
 class RememberedDistances:
-    """Keeps the distances of one call, in memory.
+    """Keeps the distances of one call, in memory: the machine's, not the GPU's, which trainings want.
 
     Args:
         most_bytes: above that nothing is kept.
@@ -37,10 +37,12 @@ class RememberedDistances:
         keys = [_digest(seed) + shared for seed in seeds]
         new = [number for number, key in enumerate(keys) if key not in self.known]
         found = dict(zip(new, solver(seeds[new]) if new else (), strict=True))
-        distances = [found[number] if number in found else self.known[key] for number, key in enumerate(keys)]
+        distances = [
+            found[number] if number in found else self.known[key].to(seeds.device) for number, key in enumerate(keys)
+        ]
         result = torch.stack(distances)
         fits = result.nbytes <= self.most_bytes
-        self.known = dict(zip(keys, result.clone(), strict=True)) if fits else {}
+        self.known = dict(zip(keys, result.to("cpu", copy=True), strict=True)) if fits else {}
         return result
 
 

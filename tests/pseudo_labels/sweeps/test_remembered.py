@@ -53,6 +53,20 @@ def test_what_is_too_much_is_not_kept():
     assert [asked(memory, noise(), seed(0, 0, 0)) for _ in range(2)] == [1, 1] and not memory.known
 
 
+def test_distances_of_a_gpu_are_kept_in_the_memory_of_the_machine():
+    class OnGpu(torch.Tensor):
+        """Says that it is moved to the CPU only when it is asked to."""
+
+        def to(self, *args, **kwargs):
+            assert args == ("cpu",)
+            return super().to(*args, **kwargs).as_subclass(torch.Tensor)
+
+    memory = RememberedDistances(2**20)
+    found = memory.solve(noise(), seed(0, 0, 0), (), lambda some: some.float().as_subclass(OnGpu))
+    assert isinstance(found, OnGpu)
+    assert [type(kept) for kept in memory.known.values()] == [torch.Tensor]
+
+
 def test_what_a_caller_does_to_its_distances_changes_nothing_remembered():
     memory = RememberedDistances(2**20)
     memory.solve(noise(), seed(0, 0, 0), (), lambda some: some.float()).fill_(9.0)
