@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 SMALL = "or --small"
+ON_CPU = "device=cpu if the GPU is too small"
 NETWORK_GRID = f"a coarser --set embedding.spacing_mm=[X,Y,Z] {SMALL}"
 # Config -> what to do.
 MEMORY_REMEDIES = {
@@ -20,12 +21,14 @@ MEMORY_REMEDIES = {
     "train_prnet_fine": (
         f"a smaller --set prnet_fine.volumes_per_batch=N; a coarser --set prnet_fine.spacing_mm=[X,Y,Z] {SMALL}"
     ),
-    "point_propagation": "a smaller --set point_propagation.batch_size=N",
+    "point_propagation": f"--set point_propagation.{ON_CPU}; a smaller --set point_propagation.batch_size=N",
     "suggest": "--device cpu if the GPU is too small; else more memory",
-    "support_mask": f"a coarser --set support_mask.geodesic_spacing_mm=[X,Y,Z] {SMALL}",
-    "first_round": NETWORK_GRID,
-    "label_fusion": NETWORK_GRID,
-    "pseudo_labels": f"a coarser --set pseudo_labels.geodesic_spacing_mm=[X,Y,Z] {SMALL}",
+    "support_mask": f"--set support_mask.{ON_CPU}; a coarser --set support_mask.geodesic_spacing_mm=[X,Y,Z] {SMALL}",
+    "first_round": f"--set first_round.{ON_CPU}; {NETWORK_GRID}",
+    "label_fusion": f"--set label_fusion.{ON_CPU}; {NETWORK_GRID}",
+    "pseudo_labels": (
+        f"--set pseudo_labels.{ON_CPU}; a coarser --set pseudo_labels.geodesic_spacing_mm=[X,Y,Z] {SMALL}"
+    ),
     "ensemble": NETWORK_GRID,
     "inference": "--device cpu if the GPU is too small; else a network of a coarser segmentation.spacing_mm",
 }

@@ -119,12 +119,12 @@ class Runner:
         run_config(*self._told(stage, {}))
 
     def _told(self, stage: Stage, more: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
-        """The stage's config files, and its overrides."""
+        """The stage's config files, and its overrides; what is set of one stage is stronger than the run's device."""
         names = self._names(stage)
         config = read_configs(names)
         device = device_override(self.settings.device) if "device" in config else {}
         places = {"output_dir": str(self.directory.path), **(AS_PREPARED if "cohort" in config else {}), **stage.places}
-        return names, {**places, **stage.values, **more, **self._chosen(stage), **device}
+        return names, {**places, **stage.values, **more, **device, **self._chosen(stage)}
 
     def _deciding(self, stage: Stage) -> Any:
         """Places and devices do not change a result, so they are left out."""

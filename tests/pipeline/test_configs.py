@@ -225,6 +225,7 @@ def test_other_errors_are_faults_of_the_program():
     [
         (["train.json", "small/train.json"], "train", "segmentation.cache_device=cpu"),
         (["propagation_settings.json", "first_round.json", "small/first_round.json"], "first_round", "spacing_mm"),
+        (["propagation_settings.json", "label_fusion.json"], "label_fusion", "label_fusion.device=cpu"),
         (["evaluate.json"], "evaluate", "more memory"),
     ],
 )

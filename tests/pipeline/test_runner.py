@@ -67,6 +67,14 @@ def test_keys_of_a_patch_are_where_the_config_has_them(patch):
         assert key_path(config, key.lstrip("+")) == key.lstrip("+")
 
 
+def test_a_stage_may_have_another_device_than_the_run(configs, runner_of, tmp_path):
+    """What is said to do where the GPU's memory is short."""
+    asked = runner_of(device="meta", overrides={"pseudo_labels": {"device": "cpu"}})
+    asked.run(labels("pseudo_labels", tmp_path / "a"))
+    runner_of(device="meta").run(labels("pseudo_labels", tmp_path / "b"))
+    assert [overrides["device"] for _, overrides in configs.calls] == ["cpu", "$torch.device('meta')"]
+
+
 def test_a_stage_has_its_own_patch_which_is_stronger_than_set(configs, runner_of, tmp_path):
     asked = {"pseudo_labels": {"settings#probability_weight": 0.7, "lam": 0.5}}
     runner_of(overrides=asked).run(labels("first_round_labels", tmp_path / "a", places={"labels_dir": "a"}))
