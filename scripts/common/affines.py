@@ -49,6 +49,17 @@ def between_grids(affine: np.ndarray, other_affine: np.ndarray) -> np.ndarray:
     return np.linalg.inv(other_affine) @ affine
 
 
+def corners_of(shape: Sequence[int]) -> np.ndarray:
+    """(8, 4) homogeneous voxel indices of the outermost voxels."""
+    corners = np.indices((2, 2, 2)).reshape(3, -1).T * (np.asarray(shape) - 1)
+    return np.column_stack([corners, np.ones(len(corners))])
+
+
+def apart_mm(affine: np.ndarray, other_affine: np.ndarray, shape: Sequence[int]) -> float:
+    """How far apart two affines put a voxel of a grid of `shape` at most, in mm."""
+    return float(np.linalg.norm(corners_of(shape) @ (affine - other_affine).T, axis=1).max())
+
+
 def are_parallel(to_other: np.ndarray, shape: Sequence[int], tolerance_voxels: float = ROUNDING_VOXELS) -> bool:
     """Whether two grids have parallel axes in the same order: the diagonal of the map between them says all.
 

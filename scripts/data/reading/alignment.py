@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.common.affines import between_grids, spacing_of
+from scripts.common.affines import apart_mm, between_grids, corners_of, spacing_of
 from scripts.common.errors import BundleError
+from scripts.common.files import open_nifti
 from scripts.data.case import Case
-from scripts.data.reading.volume import Volume
+from scripts.data.reading.nifti import remark_on_forms
+from scripts.data.reading.volume import Volume, is_nifti
 
 TOLERANCE_VOXELS = 0.01  # far below what can be drawn or seen
 MOVED = "Flipped or permuted axes, or a cropped extent, were brought to the grid of the volume."
@@ -45,14 +47,13 @@ def on_grid_of(label: Volume, case: Case, file: Path, what: str, whose: str = "t
             expected=" x ".join(map(str, case.shape)),
             found=" x ".join(map(str, label.array.shape)),
         )
-    offset_mm = float(np.linalg.norm(_corners(case.shape) @ (label.affine - affine).T, axis=1).max())
     raise BundleError(
         f"the {what}' affine is not {whose}",
         case=case.id,
         stage="cohort",
         file=file,
         expected=f"corners within {TOLERANCE_VOXELS * min(spacing_of(affine)):.2g} mm, or axes flipped or permuted",
-        found=f"{offset_mm:.4g} mm apart",
+        found=f"{apart_mm(label.affine, affine, case.shape):.4g} mm apart" + _of_two_forms(case),
     )
 
 
@@ -87,7 +88,7 @@ def onto_grid(
     steps = np.abs(exact[:3, :3])
     if not (np.all(steps.sum(axis=0) == 1) and np.all(steps.sum(axis=1) == 1)):
         return None
-    if np.abs(_corners(labels.shape) @ (to_target - exact).T).max() > TOLERANCE_VOXELS:
+    if np.abs(corners_of(labels.shape) @ (to_target - exact).T).max() > TOLERANCE_VOXELS:
         return None
     turned = labels.transpose(steps.argmax(axis=1))
     signs, offset = exact[:3, :3].sum(axis=1), exact[:3, 3]
@@ -104,12 +105,12 @@ def onto_grid(
     return target
 
 
+def _of_two_forms(case: Case) -> str:
+    """What is odd about the header of the case's volume, where that may be why."""
+    remark = remark_on_forms(open_nifti(case.source)) if is_nifti(case.source) else None
+    return "" if remark is None else f"; of the volume: {remark}"
+
+
 def _offset_voxels(affine: np.ndarray, target_affine: np.ndarray, shape: Sequence[int]) -> float:
     """How far apart the two grids are at most, in voxels of the target."""
-    return float(np.abs(_corners(shape) @ (between_grids(affine, target_affine) - np.eye(4)).T).max())
-
-
-def _corners(shape: Sequence[int]) -> np.ndarray:
-    """(8, 4) homogeneous voxel indices of the outermost voxels."""
-    corners = np.indices((2, 2, 2)).reshape(3, -1).T * (np.asarray(shape) - 1)
-    return np.column_stack([corners, np.ones(len(corners))])
+    return float(np.abs(corners_of(shape) @ (between_grids(affine, target_affine) - np.eye(4)).T).max())

@@ -8,7 +8,7 @@ from typing import cast
 import nibabel as nib
 import numpy as np
 
-from scripts.common.affines import spacing_of
+from scripts.common.affines import HARMLESS_VOXELS, apart_mm, spacing_of
 from scripts.common.files import open_nifti
 from scripts.data.reading.grid_limits import check_grid, is_plausible
 from scripts.data.reading.volume import Volume, is_nifti, volume_error
@@ -41,8 +41,27 @@ def read_nifti(path: Path) -> Volume:
     if offset > MOST_HEADER_BYTES:
         expected = f"voxels within the first {MOST_HEADER_BYTES >> 20} MB"
         raise volume_error("the NIfTI header is too long", path, expected, f"{offset} bytes")
+    if (about_forms := remark_on_forms(image)) is not None:
+        remarks = (*remarks, about_forms)
     array = image.get_fdata(dtype=np.float32, caching="unchanged")
     return Volume(array.reshape(shape), affine, remarks)
+
+
+def remark_on_forms(image: nib.Nifti1Image) -> str | None:
+    """A sentence where sform and qform are two places: ITK takes the qform unless the sform's code is 1."""
+    try:
+        sform, qform = image.get_sform(coded=True)[0], image.get_qform(coded=True)[0]
+        if sform is None or qform is None:
+            return None
+        distance_mm = apart_mm(sform, qform, image.shape[:3])
+    except (ValueError, np.linalg.LinAlgError):  # a damaged qform, which nobody takes beside a sform
+        return None
+    if distance_mm < HARMLESS_VOXELS * min(spacing_of(sform)):
+        return None
+    return (
+        f"The header's sform and qform put voxels up to {distance_mm:.3g} mm apart; the sform was taken, and other "
+        "programs may take the qform: find out which is right, and save the volume with that one alone."
+    )
 
 
 def peek_nifti(path: Path) -> tuple[tuple[int, ...], np.ndarray]:

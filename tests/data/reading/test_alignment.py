@@ -19,8 +19,11 @@ def labels():
     return array
 
 
-def case(tmp_path):
+def case(tmp_path, qform=None):
     rows = tuple(tuple(row) for row in AFFINE.tolist())
+    image = nib.Nifti1Image(labels(), AFFINE)
+    image.set_qform(qform, 0 if qform is None else 1)
+    nib.save(image, tmp_path / "a.nii")
     return Case("a", tmp_path / "a.nii", tmp_path / "a.nii", SHAPE, (2.0, 3.06, 5.0), rows, "LAS", "0")
 
 
@@ -80,3 +83,11 @@ def test_a_hundredth_of_a_voxel_is_no_difference(tmp_path, offset_mm, good):
 def test_other_voxels_are_refused(tmp_path, change):
     with pytest.raises(BundleError, match="affine is not the support's"):
         placed(Volume(labels(), AFFINE @ change), tmp_path)
+
+
+def test_a_refusal_names_the_two_places_of_the_volume(tmp_path):
+    """ITK takes the qform here, so strokes that 3D Slicer saved lie there."""
+    qform = np.diag([-2.0, 3, 5, 1])
+    label = Volume(labels(), qform)
+    with pytest.raises(BundleError, match=r"mm apart; of the volume: The header's sform and qform put voxels up to"):
+        on_grid_of(label, case(tmp_path, qform), tmp_path / "strokes.nii", "scribbles")

@@ -144,3 +144,34 @@ def test_a_bomb_is_not_expanded_beyond_what_its_header_says(tmp_path):
         for _ in range(128):
             file.write(block)
     np.testing.assert_array_equal(read_volume(path).array, scan())
+
+
+def mirrored():
+    """The same grid with left and right exchanged."""
+    affine = AFFINE.copy()
+    affine[:3, 3] += (SHAPE[0] - 1) * affine[:3, 0]
+    affine[:3, 0] *= -1
+    return affine
+
+
+@pytest.mark.parametrize(("codes", "said"), [((1, 2), True), ((0, 2), False), ((1, 0), False)])
+def test_a_qform_that_is_another_place_than_the_sform_is_told(tmp_path, codes, said):
+    image = nib.Nifti1Image(scan(), AFFINE)
+    image.set_qform(mirrored(), codes[0])
+    image.set_sform(AFFINE, codes[1])
+    nib.save(image, tmp_path / "a.nii.gz")
+    remarks = read_volume(tmp_path / "a.nii.gz").remarks
+    assert [remark.startswith("The header's sform and qform put voxels up to 36 mm apart;") for remark in remarks] == (
+        [True] if said else []
+    )
+
+
+def test_forms_that_differ_by_rounding_and_a_damaged_qform_need_no_remark(tmp_path):
+    path = write(tmp_path / "a.nii")
+    for field, value in (("qoffset_x", 40.05), ("quatern_b", 7.0)):
+        content = bytearray(path.read_bytes())
+        header = nib.Nifti1Header(bytes(content[:348]), check=False)
+        header[field] = value
+        content[:348] = header.binaryblock
+        path.write_bytes(content)
+        assert read_volume(path).remarks == ()
