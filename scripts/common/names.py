@@ -46,7 +46,9 @@ def how_many(number: int, what: str, several: str = "") -> str:
 
 def in_ml(volume_ml: float) -> str:
     """A volume in words, such as "231 ml"; "empty" of nothing."""
-    return "empty" if volume_ml == 0 else f"{volume_ml:.0f} ml" if volume_ml >= 10 else f"{volume_ml:.1f} ml"
+    if volume_ml == 0:
+        return "empty"
+    return f"{volume_ml:{'.0f' if volume_ml >= 10 else '.1f' if volume_ml >= 0.1 else '.1g'}} ml"
 
 
 def likely_names(name: str, names: Sequence[str], most: int) -> str:

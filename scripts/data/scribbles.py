@@ -124,9 +124,11 @@ def judge_strokes(strokes: Volume, body: Volume, classes: Mapping[str, int]) -> 
 def _too_little(name: str, voxels: np.ndarray, affine: np.ndarray) -> list[str]:
     """At most one sentence on the size of a class's strokes, (N, 3) voxels."""
     along_body = np.unique(voxels[:, np.abs(affine[2, :3] / spacing_of(affine)).argmax()])
-    # Drawn in one sagittal or coronal slice they leave no axial one out; a straight line lies in no plane of its own.
+    # Drawn in one sagittal or coronal slice they lie in axial ones side by side, but for gaps between strokes; a
+    # straight line lies in no plane of its own.
     is_flat = [len(np.unique(voxels[:, axis])) for axis in range(3)].count(1) == 1
-    count = 1 if is_flat and len(along_body) == np.ptp(along_body) + 1 else len(along_body)
+    runs = 1 + np.count_nonzero(np.diff(along_body) > 1)
+    count = 1 if is_flat and len(along_body) >= 2 * runs else len(along_body)
     remedy = f"draw on at least {LEAST_SLICES} slices, the organ's first and last one are worth most."
     if len(voxels) < LEAST_VOXELS:
         return [f"{name}: strokes of {how_many(len(voxels), 'voxel')} are too little to grow from; {remedy}"]

@@ -18,6 +18,7 @@ from scripts.common.case_stage import CaseStage
 from scripts.common.files import open_nifti, sha256_of_file
 from scripts.common.label_channels import LabelChannels
 from scripts.common.masks.largest_parts import LEAST_PART_SHARE, count_of_parts
+from scripts.common.names import in_ml
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.records import PseudoLabelRecord, how_grown
@@ -241,7 +242,8 @@ def hardly_grown(
         strokes_ml = len(np.unique(voxels[scribbles.labels == label], axis=0)) * voxel_ml(image.affine)
         if volume_ml[name] < LEAST_GROWTH * strokes_ml:
             sentences.append(
-                f"{name} grew from {strokes_ml:.2g} ml of strokes to {volume_ml[name]:.2g} ml; draw in more of the "
-                "organ, and background beside it rather than in it."
+                f"{name} grew from {in_ml(strokes_ml)} of strokes to {in_ml(volume_ml[name])}; draw in more of the "
+                "organ, and background beside it rather than in it. If the strokes are whole organs, give them as "
+                "--support-mask, and a few lines in each as strokes."
             )
     return sentences

@@ -177,7 +177,9 @@ def test_slices_are_counted_along_the_body_and_planes_along_any_axis(make_affine
     sagittal[40, 15:25, 10:20] = 3
     assert judged(make_affine, sagittal) == [f"left_kidney: its strokes lie on 1 slice only; {REMEDY}"]
     sagittal[40, :, 13] = 0
-    assert judged(make_affine, sagittal) == [], "a gap: lines at one place of several axial slices"
+    assert judged(make_affine, sagittal) == [f"left_kidney: its strokes lie on 1 slice only; {REMEDY}"], "two strokes"
+    sagittal[40, :, 11::2] = 0
+    assert judged(make_affine, sagittal) == [], "gaps: lines at one place of several axial slices"
     straight = drawn()
     straight[straight == 3] = 0
     straight[40, 20, 5:30] = 3

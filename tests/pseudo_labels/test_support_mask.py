@@ -114,7 +114,7 @@ def test_a_cohort_without_scribbles_is_refused(cohort, tmp_path):
         SupportMaskStage(replace(cohort, scribbles=None), tmp_path, SETTINGS)
 
 
-@pytest.mark.parametrize(("spleen_ml", "said"), [(0.0, True), (0.09, True), (0.096, False)])
+@pytest.mark.parametrize(("spleen_ml", "said"), [(0.0, "empty"), (0.09, "0.09 ml"), (0.096, None)])
 def test_a_class_that_grew_into_little_more_than_its_strokes(spleen_ml, said):
     """Voxels of 2 x 3 x 4 mm are 0.024 ml; of three points two lie in one of them."""
     affine = np.diag([2.0, 3.0, 4.0, 1.0])
@@ -123,9 +123,19 @@ def test_a_class_that_grew_into_little_more_than_its_strokes(spleen_ml, said):
     scribbles = ScribblePoints(labels, np.zeros((4, 3), int), places_mm)
     volume_ml = {"spleen": spleen_ml, "left_kidney": 100.0}
     sentences = hardly_grown(volume_ml, scribbles, Volume(np.zeros((9, 9, 9)), affine), CLASSES)
-    assert len(sentences) == said
-    if said:
-        assert sentences[0].startswith(f"spleen grew from 0.048 ml of strokes to {spleen_ml:.2g} ml; draw in more")
+    assert len(sentences) == (said is not None)
+    if said is not None:
+        assert sentences[0].startswith(f"spleen grew from 0.05 ml of strokes to {said}; draw in more")
+
+
+def test_strokes_of_hundreds_of_ml_are_whole_organs():
+    """Of 500 voxels of 1 ml."""
+    voxels = np.argwhere(np.ones((10, 10, 5)))
+    scribbles = ScribblePoints(np.full(500, CLASSES["spleen"]), voxels, voxels * 10.0)
+    image = Volume(np.zeros((10, 10, 5)), np.diag([10.0, 10.0, 10.0, 1.0]))
+    (sentence,) = hardly_grown({"spleen": 600.0, "left_kidney": 1.0}, scribbles, image, CLASSES)
+    assert sentence.startswith("spleen grew from 500 ml of strokes to 600 ml;")
+    assert "give them as --support-mask" in sentence
 
 
 def test_what_hardly_grew_is_said_in_console_and_record(cohort, caplog):
