@@ -6,7 +6,12 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bundle.pipeline.given.class_values import absent_classes, lacking_classes, refuse_values_of_no_class
+from bundle.pipeline.given.class_values import (
+    absent_classes,
+    lacking_classes,
+    refuse_values_of_no_class,
+    strokes_elsewhere,
+)
 from bundle.pipeline.given.label_maps import accepted_labels, accepted_places, as_nifti
 from bundle.pipeline.plan import CaseByCase, Inference, Mode, Plan, Training, always
 from bundle.pipeline.settings import RunSettings
@@ -24,6 +29,7 @@ from scripts.common.failures import blamed
 from scripts.common.work_folder import LabelFolder, PropagationFolder, WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.reading.alignment import on_grid_of
+from scripts.data.scribbles import given_strokes
 from scripts.data.volume_io import Volume, check_labels, read_labels, remarks_on_series
 from scripts.networks.embedding_weights import WEIGHTS, load_embedding, trained_spacing_mm
 from scripts.networks.loading import check_modality, without_bias_field
@@ -172,7 +178,7 @@ def check_inputs(settings: RunSettings, cohort: Cohort) -> None:
     if settings.weights is not None:
         check_modality(settings.weights / "embedding", WEIGHTS, cohort.modality)
     if settings.support_mask is not None:
-        _check_support_mask(settings.support_mask, cohort)
+        _check_support_mask(settings.support_mask, cohort, settings.scribbles)
     for case, file in accepted_labels(settings, cohort).items():
         if case not in cohort.cases or case == cohort.support:
             raise BundleError(
@@ -199,17 +205,34 @@ def support_of(cohort: Cohort) -> str:
     return cohort.support
 
 
-def _check_support_mask(file: Path, cohort: Cohort) -> None:
+def _check_support_mask(file: Path, cohort: Cohort, scribbles: Path) -> None:
     support = cohort.cases[support_of(cohort)]
     label = on_grid_of(_given_labels(file, cohort, support.id), support, file, "support mask's voxels")
+    values = ", ".join(f"{name} {value}" for name, value in cohort.classes.items())
     if missing := lacking_classes(label.array, cohort.classes):
         raise BundleError(
             "the support mask lacks a class",
             case=cohort.support,
             stage="settings",
             file=file,
-            expected=", ".join(f"{name} {value}" for name, value in cohort.classes.items()),
+            expected=values,
             found="no " + ", ".join(missing),
+        )
+    strokes = given_strokes(cohort, support.id, scribbles)
+    elsewhere = strokes_elsewhere(label.array, strokes.array, cohort.classes)
+    if exchanged := {name: other for name, other in elsewhere.items() if other is not None}:
+        raise BundleError(
+            "the support mask has other classes where the strokes are",
+            case=cohort.support,
+            stage="settings",
+            file=file,
+            expected=f"values as those of the strokes: {values}",
+            found="; ".join(f"strokes of {name} within {other}" for name, other in exchanged.items()),
+        )
+    for name in elsewhere:
+        logger.warning(
+            "%s: %s: most strokes of %s lie outside it in this mask: look whether both were drawn on this very volume",
+            *(support.id, file, name),
         )
 
 

@@ -64,17 +64,21 @@ def check_scribbles(cohort: Cohort, scribbles: Path) -> list[str]:
         return []
     cached = read_cached(cohort, cohort.support)
     body = Volume(cached.body.numpy(), cached.affine)
-    case = cohort.cases[cohort.support]
-    drawn = read_strokes(scribbles, case.grid, cohort.classes, cohort.background)
-    strokes = on_grid_of(drawn, case, scribbles, "scribbles")
     try:
-        sentences = judge_strokes(strokes, body, cohort.classes)
+        sentences = judge_strokes(given_strokes(cohort, cohort.support, scribbles), body, cohort.classes)
     except BundleError as error:
         error.within(STAGE, cohort.support, scribbles)
         raise
     for sentence in sentences:
         logger.warning("strokes: %s", sentence)
     return sentences
+
+
+def given_strokes(cohort: Cohort, support: str, scribbles: Path) -> Volume:
+    """Strokes as the user gave them, in any readable format, on the support's own grid."""
+    case = cohort.cases[support]
+    drawn = read_strokes(scribbles, case.grid, cohort.classes, cohort.background)
+    return on_grid_of(drawn, case, scribbles, "scribbles")
 
 
 def keep_remarks(cohort: Cohort, sentences: list[str]) -> None:

@@ -135,6 +135,7 @@ def test_what_does_not_fit_the_cohort(folder, capsys, message):
 
 MASKS = {
     "the support mask lacks a class": ["--support-mask", "empty.nii.gz"],
+    "strokes of spleen within liver; strokes of liver within spleen": ["--support-mask", "scribbles.nii.gz"],
     "the support mask's voxels are not on the support's grid": ["--support-mask", "other_grid.nii.gz"],
     "the volume is missing": ["--support-mask", "nowhere.nii.gz"],
     "[stage settings, case case_0] no segment is called like a class": ["--support-mask", "segments/case_1.seg.nrrd"],

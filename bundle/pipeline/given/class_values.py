@@ -53,3 +53,23 @@ def absent_classes(array: np.ndarray, classes: Mapping[str, int]) -> list[str]:
 def lacking_classes(array: np.ndarray, classes: Mapping[str, int]) -> list[str]:
     """Names of the classes, name -> label value, that (X, Y, Z) label values hold no voxel of."""
     return [name for name, value in classes.items() if not (array == value).any()]
+
+
+def strokes_elsewhere(mask: np.ndarray, strokes: np.ndarray, classes: Mapping[str, int]) -> dict[str, str | None]:
+    """Class -> where more than half of its strokes lie in a mask, of classes whose own place that is not.
+
+    Args:
+        mask: (X, Y, Z) label values.
+        strokes: (X, Y, Z) label values of the same grid, at least one of each class.
+        classes: name -> label value.
+
+    Returns:
+        The name of another class, or None: in no class, or in several.
+    """
+    elsewhere: dict[str, str | None] = {}
+    for name, value in classes.items():
+        under = mask[strokes == value]
+        shares = {other: float(np.mean(under == label)) for other, label in classes.items()}
+        if shares[name] < 0.5:
+            elsewhere[name] = next((other for other, share in shares.items() if share > 0.5), None)
+    return elsewhere

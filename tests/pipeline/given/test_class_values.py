@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle.pipeline.given.class_values import absent_classes, refuse_values_of_no_class
+from bundle.pipeline.given.class_values import absent_classes, refuse_values_of_no_class, strokes_elsewhere
 from scripts.common.errors import BundleError
 
 CLASSES = {"spleen": 1, "left_kidney": 3, "liver": 6}
@@ -27,3 +27,13 @@ def test_a_label_map_that_is_numbered_in_another_way_is_refused():
         said(0, 2, 4)
     assert (caught.value.case, caught.value.found) == ("b", "values 2, 4")
     assert caught.value.expected == "spleen 1, left_kidney 3, liver 6"
+
+
+def test_strokes_that_lie_in_another_class_of_the_mask_or_in_none():
+    strokes = np.array([1, 1, 1, 1, 3, 3, 6, 6, 14, 0])
+    good = np.array([1, 1, 0, 0, 3, 3, 6, 6, 0, 0])
+    assert strokes_elsewhere(good, strokes, CLASSES) == {}, "half of them are enough"
+    numbered = np.array([6, 6, 6, 0, 3, 3, 1, 1, 0, 0])
+    assert strokes_elsewhere(numbered, strokes, CLASSES) == {"spleen": "liver", "liver": "spleen"}
+    moved = np.array([0, 0, 0, 1, 1, 6, 0, 0, 0, 0])
+    assert strokes_elsewhere(moved, strokes, CLASSES) == dict.fromkeys(CLASSES)
