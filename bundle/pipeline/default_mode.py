@@ -179,7 +179,10 @@ def check_inputs(settings: RunSettings, cohort: Cohort) -> None:
         check_modality(settings.weights / "embedding", WEIGHTS, cohort.modality)
     if settings.support_mask is not None:
         _check_support_mask(settings.support_mask, cohort, settings.scribbles)
-    for case, file in accepted_labels(settings, cohort).items():
+    accepted = accepted_labels(settings, cohort)
+    if settings.accepted is not None and not accepted:
+        logger.warning("no label map is accepted: --accepted names no case, and no folder that holds one")
+    for case, file in accepted.items():
         if case not in cohort.cases or case == cohort.support:
             raise BundleError(
                 "an accepted label map belongs to no case",

@@ -208,6 +208,13 @@ def test_names_of_today_say_nothing(folder, stages, caplog):
     assert "is called" not in caplog.text
 
 
+def test_nothing_to_accept_is_told(folder, stages, caplog):
+    command = [*input_options(folder), "--output", str(folder / "out"), "--mode", "default", "--small"]
+    (folder / "corrected").mkdir()
+    main(["support-mask", *command, "--accepted", str(folder / "corrected")])
+    assert caplog.text.count("no label map is accepted: --accepted names no case, and no folder that holds one") == 1
+
+
 def test_the_benchmarks_old_option_is_an_alias():
     parse = arguments.command_parser().parse_args
     old = parse(["benchmark", "default", "--dataset", "d", "--strangers", "o"])

@@ -15,7 +15,7 @@ from scripts.common.files import atomic_path, keep_json, read_json, remove_file
 from scripts.common.kept_changes import set_aside, was_changed
 from scripts.common.names import is_case_name, likely_names
 from scripts.common.work_folder import LabelFolder, WorkFolder
-from scripts.data.volume_io import case_id, scan_folder
+from scripts.data.volume_io import case_id, scan_folder, source_files
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,8 @@ MOST_CASES = 5  # that a message names
 
 
 def named_volume(images: Path, support: Path) -> Path:
-    """The support's path: as given if it is there, else below the images folder, else that of the case of this name.
+    """The support's path: as given if a volume is there, else below the images folder, else that of the case of this
+    name.
 
     Args:
         images: folder of volumes.
@@ -34,7 +35,7 @@ def named_volume(images: Path, support: Path) -> Path:
     Returns:
         `support` itself if nothing fits, for the error that tells so.
     """
-    if support.exists() or support.is_absolute() or not images.is_dir():
+    if _may_be_volume(support) or support.is_absolute() or not images.is_dir():
         return support
     if (below := images / support).exists():
         return below
@@ -42,6 +43,14 @@ def named_volume(images: Path, support: Path) -> Path:
         return support
     volumes = scan_folder(images).volumes
     return next((volumes[name] for name in (support.name, case_id(support)) if name in volumes), support)
+
+
+def _may_be_volume(path: Path) -> bool:
+    """Whether there is a file or a DICOM series: any other folder, such as a run's, may be called like a case."""
+    if path.is_dir():
+        with suppress(BundleError):
+            return bool(source_files(path))
+    return path.is_file()
 
 
 def parse_accepted(text: str) -> Path | tuple[str, ...]:

@@ -10,6 +10,8 @@ from scripts.common.errors import BundleError
 from scripts.common.files import read_json
 from scripts.common.made_of import write_record
 from scripts.common.work_folder import WorkFolder
+from tests.dicom.conftest import noisy_hu
+from tests.fixtures.ct_series import write_ct
 from tests.pipeline_fixtures import make_cohort
 
 IMAGES = {case: f"image of {case}" for case in ("a", "b", "c")}
@@ -49,6 +51,16 @@ def test_what_is_there_is_taken_as_it_is(folder):
     images, mine = folder / "images", folder / "case_1.nii.gz"
     mine.touch()
     assert named_volume(images, type(images)("case_1.nii.gz")) == type(images)("case_1.nii.gz")
+
+
+def test_a_folder_that_holds_no_series_is_no_support(folder):
+    """Such as the run's own, called like the support."""
+    (folder / "case_1" / "predictions").mkdir(parents=True)
+    images = folder / "images"
+    assert named_volume(images, type(images)("case_1")) == images / "case_1.nii.gz"
+    write_ct(folder / "series", noisy_hu(0), "axial")
+    (images / "series").mkdir()
+    assert named_volume(images, type(images)("series")) == type(images)("series")
 
 
 @pytest.mark.parametrize("name", ["nobody", "elsewhere/case_1.nii.gz", "/elsewhere/case_1.nii.gz"])
