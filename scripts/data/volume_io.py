@@ -24,7 +24,7 @@ from scripts.data.reading.folder import (
 )
 from scripts.data.reading.grid_limits import check_grid
 from scripts.data.reading.itk_files import peek_itk, read_itk
-from scripts.data.reading.nifti import is_plain_nifti, peek_nifti, read_nifti
+from scripts.data.reading.nifti import fitting_name, is_plain_nifti, peek_nifti, read_nifti
 from scripts.data.reading.slicer_segments import BACKGROUND_SEGMENTS, of_classes, refuse_same_names
 from scripts.data.reading.volume import ITK_SUFFIXES, SUFFIXES, Volume, case_id, has_suffix, is_nifti, volume_error
 
@@ -234,4 +234,6 @@ def _read(path: Path, strict: bool) -> Volume:
         raise
     except Exception as error:  # the readers raise anything on damaged files
         expected = "a whole file in NIfTI, NRRD, MetaImage or DICOM: copy or convert it again"
+        if is_nifti(path) and (name := fitting_name(path)) is not None:
+            expected = f"{name} as its name, which tells whether it is compressed"
         raise volume_error("the volume cannot be read", path, expected, in_short(error)) from error

@@ -14,6 +14,8 @@ from scripts.data.reading.grid_limits import check_grid, is_plausible
 from scripts.data.reading.volume import Volume, is_nifti, volume_error
 
 MOST_HEADER_BYTES = 1 << 26
+GZIP_START = b"\x1f\x8b"
+PLAIN_STARTS = tuple(size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big"))  # NIfTI-1, NIfTI-2
 UNITS_MM = {1: ("metres", 1000.0), 3: ("micrometres", 0.001)}  # by the code in `xyzt_units`; all others mean mm
 
 
@@ -79,6 +81,15 @@ def is_plain_nifti(path: Path) -> bool:
     except Exception:  # nibabel raises many types for a damaged file
         return False
     return len(image.shape) == 3 and _unit(image) is None
+
+
+def fitting_name(path: Path) -> str | None:
+    """Another name for a NIfTI file that is compressed and not called so, or called so and not compressed."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if path.name.lower().endswith(".gz"):
+        return path.name[: -len(".gz")] if start in PLAIN_STARTS else None
+    return f"{path.name}.gz" if start.startswith(GZIP_START) else None
 
 
 def _grid(image: nib.Nifti1Image) -> tuple[tuple[int, ...], np.ndarray, tuple[str, ...]]:

@@ -175,3 +175,15 @@ def test_forms_that_differ_by_rounding_and_a_damaged_qform_need_no_remark(tmp_pa
         content[:348] = header.binaryblock
         path.write_bytes(content)
         assert read_volume(path).remarks == ()
+
+
+@pytest.mark.parametrize(("written", "called"), [("a.nii", "b.nii.gz"), ("a.nii.gz", "b.nii")])
+def test_a_name_that_does_not_tell_the_compression_is_named(tmp_path, written, called):
+    write(tmp_path / written).rename(tmp_path / called)
+    fitting = "b.nii" if called == "b.nii.gz" else "b.nii.gz"
+    with pytest.raises(BundleError, match="the volume cannot be read") as caught:
+        read_volume(tmp_path / called)
+    assert str(caught.value.expected).startswith(f"{fitting} as its name")
+    (tmp_path / called).write_text("404: not found")
+    with pytest.raises(BundleError, match="copy or convert it again"):
+        read_volume(tmp_path / called)
