@@ -11,16 +11,16 @@ import numpy as np
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys, convert_data_type
 
-from scripts.common.affines import spacing_of, voxel_ml
+from scripts.common.affines import voxel_ml
 from scripts.common.case_stage import CASES, advance
 from scripts.common.errors import BundleError
 from scripts.common.failures import blamed
 from scripts.common.files import open_nifti, write_nifti
 from scripts.common.made_of import write_record
 from scripts.common.work_folder import LabelFolder
-from scripts.data.volume_io import case_id
+from scripts.data.volume_io import Volume, case_id
 from scripts.segmentation.label_map_record import LabelMapRecord
-from scripts.segmentation.plausibility import body_volume_ml, label_map_warnings, label_volumes_ml
+from scripts.segmentation.plausibility import body_of, label_map_warnings, label_volumes_ml, outside_shares
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +59,11 @@ class SaveLabelMaps:
             case = item.get("case") or case_id(source)
             with blamed("inference", case):
                 image = item[CommonKeys.IMAGE]
-                body_ml = body_volume_ml(image, spacing_of(np.asarray(image.affine)))
-                self.save(case, output[CommonKeys.PRED], source, body_ml)
+                self.save(case, output[CommonKeys.PRED], source, body_of(image, np.asarray(image.affine)))
         _tell(engine)
 
-    def save(self, case: str, prediction: Any, source: Path, body_ml: float) -> Path:
-        """Write (1, X, Y, Z) label values for the image file `source`, which shows `body_ml` of a body.
+    def save(self, case: str, prediction: Any, source: Path, body: Volume) -> Path:
+        """Write (1, X, Y, Z) label values for the image file `source`, which shows the body of a mask.
 
         Raises:
             BundleError: the prediction is not on the image's grid.
@@ -83,7 +82,9 @@ class SaveLabelMaps:
         path, labels = self.labels.label(case), array[0].astype(np.uint8)
         write_nifti(path, labels, image.affine, like=image)
         volume_ml = label_volumes_ml(labels, voxel_ml(image.affine))
-        warnings = label_map_warnings(volume_ml, body_ml, self.names)
+        body_ml = int(body.array.sum()) * voxel_ml(body.affine)
+        outside = outside_shares(labels, image.affine, body)
+        warnings = label_map_warnings(volume_ml, body_ml, self.names, outside)
         if case in self.made_of:
             content = LabelMapRecord(case, tuple(warnings), volume_ml).to_json()
             write_record(self.labels.record(case), content, self.made_of[case], [path])

@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+from scripts.common.affines import voxel_ml
 from scripts.common.files import write_nifti
+from scripts.data.volume_io import Volume
 from scripts.segmentation.label_map_record import LabelMapRecord
 from scripts.segmentation.label_map_writer import SaveLabelMaps
-from scripts.segmentation.plausibility import body_volume_ml, label_map_warnings, label_volumes_ml
+from scripts.segmentation.plausibility import body_of, label_map_warnings, label_volumes_ml, outside_shares
 
 
 def test_an_empty_label_map_and_one_that_fills_the_body():
@@ -27,8 +29,23 @@ def test_volumes_are_in_ml():
 def test_the_body_is_measured_on_a_coarser_grid():
     image = torch.zeros(1, 80, 60, 40)  # air
     image[0, 20:60, 20:40] = 0.5
-    assert body_volume_ml(image, (2.0, 2.0, 4.0)) == pytest.approx(512, rel=0.05)  # the corners go
-    assert body_volume_ml(torch.zeros(1, 8, 8, 8), (4.0, 4.0, 5.0)) == 32 * 32 * 40 / 1000
+    body = body_of(image, np.diag([2.0, 2.0, 4.0, 1.0]))
+    assert body.array.sum() * voxel_ml(body.affine) == pytest.approx(512, rel=0.05)  # the corners go
+    assert body_of(torch.zeros(1, 8, 8, 8), np.diag([4.0, 4.0, 5.0, 1.0])).array.all()
+
+
+def test_a_class_that_lies_in_the_air_beside_the_body_is_told():
+    image = torch.zeros(1, 80, 60, 40)
+    image[0, 20:60, 20:40] = 0.5
+    affine = np.diag([2.0, 2.0, 4.0, 1.0])
+    labels = np.zeros((80, 60, 40), np.uint8)
+    labels[25:55, 25:35, 5:35], labels[25:55, 45:55, 5:35] = 1, 6
+    flipped = affine @ np.array([[-1.0, 0, 0, 79], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    for array, grid in ((labels, affine), (labels[::-1], flipped)):
+        outside = outside_shares(array, grid, body_of(image, affine))
+        assert outside == {1: 0.0, 6: 1.0}
+    (sentence,) = label_map_warnings({1: 10.0, 6: 10.0}, 500.0, {6: "liver"}, outside)
+    assert sentence.startswith("100% of liver lies outside the body;")
 
 
 def test_a_label_map_on_a_sheared_grid_is_recorded_with_its_slanted_voxels_volume(tmp_path):
@@ -38,5 +55,5 @@ def test_a_label_map_on_a_sheared_grid_is_recorded_with_its_slanted_voxels_volum
     labels[0, :2, :2, :2] = 3
     write_nifti(tmp_path / "image.nii.gz", labels[0], affine)
     writer = SaveLabelMaps(tmp_path / "out", {"liver": 1}, {"a": "made of"})
-    writer.save("a", labels, tmp_path / "image.nii.gz", body_ml=100.0)
+    writer.save("a", labels, tmp_path / "image.nii.gz", Volume(np.ones((4, 4, 4), bool), affine))
     assert LabelMapRecord.read(writer.labels.record("a")).volume_ml == pytest.approx({3: 8 * 0.2})
