@@ -97,7 +97,7 @@ def read_task(datastore: Datastore, folder: Path) -> Task:
             "no study has strokes",
             stage=STAGE,
             expected=f'one study with strokes in every organ, and strokes outside all of them in a segment "{OUTSIDE}"',
-            found=", ".join(submitted) or "no submitted label",
+            found=_without_strokes(submitted),
         )
     task = read_json(about)
     support, classes = task["support"], task["classes"]
@@ -118,6 +118,12 @@ def read_task(datastore: Datastore, folder: Path) -> Task:
         support_mask=support_mask if support in corrected else None,
         accepted=accepted if set(corrected) - {support} else None,
     )
+
+
+def _without_strokes(submitted: Mapping[str, Iterable[str]]) -> str:
+    """In words what was submitted instead of strokes: study -> segments."""
+    labels = [f"{case} ({', '.join(names)})" for case, names in submitted.items()]
+    return "; ".join(labels) or "no submitted label"
 
 
 def names_of_values(rows: Sequence[Mapping[str, Any]], values: Sequence[int]) -> dict[str, int]:

@@ -202,8 +202,13 @@ def test_what_is_not_enough(studies, tmp_path):
         read_task(studies, tmp_path / "work")
     assert caught.value.found == "a, b"
     studies.names.clear()
-    with pytest.raises(BundleError, match="no study has strokes"):
+    with pytest.raises(BundleError, match="no study has strokes") as caught:
         read_task(studies, tmp_path / "work")
+    assert caught.value.found == "no submitted label"
+    studies.submit("b", [0, 1, 1, 2], spleen=1, outsides=2)
+    with pytest.raises(BundleError, match="no study has strokes") as caught:
+        read_task(studies, tmp_path / "work")
+    assert caught.value.found == "b (spleen, outsides)", "the segments show which name was meant"
     studies.submit("b", [0, 1, 1, 3])
     with pytest.raises(BundleError, match="does not say what its values mean") as caught:
         read_task(studies, tmp_path / "work")
