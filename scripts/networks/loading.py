@@ -12,7 +12,7 @@ from torch import nn
 
 from scripts.common.errors import BundleError
 from scripts.common.files import load_tensors
-from scripts.common.schema import BOOLEAN, CT, MODALITY, Kind, check_table, list_of, number, read_checked, whole
+from scripts.common.schema import BOOLEAN, CT, MODALITY, Kind, check_table, list_of, number, read_checked, shown, whole
 from scripts.networks.weight_layout import Network, on_device
 
 STAGE = "weights"
@@ -36,12 +36,13 @@ def read_card(
 
     Args:
         folder: holds `model.pt` and `model.json`.
-        weights: what they are, for messages, such as "PRNet weights".
+        weights: what they are, "KIND weights", such as "PRNet weights".
         schema: key -> what the card must say there; other keys are not looked at.
         expected: key -> numbers that the caller works with; None takes what the card says.
 
     Raises:
-        BundleError: a file is missing, the card is damaged, or it says something else than expected.
+        BundleError: a file is missing, the card is damaged, of a network of another kind, or it says something else
+            than expected.
 
     Returns:
         What it says; what cards of earlier versions do not say, in any case.
@@ -49,7 +50,7 @@ def read_card(
     folder = Path(folder)
     for name in ("model.pt", "model.json"):
         if not (folder / name).is_file():
-            below = _networks_below(folder, schema)
+            below = _networks_below(folder, weights, schema)
             words = "a trained network" + (f", such as that in {below[0]}" if below else "")
             raise BundleError(f"no {weights} here", stage=STAGE, file=folder / name, expected=words)
     file = folder / "model.json"
@@ -70,21 +71,35 @@ def checked_card(file: Path, weights: str, schema: Mapping[str, Kind]) -> dict[s
     """What one card says, whether there are weights beside it or not; see `read_card`.
 
     Raises:
-        BundleError: the card is missing or damaged.
+        BundleError: the card is missing, damaged, or of a network of another kind.
     """
     problem = f"the card of the {weights} is damaged"
     card: dict[str, Any] = UNSAID | read_checked(file, {}, problem, STAGE)
+    _refuse_other_kind(card, weights, file)
     check_table(card, {**schema, **IMAGES}, file, problem, STAGE)
     return card
 
 
-def _networks_below(folder: Path, schema: Mapping[str, Kind]) -> list[Path]:
+def _refuse_other_kind(card: Card, weights: str, file: Path) -> None:
+    """Refuse the card of a network of another kind; one that names none is taken."""
+    kind = card.get("kind")
+    if kind is not None and f"{kind} weights" != weights.lower():
+        raise BundleError(
+            f"these are no {weights}",
+            stage=STAGE,
+            file=file,
+            expected=f"the folder of {weights}",
+            found=f"kind: {shown(kind)}",
+        )
+
+
+def _networks_below(folder: Path, weights: str, schema: Mapping[str, Kind]) -> list[Path]:
     """Sub-folders that hold a network whose card says what `schema` asks for."""
     found = []
-    for weights in sorted(folder.glob("*/model.pt")):
+    for file in sorted(folder.glob("*/model.pt")):
         with suppress(BundleError):
-            checked_card(weights.with_name("model.json"), "weights", schema)
-            found.append(weights.parent)
+            checked_card(file.with_name("model.json"), weights, schema)
+            found.append(file.parent)
     return found
 
 

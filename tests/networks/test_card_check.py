@@ -42,3 +42,12 @@ def test_cards_of_earlier_versions_are_of_ct(tmp_path):
     write_json(tmp_path / "model.json", {"classes": CARD["classes"]})
     with pytest.raises(BundleError, match='found: modality "mr"'):
         checked(tmp_path)
+
+
+def test_a_network_of_another_kind_is_refused_as_such(tmp_path):
+    write_json(tmp_path / "model.json", {**CARD, "kind": "segmentation"})
+    checked(tmp_path)
+    write_json(tmp_path / "model.json", {"kind": "embedding", "channels": 64})
+    with pytest.raises(BundleError, match="these are no segmentation weights") as caught:
+        checked(tmp_path)
+    assert caught.value.found == 'kind: "embedding"'

@@ -59,6 +59,14 @@ def test_a_missing_file_is_named(folder, name):
     assert caught.value.file == str(folder / name) and caught.value.stage == "weights"
 
 
+def test_a_network_of_another_kind_is_refused_as_such(folder):
+    change_card(folder, kind="embedding")
+    check_embedding(folder)
+    change_card(folder, kind="prnet")
+    with pytest.raises(BundleError, match="these are no embedding weights"):
+        check_embedding(folder)
+
+
 def test_another_spacing_is_refused_by_the_card_alone(folder):
     (folder / "model.pt").write_bytes(b"damaged")
     check_embedding(folder, SPACING_MM)
