@@ -16,9 +16,9 @@ from scripts.common.work_folder import LabelFolder
 
 logger = logging.getLogger(__name__)
 
-# Of what makes label maps, see `CaseStage.version`. Where a class may be in several parts, small ones stayed in the
-# first version.
-VERSION, VERSION_OF_PARTS = 1, 2
+# Of what makes label maps, see `CaseStage.version`. Before the third one a class could lie in the air, and its true part
+# then went as the smaller one.
+VERSION = 3
 # Beside the label maps: which of them a network of ours set out to make. No case's file can have this name.
 FOLDER_RECORD = "made_by"
 OLD_FOLDER_RECORD = "made_of.json"  # of 0.3.0, which says nothing of cases
@@ -42,8 +42,7 @@ class NetworkLabels:
 
     def inputs(self, images: Mapping[str, str]) -> dict[str, str]:
         """Case -> fingerprint of all that its label map depends on, of case -> fingerprint of its image."""
-        shared, version = [self.network, self.settings], VERSION_OF_PARTS if self.network.get("parts") else VERSION
-        return {case: fingerprint([*shared, image], version) for case, image in images.items()}
+        return {case: fingerprint([self.network, self.settings, image], VERSION) for case, image in images.items()}
 
     def clear(self, inputs: Mapping[str, str], converted: Mapping[str, Path] | None = None) -> list[str]:
         """Remove label maps that are damaged, of another network or of other images; the cases that are to be labelled.

@@ -1,4 +1,5 @@
-"""The network's own class probabilities of a case, kept for the ensemble (mode `default`)."""
+"""What the network says of a case: nothing but background outside the body, and class probabilities that are kept for
+the ensemble (mode `default`)."""
 
 from __future__ import annotations
 
@@ -11,11 +12,44 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
+from scipy import ndimage
 
+from scripts.common.affines import spacing_of
 from scripts.common.failures import blamed
 from scripts.common.made_of import write_record
 from scripts.common.work_folder import LabelFolder
+from scripts.data.intensity import BodySelector
 from scripts.data.probability_maps import write_probabilities
+
+
+BODY_MARGIN_VOXELS = 1  # of the network's grid, so that the mask moves no border of an organ below the skin
+BELOW_BACKGROUND = 20.0  # logits of classes there: a probability of 2e-9
+
+
+class BackgroundOutsideBodyd(MapTransform):
+    """Logits of classes fall below the background's outside the body: windows of air alone show a network nothing.
+
+    Where no body is found, all stays.
+
+    Args:
+        keys: logits (1 + K, X, Y, Z), background first.
+        image_key: the network's input, (1, X, Y, Z) normalised, a MetaTensor on the grid of the logits.
+    """
+
+    def __init__(self, keys: KeysCollection, image_key: str = "image") -> None:
+        super().__init__(keys)
+        self.image_key = image_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result, image = dict(data), data[self.image_key]
+        body = BodySelector(spacing_of(np.asarray(image.affine, dtype=float)))(image)[0].numpy()
+        outside = torch.from_numpy(~ndimage.binary_dilation(body, np.ones((3, 3, 3)), BODY_MARGIN_VOXELS))
+        for key in self.key_iterator(result):
+            logits = result[key].clone()
+            beside = outside.to(logits.device)
+            logits[1:, beside] = torch.minimum(logits[1:, beside], logits[:1, beside] - BELOW_BACKGROUND)
+            result[key] = logits
+        return result
 
 
 class KeepProbabilitiesd(MapTransform):

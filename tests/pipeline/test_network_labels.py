@@ -48,12 +48,11 @@ def test_another_network_or_other_settings_make_all_again(done, tmp_path, caplog
     assert "2 label maps in" in caplog.text
 
 
-def test_label_maps_of_classes_in_several_parts_are_of_the_second_version_and_others_of_the_first(tmp_path):
-    for parts, made_of in (({}, {}), ({"lungs": 2}, {"version": 2})):
-        network = {"model.pt": "one", "parts": parts}
-        inputs = [network, 1, "image"]
-        labels = NetworkLabels(network, LabelFolder(tmp_path), with_probabilities=False, settings=1)
-        assert labels.inputs({"a": "image"}) == {"a": fingerprint({**made_of, "inputs": inputs} if made_of else inputs)}
+def test_label_maps_are_of_the_third_version(tmp_path):
+    """Before, a class could lie in the air."""
+    network = {"model.pt": "one"}
+    labels = NetworkLabels(network, LabelFolder(tmp_path), with_probabilities=False, settings=1)
+    assert labels.inputs({"a": "image"}) == {"a": fingerprint({"version": 3, "inputs": [network, 1, "image"]})}
 
 
 def test_another_image_makes_its_label_map_again(done, tmp_path):
