@@ -16,8 +16,8 @@ from scripts.common.work_folder import LabelFolder
 
 logger = logging.getLogger(__name__)
 
-# Of what makes label maps, see `CaseStage.version`. Before the third one a class could lie in the air, and its true part
-# then went as the smaller one.
+# Of what makes label maps, see `CaseStage.version`. Before the third one a class could lie in the air, and its true
+# part then went as the smaller one.
 VERSION = 3
 # Beside the label maps: which of them a network of ours set out to make. No case's file can have this name.
 FOLDER_RECORD = "made_by"

@@ -21,7 +21,6 @@ from scripts.common.work_folder import LabelFolder
 from scripts.data.intensity import BodySelector
 from scripts.data.probability_maps import write_probabilities
 
-
 BODY_MARGIN_VOXELS = 1  # of the network's grid, so that the mask moves no border of an organ below the skin
 BELOW_BACKGROUND = 20.0  # logits of classes there: a probability of 2e-9
 
