@@ -1,8 +1,7 @@
 """Class probabilities made sharper by the case's own intensities: they know the place, intensities the border.
 
 Each class's intensities are learnt from the case itself, where the probabilities put the class, by a few rounds of
-expectation and maximisation (Van Leemput et al., IEEE TMI 1999, with label fusion in the atlas's place). Where organs
-look alike intensities know no border, so the probabilities keep a share.
+expectation and maximisation (Van Leemput et al., IEEE TMI 1999, with label fusion in the atlas's place).
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ def em_posterior(
     width = [settings.em_smoothing_mm / step for step in spacing_mm]
     bins = _bins_of(ndimage.gaussian_filter(image, width), settings.em_bins)
     near = _near_classes(probabilities, body, spacing_mm, settings)
-    prior = posterior = _in_body(probabilities, body)
+    posterior = _in_body(probabilities, body)
     for _ in range(settings.em_rounds):
         if settings.em_reach_mm:
             background = local_likelihood(bins, posterior[0] * body, spacing_mm, settings)
@@ -44,7 +43,7 @@ def em_posterior(
         joint = probabilities * np.stack([background, *classes])
         expected = _in_body(joint / joint.sum(axis=0, keepdims=True), body)
         posterior = np.stack([ndimage.gaussian_filter(share, width) for share in expected])
-    return prior + settings.em_share * (posterior - prior)
+    return posterior
 
 
 def likelihood(bins: np.ndarray, weights: np.ndarray, settings: EMSettings) -> np.ndarray:

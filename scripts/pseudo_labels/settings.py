@@ -30,11 +30,9 @@ class EMSettings:
         em_cells_per_reach: cells within `em_reach_mm`, of the grid on which the background's histograms stand.
         em_whole_share: the whole background counts everywhere, as this share of a full cell: a cell without any
             background has nothing else.
-        em_share: share of the posterior in the result; the rest are the probabilities as they came, which know borders
-            that the image does not show.
     """
 
-    em_rounds: int = 1
+    em_rounds: int = 3
     em_reach_mm: float = 24.0
     em_bins: int = 64
     em_smoothing_mm: float = 2.8
@@ -44,12 +42,9 @@ class EMSettings:
     em_floor_share: float = 1e-4
     em_cells_per_reach: float = 1.5
     em_whole_share: float = 0.3
-    em_share: float = 0.5
 
     def __post_init__(self) -> None:
         _refuse_negative("em_rounds", self.em_rounds, "a number of rounds")
-        if not 0 <= self.em_share <= 1:
-            raise BundleError("em_share is a share", stage=STAGE, expected="0 to 1", found=self.em_share)
         _refuse_negative("em_reach_mm", self.em_reach_mm, "a width")
         if self.em_bins < 2:
             raise BundleError(

@@ -2,8 +2,7 @@
 
 Embeddings say which organ is where; their cells are too coarse for its border, which the images themselves show.
 Squared local normalised cross-correlation (Avants et al. 2008) of images under a free-form deformation, whose knots
-are smoothed to about a cubic B-spline (Rueckert et al. 1999), by Adam. Where the image shows nothing but noise, the
-displacement is that of its surroundings.
+are smoothed to about a cubic B-spline (Rueckert et al. 1999), by Adam.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from scripts.common.errors import BundleError
-from scripts.registration.certainty import certainty_of, noise_of, settled_by_certainty
 from scripts.registration.image_lookup import looked_up
 from scripts.registration.local_correlation import LocalCorrelation, windowed_sums
 
@@ -39,9 +37,6 @@ class RegistrationSettings:
         registration_means: how often the displacement is averaged over 3 x 3 x 3 knots; two of them and the linear way
             between knots make about a cubic B-spline.
         registration_rate_voxels: learning rate of Adam, in voxels.
-        registration_noise: grey values that vary by no more than so many times the image's noise hold the displacement
-            no better than what is around them, see `settled_by_certainty`; 0 lets each place go its own way.
-        registration_certain_voxels: standard deviation of the Gaussian that says what is around, in voxels.
     """
 
     registration_half_steps: int = 60
@@ -53,20 +48,11 @@ class RegistrationSettings:
     registration_knot_voxels: int = 3
     registration_means: int = 2
     registration_rate_voxels: float = 0.5
-    registration_noise: float = 2.0
-    registration_certain_voxels: float = 2.0
 
     def __post_init__(self) -> None:
         for window in (self.registration_window_voxels, self.registration_fine_window_voxels):
             if window < 1 or window % 2 == 0:
                 raise BundleError("the window has no middle", stage="registration", expected="odd", found=window)
-        if self.registration_noise < 0 or self.registration_certain_voxels <= 0:
-            raise BundleError(
-                "the certainty of a displacement is out of range",
-                stage="registration",
-                expected="registration_noise of 0 or more, registration_certain_voxels above 0",
-                found=(self.registration_noise, self.registration_certain_voxels),
-            )
 
 
 def deformable_displacements(fixed: Tensor, moving: Tensor, start: Tensor, settings: RegistrationSettings) -> Tensor:
@@ -95,11 +81,7 @@ def deformable_displacements(fixed: Tensor, moving: Tensor, start: Tensor, setti
         window = settings.registration_fine_window_voxels
         fine = replace(settings, registration_window_voxels=window, registration_knot_voxels=1)
         field = _descended(whole, other, field, settings.registration_fine_steps, fine)
-    moved = settings.registration_half_steps or settings.registration_steps or settings.registration_fine_steps
-    if not moved or not settings.registration_noise:
-        return field[0]
-    certainty = certainty_of(fixed.float(), settings.registration_noise * noise_of(fixed.float()))
-    return settled_by_certainty(field[0], certainty, settings.registration_certain_voxels)
+    return field[0]
 
 
 def _descended(fixed: Tensor, moving: Tensor, start: Tensor, steps: int, settings: RegistrationSettings) -> Tensor:

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from scripts.common.errors import BundleError
 from scripts.pseudo_labels.em_posterior import em_posterior, likelihood, local_likelihood
 from scripts.pseudo_labels.settings import EMSettings
 
@@ -10,8 +9,8 @@ SHAPE = (24, 12, 12)
 
 
 def whole(**settings):
-    """One histogram of the background, and the posterior alone."""
-    return EMSettings(**{"em_reach_mm": 0.0, "em_share": 1.0, **settings})
+    """One histogram of the background."""
+    return EMSettings(em_reach_mm=0.0, **settings)
 
 
 def body_with_organ():
@@ -41,23 +40,6 @@ def test_without_rounds_probabilities_stay_and_outside_is_background():
     posterior = em_posterior(image, probabilities, body, SPACING_MM, whole(em_rounds=0))
     assert np.array_equal(posterior[:, :12], probabilities[:, :12])
     assert (posterior[0, 12:] == 1).all() and (posterior[1, 12:] == 0).all()
-
-
-def test_the_result_is_the_mean_of_posterior_and_prior_by_their_shares():
-    image, probabilities = body_with_organ()
-    body = np.ones(SHAPE, bool)
-    body[20:] = False
-    before, mixed, sharp = (
-        em_posterior(image, probabilities, body, SPACING_MM, whole(em_share=share)) for share in (0.0, 0.25, 1.0)
-    )
-    assert np.array_equal(before[:, :20], probabilities[:, :20]) and (before[0, 20:] == 1).all()
-    assert mixed == pytest.approx(0.75 * before + 0.25 * sharp)
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.1])
-def test_a_share_is_a_share(share):
-    with pytest.raises(BundleError, match="em_share is a share"):
-        EMSettings(em_share=share)
 
 
 def test_a_class_without_probability_stays_absent():
