@@ -234,6 +234,6 @@ def _read(path: Path, strict: bool) -> Volume:
         raise
     except Exception as error:  # the readers raise anything on damaged files
         expected = "a whole file in NIfTI, NRRD, MetaImage or DICOM: copy or convert it again"
-        if is_nifti(path) and (name := fitting_name(path)) is not None:
+        if is_nifti(path) and path.is_file() and (name := fitting_name(path)) is not None:
             expected = f"{name} as its name, which tells whether it is compressed"
         raise volume_error("the volume cannot be read", path, expected, in_short(error)) from error

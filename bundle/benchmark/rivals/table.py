@@ -77,7 +77,8 @@ def _learnt(cohorts: Mapping[str, Cohort]) -> Iterator[str]:
 
 
 def _procedure(cohorts: Mapping[str, Cohort]) -> Iterator[str]:
-    """The paper's procedure in time, beside ours, a sentence a cohort."""
+    """The paper's procedure in time, beside ours: a paragraph, if a cohort has it."""
+    sentences = []
     for name, cohort in cohorts.items():
         speed = cohort.get("speed", Results()).of(SPEED)
         for line in _rivals(cohort).of(PROCEDURE):
@@ -87,12 +88,18 @@ def _procedure(cohorts: Mapping[str, Cohort]) -> Iterator[str]:
                 ours_s = next((total_s(one) for one in speed if len(one["classes"]) == int(count)), None)
                 beside = "" if ours_s is None else f", {taken_s / ours_s:.0f} times the {ours_s:.0f} s of ours"
                 ratios.append(f"{passes:,} passes for {count} classes, {taken_s / 60:.0f} minutes{beside}")
-            yield (
-                f"The paper's public procedure on {name}, in time alone: five passes of the coarse network a case and "
-                f"two of the fine one for every stroke voxel, by networks of the paper's size, "
-                f"{line['cpu_s_a_pass']:.2f} s of processors a pass ({line['measured']:,} measured): "
+            sentences.append(
+                f"{name}: {line['cpu_s_a_pass']:.2f} s of processors a pass ({line['measured']:,} measured): "
                 f"{'; '.join(ratios)}; {captions.origin([line], commits=False)}."
             )
+    if sentences:
+        yield " ".join(
+            [
+                "The paper's public procedure, in time alone: five passes of the coarse network a case and two of the "
+                "fine one for every stroke voxel, by networks of the paper's size.",
+                *sentences,
+            ]
+        )
 
 
 def _rivals(cohort: Cohort) -> Results:
