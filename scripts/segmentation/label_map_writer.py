@@ -83,7 +83,7 @@ class SaveLabelMaps:
         write_nifti(path, labels, image.affine, like=image)
         volume_ml = label_volumes_ml(labels, voxel_ml(image.affine))
         body_ml = int(body.array.sum()) * voxel_ml(body.affine)
-        outside = outside_shares(labels, image.affine, body)
+        outside = outside_shares(volume_ml, labels, image.affine, body)
         warnings = label_map_warnings(volume_ml, body_ml, self.names, outside)
         if case in self.made_of:
             content = LabelMapRecord(case, tuple(warnings), volume_ml).to_json()

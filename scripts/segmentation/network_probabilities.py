@@ -46,7 +46,9 @@ class BackgroundOutsideBodyd(MapTransform):
         for key in self.key_iterator(result):
             logits = result[key].clone()
             beside = outside.to(logits.device)
-            logits[1:, beside] = torch.minimum(logits[1:, beside], logits[:1, beside] - BELOW_BACKGROUND)
+            highest = logits[0, beside] - BELOW_BACKGROUND
+            for channel in range(1, len(logits)):  # one at a time: all of them would be as large as the logits again
+                logits[channel, beside] = torch.minimum(logits[channel, beside], highest)
             result[key] = logits
         return result
 

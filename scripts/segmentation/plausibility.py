@@ -3,7 +3,7 @@ lies outside it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from scripts.data.volume_io import Volume
 
 BODY_SPACING_MM = 4.0  # fine enough to tell a body's volume
 LARGEST_SHARE = 0.75  # of the body: an organ fills about half of the tightest box around it
-
 MOST_OUTSIDE = 0.5  # of a class: skin, and what a body mask cuts off, is less
 MOST_VOXELS = 20_000  # of a class that are looked at
 
@@ -68,10 +67,17 @@ def body_of(image: torch.Tensor, affine: np.ndarray) -> Volume:
     return Volume(np.asarray(mask[0], dtype=bool), coarse)
 
 
-def outside_shares(labels: np.ndarray, affine: np.ndarray, body: Volume) -> dict[int, float]:
-    """Label value -> share of its voxels, (X, Y, Z) on the grid of `affine`, that lie outside a body mask."""
+def outside_shares(values: Iterable[int], labels: np.ndarray, affine: np.ndarray, body: Volume) -> dict[int, float]:
+    """Label value -> share of its voxels, (X, Y, Z) on the grid of `affine`, that lie outside a body mask.
+
+    Args:
+        values: those that the label map holds, without 0.
+        labels: (X, Y, Z) label values.
+        affine: (4, 4) of their grid.
+        body: (X, Y, Z) bool mask on a grid of its own.
+    """
     shares: dict[int, float] = {}
-    for value in np.unique(labels[labels > 0]).tolist():
+    for value in values:
         voxels = np.argwhere(labels == value)
         world_mm = to_world(voxels[:: 1 + len(voxels) // MOST_VOXELS], affine)
         places = nearest_voxels(to_voxels(world_mm, body.affine), body.array.shape)

@@ -42,7 +42,7 @@ def test_a_class_that_lies_in_the_air_beside_the_body_is_told():
     labels[25:55, 25:35, 5:35], labels[25:55, 45:55, 5:35] = 1, 6
     flipped = affine @ np.array([[-1.0, 0, 0, 79], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     for array, grid in ((labels, affine), (labels[::-1], flipped)):
-        outside = outside_shares(array, grid, body_of(image, affine))
+        outside = outside_shares((1, 6), array, grid, body_of(image, affine))
         assert outside == {1: 0.0, 6: 1.0}
     (sentence,) = label_map_warnings({1: 10.0, 6: 10.0}, 500.0, {6: "liver"}, outside)
     assert sentence.startswith("100% of liver lies outside the body;")
