@@ -143,21 +143,24 @@ def _mode_paper(name: str, cohort: Cohort, published: Mapping[str, Any]) -> Iter
     results, alone = cohort.get("paper", Results()), cohort.get(PAPERS_RULES, Results())
     line, bounded = (results.get("network", network) for network in ("without_plc", "bounded_guarded_plc"))
     plain, corrected = (alone.get("network", network) for network in ("without_plc", "with_plc"))
+    said = []
     if line is not None:
         beside, instead = "", ""
         if published:
             beside = f" (the paper reports {number(published['dice']['without_plc'])} on other data than ours)"
         if bounded is not None:
             instead = f"; with bounded labels and guarded correction, as `--small` has it, {_mean(bounded)}"
-        yield (
-            f"{name}: mode `paper` with the small networks is far from the paper: with label maps as they grow mean "
-            f"Dice {_mean(line)} without label correction{beside}{instead}."
+        said.append(
+            f"mode `paper` with the small networks is far from the paper: with label maps as they grow mean Dice "
+            f"{_mean(line)} without label correction{beside}{instead}."
         )
     if plain is not None and corrected is not None:
-        yield (
-            f"{name}: mode `paper` by the paper's rules alone, with the small networks, has a mean Dice of "
+        said.append(
+            f"{'By' if said else 'mode `paper` by'} the paper's rules alone, with the small networks, the mean Dice is "
             f"{_mean(plain)} without label correction and {_mean(corrected)} with it."
         )
+    if said:
+        yield f"{name}: {' '.join(said)}"
 
 
 def _mean(line: Line) -> str:
