@@ -149,7 +149,8 @@ def _touching(name: str, voxels: np.ndarray, others: np.ndarray, names: Sequence
         return []
     most = max(sorted(set(touching)), key=touching.count)
     share = len(touching) / len(voxels)
-    return [f"{name}: {share:.0%} of its strokes touch others, such as {most}; leave a gap at the organ's border."]
+    remedy = "leave a gap at the organ's border, unless organs are painted whole."
+    return [f"{name}: {share:.0%} of its strokes touch others, such as {most}; {remedy}"]
 
 
 def _unusable(problem: str, expected: str, found: str) -> BundleError:

@@ -36,6 +36,10 @@ logger = logging.getLogger(__name__)
 
 STAGE = "support_mask"
 LEAST_GROWTH = 2.0  # times the strokes' volume; what grew less is no organ
+PAINTED_SLICES = (
+    "its strokes fill organs on their slices, so that an organ is what was painted there and the shape between. Where "
+    "they are lines inside the organs, --set support_mask.painted=false."
+)
 NEIGHBOURS = np.array([*itertools.product((-1, 0, 1), repeat=3)])  # of a voxel, and itself
 
 
@@ -171,7 +175,10 @@ class SupportMaskStage(CaseStage):
         if self.kinds is not None:
             mask, kinds = self._by_kind(own, mask, scribbles, self.kinds)
         content, files = write_label(self.labels, support, cohort.classes, mask, self.settings)
-        sentences = hardly_grown(content["volume_ml"], scribbles, image, cohort.classes)
+        painted = Kind.PAINTED in kinds.values()
+        if painted:
+            logger.info("support mask: %s", PAINTED_SLICES)
+        sentences = [] if painted else hardly_grown(content["volume_ml"], scribbles, image, cohort.classes)
         sentences += [in_air(name) for name, kind in kinds.items() if kind is Kind.HOLLOW]
         for sentence in sentences:
             logger.warning("support mask: %s", sentence)

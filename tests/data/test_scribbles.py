@@ -215,7 +215,10 @@ def test_strokes_that_touch(make_affine, count, said):
     """Beside 2 voxels of the other class lie 3 of 15 voxels, beside 3 voxels 4; of the other class too few touch."""
     strokes = drawn(length=5)
     strokes[20 : 20 + count, 21, 10] = 3
-    sentence = "spleen: 27% of its strokes touch others, such as left_kidney; leave a gap at the organ's border."
+    sentence = (
+        "spleen: 27% of its strokes touch others, such as left_kidney; leave a gap at the organ's border, unless "
+        "organs are painted whole."
+    )
     assert judged(make_affine, strokes) == ([sentence] if said else [])
 
 

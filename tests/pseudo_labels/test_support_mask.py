@@ -109,6 +109,27 @@ def test_the_shipped_settings_say_how_sure_each_border_is(cohort):
     assert record.settings["growth"]["leak_share"] == 0.15
 
 
+def test_organs_that_were_painted_whole_on_some_slices_are_the_shapes_between(cohort, caplog):
+    """Nothing asks for more strokes then, though each organ has less than twice their volume."""
+    strokes, hu = nib.load(cohort.scribbles), phantom(0)
+    drawn = np.asarray(strokes.dataobj).copy()
+    drawn[np.isin(drawn, list(CLASSES.values()))] = 0
+    for value, organ_hu in zip(CLASSES.values(), (120, 190), strict=True):
+        slices = np.flatnonzero((hu == organ_hu).any(axis=(0, 1)))
+        for z in {*slices[::3].tolist(), int(slices[-1])}:
+            drawn[:, :, z][hu[:, :, z] == organ_hu] = value
+    nib.save(nib.Nifti1Image(drawn, strokes.affine), cohort.scribbles)
+    with caplog.at_level("INFO"):
+        SupportMaskStage(cohort, cohort.output_dir, SETTINGS, kinds=KindSettings()).run()
+    folder = WorkFolder(cohort.output_dir).support_mask
+    label = np.asarray(nib.load(folder.label("case_0")).dataobj)
+    for value, organ_hu in zip(CLASSES.values(), (120, 190), strict=True):
+        assert dice_of(label == value, hu == organ_hu) > 0.95
+    record = PseudoLabelRecord.read(folder.record("case_0"))
+    assert set(record.kinds.values()) == {Kind.PAINTED.value}
+    assert "warnings" not in read_json(folder.record("case_0")) and "--set support_mask.painted=false" in caplog.text
+
+
 def test_a_cohort_without_scribbles_is_refused(cohort, tmp_path):
     with pytest.raises(BundleError, match="this stage needs a support with scribbles"):
         SupportMaskStage(replace(cohort, scribbles=None), tmp_path, SETTINGS)

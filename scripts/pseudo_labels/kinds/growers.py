@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +13,8 @@ from scripts.common.overlap import dice_of
 from scripts.common.sharing.threads import in_threads
 from scripts.pseudo_labels.kinds.bone import by_threshold
 from scripts.pseudo_labels.kinds.hollow import lumen_of, wall_strokes_mm, wall_thicknesses_mm, with_walls
-from scripts.pseudo_labels.kinds.radial_profile import RadialProfile, radial_profile
+from scripts.pseudo_labels.kinds.painted_slices import between_slices, covers_its_organ
+from scripts.pseudo_labels.kinds.radial_profile import RadialProfile, alike_range, radial_profile
 from scripts.pseudo_labels.kinds.slice_interpolation import found_again_share, half_gap_slices, interpolated_distance_mm
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings, StrokeShape, is_thin, kind_of, stroke_shape
 from scripts.pseudo_labels.kinds.tube import by_geodesic_distance, by_intensity
@@ -94,7 +95,8 @@ def grown_by_kind(
 
     What such a class leaves of its blob is background. What it takes from a blob of another class is its own: its
     strokes are near, and it ends soon. A voxel that two of the new masks claim goes to the class whose strokes are
-    nearer, in reaches of each.
+    nearer, in reaches of each. Where most classes that strokes say so of were painted whole, all of them are what is
+    between their painted slices, whatever their kind.
 
     Args:
         image: (X, Y, Z) in [0, 1].
@@ -110,8 +112,16 @@ def grown_by_kind(
     noise = _usual_spread(volume, drawn, class_count)
     channels = [channel for channel in range(1, class_count + 1) if (drawn == channel).any()]
 
+    def covers(channel: int) -> bool | None:
+        box = _box_around(drawn == channel, across_mm, settings)
+        own = drawn[box] == channel
+        return covers_its_organ(volume[box], own, (drawn[box] > 0) & ~own, across_mm, settings)
+
+    painted = settings.painted if settings.painted is not None else _most(in_threads(covers, channels))
+
     def grow(channel: int) -> _Grown:
-        return _grown(_stroked(volume, drawn, label, channel, noise, across_mm, settings), across_mm, settings)
+        stroked = _stroked(volume, drawn, label, channel, noise, across_mm, settings)
+        return (_painted if painted and stroked.shape.stroked_slices > 1 else _grown)(stroked, across_mm, settings)
 
     kinds: dict[int, Kind] = {}
     agreement: dict[int, float] = {}
@@ -147,6 +157,30 @@ def _grown(stroked: _Stroked, spacing_mm: Sequence[float], settings: KindSetting
     return _Grown(kind, stroked.box, agreement, parts_with(chosen, stroked.strokes), away)
 
 
+def _painted(stroked: _Stroked, spacing_mm: Sequence[float], settings: KindSettings) -> _Grown:
+    """A class that was painted whole on some slices: where these leave its border free, its growers find it.
+
+    They are geodesic distance and the interpolated shape, or a bone's own ones: their shape changes too much
+    from slice to slice. A hollow organ has its wall, which was painted, too.
+    """
+    known, kind = between_slices(stroked.strokes, stroked.others, spacing_mm), kind_of(stroked.shape, settings)
+    if kind is Kind.BONE:
+        bones = _bone_masks(stroked, np.ones_like(stroked.strokes), spacing_mm, settings)
+        masks = [stroked.strokes | (bone & ~known.outside) for bone in bones]
+    else:
+        kind = Kind.WALLED if kind is Kind.HOLLOW else Kind.PAINTED
+        grown = by_geodesic_distance(stroked.image, known.certain, known.outside, spacing_mm)
+        masks = [grown, known.interpolated]
+    chosen = parts_with(masks[0], stroked.strokes)
+    return _Grown(kind, stroked.box, _mean_dice(masks), chosen, known.away)
+
+
+def _most(answers: Iterable[bool | None]) -> bool:
+    """Whether more of the classes that can say were painted whole than were not."""
+    said = [answer for answer in answers if answer is not None]
+    return 2 * sum(said) > len(said)
+
+
 def _masks(
     kind: Kind, stroked: _Stroked, away_mm: np.ndarray, spacing_mm: Sequence[float], settings: KindSettings
 ) -> list[np.ndarray]:
@@ -164,18 +198,6 @@ def drawing_axis(strokes: np.ndarray) -> int:
     boxes = ndimage.find_objects(parts)
     flat = [sum(box[axis].stop - box[axis].start == 1 for box in boxes) for axis in range(3)]
     return max((2, 1, 0), key=lambda axis: flat[axis])
-
-
-def alike_range(values: np.ndarray, noise: float) -> tuple[float, float]:
-    """Intensities that look like those under strokes: all but their outermost, and half a standard deviation more.
-
-    Args:
-        values: (N,) under the strokes.
-        noise: their standard deviation is at least this: a few voxels may agree by chance.
-    """
-    margin = max(float(values.std()), noise) / 2
-    low, high = np.percentile(values, [2, 98])
-    return float(low) - margin, float(high) + margin
 
 
 def _usual_spread(image: np.ndarray, strokes: np.ndarray, class_count: int) -> float:

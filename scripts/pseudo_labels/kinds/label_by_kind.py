@@ -17,7 +17,7 @@ from scripts.pseudo_labels.kinds.growers import GrownByKind, grown_by_kind
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
 from scripts.pseudo_labels.label_case import PseudoLabel
 
-OWN_GROWERS = (Kind.TUBE, Kind.BONE, Kind.WALLED)
+OWN_GROWERS = (Kind.TUBE, Kind.BONE, Kind.WALLED, Kind.PAINTED)
 
 
 def label_by_kind(

@@ -52,6 +52,18 @@ def radial_profile(
     return _best_fit(seen * step_mm, same[seen] / counts[seen], step_mm, limit_mm)
 
 
+def alike_range(values: np.ndarray, noise: float) -> tuple[float, float]:
+    """Intensities that look like those under strokes: all but their outermost, and half a standard deviation more.
+
+    Args:
+        values: (N,) under the strokes.
+        noise: their standard deviation is at least this: a few voxels may agree by chance.
+    """
+    margin = max(float(values.std()), noise) / 2
+    low, high = np.percentile(values, [2, 98])
+    return float(low) - margin, float(high) + margin
+
+
 def inside_share(away_mm: np.ndarray, reach_mm: float) -> np.ndarray:
     """Share of the voxels so far from the strokes, any shape, that are of the class: one half at its reach."""
     return expit(SHARPNESS * (1 - away_mm / reach_mm))

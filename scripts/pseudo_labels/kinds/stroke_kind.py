@@ -23,6 +23,7 @@ class Kind(str, Enum):
     BONE = "bone"
     HOLLOW = "hollow organ"
     WALLED = "hollow organ with its wall"
+    PAINTED = "shape between painted slices"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,12 @@ class KindSettings:
             air.
         hollow_confidence: highest confidence where all strokes lie in the air of a hollow organ, which grows as a blob
             then: a mask of the air alone has this Dice if there is as much wall.
+        painted: whether classes were painted whole on their slices; None finds that out.
+        painted_depth_voxels: what was drawn says so from this depth on, the median over its slices: a line of one or
+            two voxels has 1.
+        painted_reach_voxels: what was painted whole ends at most so far before its organ, in voxels, by which borders
+            are blurred.
+        painted_reach_share: or at most this share of its depth.
     """
 
     tube_elongation: float = 3.0
@@ -72,6 +79,10 @@ class KindSettings:
     lumen_brightness: float = 0.05
     thickest_wall_mm: float = 15.0
     hollow_confidence: float = 0.67
+    painted: bool | None = None
+    painted_depth_voxels: float = 2.0
+    painted_reach_voxels: float = 1.0
+    painted_reach_share: float = 0.25
 
 
 @dataclass(frozen=True)

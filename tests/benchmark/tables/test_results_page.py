@@ -136,8 +136,8 @@ def test_every_known_limit_is_a_sentence_with_its_numbers():
         "locates in the liver a share of 0.50 is kept, of which 1.00 lie in it.",
         "(windows of 2 mm voxels) was measured; its recipe lifts the supervised network to 0.90 instead of 0.80",
         "one step takes longer than its limit of 3 s: slow step, 5 s.",
-        "mean Dice 0.30 without label correction (the paper reports 0.82 on other data than ours). By the paper's rules "
-        "alone, with the small networks, the mean Dice is 0.30 without label correction and 0.10 with it.",
+        "mean Dice 0.30 without label correction (the paper reports 0.82 on other data than ours). By the paper's "
+        "rules alone, with the small networks, the mean Dice is 0.30 without label correction and 0.10 with it.",
     ):
         assert f"{sentence}" in text
     assert "quick step" not in text

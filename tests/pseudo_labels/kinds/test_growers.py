@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from scripts.common.overlap import dice_of
-from scripts.pseudo_labels.kinds.growers import alike_range, drawing_axis, grown_by_kind
+from scripts.pseudo_labels.kinds.growers import drawing_axis, grown_by_kind
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
 
 SPACING_MM = (2.0, 2.0, 3.0)
@@ -91,9 +91,3 @@ def test_the_axis_that_strokes_are_drawn_across():
     assert drawing_axis(strokes) == 2
     strokes[2:8, 4, 2:8] = strokes[3, 7, 3] = 1
     assert drawing_axis(strokes) == 1
-
-
-def test_what_looks_like_strokes_is_half_a_deviation_wider():
-    assert alike_range(np.array([0.5, 0.5, 0.5]), 0.1) == pytest.approx((0.45, 0.55))
-    values = np.linspace(0.0, 1.0, 101)
-    assert alike_range(values, 0.1) == pytest.approx((0.02 - values.std() / 2, 0.98 + values.std() / 2))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from scripts.pseudo_labels.kinds.radial_profile import inside_share, radial_profile
+from scripts.pseudo_labels.kinds.radial_profile import alike_range, inside_share, radial_profile
 
 SPACING_MM = (1.0, 1.0, 4.0)
 
@@ -31,3 +31,9 @@ def test_where_all_looks_alike_the_outside_does():
 
 def test_at_its_reach_half_is_inside():
     np.testing.assert_allclose(inside_share(np.array([0.0, 3.0, np.inf]), 3.0), [0.982, 0.5, 0.0], atol=0.001)
+
+
+def test_what_looks_like_strokes_is_half_a_deviation_wider():
+    assert alike_range(np.array([0.5, 0.5, 0.5]), 0.1) == pytest.approx((0.45, 0.55))
+    values = np.linspace(0.0, 1.0, 101)
+    assert alike_range(values, 0.1) == pytest.approx((0.02 - values.std() / 2, 0.98 + values.std() / 2))

@@ -1,0 +1,113 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scripts.common.overlap import dice_of
+from scripts.pseudo_labels.kinds.growers import grown_by_kind
+from scripts.pseudo_labels.kinds.painted_slices import between_slices, covers_its_organ
+from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
+
+SPACING_MM = (2.0, 2.0, 3.0)
+SHAPE = (60, 60, 30)
+SETTINGS = KindSettings()
+DRAWN = [4, 9, 14, 19, 24]
+
+
+def ball(radius_mm=30.0, centre=(30, 30, 14)):
+    """About the third slice of `DRAWN`, from slice 4 to 24."""
+    places = np.meshgrid(*(np.arange(size) for size in SHAPE), indexing="ij")
+    away = [step * (place - middle) for step, place, middle in zip(SPACING_MM, places, centre, strict=True)]
+    return np.linalg.norm(np.stack(away), axis=0) <= radius_mm
+
+
+def image_of(organ, contrast=0.2):
+    return 0.4 + contrast * organ + np.random.default_rng(0).normal(0, 0.02, SHAPE)
+
+
+def on_slices(mask, slices=DRAWN):
+    drawn = np.zeros_like(mask)
+    drawn[:, :, slices] = mask[:, :, slices]
+    return drawn
+
+
+@pytest.mark.parametrize(
+    ("drawn", "covers"),
+    [
+        (on_slices(ball()), True),
+        (on_slices(ball(28.0)), True),
+        (on_slices(ball(15.0), [11, 14, 17]), False),
+        (on_slices(ball(3.0), [14, 15]), None),
+        (on_slices(ball(), [14]), None),
+    ],
+    ids=["whole slices", "a voxel short", "half of it", "a line's thickness", "one slice"],
+)
+def test_whether_strokes_cover_their_organ(drawn, covers):
+    nothing = np.zeros(SHAPE, dtype=bool)
+    assert covers_its_organ(image_of(ball()), drawn, nothing, SPACING_MM, SETTINGS) is covers
+
+
+def test_what_painted_slices_say_of_what_lies_between():
+    """Squares of 11 voxels of 2 mm on slices 5 and 9 of 3 mm: on slice 7, 6 mm away, 6 mm of the border are free."""
+    painted, others = np.zeros(SHAPE, dtype=bool), np.zeros(SHAPE, dtype=bool)
+    painted[20:31, 20:31, [5, 9]], others[25, 25, 7] = True, True
+    known = between_slices(painted, others, SPACING_MM)
+    np.testing.assert_array_equal(known.certain[:, :, 5], painted[:, :, 5])
+    np.testing.assert_array_equal(known.outside[:, :, 5], ~painted[:, :, 5])
+    assert np.flatnonzero(known.certain[:, 22, 7]).tolist() == [] and known.certain[23, 23, 7]
+    assert np.flatnonzero(~known.outside[:, 25, 7]).tolist() == [*range(18, 25), *range(26, 33)]
+    assert np.flatnonzero(known.interpolated[:, 25, 7]).tolist() == [*range(20, 25), *range(26, 31)]
+    assert known.away[[16, 17, 18, 19, 20], 22, 7] == pytest.approx([1, 1, 2 / 3, 1 / 3, 0], abs=1e-3)
+
+
+def grown(painted_mm, settings=SETTINGS):
+    """Two balls of 21 mm, painted up to a radius; and as blobs both leak."""
+    centres = ((14, 30, 14), (45, 30, 14))
+    left, right = (ball(21.0, centre) for centre in centres)
+    first, second = (on_slices(ball(painted_mm, centre), [7, 10, 12, 14, 16, 18, 21]) for centre in centres)
+    strokes = np.where(first, 1, np.where(second, 2, 0)).astype(np.uint8)
+    strokes[:, 0, ::5] = 3
+    blobs = np.where(np.arange(SHAPE[0])[:, None, None] < 30, 1, 2).astype(np.uint8) * np.ones(SHAPE, dtype=np.uint8)
+    return grown_by_kind(image_of(left | right), strokes, blobs, 2, SPACING_MM, settings), left, right, blobs
+
+
+def test_classes_that_were_painted_whole_are_what_lies_between_their_slices():
+    label, left, right, _ = grown(21.0)
+    assert label.kinds == {1: Kind.PAINTED, 2: Kind.PAINTED}
+    assert dice_of(label.label == 1, left) > 0.95 and dice_of(label.label == 2, right) > 0.95
+    assert min(label.agreement.values()) > 0.9
+
+
+def test_where_most_were_not_painted_whole_all_grow_by_kind():
+    label, *_, blobs = grown(12.0)
+    assert label.kinds == {1: Kind.BLOB, 2: Kind.BLOB}
+    np.testing.assert_array_equal(label.label, blobs)
+
+
+def test_a_setting_says_what_strokes_may_not():
+    assert grown(21.0, replace(SETTINGS, painted=False))[0].kinds == {1: Kind.BLOB, 2: Kind.BLOB}
+    assert grown(12.0, replace(SETTINGS, painted=True))[0].kinds == {1: Kind.PAINTED, 2: Kind.PAINTED}
+
+
+def test_between_the_slices_of_a_painted_bone_it_is_what_is_bright():
+    """A bone whose one end is nowhere near its other: no straight line between its slices meets it."""
+    bone = np.zeros(SHAPE, dtype=bool)
+    bone[10:50, 28:33, 14], bone[10:15, 28:33, 8:14], bone[45:50, 28:33, 15:21] = True, True, True
+    strokes = on_slices(bone, [8, 14, 20]).astype(np.uint8)
+    strokes[:, 0, ::5] = 2
+    settings = replace(SETTINGS, painted=True, bone_reach_share=1.0)
+    label = grown_by_kind(np.where(bone, 0.9, 0.5), strokes, 0 * strokes, 1, SPACING_MM, settings)
+    assert label.kinds == {1: Kind.BONE}
+    assert dice_of(label.label == 1, bone) > 0.98
+    np.testing.assert_array_equal(label.label[:, :, [8, 14, 20]] == 1, bone[:, :, [8, 14, 20]])
+
+
+def test_a_hollow_organ_that_was_painted_has_its_wall():
+    """A ball of air in a wall of 3 mm, all of it painted: most of it is dark."""
+    organ, air = ball(21.0), ball(18.0)
+    image = np.where(air, 0.0, 0.5)
+    strokes = on_slices(organ, [7, 8, 11, 14, 17, 20, 21]).astype(np.uint8)
+    strokes[:, 0, ::5] = 2
+    settings = replace(SETTINGS, painted=True)
+    label = grown_by_kind(image, strokes, np.zeros(SHAPE, dtype=np.uint8), 1, SPACING_MM, settings)
+    assert label.kinds == {1: Kind.WALLED} and dice_of(label.label == 1, organ) > 0.9
