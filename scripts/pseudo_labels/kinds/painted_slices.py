@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from scripts.pseudo_labels.kinds.radial_profile import alike_range, radial_profile
-from scripts.pseudo_labels.kinds.slice_interpolation import inner_depth_mm, interpolated_depth_mm
+from scripts.pseudo_labels.kinds.slice_interpolation import interpolated_depth_mm, signed_depth_mm
 from scripts.pseudo_labels.kinds.stroke_kind import KindSettings
 
 
@@ -23,7 +23,8 @@ def covers_its_organ(
     """Whether what was drawn reaches the organ's border; None where it is too thin to say, as lines are.
 
     Around a line inside an organ all looks like what is under it. What was painted whole ends where intensities change:
-    within a voxel, which borders are blurred by, or within a share of its own thickness.
+    within a voxel, which borders are blurred by, or within a share of its own thickness. What comes next looks less
+    like its inner half than its own rim does.
 
     Args:
         image: (X, Y, Z) in [0, 1].
@@ -34,18 +35,22 @@ def covers_its_organ(
     """
     drawn = np.flatnonzero(strokes.any(axis=(0, 1)))
     step_mm = min(spacing_mm[0], spacing_mm[1])
-    deepest_mm, core = [], np.zeros_like(strokes)
-    for z in drawn:
-        depth_mm = inner_depth_mm(strokes[:, :, z], spacing_mm)
-        deepest_mm.append(float(depth_mm.max()))
-        core[:, :, z] = depth_mm >= depth_mm.max() / 2
-    thickness_mm = float(np.median(deepest_mm))
+    planes_mm = {z: signed_depth_mm(strokes[:, :, z], spacing_mm) for z in drawn.tolist()}
+    thickness_mm = float(np.median([plane.max() for plane in planes_mm.values()]))
     if len(drawn) < 2 or thickness_mm < settings.painted_depth_voxels * step_mm:
         return None
+    limit_mm = max(settings.painted_reach_voxels * step_mm, settings.painted_reach_share * thickness_mm)
+    core, beyond = np.zeros_like(strokes), np.zeros_like(strokes)
+    for z, depth_mm in planes_mm.items():
+        core[:, :, z] = depth_mm >= depth_mm.max() / 2
+        beyond[:, :, z] = (-depth_mm > limit_mm) & (-depth_mm <= limit_mm + step_mm)
     low, high = alike_range(image[core], 0.0)
-    alike = ((image >= low) & (image <= high) & ~others) | strokes
-    reach_mm = radial_profile(alike, strokes, spacing_mm, settings.profile_limit_mm).reach_mm
-    return reach_mm <= max(settings.painted_reach_voxels * step_mm, settings.painted_reach_share * thickness_mm)
+    alike = (image >= low) & (image <= high)
+    rim, beyond = strokes & ~core, beyond & ~others
+    if not rim.any() or not beyond.any() or alike[beyond].mean() > settings.most_alike_share * alike[rim].mean():
+        return False
+    reach_mm = radial_profile((alike & ~others) | strokes, strokes, spacing_mm, settings.profile_limit_mm).reach_mm
+    return reach_mm <= limit_mm
 
 
 @dataclass(frozen=True)

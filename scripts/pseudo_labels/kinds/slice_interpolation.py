@@ -56,7 +56,7 @@ def interpolated_depth_mm(painted: np.ndarray, spacing_mm: Sequence[float]) -> n
     """
     drawn = np.flatnonzero(painted.any(axis=(0, 1)))
     shapes = [painted[:, :, z] for z in drawn]
-    planes = [_depth_mm(shape, spacing_mm) for shape in shapes]
+    planes = [signed_depth_mm(shape, spacing_mm) for shape in shapes]
     result = np.full(painted.shape, -np.inf, dtype=np.float32)
     for plane, z in zip(planes, drawn, strict=True):
         result[:, :, z] = plane
@@ -74,9 +74,10 @@ def interpolated_depth_mm(painted: np.ndarray, spacing_mm: Sequence[float]) -> n
     return result
 
 
-def inner_depth_mm(shape: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
-    """Of (X, Y) bool: distance to the nearest voxel outside or beyond the plane, 0 outside."""
-    return np.asarray(ndimage.distance_transform_edt(np.pad(shape, 1), sampling=spacing_mm[:2]))[1:-1, 1:-1]
+def signed_depth_mm(shape: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Of (X, Y) bool: to the nearest voxel outside or beyond the plane, negative to the nearest inside."""
+    inside = np.asarray(ndimage.distance_transform_edt(np.pad(shape, 1), sampling=spacing_mm[:2]))[1:-1, 1:-1]
+    return inside - np.asarray(ndimage.distance_transform_edt(~shape, sampling=spacing_mm[:2]))
 
 
 def found_again_share(strokes: np.ndarray, limit_mm: float, spacing_mm: Sequence[float]) -> float:
@@ -114,12 +115,6 @@ def _between(
             share = (between - start) / (stop - start)
             before = _moved(planes[index], share * way)
             yield between, (1 - share) * before + share * _moved(planes[index + 1], (share - 1) * way)
-
-
-def _depth_mm(shape: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
-    """Of (X, Y) bool: to the nearest voxel outside or beyond the plane, negative to the nearest inside."""
-    outside = ndimage.distance_transform_edt(~shape, sampling=spacing_mm[:2])
-    return inner_depth_mm(shape, spacing_mm) - np.asarray(outside)
 
 
 def _way(shape: np.ndarray, following: np.ndarray) -> np.ndarray:

@@ -36,7 +36,8 @@ class KindSettings:
         tube_widest_mm: a tube is drawn over at most this width in any slice, in mm.
         tube_found_share: if a slice's strokes are left out, more than this share of them lies within the tube that the
             others draw.
-        most_alike_share: where more than this share of what surrounds a class looks like it, its width is unknown.
+        most_alike_share: where more than this share of what surrounds a class looks like it, its width is unknown, and
+            it was not painted whole.
         by_hounsfield: whether intensities are Hounsfield units, by which bones and hollow organs are told; those of MR
             are none, and bright fluid is no bone there.
         bone_brightness: a bone's strokes are at least this bright, of an image in [0, 1]: 330 HU, more than contrast

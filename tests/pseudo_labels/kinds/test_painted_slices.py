@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from scripts.common.overlap import dice_of
 from scripts.pseudo_labels.kinds.growers import grown_by_kind
@@ -45,6 +46,15 @@ def on_slices(mask, slices=DRAWN):
 def test_whether_strokes_cover_their_organ(drawn, covers):
     nothing = np.zeros(SHAPE, dtype=bool)
     assert covers_its_organ(image_of(ball()), drawn, nothing, SPACING_MM, SETTINGS) is covers
+
+
+@pytest.mark.parametrize("seed", [2, 3, 4])
+def test_texture_is_no_border(seed):
+    """Discs of 6 mm in what looks alike everywhere but for a texture, of which a few voxels show a part."""
+    texture = ndimage.gaussian_filter(np.random.default_rng(seed).normal(0, 1, SHAPE), (1, 1, 0))
+    x, y, _ = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    drawn = on_slices(np.broadcast_to(np.hypot(x - 30, y - 30) <= 3, SHAPE), [8, 12, 16])
+    assert covers_its_organ(0.5 + 0.1 * texture, drawn, np.zeros(SHAPE, dtype=bool), SPACING_MM, SETTINGS) is False
 
 
 def test_what_painted_slices_say_of_what_lies_between():
