@@ -34,7 +34,7 @@ EXAMPLES = {
     "demo": "--output demo",
     "benchmark": "default --dataset abdomen_ct --output runs",
 }
-BENCHMARKS = ("paper", "default", "networks", "ablation", "rivals", "orientation")
+BENCHMARKS = ("paper", "default", "networks", "ablation", "rivals", "orientation", "painted")
 COSTS = ("limits", "speed", "cohort-size")  # benchmarks of time and memory
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from bundle.benchmark.cost import cohort_size, limits, speed
 from bundle.benchmark.cost.against import measured_at, stored_reference
-from bundle.benchmark.measure import ablation, default, networks, orientation, paper
+from bundle.benchmark.measure import ablation, default, networks, orientation, painted, paper
 from bundle.benchmark.measure.machine import made
 from bundle.benchmark.measure.runs import Bench, open_bench
 from bundle.benchmark.release.shipping import ship_embedding, ship_prnets, ship_segmentation
@@ -45,6 +45,13 @@ COHORT_SIZES = "cohort_size.jsonl"
 COMPARED_TRIALS = 2
 # What measures with the shipped networks.
 SHIPPED = {"limits": limits.measure, "orientation": orientation.measure, "speed": speed.measure}
+# What measures on a bench and takes nothing else.
+BENCHES: dict[str, Callable[[Bench], Iterable[dict[str, Any]]]] = {
+    "networks": networks.measure,
+    "ablation": ablation.measure,
+    "rivals": rivals.measure,
+    "painted": painted.measure,
+}
 
 
 def run(options: argparse.Namespace) -> None:
@@ -157,12 +164,8 @@ def _lines(options: argparse.Namespace, bench: Bench) -> Iterable[dict[str, Any]
         given = options.weights
         weights = None if given is None else weights_folder(given, "paper", bench.small)
         return (paper.measure_papers_rules if options.papers_rules else paper.measure)(bench, weights=weights)
-    if options.name == "networks":
-        return networks.measure(bench)
-    if options.name == "ablation":
-        return ablation.measure(bench)
-    if options.name == "rivals":
-        return rivals.measure(bench)
+    if options.name in BENCHES:
+        return BENCHES[options.name](bench)
     others = options.out_of_distribution
     return default.measure(bench, None if others is None else read_dataset(others))
 

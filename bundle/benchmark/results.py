@@ -24,6 +24,7 @@ PAPERS_RULES = "papers_rules"  # kind of what `benchmark paper --papers-rules` m
 AS_GROWN, ACCEPTED = "as grown", "accepted"  # whence a run's support mask: from its strokes, or given by the user
 ALL_CLASSES, ALL_CLASSES_NETWORK = "all_classes", "all_classes_network"  # sorts of lines: every class at once
 ALL_CLASSES_FURTHER = "all_classes_further"  # sort of lines: every class at once, from the other supports
+PAINTED = "painted"  # sort of lines: every class at once, painted whole on a few slices
 RIVAL = "rival"  # sort of lines: registration by another package
 PROCEDURE = "procedure"  # sort of lines: the paper's public procedure, in time
 EVERYTHING = "everything on"  # the ablation's row that the others are compared with

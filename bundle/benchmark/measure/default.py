@@ -48,7 +48,7 @@ def measure(bench: Bench, others: Dataset | None = None, count: int = COUNT) -> 
     yield network_line(PSEUDO_LABELS, {"scores": pseudo_label_scores(dataset, one_shot)})
     first, *further = chosen_runs(dataset)
     raters = bench.on_test(first)
-    yield _one_shot(dataset, first, raters)
+    yield by_atlases(dataset, first, raters)
     for name, measured in one_shot_network(dataset, one_shot, raters).items():
         yield network_line(name, measured)
     yield stages_line(ONE_SHOT, one_shot)
@@ -57,7 +57,7 @@ def measure(bench: Bench, others: Dataset | None = None, count: int = COUNT) -> 
         yield from flag_out_of_distribution(bench, first, others, network, count)
     yield network_line(SUPERVISED, {"scores": supervised_network(dataset, bench.on_unlabelled(SUPERVISED))})
     for run in further:
-        yield _one_shot(dataset, run, bench.on_test(run))
+        yield by_atlases(dataset, run, bench.on_test(run))
     everything = replace(bench, dataset=replace(dataset, classes=dataset.all_classes))
     yield from _with_all_classes(everything, first)
     yield from from_further_supports(everything)
@@ -67,13 +67,13 @@ def from_further_supports(bench: Bench) -> Iterator[dict[str, Any]]:
     """Every class of the bench at once, by the atlases alone, from each support but the first."""
     for run in first_runs(bench.dataset)[1:]:
         raters = bench.on_test(run, f"{ALL_CLASSES}_{run.support}")
-        yield _one_shot(bench.dataset, run, raters) | {"what": ALL_CLASSES_FURTHER}
+        yield by_atlases(bench.dataset, run, raters) | {"what": ALL_CLASSES_FURTHER}
 
 
 def _with_all_classes(bench: Bench, run: Run) -> Iterator[dict[str, Any]]:
     """Every labelled class at once: by the atlases alone, with a network, and that network's bound."""
     dataset, raters = bench.dataset, bench.on_test(run, ALL_CLASSES)
-    yield _one_shot(dataset, run, raters) | {"what": ALL_CLASSES}
+    yield by_atlases(dataset, run, raters) | {"what": ALL_CLASSES}
     unlabelled = bench.on_unlabelled(ALL_CLASSES_NETWORK)
     yield result_line(ALL_CLASSES_NETWORK, PSEUDO_LABELS, scores=pseudo_label_scores(dataset, unlabelled))
     for name, measured in one_shot_network(dataset, unlabelled, raters).items():
@@ -96,7 +96,7 @@ def stages_line(name: str, pipeline: Pipeline) -> dict[str, Any]:
     return result_line("stages", name, stages=taken)
 
 
-def _one_shot(dataset: Dataset, run: Run, pipeline: Pipeline) -> dict[str, Any]:
+def by_atlases(dataset: Dataset, run: Run, pipeline: Pipeline) -> dict[str, Any]:
     """Points and masks of the test volumes, and how far the self-check knows their quality."""
     pipeline.propagate()
     work, classes = work_folder(pipeline), pipeline.cohort.classes

@@ -28,7 +28,7 @@ def test_a_dataset_of_one_support_has_its_runs_alone(tmp_path):
 def test_every_further_support_has_one_run_of_all_classes(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(Bench, "on_test", lambda bench, run, folder: asked.append(folder))
-    monkeypatch.setattr(default, "_one_shot", lambda dataset, run, pipeline: {"what": "run", "name": run.name})
+    monkeypatch.setattr(default, "by_atlases", lambda dataset, run, pipeline: {"what": "run", "name": run.name})
     lines = list(default.from_further_supports(Bench(dataset(tmp_path), tmp_path, small=True, device=None)))
     assert lines == [{"what": "all_classes_further", "name": "t a, support mask as grown"}]
     assert asked == ["all_classes_t"]
