@@ -29,6 +29,7 @@ LEAST_KEPT, LEAST_RIGHT = 0.6, 0.85  # share of points; a class with less of eit
 def known_limits(cohorts: Mapping[str, Cohort], published: Mapping[str, Any]) -> str:
     """All sentences that apply; `published` are the paper's own figures (see `paper_section`)."""
     sentences = [sentence for say in SENTENCES for name, cohort in cohorts.items() for sentence in say(name, cohort)]
+    sentences += _ranking(cohorts)
     sentences += [s for name, cohort in cohorts.items() for s in _mode_paper(name, cohort, published.get(name, {}))]
     lines = [f"- {sentence}" for sentence in sentences]
     return "\n".join(["## Known limits", "", "Numbers are of the tables above and of the cohorts' pages.", "", *lines])
@@ -93,15 +94,18 @@ def _hard_organs(name: str, cohort: Cohort) -> Iterator[str]:
             )
 
 
-def _ranking(name: str, cohort: Cohort) -> Iterator[str]:
-    if pairs := grown_masks(cohort.get("default", Results())):
-        numbers = summary(pairs)
-        spread = statistics.pstdev(pair["true"] for pair in pairs)
-        yield (
-            f"{name}: the self-check hardly ranks label maps of few organs that are mostly right: r "
-            f"{number(numbers['pearson_r'])} over {len(pairs)} results by atlases alone, whose true Dice spreads by "
-            f"{number(spread)}; its mean absolute error there is {number(numbers['mean_absolute_error'])}."
-        )
+def _ranking(cohorts: Mapping[str, Cohort]) -> Iterator[str]:
+    parts = []
+    for name, cohort in cohorts.items():
+        if pairs := grown_masks(cohort.get("default", Results())):
+            numbers = summary(pairs)
+            spread = statistics.pstdev(pair["true"] for pair in pairs)
+            parts.append(
+                f"{name} r {number(numbers['pearson_r'])} over {len(pairs)} results by atlases alone, whose true Dice "
+                f"spreads by {number(spread)}, mean absolute error {number(numbers['mean_absolute_error'])}"
+            )
+    if parts:
+        yield f"The self-check hardly ranks label maps of few organs that are mostly right: {'; '.join(parts)}."
 
 
 def _points(name: str, cohort: Cohort) -> Iterator[str]:
@@ -176,7 +180,6 @@ SENTENCES: tuple[Callable[[str, Cohort], Iterator[str]], ...] = (
     _worst,
     _support_mask,
     _hard_organs,
-    _ranking,
     _points,
     _resolution,
     _slow_steps,

@@ -16,6 +16,7 @@ from bundle.benchmark.tables.default import default_section, networks_section
 from bundle.benchmark.tables.known_limits import known_limits
 from bundle.benchmark.tables.limits import limits_section
 from bundle.benchmark.tables.orientation import orientation_section
+from bundle.benchmark.tables.painted import painted_section
 from bundle.benchmark.tables.paper import paper_section, points_against_tau
 from bundle.benchmark.tables.reached import all_organs, in_short, reached, speed, trust
 from bundle.benchmark.tables.rivals import rivals_section
@@ -59,6 +60,8 @@ def _cohort_page(name: str, cohort: Cohort, published: Mapping[str, Any]) -> str
     parts = [f"# {name}", captions.GENERATED]
     if "default" in cohort:
         parts.append(default_section(cohort["default"]))
+    if "painted" in cohort:
+        parts.append(painted_section(cohort["painted"], cohort.get("default", Results())))
     if "networks" in cohort:
         parts.append(networks_section(cohort["networks"]))
     parts += [

@@ -14,6 +14,7 @@ from bundle.benchmark.results import (
     AS_GROWN,
     ENSEMBLE,
     ONE_SHOT,
+    PAINTED,
     SUPERVISED,
     Cohort,
     Line,
@@ -23,6 +24,7 @@ from bundle.benchmark.tables import captions
 from bundle.benchmark.tables.bootstrap import worst_dice
 from bundle.benchmark.tables.markdown import NOTHING, listed, number, of, plain, table
 from bundle.benchmark.tables.networks import NETWORK_WORDS, dice_cells
+from bundle.benchmark.tables.painted import painted_in_short
 from bundle.benchmark.tables.self_check import (
     FLAGS,
     Pairs,
@@ -99,7 +101,7 @@ def all_organs(cohorts: Mapping[str, Cohort]) -> str:
         "All labelled classes at once from one scribbled volume: part of "
         f"{captions.command('default', 'COHORT')}; {captions.origin([run for *_, run in runs], commits=False)}. Mean "
         "Dice of each class, its worst volume in brackets. A failure is a Dice below 0.5; a false flag is one on "
-        f"anything else.{_supervised(cohorts)}{_by_support(cohorts)}"
+        f"anything else.{_supervised(cohorts)}{_by_support(cohorts)}{painted_in_short(cohorts)}"
     )
     header = ["", *DICE_BANDS, "all", *FLAGS]
     return "\n".join(["## All organs", "", words, "", table(header, rows)])
@@ -130,7 +132,7 @@ def trust(cohorts: Mapping[str, Cohort]) -> str:
     rows, lines, rule = [], [], read_component(["self_check.json"], "rule")
     for name, cohort in cohorts.items():
         results = cohort.get("default", Results())
-        for words, pairs in _judged(results).items():
+        for words, pairs in (_judged(results) | _judged_painted(cohort.get("painted", Results()))).items():
             rows.append([name, words, f"{len(pairs)}", *trust_cells(pairs), _held(pairs, rule), *_kept_cells(pairs)])
         lines += [line for line in results.lines if "trust" in line]
     words = (
@@ -232,6 +234,14 @@ def _judged(results: Results) -> dict[str, Pairs]:
         else:
             judged[every] = line["trust"]["pairs"]
     return judged
+
+
+def _judged_painted(painted: Results) -> dict[str, Pairs]:
+    if not (runs := painted.of(PAINTED)):
+        return {}
+    count, slices = len(runs[0]["scores"]["classes"]), painted.head["painted_slices"]
+    words = f"{ATLASES_ALONE}, all {count} classes, painted whole on {slices} slices, {len(runs)} supports"
+    return {words: pooled_pairs(runs)}
 
 
 def _kept_cells(pairs: Pairs) -> list[str]:
