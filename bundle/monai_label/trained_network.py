@@ -17,6 +17,7 @@ from scripts.common.files import open_nifti, read_json
 from scripts.data.volume_io import read_labels
 
 TOLD = ("predicted_dice", "doubted", "final")  # of a stored label
+NO_NETWORK = "there is no trained network yet: press Train, or wait for the end of a training that runs"
 DESCRIPTION = "Labels of this server's studies, and the network that was trained on them"
 
 
@@ -59,7 +60,7 @@ class TrainedNetwork(InferTask):
         task, handed = self._task(), Handed.read(self.handed.file)
         if task is None:
             started = "a training has no network yet, and labels of the studies that it began with: wait for its end"
-            raise HTTPException(400, "there is no trained network yet: press Train" if handed is None else started)
+            raise HTTPException(400, NO_NETWORK if handed is None else started)
         file, params = task(request)
         if file is None or handed is None:
             return file, params

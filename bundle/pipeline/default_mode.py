@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+
+import numpy as np
 
 from bundle.pipeline.given.class_values import (
     absent_classes,
+    classes_elsewhere,
+    exchanged_classes,
     lacking_classes,
     refuse_values_of_no_class,
-    strokes_elsewhere,
+    values_of,
 )
 from bundle.pipeline.given.label_maps import accepted_labels, accepted_places, as_nifti
 from bundle.pipeline.plan import CaseByCase, Inference, Mode, Plan, Training, always
@@ -26,6 +31,8 @@ from bundle.pipeline.training_folder import (
 )
 from scripts.common.errors import BundleError
 from scripts.common.failures import blamed
+from scripts.common.files import read_result
+from scripts.common.names import likely_names
 from scripts.common.work_folder import LabelFolder, PropagationFolder, WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.reading.alignment import on_grid_of
@@ -36,6 +43,8 @@ from scripts.networks.loading import check_modality, without_bias_field
 from scripts.quality.records import agreed_dice
 
 logger = logging.getLogger(__name__)
+
+MOST_CASES = 10  # that a sentence names
 
 
 def plan(settings: RunSettings, cohort: Cohort) -> Plan:
@@ -182,6 +191,7 @@ def check_inputs(settings: RunSettings, cohort: Cohort) -> None:
     accepted = accepted_labels(settings, cohort)
     if settings.accepted is not None and not accepted:
         logger.warning("no label map is accepted: --accepted names no case, and no folder that holds one")
+    others = [name for name in cohort.cases if name != cohort.support]
     for case, file in accepted.items():
         if case not in cohort.cases or case == cohort.support:
             raise BundleError(
@@ -190,11 +200,28 @@ def check_inputs(settings: RunSettings, cohort: Cohort) -> None:
                 stage="settings",
                 file=file,
                 expected="the name of a case but the support, whose label map is --support-mask",
+                found=f"beside the support there are {likely_names(case, others, MOST_CASES)}",
             )
         label = _given_labels(file, cohort, case)
-        on_grid_of(label, cohort.cases[case], file, "accepted label map's voxels", "the case's")
-        for sentence in absent_classes(label.array, cohort.classes):
+        placed = on_grid_of(label, cohort.cases[case], file, "accepted label map's voxels", "the case's")
+        sentences = absent_classes(placed.array, cohort.classes)
+        if (before := _made_before(cohort, case, file)) is not None and before.shape == placed.array.shape:
+            sentences += exchanged_classes(before, placed.array, cohort.classes)
+        for sentence in sentences:
             logger.warning("%s: %s: %s", case, file, sentence)
+
+
+def _made_before(cohort: Cohort, case: str, accepted: Path) -> np.ndarray | None:
+    """(X, Y, Z) label values of a case's label map as we made it; None without one, or if that is what was accepted."""
+    work = WorkFolder(cohort.output_dir)
+    made = next(
+        (file for file in (work.predictions.label(case), work.pseudo_labels.label(case)) if file.exists()), None
+    )
+    if made is None or made.resolve() == accepted.resolve():
+        return None
+    with suppress(BundleError):  # a damaged one is made again, or set aside, later
+        return read_result(made)[0]
+    return None
 
 
 def support_of(cohort: Cohort) -> str:
@@ -211,7 +238,7 @@ def support_of(cohort: Cohort) -> str:
 def _check_support_mask(file: Path, cohort: Cohort, scribbles: Path) -> None:
     support = cohort.cases[support_of(cohort)]
     label = on_grid_of(_given_labels(file, cohort, support.id), support, file, "support mask's voxels")
-    values = ", ".join(f"{name} {value}" for name, value in cohort.classes.items())
+    values = values_of(cohort.classes)
     if missing := lacking_classes(label.array, cohort.classes):
         raise BundleError(
             "the support mask lacks a class",
@@ -222,7 +249,7 @@ def _check_support_mask(file: Path, cohort: Cohort, scribbles: Path) -> None:
             found="no " + ", ".join(missing),
         )
     strokes = given_strokes(cohort, support.id, scribbles)
-    elsewhere = strokes_elsewhere(label.array, strokes.array, cohort.classes)
+    elsewhere = classes_elsewhere(label.array, strokes.array, cohort.classes)
     if exchanged := {name: other for name, other in elsewhere.items() if other is not None}:
         raise BundleError(
             "the support mask has other classes where the strokes are",

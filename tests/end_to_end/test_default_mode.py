@@ -229,7 +229,7 @@ def test_support_masks_that_do_not_fit(cohort, tmp_path, capsys, mode, mask, mes
 @pytest.mark.parametrize(
     ("name", "source", "message"),
     [
-        ("unknown", "phantom_02", "belongs to no case"),
+        ("phantom_2", "phantom_02", "beside the support there are phantom_02"),
         ("phantom_00", "phantom_00", "belongs to no case"),
         ("phantom_01", "phantom_02", "the accepted label map's voxels are not on the case's grid"),
     ],

@@ -33,7 +33,7 @@ def refuse_values_of_no_class(array: np.ndarray, classes: Mapping[str, int], cas
             case=case,
             stage="settings",
             file=file,
-            expected=", ".join(f"{name} {value}" for name, value in classes.items()),
+            expected=values_of(classes),
             found=f"values {others}",
         )
     return [f"values that are of no class are not taken: {others}"] if others else []
@@ -55,12 +55,12 @@ def lacking_classes(array: np.ndarray, classes: Mapping[str, int]) -> list[str]:
     return [name for name, value in classes.items() if not (array == value).any()]
 
 
-def strokes_elsewhere(mask: np.ndarray, strokes: np.ndarray, classes: Mapping[str, int]) -> dict[str, str | None]:
-    """Class -> where more than half of its strokes lie in a mask, of classes whose own place that is not.
+def classes_elsewhere(mask: np.ndarray, drawn: np.ndarray, classes: Mapping[str, int]) -> dict[str, str | None]:
+    """Class -> where more than half of what was drawn of it lies in a mask, of classes whose own place that is not.
 
     Args:
         mask: (X, Y, Z) label values.
-        strokes: (X, Y, Z) label values of the same grid, at least one of each class.
+        drawn: (X, Y, Z) label values of the same grid; a class of which nothing was drawn is nowhere else.
         classes: name -> label value.
 
     Returns:
@@ -68,8 +68,28 @@ def strokes_elsewhere(mask: np.ndarray, strokes: np.ndarray, classes: Mapping[st
     """
     elsewhere: dict[str, str | None] = {}
     for name, value in classes.items():
-        under = mask[strokes == value]
-        shares = {other: float(np.mean(under == label)) for other, label in classes.items()}
-        if shares[name] < 0.5:
+        under = mask[drawn == value]
+        shares = {other: float(np.mean(under == label)) for other, label in classes.items()} if under.size else {}
+        if shares and shares[name] < 0.5:
             elsewhere[name] = next((other for other, share in shares.items() if share > 0.5), None)
     return elsewhere
+
+
+def exchanged_classes(before: np.ndarray, array: np.ndarray, classes: Mapping[str, int]) -> list[str]:
+    """A sentence for each class of an accepted label map that lies where its case's had another one.
+
+    Args:
+        before: (X, Y, Z) label values, the case's label map as we made it.
+        array: (X, Y, Z) label values of the same grid, as accepted.
+        classes: name -> label value.
+    """
+    return [
+        f"its {name} lies where {other} was: taken for a correction; look whether its values are {values_of(classes)}"
+        for name, other in classes_elsewhere(before, array, classes).items()
+        if other is not None
+    ]
+
+
+def values_of(classes: Mapping[str, int]) -> str:
+    """In words, for messages."""
+    return ", ".join(f"{name} {value}" for name, value in classes.items())
