@@ -66,7 +66,7 @@ def read_strokes(request: Mapping[str, Any], folder: Path, image: Path | None = 
             another grid than the study's.
     """
     if not request.get("label"):
-        raise _error("no strokes came with the request", None, "a label map of strokes", "no file")
+        raise _error("no strokes came with the request", request.get("study"), "a label map of strokes", "no file")
     sent = Path(request["label"])
     label = read_labels(sent)
     if image is not None:
@@ -85,7 +85,7 @@ def read_strokes(request: Mapping[str, Any], folder: Path, image: Path | None = 
     refuse_same_rows(rows, request.get("study"), sent, drawn_in)
     if not classes or not outside or (selected and selected not in classes):
         expected = f'strokes inside {selected or "an organ"}, and outside in "{OUTSIDE_PANEL}" or "{OUTSIDE}"'
-        raise _error("strokes are missing", sent, expected, ", ".join(names) or "none")
+        raise _error("strokes are missing", request.get("study"), expected, ", ".join(names) or "none")
     array = np.where(np.isin(label.array, list(classes.values())), label.array, 0).astype(np.uint8)
     background, *_ = outside.values()
     array[np.isin(label.array, list(outside.values()))] = background
@@ -154,5 +154,6 @@ def within_roi(label: np.ndarray, roi: Sequence[int] | None) -> np.ndarray:
     return limited
 
 
-def _error(problem: str, file: Path | None, expected: object, found: object) -> BundleError:
-    return BundleError(problem, stage=STAGE, file=file, expected=expected, found=found)
+def _error(problem: str, study: str | None, expected: object, found: object) -> BundleError:
+    """What was sent lies in a file of the server's own, whose name helps nobody."""
+    return BundleError(problem, case=study, stage=STAGE, expected=expected, found=found)

@@ -71,8 +71,9 @@ def test_strokes_without_names_are_two_and_three(look):
 )
 def test_strokes_are_missing(look, array, found):
     with pytest.raises(BundleError, match="strokes are missing") as caught:
-        look(array, **panel("spleen", "spleen", "liver"))
+        look(array, study="b", **panel("spleen", "spleen", "liver"))
     assert caught.value.found == found and "strokes inside spleen" in caught.value.expected
+    assert caught.value.case == "b" and caught.value.file is None, "not the server's own copy"
 
 
 def test_whole_organs_in_the_segments_are_no_strokes(look):
