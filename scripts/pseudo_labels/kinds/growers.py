@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -95,8 +95,8 @@ def grown_by_kind(
 
     What such a class leaves of its blob is background. What it takes from a blob of another class is its own: its
     strokes are near, and it ends soon. A voxel that two of the new masks claim goes to the class whose strokes are
-    nearer, in reaches of each. Where most classes that strokes say so of were painted whole, all of them are what is
-    between their painted slices, whatever their kind.
+    nearer, in reaches of each. Where most classes' strokes cover their organs, all classes are what is between their
+    painted slices, whatever their kind.
 
     Args:
         image: (X, Y, Z) in [0, 1].
@@ -112,12 +112,14 @@ def grown_by_kind(
     noise = _usual_spread(volume, drawn, class_count)
     channels = [channel for channel in range(1, class_count + 1) if (drawn == channel).any()]
 
-    def covers(channel: int) -> bool | None:
+    def covers(channel: int) -> bool:
         box = _box_around(drawn == channel, across_mm, settings)
         own = drawn[box] == channel
         return covers_its_organ(volume[box], own, (drawn[box] > 0) & ~own, across_mm, settings)
 
-    painted = settings.painted if settings.painted is not None else _most(in_threads(covers, channels))
+    painted = settings.painted
+    if painted is None:
+        painted = 2 * sum(in_threads(covers, channels)) > len(channels)
 
     def grow(channel: int) -> _Grown:
         stroked = _stroked(volume, drawn, label, channel, noise, across_mm, settings)
@@ -173,12 +175,6 @@ def _painted(stroked: _Stroked, spacing_mm: Sequence[float], settings: KindSetti
         masks = [grown, known.interpolated]
     chosen = parts_with(masks[0], stroked.strokes)
     return _Grown(kind, stroked.box, _mean_dice(masks), chosen, known.away)
-
-
-def _most(answers: Iterable[bool | None]) -> bool:
-    """Whether more of the classes that can say were painted whole than were not."""
-    said = [answer for answer in answers if answer is not None]
-    return 2 * sum(said) > len(said)
 
 
 def _masks(

@@ -19,11 +19,11 @@ def covers_its_organ(
     others: np.ndarray,
     spacing_mm: Sequence[float],
     settings: KindSettings,
-) -> bool | None:
-    """Whether what was drawn reaches the organ's border; None where it is too thin to say, as lines are.
+) -> bool:
+    """Whether what was drawn reaches the organ's border; of what is thin, as lines are, nobody can say so.
 
     Around a line inside an organ all looks like what is under it. What was painted whole ends where intensities change:
-    within a voxel, which borders are blurred by, or within a share of its own thickness. What comes next looks less
+    within a voxel or its diagonal neighbour, or within a share of its own thickness. What comes next looks less
     like its inner half than its own rim does.
 
     Args:
@@ -38,7 +38,7 @@ def covers_its_organ(
     planes_mm = {z: signed_depth_mm(strokes[:, :, z], spacing_mm) for z in drawn.tolist()}
     thickness_mm = float(np.median([plane.max() for plane in planes_mm.values()]))
     if len(drawn) < 2 or thickness_mm < settings.painted_depth_voxels * step_mm:
-        return None
+        return False
     limit_mm = max(settings.painted_reach_voxels * step_mm, settings.painted_reach_share * thickness_mm)
     core, beyond = np.zeros_like(strokes), np.zeros_like(strokes)
     for z, depth_mm in planes_mm.items():

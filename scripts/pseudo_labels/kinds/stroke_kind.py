@@ -59,8 +59,8 @@ class KindSettings:
         painted: whether classes were painted whole on their slices; None finds that out.
         painted_depth_voxels: what was drawn says so from this depth on, the median over its slices: a line of one or
             two voxels has 1.
-        painted_reach_voxels: what was painted whole ends at most so far before its organ, in voxels, by which borders
-            are blurred.
+        painted_reach_voxels: what was painted whole ends at most so far before its organ, in voxels: the diagonal of
+            one.
         painted_reach_share: or at most this share of its depth.
     """
 
@@ -82,7 +82,7 @@ class KindSettings:
     hollow_confidence: float = 0.67
     painted: bool | None = None
     painted_depth_voxels: float = 2.0
-    painted_reach_voxels: float = 1.0
+    painted_reach_voxels: float = 1.4
     painted_reach_share: float = 0.25
 
 

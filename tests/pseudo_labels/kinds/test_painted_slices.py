@@ -38,8 +38,8 @@ def on_slices(mask, slices=DRAWN):
         (on_slices(ball()), True),
         (on_slices(ball(28.0)), True),
         (on_slices(ball(15.0), [11, 14, 17]), False),
-        (on_slices(ball(3.0), [14, 15]), None),
-        (on_slices(ball(), [14]), None),
+        (on_slices(ball(3.0), [14, 15]), False),
+        (on_slices(ball(), [14]), False),
     ],
     ids=["whole slices", "a voxel short", "half of it", "a line's thickness", "one slice"],
 )
