@@ -13,7 +13,7 @@ from scripts.common.overlap import dice_of
 from scripts.common.sharing.threads import in_threads
 from scripts.pseudo_labels.kinds.bone import by_threshold
 from scripts.pseudo_labels.kinds.hollow import lumen_of, wall_strokes_mm, wall_thicknesses_mm, with_walls
-from scripts.pseudo_labels.kinds.painted_slices import between_slices, covers_its_organ
+from scripts.pseudo_labels.kinds.painted_slices import are_painted, between_slices, covers_its_organ
 from scripts.pseudo_labels.kinds.radial_profile import RadialProfile, alike_range, radial_profile
 from scripts.pseudo_labels.kinds.slice_interpolation import found_again_share, half_gap_slices, interpolated_distance_mm
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings, StrokeShape, is_thin, kind_of, stroke_shape
@@ -95,7 +95,7 @@ def grown_by_kind(
 
     What such a class leaves of its blob is background. What it takes from a blob of another class is its own: its
     strokes are near, and it ends soon. A voxel that two of the new masks claim goes to the class whose strokes are
-    nearer, in reaches of each. Where most classes' strokes cover their organs, all classes are what is between their
+    nearer, in reaches of each. Where strokes cover their organs (`are_painted`), all classes are what is between their
     painted slices, whatever their kind.
 
     Args:
@@ -112,14 +112,14 @@ def grown_by_kind(
     noise = _usual_spread(volume, drawn, class_count)
     channels = [channel for channel in range(1, class_count + 1) if (drawn == channel).any()]
 
-    def covers(channel: int) -> bool:
+    def covers(channel: int) -> bool | None:
         box = _box_around(drawn == channel, across_mm, settings)
         own = drawn[box] == channel
         return covers_its_organ(volume[box], own, (drawn[box] > 0) & ~own, across_mm, settings)
 
     painted = settings.painted
     if painted is None:
-        painted = 2 * sum(in_threads(covers, channels)) > len(channels)
+        painted = are_painted(list(in_threads(covers, channels)), settings.painted_classes_share)
 
     def grow(channel: int) -> _Grown:
         stroked = _stroked(volume, drawn, label, channel, noise, across_mm, settings)

@@ -19,8 +19,8 @@ def covers_its_organ(
     others: np.ndarray,
     spacing_mm: Sequence[float],
     settings: KindSettings,
-) -> bool:
-    """Whether what was drawn reaches the organ's border; of what is thin, as lines are, nobody can say so.
+) -> bool | None:
+    """Whether what was drawn reaches the organ's border; None where it is too thin to say, as lines are.
 
     Around a line inside an organ all looks like what is under it. What was painted whole ends where intensities change:
     within a voxel or its diagonal neighbour, or within a share of its own thickness. What comes next looks less
@@ -38,7 +38,7 @@ def covers_its_organ(
     planes_mm = {z: signed_depth_mm(strokes[:, :, z], spacing_mm) for z in drawn.tolist()}
     thickness_mm = float(np.median([plane.max() for plane in planes_mm.values()]))
     if len(drawn) < 2 or thickness_mm < settings.painted_depth_voxels * step_mm:
-        return False
+        return None
     limit_mm = max(settings.painted_reach_voxels * step_mm, settings.painted_reach_share * thickness_mm)
     core, beyond = np.zeros_like(strokes), np.zeros_like(strokes)
     for z, depth_mm in planes_mm.items():
@@ -51,6 +51,12 @@ def covers_its_organ(
         return False
     reach_mm = radial_profile((alike & ~others) | strokes, strokes, spacing_mm, settings.profile_limit_mm).reach_mm
     return reach_mm <= limit_mm
+
+
+def are_painted(answers: Sequence[bool | None], least_share: float) -> bool:
+    """Whether more classes cover their organs than do not, and more than a share of all, by `covers_its_organ`."""
+    covered = sum(answer is True for answer in answers)
+    return covered > max(sum(answer is False for answer in answers), least_share * len(answers))
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,8 @@ class KindSettings:
         painted_reach_voxels: what was painted whole ends at most so far before its organ, in voxels: the diagonal of
             one.
         painted_reach_share: or at most this share of its depth.
+        painted_classes_share: classes were painted whole if more of them say so than say otherwise, and more than this
+            share of all.
     """
 
     tube_elongation: float = 3.0
@@ -84,6 +86,7 @@ class KindSettings:
     painted_depth_voxels: float = 2.0
     painted_reach_voxels: float = 1.4
     painted_reach_share: float = 0.25
+    painted_classes_share: float = 0.33
 
 
 @dataclass(frozen=True)

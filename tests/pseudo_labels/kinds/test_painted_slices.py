@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from scripts.common.overlap import dice_of
 from scripts.pseudo_labels.kinds.growers import grown_by_kind
-from scripts.pseudo_labels.kinds.painted_slices import between_slices, covers_its_organ
+from scripts.pseudo_labels.kinds.painted_slices import are_painted, between_slices, covers_its_organ
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
 
 SPACING_MM = (2.0, 2.0, 3.0)
@@ -38,14 +38,29 @@ def on_slices(mask, slices=DRAWN):
         (on_slices(ball()), True),
         (on_slices(ball(28.0)), True),
         (on_slices(ball(15.0), [11, 14, 17]), False),
-        (on_slices(ball(3.0), [14, 15]), False),
-        (on_slices(ball(), [14]), False),
+        (on_slices(ball(3.0), [14, 15]), None),
+        (on_slices(ball(), [14]), None),
     ],
     ids=["whole slices", "a voxel short", "half of it", "a line's thickness", "one slice"],
 )
 def test_whether_strokes_cover_their_organ(drawn, covers):
     nothing = np.zeros(SHAPE, dtype=bool)
     assert covers_its_organ(image_of(ball()), drawn, nothing, SPACING_MM, SETTINGS) is covers
+
+
+@pytest.mark.parametrize(
+    ("answers", "painted"),
+    [
+        ([True], True),
+        ([True, False], False),
+        ([True, True, False, None], True),
+        ([True, True, None, None, None, None, None], False),
+        ([True, True, True, False, None, None, None], True),
+        ([None, None], False),
+    ],
+)
+def test_classes_are_painted_if_more_say_so_than_say_otherwise_and_enough_do(answers, painted):
+    assert are_painted(answers, 0.33) is painted
 
 
 @pytest.mark.parametrize("seed", [2, 3, 4])
