@@ -162,19 +162,24 @@ def _grown(stroked: _Stroked, spacing_mm: Sequence[float], settings: KindSetting
 def _painted(stroked: _Stroked, spacing_mm: Sequence[float], settings: KindSettings) -> _Grown:
     """A class that was painted whole on some slices: where these leave its border free, its growers find it.
 
-    They are geodesic distance and the interpolated shape, or a bone's own ones: their shape changes too much
-    from slice to slice. A hollow organ has its wall, which was painted, too.
+    They are geodesic distance and the interpolated shape, of which the first counts; for a tube a third one by distance
+    and intensity, of which two must agree; and a bone's own ones, as its shape changes too much from slice to slice. A
+    hollow organ has its wall, which was painted, too.
     """
     known, kind = between_slices(stroked.strokes, stroked.others, spacing_mm), kind_of(stroked.shape, settings)
     if kind is Kind.BONE:
         bones = _bone_masks(stroked, np.ones_like(stroked.strokes), spacing_mm, settings)
         masks = [stroked.strokes | (bone & ~known.outside) for bone in bones]
     else:
+        masks = [by_geodesic_distance(stroked.image, known.certain, known.outside, spacing_mm), known.interpolated]
+    chosen = masks[0]
+    if kind is Kind.TUBE:
+        likely = _likely_tube(stroked, interpolated_distance_mm(stroked.strokes, spacing_mm), spacing_mm, settings)
+        masks.append(stroked.strokes | (likely & ~known.outside))
+        chosen = np.sum(masks, axis=0) >= LEAST_GROWERS
+    if kind is not Kind.BONE:
         kind = Kind.WALLED if kind is Kind.HOLLOW else Kind.PAINTED
-        grown = by_geodesic_distance(stroked.image, known.certain, known.outside, spacing_mm)
-        masks = [grown, known.interpolated]
-    chosen = parts_with(masks[0], stroked.strokes)
-    return _Grown(kind, stroked.box, _mean_dice(masks), chosen, known.away)
+    return _Grown(kind, stroked.box, _mean_dice(masks), parts_with(chosen, stroked.strokes), known.away)
 
 
 def _masks(
@@ -247,12 +252,20 @@ def _tube_masks(
     """(x, y, z) bool each: by intensity, by geodesic distance, and the blob, which ends where the second must."""
     reach_mm, strokes, others = stroked.profile.reach_mm, stroked.strokes, stroked.others
     free = ~others & (away_mm < distance_mm(others, spacing_mm))
-    probability = by_intensity(stroked.image, strokes, away_mm, reach_mm, spacing_mm, settings.profile_limit_mm)
-    likely = parts_with(((probability > settings.tube_probability) & free) | strokes, strokes)
+    likely = parts_with((_likely_tube(stroked, away_mm, spacing_mm, settings) & free) | strokes, strokes)
     certain = strokes | (stroked.alike & free & (away_mm <= settings.core_share * reach_mm))
     within = away_mm <= settings.shell_share * reach_mm
     near = by_geodesic_distance(stroked.image, certain, others | ~within, spacing_mm)
     return [likely, near, stroked.blob & within]
+
+
+def _likely_tube(
+    stroked: _Stroked, away_mm: np.ndarray, spacing_mm: Sequence[float], settings: KindSettings
+) -> np.ndarray:
+    """(x, y, z) bool: by distance and intensity, wherever that is."""
+    reach_mm, limit_mm = stroked.profile.reach_mm, settings.profile_limit_mm
+    probability = by_intensity(stroked.image, stroked.strokes, away_mm, reach_mm, spacing_mm, limit_mm)
+    return probability > settings.tube_probability
 
 
 def _bone_masks(
