@@ -127,6 +127,21 @@ def test_between_the_slices_of_a_painted_bone_it_is_what_is_bright():
     np.testing.assert_array_equal(label.label[:, :, [8, 14, 20]] == 1, bone[:, :, [8, 14, 20]])
 
 
+def test_a_painted_tube_is_what_two_of_its_three_growers_say():
+    """A tube that bends half way between two painted slices, where a straight line misses it."""
+    x, y, z = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    centre_x = np.interp(np.arange(SHAPE[2]), [0, 11, 14, 29], [26, 26, 32, 32])
+    tube = np.hypot(x - centre_x[z], y - 30) <= 3
+    painted = on_slices(tube, [1, 10, 19, 28])
+    strokes = np.where(painted, 1, 0).astype(np.uint8)
+    strokes[:, 0, ::5] = 2
+    label = grown_by_kind(image_of(tube), strokes, 0 * strokes, 1, SPACING_MM, SETTINGS)
+    straight = between_slices(painted, strokes == 2, SPACING_MM).interpolated
+    assert label.kinds == {1: Kind.PAINTED}
+    assert dice_of(straight, tube) < 0.9 < dice_of(label.label == 1, tube)
+    assert label.agreement[1] > dice_of(straight, tube), "the third one agrees with both better than they do"
+
+
 def test_a_hollow_organ_that_was_painted_has_its_wall():
     """A ball of air in a wall of 3 mm, all of it painted: most of it is dark."""
     organ, air = ball(21.0), ball(18.0)
