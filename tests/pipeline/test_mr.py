@@ -27,7 +27,7 @@ def folder(tmp_path):
     for value, side in ((1, -6), (6, 6)):
         near = np.hypot(x - side, y) + np.abs(z)
         image[near < 5] = 400
-        scribbles[near < 4] = value
+        scribbles[(near < 4) & (np.abs(y) < 1)] = value  # lines, two voxels thick
     scribbles[(np.abs(y) > 10) & (radius < 0.95) & (np.abs(z) < 1) & (np.abs(x) < 3)] = 14
     for number in range(3):
         noise = np.random.default_rng(number).normal(0, 4, (2, *SHAPE))

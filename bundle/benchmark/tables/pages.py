@@ -7,6 +7,7 @@ from typing import Any
 
 from bundle.benchmark.campaign import campaign_section
 from bundle.benchmark.cost.cohort_size_table import cohort_size_section
+from bundle.benchmark.painted_table import painted_section
 from bundle.benchmark.point_chart import point_chart
 from bundle.benchmark.results import FOLDER, PAPER_FULL, PAPERS_RULES, Cohort, Results
 from bundle.benchmark.rivals.table import measured_rivals
@@ -16,7 +17,6 @@ from bundle.benchmark.tables.default import default_section, networks_section
 from bundle.benchmark.tables.known_limits import known_limits
 from bundle.benchmark.tables.limits import limits_section
 from bundle.benchmark.tables.orientation import orientation_section
-from bundle.benchmark.tables.painted import painted_section
 from bundle.benchmark.tables.paper import paper_section, points_against_tau
 from bundle.benchmark.tables.reached import all_organs, in_short, reached, speed, trust
 from bundle.benchmark.tables.rivals import rivals_section

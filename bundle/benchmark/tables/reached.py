@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bundle.benchmark.painted_table import painted_in_short
 from bundle.benchmark.results import (
     ALL_CLASSES,
     ALL_CLASSES_NETWORK,
@@ -24,7 +25,6 @@ from bundle.benchmark.tables import captions
 from bundle.benchmark.tables.bootstrap import worst_dice
 from bundle.benchmark.tables.markdown import NOTHING, listed, number, of, plain, table
 from bundle.benchmark.tables.networks import NETWORK_WORDS, dice_cells
-from bundle.benchmark.tables.painted import painted_in_short
 from bundle.benchmark.tables.self_check import (
     FLAGS,
     Pairs,

@@ -13,7 +13,7 @@ from scripts.common.overlap import dice_of
 from scripts.common.sharing.threads import in_threads
 from scripts.pseudo_labels.kinds.bone import by_threshold
 from scripts.pseudo_labels.kinds.hollow import lumen_of, wall_strokes_mm, wall_thicknesses_mm, with_walls
-from scripts.pseudo_labels.kinds.painted_slices import are_painted, between_slices, covers_its_organ
+from scripts.pseudo_labels.kinds.painted_slices import are_painted, between_slices, left_out_mm
 from scripts.pseudo_labels.kinds.radial_profile import RadialProfile, alike_range, radial_profile
 from scripts.pseudo_labels.kinds.slice_interpolation import found_again_share, half_gap_slices, interpolated_distance_mm
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings, StrokeShape, is_thin, kind_of, stroke_shape
@@ -112,18 +112,22 @@ def grown_by_kind(
     noise = _usual_spread(volume, drawn, class_count)
     channels = [channel for channel in range(1, class_count + 1) if (drawn == channel).any()]
 
-    def covers(channel: int) -> bool | None:
+    def left_out(channel: int) -> float | None:
         box = _box_around(drawn == channel, across_mm, settings)
         own = drawn[box] == channel
-        return covers_its_organ(volume[box], own, (drawn[box] > 0) & ~own, across_mm, settings)
+        return left_out_mm(volume[box], own, (drawn[box] > 0) & ~own, across_mm, settings)
 
+    left_mm = {} if settings.painted is False else dict(zip(channels, in_threads(left_out, channels), strict=True))
     painted = settings.painted
     if painted is None:
-        painted = are_painted(list(in_threads(covers, channels)), settings.painted_classes_share)
+        painted = are_painted([*left_mm.values()], settings.painted_classes_share)
 
     def grow(channel: int) -> _Grown:
         stroked = _stroked(volume, drawn, label, channel, noise, across_mm, settings)
-        return (_painted if painted and stroked.shape.stroked_slices > 1 else _grown)(stroked, across_mm, settings)
+        if not painted or stroked.shape.stroked_slices < 2:
+            return _grown(stroked, across_mm, settings)
+        left = left_mm[channel]
+        return _painted(stroked, 0.0 if left is None or np.isinf(left) else left, across_mm, settings)
 
     kinds: dict[int, Kind] = {}
     agreement: dict[int, float] = {}
@@ -159,14 +163,15 @@ def _grown(stroked: _Stroked, spacing_mm: Sequence[float], settings: KindSetting
     return _Grown(kind, stroked.box, agreement, parts_with(chosen, stroked.strokes), away)
 
 
-def _painted(stroked: _Stroked, spacing_mm: Sequence[float], settings: KindSettings) -> _Grown:
+def _painted(stroked: _Stroked, left_mm: float, spacing_mm: Sequence[float], settings: KindSettings) -> _Grown:
     """A class that was painted whole on some slices: where these leave its border free, its growers find it.
 
     They are geodesic distance and the interpolated shape, of which the first counts; for a tube a third one by distance
     and intensity, of which two must agree; and a bone's own ones, as its shape changes too much from slice to slice. A
     hollow organ has its wall, which was painted, too.
     """
-    known, kind = between_slices(stroked.strokes, stroked.others, spacing_mm), kind_of(stroked.shape, settings)
+    known = between_slices(stroked.strokes, stroked.others, spacing_mm, left_mm)
+    kind = kind_of(stroked.shape, settings)
     if kind is Kind.BONE:
         bones = _bone_masks(stroked, np.ones_like(stroked.strokes), spacing_mm, settings)
         masks = [stroked.strokes | (bone & ~known.outside) for bone in bones]

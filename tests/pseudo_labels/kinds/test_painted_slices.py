@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from scripts.common.overlap import dice_of
 from scripts.pseudo_labels.kinds.growers import grown_by_kind
-from scripts.pseudo_labels.kinds.painted_slices import are_painted, between_slices, covers_its_organ
+from scripts.pseudo_labels.kinds.painted_slices import are_painted, between_slices, left_out_mm
 from scripts.pseudo_labels.kinds.stroke_kind import Kind, KindSettings
 
 SPACING_MM = (2.0, 2.0, 3.0)
@@ -33,29 +33,42 @@ def on_slices(mask, slices=DRAWN):
 
 
 @pytest.mark.parametrize(
-    ("drawn", "covers"),
+    ("drawn", "left_mm"),
     [
-        (on_slices(ball()), True),
-        (on_slices(ball(28.0)), True),
-        (on_slices(ball(15.0), [11, 14, 17]), False),
+        (on_slices(ball()), 0.0),
+        (on_slices(ball(15.0), [11, 14, 17]), np.inf),
         (on_slices(ball(3.0), [14, 15]), None),
         (on_slices(ball(), [14]), None),
     ],
-    ids=["whole slices", "a voxel short", "half of it", "a line's thickness", "one slice"],
+    ids=["whole slices", "half of it", "a line's thickness", "one slice"],
 )
-def test_whether_strokes_cover_their_organ(drawn, covers):
+def test_whether_strokes_cover_their_organ(drawn, left_mm):
     nothing = np.zeros(SHAPE, dtype=bool)
-    assert covers_its_organ(image_of(ball()), drawn, nothing, SPACING_MM, SETTINGS) is covers
+    assert left_out_mm(image_of(ball()), drawn, nothing, SPACING_MM, SETTINGS) == left_mm
+
+
+def test_what_was_left_out_of_painted_slices_grows_back():
+    """A rod of 20 mm, painted up to 17 mm: more than a voxel of 2 mm is left out."""
+    x, y, _ = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+    rod, inner = (np.broadcast_to(2 * np.hypot(x - 30, y - 30) <= radius, SHAPE) for radius in (20.0, 17.0))
+    image, nothing = image_of(rod), np.zeros(SHAPE, dtype=bool)
+    left_mm = left_out_mm(image, on_slices(inner), nothing, SPACING_MM, SETTINGS)
+    assert left_mm is not None and 2.0 <= left_mm < 5.0
+    strokes = on_slices(inner).astype(np.uint8)
+    strokes[:, 0, ::5] = 2
+    label = grown_by_kind(image, strokes, 0 * strokes, 1, SPACING_MM, SETTINGS)
+    assert label.kinds == {1: Kind.PAINTED}
+    assert dice_of(label.label[:, :, 4:25] == 1, rod[:, :, 4:25]) > 0.9 > dice_of(inner, rod)
 
 
 @pytest.mark.parametrize(
     ("answers", "painted"),
     [
-        ([True], True),
-        ([True, False], False),
-        ([True, True, False, None], True),
-        ([True, True, None, None, None, None, None], False),
-        ([True, True, True, False, None, None, None], True),
+        ([0.0], True),
+        ([0.0, np.inf], False),
+        ([0.0, 2.5, np.inf, None], True),
+        ([0.0, 2.5, None, None, None, None, None], False),
+        ([0.0, 2.5, 0.0, np.inf, None, None, None], True),
         ([None, None], False),
     ],
 )
@@ -69,7 +82,7 @@ def test_texture_is_no_border(seed):
     texture = ndimage.gaussian_filter(np.random.default_rng(seed).normal(0, 1, SHAPE), (1, 1, 0))
     x, y, _ = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
     drawn = on_slices(np.broadcast_to(np.hypot(x - 30, y - 30) <= 3, SHAPE), [8, 12, 16])
-    assert covers_its_organ(0.5 + 0.1 * texture, drawn, np.zeros(SHAPE, dtype=bool), SPACING_MM, SETTINGS) is False
+    assert left_out_mm(0.5 + 0.1 * texture, drawn, np.zeros(SHAPE, dtype=bool), SPACING_MM, SETTINGS) == np.inf
 
 
 def test_what_painted_slices_say_of_what_lies_between():

@@ -1,6 +1,6 @@
+from bundle.benchmark.painted_table import painted_in_short, painted_section
 from bundle.benchmark.results import PAINTED
 from bundle.benchmark.tables.pages import pages
-from bundle.benchmark.tables.painted import painted_in_short, painted_section
 from bundle.benchmark.tables.reached import trust
 from tests.benchmark.fixtures import results, run, scores
 
