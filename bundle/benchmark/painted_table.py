@@ -14,7 +14,7 @@ from bundle.benchmark.tables.self_check import JUDGED, all_classes_of_each_suppo
 def painted_section(painted: Results, strokes: Results) -> str:
     """A row for each support and way to draw; `strokes` are the results of `benchmark default`."""
     name, count = painted.head["name"], painted.head["painted_slices"]
-    by_strokes = {run["support"]: run for run in all_classes_of_each_support(strokes)}
+    by_strokes = _by_support(strokes)
     rows = []
     for run in painted.of(PAINTED):
         if (before := by_strokes.get(run["support"])) is not None:
@@ -37,7 +37,7 @@ def painted_in_short(cohorts: Mapping[str, Cohort]) -> str:
     parts, count = [], 0
     for name, cohort in cohorts.items():
         painted = cohort.get("painted", Results())
-        before = {run["support"]: run for run in all_classes_of_each_support(cohort.get("default", Results()))}
+        before = _by_support(cohort.get("default", Results()))
         runs = [run for run in painted.of(PAINTED) if run["support"] in before]
         if not runs:
             continue
@@ -51,6 +51,10 @@ def painted_in_short(cohorts: Mapping[str, Cohort]) -> str:
     if not parts:
         return ""
     return f" Painted whole on {count} slices instead of scribbled, mean of the supports: {'; '.join(parts)}."
+
+
+def _by_support(strokes: Results) -> dict[str, Line]:
+    return {run["support"]: run for run in all_classes_of_each_support(strokes)}
 
 
 def _cells(run: Line) -> list[str]:

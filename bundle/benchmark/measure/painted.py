@@ -49,10 +49,8 @@ def painted_dataset(dataset: Dataset, folder: Path) -> Dataset:
             (folder / name).symlink_to(dataset.folder / name)
     painted = replace(dataset, folder=folder)
     for run in first_runs(dataset):
-        strokes, label = (
-            read_labels(dataset.scribbles(run.variant, run.support)),
-            read_labels(dataset.label(run.support)),
-        )
+        strokes = read_labels(dataset.scribbles(run.variant, run.support))
+        label = read_labels(dataset.label(run.support))
         drawn = painted_slices(label.array, dataset.all_classes, SLICES)
         drawn = np.where((drawn == 0) & (strokes.array == dataset.background), dataset.background, drawn)
         write_nifti(painted.scribbles("a", run.support), drawn.astype(np.uint8), strokes.affine)
@@ -69,11 +67,9 @@ def painted_slices(label: np.ndarray, classes: Mapping[str, int], count: int) ->
     """
     left = np.zeros_like(label)
     for value in classes.values():
-        slices = np.flatnonzero((label == value).any(axis=(0, 1)))
-        chosen = (
-            slices[np.unique(np.linspace(0, len(slices) - 1, count).round().astype(int))] if slices.size else slices
-        )
-        planes = np.zeros(label.shape[2], dtype=bool)
-        planes[chosen] = True
-        left[(label == value) & planes] = value
+        own = label == value
+        slices = np.flatnonzero(own.any(axis=(0, 1)))
+        if slices.size:
+            chosen = slices[np.linspace(0, len(slices) - 1, count).round().astype(int)]
+            left[:, :, chosen] = np.where(own[:, :, chosen], value, left[:, :, chosen])
     return left

@@ -175,14 +175,14 @@ def _painted(stroked: _Stroked, left_mm: float, spacing_mm: Sequence[float], set
     if kind is Kind.BONE:
         bones = _bone_masks(stroked, np.ones_like(stroked.strokes), spacing_mm, settings)
         masks = [stroked.strokes | (bone & ~known.outside) for bone in bones]
+        chosen = masks[0]
     else:
         masks = [by_geodesic_distance(stroked.image, known.certain, known.outside, spacing_mm), known.interpolated]
-    chosen = masks[0]
-    if kind is Kind.TUBE:
-        likely = _likely_tube(stroked, interpolated_distance_mm(stroked.strokes, spacing_mm), spacing_mm, settings)
-        masks.append(stroked.strokes | (likely & ~known.outside))
-        chosen = np.sum(masks, axis=0) >= LEAST_GROWERS
-    if kind is not Kind.BONE:
+        chosen = masks[0]
+        if kind is Kind.TUBE:
+            likely = _likely_tube(stroked, interpolated_distance_mm(stroked.strokes, spacing_mm), spacing_mm, settings)
+            masks.append(stroked.strokes | (likely & ~known.outside))
+            chosen = np.sum(masks, axis=0) >= LEAST_GROWERS
         kind = Kind.WALLED if kind is Kind.HOLLOW else Kind.PAINTED
     return _Grown(kind, stroked.box, _mean_dice(masks), parts_with(chosen, stroked.strokes), known.away)
 
