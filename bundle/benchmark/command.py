@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,8 @@ def _compare_speed(dataset: Dataset, options: argparse.Namespace) -> None:
     """Of another version and this one, right after each other; cases of clinical size take too long for that."""
     name, docs = dataset.folder.name, options.docs
     reference = options.against or stored_reference(read_results(results_file(docs, name, "speed")))
-    keep(measured_at(reference, dataset.folder, COMPARED_TRIALS, BUNDLE_ROOT), docs, name, "speed")
+    before = measured_at(reference, dataset.folder, COMPARED_TRIALS, BUNDLE_ROOT)
+    keep(chain([speed.head(dataset)], before), docs, name, "speed")
     results = keep(speed.measure(dataset, trials=speed.TRIALS[:COMPARED_TRIALS]), docs, name, "speed")
     print("\n".join(speed_ratios(results)))
 

@@ -105,6 +105,21 @@ def test_mode_paper_takes_prnets_trained_before(tmp_path, monkeypatch):
             command.run(parse(name, *places, "--weights", str(weights), *more))
 
 
+def test_another_version_is_measured_first_where_nothing_was_kept_before(tmp_path, monkeypatch, capsys):
+    dataset = write_phantom_cohort(tmp_path / "toy", 3, 1, spacing_mm=(12.0, 12.0, 15.0))
+
+    def measured(what, cpu_s):
+        steps = {"masks": {"cpu_s": cpu_s, "wall_s": cpu_s, "peak_mb": 1000}}
+        return [result_line(what, "small", shape=[2, 2, 2], classes=["a"], steps=steps)]
+
+    monkeypatch.setattr(command, "measured_at", lambda *_: measured("speed_before", 4.0))
+    monkeypatch.setattr(command.speed, "measure", lambda *_, **__: measured("speed", 3.0))
+    places = "--dataset", str(dataset), "--docs", str(tmp_path / "docs")
+    command.run(parse("speed", *places, "--against", "abc"))
+    assert "small, masks: 0.75 of what it took" in capsys.readouterr().out
+    assert "| masks | 4.0 → 3.0 |" in (tmp_path / "docs" / "benchmarks" / "toy.md").read_text(encoding="utf-8")
+
+
 def test_a_kind_lies_where_its_name_says(tmp_path):
     command.keep([head("x"), result_line("stages", "embedding", stages={})], tmp_path, "x", "default")
     assert (tmp_path / "benchmarks" / "x" / "default.jsonl").is_file()

@@ -66,6 +66,11 @@ CLINICAL = (512, 512, 600)
 TRIALS = (Trial(native_masks=True), Trial(all_classes=True), Trial(CLINICAL), Trial(CLINICAL, all_classes=True))
 
 
+def head(dataset: Dataset) -> dict[str, Any]:
+    """The line that says on which volumes."""
+    return result_line(HEAD, dataset.folder.name, support=dataset.support, case=dataset.test[0])
+
+
 def measure(
     dataset: Dataset, models: Path = BUNDLE_ROOT / "models", trials: tuple[Trial, ...] = TRIALS
 ) -> Iterator[dict[str, Any]]:
@@ -76,7 +81,7 @@ def measure(
         models: holds `NAME/embedding`, and may itself be a segmentation network's folder.
         trials: see `Trial`.
     """
-    yield result_line(HEAD, dataset.folder.name, support=dataset.support, case=dataset.test[0])
+    yield head(dataset)
     for trial in trials:
         with TemporaryDirectory() as folder:
             run = _Run(dataset, models / dataset.folder.name / "embedding", trial, Path(folder))
