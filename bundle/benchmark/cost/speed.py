@@ -44,7 +44,7 @@ PART_OF = "of the "  # how steps are called that are part of another one
 ON_OWN_GRID, INFERENCE = "masks that grow on the case's own grid", "the network alone"
 BESIDE = (ON_OWN_GRID, INFERENCE)  # steps of other ways to a label map: in no total
 Shape = tuple[int, int, int]
-Cost = dict[str, float]
+Cost = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,22 @@ class Trial:
         shape: that the case is resampled to; None leaves it.
         all_classes: every class of the dataset; else those that it is scored by.
         native_masks: masks grow on the case's own grid, too, as in the full configuration.
+        repeats: how often it runs; medians are kept, and the seconds of every run.
     """
 
     shape: Shape | None = None
     all_classes: bool = False
     native_masks: bool = False
+    repeats: int = 1
 
 
 CLINICAL = (512, 512, 600)
-TRIALS = (Trial(native_masks=True), Trial(all_classes=True), Trial(CLINICAL), Trial(CLINICAL, all_classes=True))
+TRIALS = (
+    Trial(native_masks=True, repeats=5),
+    Trial(all_classes=True, repeats=5),
+    Trial(CLINICAL),
+    Trial(CLINICAL, all_classes=True),
+)
 
 
 def head(dataset: Dataset) -> dict[str, Any]:
@@ -83,11 +90,25 @@ def measure(
     """
     yield head(dataset)
     for trial in trials:
-        with TemporaryDirectory() as folder:
-            run = _Run(dataset, models / dataset.folder.name / "embedding", trial, Path(folder))
-            steps = run.steps() | _inference(models, run.classes, run.file, Path(folder) / "network")
-        name = f"{' x '.join(map(str, run.shape))}, {len(run.classes)} classes"
+        costs = []
+        for _ in range(trial.repeats):
+            with TemporaryDirectory() as folder:
+                run = _Run(dataset, models / dataset.folder.name / "embedding", trial, Path(folder))
+                costs.append(run.steps() | _inference(models, run.classes, run.file, Path(folder) / "network"))
+        name, steps = f"{' x '.join(map(str, run.shape))}, {len(run.classes)} classes", medians(costs)
         yield result_line(SPEED, name, shape=list(run.shape), classes=list(run.classes), steps=steps)
+
+
+def medians(runs: Sequence[Mapping[str, Cost]]) -> dict[str, Cost]:
+    """Of each step the median of its seconds and the most of its memory; `runs_cpu_s`: of each of several runs."""
+    found = {}
+    for step in runs[0]:
+        costs = [run[step] for run in runs]
+        seconds = {key: round(float(np.median([cost[key] for cost in costs])), 2) for key in ("cpu_s", "wall_s")}
+        found[step] = {**seconds, "peak_mb": max(cost["peak_mb"] for cost in costs)}
+        if len(runs) > 1:
+            found[step]["runs_cpu_s"] = [cost["cpu_s"] for cost in costs]
+    return found
 
 
 class _Run:

@@ -96,8 +96,8 @@ def _procedure(cohorts: Mapping[str, Cohort]) -> Iterator[str]:
         yield " ".join(
             [
                 "The paper's public procedure, in time alone: five passes of the coarse network a case and two of the "
-                "fine one for every stroke voxel, by networks of the paper's size. The cohorts, and passes and cases of "
-                "a cohort, were timed on days when the machine was not equally fast, so that ratios are rough.",
+                "fine one for every stroke voxel, by networks of the paper's size. The cohorts, and passes and cases "
+                "of a cohort, were timed on days when the machine was not equally fast, so that ratios are rough.",
                 *sentences,
             ]
         )

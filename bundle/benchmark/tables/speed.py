@@ -27,6 +27,10 @@ def speed_section(results: Results) -> str:
     rows = [[step, *(_change(now, old, step, _seconds) for now, old in columns)] for step in steps]
     for total, value in (("together", total_s), ("peak memory GB", _peak_gb)):
         rows.append([total, *(_arrow(None if old is None else value(old), value(now)) for now, old in columns)])
+    spreads = [_spread(line) for line in lines]
+    if any(spreads):
+        rows.append(["together, runs of this version", *(spread or NOTHING for spread in spreads)])
+        words += " Where several runs of it are given, what stands above is the median of each step."
     if INFERENCE in steps:
         rows.append([f"peak memory GB, {INFERENCE}", *(_change(now, old, INFERENCE, _gb) for now, old in columns)])
     return "\n\n".join(["## Speed of one case", words, table(["step", *(line["name"] for line in lines)], rows)])
@@ -77,6 +81,15 @@ def _whole_steps(line: Mapping[str, Any]) -> list[Mapping[str, float]]:
 def total_s(line: Mapping[str, Any]) -> float:
     """Processor seconds of a trial's steps, from a file to a checked label map."""
     return sum(map(_seconds, _whole_steps(line)))
+
+
+def _spread(line: Mapping[str, Any]) -> str:
+    """Seconds of all steps together in the quickest and the slowest of several runs, and how many; else nothing."""
+    steps = _whole_steps(line)
+    if not all("runs_cpu_s" in cost for cost in steps):
+        return ""
+    totals = [sum(run) for run in zip(*(cost["runs_cpu_s"] for cost in steps), strict=True)]
+    return f"{len(totals)} runs, {min(totals):.1f} to {max(totals):.1f}"
 
 
 def _peak_gb(line: Mapping[str, Any]) -> float:

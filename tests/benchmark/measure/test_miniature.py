@@ -56,7 +56,7 @@ def test_speed_in_miniature(phantoms, tmp_path):
     network = {"architecture": "anatomy", "channels": card["widths"], "classes": dataset.classes, "crop_to_body": True}
     network |= {"patch_size": [32, 32, 32], "spacing_mm": card["spacing_mm"]}
     write_model(tmp_path / "models", segmentation_network("anatomy", len(dataset.classes) + 1, card["widths"]), network)
-    trials = speed.Trial(native_masks=True), speed.Trial((40, 30, 26), all_classes=True)
+    trials = speed.Trial(native_masks=True, repeats=2), speed.Trial((40, 30, 26), all_classes=True)
     lines = speed.measure(dataset, tmp_path / "models", trials)
     results = keep(lines, tmp_path / "docs", "phantoms", "speed")
     small, large = results.of(speed.SPEED)

@@ -1,4 +1,4 @@
-from bundle.benchmark.cost.speed import INFERENCE, ON_OWN_GRID, SPEED, SPEED_BEFORE
+from bundle.benchmark.cost.speed import INFERENCE, ON_OWN_GRID, SPEED, SPEED_BEFORE, medians
 from bundle.benchmark.results import Results, result_line
 from bundle.benchmark.tables.pages import pages
 from bundle.benchmark.tables.reached import speed
@@ -57,3 +57,16 @@ def test_the_results_page_says_what_a_case_takes_instead_of_single_steps():
     cohort = {"limits": measured(LIMIT), "speed": measured(NOW)}
     assert "slow step" not in speed({"toy": cohort}) and "- toy, seconds of processors" in speed({"toy": cohort})
     assert "## Speed of one case" in pages({"toy": cohort})["benchmarks/toy.md"]
+
+
+def test_several_runs_are_told_by_their_median_and_their_spread():
+    """Together 2 + 4, 3 + 3 and 1 + 8; medians 2 and 4."""
+    runs = [
+        {step: {"cpu_s": cpu_s, "wall_s": 9.0, "peak_mb": mb} for step, cpu_s in (("check", a), ("masks", b))}
+        for a, b, mb in ((2.0, 4.0, 1024), (3.0, 3.0, 2048), (1.0, 8.0, 1024))
+    ]
+    assert medians(runs)["masks"] == {"cpu_s": 4.0, "wall_s": 9.0, "peak_mb": 2048, "runs_cpu_s": [4.0, 3.0, 8.0]}
+    assert medians(runs[:1]) == runs[0]
+    text = speed_section(measured(result_line(SPEED, NAME, steps=medians(runs))))
+    assert "| together | 6.0 |" in text and "| together, runs of this version | 3 runs, 6.0 to 9.0 |" in text
+    assert "runs of this version" not in speed_section(measured(NOW))
