@@ -30,7 +30,7 @@ def page(path: str) -> Response:
     folder = training.work.report.resolve()
     file = (folder / (path or INDEX)).resolve()
     if not file.is_relative_to(folder) or not file.is_file():
-        raise HTTPException(404, "there is no such page: a report is there after the first training")
+        raise HTTPException(404, "there is no such page: a report is there once a training has ended without an error")
     former: list[str] = []
     if file.name == INDEX:
         with suppress(BundleError):
