@@ -209,8 +209,8 @@ def _check_class(
     predicted_dice = penalty.predicted(agreed_dice)
     interval = predicted_dice, predicted_dice
     if comparable and case.truth is None:
-        spread = spread_of_cases(predicted_dice, rule.case_concentration, rule.interval_coverage)
-        interval = spread if cohort.calibration.is_known else (0.0, 1.0)
+        spread = (rule.case_concentration, rule.case_loss_power, rule.interval_coverage)
+        interval = spread_of_cases(predicted_dice, *spread) if cohort.calibration.is_known else (0.0, 1.0)
     reasons = reasons_to_flag(
         agreed_dice, penalty, agreement, rater_agreement, measurement, cohort.statistics[name], rule, cohort.is_mr
     )

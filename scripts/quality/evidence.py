@@ -34,6 +34,7 @@ class TrustRule:
         interval_coverage: share of the results whose true Dice the interval shall hold.
         case_concentration: how little true Dice spreads around predicted Dice from case to case, see
             `spread_of_cases`.
+        case_loss_power: the higher, the fewer results are expected to be lost altogether, see `spread_of_cases`.
         tissue_coverage: share of a class's voxels in the support mask, around the median, whose intensities are those
             of its tissue; what a label map holds beyond them lowers its predicted Dice. Of CT alone.
     """
@@ -46,7 +47,8 @@ class TrustRule:
     good_round_trip: float = 0.7
     calibration_doubt: float = 1.0
     interval_coverage: float = 0.9
-    case_concentration: float = 12.0
+    case_concentration: float = 15.0
+    case_loss_power: float = 4.0
     tissue_coverage: float = 0.9
 
 

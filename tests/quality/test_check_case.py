@@ -72,10 +72,10 @@ def test_predicted_dice_is_what_the_probabilities_let_expect():
 
 
 def test_the_interval_is_as_wide_as_cases_differ():
-    rule = TrustRule(case_concentration=20.0, interval_coverage=0.8)
+    rule = TrustRule(case_concentration=20.0, case_loss_power=3.0, interval_coverage=0.8)
     known = cohort(LIVER, calibration=SupportCalibration(1.0, {"liver": 1.0}))
     liver = check_case(three_raters(), known, rule).classes["liver"]
-    assert liver.interval == pytest.approx(spread_of_cases(PREDICTED, 20.0, 0.8), abs=1e-4)
+    assert liver.interval == pytest.approx(spread_of_cases(PREDICTED, 20.0, 3.0, 0.8), abs=1e-4)
     unknown = check_case(three_raters(), cohort(LIVER), rule).classes["liver"]
     assert unknown.interval == (0.0, 1.0), "no atlas labelled the support"
 

@@ -151,7 +151,8 @@ def trust(cohorts: Mapping[str, Cohort]) -> str:
 
 def _held(pairs: Pairs, rule: TrustRule) -> str:
     """How many intervals of the present rule, which predicted Dice alone decides, held the true Dice."""
-    limits = [spread_of_cases(pair["predicted"], rule.case_concentration, rule.interval_coverage) for pair in pairs]
+    spread = (rule.case_concentration, rule.case_loss_power, rule.interval_coverage)
+    limits = [spread_of_cases(pair["predicted"], *spread) for pair in pairs]
     told = [{"true": pair["true"], "interval": interval} for pair, interval in zip(pairs, limits, strict=True)]
     return of(round(interval_coverage(told) * len(told)), len(told)) if told else NOTHING
 
