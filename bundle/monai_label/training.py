@@ -170,7 +170,7 @@ class OneShotTraining(TrainTask):
             if case not in known:
                 continue
             try:
-                info = self._give(made, case, file, datastore, marks.get(case), classes)
+                info = self._give(made, case, file, datastore, marks.get(case), classes, case in by_user)
             except (OSError, ImageNotFoundException):
                 if _is_there(datastore, case):
                     raise
@@ -191,14 +191,18 @@ class OneShotTraining(TrainTask):
         datastore: ReloadingDatastore,
         mark: str | None,
         classes: Mapping[str, int],
+        by_user: bool,
     ) -> Mapping[str, Any] | None:
-        """Save one label map unless a better one is there; what is noted of the study's, None if it gets nothing."""
+        """Save one label map unless a better one is there; what is noted of the study's, None if it gets nothing.
+
+        What the user made or accepted takes the place of anything else.
+        """
         if mark is not None and mark != datastore.image_mark(case):
             print(f"{case}: its image was replaced meanwhile, so it gets no label; train again", flush=True)
             return None
         info, before = made.info(self.work, case), datastore.get_label_info(case, TAG)
         info |= {} if mark is None else {DRAWN_ON: mark}
-        if not made.final and _is_better(before, info):
+        if not made.final and not by_user and _is_better(before, info):
             return before
         names = present_names(read_labels(file).array, classes)
         datastore.save_label(case, str(file), TAG, dict(info))

@@ -164,6 +164,21 @@ def test_labels_say_which_image_they_were_made_of_and_one_replaced_meanwhile_get
     assert DRAWN_ON not in saved["b", TAG], "where the datastore removes labels of replaced images itself"
 
 
+@pytest.mark.parametrize("by_user", [False, True])
+def test_a_better_label_of_before_stays_until_the_final_one_but_not_beside_the_users_own(
+    training, rounds, tmp_path, by_user
+):
+    made, datastore, saved = rounds
+    made.final = False
+    saved["b", TAG] = before = {"label_info": [], "predicted_dice": {"spleen": 0.95}, "doubted": {}}
+    accepted = tmp_path / "accepted"
+    accepted.mkdir()
+    if by_user:
+        nib.save(nib.Nifti1Image(np.ones((2, 2, 2), np.uint8), np.eye(4)), accepted / "b.nii.gz")
+    training._hand_back(made, SimpleNamespace(support="a", accepted=accepted), datastore, {"a": None, "b": None})
+    assert (saved["b", TAG] is before) is not by_user
+
+
 @pytest.mark.parametrize(("while_given", "noticed"), [("a", False), ("a", True), ("b", True)])
 def test_a_study_removed_while_labels_are_given_back_gets_none_and_the_others_do(
     training, rounds, tmp_path, capsys, while_given, noticed
