@@ -206,7 +206,9 @@ def _check_class(
     # What bodies of another kind say of this one, they may well agree about.
     agreed_dice = _agreed_dice(name, mask, case, cohort) if comparable else 0.0
     penalty = _penalty(name, case, cohort, rule)
-    predicted_dice = penalty.predicted(agreed_dice)
+    # The user says that it is not there, and it is not.
+    rightly_absent = comparable and case.truth is not None and not (mask | (case.truth == value)).any()
+    predicted_dice = 1.0 if rightly_absent else penalty.predicted(agreed_dice)
     interval = predicted_dice, predicted_dice
     if comparable and case.truth is None:
         spread = (rule.case_concentration, rule.case_loss_power, rule.interval_coverage)
@@ -214,6 +216,8 @@ def _check_class(
     reasons = reasons_to_flag(
         agreed_dice, penalty, agreement, rater_agreement, measurement, cohort.statistics[name], rule, cohort.is_mr
     )
+    if rightly_absent:
+        reasons = []
     return ClassCheck(
         predicted_dice=predicted_dice,
         interval=interval,

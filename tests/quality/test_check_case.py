@@ -127,6 +127,16 @@ def test_a_label_map_that_the_user_accepted_is_the_truth():
     assert liver.border_confidence == 1.0
 
 
+def test_a_class_that_the_accepted_label_map_rightly_lacks_is_right():
+    """Neither map has a spleen, the accepted one alone a left kidney."""
+    result, truth = label_map(6, 6, 0), label_map(6, 6, 3)
+    case = evidence(result, {"case_1": result}, {"case_1": ORGANS}, truth=truth)
+    classes = check_case(case, cohort(ORGANS), RULE).classes
+    assert classes["spleen"].predicted_dice == 1.0 and classes["spleen"].interval == (1.0, 1.0)
+    assert not classes["spleen"].flagged and classes["spleen"].reasons == ()
+    assert classes["left_kidney"].predicted_dice == 0.0 and classes["left_kidney"].flagged
+
+
 @pytest.mark.parametrize("name", ["network", "pseudo label"])
 def test_a_case_may_be_called_like_a_rater(name):
     """What the rater says is no truth, and neither hides what the other says."""
