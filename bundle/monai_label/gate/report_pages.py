@@ -14,12 +14,16 @@ from scripts.common.errors import BundleError
 
 INDEX = "index.html"
 HEADER_ENDS = "</header>"
+HERE = (
+    "Correct a study's label in 3D Slicer or OHIF, submit it and press Train. What this page says of buttons, lists "
+    "and commands is for runs from the command line: here they change nothing."
+)
 # Pages of other origins may run any script of ours that they can name, and a case's file is a script that tells it all.
 HEADERS = {"Cross-Origin-Resource-Policy": "same-origin", "X-Content-Type-Options": "nosniff"}
 
 
 def page(path: str) -> Response:
-    """A file of the report's folder; the first page says of which studies it tells a former image.
+    """A file of the report's folder; the first page says what to do here, and of which studies it tells a former image.
 
     It needs no studies: while they cannot be listed, it is sent without that.
 
@@ -31,22 +35,24 @@ def page(path: str) -> Response:
     file = (folder / (path or INDEX)).resolve()
     if not file.is_relative_to(folder) or not file.is_file():
         raise HTTPException(404, "there is no such page: a report is there once a training has ended without an error")
-    former: list[str] = []
-    if file.name == INDEX:
-        with suppress(BundleError):
-            former = training.handed.former()
-    if not former:
+    if file.name != INDEX:
         return FileResponse(file, headers=HEADERS)
-    return HTMLResponse(with_note(file.read_text(encoding="utf-8"), former), headers=HEADERS)
+    former: list[str] = []
+    with suppress(BundleError):
+        former = training.handed.former()
+    return HTMLResponse(with_notes(file.read_text(encoding="utf-8"), former), headers=HEADERS)
 
 
-def with_note(page: str, former: Sequence[str]) -> str:
-    """A report's page with a sentence at its top.
+def with_notes(page: str, former: Sequence[str]) -> str:
+    """A report's page with what to do here at its top.
 
     Args:
         page: its HTML.
-        former: studies that were replaced or removed since.
+        former: studies that were replaced or removed since, which is told.
     """
-    names = escape(", ".join(former))
-    note = f"Replaced or removed since this report was made: {names}. What it tells of them is of the image before."
-    return page.replace(HEADER_ENDS, f'<p class="warning">{note}</p>\n{HEADER_ENDS}', 1)
+    notes = f"<p>{escape(HERE, quote=False)}</p>\n"
+    if former:
+        names = escape(", ".join(former))
+        told = f"Replaced or removed since this report was made: {names}. What it tells of them is of the image before."
+        notes += f'<p class="warning">{told}</p>\n'
+    return page.replace(HEADER_ENDS, f"{notes}{HEADER_ENDS}", 1)

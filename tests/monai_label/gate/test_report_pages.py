@@ -12,6 +12,7 @@ from bundle.monai_label.gate import report_pages
 from bundle.monai_label.results import Handed, HandedNow
 from scripts.common.errors import BundleError
 
+HERE = f"<p>{report_pages.HERE}</p>\n"
 PAGE = "<body><header><h1>Report</h1>\n</header>\n<p>abd_01</p><header></header></body>"
 
 
@@ -28,14 +29,19 @@ def server(tmp_path, monkeypatch):
     return SimpleNamespace(former=former, training=training)
 
 
+def test_the_first_page_says_what_to_do_here_and_all_others_are_sent_as_they_are(server, tmp_path):
+    assert report_pages.page("").body.decode() == PAGE.replace("</header>", f"{HERE}</header>", 1)
+    (tmp_path / "report" / "case.html").write_text(PAGE, encoding="utf-8")
+    assert report_pages.page("case.html").path.name == "case.html"
+
+
 def test_the_first_page_says_of_which_studies_it_tells_a_former_image(server):
-    assert report_pages.page("").path.name == "index.html"
     server.former += ["abd_01", "<b>"]
     answer = report_pages.page("index.html")
     text = answer.body.decode()
     note = "Replaced or removed since this report was made: abd_01, &lt;b&gt;."
     note += " What it tells of them is of the image before."
-    assert text == PAGE.replace("</header>", f'<p class="warning">{note}</p>\n</header>', 1)
+    assert text == PAGE.replace("</header>", f'{HERE}<p class="warning">{note}</p>\n</header>', 1)
     assert all(answer.headers[name] == value for name, value in report_pages.HEADERS.items())
 
 
@@ -50,7 +56,7 @@ def test_the_report_is_sent_while_the_studies_are_away(server, tmp_path):
         server.training.handed.former()
     for path in ("", "index.html"):
         answer = report_pages.page(path)
-        assert answer.path.read_text(encoding="utf-8") == PAGE
+        assert answer.body.decode() == PAGE.replace("</header>", f"{HERE}</header>", 1)
         assert all(answer.headers[name] == value for name, value in report_pages.HEADERS.items())
 
 
