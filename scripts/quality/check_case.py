@@ -21,7 +21,6 @@ import numpy as np
 
 from scripts.common.overlap import dice_of
 from scripts.data.intensity import normalise_hu
-from scripts.quality.case_spread import spread_of_cases
 from scripts.quality.evidence import AtlasLabels, ClassMeasurement, CohortStatistics, ConfidencePenalty, TrustRule
 from scripts.quality.modelled_dice import modelled_dice
 from scripts.quality.records import NETWORK, CheckRecord, ClassCheck
@@ -211,8 +210,7 @@ def _check_class(
     predicted_dice = 1.0 if rightly_absent else penalty.predicted(agreed_dice)
     interval = predicted_dice, predicted_dice
     if comparable and case.truth is None:
-        spread = (rule.case_concentration, rule.case_loss_power, rule.interval_coverage)
-        interval = spread_of_cases(predicted_dice, *spread) if cohort.calibration.is_known else (0.0, 1.0)
+        interval = rule.interval(predicted_dice) if cohort.calibration.is_known else (0.0, 1.0)
     reasons = reasons_to_flag(
         agreed_dice, penalty, agreement, rater_agreement, measurement, cohort.statistics[name], rule, cohort.is_mr
     )

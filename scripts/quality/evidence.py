@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from scripts.common.overlap import dice_of_share, joined_dice
+from scripts.quality.case_spread import spread_of_cases
 from scripts.quality.tissue import Tissue
 
 LEAST_CASES = 3  # from which on one alone does not move a median as it likes
@@ -50,6 +51,10 @@ class TrustRule:
     case_concentration: float = 15.0
     case_loss_power: float = 4.0
     tissue_coverage: float = 0.9
+
+    def interval(self, predicted_dice: float) -> tuple[float, float]:
+        """Lowest and highest Dice that cases of this predicted Dice are expected to have."""
+        return spread_of_cases(predicted_dice, self.case_concentration, self.case_loss_power, self.interval_coverage)
 
 
 @dataclass(frozen=True)

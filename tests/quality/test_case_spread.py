@@ -3,16 +3,17 @@ from scipy.stats import beta
 
 from scripts.quality.case_spread import spread_of_cases
 
-HARDLY_EVER = 50.0  # as a power: nothing is lost
+NEVER = 1000.0  # as a power: nothing is lost
 
 
 def test_a_uniform_distribution_by_hand():
-    assert spread_of_cases(0.5, 2.0, HARDLY_EVER, 0.9) == pytest.approx((0.05, 0.95))
+    assert spread_of_cases(0.5, 2.0, NEVER, 0.9) == pytest.approx((0.05, 0.95))
 
 
 def test_a_high_dice_has_more_room_below_and_less_of_it_than_one_in_the_middle():
-    high, middle = (spread_of_cases(dice, 20.0, HARDLY_EVER, 0.9) for dice in (0.9, 0.5))
-    assert 0.9 - high[0] > high[1] - 0.9 > 0 and middle[1] - middle[0] > high[1] - high[0]
+    (low, high), (lower, higher) = (spread_of_cases(dice, 20.0, NEVER, 0.9) for dice in (0.9, 0.5))
+    assert 0.9 - low > high - 0.9 > 0 and higher - lower > high - low
+    assert spread_of_cases(0.1, 20.0, NEVER, 0.9) == pytest.approx((1 - high, 1 - low))
 
 
 def test_what_may_be_lost_reaches_down_to_nothing():
@@ -21,7 +22,7 @@ def test_what_may_be_lost_reaches_down_to_nothing():
     assert spread_of_cases(0.9, 3.0, 2.0, 0.75)[0] > 0, "one of a hundred is lost"
 
 
-@pytest.mark.parametrize("power", [1.5, 4.0, HARDLY_EVER])
+@pytest.mark.parametrize("power", [1.5, 4.0, NEVER])
 def test_predicted_dice_is_the_mean_of_all_lost_ones_among_them(power):
     """Half of the distribution: lost ones below, what is left above."""
     for predicted in (0.05, 0.3, 0.8):

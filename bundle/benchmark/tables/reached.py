@@ -37,7 +37,6 @@ from bundle.benchmark.tables.self_check import (
 from bundle.benchmark.tables.speed import speed_in_short
 from bundle.pipeline.configs import read_component
 from scripts.quality.calibration import interval_coverage, kept_quality
-from scripts.quality.case_spread import spread_of_cases
 from scripts.quality.evidence import TrustRule
 
 SHARES = (1.0, 0.9, 0.5)  # of the results, those of the best predicted Dice, kept
@@ -151,8 +150,7 @@ def trust(cohorts: Mapping[str, Cohort]) -> str:
 
 def _held(pairs: Pairs, rule: TrustRule) -> str:
     """How many intervals of the present rule, which predicted Dice alone decides, held the true Dice."""
-    spread = (rule.case_concentration, rule.case_loss_power, rule.interval_coverage)
-    limits = [spread_of_cases(pair["predicted"], *spread) for pair in pairs]
+    limits = [rule.interval(pair["predicted"]) for pair in pairs]
     told = [{"true": pair["true"], "interval": interval} for pair, interval in zip(pairs, limits, strict=True)]
     return of(round(interval_coverage(told) * len(told)), len(told)) if told else NOTHING
 
