@@ -72,8 +72,8 @@ class ClassResult:
 
     @property
     def agreement(self) -> float | None:
-        """Dice of transferred and final label; None where the class was not located, so has no transferred one."""
-        return None if self.not_located else self.dice.get(("pseudo", "prediction"))
+        """Dice of transferred and final label; None where there is no transferred one, or the class is not in it."""
+        return self.dice.get(("pseudo", "prediction")) if self.volume_ml.get("pseudo", 1.0) else None
 
     @property
     def final_volume_ml(self) -> float | None:

@@ -16,25 +16,34 @@ FEW_WORDS = (
     "Cases that were checked: {}. So few share most of their errors, and what is predicted for them may be too good. "
     "Look at every one."
 )
+ALL_ACCEPTED_WORDS = "You accepted the label map of every case that was checked: nothing is predicted."
+ACCEPTED_WORDS = "Cases whose label maps you accepted are not counted."
 METHOD_WORDS = (
     "The self-check does not know the truth. It asks how sure the atlases are of the label, how well they find the "
     "support mask, and whether that mask holds its strokes. Atlases are the labelled volumes that a label came from: "
     "the support, and selected cases."
 )
 
-Checked = Mapping[str, ClassResult]  # by case, those that the self-check looked at
+Checked = Mapping[str, ClassResult]  # by case, those of which something was predicted
 
 
 def trust(run: Run, results: Mapping[str, CaseResult]) -> Markup:
     """Predicted Dice per class."""
     title = "How far to trust the labels"
-    checked = {name: _checked(results, name) for name in run.classes}
+    everybody, accepted = {name: _checked(results, name) for name in run.classes}, set(run.choices.accepted)
+    checked = {
+        name: {case: result for case, result in of_class.items() if case not in accepted}
+        for name, of_class in everybody.items()
+    }
     most = max(map(len, checked.values()), default=0)
+    if not most and any(everybody.values()):
+        return section("trust", title, paragraph(ALL_ACCEPTED_WORDS))
     if not most:
         remedy = "oneshot and propagate make one" if run.choices.mode == DEFAULT_MODE else "mode default makes one"
         return section("trust", title, paragraph(f"There was no self-check; {remedy}."))
     few = Markup("") if most >= FEW_CASES else paragraph(FEW_WORDS.format(most))
-    return section("trust", title, paragraph(METHOD_WORDS), few, _table(run, checked), _scored(checked))
+    apart = Markup("") if checked == everybody else paragraph(ACCEPTED_WORDS)
+    return section("trust", title, paragraph(METHOD_WORDS), few, apart, _table(run, checked), _scored(checked))
 
 
 def _checked(results: Mapping[str, CaseResult], name: str) -> Checked:

@@ -152,7 +152,7 @@ def reasons_to_flag(
     if agreed_dice < rule.least_dice:
         lowest = sorted([*rater_agreement.items(), *agreement.items()], key=lambda item: item[1])[:MOST_NAMED]
         raters = ", ".join(f"{rater} {dice:.2f}" for rater, dice in lowest)
-        reasons.append(f"{UNSURE}{LEAST_WITH}{raters}")
+        reasons += [*penalty.heavier_than(agreed_dice), f"{UNSURE}{LEAST_WITH}{raters}"]
     elif penalty.at_worst(agreed_dice) < rule.least_dice:
         reasons += penalty.in_words()
     if rater_agreement.get(NETWORK, 1.0) < rule.least_dice:  # which is right, it or the atlases, nobody knows
@@ -166,6 +166,23 @@ def reasons_to_flag(
         found, usual = (_intensity(value, is_mr) for value in (measurement.median_hu, statistics.median_hu))
         reasons.append(f"its tissue, {found}, is unlike {whose} {usual}")
     return reasons
+
+
+def reasons_to_flag_accepted(accepted_dice: float, measurement: ClassMeasurement, rule: TrustRule) -> list[str]:
+    """Why a user should look at a class of a case whose label map she accepted; nothing if there is no reason.
+
+    What is unlike other cases is so by her word.
+
+    Args:
+        accepted_dice: Dice with the label map that she accepted.
+        measurement: of the class in the result.
+        rule: the limits.
+    """
+    if measurement.volume_ml == 0:
+        return ["not found"]
+    if accepted_dice < rule.least_dice:
+        return [f"it is not what was accepted: Dice {accepted_dice:.2f} with that"]
+    return []
 
 
 def without_names(reason: str) -> str:
@@ -205,17 +222,18 @@ def _check_class(
     # What bodies of another kind say of this one, they may well agree about.
     agreed_dice = _agreed_dice(name, mask, case, cohort) if comparable else 0.0
     penalty = _penalty(name, case, cohort, rule)
-    # The user says that it is not there, and it is not.
-    rightly_absent = comparable and case.truth is not None and not (mask | (case.truth == value)).any()
-    predicted_dice = 1.0 if rightly_absent else penalty.predicted(agreed_dice)
+    predicted_dice = penalty.predicted(agreed_dice)
     interval = predicted_dice, predicted_dice
-    if comparable and case.truth is None:
-        interval = rule.interval(predicted_dice) if cohort.calibration.is_known else (0.0, 1.0)
-    reasons = reasons_to_flag(
-        agreed_dice, penalty, agreement, rater_agreement, measurement, cohort.statistics[name], rule, cohort.is_mr
-    )
-    if rightly_absent:
-        reasons = []
+    if case.truth is None:
+        if comparable:
+            interval = rule.interval(predicted_dice) if cohort.calibration.is_known else (0.0, 1.0)
+        reasons = reasons_to_flag(
+            agreed_dice, penalty, agreement, rater_agreement, measurement, cohort.statistics[name], rule, cohort.is_mr
+        )
+    elif comparable and not (mask | (case.truth == value)).any():  # the user says that it is not there, and it is not
+        predicted_dice, interval, reasons = 1.0, (1.0, 1.0), []
+    else:
+        reasons = reasons_to_flag_accepted(agreed_dice, measurement, rule) if comparable else []
     return ClassCheck(
         predicted_dice=predicted_dice,
         interval=interval,

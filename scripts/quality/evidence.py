@@ -178,27 +178,27 @@ class ConfidencePenalty:
 
     def in_words(self) -> list[str]:
         """Every reason for the penalty that weighs something beside the heaviest, which comes first."""
-        reasons = []
-        if self.round_trip_factor < 1:
-            dice = self.mean_round_trip_dice
-            sentence = f"labels sent to another case and back match little: mean round-trip Dice {dice:.2f}"
-            reasons.append((self.round_trip_factor, sentence))
-        if self.stroke_confidence < 1:
-            sentence = (
-                f"the support mask leaves out strokes of its class (stroke confidence {self.stroke_confidence:.2f}): "
-                "look at it and correct it"
-            )
-            reasons.append((self.stroke_confidence, sentence))
-        if self.border_confidence < 1:
-            sentence = (
-                f"the support mask has no clear border (border confidence {self.border_confidence:.2f}): look at it "
-                "and correct it"
-            )
-            reasons.append((self.border_confidence, sentence))
-        if self.tissue_share < 1:
-            sentence = f"{1 - self.tissue_share:.0%} of it is tissue that the support mask does not have"
-            reasons.append((self.tissue_share, sentence))
-        return [sentence for place, (factor, sentence) in enumerate(sorted(reasons)) if not place or factor < SLIGHT]
+        reasons = self._reasons()
+        return [sentence for place, (factor, sentence) in enumerate(reasons) if not place or factor < SLIGHT]
+
+    def heavier_than(self, factor: float) -> list[str]:
+        """Every reason that lowers the confidence by more than a factor does, the heaviest first."""
+        return [sentence for own, sentence in self._reasons() if own < factor]
+
+    def _reasons(self) -> list[tuple[float, str]]:
+        """(factor, sentence), the heaviest first."""
+        trip, strokes, border = self.mean_round_trip_dice, self.stroke_confidence, self.border_confidence
+        of_mask = "the support mask {} ({} confidence {:.2f}): look at that mask and correct it"
+        found = [
+            (
+                self.round_trip_factor,
+                f"labels sent to another case and back match little: mean round-trip Dice {trip:.2f}",
+            ),
+            (strokes, of_mask.format("leaves out strokes of its class", "stroke", strokes)),
+            (border, of_mask.format("has no clear border", "border", border)),
+            (self.tissue_share, f"{1 - self.tissue_share:.0%} of it is tissue that the support mask does not have"),
+        ]
+        return sorted((factor, sentence) for factor, sentence in found if factor < 1)
 
 
 def stroke_confidence(mask: np.ndarray, strokes: np.ndarray, classes: Mapping[str, int]) -> dict[str, float]:

@@ -124,7 +124,21 @@ def test_a_label_map_that_the_user_accepted_is_the_truth():
     poor = cohort(LIVER, calibration=SupportCalibration(0.5), border_confidence={"liver": 0.5})
     liver = check_case(case, poor, RULE).classes["liver"]
     assert liver.predicted_dice == pytest.approx(2 / 3) and liver.interval == (liver.predicted_dice,) * 2
-    assert liver.border_confidence == 1.0
+    assert liver.border_confidence == 1.0 and liver.reasons == ()
+
+
+def test_what_the_user_accepted_is_not_held_against_other_cases():
+    """Ten times the cohort's volume, and 300 HU from its tissue."""
+    truth = label_map(6, 6, 0, 0)
+    unlike = {"liver": ClassMeasurement(1000.0, 360.0)}
+    statistics = {"liver": CohortStatistics(100.0, 60.0, 5.0)}
+    others = CohortEvidence(classes=LIVER, statistics=statistics)
+    accepted = evidence(truth, {"case_1": truth}, {"case_1": LIVER}, truth=truth, measurements=unlike)
+    assert check_case(accepted, others, RULE).classes["liver"].reasons == ()
+    nobody = check_case(replace(accepted, truth=None), others, RULE).classes["liver"]
+    assert [reason[:10] for reason in nobody.reasons] == ["its volume", "its tissue"]
+    another = check_case(replace(accepted, result=label_map(0, 0, 0, 6)), others, RULE).classes["liver"]
+    assert another.reasons == ("it is not what was accepted: Dice 0.00 with that",)
 
 
 def test_a_class_that_the_accepted_label_map_rightly_lacks_is_right():
@@ -227,10 +241,18 @@ def test_a_penalty_is_a_reason_only_where_it_decides():
     assert reasons(0.9, unclear) == [], "0.72 is enough"
     assert unclear.predicted(0.6) > RULE.least_dice > unclear.at_worst(0.6)
     assert reasons(0.6, unclear) == [
-        "the support mask has no clear border (border confidence 0.80): look at it and correct it"
+        "the support mask has no clear border (border confidence 0.80): look at that mask and correct it"
     ]
     agreement = {"case_0": 0.5}
     assert reasons(0.49, unclear, agreement) == [f"{UNSURE} case_0 0.50"], "low without the penalty, too"
+
+
+def test_a_penalty_that_is_heavier_than_the_atlases_doubt_is_told_first():
+    foreign = ConfidencePenalty(border_confidence=0.8, tissue_share=0.3)
+    assert reasons(0.45, foreign, {"case_0": 0.5}) == [
+        "70% of it is tissue that the support mask does not have",
+        f"{UNSURE} case_0 0.50",
+    ]
 
 
 def test_a_network_that_contradicts_all_others_is_a_reason():

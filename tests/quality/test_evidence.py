@@ -95,7 +95,7 @@ def test_of_several_atlases_each_has_its_part_of_the_round_trips_penalty():
 
 
 def test_the_heavier_reason_comes_first():
-    border = "the support mask has no clear border (border confidence 0.40): look at it and correct it"
+    border = "the support mask has no clear border (border confidence 0.40): look at that mask and correct it"
     round_trip = "labels sent to another case and back match little: mean round-trip Dice 0.35"
     assert ConfidencePenalty(0.4, 0.35, 0.7).in_words() == [border, round_trip]
     assert ConfidencePenalty(0.6, 0.35, 0.7).in_words() == [round_trip, border.replace("0.40", "0.60")]

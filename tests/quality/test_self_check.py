@@ -357,7 +357,7 @@ def test_a_support_mask_without_a_clear_border_lowers_the_trust(cohort, tmp_path
         assert low <= checked["predicted_dice"] < high, "the support mask may well be right"
     assert not classes["spleen"]["flagged"]
     assert classes["left_kidney"]["reasons"] == [
-        "the support mask has no clear border (border confidence 0.45): look at it and correct it"
+        "the support mask has no clear border (border confidence 0.45): look at that mask and correct it"
     ]
     assert distrusted(tmp_path / "checks", "case_1", 0.6) == []
     write_support_mask_record(file, {"spleen": 0.9})

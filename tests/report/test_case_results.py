@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bundle.report.case_results import summarise_case
+from bundle.report.case_results import ClassResult, summarise_case
 from bundle.report.page import write_report
 from bundle.report.run import load_run
 from scripts.common.files import write_json
@@ -92,3 +92,12 @@ def test_map_on_another_grid_is_left_out(output):
     result = summarise_case(load_run(output), "case_0")
     assert result.maps == ("pseudo",)
     assert result.notes == ("The final label lies on another grid than the others and is left out.",)
+
+
+def test_maps_agree_by_what_they_hold_whatever_became_of_points():
+    dice = {("pseudo", "prediction"): 0.7}
+    of_probabilities = ClassResult(
+        "spleen", 1, not_located=True, volume_ml={"pseudo": 5.0, "prediction": 6.0}, dice=dice
+    )
+    assert of_probabilities.agreement == 0.7
+    assert ClassResult("spleen", 1, volume_ml={"pseudo": 0.0, "prediction": 6.0}, dice=dice).agreement is None
