@@ -16,7 +16,8 @@ from monailabel.tasks.activelearning.random import Random
 from monailabel.tasks.infer.bundle import BundleInferTask
 
 from bundle.monai_label.masks.task import SupportMaskTask
-from bundle.monai_label.names import DICOMWEB, LOOKS, OUTSIDE, SHIPPED, SUPPORT_MASK, TAG, TRAINED, current_name
+from bundle.monai_label.names import DICOMWEB, LOOKS, OUTSIDE, SHIPPED, SUPPORT_MASK, TRAINED, current_name
+from bundle.monai_label.shown_label import label_of_study
 from bundle.monai_label.strategy import NAME, LeastTrusted
 from bundle.monai_label.studies.dicomweb import DicomwebDatastore
 from bundle.monai_label.studies.folder import folder_datastore
@@ -83,9 +84,6 @@ class OneShotApp(MONAILabelApp):
         if image in studies.list_images():
             # By its path: MONAI Label would prefer a file of this name in the folder that the server was started in.
             named |= {"study": image, "image": studies.get_image_uri(image)}
-            if model == TRAINED and TAG in studies.get_labels_by_image_id(image):
-                named |= {
-                    "stored": studies.get_label_uri(image, TAG),
-                    "stored_info": studies.get_label_info(image, TAG),
-                }
+            if model == TRAINED:
+                named |= label_of_study(studies, image)
         return super().infer({**request, **named}, datastore)

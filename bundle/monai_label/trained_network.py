@@ -13,6 +13,7 @@ from monailabel.tasks.infer.bundle import BundleInferTask
 
 from bundle.monai_label.answers import answer_file, present_names
 from bundle.monai_label.results import Handed, HandedNow
+from bundle.monai_label.submissions import names_of_values
 from scripts.common.files import open_nifti, read_json
 from scripts.data.volume_io import read_labels
 
@@ -71,7 +72,8 @@ class TrainedNetwork(InferTask):
     def _stored(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         source, info = Path(request["stored"]), request["stored_info"]
         label = read_labels(source)
-        classes = {row["name"]: row["idx"] for row in info["label_info"]}
+        values = np.unique(label.array)
+        classes = names_of_values(info["label_info"], values[values > 0].tolist())
         file = answer_file(label.array, label.affine, request.get("result_extension"), like=open_nifti(source))
         told = {key: info[key] for key in TOLD if key in info}
         return file, {**told, "label_names": present_names(label.array, classes)}
