@@ -7,14 +7,10 @@ import logging
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import TypedDict
 
 import numpy as np
-import torch
-from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surface_dice
 
-from scripts.common.affines import spacing_of, voxel_ml
-from scripts.common.boxes import box_of
 from scripts.common.case_stage import joined
 from scripts.common.errors import BundleError
 from scripts.common.failures import blamed
@@ -22,31 +18,12 @@ from scripts.common.files import atomic_path, write_json
 from scripts.data.reading.alignment import aligned
 from scripts.data.stroke_classes import LARGEST_LABEL
 from scripts.data.volume_io import Volume, find_label_maps, read_labels
+from scripts.quality.class_scores import ClassScores, score_masks
+from scripts.quality.exchanged_values import MOST_OWN, other_value, value_dice
 
 logger = logging.getLogger(__name__)
 
 STAGE = "evaluation"
-SURFACE_TOLERANCE_MM = 2.0
-CROP_MARGIN_VOXELS = 2
-
-
-class ClassScores(TypedDict):
-    """One class of one case.
-
-    Keys:
-        dice, hd95_mm, surface_dice_2mm: None where they are not defined.
-        status: "absent" where the label lacks the class, "not predicted" where the prediction alone does.
-        absent: the label lacks the class.
-        label_ml, predicted_ml: volumes.
-    """
-
-    dice: float | None
-    hd95_mm: float | None
-    surface_dice_2mm: float | None
-    status: Literal["ok", "absent", "not predicted"]
-    absent: bool
-    label_ml: float
-    predicted_ml: float
 
 
 class ClassSummary(TypedDict):
@@ -115,15 +92,17 @@ def evaluate_folder(
     ids = _cases_to_compare(predicted, labelled, cases, predictions, labels)
     in_predictions = {name: (predicted_classes or {}).get(name, value) for name, value in classes.items()}
     scores: dict[str, dict[str, ClassScores]] = {}
+    fits: dict[str, list[Mapping[int, float]]] = {name: [] for name in classes}
     for case in ids:
         try:
-            scores[case] = _evaluate_case(case, predicted[case], labelled[case], in_predictions, classes)
+            scores[case] = _evaluate_case(case, predicted[case], labelled[case], in_predictions, classes, fits)
         except BundleError as error:
             if failed is None:
                 raise
             failed[case] = error
     if failed and not scores:
         raise joined(failed, STAGE, len(ids))
+    _tell_other_values(fits, in_predictions)
     summary = {name: _summarise([row[name] for row in scores.values()]) for name in classes}
     means = [row["dice_mean"] for row in summary.values() if row["dice_mean"] is not None]
     result: Evaluation = {"cases": scores, "classes": summary, "mean_dice": statistics.fmean(means) if means else None}
@@ -131,30 +110,6 @@ def evaluate_folder(
         write_json(json_file, result)
         _write_csv(Path(json_file).with_suffix(".csv"), result)
     return result
-
-
-def score_masks(predicted: np.ndarray, label: np.ndarray, affine: np.ndarray) -> ClassScores:
-    """Scores of one class from two (X, Y, Z) bool masks on the grid of `affine`, (4, 4); distances in mm.
-
-    Volumes are cropped to the box around both masks first, which changes nothing but the time.
-    """
-    of_voxel_ml, in_label, in_prediction = voxel_ml(affine), int(label.sum()), int(predicted.sum())
-    scores: ClassScores = {
-        "dice": None,
-        "hd95_mm": None,
-        "surface_dice_2mm": None,
-        "status": "absent",
-        "absent": not in_label,
-        "label_ml": in_label * of_voxel_ml,
-        "predicted_ml": in_prediction * of_voxel_ml,
-    }
-    box = box_of(predicted | label, CROP_MARGIN_VOXELS)
-    if not in_label or box is None:
-        return scores
-    if not in_prediction:
-        return {**scores, "dice": 0.0, "surface_dice_2mm": 0.0, "status": "not predicted"}
-    dice, hd95_mm, surface_dice = _distances(predicted[box], label[box], spacing_of(affine))
-    return {**scores, "dice": dice, "hd95_mm": hd95_mm, "surface_dice_2mm": surface_dice, "status": "ok"}
 
 
 def format_table(result: Evaluation) -> str:
@@ -200,9 +155,24 @@ def _cases_to_compare(
     return ids
 
 
+def _tell_other_values(fits: Mapping[str, list[Mapping[int, float]]], in_predictions: Mapping[str, int]) -> None:
+    """Warn of classes that have another value in the predictions: without a word their Dice would be about 0."""
+    found = {name: other_value(fits[name], value) for name, value in in_predictions.items()}
+    others = {name: value for name, value in found.items() if value is not None}
+    if others:
+        said = ",".join(f"{name}:{value}" for name, value in others.items())
+        logger.warning("the predictions seem to have other values of these classes: --predicted-classes %s", said)
+
+
 def _evaluate_case(
-    case: str, prediction: Path, label: Path, in_predictions: Mapping[str, int], classes: Mapping[str, int]
+    case: str,
+    prediction: Path,
+    label: Path,
+    in_predictions: Mapping[str, int],
+    classes: Mapping[str, int],
+    fits: Mapping[str, list[Mapping[int, float]]],
 ) -> dict[str, ClassScores]:
+    """Scores by class; `fits` of the classes that the label has takes how well values of the prediction fit them."""
     with blamed(STAGE, case):
         predicted = read_labels(prediction, in_predictions)
         truth = read_labels(label, classes, (predicted.array.shape, predicted.affine))
@@ -212,10 +182,13 @@ def _evaluate_case(
     predicted, truth = _on_one_grid(case, prediction, predicted, truth)
     _judge_labels(case, prediction, predicted, in_predictions)
     _judge_labels(case, label, truth, classes)
-    return {
-        name: score_masks(predicted.array == in_predictions[name], truth.array == value, truth.affine)
-        for name, value in classes.items()
-    }
+    scores = {}
+    for name, value in classes.items():
+        mask, own = truth.array == value, in_predictions[name]
+        scores[name] = score_masks(predicted.array == own, mask, truth.affine)
+        if (dice := scores[name]["dice"]) is not None:
+            fits[name].append(value_dice(predicted.array, mask) if dice <= MOST_OWN else {own: dice})
+    return scores
 
 
 def _judge_labels(case: str, file: Path, volume: Volume, classes: Mapping[str, int]) -> None:
@@ -256,16 +229,6 @@ def _on_one_grid(case: str, file: Path, predicted: Volume, truth: Volume) -> tup
         expected=f"affine {truth.affine[:3].tolist()}",
         found=predicted.affine[:3].tolist(),
     )
-
-
-def _distances(predicted: np.ndarray, label: np.ndarray, spacing_mm: Sequence[float]) -> tuple[float, float, float]:
-    """Dice, 95 % Hausdorff distance in mm and surface Dice of two masks with something in them."""
-    y_pred, y = (torch.from_numpy(np.ascontiguousarray(mask))[None, None] for mask in (predicted, label))
-    spacing = [float(step) for step in spacing_mm]
-    hd95 = compute_hausdorff_distance(y_pred, y, include_background=True, percentile=95, spacing=spacing)
-    surface = compute_surface_dice(y_pred, y, [SURFACE_TOLERANCE_MM], include_background=True, spacing=spacing)
-    dice = compute_dice(y_pred.float(), y.float(), include_background=True)
-    return dice.item(), hd95.item(), surface.item()
 
 
 def _summarise(rows: Sequence[ClassScores]) -> ClassSummary:

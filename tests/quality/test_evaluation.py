@@ -9,7 +9,8 @@ import torch
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 
 from scripts.common.errors import BundleError
-from scripts.quality.evaluation import evaluate_folder, format_table, score_masks
+from scripts.quality.class_scores import score_masks
+from scripts.quality.evaluation import evaluate_folder, format_table
 from tests.pipeline_fixtures import save_segments
 
 SPACING = (2.0, 3.0, 5.0)
@@ -123,6 +124,15 @@ def test_absent_and_not_predicted(folders, tmp_path):
         "case": "a", "class": "liver", "dice": "", "hd95_mm": "", "surface_dice_2mm": "", "status": "absent",
         "absent": "True", "label_ml": "0.0", "predicted_ml": rows[2]["predicted_ml"],
     }  # fmt: skip
+
+
+def test_a_class_with_another_value_in_the_predictions_is_told(folders, caplog):
+    told = "the predictions seem to have other values of these classes: --predicted-classes left_kidney:6"
+    evaluate_folder(*folders, CLASSES)
+    assert told in caplog.messages
+    caplog.clear()
+    scores = evaluate_folder(*folders, CLASSES, predicted_classes={"left_kidney": 6})
+    assert scores["classes"]["left_kidney"]["dice_mean"] == 1.0 and caplog.messages == []
 
 
 def test_table(folders):
