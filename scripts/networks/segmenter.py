@@ -76,6 +76,17 @@ def segmentation_network(
     raise BundleError("unknown network", stage="segmentation", expected="unet or anatomy", found=architecture)
 
 
+def output_bias(network: nn.Module) -> Tensor:
+    """(out_channels,) what a segmentation network adds to the logits of each channel, whatever it sees.
+
+    In MONAI's U-Net it is that of the last convolution; where that has another one beside it both are added.
+    """
+    *_, last = (module for module in network.modules() if isinstance(module, nn.Conv3d | nn.ConvTranspose3d))
+    if last.bias is None:
+        raise BundleError("the network's last layer has no bias", stage="segmentation", found=type(last).__name__)
+    return last.bias
+
+
 def check_segmentation(folder: str | Path) -> Card:
     """The card of the segmentation network in `folder`, which its weights fit.
 

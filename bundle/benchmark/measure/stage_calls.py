@@ -16,7 +16,7 @@ from scripts.common.work_folder import LabelFolder, PropagationFolder, WorkFolde
 from scripts.pseudo_labels.stage import PseudoLabelStage
 from scripts.quality.records import STAGE, CheckRecord
 from scripts.quality.self_check import SelfCheckStage
-from scripts.segmentation.ensemble import EnsembleStage
+from scripts.segmentation.ensemble.stage import EnsembleStage
 
 
 def component(settings: RunSettings, stage: str, key: str, title: str = "") -> Any:

@@ -22,7 +22,9 @@ from scripts.data.probability_maps import (
 )
 from scripts.data.records import PointSet, PropagationRecord
 from scripts.quality.records import CheckRecord, ClassCheck
-from scripts.segmentation.ensemble import EnsembleStage, join_probabilities, joined_on_grid
+from scripts.segmentation.ensemble.joining import join_probabilities, joined_on_grid
+from scripts.segmentation.ensemble.network_worth import WorthSettings
+from scripts.segmentation.ensemble.stage import EnsembleStage
 from scripts.segmentation.network_probabilities import KeepProbabilitiesd
 
 AFFINE = np.diag([3.0, 4.0, 5.0, 1.0])
@@ -72,7 +74,8 @@ def stage(tmp_path):
         keep(network.path, case, logits())
         write_json(tmp_path / "checks" / f"{case}.json", checked(0.9).to_json())
     cohort = SimpleNamespace(cases=dict.fromkeys(("case_0", *CASES)), classes={"spleen": 1})
-    return EnsembleStage(cohort, network.path, atlases.path, labels.path, tmp_path / "checks")
+    settings = WorthSettings(match_volumes=False)
+    return EnsembleStage(cohort, network.path, atlases.path, labels.path, tmp_path / "checks", settings)
 
 
 def folders_of(tmp_path):
@@ -96,6 +99,15 @@ def test_a_good_network_has_its_weight_on_its_own_grid(tmp_path, stage):
         "beyond the atlases' last voxel is background"
     )
     assert read_json(stage.record("case_1"))["network_shares"] == {"spleen": 0.33}
+
+
+def test_a_network_that_claims_more_than_the_atlases_is_brought_to_their_volume(tmp_path, stage):
+    matched = EnsembleStage(stage.cohort, *folders_of(tmp_path), WorthSettings(network_share=1.0))
+    matched.run()
+    theirs, their_affine = read_probabilities(stage.atlases.probabilities("case_1"))
+    volume = probabilities_on_grid(theirs, their_affine, AFFINE, (4, 4, 4))[1].sum()
+    assert volume < 22 < 36 <= torch.softmax(logits(), dim=0)[1].sum(), "one half in most of 64 voxels"
+    assert joined(tmp_path, "case_1")[0][1].sum() == pytest.approx(volume, rel=0.02)
 
 
 def test_a_network_that_is_worth_nothing_in_a_case_leaves_the_atlases_as_they_are(tmp_path, stage):
@@ -199,7 +211,7 @@ def test_another_network_is_joined_again_and_nothing_else(tmp_path, stage):
 def test_what_a_case_depends_on_is_no_longer_in_a_larger_cohort(tmp_path, stage):
     of_six = json.dumps(stage.inputs("case_1"))
     (tmp_path / "checks" / "case_2.json").unlink()
-    of_five = json.dumps(type(stage)(stage.cohort, *folders_of(tmp_path)).inputs("case_1"))
+    of_five = json.dumps(type(stage)(stage.cohort, *folders_of(tmp_path), stage.settings).inputs("case_1"))
     assert len(of_five) == len(of_six) and of_five != of_six
 
 

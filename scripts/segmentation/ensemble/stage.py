@@ -12,57 +12,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from scripts.common.affines import are_parallel, between_grids
 from scripts.common.case_stage import CaseStage
 from scripts.common.files import open_nifti, read_result
 from scripts.common.made_of import content_mark, fingerprint, recorded_hash
 from scripts.common.work_folder import LabelFolder, PropagationFolder
 from scripts.data.cohort import Cohort
-from scripts.data.probability_maps import (
-    ClassProbabilities,
-    probabilities_on_grid,
-    read_probabilities,
-    write_probabilities,
-)
+from scripts.data.probability_maps import ClassProbabilities, read_probabilities, write_probabilities
 from scripts.data.records import DIGITS, PropagationRecord
 from scripts.quality.records import CheckRecord
-from scripts.segmentation.network_worth import ClassAgreement, WorthSettings, class_dice, network_shares
-
-
-def join_probabilities(network: np.ndarray, atlases: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """(1 + K, X, Y, Z) weighted mean by class; where classes claim more than all, each gets its part.
-
-    Args:
-        network: (1 + K, X, Y, Z) class probabilities, background first.
-        atlases: the same.
-        shares: weight of the network for each of the K classes.
-    """
-    weights = np.asarray(shares, dtype=np.float32)[:, None, None, None]
-    joined = np.empty(network.shape, dtype=np.float32)
-    joined[1:] = weights * network[1:] + (1 - weights) * atlases[1:]
-    claimed = joined[1:].sum(axis=0)
-    joined[1:] /= np.maximum(claimed, 1)
-    joined[0] = np.maximum(1 - claimed, 0)
-    return joined
-
-
-def joined_on_grid(
-    network: ClassProbabilities, atlases: ClassProbabilities, shares: Sequence[float]
-) -> ClassProbabilities:
-    """Both joined, see `join_probabilities`, on the network's grid; on the atlases' where their axes are not parallel.
-
-    The network's grid has orthogonal axes, the atlases' those of the image, which a tilted gantry shears. What follows
-    takes each axis of the image by itself.
-    """
-    if _have_parallel_axes(network.affine, network.array.shape[1:], atlases.affine):
-        propagated = probabilities_on_grid(atlases.array, atlases.affine, network.affine, network.array.shape[1:])
-        return ClassProbabilities(join_probabilities(network.array, propagated, shares), network.affine)
-    on_theirs = probabilities_on_grid(
-        network.array, network.affine, atlases.affine, atlases.array.shape[1:], parallel=False
-    )
-    return ClassProbabilities(join_probabilities(on_theirs, atlases.array, shares), atlases.affine)
+from scripts.segmentation.ensemble.joining import have_parallel_axes, joined_on_grid
+from scripts.segmentation.ensemble.network_worth import ClassAgreement, WorthSettings, class_dice, network_shares
 
 
 class EnsembleStage(CaseStage):
@@ -142,7 +101,8 @@ class EnsembleStage(CaseStage):
         joined = ClassProbabilities(*read_probabilities(self.atlases.probabilities(case)))
         if any(shares.values()):
             network = ClassProbabilities(*read_probabilities(self.network.own.probabilities(case)))
-            joined = joined_on_grid(network, joined, [shares[name] for name in self.cohort.classes])
+            by_class = [shares[name] for name in self.cohort.classes]
+            joined = joined_on_grid(network, joined, by_class, self.settings.match_volumes)
         file = self.network.joined.probabilities(case)
         write_probabilities(file, joined.array, joined.affine)
         rounded = {name: round(share, DIGITS) for name, share in shares.items()}
@@ -166,15 +126,10 @@ class EnsembleStage(CaseStage):
     def _joins_on_network_grid(self, case: str) -> bool:
         network = open_nifti(self.network.own.probabilities(case))
         atlases = open_nifti(self.atlases.probabilities(case))
-        return _have_parallel_axes(network.affine, network.shape[:3], atlases.affine)
+        return have_parallel_axes(network.affine, network.shape[:3], atlases.affine)
 
     def _check(self, case: str) -> Path:
         return self.checks_dir / f"{case}.json"
-
-
-def _have_parallel_axes(affine: np.ndarray, shape: Sequence[int], other_affine: np.ndarray) -> bool:
-    """Whether the axes of the grid of `affine` and `shape` are parallel to the other's."""
-    return are_parallel(between_grids(affine, other_affine), shape)
 
 
 def _label_hash(folder: LabelFolder, case: str) -> str:

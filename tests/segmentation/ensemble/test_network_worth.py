@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scripts.common.errors import BundleError
-from scripts.segmentation.network_worth import (
+from scripts.segmentation.ensemble.network_worth import (
     ClassAgreement,
     WorthSettings,
     class_dice,

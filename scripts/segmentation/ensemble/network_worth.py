@@ -25,12 +25,14 @@ class WorthSettings:
         least_worth: Dice of the network, as a share of the labels' own, up to which it has no weight.
         full_worth: Dice of the network, as a share of the labels' own, from which on it has all of its weight.
         worth_doubt: agreement that counts against the network before any is seen, in cases with a perfect label.
+        match_volumes: each class of the network is brought to the volume that the atlases' probabilities have of it.
     """
 
     network_share: float = 0.33
     least_worth: float = 0.5
     full_worth: float = 0.75
     worth_doubt: float = 0.25
+    match_volumes: bool = True
 
     def __post_init__(self) -> None:
         limits = {
