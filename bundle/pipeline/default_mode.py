@@ -105,11 +105,24 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
             folder=work.segmentation,
             support_mask_record=Path(kinds),
         ),
-        # The network joins the atlases; label maps grow from what they say together, as the pseudo labels did.
+        # The network joins the atlases; label maps grow from what they say together, as the pseudo labels did. A class
+        # that the self-check then trusts less than the transferred one stays as that is.
         inference=(
             Inference("inference", network=work.segmentation, labels=work.network, with_probabilities=True),
             CaseByCase("ensemble", fills=(work.ensemble.path,)),
-            _labels("predictions", work.ensemble, work.predictions, kept, kinds),
+            _labels("joined_labels", work.ensemble, work.joined_labels, kept, kinds),
+            _check("self_check_joined_labels", work.joined_labels, work.self_check_joined_labels, mask, grown),
+            CaseByCase(
+                "choice",
+                places={
+                    "joined_dir": str(work.joined_labels.path),
+                    "joined_checks_dir": str(work.self_check_joined_labels),
+                    "transferred_dir": str(work.pseudo_labels.path),
+                    "transferred_checks_dir": str(work.self_check_pseudo_labels),
+                    "labels_dir": str(work.predictions.path),
+                },
+                fills=(work.predictions.path,),
+            ),
         ),
         self_check=(_check("self_check", work.predictions, work.self_check, mask, grown),),
     )

@@ -20,6 +20,7 @@ BASES: dict[str, list[str]] = {
     "segmentation": ["train.json"],
     "inference": ["inference.json"],
     "ensemble": ["ensemble.json"],
+    "choice": ["choice.json"],
     "self_check": ["self_check.json"],
 }
 # Mode -> the stages it runs; only these take `--set`.
@@ -27,7 +28,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "paper": ("prnet_coarse", "prnet_fine", "point_propagation", "pseudo_labels", "segmentation", "inference"),
     "default": (
         *("embedding", "support_mask", "first_round", "label_fusion", "pseudo_labels"),
-        *("segmentation", "inference", "ensemble", "self_check"),
+        *("segmentation", "inference", "ensemble", "choice", "self_check"),
     ),
 }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 WAITING, RUNNING, DONE, FINISHED, STOPPED = "waiting", "running", "done", "finished", "stopped"
-# What stages of a kind do, for whoever does not know their names.
+# What stages of a kind do, or one of them by its name, for whoever does not know these names.
 WORK = {
     "cohort": "volumes read and checked",
     "suggest": "volumes compared with each other",
@@ -22,7 +22,15 @@ WORK = {
     "segmentation": "segmentation network trained",
     "inference": "cases labelled by the network",
     "ensemble": "network and atlases joined",
+    "choice": "the better of two label maps taken, organ by organ",
     "self_check": "Dice of every result predicted",
+    "support_kinds": "kinds of organs told from the strokes",
+    "first_round_labels": "label maps grown from what the support alone says",
+    "on_support_labels": "the support labelled by other atlases, to measure them",
+    "training_labels": "label maps for the network to learn from, rather too small",
+    "self_check_pseudo_labels": "Dice of every transferred label predicted",
+    "joined_labels": "label maps grown from what network and atlases say",
+    "self_check_joined_labels": "Dice of those predicted",
 }
 # Kinds that train a network. One takes 2 to 24 times as long as another stage, see "Speed" in docs/results.md.
 TRAININGS = ("prnet_coarse", "prnet_fine", "embedding", "segmentation")
@@ -59,7 +67,7 @@ class StageProgress:
     @property
     def work(self) -> str:
         """What it does, in words; "" where nobody said."""
-        return WORK.get(self.kind, "")
+        return WORK.get(self.name) or WORK.get(self.kind, "")
 
     @property
     def words(self) -> str:

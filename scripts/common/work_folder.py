@@ -279,6 +279,16 @@ class WorkFolder:
         return self.network.joined
 
     @property
+    def joined_labels(self) -> LabelFolder:
+        """Label maps from those (mode `default`)."""
+        return LabelFolder(self.network.path / "joined")
+
+    @property
+    def self_check_joined_labels(self) -> Path:
+        """How far to trust them (mode `default`)."""
+        return self.network.path / "self_check"
+
+    @property
     def predictions(self) -> LabelFolder:
         """The final label maps."""
         return LabelFolder(self.path / "predictions")

@@ -89,6 +89,7 @@ class VolumeCalibration:
     has no say.
 
     Args:
+        enabled: False changes nothing.
         network: (1, 1, X, Y, Z) -> (1, 1 + K, X, Y, Z) logits; changed in place.
         dataset: the training cases.
         inferer: sliding windows over a whole volume.
@@ -98,17 +99,20 @@ class VolumeCalibration:
 
     def __init__(
         self,
+        enabled: bool,
         network: torch.nn.Module,
         dataset: CachedCases,
         inferer: Callable[..., torch.Tensor],
         classes: Sequence[str],
         device: str | torch.device,
     ) -> None:
-        self.network, self.dataset, self.inferer = network, dataset, inferer
+        self.enabled, self.network, self.dataset, self.inferer = enabled, network, dataset, inferer
         self.classes, self.device = list(classes), torch.device(device)
 
     def __call__(self) -> dict[str, dict[str, float]]:
-        """{"volume_bias": class -> what was added to its logits}."""
+        """{"volume_bias": class -> what was added to its logits}, for the network's card."""
+        if not self.enabled:
+            return {}
         every = max(1, -(-len(self.dataset) // MOST_CASES))
         items = (self.dataset.preprocessed(index) for index in range(0, len(self.dataset), every))
         with eval_mode(self.network), torch.no_grad():

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 STAGES = [
     *("embedding", "support_mask", "first_round", "first_round_labels", "label_fusion", "pseudo_labels"),
     *("on_support_labels", "self_check_pseudo_labels", "training_labels", "segmentation", "inference"),
-    *("ensemble", "predictions", "self_check"),
+    *("ensemble", "joined_labels", "self_check_joined_labels", "choice", "self_check"),
 ]
 NUMBERS = range(4)
 

@@ -20,7 +20,7 @@ ORDER = {
     "default": [
         *("embedding", "support_mask", "first_round", "first_round_labels", "label_fusion", "pseudo_labels"),
         *("on_support_labels", "self_check_pseudo_labels", "training_labels", "segmentation", "inference"),
-        *("ensemble", "predictions", "self_check"),
+        *("ensemble", "joined_labels", "self_check_joined_labels", "choice", "self_check"),
     ],
 }
 
@@ -142,8 +142,8 @@ def test_a_support_mask_that_is_given_does_not_grow_and_is_the_supports_label_ma
     assert plan["self_check"].places["support_mask_record"] is None
     kinds = str(tmp_path / "out" / "support_kinds" / "case_0.json")
     assert plan["support_kinds"].fills == (tmp_path / "out" / "support_kinds",)
-    assert plan["predictions"].places["support_mask_record"] == kinds
-    for title in ("pseudo_labels", "training_labels", "predictions"):
+    assert plan["joined_labels"].places["support_mask_record"] == kinds
+    for title in ("pseudo_labels", "training_labels", "joined_labels"):
         assert plan[title].places["given"] == {"case_0": str(mask)}
     for title in ("first_round_labels", "on_support_labels"):
         assert plan[title].places["given"] == {}
@@ -152,7 +152,7 @@ def test_a_support_mask_that_is_given_does_not_grow_and_is_the_supports_label_ma
 def test_the_support_keeps_the_mask_that_grew(plan_of, tmp_path):
     plan = {stage.title: stage for stage in plan_of("default")}
     mask = str(WorkFolder(tmp_path / "out").support_mask.label("case_0"))
-    for title in ("pseudo_labels", "predictions"):
+    for title in ("pseudo_labels", "joined_labels"):
         assert plan[title].places["given"] == {"case_0": mask}
     for title in ("first_round_labels", "training_labels", "on_support_labels"):
         assert plan[title].places["given"] == {}, "what is learnt from is rather too small"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
@@ -16,6 +17,7 @@ from scripts.common.work_folder import LabelFolder, PropagationFolder, WorkFolde
 from scripts.pseudo_labels.stage import PseudoLabelStage
 from scripts.quality.records import STAGE, CheckRecord
 from scripts.quality.self_check import SelfCheckStage
+from scripts.segmentation.ensemble.choice_stage import ChoiceStage
 from scripts.segmentation.ensemble.stage import EnsembleStage
 
 
@@ -69,8 +71,34 @@ def join_network(pipeline: Pipeline, network: LabelFolder, cases: Sequence[str])
     ).run(cases)
 
 
+def choose_label_maps(pipeline: Pipeline, joined: LabelFolder, labels: LabelFolder, cases: Sequence[str]) -> None:
+    """Of the pipeline's pseudo labels and other label maps of the same cases the more trusted classes.
+
+    Args:
+        pipeline: in mode `default`, these cases propagated.
+        joined: the other label maps.
+        labels: where the chosen ones go.
+        cases: which.
+    """
+    work, checks = work_folder(pipeline), joined.path / STAGE
+    check_label_maps(pipeline, joined, cases, checks=checks)
+    ChoiceStage(
+        cohort=pipeline.cohort,
+        joined_dir=joined.path,
+        joined_checks_dir=checks,
+        transferred_dir=work.pseudo_labels.path,
+        transferred_checks_dir=work.self_check_pseudo_labels,
+        labels_dir=labels.path,
+        settings=component(pipeline.settings, "choice", "settings"),
+    ).run(cases)
+
+
 def check_label_maps(
-    pipeline: Pipeline, results: LabelFolder, cases: Sequence[str], network: LabelFolder | None = None
+    pipeline: Pipeline,
+    results: LabelFolder,
+    cases: Sequence[str],
+    network: LabelFolder | None = None,
+    checks: Path | None = None,
 ) -> dict[str, CheckRecord]:
     """What the self-check says of the pipeline's cases' label maps.
 
@@ -79,8 +107,9 @@ def check_label_maps(
         results: the label maps.
         cases: which.
         network: a network's own label maps of the same cases, if there is one.
+        checks: where the records go; None for a folder of the pipeline.
     """
-    checks = pipeline.output / f"{STAGE}_{results.path.name}"
+    checks = checks or pipeline.output / f"{STAGE}_{results.path.name}"
     check = SelfCheckStage(
         cohort=pipeline.cohort,
         output_dir=pipeline.output,

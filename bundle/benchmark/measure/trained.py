@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bundle.benchmark.measure.stage_calls import grow_label_maps, join_network, work_folder
+from bundle.benchmark.measure.stage_calls import choose_label_maps, grow_label_maps, join_network, work_folder
 from bundle.benchmark.measure.trust import check_trust
 from bundle.benchmark.results import ENSEMBLE, ONE_SHOT, SUPERVISED
 from bundle.datasets.dataset import Dataset
@@ -69,9 +69,12 @@ def one_shot_network(
 
 
 def grow_ensemble(pipeline: Pipeline, network: LabelFolder, ensemble: LabelFolder, cases: tuple[str, ...]) -> None:
-    """Label maps from the class probabilities that a network left beside its own ones, joined with the atlases'."""
+    """Label maps from the class probabilities that a network left beside its own ones, joined with the atlases'; a
+    class that is then trusted less than in the pseudo label stays as it is there."""
+    joined = LabelFolder(network.path / "joined")
     join_network(pipeline, network, cases)
-    grow_label_maps(pipeline, network.joined, ensemble, cases)
+    grow_label_maps(pipeline, network.joined, joined, cases)
+    choose_label_maps(pipeline, joined, ensemble, cases)
 
 
 def supervised_network(
