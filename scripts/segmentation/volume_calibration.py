@@ -109,18 +109,17 @@ class VolumeCalibration:
         self.enabled, self.network, self.dataset, self.inferer = enabled, network, dataset, inferer
         self.classes, self.device = list(classes), torch.device(device)
 
-    def __call__(self) -> dict[str, dict[str, float]]:
-        """{"volume_bias": class -> what was added to its logits}, for the network's card."""
+    def __call__(self, card: Mapping[str, Any]) -> dict[str, Any]:
+        """Calibrate; the network's card with "volume_bias": class -> what was added to its logits."""
         if not self.enabled:
-            return {}
+            return dict(card)
         every = max(1, -(-len(self.dataset) // MOST_CASES))
         items = (self.dataset.preprocessed(index) for index in range(0, len(self.dataset), every))
         with eval_mode(self.network), torch.no_grad():
             bias = volume_bias([self._known(item) for item in items], len(self.classes))
             output_bias(self.network).add_(torch.from_numpy(bias).to(self.device))
-        return {
-            "volume_bias": {name: round(float(added), 4) for name, added in zip(self.classes, bias[1:], strict=True)}
-        }
+        added = {name: round(float(number), 4) for name, number in zip(self.classes, bias[1:], strict=True)}
+        return {**card, "volume_bias": added}
 
     def _known(self, item: Mapping[Hashable, Any]) -> KnownVoxels:
         image, located = item["image"], torch.as_tensor(item["located"]).bool().cpu()
