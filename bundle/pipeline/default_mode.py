@@ -91,6 +91,7 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
                 "dataset_dir": str(work.path),
                 "labels_dir": str(work.training_labels.path),
                 "checks_dir": str(work.self_check_pseudo_labels),
+                "volumes_dir": str(work.pseudo_labels.path),
                 "start_from": str(embedding),
             },
             values={"classes": dict(cohort.classes), **modality_values(cohort)},

@@ -1,4 +1,5 @@
-"""A trained network claims as much of each class as its training labels do: one number for each class, in its bias.
+"""A trained network claims as much of each class as the label maps of its training cases do: one number for each class,
+in its bias.
 
 Training windows show each class as often as the background, and the loss weighs small ones more, so that they are found
 at all. A network that learned so claims too much of them: after few epochs many times their volume. Only how frequent
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,9 @@ from monai.networks.utils import eval_mode
 from scipy import ndimage
 
 from scripts.common.affines import spacing_of
+from scripts.common.work_folder import LabelFolder
 from scripts.data.intensity import BodySelector
+from scripts.data.records import PseudoLabelRecord
 from scripts.networks.segmenter import output_bias
 from scripts.segmentation.loss import merge_unlocated
 from scripts.segmentation.network_probabilities import BODY_MARGIN_VOXELS
@@ -27,6 +31,7 @@ MOST_CASES = 24  # more tell little more, and take time and memory
 STEP_MM = 4.0  # between the voxels that count: fine enough to tell volumes
 MOST_ROUNDS = 10  # over all classes, each of which takes voxels from the others
 CLOSE = 0.01  # in logits
+MM3_PER_ML = 1000
 
 
 @dataclass(frozen=True)
@@ -35,23 +40,23 @@ class KnownVoxels:
 
     Attributes:
         logits: (1 + K, N), background first.
-        label: (N,) class indices.
-        located: (K,) bool; of a class that is not located the label says nothing.
+        wanted: (K,) how many of them each class shall have.
+        located: (K,) bool; of a class that is not located nothing is known.
     """
 
     logits: np.ndarray
-    label: np.ndarray
+    wanted: np.ndarray
     located: np.ndarray
 
 
 def volume_bias(cases: Sequence[KnownVoxels], classes: int) -> np.ndarray:
-    """(1 + K,) numbers to add to the logits, so that each class is the likeliest in as many voxels as its label has.
+    """(1 + K,) numbers to add to the logits, so that each class is the likeliest in as many voxels as it shall have.
 
-    Class by class, the others as they are: of all voxels in falling order of how far the class is ahead, as many as the
-    label has. A class that no label has gets 0, and so does the background.
+    Class by class, the others as they are: of all voxels in falling order of how far the class is ahead, as many as are
+    wanted. A class of which none is wanted gets 0, and so does the background.
 
     Args:
-        cases: labelled voxels.
+        cases: voxels of all cases.
         classes: K.
     """
     bias = np.zeros(1 + classes, dtype=np.float32)
@@ -59,7 +64,7 @@ def volume_bias(cases: Sequence[KnownVoxels], classes: int) -> np.ndarray:
         before = bias.copy()
         for k in range(1, 1 + classes):
             known = [case for case in cases if case.located[k - 1]]
-            wanted = sum(int((case.label == k).sum()) for case in known)
+            wanted = round(sum(float(case.wanted[k - 1]) for case in known))
             if wanted:
                 behind = np.concatenate([_behind(case.logits, bias, k) for case in known])
                 bias[k] = _limit(behind, wanted)
@@ -83,7 +88,7 @@ def _limit(behind: np.ndarray, wanted: int) -> float:
 
 
 class VolumeCalibration:
-    """Changes the bias of a trained network's last layer so that it claims its training labels' volumes.
+    """Changes the bias of a trained network's last layer so that it claims the volumes of label maps.
 
     Of more than `MOST_CASES` cases some count, evenly spread. Nothing is counted outside the body, where the network
     has no say.
@@ -95,6 +100,8 @@ class VolumeCalibration:
         inferer: sliding windows over a whole volume.
         classes: K names in the order of the channels 1..K.
         device: where the network is.
+        volumes_dir: folder of label maps of the training cases whose records say what volumes are claimed, see
+            `PseudoLabelRecord`; training labels are rather too small. None, or no record there: the training label's.
     """
 
     def __init__(
@@ -105,7 +112,9 @@ class VolumeCalibration:
         inferer: Callable[..., torch.Tensor],
         classes: Sequence[str],
         device: str | torch.device,
+        volumes_dir: str | Path | None = None,
     ) -> None:
+        self.volumes = None if volumes_dir is None else LabelFolder(Path(volumes_dir))
         self.enabled, self.network, self.dataset, self.inferer = enabled, network, dataset, inferer
         self.classes, self.device = list(classes), torch.device(device)
 
@@ -127,9 +136,19 @@ class VolumeCalibration:
         predicted = self.inferer(torch.as_tensor(image)[None].to(self.device), self.network).cpu()
         logits = merge_unlocated(predicted, located[None])[0].numpy()
         body = ndimage.binary_dilation(BodySelector(spacing_mm)(image)[0], np.ones((3, 3, 3)), BODY_MARGIN_VOXELS)
-        lattice = tuple(slice(None, None, max(1, round(STEP_MM / step))) for step in spacing_mm)
+        steps = [max(1, round(STEP_MM / step)) for step in spacing_mm]
+        lattice = tuple(slice(None, None, step) for step in steps)
         label = torch.as_tensor(item["label"])[0].cpu().numpy().astype(np.int64)[lattice]
         counted = body[lattice] & (label < len(logits))
         return KnownVoxels(
-            logits[(slice(None), *lattice)][:, counted].astype(np.float16), label[counted], located.numpy()
+            logits[(slice(None), *lattice)][:, counted].astype(np.float16),
+            self._wanted(item["case"], label[counted], float(np.prod(spacing_mm) * np.prod(steps)) / MM3_PER_ML),
+            located.numpy(),
         )
+
+    def _wanted(self, case: str, label: np.ndarray, of_voxel_ml: float) -> np.ndarray:
+        """(K,) voxels of the lattice, whose label is (N,) class indices."""
+        if self.volumes is not None and self.volumes.record(case).exists():
+            volume_ml = PseudoLabelRecord.read(self.volumes.record(case)).volume_ml
+            return np.array([volume_ml.get(name, 0.0) / of_voxel_ml for name in self.classes])
+        return np.bincount(label, minlength=len(self.classes) + 1)[1:].astype(float)

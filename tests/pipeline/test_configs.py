@@ -248,7 +248,10 @@ def test_settings_that_a_remedy_names_exist():
     assert len(named) > 10
     for stage, key in named:
         with_paths(BASES[stage], {key: None})
-    assert set(MEMORY_REMEDIES) == {bases[-1].removesuffix(".json") for bases in BASES.values()} - {"self_check", "choice"}
+    assert set(MEMORY_REMEDIES) == {bases[-1].removesuffix(".json") for bases in BASES.values()} - {
+        "self_check",
+        "choice",
+    }
 
 
 def test_device():

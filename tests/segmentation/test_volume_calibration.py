@@ -6,15 +6,19 @@ import torch
 from monai.data import MetaTensor
 
 from scripts.common.errors import BundleError
+from scripts.common.files import write_json
+from scripts.common.work_folder import LabelFolder
+from scripts.data.records import PseudoLabelRecord
 from scripts.networks.segmenter import output_bias, segmentation_network
 from scripts.segmentation.loss import ABSENT_LOGIT
 from scripts.segmentation.volume_calibration import MOST_CASES, KnownVoxels, VolumeCalibration, volume_bias
 
 
 def case(label, *logits, located=None):
-    """Background has logit 0 everywhere."""
+    """As many voxels are wanted as the label has; the background has logit 0 everywhere."""
     values = np.array([[0.0] * len(label), *logits])
-    return KnownVoxels(values, np.array(label), np.array(located or [True] * len(logits)))
+    wanted = np.bincount(label, minlength=len(values))[1:]
+    return KnownVoxels(values, wanted, np.array(located or [True] * len(logits)))
 
 
 def volumes(cases, bias):
@@ -60,8 +64,12 @@ class Cases:
         image, label = torch.full((1, 20, 20, 20), 0.5), torch.zeros(1, 20, 20, 20)
         image[:, 4:8, 4:8, 4:8], label[:, 4:8, 4:8, 4:8], label[..., 19] = 1.0, 1.0, 2.0
         affine = torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0], dtype=torch.float64))
-        located = torch.ones(1)
-        self.item = {"image": MetaTensor(image, affine=affine), "label": MetaTensor(label, affine), "located": located}
+        self.item = {
+            "case": "case_1",
+            "image": MetaTensor(image, affine=affine),
+            "label": MetaTensor(label, affine),
+            "located": torch.ones(1),
+        }
         self.count, self.asked = count, []
 
     def __len__(self):
@@ -95,6 +103,18 @@ def test_a_network_claims_the_volume_of_its_labels_afterwards():
     organ = network(dataset.item["image"].as_tensor()[None]).argmax(dim=1)
     assert torch.equal(organ[..., :19], dataset.item["label"].as_tensor().long()[..., :19])
     assert network.training, "as it was"
+
+
+def test_volumes_of_other_label_maps_count_instead(tmp_path):
+    """The organ has 64 voxels of 8 mm^3, of which the lattice of 4 mm keeps 8 of 64 mm^3."""
+    volumes = LabelFolder(tmp_path)
+    write_json(
+        volumes.record("case_1"), PseudoLabelRecord("case_1", {"spleen": 1}, volume_ml={"spleen": 0.256}).to_json()
+    )
+    dataset, predict = Cases(), lambda image, network: network(image)
+    calibration = VolumeCalibration(True, Brightness(), dataset, predict, ["spleen"], "cpu", tmp_path)
+    assert calibration._known(dataset.item).wanted.tolist() == [pytest.approx(4.0)]
+    assert calibration._wanted("case_2", np.array([0, 1, 1]), 0.064).tolist() == [2.0], "nobody says anything of it"
 
 
 def test_a_network_is_left_as_it_is_where_that_is_asked_for():
