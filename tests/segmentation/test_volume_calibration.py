@@ -113,7 +113,8 @@ def test_volumes_of_other_label_maps_count_instead(tmp_path):
     )
     dataset, predict = Cases(), lambda image, network: network(image)
     calibration = VolumeCalibration(True, Brightness(), dataset, predict, ["spleen"], "cpu", tmp_path)
-    assert calibration._known(dataset.item).wanted.tolist() == [pytest.approx(4.0)]
+    with torch.no_grad():
+        assert calibration._known(dataset.item).wanted.tolist() == [pytest.approx(4.0)]
     assert calibration._wanted("case_2", np.array([0, 1, 1]), 0.064).tolist() == [2.0], "nobody says anything of it"
 
 
