@@ -28,6 +28,7 @@ from scripts.segmentation.network_probabilities import BODY_MARGIN_VOXELS
 from scripts.segmentation.transforms import CachedCases
 
 MOST_CASES = 24  # more tell little more, and take time and memory
+NEAR_MM = 24.0  # of a class's label: parts farther off are not kept in label maps, see `largest_parts`
 STEP_MM = 4.0  # between the voxels that count: fine enough to tell volumes
 MOST_ROUNDS = 10  # over all classes, each of which takes voxels from the others
 CLOSE = 0.01  # in logits
@@ -40,20 +41,20 @@ class KnownVoxels:
 
     Attributes:
         logits: (1 + K, N), background first.
+        near: (K, N) bool, those near the class's label; of a class that is not located there are none.
         wanted: (K,) how many of them each class shall have.
-        located: (K,) bool; of a class that is not located nothing is known.
     """
 
     logits: np.ndarray
+    near: np.ndarray
     wanted: np.ndarray
-    located: np.ndarray
 
 
 def volume_bias(cases: Sequence[KnownVoxels], classes: int) -> np.ndarray:
     """(1 + K,) numbers to add to the logits, so that each class is the likeliest in as many voxels as it shall have.
 
     Class by class, the others as they are: of all voxels in falling order of how far the class is ahead, as many as are
-    wanted. A class of which none is wanted gets 0, and so does the background.
+    wanted, near its labels. A class of which none is wanted gets 0, and so does the background.
 
     Args:
         cases: voxels of all cases.
@@ -63,10 +64,10 @@ def volume_bias(cases: Sequence[KnownVoxels], classes: int) -> np.ndarray:
     for _ in range(MOST_ROUNDS):
         before = bias.copy()
         for k in range(1, 1 + classes):
-            known = [case for case in cases if case.located[k - 1]]
+            known = [case for case in cases if case.near[k - 1].any()]
             wanted = round(sum(float(case.wanted[k - 1]) for case in known))
             if wanted:
-                behind = np.concatenate([_behind(case.logits, bias, k) for case in known])
+                behind = np.concatenate([_behind(case.logits[:, case.near[k - 1]], bias, k) for case in known])
                 bias[k] = _limit(behind, wanted)
         if np.abs(bias - before).max() <= CLOSE:
             break
@@ -140,10 +141,15 @@ class VolumeCalibration:
         lattice = tuple(slice(None, None, step) for step in steps)
         label = torch.as_tensor(item["label"])[0].cpu().numpy().astype(np.int64)[lattice]
         counted = body[lattice] & (label < len(logits))
+        lattice_mm = np.multiply(spacing_mm, steps)
+        near = [
+            _near(label == k, lattice_mm)[counted] if is_located else np.zeros(counted.sum(), dtype=bool)
+            for k, is_located in enumerate(located.tolist(), start=1)
+        ]
         return KnownVoxels(
             logits[(slice(None), *lattice)][:, counted].astype(np.float16),
-            self._wanted(item["case"], label[counted], float(np.prod(spacing_mm) * np.prod(steps)) / MM3_PER_ML),
-            located.numpy(),
+            np.array(near),
+            self._wanted(item["case"], label[counted], float(np.prod(lattice_mm)) / MM3_PER_ML),
         )
 
     def _wanted(self, case: str, label: np.ndarray, of_voxel_ml: float) -> np.ndarray:
@@ -152,3 +158,11 @@ class VolumeCalibration:
             volume_ml = PseudoLabelRecord.read(self.volumes.record(case)).volume_ml
             return np.array([volume_ml.get(name, 0.0) / of_voxel_ml for name in self.classes])
         return np.bincount(label, minlength=len(self.classes) + 1)[1:].astype(float)
+
+
+def _near(mask: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
+    """(X, Y, Z) bool: what lies within `NEAR_MM` of a mask; nothing where that is empty."""
+    if not mask.any():
+        return mask
+    distance_mm: np.ndarray = ndimage.distance_transform_edt(~mask, sampling=spacing_mm)
+    return distance_mm <= NEAR_MM

@@ -14,11 +14,11 @@ from scripts.segmentation.loss import ABSENT_LOGIT
 from scripts.segmentation.volume_calibration import MOST_CASES, KnownVoxels, VolumeCalibration, volume_bias
 
 
-def case(label, *logits, located=None):
-    """As many voxels are wanted as the label has; the background has logit 0 everywhere."""
+def case(label, *logits, near=None):
+    """As many voxels are wanted as the label has; the background has logit 0 everywhere. All voxels are near."""
     values = np.array([[0.0] * len(label), *logits])
     wanted = np.bincount(label, minlength=len(values))[1:]
-    return KnownVoxels(values, wanted, np.array(located or [True] * len(logits)))
+    return KnownVoxels(values, np.ones((len(logits), len(label)), bool) if near is None else np.array(near), wanted)
 
 
 def volumes(cases, bias):
@@ -45,10 +45,16 @@ def test_classes_that_compete_reach_their_volumes_together():
 
 def test_all_cases_count_together_but_for_those_in_which_a_class_is_not_located():
     label = [1, 0, 0, 0]
-    located = case(label, [4.0, 3.0, 2.0, 1.0], [ABSENT_LOGIT] * 4, located=[True, False])
-    other = case([1, 1, 1, 2], [ABSENT_LOGIT] * 4, [9.0, 8.0, 7.0, 6.0], located=[False, True])
+    nowhere, everywhere = [False] * 4, [True] * 4
+    located = case(label, [4.0, 3.0, 2.0, 1.0], [ABSENT_LOGIT] * 4, near=[everywhere, nowhere])
+    other = case([1, 1, 1, 2], [ABSENT_LOGIT] * 4, [9.0, 8.0, 7.0, 6.0], near=[nowhere, everywhere])
     bias = volume_bias([located, other], 2)
     assert volumes([located], bias) == [3, 1, 0] and volumes([other], bias) == [3, 0, 1]
+
+
+def test_what_is_far_from_the_label_does_not_count():
+    far = case([1, 0, 0, 0], [1.0, -2.0, 9.0, 8.0], near=[[True, True, False, False]])
+    assert volume_bias([far], 1) == pytest.approx([0.0, 0.5]), "one of the two near ones: midway between -1 and 2"
 
 
 def test_a_class_without_a_label_is_left_as_it_is():
