@@ -1,4 +1,4 @@
-"""A trained network claims as much of each class as the label maps of its training cases do: one number for each class,
+"""A trained network claims no more of a class than the label maps of its training cases do: one number for each class,
 in its bias.
 
 Training windows show each class as often as the background, and the loss weighs small ones more, so that they are found
@@ -51,10 +51,11 @@ class KnownVoxels:
 
 
 def volume_bias(cases: Sequence[KnownVoxels], classes: int) -> np.ndarray:
-    """(1 + K,) numbers to add to the logits, so that each class is the likeliest in as many voxels as it shall have.
+    """(1 + K,) numbers to add to the logits, so that no class is the likeliest in more voxels than it shall have.
 
     Class by class, the others as they are: of all voxels in falling order of how far the class is ahead, as many as are
-    wanted, near its labels. A class of which none is wanted gets 0, and so does the background.
+    wanted, near its labels. A class of which none is wanted gets 0, and so does the background; and a class that has
+    too few, since with more of them more of what is elsewhere would come, too.
 
     Args:
         cases: voxels of all cases.
@@ -68,7 +69,7 @@ def volume_bias(cases: Sequence[KnownVoxels], classes: int) -> np.ndarray:
             wanted = round(sum(float(case.wanted[k - 1]) for case in known))
             if wanted:
                 behind = np.concatenate([_behind(case.logits[:, case.near[k - 1]], bias, k) for case in known])
-                bias[k] = _limit(behind, wanted)
+                bias[k] = min(0.0, _limit(behind, wanted))
         if np.abs(bias - before).max() <= CLOSE:
             break
     return bias
@@ -89,7 +90,7 @@ def _limit(behind: np.ndarray, wanted: int) -> float:
 
 
 class VolumeCalibration:
-    """Changes the bias of a trained network's last layer so that it claims the volumes of label maps.
+    """Changes the bias of a trained network's last layer so that it claims no more than label maps do.
 
     Of more than `MOST_CASES` cases some count, evenly spread. Nothing is counted outside the body, where the network
     has no say.
