@@ -119,7 +119,8 @@ def test_killed_runs_end_with_the_same_results(cohort, finished, tmp_path, caplo
         "out/pseudo_labels/phantom_02.json",
         "segmentation/checkpoints/epoch_0003.pt",
         "network/phantom_02.json",
-        "self_check/phantom_02.json",
+        "out/predictions/phantom_02.json",
+        "out/self_check/phantom_02.json",
     ]
     killed(places, command(cohort, output))
     caplog.set_level(logging.INFO)
