@@ -58,6 +58,7 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
     kinds = grown or str(work.support_kinds / f"{support}.json")
     accepted = {case: str(place) for case, place in accepted_places(settings, cohort).items()}
     given = accepted if given_mask is None else accepted | {support: str(given_mask)}
+    joined_checks = work.joined_labels.path / "self_check"
     kept = accepted | {support: mask["support_mask"]}  # the support keeps its own mask, given or grown
     return Plan(
         localisation=(unsupervised_training("embedding", work.embedding, settings, cohort),),
@@ -110,14 +111,14 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
         # that the self-check then trusts less than the transferred one stays as that is.
         inference=(
             Inference("inference", network=work.segmentation, labels=work.network, with_probabilities=True),
-            CaseByCase("ensemble", fills=(work.ensemble.path,)),
-            _labels("joined_labels", work.ensemble, work.joined_labels, kept, kinds),
-            _check("self_check_joined_labels", work.joined_labels, work.self_check_joined_labels, mask, grown),
+            CaseByCase("ensemble", fills=(work.network.joined.path,)),
+            _labels("joined_labels", work.network.joined, work.joined_labels, kept, kinds),
+            _check("self_check_joined_labels", work.joined_labels, joined_checks, mask, grown),
             CaseByCase(
                 "choice",
                 places={
                     "joined_dir": str(work.joined_labels.path),
-                    "joined_checks_dir": str(work.self_check_joined_labels),
+                    "joined_checks_dir": str(joined_checks),
                     "transferred_dir": str(work.pseudo_labels.path),
                     "transferred_checks_dir": str(work.self_check_pseudo_labels),
                     "labels_dir": str(work.predictions.path),

@@ -253,8 +253,8 @@ class Pipeline:
 
 def _on_other_labels(stage: Training, labels_dir: Path) -> Training:
     """The same training on label maps that no self-check has judged."""
-    checks = {"checks_dir": None} if "checks_dir" in stage.places else {}
-    places = {**stage.places, "labels_dir": str(labels_dir), **checks}
+    of_others = {key: None for key in ("checks_dir", "volumes_dir") if key in stage.places}
+    places = {**stage.places, "labels_dir": str(labels_dir), **of_others}
     return replace(stage, places=places, inputs={**stage.inputs, "labels": labels_dir, "checks": None})
 
 

@@ -76,7 +76,7 @@ class LabelFolder:
 
     @property
     def joined(self) -> PropagationFolder:
-        """Those and the atlases' joined (mode `default`)."""
+        """Those and the atlases' joined, weighed by worth (mode `default`)."""
         return PropagationFolder(self.path / "propagation")
 
     @property
@@ -274,19 +274,9 @@ class WorkFolder:
         return LabelFolder(self.path / "network")
 
     @property
-    def ensemble(self) -> PropagationFolder:
-        """The network's and the atlases' class probabilities, weighed by worth (mode `default`)."""
-        return self.network.joined
-
-    @property
     def joined_labels(self) -> LabelFolder:
-        """Label maps from those (mode `default`)."""
+        """Label maps from network and atlases joined; `self_check/` says how far to trust them (mode `default`)."""
         return LabelFolder(self.network.path / "joined")
-
-    @property
-    def self_check_joined_labels(self) -> Path:
-        """How far to trust them (mode `default`)."""
-        return self.network.path / "self_check"
 
     @property
     def predictions(self) -> LabelFolder:

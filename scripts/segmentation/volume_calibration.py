@@ -157,7 +157,8 @@ class VolumeCalibration:
         """(K,) voxels of the lattice, whose label is (N,) class indices."""
         if self.volumes is not None and self.volumes.record(case).exists():
             volume_ml = PseudoLabelRecord.read(self.volumes.record(case)).volume_ml
-            return np.array([volume_ml.get(name, 0.0) / of_voxel_ml for name in self.classes])
+            if volume_ml.keys() >= {*self.classes}:
+                return np.array([volume_ml[name] / of_voxel_ml for name in self.classes])
         return np.bincount(label, minlength=len(self.classes) + 1)[1:].astype(float)
 
 

@@ -7,21 +7,22 @@ WORK = WorkFolder(Path("/work"))
 
 def test_where_label_maps_lie():
     folders = ("support_mask", "first_round_labels", "pseudo_labels", "training_labels", "on_support_labels")
-    assert [str(getattr(WORK, name).label("a")) for name in (*folders, "network", "predictions")] == [
+    assert [str(getattr(WORK, name).label("a")) for name in (*folders, "network", "joined_labels", "predictions")] == [
         "/work/support_mask/a.nii.gz",
         "/work/first_round/pseudo_labels/a.nii.gz",
         "/work/pseudo_labels/a.nii.gz",
         "/work/training_labels/a.nii.gz",
         "/work/on_support/pseudo_labels/a.nii.gz",
         "/work/network/a.nii.gz",
+        "/work/network/joined/a.nii.gz",
         "/work/predictions/a.nii.gz",
     ]
     assert LabelFolder(Path("/x")).record("a") == Path("/x/a.json")
 
 
 def test_where_propagated_points_and_probabilities_lie():
-    folders = ("first_round", "propagation", "on_support", "ensemble")
-    assert [str(getattr(WORK, name).record("a")) for name in folders] == [
+    folders = (WORK.first_round, WORK.propagation, WORK.on_support, WORK.network.joined)
+    assert [str(folder.record("a")) for folder in folders] == [
         "/work/first_round/propagation/a.json",
         "/work/propagation/a.json",
         "/work/on_support/propagation/a.json",

@@ -268,7 +268,7 @@ def test_probabilities_are_kept_and_joined_as_the_configs_say(tmp_path):
     write_probabilities(work.propagation.probabilities("case_1"), nothing, affine)
     write_record(work.propagation.record("case_1"), record.to_json(), "", [work.propagation.probabilities("case_1")])
     run_config(["ensemble.json"], {"output_dir": str(cohort.output_dir), "case_ids": ["case_1"]})
-    joined, _ = read_probabilities(work.ensemble.probabilities("case_1"))
+    joined, _ = read_probabilities(work.network.joined.probabilities("case_1"))
     assert np.array_equal(joined, nothing), "nobody checked its pseudo label, so the network has no weight"
 
 

@@ -122,6 +122,8 @@ def test_volumes_of_other_label_maps_count_instead(tmp_path):
     with torch.no_grad():
         assert calibration._known(dataset.item).wanted.tolist() == [pytest.approx(4.0)]
     assert calibration._wanted("case_2", np.array([0, 1, 1]), 0.064).tolist() == [2.0], "nobody says anything of it"
+    write_json(volumes.record("case_2"), PseudoLabelRecord("case_2", {"spleen": 1}, given=True).to_json())
+    assert calibration._wanted("case_2", np.array([0, 1, 1]), 0.064).tolist() == [2.0], "no volume is said"
 
 
 def test_a_network_is_left_as_it_is_where_that_is_asked_for():

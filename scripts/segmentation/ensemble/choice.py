@@ -16,15 +16,17 @@ class ChoiceSettings:
     """When a class of the network and the atlases together counts.
 
     Attributes:
-        least_gain: predicted Dice by which it must be better than the transferred one; below 0 it may be worse by as
+        least_dice_gain: predicted Dice by which it must be better than the transferred one; below 0 it may be worse by as
             much.
     """
 
-    least_gain: float = 0.0
+    least_dice_gain: float = 0.0
 
     def __post_init__(self) -> None:
-        if not -1 <= self.least_gain <= 1:
-            raise BundleError("least_gain is out of range", stage="choice", expected="-1 to 1", found=self.least_gain)
+        if not -1 <= self.least_dice_gain <= 1:
+            raise BundleError(
+                "least_dice_gain is out of range", stage="choice", expected="-1 to 1", found=self.least_dice_gain
+            )
 
 
 def transferred_classes(
@@ -37,7 +39,7 @@ def transferred_classes(
         transferred: the same in the transferred label map.
         settings: the limit.
     """
-    return [name for name, dice in joined.items() if dice - transferred[name] < settings.least_gain]
+    return [name for name, dice in joined.items() if dice - transferred[name] < settings.least_dice_gain]
 
 
 def with_classes_of(label: np.ndarray, other: np.ndarray, values: Collection[int]) -> np.ndarray:

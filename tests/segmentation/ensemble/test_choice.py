@@ -24,13 +24,13 @@ def label_map(*values):
 def test_a_class_stays_as_it_was_transferred_where_that_is_trusted_more():
     joined, transferred = {"spleen": 0.6, "liver": 0.9}, {"spleen": 0.7, "liver": 0.9}
     assert transferred_classes(joined, transferred, ChoiceSettings()) == ["spleen"]
-    assert transferred_classes(joined, transferred, ChoiceSettings(least_gain=-0.11)) == []
-    assert transferred_classes(joined, transferred, ChoiceSettings(least_gain=0.01)) == ["spleen", "liver"]
+    assert transferred_classes(joined, transferred, ChoiceSettings(least_dice_gain=-0.11)) == []
+    assert transferred_classes(joined, transferred, ChoiceSettings(least_dice_gain=0.01)) == ["spleen", "liver"]
 
 
 def test_a_limit_that_no_dice_has_is_refused():
-    with pytest.raises(BundleError, match="least_gain is out of range"):
-        ChoiceSettings(least_gain=1.5)
+    with pytest.raises(BundleError, match="least_dice_gain is out of range"):
+        ChoiceSettings(least_dice_gain=1.5)
 
 
 def test_classes_of_the_other_map_take_what_no_remaining_class_has():
