@@ -36,7 +36,7 @@ MEANINGS = {
     "largest_component": "whether a class is one connected organ",
     "parts": "class -> how many connected parts it is in, of those in more than one",
     "learning_rate": "of the optimizer, at its highest",
-    "match_volumes": "whether what a network claims is brought to the volumes of others: labels, or atlases",
+    "match_volumes": "whether what a network claims is brought to the volumes of labels, or atlases",
     "match_prior_mm": "how near a match should be to where the map expects it",
     "match_temperature": "of the softmax over matches",
     "max_epochs": "of a training",

@@ -16,8 +16,8 @@ class ChoiceSettings:
     """When a class of the network and the atlases together counts.
 
     Attributes:
-        least_dice_gain: predicted Dice by which it must be better than the transferred one; below 0 it may be worse by as
-            much.
+        least_dice_gain: predicted Dice by which it must be better than the transferred one; below 0 it may be worse by
+            as much.
     """
 
     least_dice_gain: float = 0.0
