@@ -36,6 +36,9 @@ def answer_file(label: np.ndarray, affine: np.ndarray, suffix: str | None, like:
 
 
 def present_names(label: np.ndarray, classes: Mapping[str, int]) -> dict[str, int]:
-    """Class -> value of those that have voxels, by value: 3D Slicer names the segments that it finds in this order."""
+    """Class -> value of those that a label map, or a list of its values, holds, by value.
+
+    3D Slicer names the segments that it finds in this order.
+    """
     values = set(np.unique(label).tolist())
     return dict(sorted(((name, value) for name, value in classes.items() if value in values), key=lambda pair: pair[1]))

@@ -72,11 +72,11 @@ class TrainedNetwork(InferTask):
     def _stored(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         source, info = Path(request["stored"]), request["stored_info"]
         label = read_labels(source)
-        values = np.unique(label.array)
+        values = np.unique(label.array)  # once: of a large volume that takes seconds
         classes = names_of_values(info["label_info"], values[values > 0].tolist())
         file = answer_file(label.array, label.affine, request.get("result_extension"), like=open_nifti(source))
         told = {key: info[key] for key in TOLD if key in info}
-        return file, {**told, "label_names": present_names(label.array, classes)}
+        return file, {**told, "label_names": present_names(values, classes)}
 
     def _task(self) -> BundleInferTask | None:
         card = self.folder / "models" / "model.json"

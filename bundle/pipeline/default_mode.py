@@ -40,7 +40,7 @@ from scripts.data.scribbles import given_strokes
 from scripts.data.volume_io import Volume, check_labels, read_labels, remarks_on_series
 from scripts.networks.embedding_weights import WEIGHTS, load_embedding, trained_spacing_mm
 from scripts.networks.loading import check_modality, without_bias_field
-from scripts.quality.records import agreed_dice
+from scripts.quality.records import STAGE, agreed_dice
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
     kinds = grown or str(work.support_kinds / f"{support}.json")
     accepted = {case: str(place) for case, place in accepted_places(settings, cohort).items()}
     given = accepted if given_mask is None else accepted | {support: str(given_mask)}
-    joined_checks = work.joined_labels.path / "self_check"
+    joined_checks = work.network.joined_labels.path / STAGE
     kept = accepted | {support: mask["support_mask"]}  # the support keeps its own mask, given or grown
     return Plan(
         localisation=(unsupervised_training("embedding", work.embedding, settings, cohort),),
@@ -112,12 +112,12 @@ def plan(settings: RunSettings, cohort: Cohort) -> Plan:
         inference=(
             Inference("inference", network=work.segmentation, labels=work.network, with_probabilities=True),
             CaseByCase("ensemble", fills=(work.network.joined.path,)),
-            _labels("joined_labels", work.network.joined, work.joined_labels, kept, kinds),
-            _check("self_check_joined_labels", work.joined_labels, joined_checks, mask, grown),
+            _labels("joined_labels", work.network.joined, work.network.joined_labels, kept, kinds),
+            _check("self_check_joined_labels", work.network.joined_labels, joined_checks, mask, grown),
             CaseByCase(
                 "choice",
                 places={
-                    "joined_dir": str(work.joined_labels.path),
+                    "joined_dir": str(work.network.joined_labels.path),
                     "joined_checks_dir": str(joined_checks),
                     "transferred_dir": str(work.pseudo_labels.path),
                     "transferred_checks_dir": str(work.self_check_pseudo_labels),

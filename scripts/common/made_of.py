@@ -19,6 +19,7 @@ from typing import Any
 
 from scripts.common.errors import BundleError
 from scripts.common.files import MADE_AGAIN, read_json, sha256_of_file, sha256_of_settings, write_json
+from scripts.common.work_folder import LabelFolder
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +109,12 @@ def recorded_hash(record: str | Path, file: str | Path) -> str:
     except (BundleError, OSError, KeyError, TypeError, ValueError):
         logger.debug("%s is not named by %s, so it is read", file, record)
     return sha256_of_file(file)
+
+
+def label_hash(folder: LabelFolder, case: str) -> str | None:
+    """That of a case's label map in a folder; None where there is none."""
+    label = folder.label(case)
+    return recorded_hash(folder.record(case), label) if label.exists() else None
 
 
 def _damaged(record: Path, content: Mapping[str, Any]) -> list[str]:

@@ -80,6 +80,11 @@ class LabelFolder:
         return PropagationFolder(self.path / "propagation")
 
     @property
+    def joined_labels(self) -> LabelFolder:
+        """Label maps from those; `self_check/` says how far to trust them (mode `default`)."""
+        return LabelFolder(self.path / "joined")
+
+    @property
     def segmentations(self) -> DicomFolder:
         """The label maps of DICOM series as DICOM segmentations (SEG)."""
         return DicomFolder(self.path / "dicom")
@@ -272,11 +277,6 @@ class WorkFolder:
     def network(self) -> LabelFolder:
         """Label maps by the segmentation network alone (mode `default`)."""
         return LabelFolder(self.path / "network")
-
-    @property
-    def joined_labels(self) -> LabelFolder:
-        """Label maps from network and atlases joined; `self_check/` says how far to trust them (mode `default`)."""
-        return LabelFolder(self.network.path / "joined")
 
     @property
     def predictions(self) -> LabelFolder:

@@ -14,7 +14,7 @@ from scripts.common.affines import voxel_ml
 from scripts.common.case_stage import CaseStage
 from scripts.common.errors import BundleError
 from scripts.common.files import open_nifti, read_result, remove_file, sha256_of_file
-from scripts.common.made_of import content_mark, fingerprint, recorded_hash
+from scripts.common.made_of import content_mark, fingerprint, label_hash, recorded_hash
 from scripts.common.work_folder import LabelFolder, WorkFolder
 from scripts.data.cohort import Cohort
 from scripts.data.gate.modality import MR
@@ -105,13 +105,13 @@ class SelfCheckStage(CaseStage):
             "classes": list(self.cohort.classes.items()),
             "support": self.support,
             "propagation": [content_mark(record), _hash(atlases, record), _hash(self._probabilities(case), record)],
-            "references": {name: _label_hash(folder, case) for name, folder in self.raters.items()},
+            "references": {name: label_hash(folder, case) for name, folder in self.raters.items()},
             "support_mask": [
                 _hash(self.support_mask, self.support_mask_record),
                 None if self.support_mask_record is None else content_mark(self.support_mask_record),
             ],
             "on_support": [
-                _label_hash(by_selected_labels, self.support),
+                label_hash(by_selected_labels, self.support),
                 content_mark(by_selected.record(self.support)),
                 _hash(by_selected.atlases(self.support), by_selected.record(self.support)),
                 _hash(by_selected.probabilities(self.support), by_selected.record(self.support)),
@@ -187,7 +187,7 @@ class SelfCheckStage(CaseStage):
     @cached_property
     def _results_mark(self) -> str:
         """One fingerprint of all results: a list of them in every case's inputs would grow with the square."""
-        return fingerprint({case: _label_hash(self.results, case) for case in self.cases()})
+        return fingerprint({case: label_hash(self.results, case) for case in self.cases()})
 
     def _evidence(self, case: str, measurements: Mapping[str, ClassMeasurement]) -> CaseEvidence:
         record_file, atlases_file = self._propagated(case)
@@ -213,11 +213,11 @@ class SelfCheckStage(CaseStage):
 
     def _raters(self, case: str, grid: Path) -> dict[str, np.ndarray]:
         """Name -> (X, Y, Z) label values on the working grid; a label map is no rater of itself."""
-        result = _label_hash(self.results, case)
+        result = label_hash(self.results, case)
         return {
             name: _on_grid_of(grid, _result(folder.label(case)))
             for name, folder in self.raters.items()
-            if _label_hash(folder, case) not in (None, result)
+            if label_hash(folder, case) not in (None, result)
         }
 
     def _calibration(self) -> SupportCalibration:
@@ -283,10 +283,6 @@ def _on_grid_of(grid: Path, label_map: Volume) -> np.ndarray:
 def _result(file: Path) -> Volume:
     """A label map that a stage left."""
     return Volume(*read_result(file))
-
-
-def _label_hash(folder: LabelFolder, case: str) -> str | None:
-    return _hash(folder.label(case), folder.record(case))
 
 
 def _hash(file: Path | None, record: Path | None = None) -> str | None:

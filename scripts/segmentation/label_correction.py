@@ -12,7 +12,6 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
-from monai.networks.utils import eval_mode
 
 from scripts.common.files import read_json, write_json
 from scripts.segmentation.correction.guarded_round import GuardedRound
@@ -20,7 +19,7 @@ from scripts.segmentation.correction.round_record import add_words, round_entry,
 from scripts.segmentation.correction.settings import GuardSettings
 from scripts.segmentation.correction.training_agreement import TrainingAgreement
 from scripts.segmentation.label_store import LabelStore
-from scripts.segmentation.loss import merge_unlocated
+from scripts.segmentation.network_probabilities import logits_of_case
 from scripts.segmentation.transforms import CachedCases, current_label
 
 logger = logging.getLogger(__name__)
@@ -193,10 +192,7 @@ class ProgressiveLabelCorrection:
 
     def predict(self, item: Mapping[Hashable, Any]) -> torch.Tensor:
         """(K + 1, X, Y, Z) probabilities of one preprocessed case; a class not located there counts as background."""
-        image = item["image"].as_tensor()[None].to(self.device)
-        with eval_mode(self.network), torch.inference_mode():
-            logits = self.inferer(image, self.network)
-            return torch.softmax(merge_unlocated(logits, item["located"][None]), dim=1)[0]
+        return torch.softmax(logits_of_case(item, self.network, self.inferer, self.device), dim=0)
 
     def _finish(self, epoch: int, delta: Sequence[float], changes: torch.Tensor) -> None:
         cases = [self.dataset.preprocessed(index)["case"] for index in range(len(self.dataset))]

@@ -3,7 +3,7 @@ the ensemble (mode `default`)."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
+from monai.networks.utils import eval_mode
 from monai.transforms import MapTransform
 from scipy import ndimage
 
@@ -20,9 +21,36 @@ from scripts.common.made_of import write_record
 from scripts.common.work_folder import LabelFolder
 from scripts.data.intensity import BodySelector
 from scripts.data.probability_maps import write_probabilities
+from scripts.segmentation.loss import merge_unlocated
 
 BODY_MARGIN_VOXELS = 1  # of the network's grid, so that the mask moves no border of an organ below the skin
 BELOW_BACKGROUND = 20.0  # logits of classes there: a probability of 2e-9
+
+
+def logits_of_case(
+    item: Mapping[Hashable, Any],
+    network: torch.nn.Module,
+    inferer: Callable[..., torch.Tensor],
+    device: str | torch.device,
+) -> torch.Tensor:
+    """(1 + K, X, Y, Z) logits of a preprocessed training case; a class not located there counts as background.
+
+    Args:
+        item: "image" (1, X, Y, Z) and "located" (K,).
+        network: (1, 1, X, Y, Z) -> (1, 1 + K, X, Y, Z) logits.
+        inferer: sliding windows over a whole volume.
+        device: where the network is.
+    """
+    with eval_mode(network), torch.inference_mode():
+        logits = inferer(item["image"].as_tensor()[None].to(device), network)
+        return merge_unlocated(logits, item["located"][None])[0]
+
+
+def where_network_counts(image: Any) -> np.ndarray:
+    """(X, Y, Z) bool: the body of a network's input, (1, X, Y, Z) normalised, a MetaTensor, and a margin around it."""
+    body = BodySelector(spacing_of(np.asarray(image.affine, dtype=float)))(image)[0].numpy()
+    counts: np.ndarray = ndimage.binary_dilation(body, np.ones((3, 3, 3)), BODY_MARGIN_VOXELS)
+    return counts
 
 
 class BackgroundOutsideBodyd(MapTransform):
@@ -40,9 +68,8 @@ class BackgroundOutsideBodyd(MapTransform):
         self.image_key = image_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        result, image = dict(data), data[self.image_key]
-        body = BodySelector(spacing_of(np.asarray(image.affine, dtype=float)))(image)[0].numpy()
-        outside = torch.from_numpy(~ndimage.binary_dilation(body, np.ones((3, 3, 3)), BODY_MARGIN_VOXELS))
+        result = dict(data)
+        outside = torch.from_numpy(~where_network_counts(data[self.image_key]))
         for key in self.key_iterator(result):
             logits = result[key].clone()
             beside = outside.to(logits.device)

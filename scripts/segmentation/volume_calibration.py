@@ -15,16 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.networks.utils import eval_mode
 from scipy import ndimage
 
-from scripts.common.affines import spacing_of
+from scripts.common.affines import spacing_of, voxel_ml
 from scripts.common.work_folder import LabelFolder
-from scripts.data.intensity import BodySelector
 from scripts.data.records import PseudoLabelRecord
 from scripts.networks.segmenter import output_bias
-from scripts.segmentation.loss import merge_unlocated
-from scripts.segmentation.network_probabilities import BODY_MARGIN_VOXELS
+from scripts.segmentation.network_probabilities import logits_of_case, where_network_counts
 from scripts.segmentation.transforms import CachedCases
 
 MOST_CASES = 24  # more tell little more, and take time and memory
@@ -32,7 +29,6 @@ NEAR_MM = 24.0  # of a class's label: parts farther off are not kept in label ma
 STEP_MM = 4.0  # between the voxels that count: fine enough to tell volumes
 MOST_ROUNDS = 10  # over all classes, each of which takes voxels from the others
 CLOSE = 0.01  # in logits
-MM3_PER_ML = 1000
 
 
 @dataclass(frozen=True)
@@ -126,31 +122,27 @@ class VolumeCalibration:
             return dict(card)
         every = max(1, -(-len(self.dataset) // MOST_CASES))
         items = (self.dataset.preprocessed(index) for index in range(0, len(self.dataset), every))
-        with eval_mode(self.network), torch.no_grad():
-            bias = volume_bias([self._known(item) for item in items], len(self.classes))
+        bias = volume_bias([self._known(item) for item in items], len(self.classes))
+        with torch.no_grad():
             output_bias(self.network).add_(torch.from_numpy(bias).to(self.device))
         added = {name: round(float(number), 4) for name, number in zip(self.classes, bias[1:], strict=True)}
         return {**card, "volume_bias": added}
 
     def _known(self, item: Mapping[Hashable, Any]) -> KnownVoxels:
-        image, located = item["image"], torch.as_tensor(item["located"]).bool().cpu()
-        spacing_mm = spacing_of(np.asarray(image.affine, dtype=float))
-        predicted = self.inferer(torch.as_tensor(image)[None].to(self.device), self.network).cpu()
-        logits = merge_unlocated(predicted, located[None])[0].numpy()
-        body = ndimage.binary_dilation(BodySelector(spacing_mm)(image)[0], np.ones((3, 3, 3)), BODY_MARGIN_VOXELS)
+        affine = np.asarray(item["image"].affine, dtype=float)
+        spacing_mm = spacing_of(affine)
+        logits = logits_of_case(item, self.network, self.inferer, self.device).cpu().numpy()
         steps = [max(1, round(STEP_MM / step)) for step in spacing_mm]
         lattice = tuple(slice(None, None, step) for step in steps)
         label = torch.as_tensor(item["label"])[0].cpu().numpy().astype(np.int64)[lattice]
-        counted = body[lattice] & (label < len(logits))
+        counted = where_network_counts(item["image"])[lattice] & (label < len(logits))
         lattice_mm = np.multiply(spacing_mm, steps)
-        near = [
-            _near(label == k, lattice_mm)[counted] if is_located else np.zeros(counted.sum(), dtype=bool)
-            for k, is_located in enumerate(located.tolist(), start=1)
-        ]
+        located = enumerate(item["located"].bool().tolist(), start=1)
+        near = [_near((label == k) & is_located, lattice_mm)[counted] for k, is_located in located]
         return KnownVoxels(
             logits[(slice(None), *lattice)][:, counted].astype(np.float16),
             np.array(near),
-            self._wanted(item["case"], label[counted], float(np.prod(lattice_mm)) / MM3_PER_ML),
+            self._wanted(item["case"], label[counted], voxel_ml(affine) * float(np.prod(steps))),
         )
 
     def _wanted(self, case: str, label: np.ndarray, of_voxel_ml: float) -> np.ndarray:

@@ -7,7 +7,8 @@ WORK = WorkFolder(Path("/work"))
 
 def test_where_label_maps_lie():
     folders = ("support_mask", "first_round_labels", "pseudo_labels", "training_labels", "on_support_labels")
-    assert [str(getattr(WORK, name).label("a")) for name in (*folders, "network", "joined_labels", "predictions")] == [
+    paths = [str(getattr(WORK, name).label("a")) for name in (*folders, "network", "predictions")]
+    assert [*paths[:-1], str(WORK.network.joined_labels.label("a")), paths[-1]] == [
         "/work/support_mask/a.nii.gz",
         "/work/first_round/pseudo_labels/a.nii.gz",
         "/work/pseudo_labels/a.nii.gz",

@@ -71,10 +71,9 @@ def one_shot_network(
 def grow_ensemble(pipeline: Pipeline, network: LabelFolder, ensemble: LabelFolder, cases: tuple[str, ...]) -> None:
     """Label maps from the class probabilities that a network left beside its own ones, joined with the atlases'; a
     class that is then trusted less than in the pseudo label stays as it is there."""
-    joined = LabelFolder(network.path / "joined")
     join_network(pipeline, network, cases)
-    grow_label_maps(pipeline, network.joined, joined, cases)
-    choose_label_maps(pipeline, joined, ensemble, cases)
+    grow_label_maps(pipeline, network.joined, network.joined_labels, cases)
+    choose_label_maps(pipeline, network.joined_labels, ensemble, cases)
 
 
 def supervised_network(

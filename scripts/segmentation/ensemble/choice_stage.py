@@ -11,7 +11,7 @@ from typing import Any
 from scripts.common.affines import voxel_ml
 from scripts.common.case_stage import CaseStage
 from scripts.common.files import open_nifti, read_result, write_nifti
-from scripts.common.made_of import content_mark, recorded_hash
+from scripts.common.made_of import content_mark, label_hash
 from scripts.common.work_folder import LabelFolder
 from scripts.data.cohort import Cohort
 from scripts.data.records import PseudoLabelRecord
@@ -64,8 +64,8 @@ class ChoiceStage(CaseStage):
         return {
             "settings": asdict(self.settings),
             "classes": list(self.cohort.classes.items()),
-            "joined": _mark(self.joined, case),
-            "transferred": _mark(self.transferred, case),
+            "joined": label_hash(self.joined, case),
+            "transferred": label_hash(self.transferred, case),
             "checks": [content_mark(file) if file.exists() else None for file in self._checks(case)],
         }
 
@@ -109,8 +109,3 @@ class ChoiceStage(CaseStage):
     def _checks(self, case: str) -> list[Path]:
         """Of network and atlases, and of the transferred label map."""
         return [folder / f"{case}.json" for folder in self.checks]
-
-
-def _mark(folder: LabelFolder, case: str) -> str | None:
-    label, record = folder.label(case), folder.record(case)
-    return recorded_hash(record, label) if label.exists() else None
